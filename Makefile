@@ -1,0 +1,39 @@
+# Each target is a line or two over the real tool. `make` alone lists them.
+SHELL := /bin/bash
+TOOLS := $(CURDIR)/target/tools
+REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+export REVISION
+
+.DEFAULT_GOAL := help
+.PHONY: help run migrate test lint fmt tools deps clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+run: deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
+	cargo run
+
+migrate: deps ## Apply pending migrations to what DATABASE_URL names
+	cargo run -- migrate
+
+test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL
+	scripts/postgres.sh with cargo test --workspace
+
+lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	scripts/deny.sh $(TOOLS)/bin/cargo-deny
+	$(TOOLS)/bin/cargo-machete
+	shellcheck scripts/*.sh .ci/run
+
+fmt: ## Format the code
+	cargo fmt --all
+
+tools: deps ## Install the tools that lint and test need into target/tools
+	scripts/tools.sh $(TOOLS)
+
+deps: ## Install what is missing from Debian's packages
+	@scripts/deps.sh
+
+clean: ## Remove what was built (the tools stay)
+	cargo clean -p order-service

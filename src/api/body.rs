@@ -1,0 +1,144 @@
+//! Reads a JSON body, and says precisely what is wrong with a bad one.
+
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_path_to_error::{Path, Segment};
+
+use super::Api;
+use super::context::Context;
+use super::problem::Problem;
+use super::slug::Slug;
+use crate::domain::{Violation, pointer_token};
+
+/// A JSON body that fits `T`.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            let context = Context::extract(&request).await?;
+            let max = Data::<Api>::extract(&request)
+                .await
+                .map_err(Problem::internal)?
+                .max_body_bytes;
+            is_json(&request)?;
+            let body = context
+                .within(read(&request, payload, max), Slug::RequestTimeout)
+                .await??;
+            parse(&body).map(Self)
+        })
+    }
+}
+
+/// Refuses a body whose type is anything else than plain JSON.
+fn is_json(request: &HttpRequest) -> Result<(), Problem> {
+    let essence = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or_default();
+    let encoded = request
+        .headers()
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| encoding != "identity");
+    if encoded {
+        Err(Problem::new(
+            Slug::UnsupportedMediaType,
+            "The body must not be encoded (Content-Encoding).",
+        ))
+    } else if essence.trim().eq_ignore_ascii_case("application/json") {
+        Ok(())
+    } else {
+        Err(Slug::UnsupportedMediaType.into())
+    }
+}
+
+/// The whole body, never more than `max` bytes of it in memory.
+async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            Slug::PayloadTooLarge,
+            format!("The body must have at most {max} bytes."),
+        )
+    };
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => too_large(),
+            _ => Problem::new(Slug::MalformedRequest, "The body ended half-way."),
+        })?;
+        if body.len() + chunk.len() > max {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// Reads JSON: what is no JSON is 400, what is JSON and does not fit is 422.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde takes an array for a struct, field by field; a client that sends one is mistaken.
+    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if object && let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    // Only now, as it costs time: is it JSON at all, and where does it not fit?
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| {
+        Problem::new(
+            Slug::MalformedRequest,
+            format!("The body is not JSON: {error}."),
+        )
+    })?;
+    if !object {
+        return Err(Violation::new("", "must be an object").into());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    let inner = error.inner();
+    if inner.is_syntax() {
+        // JSON by its grammar, but beyond what is taken: nested too deep, or half a surrogate.
+        return Err(Problem::new(
+            Slug::MalformedRequest,
+            format!("The body is not JSON: {inner}."),
+        ));
+    }
+    // serde_json appends where in the text it was; the pointer says it better.
+    let text = inner.to_string();
+    let detail = text.split(" at line ").next().unwrap_or_default();
+    Err(Violation::new(pointer(error.path()), detail).into())
+}
+
+fn pointer(path: &Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Map { key } => format!("/{}", pointer_token(key)),
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => "/".to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! The probes of Kubernetes.
+
+use actix_web::HttpResponse;
+use actix_web::web::Data;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::problem::{Problem, ProblemBody};
+use super::slug::Slug;
+use crate::store::Readiness;
+
+/// How the service is.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    /// `ok` or `ready`.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// Whether the process runs. Never looks at the database: a probe that did would restart every
+/// replica when the database is down.
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    tag = "operations",
+    responses((status = 200, description = "The process runs.", body = Health))
+)]
+pub(super) async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().json(Health { status: "ok" })
+}
+
+/// Whether requests would be served.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "operations",
+    responses(
+        (status = 200, description = "Requests are served.", body = Health),
+        (status = 503, description = "They would not be; `reason` says why.", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {
+    let (detail, reason) = if api.drain.is_draining() {
+        ("The service is about to end.", "draining")
+    } else {
+        match api.store.readiness().await {
+            Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
+            Readiness::DatabaseUnavailable => {
+                ("The database does not answer.", "database_unavailable")
+            }
+            Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
+        }
+    };
+    Err(Problem::new(Slug::Unavailable, detail).with_reason(reason))
+}

@@ -1,0 +1,37 @@
+//! The HTTP edge: the only place that knows what goes over the wire.
+
+mod body;
+mod context;
+mod dto;
+mod edge;
+mod health;
+mod openapi;
+mod orders;
+mod problem;
+mod query;
+mod routes;
+mod slug;
+
+use std::time::Duration;
+
+use crate::shutdown::Drain;
+use crate::store::Store;
+
+pub use edge::Edge;
+pub use openapi::document;
+pub use problem::Problem;
+pub use routes::{TEMPLATES, configure, template_of};
+pub use slug::Slug;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct Api {
+    /// Where orders are kept.
+    pub store: Store,
+    /// Whether the service is about to end.
+    pub drain: Drain,
+    /// How long a whole request may take.
+    pub request_timeout: Duration,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+}

@@ -1,0 +1,73 @@
+//! The OpenAPI document, made from the annotations of the handlers.
+
+use actix_web::HttpResponse;
+use actix_web::http::header::CONTENT_TYPE;
+use utoipa::OpenApi;
+
+use super::problem::Problem;
+use super::{health, orders};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "order-service",
+        description = "An orders API. Every error is a problem (RFC 9457).",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        orders::create,
+        orders::list,
+        orders::get,
+        health::healthz,
+        health::readyz,
+        openapi_json,
+    ),
+    tags(
+        (name = "orders", description = "Place and read orders."),
+        (name = "operations", description = "For those who run the service."),
+    )
+)]
+struct Document;
+
+/// The OpenAPI 3.1 document as JSON.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn document() -> Result<String, serde_json::Error> {
+    Document::openapi().to_pretty_json()
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "operations",
+    responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value))
+)]
+pub(super) async fn openapi_json() -> Result<HttpResponse, Problem> {
+    let json = document().map_err(Problem::internal)?;
+    Ok(HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::TEMPLATES;
+
+    #[test]
+    fn the_document_has_every_route_and_no_other() {
+        let mut documented: Vec<_> = Document::openapi().paths.paths.into_keys().collect();
+        let mut routes = TEMPLATES.map(str::to_owned).to_vec();
+        documented.sort();
+        routes.sort();
+        assert_eq!(documented, routes);
+    }
+
+    #[test]
+    fn the_document_is_openapi_3_1() {
+        let document: serde_json::Value = serde_json::from_str(&document().unwrap()).unwrap();
+        assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    }
+}

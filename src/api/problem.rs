@@ -1,0 +1,207 @@
+//! Every error on the wire is a problem (RFC 9457). The one mapping from errors to answers.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Slug;
+use crate::domain::Violation;
+use crate::store::StoreError;
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// Seconds after which a client may try again; the readiness check is a second old at most.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error as the client sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    slug: Slug,
+    detail: Cow<'static, str>,
+    errors: Vec<Violation>,
+    reason: Option<&'static str>,
+    /// What is behind it, for the log only.
+    cause: Option<String>,
+}
+
+/// The body of a problem.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody<'a> {
+    /// `urn:problem:order-service:` and the kind.
+    #[schema(example = "urn:problem:order-service:validation-failed")]
+    r#type: String,
+    /// The kind, for a person.
+    title: &'static str,
+    /// The status code.
+    status: u16,
+    /// What went wrong this time.
+    detail: &'a str,
+    /// The path of the request.
+    instance: &'a str,
+    /// The id of the request, as in the `X-Request-Id` header and the logs.
+    request_id: &'a str,
+    /// What exactly does not fit (422 only).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<ErrorBody<'a>>,
+    /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind` or
+    /// `draining`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+/// One thing that does not fit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemError)]
+pub(super) struct ErrorBody<'a> {
+    /// Where: a JSON Pointer into the body, or `/` and the name of the query parameter.
+    #[schema(example = "/quantity")]
+    pointer: &'a str,
+    /// What is wrong.
+    #[schema(example = "must be from 1 to 1000000, is 0")]
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A problem with a detail of its own.
+    pub fn new(slug: Slug, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            slug,
+            detail: detail.into(),
+            errors: Vec::new(),
+            reason: None,
+            cause: None,
+        }
+    }
+
+    /// A fault of this service. The cause goes into the log and not to the client.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::from(Slug::Internal).because(cause)
+    }
+
+    fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string());
+        self
+    }
+
+    /// Logs what is behind the problem, if anything is.
+    pub(super) fn log(&self, request_id: &str) {
+        if let Some(cause) = &self.cause {
+            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_str(); "request failed");
+        }
+    }
+
+    /// The same problem with the reason why the service is not ready.
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The problem for a status with which the framework answered on its own.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        Slug::of_status(status).into()
+    }
+
+    /// The whole answer.
+    pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
+        let (name, status, title, _) = self.slug.row();
+        let body = ProblemBody {
+            r#type: format!("urn:problem:order-service:{name}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            request_id,
+            errors: self
+                .errors
+                .iter()
+                .map(|violation| ErrorBody {
+                    pointer: &violation.pointer,
+                    detail: &violation.detail,
+                })
+                .collect(),
+            reason: self.reason,
+        };
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+        }
+        response.json(body)
+    }
+}
+
+impl From<Slug> for Problem {
+    fn from(slug: Slug) -> Self {
+        Self::new(slug, slug.row().3)
+    }
+}
+
+impl From<Vec<Violation>> for Problem {
+    fn from(errors: Vec<Violation>) -> Self {
+        Self {
+            errors,
+            ..Slug::ValidationFailed.into()
+        }
+    }
+}
+
+impl From<Violation> for Problem {
+    fn from(error: Violation) -> Self {
+        vec![error].into()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Overloaded => Slug::Overloaded.into(),
+            StoreError::Unavailable(why) => Self::from(Slug::Unavailable).because(why),
+            StoreError::StatementTimeout => Self::from(Slug::Timeout).because(error),
+            StoreError::Internal(why) => Self::internal(why),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.slug.as_str(), self.detail)
+    }
+}
+
+/// Lets handlers and extractors return it. [`super::Edge`] writes the body, as only it knows the
+/// request.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.slug.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_store_error_has_its_answer_and_tells_nothing_inside() {
+        let secret = "relation \"orders\" does not exist".to_owned();
+        for (error, slug) in [
+            (StoreError::Overloaded, Slug::Overloaded),
+            (StoreError::Unavailable(secret.clone()), Slug::Unavailable),
+            (StoreError::StatementTimeout, Slug::Timeout),
+            (StoreError::Internal(secret.clone()), Slug::Internal),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem.slug, slug);
+            assert!(!problem.to_string().contains("relation"));
+        }
+    }
+}

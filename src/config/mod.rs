@@ -1,0 +1,264 @@
+//! Every setting, read from the environment or the command line. No other file reads either.
+//!
+//! A setting is an environment variable and a flag of the same name in kebab case
+//! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
+
+mod database;
+mod values;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+
+pub use database::{DatabaseKind, DatabaseSource, DatabaseUrl};
+use values::{any_duration, at_least_one, positive_duration, socket_address};
+
+/// An orders API for Kubernetes.
+///
+/// Without a command it serves. Every option can be given as an environment variable, too.
+#[derive(Debug, Parser)]
+#[command(name = "order-service", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What the program can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the API server and the metrics server (the default)
+    Serve,
+    /// Apply pending migrations under a lock, then exit
+    Migrate(MigrateArgs),
+    /// GET /readyz of the local server; exit 0 when it is ready, 1 when it is not
+    Healthcheck,
+    /// Print the OpenAPI 3.1 document
+    Openapi,
+}
+
+/// How to migrate.
+#[derive(Clone, Debug, Args)]
+pub struct MigrateArgs {
+    /// Change nothing; exit 1 if a migration is pending
+    #[arg(long)]
+    pub check: bool,
+    /// Keep trying this long until the database answers
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = any_duration)]
+    pub wait: Duration,
+    /// How long a migration may wait for a lock before it gives up, so that it stalls nobody
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    pub lock_timeout: Duration,
+}
+
+/// Every setting of the service.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub struct Settings {
+    #[command(flatten)]
+    pub(crate) database: database::DatabaseArgs,
+    /// Address of the API; port 0 takes a free one
+    #[arg(long, env, default_value = "127.0.0.1:8080", value_parser = socket_address)]
+    pub bind_address: SocketAddr,
+    /// Address of the metrics; port 0 takes a free one
+    #[arg(long, env, default_value = "127.0.0.1:9090", value_parser = socket_address)]
+    pub metrics_address: SocketAddr,
+    /// HTTP workers, one thread each [default: the CPUs this process may use]
+    #[arg(long, env, value_parser = at_least_one)]
+    workers: Option<NonZeroUsize>,
+    /// Most database connections of this process
+    #[arg(long, env, default_value = "20", value_parser = at_least_one)]
+    pub pool_max_size: NonZeroUsize,
+    /// Database connections kept open when idle [default: 5, or POOL_MAX_SIZE if that is less]
+    #[arg(long, env)]
+    pool_min_idle: Option<usize>,
+    /// How long work may wait for a database connection
+    #[arg(long, env, default_value = "5s", value_parser = positive_duration)]
+    pub pool_acquire_timeout: Duration,
+    /// A connection idle for longer is closed, down to POOL_MIN_IDLE
+    #[arg(long, env, default_value = "300s", value_parser = positive_duration)]
+    pub pool_idle_timeout: Duration,
+    /// A connection is replaced at this age (less up to a tenth, so that not all go at once)
+    #[arg(long, env, default_value = "1800s", value_parser = positive_duration)]
+    pub pool_max_lifetime: Duration,
+    /// How long the database may work on one statement
+    #[arg(long, env, default_value = "5s", value_parser = positive_duration)]
+    pub statement_timeout: Duration,
+    /// How long a whole request may take; past it 503
+    #[arg(long, env, default_value = "10s", value_parser = positive_duration)]
+    pub request_timeout: Duration,
+    /// Largest request body in bytes; past it 413
+    #[arg(long, env, default_value = "65536", value_parser = at_least_one)]
+    pub max_body_bytes: NonZeroUsize,
+    /// Requests that may wait for the database; past it 503 at once
+    #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
+    pub queue_capacity: NonZeroUsize,
+    /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
+    #[arg(long, env)]
+    migrate_on_start: Option<bool>,
+    /// After SIGTERM keep accepting this long, while /readyz answers 503
+    #[arg(long, env, default_value = "0s", value_parser = any_duration)]
+    pub drain_delay: Duration,
+    /// How long requests in flight may take to finish after that
+    #[arg(long, env, default_value = "20s", value_parser = any_duration)]
+    pub shutdown_timeout: Duration,
+    /// Form of the log lines [default: text on a terminal, else json]
+    #[arg(long, env)]
+    log_format: Option<LogFormat>,
+    /// What to log: a level, or `target=level` items parted by commas
+    #[arg(long, env, default_value = "info", value_parser = values::log_filter)]
+    pub rust_log: String,
+}
+
+/// The form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people at a terminal.
+    Text,
+}
+
+impl Cli {
+    /// Reads the command line and the environment. On a bad value it prints which variable is
+    /// wrong and what it takes, and ends the process with exit code 2.
+    pub fn read() -> (Command, Settings) {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same from given words (the first is the name of the program), for tests.
+    ///
+    /// # Errors
+    /// What `read` would have printed.
+    pub fn read_from<T: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = T>,
+    ) -> Result<(Command, Settings), clap::Error> {
+        // `--help` shows the values of variables otherwise, and with them secrets.
+        let mut definition = Self::command().mut_args(|arg| arg.global(true).hide_env_values(true));
+        let cli = definition
+            .try_get_matches_from_mut(words)
+            .and_then(|matches| Self::from_arg_matches(&matches))?;
+        let command = cli.command.unwrap_or(Command::Serve);
+        cli.settings
+            .check(&command)
+            .map_err(|message| definition.error(ErrorKind::ValueValidation, message))?;
+        Ok((command, cli.settings))
+    }
+}
+
+impl Settings {
+    /// Refuses what the type of a single setting cannot: contradictions, and URLs that name no
+    /// database (they are not checked by clap because it would print the secret in them).
+    fn check(&self, command: &Command) -> Result<(), String> {
+        if self.pool_min_idle() > self.pool_max_size.get() {
+            return Err(format!(
+                "POOL_MIN_IDLE ({}) must not be larger than POOL_MAX_SIZE ({})",
+                self.pool_min_idle(),
+                self.pool_max_size
+            ));
+        }
+        match command {
+            Command::Serve | Command::Migrate(_) => self.database().url()?.check(),
+            Command::Healthcheck | Command::Openapi => Ok(()),
+        }
+    }
+
+    /// Database connections kept open when idle.
+    pub fn pool_min_idle(&self) -> usize {
+        self.pool_min_idle
+            .unwrap_or_else(|| self.pool_max_size.get().min(5))
+    }
+
+    /// Where the database is.
+    pub fn database(&self) -> DatabaseSource {
+        self.database.source()
+    }
+
+    /// HTTP workers: as set, else the CPUs this process may use (cgroup quota and affinity).
+    pub fn workers(&self) -> usize {
+        self.workers
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get)
+    }
+
+    /// The form of the log lines: as set, else text when standard error is a terminal.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or_else(|| {
+            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+                LogFormat::Text
+            } else {
+                LogFormat::Json
+            }
+        })
+    }
+
+    /// Whether pending migrations are applied before serving.
+    pub fn migrate_on_start(&self, kind: DatabaseKind) -> bool {
+        self.migrate_on_start
+            .unwrap_or(matches!(kind, DatabaseKind::Sqlite))
+    }
+
+    /// Every setting as it is in force, secrets left out.
+    pub fn resolved(&self, kind: DatabaseKind) -> Vec<(&'static str, String)> {
+        // No `..`: a setting that is added and forgotten here does not compile.
+        let Self {
+            database,
+            bind_address,
+            metrics_address,
+            workers: _,
+            pool_max_size,
+            pool_min_idle: _,
+            pool_acquire_timeout,
+            pool_idle_timeout,
+            pool_max_lifetime,
+            statement_timeout,
+            request_timeout,
+            max_body_bytes,
+            queue_capacity,
+            migrate_on_start: _,
+            drain_delay,
+            shutdown_timeout,
+            log_format: _,
+            rust_log,
+        } = self;
+        let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
+        let source = database.source();
+        let database_url = source
+            .url()
+            .map_or_else(|error| error, |url| url.without_secrets());
+        let format = match self.log_format() {
+            LogFormat::Json => "json",
+            LogFormat::Text => "text",
+        };
+        vec![
+            ("database_url", database_url),
+            ("database_url_file", source.file_display()),
+            ("bind_address", bind_address.to_string()),
+            ("metrics_address", metrics_address.to_string()),
+            ("workers", self.workers().to_string()),
+            ("pool_max_size", pool_max_size.to_string()),
+            ("pool_min_idle", self.pool_min_idle().to_string()),
+            ("pool_acquire_timeout", time(pool_acquire_timeout)),
+            ("pool_idle_timeout", time(pool_idle_timeout)),
+            ("pool_max_lifetime", time(pool_max_lifetime)),
+            ("statement_timeout", time(statement_timeout)),
+            ("request_timeout", time(request_timeout)),
+            ("max_body_bytes", max_body_bytes.to_string()),
+            ("queue_capacity", queue_capacity.to_string()),
+            ("migrate_on_start", self.migrate_on_start(kind).to_string()),
+            ("drain_delay", time(drain_delay)),
+            ("shutdown_timeout", time(shutdown_timeout)),
+            ("log_format", format.to_owned()),
+            ("rust_log", rust_log.clone()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

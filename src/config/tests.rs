@@ -1,0 +1,126 @@
+use super::*;
+
+fn read(args: &[&str]) -> Result<(Command, Settings), String> {
+    let words = std::iter::once("order-service").chain(args.iter().copied());
+    Cli::read_from(words).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_definition_of_the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn help_names_every_variable_with_its_default() {
+    let help = Cli::command().render_long_help().to_string();
+    let defaults = [
+        ("DATABASE_URL", "sqlite://orders.db"),
+        ("BIND_ADDRESS", "127.0.0.1:8080"),
+        ("METRICS_ADDRESS", "127.0.0.1:9090"),
+        ("WORKERS", "the CPUs this process may use"),
+        ("POOL_MAX_SIZE", "20"),
+        ("POOL_MIN_IDLE", "5, or POOL_MAX_SIZE if that is less"),
+        ("POOL_ACQUIRE_TIMEOUT", "5s"),
+        ("POOL_IDLE_TIMEOUT", "300s"),
+        ("POOL_MAX_LIFETIME", "1800s"),
+        ("STATEMENT_TIMEOUT", "5s"),
+        ("REQUEST_TIMEOUT", "10s"),
+        ("MAX_BODY_BYTES", "65536"),
+        ("QUEUE_CAPACITY", "4096"),
+        ("MIGRATE_ON_START", "true for SQLite, false for PostgreSQL"),
+        ("DRAIN_DELAY", "0s"),
+        ("SHUTDOWN_TIMEOUT", "20s"),
+        ("LOG_FORMAT", "text on a terminal, else json"),
+        ("RUST_LOG", "info"),
+    ];
+    for (variable, default) in defaults {
+        let flag = format!("--{}", variable.to_lowercase().replace('_', "-"));
+        let at = help
+            .find(&format!("{flag} <{variable}>"))
+            .unwrap_or_else(|| panic!("{flag} in\n{help}"));
+        let text: String = help
+            .chars()
+            .skip(help.split_at(at).0.chars().count())
+            .take(600)
+            .collect();
+        assert!(text.contains(&format!("[env: {variable}")), "{text}");
+        assert!(text.contains(&format!("[default: {default}]")), "{text}");
+    }
+    assert!(help.contains("--database-url-file <DATABASE_URL_FILE>"));
+}
+
+#[test]
+fn serving_is_the_default_and_flags_may_stand_on_either_side() {
+    let (command, _) = read(&[]).unwrap();
+    assert!(matches!(command, Command::Serve));
+    for args in [
+        ["--pool-max-size", "7", "serve"],
+        ["serve", "--pool-max-size", "7"],
+    ] {
+        assert_eq!(read(&args).unwrap().1.pool_max_size.get(), 7);
+    }
+}
+
+#[test]
+fn a_bad_value_is_refused_with_the_variable_and_what_it_takes() {
+    for (args, named) in [
+        (["--pool-max-size", "0"], "POOL_MAX_SIZE"),
+        (["--pool-min-idle", "few"], "POOL_MIN_IDLE"),
+        (["--statement-timeout", "soon"], "STATEMENT_TIMEOUT"),
+        (["--bind-address", "localhost"], "BIND_ADDRESS"),
+        (["--log-format", "xml"], "LOG_FORMAT"),
+        (["--migrate-on-start", "maybe"], "MIGRATE_ON_START"),
+        (
+            ["--database-url", "mysql://root:geheim@h/d"],
+            "DATABASE_URL",
+        ),
+        (["--database-url", "sqlite://"], "DATABASE_URL"),
+        (
+            ["--database-url", "postgres://u:geheim@h:port/d"],
+            "DATABASE_URL",
+        ),
+        (
+            ["--database-url-file", "/no/such/file"],
+            "DATABASE_URL_FILE",
+        ),
+    ] {
+        let message = read(&args).map(|_| ()).unwrap_err();
+        assert!(message.contains(named), "{message}");
+        assert!(!message.contains("geheim"), "{message}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused_but_a_default_yields() {
+    let message = read(&["--pool-max-size", "6", "--pool-min-idle", "7"])
+        .map(|_| ())
+        .unwrap_err();
+    assert!(message.contains("POOL_MIN_IDLE"), "{message}");
+    let (_, settings) = read(&["--pool-max-size", "2"]).unwrap();
+    assert_eq!(settings.pool_min_idle(), 2);
+}
+
+#[test]
+fn the_resolved_settings_hold_no_secret() {
+    let url = "postgres://planted-user:planted-password@db:5433/shop?password=planted-query";
+    let (_, settings) = read(&["--database-url", url]).unwrap();
+    let all = format!(
+        "{:?} {settings:?}",
+        settings.resolved(DatabaseKind::Postgres)
+    );
+    assert!(all.contains("postgres://db:5433/shop"), "{all}");
+    assert!(!all.contains("planted"), "{all}");
+}
+
+#[test]
+fn a_file_wins_over_the_variable_and_is_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("url");
+    std::fs::write(&file, "sqlite://one.db\n").unwrap();
+    let path = file.to_str().unwrap();
+    let (_, settings) = read(&["--database-url-file", path]).unwrap();
+    let source = settings.database();
+    assert_eq!(source.url().unwrap().expose(), "sqlite://one.db");
+    std::fs::write(&file, "postgres://h/d").unwrap();
+    assert_eq!(source.url().unwrap().kind(), DatabaseKind::Postgres);
+}

@@ -1,0 +1,67 @@
+//! How the values of the settings read, and what is said of a bad one.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Longer makes no sense for any setting and would overflow PostgreSQL's millisecond integers.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60 * 20);
+
+pub(super) fn any_duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "takes a duration such as 5s, 300ms or 30m, at most 20 days".to_owned())
+}
+
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    let duration = any_duration(text)?;
+    if duration < Duration::from_millis(1) {
+        return Err("takes a duration of at least 1ms, such as 5s, 300ms or 30m".to_owned());
+    }
+    Ok(duration)
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "takes a whole number of at least 1".to_owned())
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "takes an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0".to_owned()
+    })
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    env_filter::Builder::new()
+        .try_parse(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| {
+            format!(
+                "takes a level (error, warn, info, debug, trace) or target=level items: {error}"
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(any_duration("300ms"), Ok(Duration::from_millis(300)));
+        assert_eq!(any_duration("30m"), Ok(Duration::from_secs(1800)));
+        assert_eq!(any_duration("0s"), Ok(Duration::ZERO));
+        for bad in ["", "5", "-1s", "five", "99999999days"] {
+            assert!(any_duration(bad).is_err(), "{bad:?}");
+        }
+        assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn filters() {
+        assert!(log_filter("warn,order_service::access=debug").is_ok());
+        assert!(log_filter("order_service=loud").is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! The free-form key-values a client may attach to an order.
+
+use std::collections::BTreeMap;
+
+use super::{Violation, pointer_token};
+
+/// At most 50 texts under keys of at most 40 characters, each of at most 500.
+///
+/// Sorted by key, so that equal metadata has one form.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metadata(BTreeMap<String, String>);
+
+impl Metadata {
+    /// The most entries.
+    pub const MAX_ENTRIES: usize = 50;
+    /// The most characters of a key.
+    pub const MAX_KEY_CHARS: usize = 40;
+    /// The most characters of a value.
+    pub const MAX_VALUE_CHARS: usize = 500;
+
+    /// Accepts the entries, or names each one that is wrong.
+    ///
+    /// # Errors
+    /// Every violation found, with pointers below `/metadata`.
+    pub fn parse(entries: BTreeMap<String, String>) -> Result<Self, Vec<Violation>> {
+        let mut violations = Vec::new();
+        if entries.len() > Self::MAX_ENTRIES {
+            violations.push(Violation::new(
+                "/metadata",
+                format!(
+                    "must have at most {} entries, has {}",
+                    Self::MAX_ENTRIES,
+                    entries.len()
+                ),
+            ));
+        }
+        for (key, value) in &entries {
+            if let Some(detail) = wrong_key(key).or_else(|| wrong_value(value)) {
+                violations.push(Violation::new(
+                    format!("/metadata/{}", pointer_token(key)),
+                    detail,
+                ));
+            }
+        }
+        if violations.is_empty() {
+            Ok(Self(entries))
+        } else {
+            Err(violations)
+        }
+    }
+
+    /// Takes entries that were checked when they were stored.
+    pub fn trusted(entries: BTreeMap<String, String>) -> Self {
+        Self(entries)
+    }
+
+    /// The entries, sorted by key.
+    pub fn entries(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+fn wrong_key(key: &str) -> Option<String> {
+    let chars = key.chars().count();
+    if chars == 0 {
+        Some("the key must not be empty".to_owned())
+    } else if chars > Metadata::MAX_KEY_CHARS {
+        Some(format!(
+            "the key must have at most {} characters, has {chars}",
+            Metadata::MAX_KEY_CHARS
+        ))
+    } else if key.chars().any(char::is_control) {
+        Some("the key must not contain control characters".to_owned())
+    } else {
+        None
+    }
+}
+
+fn wrong_value(value: &str) -> Option<String> {
+    let chars = value.chars().count();
+    if chars > Metadata::MAX_VALUE_CHARS {
+        Some(format!(
+            "must have at most {} characters, has {chars}",
+            Metadata::MAX_VALUE_CHARS
+        ))
+    } else if value.contains('\0') {
+        // PostgreSQL's jsonb refuses U+0000 (PostgreSQL manual, section 8.14).
+        Some("must not contain U+0000".to_owned())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(key: &str, value: &str) -> Result<Metadata, Vec<Violation>> {
+        Metadata::parse(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        assert!(one(&"k".repeat(40), &"v".repeat(500)).is_ok());
+        assert!(one(&"k".repeat(41), "v").is_err());
+        assert!(one("k", &"v".repeat(501)).is_err());
+        assert!(one("", "v").is_err());
+        assert!(one("k", "line\nbreak").is_ok());
+        assert!(one("k", "\0").is_err());
+        let entries = |n: usize| (0..n).map(|i| (i.to_string(), String::new())).collect();
+        assert!(Metadata::parse(entries(50)).is_ok());
+        assert!(Metadata::parse(entries(51)).is_err());
+    }
+
+    #[test]
+    fn names_the_entry_with_an_escaped_pointer() {
+        let violations = one("a/b~c", &"v".repeat(501)).unwrap_err();
+        assert_eq!(violations[0].pointer, "/metadata/a~1b~0c");
+    }
+}

@@ -1,0 +1,106 @@
+//! What can go wrong in the store, as its callers need to tell it apart.
+
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+
+/// Why the store could not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// Too many requests wait for the database already. Nothing was done.
+    Overloaded,
+    /// The database cannot be reached, or no connection became free in time.
+    Unavailable(String),
+    /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
+    StatementTimeout,
+    /// Anything else; a fault of this service or of the schema. The text is for the log only.
+    Internal(String),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Overloaded => f.write_str("too many requests wait for the database"),
+            Self::Unavailable(why) => write!(f, "the database is not available: {why}"),
+            Self::StatementTimeout => f.write_str("a statement took too long"),
+            Self::Internal(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl StoreError {
+    /// The value of the `kind` label of `db_errors_total`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "unavailable",
+            Self::StatementTimeout => "statement_timeout",
+            Self::Internal(_) => "internal",
+        }
+    }
+}
+
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        match &error {
+            DieselError::DatabaseError(
+                DatabaseErrorKind::UnableToSendCommand
+                | DatabaseErrorKind::ClosedConnection
+                | DatabaseErrorKind::ReadOnlyTransaction,
+                _,
+            )
+            | DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
+            DieselError::DatabaseError(DatabaseErrorKind::Unknown, info) => {
+                // Diesel hands on PostgreSQL's message but not its SQLSTATE; connections ask for
+                // untranslated messages where they may (see postgres/connect.rs).
+                let message = info.message();
+                if message.starts_with("canceling statement due to statement timeout")
+                    || message.starts_with("database is locked")
+                {
+                    Self::StatementTimeout
+                } else if is_shutdown(message) {
+                    Self::Unavailable(error.to_string())
+                } else {
+                    Self::Internal(error.to_string())
+                }
+            }
+            _ => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+/// PostgreSQL's class 57P: the server or an administrator ended the session.
+fn is_shutdown(message: &str) -> bool {
+    message.starts_with("terminating connection")
+        || message.starts_with("the database system is")
+        || message.starts_with("could not receive data")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown(message: &str) -> StoreError {
+        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(message.to_owned())).into()
+    }
+
+    #[test]
+    fn messages_of_the_database_are_told_apart() {
+        assert_eq!(
+            unknown("canceling statement due to statement timeout"),
+            StoreError::StatementTimeout
+        );
+        assert_eq!(
+            unknown("terminating connection due to administrator command").kind(),
+            "unavailable"
+        );
+        assert_eq!(
+            unknown("relation \"orders\" does not exist").kind(),
+            "internal"
+        );
+        assert_eq!(
+            StoreError::from(DieselError::BrokenTransactionManager).kind(),
+            "unavailable"
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! Migrations: embedded in the binary, applied under one lock, recorded where the `diesel` CLI
+//! records them, so that both are interchangeable.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::time::Duration;
+
+use diesel::migration::{Migration, MigrationSource, MigrationVersion};
+use diesel::pg::Pg;
+use diesel::sqlite::Sqlite;
+use diesel::{QueryDsl as _, QueryResult, QueryableByName, SqliteConnection};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
+use tokio::time::Instant;
+
+use super::postgres::PgConnector;
+use super::{Connector, StoreError, Way};
+
+const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+
+/// The key of the advisory lock: any number that nothing else in the database uses.
+const LOCK_KEY: i64 = 0x006f_7264_6572_7331;
+/// How often a waiting process asks for the lock. It must not wait inside a statement: that holds
+/// a snapshot, for which `CREATE INDEX CONCURRENTLY` in the other process would wait in turn.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// How to migrate.
+#[derive(Clone, Copy, Debug)]
+pub struct MigrateOptions {
+    /// Keep trying this long until the database answers.
+    pub wait: Duration,
+    /// How long one migration may wait for a lock (`lock_timeout`).
+    pub lock_timeout: Duration,
+}
+
+impl Default for MigrateOptions {
+    fn default() -> Self {
+        Self {
+            wait: Duration::ZERO,
+            lock_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Connector {
+    /// Applies every pending migration and returns their names, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer in time or a migration fails. Those before it stay.
+    pub async fn migrate(&self, options: MigrateOptions) -> Result<Vec<String>, StoreError> {
+        match &self.0 {
+            Way::Postgres(connector) => {
+                let connection = answering(connector, options.wait).await?;
+                migrate_postgres(connection, options.lock_timeout).await
+            }
+            Way::Sqlite(connector) => {
+                let mut connection = connector.connect_blocking()?;
+                blocking(move || {
+                    // One transaction around all is the lock.
+                    connection.immediate_transaction(|connection| apply(connection, SQLITE))
+                })
+                .await
+            }
+        }
+    }
+
+    /// The names of the migrations that are not applied yet, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer in time.
+    pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
+        match &self.0 {
+            Way::Postgres(connector) => {
+                pending_on_postgres(&mut answering(connector, wait).await?).await
+            }
+            Way::Sqlite(connector) => {
+                let mut connection = connector.connect_blocking()?;
+                blocking(move || pending_on_sqlite(&mut connection)).await
+            }
+        }
+    }
+}
+
+async fn answering(
+    connector: &PgConnector,
+    wait: Duration,
+) -> Result<AsyncPgConnection, StoreError> {
+    let deadline = Instant::now() + wait;
+    let mut told = false;
+    loop {
+        match connector.connect_plain().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) if Instant::now() + CONNECT_PAUSE > deadline => return Err(error),
+            Err(error) => {
+                if !told {
+                    log::info!(error:%; "waiting for the database to answer");
+                    told = true;
+                }
+                tokio::time::sleep(CONNECT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn migrate_postgres(
+    mut connection: AsyncPgConnection,
+    lock_timeout: Duration,
+) -> Result<Vec<String>, StoreError> {
+    connection
+        .batch_execute(&format!("SET lock_timeout = {}", lock_timeout.as_millis()))
+        .await?;
+    let mut told = false;
+    while !try_lock(&mut connection).await? {
+        if !told {
+            log::info!("another process is migrating; waiting for it");
+            told = true;
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+    // The lock ends with the session, however the work ends.
+    tokio::task::spawn_blocking(move || {
+        apply(&mut AsyncMigrationHarness::new(connection), POSTGRES)
+    })
+    .await
+    .map_err(|error| StoreError::Internal(error.to_string()))?
+}
+
+async fn try_lock(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
+    use diesel_async::RunQueryDsl as _;
+
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        locked: bool,
+    }
+    diesel::sql_query("SELECT pg_try_advisory_lock($1) AS locked")
+        .bind::<diesel::sql_types::BigInt, _>(LOCK_KEY)
+        .get_result::<Row>(connection)
+        .await
+        .map(|row| row.locked)
+}
+
+fn apply<DB: diesel::backend::Backend>(
+    harness: &mut impl MigrationHarness<DB>,
+    source: impl MigrationSource<DB>,
+) -> Result<Vec<String>, StoreError> {
+    let mut applied = Vec::new();
+    for migration in harness.pending_migrations(source).map_err(failed)? {
+        let name = migration.name().to_string();
+        log::info!(migration = name.as_str(); "applying migration");
+        harness
+            .run_migration(&migration)
+            .map_err(|error| StoreError::Internal(format!("migration {name}: {error}")))?;
+        applied.push(name);
+    }
+    Ok(applied)
+}
+
+/// The names of the migrations that the database lacks. Never changes anything: Diesel's harness
+/// would create its table.
+pub(super) async fn pending_on_postgres(
+    connection: &mut AsyncPgConnection,
+) -> Result<Vec<String>, StoreError> {
+    use diesel_async::RunQueryDsl as _;
+
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::Bool)]
+        found: bool,
+    }
+    let table: Row =
+        diesel::sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found")
+            .get_result(connection)
+            .await?;
+    let applied = if table.found {
+        applied_table::table
+            .select(applied_table::version)
+            .load(connection)
+            .await?
+    } else {
+        Vec::new()
+    };
+    lacking::<Pg>(&POSTGRES, applied)
+}
+
+pub(super) fn pending_on_sqlite(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<String>, StoreError> {
+    use diesel::RunQueryDsl as _;
+
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        found: i64,
+    }
+    let table: Row = diesel::sql_query(
+        "SELECT count(*) AS found FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
+    )
+    .get_result(connection)?;
+    let applied = if table.found > 0 {
+        applied_table::table
+            .select(applied_table::version)
+            .load(connection)?
+    } else {
+        Vec::new()
+    };
+    lacking::<Sqlite>(&SQLITE, applied)
+}
+
+/// Diesel's own table, as its CLI creates it.
+mod applied_table {
+    #![allow(unreachable_pub, reason = "generated by the macro")]
+    diesel::table! {
+        __diesel_schema_migrations (version) {
+            version -> Text,
+        }
+    }
+    pub(super) use __diesel_schema_migrations::{table, version};
+}
+
+fn lacking<DB: diesel::backend::Backend>(
+    source: &impl MigrationSource<DB>,
+    applied: Vec<String>,
+) -> Result<Vec<String>, StoreError> {
+    let applied: HashSet<MigrationVersion<'_>> = applied.into_iter().map(Into::into).collect();
+    let mut names: Vec<String> = source
+        .migrations()
+        .map_err(failed)?
+        .iter()
+        .filter(|migration| !applied.contains(&migration.name().version()))
+        .map(|migration| migration.name().to_string())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::Internal(error.to_string()))?
+}
+
+fn failed(error: impl Display) -> StoreError {
+    StoreError::Internal(format!("migrations: {error}"))
+}

@@ -1,0 +1,90 @@
+//! Opens connections to an SQLite file, or to a database in this process's memory.
+
+use std::time::{Duration, Instant};
+
+use diesel::connection::SimpleConnection as _;
+use diesel::{Connection as _, SqliteConnection};
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+
+use crate::config::DatabaseUrl;
+use crate::store::StoreError;
+use crate::store::pool::Connect;
+
+/// Opens connections to one SQLite database.
+pub(crate) struct SqliteConnector {
+    location: String,
+    statement_timeout: Duration,
+    /// A database in memory lives as long as a connection to it. This one is never used.
+    _anchor: Option<std::sync::Mutex<SqliteConnection>>,
+}
+
+impl SqliteConnector {
+    pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
+        if url.expose() != "sqlite::memory:" {
+            return Ok(Self {
+                location: url.expose().to_owned(),
+                statement_timeout,
+                _anchor: None,
+            });
+        }
+        // The `memdb` VFS shares a named database among the connections of a process, with the
+        // locks of a file (SQLite source, `src/memdb.c`); `:memory:` would be one per connection.
+        let location = format!("file:/{}?vfs=memdb", uuid::Uuid::new_v4());
+        let anchor = open(&location, statement_timeout)?;
+        Ok(Self {
+            location,
+            statement_timeout,
+            _anchor: Some(std::sync::Mutex::new(anchor)),
+        })
+    }
+
+    /// Opens a connection for use on a thread that may block.
+    pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
+        open(&self.location, self.statement_timeout)
+    }
+}
+
+impl Connect for SqliteConnector {
+    type Connection = SyncConnectionWrapper<SqliteConnection>;
+
+    async fn connect(&self) -> Result<Self::Connection, StoreError> {
+        let (location, timeout) = (self.location.clone(), self.statement_timeout);
+        tokio::task::spawn_blocking(move || open(&location, timeout))
+            .await
+            .map_err(|error| StoreError::Internal(error.to_string()))?
+            .map(SyncConnectionWrapper::new)
+    }
+}
+
+/// Opens a connection and sets it up. `synchronous = FULL` keeps what was answered even when the
+/// power fails (SQLite manual, "PRAGMA synchronous").
+fn open(location: &str, busy_timeout: Duration) -> Result<SqliteConnection, StoreError> {
+    let failed =
+        |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
+    let mut connection = SqliteConnection::establish(location).map_err(|e| failed(&e))?;
+    connection
+        .batch_execute(&format!(
+            "PRAGMA busy_timeout = {};
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;",
+            busy_timeout.as_millis()
+        ))
+        .map_err(|e| failed(&e))?;
+    let start = Instant::now();
+    while let Err(error) = write_ahead(&mut connection) {
+        if start.elapsed() >= busy_timeout {
+            return Err(failed(&error));
+        }
+        std::thread::sleep(RETRY_PAUSE);
+    }
+    Ok(connection)
+}
+
+/// WAL lets readers and the writer work at once (SQLite manual, "Write-Ahead Logging"). The first
+/// connection to a new file switches it over; the others may meet its lock, for which SQLite does
+/// not wait as it does for all others.
+fn write_ahead(connection: &mut SqliteConnection) -> diesel::QueryResult<()> {
+    connection.batch_execute("PRAGMA journal_mode = WAL")
+}
+
+const RETRY_PAUSE: Duration = Duration::from_millis(5);

@@ -1,0 +1,143 @@
+//! The record of a request: counted and timed when it ends, however it ends.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::Uri;
+
+use super::Metrics;
+use super::metrics::RequestMetrics;
+
+/// Requests that take longer are worth a line in the log.
+const SLOW: Duration = Duration::from_secs(1);
+/// The status recorded for a request whose client went away before the answer; not in HTTP, but
+/// known from nginx.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Opens access records. One for each worker, so that it needs no lock.
+#[derive(Clone)]
+pub struct Recorder(Rc<Shared>);
+
+struct Shared {
+    metrics: Arc<Metrics>,
+    known: RefCell<HashMap<(&'static str, &'static str, u16), RequestMetrics>>,
+}
+
+impl Recorder {
+    /// A recorder for one worker.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self(Rc::new(Shared {
+            metrics,
+            known: RefCell::default(),
+        }))
+    }
+
+    /// Opens the record of a request that has just come in.
+    pub fn open(
+        &self,
+        method: &'static str,
+        route: &'static str,
+        uri: Uri,
+        request_id: Rc<str>,
+    ) -> AccessRecord {
+        self.0.metrics.http_in_flight.inc();
+        AccessRecord {
+            shared: Rc::clone(&self.0),
+            start: Instant::now(),
+            method,
+            route,
+            uri,
+            request_id,
+            status: CLIENT_CLOSED_REQUEST,
+        }
+    }
+}
+
+/// One request. Recorded on drop, so that one cut short is counted, too.
+pub struct AccessRecord {
+    shared: Rc<Shared>,
+    start: Instant,
+    method: &'static str,
+    route: &'static str,
+    uri: Uri,
+    request_id: Rc<str>,
+    status: u16,
+}
+
+impl AccessRecord {
+    /// Says how the request was answered.
+    pub fn answered(&mut self, status: u16) {
+        self.status = status;
+    }
+}
+
+impl Drop for AccessRecord {
+    fn drop(&mut self) {
+        let took = self.start.elapsed();
+        let metrics = &self.shared.metrics;
+        metrics.http_in_flight.dec();
+        let mut known = self.shared.known.borrow_mut();
+        let request = known
+            .entry((self.method, self.route, self.status))
+            .or_insert_with(|| metrics.request(self.method, self.route, &self.status.to_string()));
+        request.total.inc();
+        request.duration.observe(took.as_secs_f64());
+
+        let level = if self.status >= 500 || took > SLOW {
+            log::Level::Warn
+        } else {
+            log::Level::Debug
+        };
+        log::log!(
+            target: "order_service::access",
+            level,
+            request_id = &*self.request_id,
+            method = self.method,
+            path = self.uri.path(),
+            route = self.route,
+            status = self.status,
+            duration_seconds = took.as_secs_f64();
+            "request answered"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrape(metrics: &Metrics) -> String {
+        String::from_utf8(
+            metrics
+                .render(crate::store::PoolStatus::default(), 0)
+                .unwrap(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn an_answered_and_a_dropped_request_are_both_counted() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let recorder = Recorder::new(Arc::clone(&metrics));
+        let mut answered = recorder.open("GET", "/a", Uri::from_static("/a"), "1".into());
+        let dropped = recorder.open("GET", "/a", Uri::from_static("/a"), "2".into());
+        assert_eq!(metrics.http_in_flight.get(), 2);
+        answered.answered(200);
+        drop(answered);
+        drop(dropped);
+        assert_eq!(metrics.http_in_flight.get(), 0);
+        let text = scrape(&metrics);
+        for status in ["200", "499"] {
+            let line =
+                format!("http_requests_total{{method=\"GET\",path=\"/a\",status=\"{status}\"}} 1");
+            assert!(text.contains(&line), "{text}");
+        }
+        assert!(
+            text.contains("http_request_duration_seconds_count{method=\"GET\",path=\"/a\"} 2"),
+            "{text}"
+        );
+    }
+}

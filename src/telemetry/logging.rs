@@ -1,0 +1,137 @@
+//! Log lines on standard error: one JSON object each, or text for a person at a terminal.
+
+use std::backtrace::Backtrace;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use log::Record;
+use log::kv::{Error, Key, Value, VisitSource};
+use serde::ser::{SerializeMap as _, Serializer as _};
+
+use super::Metrics;
+use crate::config::{LogFormat, Settings};
+
+/// Sends all log records of the process to standard error.
+pub fn init(settings: &Settings) {
+    let format = match settings.log_format() {
+        LogFormat::Json => write_json,
+        LogFormat::Text => write_text,
+    };
+    env_logger::Builder::new()
+        // Its lines about each worker help nobody, unless RUST_LOG names it.
+        .filter_module("actix_server", log::LevelFilter::Warn)
+        .parse_filters(&settings.rust_log)
+        .format(move |out, record| format(out, Utc::now(), record))
+        .init();
+}
+
+/// Counts each panic and logs it as one line, instead of many lines on standard error.
+pub fn log_panics(metrics: Arc<Metrics>) {
+    std::panic::set_hook(Box::new(move |panic| {
+        metrics.panics.inc();
+        let thread = std::thread::current();
+        log::error!(
+            target: "order_service::panic",
+            location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
+            thread = thread.name().unwrap_or("unnamed"),
+            backtrace = Backtrace::force_capture().to_string().as_str();
+            "panic: {}", panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+}
+
+/// The fields that every line has. A record's own field of such a name gets a `field_` before it.
+const RESERVED: [&str; 4] = ["ts", "level", "target", "msg"];
+
+fn write_json(out: &mut dyn Write, now: DateTime<Utc>, record: &Record<'_>) -> io::Result<()> {
+    // Built apart, so that the line goes out in one piece.
+    let mut line = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::new(&mut line);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("ts", &now.to_rfc3339_opts(SecondsFormat::Micros, true))?;
+    map.serialize_entry("level", record.level().as_str())?;
+    map.serialize_entry("target", record.target())?;
+    map.serialize_entry("msg", &format_args!("{}", record.args()))?;
+
+    struct Fields<'a, M>(&'a mut M);
+    impl<'kvs, M: serde::ser::SerializeMap> VisitSource<'kvs> for Fields<'_, M> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            let key = key.as_str();
+            let result = if RESERVED.contains(&key) {
+                self.0.serialize_entry(&format!("field_{key}"), &value)
+            } else {
+                self.0.serialize_entry(key, &value)
+            };
+            result.map_err(|_| Error::msg("a field is not JSON"))
+        }
+    }
+    record
+        .key_values()
+        .visit(&mut Fields(&mut map))
+        .map_err(io::Error::other)?;
+    map.end()?;
+    line.push(b'\n');
+    out.write_all(&line)
+}
+
+fn write_text(out: &mut dyn Write, now: DateTime<Utc>, record: &Record<'_>) -> io::Result<()> {
+    use std::fmt::Write as _;
+
+    let mut line = format!(
+        "{} {:5} {}: {}",
+        now.to_rfc3339_opts(SecondsFormat::Millis, true),
+        record.level(),
+        record.target(),
+        record.args()
+    );
+    struct Fields<'a>(&'a mut String);
+    impl<'kvs> VisitSource<'kvs> for Fields<'_> {
+        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+            write!(self.0, " {key}={value}").map_err(Error::from)
+        }
+    }
+    record
+        .key_values()
+        .visit(&mut Fields(&mut line))
+        .map_err(io::Error::other)?;
+    line.push('\n');
+    out.write_all(line.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(record: &Record<'_>) -> serde_json::Value {
+        let mut out = Vec::new();
+        let now = DateTime::from_timestamp_micros(1_000_000_123_456).unwrap();
+        write_json(&mut out, now, record).unwrap();
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_one_json_object_with_typed_fields() {
+        let fields = [
+            ("status", Value::from(503)),
+            ("quoted", Value::from("a \"b\"\nc")),
+            ("msg", Value::from("mine")),
+        ];
+        let line = line(
+            &Record::builder()
+                .args(format_args!("two\nlines"))
+                .level(log::Level::Warn)
+                .target("t")
+                .key_values(&fields)
+                .build(),
+        );
+        assert_eq!(
+            line,
+            serde_json::json!({
+                "ts": "1970-01-12T13:46:40.123456Z", "level": "WARN", "target": "t",
+                "msg": "two\nlines", "status": 503, "quoted": "a \"b\"\nc", "field_msg": "mine",
+            })
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! What the service tells about itself: logs, metrics, and a record of every request.
+
+mod access;
+pub mod logging;
+mod metrics;
+
+pub use access::{AccessRecord, Recorder};
+pub use metrics::{Metrics, TEXT_FORMAT};

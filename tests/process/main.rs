@@ -1,0 +1,22 @@
+//! The real binary as a process: exit codes, signals, logs, migrations, the README.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that fails panics, and nobody calls a test"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod logs;
+mod migrations;
+mod readme;
+mod signals;

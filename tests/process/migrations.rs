@@ -1,0 +1,189 @@
+//! Migrations by the service and by the real `diesel` command, which `make tools` installs.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::support::database::Database;
+use crate::support::server::{Server, command, migrate, run};
+
+crate::on_both!(
+    down_and_up_again_leaves_the_same_schema,
+    eight_at_once_apply_each_migration_once,
+    the_diesel_command_and_ours_are_interchangeable,
+);
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn migrations(database: &Database) -> &'static str {
+    if database.is_postgres() {
+        "migrations/postgres"
+    } else {
+        "migrations/sqlite"
+    }
+}
+
+fn diesel(database: &Database, args: &[&str]) -> Output {
+    let cli = root().join("target/tools/bin/diesel");
+    assert!(cli.exists(), "no {}: run `make tools`", cli.display());
+    let url = database.url();
+    let plain = url.strip_prefix("sqlite://").unwrap_or(&url);
+    // The configuration of the repository would have it write schema.rs.
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let out = Command::new(cli)
+        .env("DIESEL_CONFIG_FILE", config.path())
+        .args(args)
+        .current_dir(root())
+        .env("DATABASE_URL", plain)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{args:?}: {out:?}");
+    out
+}
+
+/// The whole schema as text.
+fn dump(database: &Database) -> String {
+    let url = database.url();
+    let out = match url.strip_prefix("sqlite://") {
+        Some(file) => Command::new("sqlite3")
+            .args([file, ".schema --indent"])
+            .output()
+            .unwrap(),
+        // `restrict` lines carry a random key.
+        None => Command::new("sh")
+            .args([
+                "-c",
+                "pg_dump --schema-only \"$0\" | grep -vE '^.(un)?restrict '",
+                &url,
+            ])
+            .output()
+            .unwrap(),
+    };
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(text.contains("orders"), "{text} {:?}", out.stderr);
+    text
+}
+
+async fn down_and_up_again_leaves_the_same_schema(database: Database) {
+    migrate(&database);
+    let first = dump(&database);
+    let dir = migrations(&database);
+    diesel(
+        &database,
+        &["migration", "--migration-dir", dir, "revert", "--all"],
+    );
+    let tables = if database.is_postgres() {
+        "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename !~ 'diesel'"
+    } else {
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%diesel%'"
+    };
+    assert_eq!(database.number(tables).await, 0);
+    migrate(&database);
+    assert_eq!(dump(&database), first);
+}
+
+async fn eight_at_once_apply_each_migration_once(database: Database) {
+    let files = std::fs::read_dir(root().join(migrations(&database)))
+        .unwrap()
+        .count();
+    let rounds = 20;
+    for round in 0..rounds {
+        let fresh = if database.is_postgres() {
+            Database::postgres().await
+        } else {
+            Database::sqlite()
+        };
+        let url = fresh.url();
+        let running: Vec<_> = (0..8)
+            .map(|_| {
+                command(&["migrate"], &[("DATABASE_URL", &url)])
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        for process in running {
+            let out = process.wait_with_output().unwrap();
+            assert!(out.status.success(), "round {round}: {out:?}");
+        }
+        let applied = fresh
+            .number("SELECT count(*) FROM __diesel_schema_migrations")
+            .await;
+        assert_eq!(usize::try_from(applied).unwrap(), files);
+    }
+}
+
+async fn the_diesel_command_and_ours_are_interchangeable(database: Database) {
+    let dir = migrations(&database);
+    diesel(&database, &["migration", "--migration-dir", dir, "run"]);
+    let by_diesel = dump(&database);
+    let url = database.url();
+    assert!(
+        run(&["migrate", "--check"], &[("DATABASE_URL", &url)])
+            .status
+            .success()
+    );
+    let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    assert!(
+        String::from_utf8(out.stdout)
+            .unwrap()
+            .contains("nothing to do")
+    );
+
+    let ours = if database.is_postgres() {
+        Database::postgres().await
+    } else {
+        Database::sqlite()
+    };
+    migrate(&ours);
+    let out = diesel(&ours, &["migration", "--migration-dir", dir, "pending"]);
+    assert_eq!(String::from_utf8(out.stdout).unwrap().trim(), "false");
+    assert_eq!(dump(&ours), by_diesel);
+
+    let file = if database.is_postgres() {
+        "src/store/schema.rs"
+    } else {
+        "src/store/sqlite/schema.rs"
+    };
+    let printed = diesel(&ours, &["print-schema"]);
+    let committed = std::fs::read_to_string(root().join(file)).unwrap();
+    assert_eq!(
+        String::from_utf8(printed.stdout).unwrap(),
+        committed,
+        "{file} is not what diesel prints"
+    );
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_lock_gives_up_and_stalls_nobody() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let url = database.url();
+    // The newest migration is pending again, and a reader is at work on its table.
+    let dir = migrations(&database);
+    diesel(
+        &database,
+        &["migration", "--migration-dir", dir, "revert", "--all"],
+    );
+    let reader = database.client().await;
+    // Recording an applied migration needs a lock that conflicts with this one.
+    let held = "BEGIN; LOCK TABLE __diesel_schema_migrations IN SHARE MODE";
+    reader.batch_execute(held).await.unwrap();
+    let start = Instant::now();
+    let out = run(
+        &["migrate", "--lock-timeout", "500ms"],
+        &[("DATABASE_URL", &url)],
+    );
+    assert_eq!(out.status.code(), Some(1));
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(text.contains("lock timeout"), "{text}");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(server.status("/healthz").await, 200);
+    // Nothing waits in the database any more, so nobody queues behind it.
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    assert_eq!(database.number(waiting).await, 0);
+    reader.batch_execute("ROLLBACK").await.unwrap();
+    migrate(&database);
+    server.place("sku-1").await;
+}

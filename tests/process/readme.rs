@@ -1,0 +1,59 @@
+//! The first screen of the README is true.
+
+use std::process::Command;
+
+use crate::support::database::Database;
+use crate::support::server::Server;
+
+crate::on_both!(the_curl_lines_of_the_readme_work);
+
+/// Every `curl` line of the README with the first line of output shown below it.
+fn curl_lines() -> Vec<(String, String)> {
+    let readme = include_str!("../../README.md");
+    let lines: Vec<_> = readme.lines().collect();
+    lines
+        .windows(2)
+        .filter_map(|pair| {
+            let command = pair[0].strip_prefix("$ curl ")?;
+            Some((format!("curl {command}"), pair[1].to_owned()))
+        })
+        .collect()
+}
+
+async fn the_curl_lines_of_the_readme_work(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let lines = curl_lines();
+    assert!(lines.len() >= 3, "{lines:?}");
+    let mut last_id = String::new();
+    for (command, shown) in lines {
+        let command = command
+            .replace("http://127.0.0.1:8080", &server.api)
+            .replace("http://127.0.0.1:9090", &server.metrics)
+            .replace("$ID", &last_id);
+        let out = Command::new("bash")
+            .args(["-c", &command])
+            .output()
+            .unwrap();
+        let answer = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success(), "{command}: {answer}");
+        let body = answer.rsplit("\r\n\r\n").next().unwrap();
+        if let Some(at) = body.find("\"id\":\"") {
+            last_id = body[at + 6..at + 42].to_owned();
+        }
+        // What changes from run to run is cut down to its form.
+        assert_eq!(form(&answer), form(&shown), "{command}");
+    }
+}
+
+/// The first line, with digits and hexadecimal ids made equal.
+fn form(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    let mut out = String::new();
+    for word in line
+        .split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == ':'))
+    {
+        let digits = word.chars().filter(char::is_ascii_digit).count();
+        out.push_str(if digits > 8 { "#" } else { word });
+    }
+    out
+}

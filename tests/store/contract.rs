@@ -1,0 +1,184 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use order_service::config::Cli;
+use order_service::domain::{Draft, NewOrder, Status};
+use order_service::store::{Connector, ListQuery, MigrateOptions, Readiness, Store, StoreError};
+use order_service::telemetry::Metrics;
+use uuid::Uuid;
+
+use crate::support::database::Database;
+
+crate::on_both!(
+    a_created_order_is_read_back_whole,
+    an_unknown_id_is_none,
+    lists_are_newest_first_and_start_after_an_id,
+    parallel_creates_all_arrive,
+    a_full_store_refuses_at_once,
+    readiness_knows_the_schema,
+    closing_waits_for_accepted_work,
+    what_the_database_itself_refuses_is_an_internal_error,
+);
+
+/// A store on a migrated database.
+async fn store(database: &Database, flags: &[&str]) -> Store {
+    let (store, connector) = open(database, flags);
+    connector.migrate(MigrateOptions::default()).await.unwrap();
+    store
+}
+
+fn open(database: &Database, flags: &[&str]) -> (Store, Connector) {
+    let url = database.url();
+    let words = ["order-service", "--database-url", &url];
+    let (_, settings) = Cli::read_from(words.iter().chain(flags)).unwrap();
+    let connector = Connector::new(&settings).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let handle = tokio::runtime::Handle::current();
+    let store = Store::new(connector.clone(), &settings, metrics, handle).unwrap();
+    (store, connector)
+}
+
+fn new_order(product_id: &str) -> NewOrder {
+    NewOrder::parse(Draft {
+        product_id: product_id.to_owned(),
+        quantity: 1,
+        ..Draft::default()
+    })
+    .unwrap()
+}
+
+async fn a_created_order_is_read_back_whole(database: Database) {
+    let store = store(&database, &[]).await;
+    let new = NewOrder::parse(Draft {
+        product_id: "日本 \u{1F600} 'q' \\".to_owned(),
+        quantity: 1_000_000,
+        customer_id: Some("c".repeat(128)),
+        metadata: BTreeMap::from([("k/~\"".to_owned(), "line\nbreak\\".to_owned())]),
+    })
+    .unwrap();
+    let created = store.create(new.clone()).await.unwrap();
+    assert_eq!(created.id.get_version_num(), 7);
+    assert_eq!((created.status, created.version), (Status::Pending, 1));
+    assert_eq!(created.metadata, new.metadata);
+    assert_eq!(
+        store.get(created.id).await.unwrap().as_ref(),
+        Some(&*created)
+    );
+}
+
+async fn an_unknown_id_is_none(database: Database) {
+    let store = store(&database, &[]).await;
+    assert_eq!(store.get(Uuid::now_v7()).await, Ok(None));
+}
+
+async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
+    let store = store(&database, &[]).await;
+    let mut placed = Vec::new();
+    for i in 0..5 {
+        placed.push(
+            store
+                .create(new_order(&format!("sku-{i}")))
+                .await
+                .unwrap()
+                .id,
+        );
+    }
+    placed.reverse();
+    let page = async |limit, starting_after| {
+        let query = ListQuery {
+            limit,
+            starting_after,
+        };
+        let orders = store.list(query).await.unwrap();
+        orders.into_iter().map(|order| order.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(100, None).await, placed);
+    assert_eq!(page(2, None).await, placed[..2]);
+    assert_eq!(page(2, Some(placed[1])).await, placed[2..4]);
+    assert_eq!(page(2, Some(placed[4])).await, Vec::<Uuid>::new());
+    assert_eq!(page(2, Some(Uuid::nil())).await, Vec::<Uuid>::new());
+    assert_eq!(page(2, Some(Uuid::max())).await, placed[..2]);
+}
+
+async fn parallel_creates_all_arrive(database: Database) {
+    let store = store(&database, &[]).await;
+    let tasks: Vec<_> = (0..200)
+        .map(|i| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store
+                    .create(new_order(&format!("sku-{i}")))
+                    .await
+                    .unwrap()
+                    .id
+            })
+        })
+        .collect();
+    for task in tasks {
+        let id = task.await.unwrap();
+        assert!(store.get(id).await.unwrap().is_some());
+    }
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 200);
+}
+
+async fn a_full_store_refuses_at_once(database: Database) {
+    let store = store(&database, &["--queue-capacity", "3"]).await;
+    let tasks: Vec<_> = (0..50)
+        .map(|_| {
+            tokio::spawn({
+                let store = store.clone();
+                async move { store.create(new_order("a")).await }
+            })
+        })
+        .collect();
+    let (mut placed, mut refused) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => placed += 1,
+            Err(StoreError::Overloaded) => refused += 1,
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!(placed >= 3 && refused > 0, "{placed} {refused}");
+    // What was refused was not placed, and the room is free again.
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, placed);
+    assert_eq!(store.queue_depth(), 0);
+    store.create(new_order("b")).await.unwrap();
+}
+
+async fn readiness_knows_the_schema(database: Database) {
+    let (store, connector) = open(&database, &[]);
+    assert_eq!(store.readiness().await, Readiness::SchemaBehind);
+    let pending = connector.pending(Duration::ZERO).await.unwrap();
+    assert!(!pending.is_empty());
+    let applied = connector.migrate(MigrateOptions::default()).await.unwrap();
+    assert_eq!(applied, pending);
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    assert_eq!(store.readiness().await, Readiness::Ready);
+}
+
+async fn closing_waits_for_accepted_work(database: Database) {
+    let store = store(&database, &[]).await;
+    let mut creates = Vec::new();
+    for _ in 0..20 {
+        let store = store.clone();
+        // Polled once, so accepted; then its caller is gone.
+        let mut create = Box::pin(async move { store.create(new_order("a")).await });
+        let _ = futures_util::poll!(&mut create);
+        creates.push(create);
+    }
+    drop(creates);
+    assert!(store.close(Duration::from_secs(10)).await);
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 20);
+    assert!(matches!(
+        store.create(new_order("b")).await,
+        Err(StoreError::Unavailable(_))
+    ));
+}
+
+async fn what_the_database_itself_refuses_is_an_internal_error(database: Database) {
+    let (store, _) = open(&database, &[]);
+    let error = store.create(new_order("a")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Internal(_)), "{error}");
+}

@@ -1,0 +1,179 @@
+//! A fresh database for each test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+/// A database of one test; gone when dropped.
+pub enum Database {
+    Sqlite(TempDir),
+    Postgres { admin: String, name: String },
+}
+
+/// The URL of the cluster that the tests share. `make test` starts one.
+pub fn shared_cluster() -> String {
+    std::env::var("TEST_DATABASE_URL").expect(
+        "TEST_DATABASE_URL names no PostgreSQL: run `make test`, or \
+         `scripts/postgres.sh with cargo test`",
+    )
+}
+
+impl Database {
+    pub fn sqlite() -> Self {
+        Self::Sqlite(tempfile::tempdir().unwrap())
+    }
+
+    pub async fn postgres() -> Self {
+        Self::postgres_in(shared_cluster()).await
+    }
+
+    /// A new database in the cluster with this URL.
+    pub async fn postgres_in(admin: String) -> Self {
+        let name = format!("t{}", Uuid::new_v4().simple());
+        connect(&admin)
+            .await
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
+        Self::Postgres { admin, name }
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(dir) => format!("sqlite://{}", dir.path().join("orders.db").display()),
+            Self::Postgres { admin, name } => {
+                let (cluster, _) = admin.rsplit_once('/').unwrap();
+                format!("{cluster}/{name}")
+            }
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// A connection of the test's own to this PostgreSQL database.
+    pub async fn client(&self) -> Client {
+        connect(&self.url()).await
+    }
+
+    /// One number from the database, by SQL that both understand.
+    pub async fn number(&self, sql: &str) -> i64 {
+        match self {
+            Self::Postgres { .. } => self
+                .client()
+                .await
+                .query_one(sql, &[])
+                .await
+                .unwrap()
+                .get(0),
+            Self::Sqlite(dir) => {
+                let out = Command::new("sqlite3")
+                    .args([dir.path().join("orders.db").to_str().unwrap(), sql])
+                    .output()
+                    .unwrap();
+                let text = String::from_utf8(out.stdout).unwrap();
+                text.trim()
+                    .parse()
+                    .unwrap_or_else(|_| panic!("{sql}: {text} {:?}", out.stderr))
+            }
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Self::Postgres { admin, name } = self {
+            // Not async: a destructor cannot wait.
+            let _ = Command::new("psql")
+                .args([
+                    admin,
+                    "-qc",
+                    &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+                ])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+pub async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// A cluster of one test's own, for faults that would hurt the others.
+pub struct Cluster {
+    dir: TempDir,
+    pub url: String,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        // The user that runs PostgreSQL must get through.
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let url = script(&["start", dir.path().join("pg").to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("pg")
+    }
+
+    /// Ends the database server as a crash would.
+    pub fn stop(&self) {
+        script(&["stop", self.path().to_str().unwrap(), "immediate"]);
+    }
+
+    pub fn start_again(&self) {
+        script(&["up", self.path().to_str().unwrap()]);
+    }
+
+    /// Sends a signal to every process of the server, such as SIGSTOP.
+    pub fn signal(&self, signal: i32) {
+        let file = std::fs::read_to_string(self.path().join("data/postmaster.pid")).unwrap();
+        let postmaster: i32 = file.lines().next().unwrap().parse().unwrap();
+        let children = Command::new("pgrep")
+            .args(["-P", &postmaster.to_string()])
+            .output()
+            .unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        for pid in children
+            .lines()
+            .filter_map(|line| line.parse().ok())
+            .chain([postmaster])
+        {
+            super::server::kill(pid, signal);
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.path().join("data/postmaster.pid").exists() {
+            self.signal(libc::SIGCONT);
+        }
+        let _ = Command::new(script_path())
+            .args(["stop", self.path().to_str().unwrap(), "immediate"])
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn script_path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres.sh")
+}
+
+fn script(args: &[&str]) -> String {
+    // Inherited output would keep the pipe open as long as the server runs.
+    let out = Command::new(script_path()).args(args).output().unwrap();
+    assert!(out.status.success(), "{args:?}: {out:?}");
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}

@@ -1,0 +1,40 @@
+//! What the tests share: real databases, the real binary, and a way to wait.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+pub mod database;
+pub mod server;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// Asks again and again until the answer is true; panics after `limit`.
+pub async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut ask: impl FnMut() -> F,
+) {
+    let start = Instant::now();
+    while !ask().await {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Makes each named test twice: on SQLite and on PostgreSQL.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::database::Database::sqlite()).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name($crate::support::database::Database::postgres().await).await;
+            })*
+        }
+    };
+}
