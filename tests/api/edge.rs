@@ -9,7 +9,7 @@ use crate::support::server::{Server, problem, slug};
 
 #[tokio::test]
 async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
-    let server = Server::start(&Database::sqlite(), &[]).await;
+    let server = Server::on_sqlite(&[]).await;
     for path in [
         "/nope",
         "/api/v1/order",
@@ -48,7 +48,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
 
 #[tokio::test]
 async fn a_request_id_is_taken_over_or_made() {
-    let server = Server::start(&Database::sqlite(), &[("RUST_LOG", "debug")]).await;
+    let server = Server::on_sqlite(&[("RUST_LOG", "debug")]).await;
     let answered = async |given: &str| {
         let request = server
             .client
@@ -82,7 +82,7 @@ async fn a_request_id_is_taken_over_or_made() {
 
 #[tokio::test]
 async fn what_is_not_http_gets_a_bare_400_and_a_close() {
-    let server = Server::start(&Database::sqlite(), &[]).await;
+    let server = Server::on_sqlite(&[]).await;
     let mut stream = TcpStream::connect(server.api.strip_prefix("http://").unwrap())
         .await
         .unwrap();
@@ -98,7 +98,7 @@ async fn what_is_not_http_gets_a_bare_400_and_a_close() {
 
 #[tokio::test]
 async fn the_served_document_is_the_printed_one() {
-    let server = Server::start(&Database::sqlite(), &[]).await;
+    let server = Server::on_sqlite(&[]).await;
     let served: Value = server.get("/openapi.json").await.json().await.unwrap();
     let out = crate::support::server::run(&["openapi"], &[]);
     assert!(out.status.success());

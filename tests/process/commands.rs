@@ -55,7 +55,7 @@ fn help_does_not_show_what_the_environment_holds() {
 
 #[tokio::test]
 async fn a_taken_port_ends_the_start_with_1_and_names_the_variable() {
-    let server = Server::start(&Database::sqlite(), &[]).await;
+    let server = Server::on_sqlite(&[]).await;
     let taken = server.api.strip_prefix("http://").unwrap();
     for variable in ["BIND_ADDRESS", "METRICS_ADDRESS"] {
         let mut variables = vec![

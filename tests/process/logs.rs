@@ -66,7 +66,7 @@ async fn every_line_is_json_and_no_secret_is_in_any() {
 
 #[tokio::test]
 async fn the_start_is_logged_with_every_resolved_setting() {
-    let server = Server::start(&Database::sqlite(), &[("POOL_MAX_SIZE", "3")]).await;
+    let server = Server::on_sqlite(&[("POOL_MAX_SIZE", "3")]).await;
     let logs = server.logs();
     let start = logs.iter().find(|line| line["msg"] == "starting").unwrap();
     for (field, value) in [
@@ -89,13 +89,9 @@ async fn the_start_is_logged_with_every_resolved_setting() {
 
 #[tokio::test]
 async fn answered_requests_are_logged_at_debug_only() {
-    let quiet = Server::start(&Database::sqlite(), &[]).await;
+    let quiet = Server::on_sqlite(&[]).await;
     quiet.place("sku-1").await;
-    let loud = Server::start(
-        &Database::sqlite(),
-        &[("RUST_LOG", "order_service::access=debug,info")],
-    )
-    .await;
+    let loud = Server::on_sqlite(&[("RUST_LOG", "order_service::access=debug,info")]).await;
     loud.place("sku-1").await;
     let lines = |server: &Server| {
         let logs = server.logs();

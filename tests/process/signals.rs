@@ -134,7 +134,7 @@ async fn while_draining_it_serves_and_sends_clients_away() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
-    let mut server = Server::start(&Database::sqlite(), &[("DRAIN_DELAY", "60s")]).await;
+    let mut server = Server::on_sqlite(&[("DRAIN_DELAY", "60s")]).await;
     server.signal(libc::SIGTERM);
     eventually("draining", SOON, async || {
         server.status("/readyz").await == 503

@@ -39,6 +39,8 @@ pub struct Server {
     child: Child,
     reader: Option<JoinHandle<()>>,
     lines: Arc<Mutex<Vec<String>>>,
+    /// Kept as long as the server runs.
+    database: Option<Database>,
     /// `http://HOST:PORT` of the API.
     pub api: String,
     /// `http://HOST:PORT` of the metrics.
@@ -53,6 +55,14 @@ impl Server {
         let mut all = vec![("DATABASE_URL", url.as_str()), ("MIGRATE_ON_START", "true")];
         all.extend(variables);
         Self::spawn(&all).await
+    }
+
+    /// Starts the service on an SQLite file of its own.
+    pub async fn on_sqlite(variables: &[(&str, &str)]) -> Self {
+        let database = Database::sqlite();
+        let mut server = Self::start(&database, variables).await;
+        server.database = Some(database);
+        server
     }
 
     /// Starts the service with exactly these variables, and free ports unless they name some.
@@ -78,6 +88,7 @@ impl Server {
             child,
             reader: Some(reader),
             lines,
+            database: None,
             api: String::new(),
             metrics: String::new(),
             client: reqwest::Client::builder()
