@@ -4,7 +4,6 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::database::Database;
 use crate::support::server::{Server, problem, slug};
 
 #[tokio::test]

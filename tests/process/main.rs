@@ -18,5 +18,6 @@ mod support;
 mod commands;
 mod logs;
 mod migrations;
+mod panics;
 mod readme;
 mod signals;

@@ -1,0 +1,55 @@
+//! A panic is one line in the log, with its backtrace, and is counted.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use order_service::config::Cli;
+use order_service::store::PoolStatus;
+use order_service::telemetry::{Metrics, logging};
+use serde_json::Value;
+
+const CHILD: &str = "ORDER_SERVICE_TEST_PANICS";
+
+/// What the parent below runs as a process of its own: hooks are process-wide.
+#[test]
+fn child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let (_, settings) = Cli::read_from(["order-service", "--log-format", "json"]).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    logging::init(&settings);
+    logging::log_panics(Arc::clone(&metrics));
+    let panicked = std::thread::Builder::new()
+        .name("worker".to_owned())
+        .spawn(|| panic!("planted\npanic"))
+        .unwrap();
+    assert!(panicked.join().is_err());
+    let text = String::from_utf8(metrics.render(PoolStatus::default(), 0).unwrap()).unwrap();
+    assert!(text.contains("\npanics_total 1\n"), "{text}");
+}
+
+#[test]
+fn a_panic_is_one_line_with_a_backtrace() {
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "panics::child", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{out:?}");
+    let text = String::from_utf8(out.stderr).unwrap();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("planted"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    let line: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(line["level"], "ERROR");
+    assert_eq!(line["msg"], "panic: planted\npanic");
+    assert_eq!(line["thread"], "worker");
+    assert!(line["location"].as_str().unwrap().contains("panics.rs"));
+    assert!(
+        line["backtrace"].as_str().unwrap().contains("panics"),
+        "{line}"
+    );
+}
