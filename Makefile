@@ -18,6 +18,8 @@ migrate: build-deps ## Apply pending migrations to what DATABASE_URL names
 
 test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL
 	scripts/postgres.sh with cargo test --workspace
+	scripts/browser.sh $(TOOLS)
+	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check

@@ -23,6 +23,11 @@ if [ "${1:-build}" = test ]; then
     need pgrep procps
     need sqlite3 sqlite3
     need shellcheck shellcheck
+    need chromium chromium
+    need node nodejs
+    need npm npm
+    need python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     # The diesel command links PostgreSQL's client library; the service does not.
     need_file /usr/include/postgresql/libpq-fe.h libpq-dev
 fi

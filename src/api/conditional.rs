@@ -77,9 +77,10 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
     match (given, any, list.is_empty()) {
         (false, ..) => Ok(None),
         (true, true, true) => Ok(Some(Tags::Any)),
-        (true, false, false) => Ok(Some(Tags::List(list))),
-        // Empty, or `*` beside tags.
-        _ => Err(malformed()),
+        // An empty list is one that nothing is in: it matches nothing.
+        (true, false, _) => Ok(Some(Tags::List(list))),
+        // `*` beside tags.
+        (true, true, false) => Err(malformed()),
     }
 }
 
@@ -130,7 +131,8 @@ mod tests {
             Some(IfMatch::Versions(vec![1, 3]))
         );
         assert_eq!(parse(&["\"01\", \"\""]), Some(IfMatch::Versions(vec![])));
-        for bad in ["", "3", "\"3", "\"1\" \"2\"", "*, \"1\"", "w/\"1\""] {
+        assert_eq!(parse(&[""]), Some(IfMatch::Versions(vec![])));
+        for bad in ["3", "\"3", "\"1\" \"2\"", "*, \"1\"", "w/\"1\""] {
             assert_eq!(parse(&[bad]), None, "{bad}");
         }
         assert_eq!(parse(&["*", "\"1\""]), None);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::body::Body;
+use super::schema;
 use crate::domain::{Draft, MetadataPatch, Patch, Quantity, UnknownStatus, Violation};
 
 /// An order to place.
@@ -17,18 +18,19 @@ use crate::domain::{Draft, MetadataPatch, Patch, Quantity, UnknownStatus, Violat
 #[schema(as = NewOrder, example = json!({"product_id": "sku-1", "quantity": 3}))]
 pub(super) struct NewOrderBody {
     /// The product: not blank, no control characters.
-    #[schema(min_length = 1, max_length = 128, example = "sku-1")]
+    #[schema(schema_with = schema::label)]
     product_id: String,
     /// How many.
     #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
+    #[serde(deserialize_with = "whole")]
     quantity: i64,
     /// For whom: not blank, no control characters.
     #[serde(default)]
-    #[schema(min_length = 1, max_length = 128, example = "customer-7")]
+    #[schema(schema_with = schema::optional_label, required = false)]
     customer_id: Option<String>,
     /// Notes of your own: at most 50, keys to 40 characters, values to 500.
     #[serde(default, deserialize_with = "unique_entries")]
-    #[schema(example = json!({"colour": "blue"}))]
+    #[schema(schema_with = schema::metadata, required = false)]
     metadata: BTreeMap<String, String>,
 }
 
@@ -57,12 +59,12 @@ pub(super) struct OrderPatchBody {
     #[schema(value_type = Option<StatusName>, nullable = false)]
     status: Option<String>,
     /// The new quantity; only while the order is pending.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_whole")]
     #[schema(minimum = 1, maximum = 1_000_000, nullable = false, example = 5)]
     quantity: Option<i64>,
     /// Merged into the metadata: null deletes a key; null for the whole empties it.
     #[serde(default, deserialize_with = "present_entries")]
-    #[schema(value_type = Option<BTreeMap<String, Option<String>>>, example = json!({"colour": "red", "size": null}))]
+    #[schema(schema_with = schema::metadata_patch, required = false)]
     metadata: Option<MetadataPatch>,
 }
 
@@ -123,6 +125,41 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// A whole number. `3.0` is one (JSON Schema, section 6.1.1; RFC 8259 has no other number type).
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct Whole;
+    impl Visitor<'_> for Whole {
+        type Value = i64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number")
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<i64, E> {
+            Ok(number)
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
+            // Out of range in any case, and told so by the domain.
+            Ok(i64::try_from(number).unwrap_or(i64::MAX))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
+            // Exact up to 2^53, which is far beyond any quantity.
+            if number.fract() == 0.0 && number.abs() < 9e15 {
+                format!("{number:.0}").parse().map_err(E::custom)
+            } else {
+                Err(E::invalid_type(serde::de::Unexpected::Float(number), &self))
+            }
+        }
+    }
+    deserializer.deserialize_any(Whole)
+}
+
+fn present_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    whole(deserializer).map(Some)
 }
 
 fn present_entries<'de, D: Deserializer<'de>>(

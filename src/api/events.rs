@@ -14,6 +14,7 @@ use super::orders::missing;
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadOrderQuery, BadQuery, Busy};
+use super::schema::Limit;
 use super::slug::Slug;
 use super::stream;
 use crate::domain::Violation;
@@ -105,8 +106,8 @@ fn batch(events: &[Event]) -> Result<Bytes, Problem> {
     tag = "events",
     params(
         ("id" = Uuid, Path, description = "The id of the order."),
-        ("after" = Option<u32>, Query, description = "Only events behind this version of the order.", maximum = 2147483647),
-        ("limit" = Option<u32>, Query, description = "The most events of the page; more than 100 means 100.", minimum = 1, example = 100),
+        ("after" = Option<i32>, Query, description = "Only events behind this version of the order.", minimum = 0),
+        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
     ),
     responses(
         (status = 200, description = "The events.", body = [EventBody<'_>], content_type = "application/cloudevents-batch+json", headers(
@@ -161,8 +162,8 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
     tag = "events",
     params(
         ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$", example = "771-12"),
-        ("limit" = Option<u32>, Query, description = "The most events of the page; more than 100 means 100.", minimum = 1, example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$"),
+        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([0-9]{1,18}-[0-9]{1,18})?$"),
     ),
     responses(
         (status = 200, description = "The events.", content(
@@ -181,9 +182,9 @@ pub(super) async fn feed(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::feed(&request)?;
+    let last = last_event_id(&request)?;
     if wants_stream(&request) {
-        let after = last_event_id(&request)?.or(after).unwrap_or_default();
-        return Ok(stream::answer(&api, after));
+        return Ok(stream::answer(&api, last.or(after).unwrap_or_default()));
     }
     let after = after.unwrap_or_default();
     let events = context
@@ -213,6 +214,9 @@ fn last_event_id(request: &HttpRequest) -> Result<Option<Cursor>, Problem> {
     let Some(header) = request.headers().get("last-event-id") else {
         return Ok(None);
     };
-    let cursor = header.to_str().ok().and_then(|text| text.parse().ok());
-    cursor.map(Some).ok_or_else(|| wrong().into())
+    let text = header.to_str().map_err(|_| wrong())?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| wrong().into())
 }

@@ -3,6 +3,7 @@
 mod body;
 mod conditional;
 mod context;
+mod docs;
 mod dto;
 mod edge;
 mod events;
@@ -15,6 +16,7 @@ mod query;
 mod responses;
 mod root;
 mod routes;
+mod schema;
 mod slug;
 mod stream;
 mod trace;

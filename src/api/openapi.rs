@@ -3,11 +3,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 
+use serde_json::{Value, json};
 use utoipa::OpenApi;
-use utoipa::openapi::{HeaderBuilder, ObjectBuilder, RefOr, Type};
 
 use super::problem::{Problem, ProblemBody};
-use super::{events, health, orders, root};
+use super::schema::{EntityTags, LabelText, Limit};
+use super::{docs, events, health, orders, root};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,11 +26,13 @@ use super::{events, health, orders, root};
         events::of_order,
         events::feed,
         root::root,
+        docs::page,
+        docs::file,
         health::healthz,
         health::readyz,
         openapi_json,
     ),
-    components(schemas(ProblemBody<'static>)),
+    components(schemas(ProblemBody<'static>, EntityTags, LabelText, Limit)),
     tags(
         (name = "orders", description = "Place, read and change orders."),
         (name = "events", description = "Learn what happened to orders."),
@@ -38,38 +41,73 @@ use super::{events, health, orders, root};
 )]
 struct Document;
 
-/// The whole document.
-fn whole() -> utoipa::openapi::OpenApi {
-    let mut document = Document::openapi();
-    let id = HeaderBuilder::new()
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()))
-        .description(Some(
-            "The id of the request: the client's own, or a new one.",
-        ))
-        .build();
-    for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.post, &mut item.patch]
-            .into_iter()
-            .flatten()
-        {
-            for response in operation.responses.responses.values_mut() {
-                if let RefOr::T(response) = response {
-                    response
-                        .headers
-                        .insert("X-Request-Id".to_owned(), RefOr::T(id.clone()));
-                }
-            }
-        }
-    }
-    document
-}
-
 /// The OpenAPI 3.1 document as JSON.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn document() -> Result<String, serde_json::Error> {
-    whole().to_pretty_json()
+    let mut document = serde_json::to_value(Document::openapi())?;
+    for operation in operations(&mut document) {
+        for parameter in members(operation.get_mut("parameters")) {
+            not_null(parameter);
+        }
+        for response in members(operation.get_mut("responses")) {
+            for header in members(response.get_mut("headers")) {
+                not_null(header);
+            }
+            if let Some(response) = response.as_object_mut() {
+                let headers = response.entry("headers").or_insert_with(|| json!({}));
+                if let Some(headers) = headers.as_object_mut() {
+                    headers.insert("X-Request-Id".to_owned(), request_id_header());
+                }
+            }
+        }
+    }
+    serde_json::to_string_pretty(&document)
+}
+
+fn request_id_header() -> Value {
+    json!({
+        "description": "The id of the request: the client's own, or a new one.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    })
+}
+
+/// utoipa takes an `Option` for a value that may be null. A parameter or a header may be left out,
+/// but there is no way to send null in one.
+fn not_null(parameter: &mut Value) {
+    let Some(schema) = parameter.get_mut("schema") else {
+        return;
+    };
+    let null = json!("null");
+    if let Some(kinds) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        kinds.retain(|kind| *kind != null);
+        if let [kind] = kinds.as_slice() {
+            let kind = kind.clone();
+            if let Some(schema) = schema.as_object_mut() {
+                schema.insert("type".to_owned(), kind);
+            }
+        }
+    }
+    if let Some(choices) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        choices.retain(|choice| choice.get("type") != Some(&null));
+        if let [choice] = choices.as_slice() {
+            *schema = choice.clone();
+        }
+    }
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    members(document.get_mut("paths")).flat_map(|path| members(Some(path)))
+}
+
+/// The values of an object or an array.
+fn members(value: Option<&mut Value>) -> Box<dyn Iterator<Item = &mut Value> + '_> {
+    match value {
+        Some(Value::Object(object)) => Box::new(object.values_mut()),
+        Some(Value::Array(array)) => Box::new(array.iter_mut()),
+        _ => Box::new(std::iter::empty()),
+    }
 }
 
 /// This document.
@@ -94,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_document_has_every_route_and_no_other() {
-        let mut documented: Vec<_> = whole().paths.paths.into_keys().collect();
+        let mut documented: Vec<_> = Document::openapi().paths.paths.into_keys().collect();
         let mut routes = TEMPLATES.map(str::to_owned).to_vec();
         documented.sort();
         routes.sort();

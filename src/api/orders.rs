@@ -13,6 +13,7 @@ use super::idempotency::{REPLAYED, idempotency};
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
+use super::schema::{EntityTags, LabelText, Limit};
 use super::slug::Slug;
 use super::trace::traceparent;
 use crate::domain::NewOrder;
@@ -28,7 +29,7 @@ use crate::wire::OrderJson;
     path = "/api/v1/orders",
     tag = "orders",
     params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, for example a UUID.", min_length = 1, max_length = 255, pattern = "^[!-~]+$", example = "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, for example a UUID.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
     ),
     request_body(content = inline(NewOrderBody), content_type = "application/json"),
     responses(
@@ -73,11 +74,11 @@ pub(super) async fn create(
     path = "/api/v1/orders",
     tag = "orders",
     params(
-        ("limit" = Option<u32>, Query, description = "The most orders of the page; more than 100 means 100.", minimum = 1, example = 100),
+        ("limit" = Option<Limit>, Query, description = "The most orders of the page; more than 100 means 100.", example = 100),
         ("starting_after" = Option<Uuid>, Query, description = "The id of the last order of the page before."),
         ("status" = Option<StatusName>, Query, description = "Only orders that stand so."),
-        ("product_id" = Option<String>, Query, description = "Only orders of this product.", min_length = 1, max_length = 128),
-        ("customer_id" = Option<String>, Query, description = "Only orders of this customer.", min_length = 1, max_length = 128),
+        ("product_id" = Option<LabelText>, Query, description = "Only orders of this product."),
+        ("customer_id" = Option<LabelText>, Query, description = "Only orders of this customer."),
     ),
     responses(
         (status = 200, description = "A page of orders.", body = [OrderJson<'_>], headers(
@@ -115,7 +116,7 @@ pub(super) async fn list(
     tag = "orders",
     params(
         ("id" = Uuid, Path, description = "The id of the order."),
-        ("If-None-Match" = Option<String>, Header, description = "Entity tags of versions that the client has.", example = "\"1\""),
+        ("If-None-Match" = Option<EntityTags>, Header, description = "Entity tags of versions that the client has, or `*`.", example = "\"1\""),
     ),
     responses(
         (status = 200, description = "The order.", body = OrderJson<'_>, headers(
@@ -155,7 +156,7 @@ pub(super) async fn get(
     tag = "orders",
     params(
         ("id" = Uuid, Path, description = "The id of the order."),
-        ("If-Match" = Option<String>, Header, description = "Entity tags of the versions to change; without it, whichever there is.", example = "\"1\""),
+        ("If-Match" = Option<EntityTags>, Header, description = "Entity tags of the versions to change, or `*`; without it, whichever there is.", example = "\"1\""),
     ),
     request_body(content(
         (inline(OrderPatchBody) = "application/merge-patch+json"),

@@ -115,6 +115,10 @@ groups! {
     BadOrderQuery: [NotFound, ValidationFailed];
     /// Why the service may not answer although the request is fine.
     Busy: [Internal, Overloaded, Unavailable, Timeout];
+    /// What may be missing.
+    MissingFile: [NotFound];
+    /// A fault of this service.
+    Fault: [Internal];
     /// Why the service is not ready.
     NotReady: [Unavailable];
 }

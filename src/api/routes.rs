@@ -2,19 +2,21 @@
 
 use actix_web::web::{self, ServiceConfig};
 
-use super::{events, health, openapi, orders, root};
+use super::{docs, events, health, openapi, orders, root};
 
 const ROOT: &str = "/";
 const ORDERS: &str = "/api/v1/orders";
 const ORDER: &str = "/api/v1/orders/{id}";
 const ORDER_EVENTS: &str = "/api/v1/orders/{id}/events";
 const EVENTS: &str = "/api/v1/events";
+const DOCS: &str = "/docs";
+const DOCS_FILE: &str = "/docs/{file}";
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const OPENAPI: &str = "/openapi.json";
 
 /// The template of every route there is.
-pub const TEMPLATES: [&str; 8] = [
+pub const TEMPLATES: [&str; 10] = [
     ORDERS,
     ORDER,
     EVENTS,
@@ -22,6 +24,8 @@ pub const TEMPLATES: [&str; 8] = [
     HEALTHZ,
     READYZ,
     OPENAPI,
+    DOCS,
+    DOCS_FILE,
     ROOT,
 ];
 
@@ -45,6 +49,8 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(readable!(HEALTHZ, health::healthz))
         .service(readable!(READYZ, health::readyz))
         .service(readable!(OPENAPI, openapi::openapi_json))
+        .service(readable!(DOCS, docs::page))
+        .service(readable!(DOCS_FILE, docs::file))
         .service(readable!(ROOT, root::root));
 }
 
@@ -60,9 +66,9 @@ pub fn template_of(path: &str) -> &'static str {
 fn matches(template: &str, path: &str) -> bool {
     let mut segments = path.split('/');
     template.split('/').all(|expected| {
-        segments
-            .next()
-            .is_some_and(|segment| segment == expected || expected == "{id}" && !segment.is_empty())
+        segments.next().is_some_and(|segment| {
+            segment == expected || expected.starts_with('{') && !segment.is_empty()
+        })
     }) && segments.next().is_none()
 }
 

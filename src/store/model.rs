@@ -258,7 +258,9 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
         let (position, seq) = text.split_once('-').ok_or(InvalidCursor)?;
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        // 18 digits always fit, and last for ever.
+        let digits =
+            |part: &str| part.len() <= 18 && part.bytes().all(|byte| byte.is_ascii_digit());
         if !(digits(position) && digits(seq)) {
             return Err(InvalidCursor);
         }
