@@ -115,6 +115,8 @@ groups! {
     BadOrderQuery: [NotFound, ValidationFailed];
     /// Why the service may not answer although the request is fine.
     Busy: [Internal, Overloaded, Unavailable, Timeout];
+    /// What may be wrong with any request.
+    AnyRequest: [MalformedRequest];
     /// What may be missing.
     MissingFile: [NotFound];
     /// A fault of this service.

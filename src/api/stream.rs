@@ -81,7 +81,7 @@ fn page(events: &[Event]) -> Bytes {
         } else {
             "order.updated"
         };
-        // JSON has no line breaks of its own, so one `data` line holds it.
+        // The service writes JSON without line breaks, so that one `data` line holds it.
         let written = events::json(event).map(|json| {
             write!(
                 text,

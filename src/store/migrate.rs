@@ -125,12 +125,26 @@ async fn migrate_postgres(
         tokio::time::sleep(LOCK_POLL).await;
     }
     // The lock ends with the session, however the work ends.
-    tokio::task::spawn_blocking(move || {
-        apply(&mut AsyncMigrationHarness::new(connection), POSTGRES)
-    })
-    .await
-    .map_err(|error| StoreError::Internal(error.to_string()))?
+    let migrated = tokio::task::spawn_blocking(move || {
+        let mut harness = AsyncMigrationHarness::new(connection);
+        let applied = apply(&mut harness, POSTGRES)?;
+        Ok::<_, StoreError>((applied, harness.into_inner()))
+    });
+    let (applied, mut connection) = migrated
+        .await
+        .map_err(|error| StoreError::Internal(error.to_string()))??;
+    connection.batch_execute(CONTINUE_FEED).await?;
+    Ok(applied)
 }
+
+/// In a database restored from a dump, transactions count from the beginning again, and events of
+/// before stand at positions that are yet to come. This moves the new ones behind them. It changes
+/// nothing anywhere else.
+const CONTINUE_FEED: &str = "
+    UPDATE feed SET xid_offset = last.position + 1 - next.xid
+    FROM (SELECT max(position) AS position FROM events) AS last,
+        (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid) AS next
+    WHERE last.position >= next.xid + xid_offset";
 
 async fn try_lock(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
     use diesel_async::RunQueryDsl as _;

@@ -78,6 +78,7 @@ impl<C: Connect> Pool<C> {
         let keeper = Keeper {
             connector,
             max_lifetime: limits.max_lifetime,
+            outdated_before: parking_lot::Mutex::default(),
             spare: parking_lot::Mutex::default(),
         };
         let inner = deadpool::managed::Pool::builder(keeper)
@@ -116,6 +117,12 @@ impl<C: Connect> Pool<C> {
             ))),
             Ok(Err(other)) => Err(StoreError::Unavailable(other.to_string())),
         }
+    }
+
+    /// Lets no connection that is open now be used again: all of them hold on to something that has
+    /// changed in the database.
+    pub(super) fn outdate(&self) {
+        *self.inner.manager().outdated_before.lock() = Some(Instant::now());
     }
 
     pub(super) fn status(&self) -> PoolStatus {
@@ -203,6 +210,8 @@ impl<C: Connect> Pool<C> {
 struct Keeper<C: Connect> {
     connector: Arc<C>,
     max_lifetime: Duration,
+    /// Connections opened before this are not used again.
+    outdated_before: parking_lot::Mutex<Option<Instant>>,
     /// Opened already, to be taken before a new one is opened.
     spare: parking_lot::Mutex<Vec<Kept<C::Connection>>>,
 }
@@ -210,9 +219,11 @@ struct Keeper<C: Connect> {
 impl<C: Connect> Keeper<C> {
     async fn open(&self) -> Result<Kept<C::Connection>, StoreError> {
         let connection = self.connector.connect().await?;
+        let opened = Instant::now();
         Ok(Kept {
             connection,
-            expires: Instant::now() + jittered(self.max_lifetime),
+            opened,
+            expires: opened + jittered(self.max_lifetime),
         })
     }
 }
@@ -220,6 +231,7 @@ impl<C: Connect> Keeper<C> {
 /// A pooled connection and the time at which it is too old.
 pub(super) struct Kept<T> {
     connection: T,
+    opened: Instant,
     expires: Instant,
 }
 
@@ -241,6 +253,13 @@ impl<C: Connect> Manager for Keeper<C> {
     async fn recycle(&self, kept: &mut Self::Type, _: &ObjectMetrics) -> RecycleResult<StoreError> {
         if kept.connection.is_broken() {
             return Err(RecycleError::message("the connection is broken"));
+        }
+        if self
+            .outdated_before
+            .lock()
+            .is_some_and(|limit| kept.opened < limit)
+        {
+            return Err(RecycleError::message("the connection is outdated"));
         }
         if Instant::now() >= kept.expires {
             return Err(RecycleError::message("the connection is too old"));

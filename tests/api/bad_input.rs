@@ -23,7 +23,7 @@ async fn send(server: &Server, body: impl Into<reqwest::Body>, content_type: &st
         .post(server.url("/api/v1/orders"))
         .header("content-type", content_type)
         .body(body);
-    problem(request.send().await.unwrap()).await
+    problem(request.send().await.unwrap())
 }
 
 async fn bodies_that_do_not_fit_are_422(database: Database) {
@@ -183,7 +183,7 @@ async fn other_content_types_are_415(database: Database) {
     }
     let url = server.url("/api/v1/orders");
     let without = server.client.post(&url).body(body).send().await.unwrap();
-    assert_eq!(slug(&problem(without).await), "unsupported-media-type");
+    assert_eq!(slug(&problem(without)), "unsupported-media-type");
     let request = server
         .client
         .post(&url)
@@ -194,7 +194,7 @@ async fn other_content_types_are_415(database: Database) {
         .send()
         .await
         .unwrap();
-    assert_eq!(slug(&problem(packed).await), "unsupported-media-type");
+    assert_eq!(slug(&problem(packed)), "unsupported-media-type");
     for content_type in [
         "application/json",
         "Application/JSON; charset=utf-8",

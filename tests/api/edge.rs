@@ -20,7 +20,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
         "//",
     ] {
         assert_eq!(
-            slug(&problem(server.get(path).await).await),
+            slug(&problem(server.get(path).await)),
             "not-found",
             "{path}"
         );
@@ -38,7 +38,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
         let mut allow: Vec<_> = allow.split(", ").collect();
         allow.sort_unstable();
         assert_eq!(
-            slug(&problem(response).await),
+            slug(&problem(response)),
             "method-not-allowed",
             "{method} {path}"
         );
@@ -72,7 +72,7 @@ async fn a_request_id_is_taken_over_or_made() {
         .client
         .get(server.url("/nope"))
         .header("x-request-id", "mine-2");
-    let problem = problem(request.send().await.unwrap()).await;
+    let problem = problem(request.send().await.unwrap());
     assert_eq!(problem["request_id"], "mine-2");
     let logged = |id: &str| {
         server
@@ -105,7 +105,7 @@ async fn what_is_not_http_gets_a_bare_400_and_a_close() {
 #[tokio::test]
 async fn the_served_document_is_the_printed_one() {
     let server = Server::on_sqlite(&[]).await;
-    let served: Value = server.get("/openapi.json").await.json().await.unwrap();
+    let served: Value = server.get("/openapi.json").await.json();
     let out = crate::support::server::run(&["openapi"], &[]);
     assert!(out.status.success());
     assert_eq!(

@@ -16,7 +16,12 @@
 mod support;
 
 mod bad_input;
+mod changes;
 mod edge;
+mod events;
+mod idempotency;
+mod limits;
+mod lists;
 mod metrics;
 mod orders;
 mod readiness;

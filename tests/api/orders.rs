@@ -22,7 +22,7 @@ async fn a_placed_order_is_as_the_contract_says(database: Database) {
     let response = server.post(&body).await;
     assert_eq!(response.status(), 201);
     let headers = response.headers().clone();
-    let order: Value = response.json().await.unwrap();
+    let order: Value = response.json();
     let id = order["id"].as_str().unwrap();
     assert_eq!(id.as_bytes()[14], b'7', "a UUIDv7: {id}");
     assert_eq!(headers["location"], format!("/api/v1/orders/{id}"));
@@ -52,11 +52,11 @@ async fn an_order_is_found_by_its_id(database: Database) {
     let path = format!("/api/v1/orders/{}", order["id"].as_str().unwrap());
     let response = server.get(&path).await;
     assert_eq!(response.headers()["etag"], "\"1\"");
-    assert_eq!(response.json::<Value>().await.unwrap(), order);
+    assert_eq!(response.json::<Value>(), order);
 
     let head = server.client.head(server.url(&path)).send().await.unwrap();
     assert_eq!(head.status(), 200);
-    assert_eq!(head.text().await.unwrap(), "");
+    assert_eq!(head.text(), "");
 
     for id in [
         "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
@@ -65,7 +65,7 @@ async fn an_order_is_found_by_its_id(database: Database) {
         "%ff",
         "..%2f",
     ] {
-        let missing = problem(server.get(&format!("/api/v1/orders/{id}")).await).await;
+        let missing = problem(server.get(&format!("/api/v1/orders/{id}")).await);
         assert_eq!(
             (slug(&missing), &missing["status"]),
             ("not-found", &json!(404)),
@@ -85,7 +85,7 @@ async fn lists_are_newest_first_and_paged_by_links(database: Database) {
     let whole = server.get("/api/v1/orders").await;
     assert_eq!(whole.headers()["content-type"], "application/json");
     assert!(whole.headers().get("link").is_none());
-    assert_eq!(ids(&whole.json().await.unwrap()), placed);
+    assert_eq!(ids(&whole.json()), placed);
 
     let mut seen = Vec::new();
     let mut next = Some("/api/v1/orders?limit=3".to_owned());
@@ -96,7 +96,7 @@ async fn lists_are_newest_first_and_paged_by_links(database: Database) {
             .headers()
             .get("link")
             .map(|link| next_link(link.to_str().unwrap()));
-        seen.extend(ids(&page.json().await.unwrap()));
+        seen.extend(ids(&page.json()));
         pages += 1;
     }
     assert_eq!((seen, pages), (placed, 3));
@@ -127,7 +127,7 @@ async fn a_page_size_is_coerced_or_refused(database: Database) {
         ("page=2", "/page"),
         ("%00=%ff", "/\0"),
     ] {
-        let refused = problem(server.get(&format!("/api/v1/orders?{query}")).await).await;
+        let refused = problem(server.get(&format!("/api/v1/orders?{query}")).await);
         assert_eq!(slug(&refused), "validation-failed", "{query}");
         assert_eq!(refused["errors"][0]["pointer"], pointer, "{query}");
     }
@@ -147,14 +147,9 @@ async fn every_legal_text_comes_back_as_it_was(database: Database) {
             "product_id": text, "quantity": 1_000_000, "customer_id": text,
             "metadata": {text: format!("{text}\n\t")},
         });
-        let order: Value = server.post(&body).await.json().await.unwrap();
+        let order: Value = server.post(&body).await.json();
         let id = order["id"].as_str().unwrap();
-        let read: Value = server
-            .get(&format!("/api/v1/orders/{id}"))
-            .await
-            .json()
-            .await
-            .unwrap();
+        let read: Value = server.get(&format!("/api/v1/orders/{id}")).await.json();
         assert_eq!(read, order);
         for member in ["product_id", "customer_id", "metadata"] {
             assert_eq!(read[member], body[member]);

@@ -16,7 +16,7 @@ async fn reason(server: &Server) -> Option<String> {
         return None;
     }
     assert_eq!(response.status(), 503);
-    let problem: Value = problem(response).await;
+    let problem: Value = problem(response);
     Some(problem["reason"].as_str().unwrap().to_owned())
 }
 

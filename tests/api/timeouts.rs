@@ -49,7 +49,7 @@ async fn a_request_that_times_out_on_a_row_lock_leaves_no_transaction() {
     let database = Database::postgres().await;
     let server = Server::start(&database, &TIMES).await;
     let holder = held_row(&database).await;
-    let late = problem(server.post(&order("sku-1")).await).await;
+    let late = problem(server.post(&order("sku-1")).await);
     assert_eq!(slug(&late), "timeout");
     nothing_is_left(&database, holder).await;
     server.place("sku-2").await;
@@ -118,7 +118,7 @@ async fn a_full_queue_is_refused_at_once() {
             .contains("queue_depth{queue=\"create\"} 4")
     })
     .await;
-    let refused = problem(server.post(&order("sku-1")).await).await;
+    let refused = problem(server.post(&order("sku-1")).await);
     assert_eq!(slug(&refused), "overloaded");
     assert!(
         server

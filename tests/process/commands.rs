@@ -168,7 +168,7 @@ async fn a_database_in_memory_is_one_for_all_connections() {
     for task in tasks {
         assert_eq!(task.await.unwrap().unwrap().status(), 201);
     }
-    let list: serde_json::Value = server.get("/api/v1/orders").await.json().await.unwrap();
+    let list: serde_json::Value = server.get("/api/v1/orders").await.json();
     assert_eq!(list.as_array().unwrap().len(), 40);
     assert_eq!(server.status("/readyz").await, 200);
 }

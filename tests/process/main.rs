@@ -15,7 +15,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod api_doc;
 mod commands;
+mod crashes;
 mod logs;
 mod migrations;
 mod panics;

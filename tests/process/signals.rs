@@ -117,7 +117,7 @@ async fn while_draining_it_serves_and_sends_clients_away() {
         server.status("/readyz").await == 503
     })
     .await;
-    let draining = problem(server.get("/readyz").await).await;
+    let draining = problem(server.get("/readyz").await);
     assert_eq!(draining["reason"], "draining");
     assert_eq!(server.status("/healthz").await, 200);
     let response = server.post(&order("sku-1")).await;

@@ -25,15 +25,18 @@ crate::on_both!(
 );
 
 /// A store on a migrated database.
-async fn store(database: &Database, flags: &[&str]) -> Store {
+pub async fn store(database: &Database, flags: &[&str]) -> Store {
     let (store, connector) = open(database, flags);
     connector.migrate(MigrateOptions::default()).await.unwrap();
     store
 }
 
 fn open(database: &Database, flags: &[&str]) -> (Store, Connector) {
-    let url = database.url();
-    let words = ["order-service", "--database-url", &url];
+    open_url(&database.url(), flags)
+}
+
+pub fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
+    let words = ["order-service", "--database-url", url];
     let (_, settings) = Cli::read_from(words.iter().chain(flags)).unwrap();
     let connector = Connector::new(&settings).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
@@ -42,7 +45,7 @@ fn open(database: &Database, flags: &[&str]) -> (Store, Connector) {
     (store, connector)
 }
 
-fn new_order(product_id: &str) -> Placing {
+pub fn new_order(product_id: &str) -> Placing {
     let draft = Draft {
         product_id: format!("sku{product_id}"),
         quantity: 1,
@@ -56,14 +59,14 @@ fn new_order(product_id: &str) -> Placing {
 }
 
 /// Places an order and expects it to be new.
-async fn place(store: &Store, placing: Placing) -> Document {
+pub async fn place(store: &Store, placing: Placing) -> Document {
     match store.create(placing).await.unwrap() {
         Placed::New(document) => document,
         other => panic!("{other:?}"),
     }
 }
 
-fn json(document: &Document) -> Value {
+pub fn json(document: &Document) -> Value {
     serde_json::from_slice(&document.json).unwrap()
 }
 

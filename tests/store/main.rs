@@ -15,4 +15,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod changes;
+mod coalescing;
 mod contract;

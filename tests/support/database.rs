@@ -60,6 +60,18 @@ impl Database {
         connect(&self.url()).await
     }
 
+    /// Runs SQL that returns nothing.
+    pub async fn execute(&self, sql: &str) {
+        match self {
+            Self::Postgres { .. } => self.client().await.batch_execute(sql).await.unwrap(),
+            Self::Sqlite(dir) => {
+                let file = dir.path().join("orders.db");
+                let out = Command::new("sqlite3").arg(file).arg(sql).output().unwrap();
+                assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
+            }
+        }
+    }
+
     /// One number from the database, by SQL that both understand.
     pub async fn number(&self, sql: &str) -> i64 {
         match self {

@@ -1,8 +1,10 @@
 //! What the tests share: real databases, the real binary, and a way to wait.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+pub mod client;
 pub mod database;
 pub mod server;
+pub mod sse;
 
 use std::future::Future;
 use std::time::Duration;

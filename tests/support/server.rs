@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::client::{Answer, Client};
 use super::database::Database;
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_order-service");
@@ -45,7 +46,7 @@ pub struct Server {
     pub api: String,
     /// `http://HOST:PORT` of the metrics.
     pub metrics: String,
-    pub client: reqwest::Client,
+    pub client: Client,
 }
 
 impl Server {
@@ -91,10 +92,7 @@ impl Server {
             database: None,
             api: String::new(),
             metrics: String::new(),
-            client: reqwest::Client::builder()
-                .timeout(Duration::from_secs(30))
-                .build()
-                .unwrap(),
+            client: Client::new(),
         };
         let start = Instant::now();
         let serving = loop {
@@ -162,15 +160,15 @@ impl Server {
         format!("{}{path}", self.api)
     }
 
-    pub async fn get(&self, path: &str) -> reqwest::Response {
+    pub async fn get(&self, path: &str) -> Answer {
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
     pub async fn status(&self, path: &str) -> u16 {
-        self.get(path).await.status().as_u16()
+        self.get(path).await.status()
     }
 
-    pub async fn post(&self, body: &Value) -> reqwest::Response {
+    pub async fn post(&self, body: &Value) -> Answer {
         let request = self.client.post(self.url("/api/v1/orders")).json(body);
         request.send().await.unwrap()
     }
@@ -179,19 +177,12 @@ impl Server {
     pub async fn place(&self, product_id: &str) -> Value {
         let response = self.post(&order(product_id)).await;
         assert_eq!(response.status(), 201);
-        response.json().await.unwrap()
+        response.json()
     }
 
     pub async fn scrape(&self) -> String {
         let url = format!("{}/metrics", self.metrics);
-        self.client
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
+        self.client.get(url).send().await.unwrap().text()
     }
 }
 
@@ -220,8 +211,8 @@ pub fn kill(pid: i32, signal: i32) {
 }
 
 /// The problem in a response, after checking what every problem has.
-pub async fn problem(response: reqwest::Response) -> Value {
-    let status = response.status().as_u16();
+pub fn problem(response: Answer) -> Value {
+    let status = response.status();
     let header = |name: &str| {
         let value = response
             .headers()
@@ -235,7 +226,7 @@ pub async fn problem(response: reqwest::Response) -> Value {
         assert!(header("retry-after").parse::<u32>().is_ok());
     }
     let path = response.url().path().to_owned();
-    let problem: Value = response.json().await.unwrap();
+    let problem: Value = response.json();
     assert_eq!(problem["status"], status);
     assert_eq!(problem["request_id"], id.as_str());
     assert_eq!(problem["instance"], path.as_str());

@@ -89,6 +89,9 @@ impl Postgres {
             self.metrics.db_error(&error);
             let outdated = is_outdated_plan(&error);
             let dead = matches!(error, StoreError::Unavailable(_));
+            if outdated {
+                self.pool.outdate();
+            }
             if outdated || dead {
                 lease.discard();
             }

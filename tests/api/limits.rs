@@ -1,0 +1,157 @@
+//! Each limit is told apart and none is a 5xx; slow clients are cut off and keep nobody else out.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::server::{Server, problem, slug};
+
+async fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(server.api.strip_prefix("http://").unwrap())
+        .await
+        .unwrap()
+}
+
+/// Sends raw bytes and reads until the server closes.
+async fn raw(server: &Server, request: &str) -> String {
+    let mut stream = connect(server).await;
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    let _ = tokio::time::timeout(Duration::from_secs(10), read)
+        .await
+        .expect("it closes");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_a_problem() {
+    let server = Server::on_sqlite(&[]).await;
+    let long = "x".repeat(9_000);
+    let refused = problem(
+        server
+            .get(&format!("/api/v1/orders?product_id={long}"))
+            .await,
+    );
+    assert_eq!(slug(&refused), "malformed-request");
+    assert!(
+        refused["detail"].as_str().unwrap().contains("8192"),
+        "{refused}"
+    );
+
+    let mut many = server.client.get(server.url("/healthz"));
+    for i in 0..70 {
+        many = many.header(&format!("x-{i}"), "v");
+    }
+    let refused = problem(many.send().await.unwrap());
+    assert!(
+        refused["detail"].as_str().unwrap().contains("64 headers"),
+        "{refused}"
+    );
+
+    let large = server
+        .client
+        .get(server.url("/healthz"))
+        .header("x-large", "v".repeat(40_000));
+    let refused = problem(large.send().await.unwrap());
+    assert!(
+        refused["detail"].as_str().unwrap().contains("32768"),
+        "{refused}"
+    );
+    assert_eq!(server.status("/healthz").await, 200);
+}
+
+#[tokio::test]
+async fn far_beyond_the_limits_the_connection_is_closed() {
+    let server = Server::on_sqlite(&[]).await;
+    let headers: String = (0..150).map(|i| format!("X-{i}: v\r\n")).collect();
+    let many = raw(
+        &server,
+        &format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n"),
+    )
+    .await;
+    assert!(many.starts_with("HTTP/1.1 431"), "{many}");
+    let large = format!(
+        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
+        "v".repeat(300_000)
+    );
+    let large = raw(&server, &large).await;
+    assert!(
+        large.starts_with("HTTP/1.1 431") || large.is_empty(),
+        "{large}"
+    );
+    assert_eq!(server.status("/healthz").await, 200);
+}
+
+#[tokio::test]
+async fn a_slow_head_and_a_slow_body_are_cut_off() {
+    let server = Server::on_sqlite(&[("REQUEST_TIMEOUT", "2s")]).await;
+    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+    for (at_once, what) in [("", "head"), (head, "body")] {
+        let mut stream = connect(&server).await;
+        stream.write_all(at_once.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        let (mut reader, mut writer) = stream.split();
+        let drip = async {
+            for byte in "GET / HTTP/1.1\r\nX: "
+                .bytes()
+                .chain(std::iter::repeat(b'x'))
+            {
+                if writer.write_all(&[byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut answer = Vec::new();
+        let read = async {
+            let _ = reader.read_to_end(&mut answer).await;
+        };
+        tokio::select! { () = drip => {}, () = read => {} }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 408"), "{what}: {answer}");
+        assert!(start.elapsed() < Duration::from_secs(8), "{what}");
+        if what == "body" {
+            assert!(
+                answer.contains("urn:problem:order-service:request-timeout"),
+                "{answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_slow_clients_do_not_keep_others_from_being_served() {
+    let server = Server::on_sqlite(&[("REQUEST_TIMEOUT", "5s")]).await;
+    let mut slow = Vec::new();
+    for i in 0..500 {
+        let mut stream = connect(&server).await;
+        let part = if i % 2 == 0 {
+            "GET /api/v1/orders HTTP/1.1\r\nHos"
+        } else {
+            "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+        };
+        stream.write_all(part.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for i in 0..100 {
+        let order = server.place(&format!("sku-{i}")).await;
+        let path = format!("/api/v1/orders/{}", order["id"].as_str().unwrap());
+        assert_eq!(server.status(&path).await, 200);
+    }
+    // And they do not stay.
+    for stream in &mut slow {
+        let mut answer = Vec::new();
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(15), read)
+            .await
+            .expect("cut off");
+        assert!(
+            answer.starts_with(b"HTTP/1.1 408"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+}

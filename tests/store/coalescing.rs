@@ -1,0 +1,138 @@
+//! What the queues must not change: a client reads what it wrote, and bad neighbours do not hurt.
+
+use std::collections::BTreeMap;
+
+use order_service::domain::{Draft, NewOrder};
+use order_service::store::{Changed, Changing, IfMatch, ListQuery, Placed, Placing};
+use serde_json::Value;
+
+use super::contract::{json, new_order, place, store};
+use crate::support::database::Database;
+
+crate::on_both!(
+    a_client_reads_what_it_wrote,
+    one_bad_row_does_not_fail_its_neighbours
+);
+
+/// Each of many clients writes and reads at once; none ever sees less than it wrote.
+async fn a_client_reads_what_it_wrote(database: Database) {
+    let store = store(&database, &[]).await;
+    let (clients, rounds) = if database.is_postgres() {
+        (64, 100)
+    } else {
+        (32, 10)
+    };
+    let tasks: Vec<_> = (0..clients)
+        .map(|client| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for round in 0..rounds {
+                    let order = place(&store, new_order(&client.to_string())).await;
+                    // By id, and in the first page: nobody else places more than a page at once.
+                    let read = store.get(order.id).await.unwrap();
+                    assert_eq!(read.as_ref(), Some(&order), "{client} {round}");
+                    let page = store.list(ListQuery::FIRST_PAGE).await.unwrap();
+                    let page: Vec<Value> = serde_json::from_slice(&page.json).unwrap();
+                    assert!(page.len() == 100 || page.contains(&json(&order)));
+                    let oldest = page.last().unwrap()["id"].as_str().unwrap().to_owned();
+                    let id = order.id.to_string();
+                    assert!(
+                        oldest > id || page.contains(&json(&order)),
+                        "{client} {round}"
+                    );
+                    let changing = Changing {
+                        id: order.id,
+                        patch: order_service::domain::Patch {
+                            metadata: Some(order_service::domain::MetadataPatch::Merge(
+                                BTreeMap::from([("round".to_owned(), Some(round.to_string()))]),
+                            )),
+                            ..Default::default()
+                        },
+                        if_match: IfMatch::Any,
+                        traceparent: None,
+                    };
+                    let Changed::Now(changed) = store.change(changing).await.unwrap() else {
+                        panic!("not changed");
+                    };
+                    assert_eq!(store.get(order.id).await.unwrap(), Some(changed));
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+async fn one_bad_row_does_not_fail_its_neighbours(database: Database) {
+    let store = store(&database, &[]).await;
+    // A rule that the service does not know, as a later schema might have one.
+    let rule = if database.is_postgres() {
+        "ALTER TABLE orders ADD CONSTRAINT no_bad CHECK (product_id <> 'skubad')"
+    } else {
+        "CREATE TRIGGER no_bad BEFORE INSERT ON orders WHEN NEW.product_id = 'skubad'
+         BEGIN SELECT RAISE(ABORT, 'no_bad'); END"
+    };
+    database.execute(rule).await;
+    let tasks: Vec<_> = (0..200)
+        .map(|i| {
+            let store = store.clone();
+            let name = if i % 10 == 0 { "bad" } else { "good" };
+            tokio::spawn(async move { (name, store.create(new_order(name)).await) })
+        })
+        .collect();
+    let (mut good, mut bad) = (0, 0);
+    for task in tasks {
+        match task.await.unwrap() {
+            ("good", Ok(Placed::New(_))) => good += 1,
+            ("bad", Err(_)) => bad += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((good, bad), (180, 20));
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 180);
+    assert_eq!(database.number("SELECT count(*) FROM events").await, 180);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cached_plan_that_a_migration_outdated_heals() {
+    let database = Database::postgres().await;
+    let store = store(&database, &["--pool-min-idle", "5"]).await;
+    let placing = |i: usize| Placing {
+        new: NewOrder::parse(Draft {
+            product_id: format!("sku-{i}"),
+            quantity: 1,
+            ..Draft::default()
+        })
+        .unwrap(),
+        idempotency: None,
+        traceparent: None,
+    };
+    // Warm every connection and its prepared statements.
+    let rounds = async |count: usize| {
+        let tasks: Vec<_> = (0..count)
+            .map(|i| {
+                let (store, placing) = (store.clone(), placing(i));
+                tokio::spawn(async move {
+                    let order = place(&store, placing).await;
+                    assert!(store.get(order.id).await.unwrap().is_some());
+                    store
+                        .list(ListQuery {
+                            limit: 5,
+                            ..ListQuery::FIRST_PAGE
+                        })
+                        .await
+                        .unwrap();
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    };
+    rounds(100).await;
+    database
+        .execute("ALTER TABLE orders ALTER COLUMN product_id TYPE varchar(200)")
+        .await;
+    rounds(200).await;
+}

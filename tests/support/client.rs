@@ -1,0 +1,205 @@
+//! An HTTP client that holds every answer against the OpenAPI document.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonschema::Validator;
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The committed document.
+fn document() -> Value {
+    serde_json::from_str(include_str!("../../openapi.json")).unwrap()
+}
+
+#[derive(Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    document: Arc<Value>,
+}
+
+impl Client {
+    pub fn new() -> Self {
+        let inner = reqwest::Client::builder().read_timeout(Duration::from_secs(30));
+        Self {
+            inner: inner.build().unwrap(),
+            document: Arc::new(document()),
+        }
+    }
+
+    pub fn request(&self, method: Method, url: impl AsRef<str>) -> Request {
+        Request {
+            builder: self.inner.request(method, url.as_ref()),
+            client: self.clone(),
+        }
+    }
+
+    pub fn get(&self, url: impl AsRef<str>) -> Request {
+        self.request(Method::GET, url)
+    }
+
+    pub fn head(&self, url: impl AsRef<str>) -> Request {
+        self.request(Method::HEAD, url)
+    }
+
+    pub fn post(&self, url: impl AsRef<str>) -> Request {
+        self.request(Method::POST, url)
+    }
+
+    pub fn patch(&self, url: impl AsRef<str>) -> Request {
+        self.request(Method::PATCH, url)
+    }
+
+    /// Panics when the document has no such answer, or another form of it.
+    fn check(&self, method: &Method, answer: &Answer) {
+        let path = answer.url.path();
+        let Some((_, operations)) = self.document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(template, _)| matches(template, path))
+            // The longest is the most precise.
+            .max_by_key(|(template, _)| template.len())
+        else {
+            return; // The metrics, or a path that is a 404.
+        };
+        // HEAD is GET without the body; a method that is not there is a 405.
+        let method = if method == Method::HEAD {
+            "get"
+        } else {
+            &method.as_str().to_lowercase()
+        };
+        let Some(operation) = operations.get(method) else {
+            return;
+        };
+        let status = answer.status.as_u16().to_string();
+        let what = format!("{method} {path} {status}");
+        let response = operation["responses"]
+            .get(&status)
+            .unwrap_or_else(|| panic!("{what} is not in the document: {answer:?}"));
+        for (name, header) in response["headers"].as_object().into_iter().flatten() {
+            let required = header["required"] == true || name == "X-Request-Id" || name == "ETag";
+            assert!(
+                !required || answer.headers.contains_key(name),
+                "{what} lacks {name}"
+            );
+        }
+        let Some(content) = response["content"].as_object() else {
+            return;
+        };
+        let media_type = answer.headers["content-type"].to_str().unwrap();
+        let media_type = media_type.split(';').next().unwrap();
+        let schema = &content
+            .get(media_type)
+            .unwrap_or_else(|| panic!("{what} must not be {media_type}"))["schema"];
+        if !media_type.ends_with("json") || answer.body.is_empty() {
+            return;
+        }
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        let whole = json!({"allOf": [schema], "components": self.document["components"]});
+        let validator: Validator = jsonschema::validator_for(&whole).unwrap();
+        let errors: Vec<_> = validator
+            .iter_errors(&body)
+            .map(|e| e.to_string())
+            .collect();
+        assert!(errors.is_empty(), "{what}: {errors:?} in {body}");
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path): (Vec<_>, Vec<_>) =
+        (template.split('/').collect(), path.split('/').collect());
+    template.len() == path.len()
+        && template.iter().zip(&path).all(|(expected, part)| {
+            expected == part || expected.starts_with('{') && !part.is_empty()
+        })
+}
+
+/// A request to send.
+pub struct Request {
+    builder: RequestBuilder,
+    client: Client,
+}
+
+impl Request {
+    pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.builder = self.builder.header(name, value.as_ref());
+        self
+    }
+
+    pub fn json(mut self, body: &Value) -> Self {
+        self.builder = self.builder.json(body);
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<reqwest::Body>) -> Self {
+        self.builder = self.builder.body(body);
+        self
+    }
+
+    pub async fn send(self) -> reqwest::Result<Answer> {
+        let request = self.builder.build()?;
+        let method = request.method().clone();
+        let response = self.client.inner.execute(request).await?;
+        let answer = Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            url: response.url().clone(),
+            body: response.bytes().await?.to_vec(),
+        };
+        self.client.check(&method, &answer);
+        Ok(answer)
+    }
+
+    /// For an answer that does not end.
+    pub async fn send_streaming(self) -> reqwest::Result<reqwest::Response> {
+        self.client.inner.execute(self.builder.build()?).await
+    }
+}
+
+/// A whole answer.
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    url: Url,
+    body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.url, self.status, self.text())
+    }
+}
+
+impl Answer {
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let value = self
+            .headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {self:?}"));
+        value.to_str().unwrap()
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+}

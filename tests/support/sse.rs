@@ -1,0 +1,71 @@
+//! A reader of server-sent events (HTML, section 9.2.6), as far as the feed uses them.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use serde_json::Value;
+
+use super::server::Server;
+
+pub struct Event {
+    pub id: String,
+    pub kind: String,
+    pub data: Value,
+}
+
+pub struct Stream {
+    chunks: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    buffer: String,
+    /// The last id that came, with data or without.
+    pub last_id: Option<String>,
+}
+
+impl Stream {
+    pub async fn open(server: &Server, last_event_id: Option<&str>) -> Self {
+        let mut request = server
+            .client
+            .get(server.url("/api/v1/events"))
+            .header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send_streaming().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            chunks: response.bytes_stream().boxed(),
+            buffer: String::new(),
+            last_id: None,
+        }
+    }
+
+    /// The next event; `None` at the end of the stream. Panics when nothing comes for long.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some(end) = self.buffer.find("\n\n") {
+                let block: String = self.buffer.drain(..end + 2).collect();
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|value| value.trim_start().to_owned())
+                };
+                let (id, data) = (field("id:"), field("data:"));
+                if id.is_some() {
+                    self.last_id = id.clone();
+                }
+                if let Some(data) = data {
+                    return Some(Event {
+                        id: id.unwrap(),
+                        kind: field("event:").unwrap(),
+                        data: serde_json::from_str(&data).unwrap(),
+                    });
+                }
+            }
+            let chunk = tokio::time::timeout(Duration::from_secs(20), self.chunks.next());
+            match chunk.await.expect("something comes") {
+                Some(Ok(chunk)) => self.buffer.push_str(std::str::from_utf8(&chunk).unwrap()),
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+}
