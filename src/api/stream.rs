@@ -82,10 +82,12 @@ fn page(events: &[Event]) -> Bytes {
             "order.updated"
         };
         // The service writes JSON without line breaks, so that one `data` line holds it.
+        // What came from elsewhere, by a migration or by hand, may have some between its tokens.
         let written = events::json(event).map(|json| {
+            let data = json.replace('\n', " ");
             write!(
                 text,
-                "id: {}\nevent: {kind}\ndata: {json}\n\n",
+                "id: {}\nevent: {kind}\ndata: {data}\n\n",
                 event.cursor
             )
         });
