@@ -5,7 +5,7 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test lint fmt tools build-deps deps clean
+.PHONY: help run migrate test lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings ar
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
 	shellcheck scripts/*.sh .ci/run
+
+openapi: build-deps ## Write openapi.json anew from the code
+	cargo run --quiet -- openapi > openapi.json
 
 fmt: ## Format the code
 	cargo fmt --all

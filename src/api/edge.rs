@@ -19,6 +19,7 @@ use pin_project_lite::pin_project;
 use super::context::{Context, REQUEST_ID, request_id};
 use super::problem::Problem;
 use super::slug::Slug;
+use super::trace::traceparent;
 use super::{Api, routes};
 use crate::telemetry::{AccessRecord, Recorder};
 
@@ -83,6 +84,7 @@ where
             routes::template_of(request.match_info().as_str()),
             uri.clone(),
             Rc::clone(&id),
+            traceparent(request.headers()).map(str::to_owned),
         );
         let context = Context::new(self.edge.api.request_timeout);
         request.extensions_mut().insert(context);

@@ -105,7 +105,9 @@ impl Store {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
                 runtime.spawn(postgres::listen(Arc::clone(connector), wake.clone()));
-                Database::Postgres(Postgres::new(pool, Arc::clone(&metrics)))
+                let postgres = Postgres::new(pool, Arc::clone(&metrics));
+                runtime.spawn(measure_feed_lag(postgres.clone(), Arc::clone(&metrics)));
+                Database::Postgres(postgres)
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
@@ -242,6 +244,18 @@ impl Store {
         // A panic in the task has been logged by the panic hook.
         let panicked = |error: tokio::task::JoinError| StoreError::Internal(error.to_string());
         self.0.runtime.spawn(task).await.map_err(panicked)?
+    }
+}
+
+/// How often the lag of the feed is measured; a scrape interval is longer.
+const FEED_LAG_PAUSE: Duration = Duration::from_secs(5);
+
+async fn measure_feed_lag(postgres: Postgres, metrics: Arc<Metrics>) {
+    loop {
+        tokio::time::sleep(FEED_LAG_PAUSE).await;
+        if let Ok(lag) = postgres.feed_lag().await {
+            metrics.feed_lag.set(lag);
+        }
     }
 }
 

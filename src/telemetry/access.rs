@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::Uri;
+use log::kv::Value;
 
 use super::Metrics;
 use super::metrics::RequestMetrics;
@@ -42,6 +43,7 @@ impl Recorder {
         route: &'static str,
         uri: Uri,
         request_id: Rc<str>,
+        traceparent: Option<String>,
     ) -> AccessRecord {
         self.0.metrics.http_in_flight.inc();
         AccessRecord {
@@ -51,6 +53,7 @@ impl Recorder {
             route,
             uri,
             request_id,
+            traceparent,
             status: CLIENT_CLOSED_REQUEST,
         }
     }
@@ -64,6 +67,7 @@ pub struct AccessRecord {
     route: &'static str,
     uri: Uri,
     request_id: Rc<str>,
+    traceparent: Option<String>,
     status: u16,
 }
 
@@ -91,16 +95,33 @@ impl Drop for AccessRecord {
         } else {
             log::Level::Debug
         };
-        log::log!(
-            target: "order_service::access",
-            level,
-            request_id = &*self.request_id,
-            method = self.method,
-            path = self.uri.path(),
-            route = self.route,
-            status = self.status,
-            duration_seconds = took.as_secs_f64();
-            "request answered"
+        self.log(level, took);
+    }
+}
+
+impl AccessRecord {
+    fn log(&self, level: log::Level, took: Duration) {
+        let target = "order_service::access";
+        if !log::log_enabled!(target: target, level) {
+            return;
+        }
+        let traceparent = self.traceparent.as_deref();
+        let mut fields = vec![
+            ("request_id", Value::from(&*self.request_id)),
+            ("method", Value::from(self.method)),
+            ("path", Value::from(self.uri.path())),
+            ("route", Value::from(self.route)),
+            ("status", Value::from(self.status)),
+            ("duration_seconds", Value::from(took.as_secs_f64())),
+        ];
+        fields.extend(traceparent.map(|trace| ("traceparent", Value::from(trace))));
+        log::logger().log(
+            &log::Record::builder()
+                .args(format_args!("request answered"))
+                .level(level)
+                .target(target)
+                .key_values(&fields)
+                .build(),
         );
     }
 }
@@ -117,8 +138,8 @@ mod tests {
     fn an_answered_and_a_dropped_request_are_both_counted() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let recorder = Recorder::new(Arc::clone(&metrics));
-        let mut answered = recorder.open("GET", "/a", Uri::from_static("/a"), "1".into());
-        let dropped = recorder.open("GET", "/a", Uri::from_static("/a"), "2".into());
+        let mut answered = recorder.open("GET", "/a", Uri::from_static("/a"), "1".into(), None);
+        let dropped = recorder.open("GET", "/a", Uri::from_static("/a"), "2".into(), None);
         assert_eq!(metrics.http_in_flight.get(), 2);
         answered.answered(200);
         drop(answered);

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::store::{PoolStatus, StoreError};
@@ -37,6 +37,8 @@ pub struct Metrics {
     queue_depth: IntGaugeVec,
     queue_rejected: IntCounterVec,
     batch_size: HistogramVec,
+    /// Age of the oldest event that readers do not get yet, in seconds.
+    pub feed_lag: Gauge,
     /// Orders placed.
     pub orders_created: IntCounter,
     /// Requests that repeated one that had placed an order.
@@ -130,6 +132,10 @@ impl Metrics {
                     .buckets(prometheus::exponential_buckets(1.0, 2.0, 10)?),
                 &["queue"],
             )?,
+            feed_lag: Gauge::new(
+                "event_feed_lag_seconds",
+                "Age of the oldest event that waits for a transaction before it reaches the feed.",
+            )?,
             orders_created: IntCounter::new("orders_created_total", "Orders placed.")?,
             orders_replayed: IntCounter::new(
                 "orders_idempotent_replays_total",
@@ -167,6 +173,7 @@ impl Metrics {
             queue_depth,
             queue_rejected,
             batch_size,
+            feed_lag,
             orders_created,
             orders_replayed,
             panics,
@@ -182,6 +189,7 @@ impl Metrics {
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(queue_rejected.clone()))?;
         registry.register(Box::new(batch_size.clone()))?;
+        registry.register(Box::new(feed_lag.clone()))?;
         registry.register(Box::new(orders_created.clone()))?;
         registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;

@@ -103,13 +103,67 @@ async fn what_is_not_http_gets_a_bare_400_and_a_close() {
 }
 
 #[tokio::test]
-async fn the_served_document_is_the_printed_one() {
+async fn the_served_document_is_the_printed_and_the_committed_one() {
     let server = Server::on_sqlite(&[]).await;
     let served: Value = server.get("/openapi.json").await.json();
     let out = crate::support::server::run(&["openapi"], &[]);
     assert!(out.status.success());
-    assert_eq!(
-        served,
-        serde_json::from_slice::<Value>(&out.stdout).unwrap()
-    );
+    let printed = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(served, serde_json::from_str::<Value>(&printed).unwrap());
+    let committed = include_str!("../../openapi.json");
+    assert_eq!(printed, committed, "run: make openapi");
+}
+
+#[tokio::test]
+async fn the_root_names_the_service_and_its_links() {
+    let server = Server::on_sqlite(&[]).await;
+    let root: Value = server.get("/").await.json();
+    assert_eq!(root["service"], "order-service");
+    assert_eq!(root["version"], env!("CARGO_PKG_VERSION"));
+    for link in root["links"].as_object().unwrap().values() {
+        assert_eq!(server.status(link.as_str().unwrap()).await, 200, "{link}");
+    }
+}
+
+#[tokio::test]
+async fn the_files_of_the_reference_come_packed_and_plain() {
+    let server = Server::on_sqlite(&[]).await;
+    let plain = server.get("/docs/swagger-ui.css").await;
+    assert_eq!(plain.header("content-type"), "text/css");
+    assert!(plain.text().contains(".swagger-ui"));
+    let packed = server.client.get(server.url("/docs/swagger-ui.css"));
+    let packed = packed
+        .header("accept-encoding", "gzip")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    assert!(packed.text().len() < plain.text().len());
+    for missing in ["nope.js", "..%2f..%2fetc%2fpasswd", "%00"] {
+        let answer = server.get(&format!("/docs/{missing}")).await;
+        assert_eq!(slug(&problem(answer)), "not-found", "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_reaches_the_log_when_it_is_valid() {
+    let server = Server::on_sqlite(&[("RUST_LOG", "debug")]).await;
+    let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (id, trace) in [("with", good), ("without", "00-not-a-trace-01")] {
+        let request = server
+            .client
+            .get(server.url("/healthz"))
+            .header("x-request-id", id);
+        request.header("traceparent", trace).send().await.unwrap();
+    }
+    let trace = |id: &str| {
+        let logs = server.logs();
+        logs.into_iter()
+            .find(|l| l["target"] == "order_service::access" && l["request_id"] == id)
+            .map(|line| line["traceparent"].clone())
+    };
+    eventually("both are logged", Duration::from_secs(2), async || {
+        trace("with") == Some(good.into()) && trace("without") == Some(Value::Null)
+    })
+    .await;
 }

@@ -457,3 +457,41 @@ async fn a_database_restored_from_a_dump_goes_on_behind_its_old_events() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn the_lag_of_the_feed_is_measured_and_a_quiet_stream_says_that_it_lives() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let lag = async || {
+        let scrape = server.scrape().await;
+        let line = scrape
+            .lines()
+            .find(|line| line.starts_with("event_feed_lag_seconds "))
+            .unwrap();
+        line.split(' ').nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    // A transaction that wrote something and does not end holds back what comes after it.
+    let slow = database.client().await;
+    slow.batch_execute("BEGIN; SELECT pg_current_xact_id()")
+        .await
+        .unwrap();
+    server.place("held back").await;
+    assert_eq!(feed(&server, "/api/v1/events").await.len(), 0);
+    eventually("the lag grows", Duration::from_secs(15), async || {
+        lag().await > 3.0
+    })
+    .await;
+    slow.batch_execute("COMMIT").await.unwrap();
+    eventually("the event arrives", Duration::from_secs(3), async || {
+        feed(&server, "/api/v1/events").await.len() == 1
+    })
+    .await;
+    eventually("the lag is gone", Duration::from_secs(15), async || {
+        lag().await < 0.001
+    })
+    .await;
+
+    let mut stream = Stream::open(&server, None).await;
+    stream.next().await.unwrap();
+    assert!(stream.heartbeat().await, "a comment within 20 s");
+}

@@ -40,6 +40,13 @@ impl Stream {
         }
     }
 
+    /// Whether the next thing to come is a comment.
+    pub async fn heartbeat(&mut self) -> bool {
+        let chunk = tokio::time::timeout(Duration::from_secs(20), self.chunks.next());
+        let chunk = chunk.await.expect("something comes").unwrap().unwrap();
+        self.buffer.is_empty() && chunk.starts_with(b":")
+    }
+
     /// The next event; `None` at the end of the stream. Panics when nothing comes for long.
     pub async fn next(&mut self) -> Option<Event> {
         loop {

@@ -1,1 +1,223 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::telemetry::Metrics;
+
+/// Doubles numbers. Waits for the gate before each batch, and writes down how large it was.
+struct Doubling {
+    gate: Arc<Semaphore>,
+    batches: Arc<std::sync::Mutex<Vec<usize>>>,
+    begun: Arc<AtomicUsize>,
+}
+
+const BAD: u32 = 13;
+const WORSE: u32 = 14;
+const SHORT: u32 = 15;
+const DOWN: u32 = 16;
+
+impl Batch for Doubling {
+    type Item = u32;
+    type Answer = u32;
+    const SERVE_ABANDONED: bool = false;
+
+    async fn serve(&self, items: Arc<[u32]>) -> Result<Vec<u32>, StoreError> {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.batches.lock().unwrap().push(items.len());
+        assert!(!items.contains(&WORSE), "planted");
+        if items.contains(&BAD) {
+            return Err(StoreError::Internal("bad".to_owned()));
+        }
+        if items.contains(&DOWN) {
+            return Err(StoreError::Unavailable("down".to_owned()));
+        }
+        let answers = items.iter().map(|item| item * 2);
+        Ok(answers.filter(|answer| *answer != SHORT * 2).collect())
+    }
+}
+
+struct Bench {
+    queue: Arc<Coalescer<Doubling>>,
+    admission: Admission,
+    gate: Arc<Semaphore>,
+    batches: Arc<std::sync::Mutex<Vec<usize>>>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Bench {
+    fn new(shape: Shape, capacity: usize) -> Self {
+        let gate = Arc::new(Semaphore::new(0));
+        let (batches, begun) = (Arc::default(), Arc::default());
+        let batch = Doubling {
+            gate: Arc::clone(&gate),
+            batches: Arc::clone(&batches),
+            begun: Arc::clone(&begun),
+        };
+        let metrics = Metrics::new().unwrap();
+        Self {
+            queue: Arc::new(Coalescer::new(batch, shape, &Handle::current())),
+            admission: Admission::new(capacity, metrics.queue("test")),
+            gate,
+            batches,
+            begun,
+        }
+    }
+
+    fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
+        let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
+        tokio::spawn(async move { queue.ask(&admission, item).await })
+    }
+
+    /// Lets everybody run who can, until this many batches have begun.
+    async fn begun(&self, batches: usize) {
+        while self.begun.load(Ordering::SeqCst) < batches {
+            tokio::task::yield_now().await;
+        }
+        settle().await;
+    }
+
+    fn batches(&self) -> Vec<usize> {
+        self.batches.lock().unwrap().clone()
+    }
+}
+
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+const ONE: Shape = Shape {
+    workers: 1,
+    limit: 10,
+};
+
+#[tokio::test]
+async fn a_lone_request_is_served_at_once_and_batches_form_while_it_is() {
+    let bench = Bench::new(ONE, 100);
+    let first = bench.ask(0);
+    bench.begun(1).await;
+    let waiting: Vec<_> = (1..=25).map(|i| bench.ask(i)).collect();
+    settle().await;
+    bench.gate.add_permits(4);
+    assert_eq!(first.await.unwrap(), Ok(0));
+    for (i, answer) in (1..=25).zip(waiting) {
+        assert_eq!(answer.await.unwrap(), Ok(i * 2));
+    }
+    assert_eq!(bench.batches(), [1, 10, 10, 5]);
+}
+
+#[tokio::test]
+async fn who_asks_after_a_batch_began_is_not_in_it() {
+    let bench = Bench::new(ONE, 100);
+    let early = bench.ask(1);
+    bench.begun(1).await;
+    let late = bench.ask(2);
+    settle().await;
+    bench.gate.add_permits(1);
+    assert_eq!(early.await.unwrap(), Ok(2));
+    settle().await;
+    assert!(!late.is_finished(), "it waits for a batch of its own");
+    bench.gate.add_permits(1);
+    assert_eq!(late.await.unwrap(), Ok(4));
+    assert_eq!(bench.batches(), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_bad_item_fails_alone() {
+    let bench = Bench::new(ONE, 100);
+    bench.gate.add_permits(100);
+    let asked: Vec<_> = [1, BAD, 3].map(|i| bench.ask(i)).into_iter().collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(
+        answers,
+        [Ok(2), Err(StoreError::Internal("bad".to_owned())), Ok(6)]
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_asked_once_for_the_whole_batch() {
+    let bench = Bench::new(ONE, 100);
+    let first = bench.ask(0);
+    bench.begun(1).await;
+    let asked: Vec<_> = [1, DOWN, 3].map(|i| bench.ask(i)).into_iter().collect();
+    settle().await;
+    bench.gate.add_permits(2);
+    assert_eq!(first.await.unwrap(), Ok(0));
+    for answer in asked {
+        assert_eq!(
+            answer.await.unwrap(),
+            Err(StoreError::Unavailable("down".to_owned()))
+        );
+    }
+    assert_eq!(bench.batches(), [1, 3]);
+}
+
+#[tokio::test]
+async fn a_panic_answers_everybody_and_the_worker_lives() {
+    let bench = Bench::new(ONE, 100);
+    bench.gate.add_permits(100);
+    let asked: Vec<_> = [1, WORSE, 3].map(|i| bench.ask(i)).into_iter().collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap().is_ok());
+    }
+    assert_eq!(answers, [true, false, true]);
+    assert_eq!(bench.ask(4).await.unwrap(), Ok(8));
+}
+
+#[tokio::test]
+async fn an_answer_too_few_is_an_error_and_not_a_mix_up() {
+    let bench = Bench::new(ONE, 100);
+    bench.gate.add_permits(100);
+    let asked: Vec<_> = [1, SHORT, 3].map(|i| bench.ask(i)).into_iter().collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap().ok());
+    }
+    assert_eq!(answers, [Some(2), None, Some(6)]);
+}
+
+#[tokio::test]
+async fn who_is_gone_is_passed_over_and_gives_its_place_back() {
+    let bench = Bench::new(ONE, 3);
+    let first = bench.ask(0);
+    bench.begun(1).await;
+    let (gone, stays) = (bench.ask(1), bench.ask(2));
+    settle().await;
+    assert_eq!(bench.ask(3).await.unwrap(), Err(StoreError::Overloaded));
+    gone.abort();
+    settle().await;
+    bench.gate.add_permits(2);
+    assert_eq!(first.await.unwrap(), Ok(0));
+    assert_eq!(stays.await.unwrap(), Ok(4));
+    assert_eq!(
+        bench.batches(),
+        [1, 1],
+        "nobody worked for the one that is gone"
+    );
+    assert!(
+        bench.admission.close(Duration::from_secs(1)).await,
+        "all places are free"
+    );
+    assert!(matches!(
+        bench.ask(5).await.unwrap(),
+        Err(StoreError::Unavailable(_))
+    ));
+}
+
+#[tokio::test]
+async fn closing_waits_for_those_inside_but_not_for_ever() {
+    let bench = Bench::new(ONE, 3);
+    let stuck = bench.ask(0);
+    bench.begun(1).await;
+    assert!(!bench.admission.close(Duration::from_millis(20)).await);
+    bench.gate.add_permits(1);
+    assert_eq!(stuck.await.unwrap(), Ok(0));
+}

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -74,6 +74,28 @@ impl Postgres {
             })
             .await?;
         Ok(rows.into_iter().map(Event::from).collect())
+    }
+
+    /// Age in seconds of the oldest event that readers do not get yet, because a transaction that
+    /// began before it still runs; 0 when there is none.
+    pub(in crate::store) async fn feed_lag(&self) -> Result<f64, StoreError> {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = Double)]
+            lag: f64,
+        }
+        let row: Row = self
+            .run("feed_lag", |connection| {
+                diesel::sql_query(
+                    "SELECT coalesce(greatest(extract(epoch FROM now() - min(occurred_at)), 0), 0)::float8 AS lag
+                     FROM events WHERE position >=
+                        (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xid_offset FROM feed)",
+                )
+                .get_result(connection)
+                .boxed()
+            })
+            .await?;
+        Ok(row.lag)
     }
 
     /// The events of one order behind a version, oldest first.
