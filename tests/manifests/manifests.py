@@ -105,6 +105,9 @@ def directory_of(name):
     if not added:
         return KUSTOMIZE.joinpath(*path)
     overlay = {"resources": [inside(*path)], "components": [inside("components", c) for c in added]}
+    if on != "base":
+        # Without it what a component adds would go to the namespace of whoever applies it.
+        overlay["namespace"] = f"order-service-{on}"
     return write_overlay(name.replace("+", "_"), overlay)
 
 
