@@ -5,7 +5,7 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test lint fmt tools deps clean
+.PHONY: help run migrate test manifests lint fmt tools deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,15 +16,19 @@ run: deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` firs
 migrate: deps ## Apply pending migrations to what DATABASE_URL names
 	cargo run -- migrate
 
-test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL
+test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifests and alerts
 	scripts/postgres.sh with cargo test --workspace
+	$(MAKE) --no-print-directory manifests
+
+manifests: deps ## Render the manifests and check them, the alerts and the dashboard
+	TOOLS=$(TOOLS) tests/manifests/run.sh
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh tests/manifests/run.sh .ci/run
 
 fmt: ## Format the code
 	cargo fmt --all

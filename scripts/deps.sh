@@ -15,6 +15,9 @@ need setpriv util-linux
 need pgrep procps
 need sqlite3 sqlite3
 need shellcheck shellcheck
+[ -x /usr/bin/python3 ] || missing+=(python3)
+# Debian's Python cannot make environments without it.
+/usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 # The diesel command links PostgreSQL's client library; the service does not.
 [ -e /usr/include/postgresql/libpq-fe.h ] || missing+=(libpq-dev)
 
