@@ -5,19 +5,21 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test manifests lint fmt tools deps clean
+.PHONY: help run migrate test manifests lint fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
+run: build-deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
 	cargo run
 
-migrate: deps ## Apply pending migrations to what DATABASE_URL names
+migrate: build-deps ## Apply pending migrations to what DATABASE_URL names
 	cargo run -- migrate
 
 test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifests and alerts
 	scripts/postgres.sh with cargo test --workspace
+	scripts/browser.sh $(TOOLS)
+	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 	$(MAKE) --no-print-directory manifests
 
 manifests: deps ## Render the manifests and check them, the alerts and the dashboard
@@ -36,8 +38,11 @@ fmt: ## Format the code
 tools: deps ## Install the tools that lint and test need into target/tools
 	scripts/tools.sh $(TOOLS)
 
-deps: ## Install what is missing from Debian's packages
-	@scripts/deps.sh
+build-deps: ## Install what building needs from Debian's packages
+	@scripts/deps.sh build
+
+deps: ## Install what testing needs from Debian's packages
+	@scripts/deps.sh test
 
 clean: ## Remove what was built (the tools stay)
 	cargo clean -p order-service

@@ -1,29 +1,48 @@
 #!/usr/bin/env bash
-# Installs what building and testing need and this machine lacks, from Debian's packages.
+# Installs what this machine lacks, from Debian's packages.
+#
+#   deps.sh build   a C compiler: SQLite and the cryptography are compiled in
+#   deps.sh test    what the tests and the lints need on top
 set -euo pipefail
 
 missing=()
 need() { # need COMMAND PACKAGE
     command -v "$1" >/dev/null || missing+=("$2")
 }
-need cc gcc
-need ld libc6-dev
-need curl curl
-need pkg-config pkg-config
-need psql postgresql-client
-need setpriv util-linux
-need pgrep procps
-need sqlite3 sqlite3
-need shellcheck shellcheck
-[ -x /usr/bin/python3 ] || missing+=(python3)
-# Debian's Python cannot make environments without it.
-/usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
-# The diesel command links PostgreSQL's client library; the service does not.
-[ -e /usr/include/postgresql/libpq-fe.h ] || missing+=(libpq-dev)
+need_file() { # need_file FILE PACKAGE
+    [ -e "$1" ] || missing+=("$2")
+}
 
-if [ ${#missing[@]} -gt 0 ]; then
-    echo "deps.sh: installing ${missing[*]}" >&2
-    as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
-    as_root apt-get update -qq >&2
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+need cc gcc
+need_file /usr/include/stdio.h libc6-dev
+if [ "${1:-build}" = test ]; then
+    need curl curl
+    need pkg-config pkg-config
+    need psql postgresql-client
+    need setpriv util-linux
+    need pgrep procps
+    need sqlite3 sqlite3
+    need shellcheck shellcheck
+    need chromium chromium
+    need node nodejs
+    need npm npm
+    need python3 python3
+    python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    # tests/manifests uses Debian's own, whatever else is first in the path.
+    [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    # The diesel command links PostgreSQL's client library; the service does not.
+    need_file /usr/include/postgresql/libpq-fe.h libpq-dev
 fi
+
+[ ${#missing[@]} -gt 0 ] || exit 0
+echo "deps.sh: installing ${missing[*]}" >&2
+if [ "$(id -u)" = 0 ]; then
+    as_root=()
+elif command -v sudo >/dev/null; then
+    as_root=(sudo)
+else
+    echo "deps.sh: this needs root; let somebody run: apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+"${as_root[@]}" apt-get update -qq >&2
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2

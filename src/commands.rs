@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::api;
 use crate::config::{MigrateArgs, Settings};
 use crate::server::block_on;
+use crate::shutdown;
 use crate::store::{Connector, MigrateOptions};
 use crate::telemetry::logging;
 
@@ -24,6 +25,7 @@ pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 /// When a migration fails or the database does not answer; with `--check` also when one is pending.
 pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
     logging::init(settings);
+    shutdown::end_at_once()?;
     let connector = Connector::new(settings)?;
     if args.check {
         let pending = block_on(connector.pending(args.wait))??;

@@ -8,6 +8,7 @@
 //! - [`telemetry`]: logs, metrics, and a record of every request
 //! - [`api`]: the HTTP edge
 //! - [`domain`]: what an order is and which orders are legal
+//! - `wire`: the JSON form of an order
 //! - [`store`]: where orders are kept
 //! - [`commands`]: the subcommands that do not serve
 
@@ -19,3 +20,4 @@ pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+mod wire;

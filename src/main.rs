@@ -12,10 +12,14 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Serve => {
             logging::init(&settings);
-            server::serve(settings).map_err(|error| {
-                log::error!(error:%; "the service failed");
-                error.into()
-            })
+            // Logged, and not printed: every line of a server's standard error is a log line.
+            return server::serve(settings).map_or_else(
+                |error| {
+                    log::error!("{error}");
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
         }
         Command::Migrate(args) => commands::migrate(&settings, &args),
         Command::Healthcheck => commands::healthcheck(&settings),

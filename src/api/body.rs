@@ -1,10 +1,11 @@
 //! Reads a JSON body, and says precisely what is wrong with a bad one.
 
+use std::fmt;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
@@ -20,7 +21,13 @@ use crate::domain::{Violation, pointer_token};
 /// A JSON body that fits `T`.
 pub(super) struct Json<T>(pub(super) T);
 
-impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
+/// Something that a client may send.
+pub(super) trait Body: DeserializeOwned + 'static {
+    /// The media types under which it may come.
+    const MEDIA_TYPES: &'static [&'static str];
+}
+
+impl<T: Body> FromRequest for Json<T> {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
 
@@ -33,7 +40,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
                 .await
                 .map_err(Problem::internal)?
                 .max_body_bytes;
-            is_json(&request)?;
+            is_of(&request, T::MEDIA_TYPES)?;
             let body = context
                 .within(read(&request, payload, max), Slug::RequestTimeout)
                 .await??;
@@ -42,27 +49,32 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
     }
 }
 
-/// Refuses a body whose type is anything else than plain JSON.
-fn is_json(request: &HttpRequest) -> Result<(), Problem> {
-    let essence = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or_default();
-    let encoded = request
-        .headers()
-        .get(CONTENT_ENCODING)
-        .is_some_and(|encoding| encoding != "identity");
-    if encoded {
-        Err(Problem::new(
+/// Refuses a body of another type, or one that is encoded.
+fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    if header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Problem::new(
             Slug::UnsupportedMediaType,
             "The body must not be encoded (Content-Encoding).",
-        ))
-    } else if essence.trim().eq_ignore_ascii_case("application/json") {
+        ));
+    }
+    let given = header(CONTENT_TYPE).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if media_types
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(essence))
+    {
         Ok(())
     } else {
-        Err(Slug::UnsupportedMediaType.into())
+        Err(Problem::new(
+            Slug::UnsupportedMediaType,
+            format!("The Content-Type must be {}.", media_types.join(" or ")),
+        ))
     }
 }
 
@@ -103,32 +115,32 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if object && let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
-    // Only now, as it costs time: is it JSON at all, and where does it not fit?
-    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| {
+    // Only now, as it costs time: is it JSON at all, and where does it not fit? RFC 8259 asks for
+    // UTF-8, which serde_json checks only in the texts that it keeps.
+    let malformed = |why: &dyn fmt::Display| {
         Problem::new(
             Slug::MalformedRequest,
-            format!("The body is not JSON: {error}."),
+            format!("The body is not JSON: {why}."),
         )
-    })?;
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     if !object {
         return Err(Violation::new("", "must be an object").into());
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_str(text);
     let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    let inner = error.inner();
-    if inner.is_syntax() {
-        // JSON by its grammar, but beyond what is taken: nested too deep, or half a surrogate.
-        return Err(Problem::new(
-            Slug::MalformedRequest,
-            format!("The body is not JSON: {inner}."),
-        ));
-    }
     // serde_json appends where in the text it was; the pointer says it better.
-    let text = inner.to_string();
+    let text = error.inner().to_string();
     let detail = text.split(" at line ").next().unwrap_or_default();
+    // By its grammar it is JSON. A number out of range does not fit; what else serde_json calls
+    // a mistake of syntax is beyond what is taken: nested too deep, or half a surrogate pair.
+    if error.inner().is_syntax() && detail != "number out of range" {
+        return Err(malformed(error.inner()));
+    }
     Err(Violation::new(pointer(error.path()), detail).into())
 }
 

@@ -86,10 +86,19 @@ where
         );
         let context = Context::new(self.edge.api.request_timeout);
         request.extensions_mut().insert(context);
-        // A handler may panic before its future exists. The panic hook has counted and logged it.
-        let inner = catch_unwind(AssertUnwindSafe(|| self.service.call(request))).ok();
+        let inner = match check_head(&request) {
+            Err(problem) => Err(problem),
+            // A handler may panic before its future exists. The panic hook has logged it.
+            Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
+                .map_err(|_| Slug::Internal.into()),
+        };
+        let (inner, early) = match inner {
+            Ok(future) => (Some(future), None),
+            Err(problem) => (None, Some(problem)),
+        };
         EdgeFuture {
             inner,
+            early,
             rest: Some(Rest {
                 api: Rc::clone(&self.edge.api),
                 record,
@@ -105,6 +114,8 @@ pin_project! {
     pub struct EdgeFuture<F> {
         #[pin]
         inner: Option<F>,
+        // The answer when there is no future.
+        early: Option<Problem>,
         rest: Option<Rest>,
     }
 }
@@ -127,7 +138,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = match this.inner.as_pin_mut() {
-            None => Err(Problem::from(Slug::Internal).into()),
+            None => Err(this.early.take().unwrap_or(Slug::Internal.into()).into()),
             Some(inner) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(poll) => poll_ready!(poll),
                 Err(_) => Err(Problem::from(Slug::Internal).into()),
@@ -204,6 +215,37 @@ impl Rest {
                 .set_connection_type(ConnectionType::Close);
         }
     }
+}
+
+/// The longest path with query, in bytes.
+const MAX_URI: usize = 8 * 1024;
+/// The most headers, and their names and values together in bytes.
+const MAX_HEADERS: usize = 64;
+const MAX_HEADER_BYTES: usize = 32 * 1024;
+
+/// Refuses a head that is larger than any client of this API needs. Actix has limits of its own
+/// above these (96 headers, 128 KiB), past which it answers without a body and closes.
+fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
+    let uri = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |uri| uri.as_str().len());
+    let headers = request.headers();
+    let bytes = || {
+        headers
+            .iter()
+            .map(|(name, value)| name.as_str().len() + value.len())
+    };
+    let what = if uri > MAX_URI {
+        format!("The path with its query must have at most {MAX_URI} bytes.")
+    } else if headers.len() > MAX_HEADERS {
+        format!("A request must have at most {MAX_HEADERS} headers.")
+    } else if bytes().sum::<usize>() > MAX_HEADER_BYTES {
+        format!("The headers must have at most {MAX_HEADER_BYTES} bytes.")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Slug::MalformedRequest, what))
 }
 
 /// The method as a label: clients may invent methods, labels must not.

@@ -6,7 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
+use super::responses::NotReady;
 use super::slug::Slug;
 use crate::store::Readiness;
 
@@ -37,7 +38,7 @@ pub(super) async fn healthz() -> HttpResponse {
     tag = "operations",
     responses(
         (status = 200, description = "Requests are served.", body = Health),
-        (status = 503, description = "They would not be; `reason` says why.", body = ProblemBody, content_type = "application/problem+json"),
+        NotReady,
     )
 )]
 pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {

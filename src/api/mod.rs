@@ -1,16 +1,25 @@
 //! The HTTP edge: the only place that knows what goes over the wire.
 
 mod body;
+mod conditional;
 mod context;
+mod docs;
 mod dto;
 mod edge;
+mod events;
 mod health;
+mod idempotency;
 mod openapi;
 mod orders;
 mod problem;
 mod query;
+mod responses;
+mod root;
 mod routes;
+mod schema;
 mod slug;
+mod stream;
+mod trace;
 
 use std::time::Duration;
 

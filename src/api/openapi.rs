@@ -2,28 +2,40 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
+
+use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::problem::Problem;
-use super::{health, orders};
+use super::problem::{Problem, ProblemBody};
+use super::schema::{EntityTags, LabelText, Limit};
+use super::{docs, events, health, orders, root};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "order-service",
-        description = "An orders API. Every error is a problem (RFC 9457).",
+        description = "An orders API. Every error is a problem (RFC 9457); every answer has an `X-Request-Id`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
+    servers((url = "/", description = "This server.")),
     paths(
         orders::create,
         orders::list,
         orders::get,
+        orders::patch,
+        events::of_order,
+        events::feed,
+        root::root,
+        docs::page,
+        docs::file,
         health::healthz,
         health::readyz,
         openapi_json,
     ),
+    components(schemas(ProblemBody<'static>, EntityTags, LabelText, Limit)),
     tags(
-        (name = "orders", description = "Place and read orders."),
+        (name = "orders", description = "Place, read and change orders."),
+        (name = "events", description = "Learn what happened to orders."),
         (name = "operations", description = "For those who run the service."),
     )
 )]
@@ -34,7 +46,68 @@ struct Document;
 /// # Errors
 /// When it cannot be written as JSON.
 pub fn document() -> Result<String, serde_json::Error> {
-    Document::openapi().to_pretty_json()
+    let mut document = serde_json::to_value(Document::openapi())?;
+    for operation in operations(&mut document) {
+        for parameter in members(operation.get_mut("parameters")) {
+            not_null(parameter);
+        }
+        for response in members(operation.get_mut("responses")) {
+            for header in members(response.get_mut("headers")) {
+                not_null(header);
+            }
+            if let Some(response) = response.as_object_mut() {
+                let headers = response.entry("headers").or_insert_with(|| json!({}));
+                if let Some(headers) = headers.as_object_mut() {
+                    headers.insert("X-Request-Id".to_owned(), request_id_header());
+                }
+            }
+        }
+    }
+    serde_json::to_string_pretty(&document)
+}
+
+fn request_id_header() -> Value {
+    json!({
+        "description": "The id of the request: the client's own, or a new one.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    })
+}
+
+/// utoipa takes an `Option` for a value that may be null. A parameter or a header may be left out,
+/// but there is no way to send null in one.
+fn not_null(parameter: &mut Value) {
+    let Some(schema) = parameter.get_mut("schema") else {
+        return;
+    };
+    let null = json!("null");
+    if let Some(kinds) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        kinds.retain(|kind| *kind != null);
+        if let [kind] = kinds.as_slice() {
+            let kind = kind.clone();
+            if let Some(schema) = schema.as_object_mut() {
+                schema.insert("type".to_owned(), kind);
+            }
+        }
+    }
+    if let Some(choices) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
+        choices.retain(|choice| choice.get("type") != Some(&null));
+        if let [choice] = choices.as_slice() {
+            *schema = choice.clone();
+        }
+    }
+}
+
+fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
+    members(document.get_mut("paths")).flat_map(|path| members(Some(path)))
+}
+
+/// The values of an object or an array.
+fn members(value: Option<&mut Value>) -> Box<dyn Iterator<Item = &mut Value> + '_> {
+    match value {
+        Some(Value::Object(object)) => Box::new(object.values_mut()),
+        Some(Value::Array(array)) => Box::new(array.iter_mut()),
+        _ => Box::new(std::iter::empty()),
+    }
 }
 
 /// This document.
@@ -55,6 +128,7 @@ pub(super) async fn openapi_json() -> Result<HttpResponse, Problem> {
 mod tests {
     use super::*;
     use crate::api::TEMPLATES;
+    use crate::domain::Status;
 
     #[test]
     fn the_document_has_every_route_and_no_other() {
@@ -63,6 +137,15 @@ mod tests {
         documented.sort();
         routes.sort();
         assert_eq!(documented, routes);
+    }
+
+    #[test]
+    fn the_statuses_of_the_document_are_those_of_the_domain() {
+        let document: serde_json::Value = serde_json::from_str(&document().unwrap()).unwrap();
+        let text = document.to_string();
+        let names: Vec<_> = Status::ALL.map(Status::as_str).to_vec();
+        let list = serde_json::to_string(&names).unwrap();
+        assert!(text.contains(&list), "{list}");
     }
 
     #[test]

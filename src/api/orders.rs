@@ -2,50 +2,70 @@
 
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::{Data, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
 use super::body::Json;
+use super::conditional::{etag, if_match, none_match};
 use super::context::Context;
-use super::dto::{NewOrderBody, OrderBody};
-use super::problem::{Problem, ProblemBody};
+use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
+use super::idempotency::{REPLAYED, idempotency};
+use super::problem::Problem;
 use super::query;
+use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
+use super::schema::{EntityTags, LabelText, Limit};
 use super::slug::Slug;
-use crate::domain::{NewOrder, Order};
+use super::trace::traceparent;
+use crate::domain::NewOrder;
+use crate::store::{Changed, Changing, Document, Placed, Placing};
+use crate::wire::OrderJson;
 
 /// Place an order.
+///
+/// With an `Idempotency-Key` the request may be repeated: the order is placed once, and every
+/// repetition gets the same answer for as long as the order exists.
 #[utoipa::path(
     post,
     path = "/api/v1/orders",
     tag = "orders",
-    request_body = NewOrderBody,
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, for example a UUID.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
+    ),
+    request_body(content = inline(NewOrderBody), content_type = "application/json"),
     responses(
-        (status = 201, description = "Placed.", body = OrderBody, headers(
+        (status = 201, description = "Placed, now or by an earlier request with the same key.", body = OrderJson<'_>, headers(
             ("Location" = String, description = "The path of the order."),
             ("ETag" = String, description = "The version of the order, in quotes."),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when an earlier request with the same key placed it; the order as it was then."),
         )),
-        (status = 400, description = "The body is not JSON.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "The body did not arrive in time.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "The body is not `application/json`.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "The body is JSON and does not fit.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, unavailable or too slow; see Retry-After.", body = ProblemBody, content_type = "application/problem+json"),
+        BadOrder,
+        Busy,
     )
 )]
 pub(super) async fn create(
     context: Context,
     api: Data<Api>,
+    request: HttpRequest,
     body: Json<NewOrderBody>,
 ) -> Result<HttpResponse, Problem> {
     let new = NewOrder::parse(body.0.into())?;
-    let order = context
-        .within(api.store.create(new), Slug::Timeout)
-        .await??;
-    let location = format!("/api/v1/orders/{}", order.id);
-    Ok(HttpResponse::Created()
-        .insert_header((LOCATION, location))
-        .insert_header((ETAG, etag(&order)))
-        .json(OrderBody::from(&*order)))
+    let placing = Placing {
+        idempotency: idempotency(request.headers(), &new)?,
+        traceparent: traceparent(request.headers()).map(str::to_owned),
+        new,
+    };
+    let placed = api.store.create(placing);
+    let (document, replayed) = match context.within(placed, Slug::Timeout).await?? {
+        Placed::New(document) => (document, false),
+        Placed::Replay(document) => (document, true),
+        Placed::KeyReused => return Err(Slug::IdempotencyKeyReused.into()),
+    };
+    let mut response = HttpResponse::Created();
+    response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
+    if replayed {
+        response.insert_header((REPLAYED, "true"));
+    }
+    Ok(with_document(&mut response, document))
 }
 
 /// List orders, newest first.
@@ -54,15 +74,18 @@ pub(super) async fn create(
     path = "/api/v1/orders",
     tag = "orders",
     params(
-        ("limit" = Option<u32>, Query, description = "The most orders of the page; more than 100 means 100.", minimum = 1, example = 100),
-        ("starting_after" = Option<uuid::Uuid>, Query, description = "The id of the last order of the page before."),
+        ("limit" = Option<Limit>, Query, description = "The most orders of the page; more than 100 means 100.", example = 100),
+        ("starting_after" = Option<Uuid>, Query, description = "The id of the last order of the page before."),
+        ("status" = Option<StatusName>, Query, description = "Only orders that stand so."),
+        ("product_id" = Option<LabelText>, Query, description = "Only orders of this product."),
+        ("customer_id" = Option<LabelText>, Query, description = "Only orders of this customer."),
     ),
     responses(
-        (status = 200, description = "A page of orders.", body = [OrderBody], headers(
+        (status = 200, description = "A page of orders.", body = [OrderJson<'_>], headers(
             ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
         )),
-        (status = 422, description = "A parameter does not fit.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, unavailable or too slow; see Retry-After.", body = ProblemBody, content_type = "application/problem+json"),
+        BadQuery,
+        Busy,
     )
 )]
 pub(super) async fn list(
@@ -71,26 +94,19 @@ pub(super) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
-    let limit = list.limit;
-    let orders = context
-        .within(api.store.list(list), Slug::Timeout)
-        .await??;
+    let page = api.store.list(list.clone());
+    let page = context.within(page, Slug::Timeout).await??;
     let mut response = HttpResponse::Ok();
     // No count and no extra row: a full page may have a successor.
-    if let Some(last) = orders.last()
-        && u32::try_from(orders.len()) == Ok(limit)
+    if let Some(last) = page.last
+        && u32::try_from(page.len) == Ok(list.limit)
     {
-        let next = format!(
-            "</api/v1/orders?limit={limit}&starting_after={}>; rel=\"next\"",
-            last.id
-        );
-        response.insert_header((LINK, next));
+        let next = query::next_page(&list, last);
+        response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
-    let bodies: Vec<_> = orders.iter().map(OrderBody::from).collect();
-    let json = serde_json::to_vec(&bodies).map_err(Problem::internal)?;
     Ok(response
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(json))
+        .body(page.json))
 }
 
 /// Get an order.
@@ -98,32 +114,91 @@ pub(super) async fn list(
     get,
     path = "/api/v1/orders/{id}",
     tag = "orders",
-    params(("id" = uuid::Uuid, Path, description = "The id of the order.")),
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("If-None-Match" = Option<EntityTags>, Header, description = "Entity tags of versions that the client has, or `*`.", example = "\"1\""),
+    ),
     responses(
-        (status = 200, description = "The order.", body = OrderBody, headers(
+        (status = 200, description = "The order.", body = OrderJson<'_>, headers(
             ("ETag" = String, description = "The version of the order, in quotes."),
         )),
-        (status = 404, description = "There is no such order.", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "Overloaded, unavailable or too slow; see Retry-After.", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 304, description = "The client has this version.", headers(
+            ("ETag" = String, description = "The version of the order, in quotes."),
+        )),
+        BadGet,
+        Busy,
     )
 )]
 pub(super) async fn get(
     context: Context,
     api: Data<Api>,
+    request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let missing = || Problem::new(Slug::NotFound, "There is no order with this id.");
     let id = query::order_id(&id).ok_or_else(missing)?;
-    let order = context
-        .within(api.store.get(id), Slug::Timeout)
-        .await??
-        .ok_or_else(missing)?;
-    Ok(HttpResponse::Ok()
-        .insert_header((ETAG, etag(&order)))
-        .json(OrderBody::from(&order)))
+    let order = context.within(api.store.get(id), Slug::Timeout).await??;
+    let document = order.ok_or_else(missing)?;
+    if none_match(request.headers(), document.version)? {
+        return Ok(HttpResponse::NotModified()
+            .insert_header((ETAG, etag(document.version)))
+            .finish());
+    }
+    Ok(with_document(&mut HttpResponse::Ok(), document))
 }
 
-/// The version as a strong entity tag (RFC 9110, section 8.8.3).
-fn etag(order: &Order) -> String {
-    format!("\"{}\"", order.version)
+/// Change an order.
+///
+/// A JSON Merge Patch (RFC 7396) of `status`, `quantity` (only while the order is pending) and
+/// `metadata`. A patch that changes nothing answers 200 and makes no new version.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/orders/{id}",
+    tag = "orders",
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("If-Match" = Option<EntityTags>, Header, description = "Entity tags of the versions to change, or `*`; without it, whichever there is.", example = "\"1\""),
+    ),
+    request_body(content(
+        (inline(OrderPatchBody) = "application/merge-patch+json"),
+        (inline(OrderPatchBody) = "application/json"),
+    )),
+    responses(
+        (status = 200, description = "The order as it is now.", body = OrderJson<'_>, headers(
+            ("ETag" = String, description = "The version of the order, in quotes."),
+        )),
+        BadPatch,
+        Busy,
+    )
+)]
+pub(super) async fn patch(
+    context: Context,
+    api: Data<Api>,
+    request: HttpRequest,
+    id: Path<String>,
+    body: Json<OrderPatchBody>,
+) -> Result<HttpResponse, Problem> {
+    let changing = Changing {
+        patch: body.0.try_into()?,
+        if_match: if_match(request.headers())?,
+        id: query::order_id(&id).ok_or_else(missing)?,
+        traceparent: traceparent(request.headers()).map(str::to_owned),
+    };
+    let changed = api.store.change(changing);
+    match context.within(changed, Slug::Timeout).await?? {
+        Changed::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
+        Changed::Missing => Err(missing()),
+        Changed::Stale => Err(Slug::PreconditionFailed.into()),
+        Changed::Refused(refusal) => Err(refusal.into()),
+    }
+}
+
+pub(super) fn missing() -> Problem {
+    Problem::new(Slug::NotFound, "There is no order with this id.")
+}
+
+fn with_document(response: &mut HttpResponseBuilder, document: Document) -> HttpResponse {
+    response
+        .insert_header((ETAG, etag(document.version)))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(document.json)
 }

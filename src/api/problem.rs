@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Slug;
-use crate::domain::Violation;
+use crate::domain::{Refusal, Status, Violation};
 use crate::store::StoreError;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -24,6 +24,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
     reason: Option<&'static str>,
+    allowed: Option<&'static [Status]>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -53,6 +54,9 @@ pub(super) struct ProblemBody<'a> {
     /// `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// The statuses that the order may go to (`illegal-transition` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<Vec<&'static str>>,
 }
 
 /// One thing that does not fit.
@@ -75,6 +79,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             reason: None,
+            allowed: None,
             cause: None,
         }
     }
@@ -109,10 +114,10 @@ impl Problem {
 
     /// The whole answer.
     pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
-        let (name, status, title, _) = self.slug.row();
+        let status = self.slug.status();
         let body = ProblemBody {
-            r#type: format!("urn:problem:order-service:{name}"),
-            title,
+            r#type: format!("urn:problem:order-service:{}", self.slug.as_str()),
+            title: self.slug.title(),
             status: status.as_u16(),
             detail: &self.detail,
             instance,
@@ -126,6 +131,9 @@ impl Problem {
                 })
                 .collect(),
             reason: self.reason,
+            allowed: self
+                .allowed
+                .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
         };
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
@@ -138,7 +146,7 @@ impl Problem {
 
 impl From<Slug> for Problem {
     fn from(slug: Slug) -> Self {
-        Self::new(slug, slug.row().3)
+        Self::new(slug, slug.detail())
     }
 }
 
@@ -164,6 +172,25 @@ impl From<StoreError> for Problem {
             StoreError::Unavailable(why) => Self::from(Slug::Unavailable).because(why),
             StoreError::StatementTimeout => Self::from(Slug::Timeout).because(error),
             StoreError::Internal(why) => Self::internal(why),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::IllegalTransition { from, to } => Self {
+                allowed: Some(from.next()),
+                ..Self::new(
+                    Slug::IllegalTransition,
+                    format!("A {} order cannot become {}.", from.as_str(), to.as_str()),
+                )
+            },
+            Refusal::NotEditable { status } => Self::new(
+                Slug::OrderNotEditable,
+                format!("The quantity of a {} order cannot change.", status.as_str()),
+            ),
+            Refusal::Invalid(violations) => violations.into(),
         }
     }
 }

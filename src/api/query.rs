@@ -4,51 +4,154 @@ use actix_web::HttpRequest;
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::domain::Violation;
-use crate::store::ListQuery;
+use crate::domain::{Label, Violation, pointer_token};
+use crate::store::{Cursor, ListQuery};
 
-/// The most orders of one page, and the number when the client does not say.
-pub(super) const MAX_LIMIT: u32 = 100;
+/// The most events of one page, and the number when the client does not say.
+pub(super) const EVENTS_LIMITS: Limits = Limits {
+    default: 100,
+    max: 1000,
+};
+const LIST_LIMITS: Limits = Limits {
+    default: ListQuery::MAX_LIMIT,
+    max: ListQuery::MAX_LIMIT,
+};
 
-/// The parameters of a list. Every one that does not fit is named.
-pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
-    let mut limit = None;
-    let mut starting_after = None;
+/// The most that a client gets, and what it gets when it does not say.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    default: u32,
+    max: u32,
+}
+
+/// A parameter: its name, and what reads it.
+type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
+
+/// Reads a query. Every parameter that does not fit, comes twice or is unknown is named.
+fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), Problem> {
     let mut violations = Vec::new();
+    let mut seen = vec![false; parameters.len()];
     for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
-        let read = match &*name {
-            "limit" => parse_limit(&value).and_then(|value| once(&mut limit, value)),
-            "starting_after" => parse_id(&value).and_then(|value| once(&mut starting_after, value)),
-            _ => Err("is not a parameter of this list".to_owned()),
+        let known = parameters
+            .iter_mut()
+            .zip(&mut seen)
+            .find(|((n, _), _)| *n == name);
+        let result = match known {
+            None => Err("is not a parameter here".to_owned()),
+            Some(((_, read), seen)) => {
+                if std::mem::replace(seen, true) {
+                    Err("must be given once".to_owned())
+                } else {
+                    read(&value)
+                }
+            }
         };
-        if let Err(detail) = read {
-            violations.push(Violation::new(format!("/{name}"), detail));
+        if let Err(detail) = result {
+            violations.push(Violation::new(format!("/{}", pointer_token(&name)), detail));
+        }
+        // A query has room for thousands; a person reads a few.
+        if violations.len() == 10 {
+            break;
         }
     }
     if violations.is_empty() {
-        Ok(ListQuery {
-            limit: limit.unwrap_or(MAX_LIMIT),
-            starting_after,
-        })
+        Ok(())
     } else {
         Err(violations.into())
     }
 }
 
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), String> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err("must be given once".to_owned()),
-    }
+/// Puts what was read into its place.
+fn into<T>(slot: &mut T, read: Result<T, String>) -> Result<(), String> {
+    *slot = read?;
+    Ok(())
+}
+
+/// The parameters of a list of orders.
+pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
+    let mut list = ListQuery::FIRST_PAGE;
+    let ListQuery {
+        limit,
+        starting_after,
+        status,
+        product_id,
+        customer_id,
+    } = &mut list;
+    read(
+        request,
+        &mut [
+            ("limit", &mut |text| {
+                into(limit, parse_limit(text, LIST_LIMITS))
+            }),
+            ("starting_after", &mut |text| {
+                into(starting_after, parse_id(text).map(Some))
+            }),
+            ("status", &mut |text| {
+                let parsed = text.parse().map(Some);
+                into(
+                    status,
+                    parsed.map_err(|error: crate::domain::UnknownStatus| error.to_string()),
+                )
+            }),
+            ("product_id", &mut |text| {
+                into(product_id, parse_label(text).map(Some))
+            }),
+            ("customer_id", &mut |text| {
+                into(customer_id, parse_label(text).map(Some))
+            }),
+        ],
+    )?;
+    Ok(list)
+}
+
+/// The parameters of the feed: where to go on, and how many events at most.
+pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Problem> {
+    let (mut after, mut limit) = (None, EVENTS_LIMITS.default);
+    let cursor = |text: &str| {
+        text.parse()
+            .map(Some)
+            .map_err(|_| "must be a cursor from an answer".to_owned())
+    };
+    read(
+        request,
+        &mut [
+            ("after", &mut |text| into(&mut after, cursor(text))),
+            ("limit", &mut |text| {
+                into(&mut limit, parse_limit(text, EVENTS_LIMITS))
+            }),
+        ],
+    )?;
+    Ok((after, limit))
+}
+
+/// The parameters of the events of one order: behind which version, and how many at most.
+pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem> {
+    let (mut after, mut limit) = (0, EVENTS_LIMITS.max);
+    let version = |text: &str| {
+        text.parse()
+            .ok()
+            .filter(|version| *version >= 0 && !text.starts_with('+'))
+            .ok_or_else(|| "must be the version of an order".to_owned())
+    };
+    read(
+        request,
+        &mut [
+            ("after", &mut |text| into(&mut after, version(text))),
+            ("limit", &mut |text| {
+                into(&mut limit, parse_limit(text, EVENTS_LIMITS))
+            }),
+        ],
+    )?;
+    Ok((after, limit))
 }
 
 /// A number from 1; larger ones than the maximum, however large, are the maximum.
-fn parse_limit(text: &str) -> Result<u32, String> {
+fn parse_limit(text: &str, limits: Limits) -> Result<u32, String> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|b| b != b'0');
     if number {
-        Ok(text.parse().unwrap_or(MAX_LIMIT).min(MAX_LIMIT))
+        Ok(text.parse().unwrap_or(limits.max).min(limits.max))
     } else {
-        Err(format!("must be a whole number from 1 to {MAX_LIMIT}"))
+        Err(format!("must be a whole number from 1 to {}", limits.max))
     }
 }
 
@@ -56,9 +159,30 @@ fn parse_id(text: &str) -> Result<Uuid, String> {
     order_id(text).ok_or_else(|| "must be the id of an order".to_owned())
 }
 
+fn parse_label(text: &str) -> Result<String, String> {
+    Label::parse(text.to_owned()).map(Label::into_string)
+}
+
 /// An id in the hyphenated form of RFC 9562, the only one that answers contain.
 pub(super) fn order_id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
+}
+
+/// The target of a link to the page of a list that follows this one.
+pub(super) fn next_page(list: &ListQuery, last: Uuid) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.append_pair("limit", &list.limit.to_string());
+    if let Some(status) = list.status {
+        query.append_pair("status", status.as_str());
+    }
+    if let Some(product_id) = &list.product_id {
+        query.append_pair("product_id", product_id);
+    }
+    if let Some(customer_id) = &list.customer_id {
+        query.append_pair("customer_id", customer_id);
+    }
+    query.append_pair("starting_after", &last.to_string());
+    format!("/api/v1/orders?{}", query.finish())
 }
 
 #[cfg(test)]
@@ -81,7 +205,7 @@ mod tests {
             ("1.5", None),
             ("ten", None),
         ] {
-            assert_eq!(parse_limit(text).ok(), limit, "{text:?}");
+            assert_eq!(parse_limit(text, LIST_LIMITS).ok(), limit, "{text:?}");
         }
     }
 
@@ -99,5 +223,21 @@ mod tests {
         ] {
             assert_eq!(order_id(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_link_carries_every_parameter_on() {
+        let list = ListQuery {
+            limit: 7,
+            status: Some(crate::domain::Status::Pending),
+            product_id: Some("a&b".to_owned()),
+            customer_id: Some("c d".to_owned()),
+            starting_after: None,
+        };
+        assert_eq!(
+            next_page(&list, Uuid::nil()),
+            "/api/v1/orders?limit=7&status=pending&product_id=a%26b&customer_id=c+d\
+             &starting_after=00000000-0000-0000-0000-000000000000"
+        );
     }
 }

@@ -13,12 +13,20 @@ pub enum Slug {
     MethodNotAllowed,
     /// The client was too slow with its request.
     RequestTimeout,
+    /// The status cannot follow the one the order has.
+    IllegalTransition,
+    /// The order does not take this change any more.
+    OrderNotEditable,
+    /// The order has another version than the client wants to change.
+    PreconditionFailed,
     /// The body is larger than `MAX_BODY_BYTES`.
     PayloadTooLarge,
     /// The body is not of a type that is understood here.
     UnsupportedMediaType,
     /// The request is well-formed and wrong.
     ValidationFailed,
+    /// The key was used before for another request.
+    IdempotencyKeyReused,
     /// A fault of this service.
     Internal,
     /// Too many requests wait already.
@@ -31,14 +39,18 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
+        Self::IllegalTransition,
+        Self::OrderNotEditable,
+        Self::PreconditionFailed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
+        Self::IdempotencyKeyReused,
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
@@ -46,7 +58,7 @@ impl Slug {
     ];
 
     /// Name, status, title and what is said when there is nothing more precise to say.
-    pub(super) const fn row(self) -> (&'static str, StatusCode, &'static str, &'static str) {
+    const fn row(self) -> (&'static str, StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
             Self::MalformedRequest => (
@@ -73,6 +85,24 @@ impl Slug {
                 "Request timeout",
                 "The request did not arrive in time.",
             ),
+            Self::IllegalTransition => (
+                "illegal-transition",
+                S::CONFLICT,
+                "Illegal transition",
+                "The order cannot go to this status; see allowed.",
+            ),
+            Self::OrderNotEditable => (
+                "order-not-editable",
+                S::CONFLICT,
+                "Order not editable",
+                "The order does not take this change any more.",
+            ),
+            Self::PreconditionFailed => (
+                "precondition-failed",
+                S::PRECONDITION_FAILED,
+                "Precondition failed",
+                "The order has changed. Get it, and try again with its ETag.",
+            ),
             Self::PayloadTooLarge => (
                 "payload-too-large",
                 S::PAYLOAD_TOO_LARGE,
@@ -90,6 +120,12 @@ impl Slug {
                 S::UNPROCESSABLE_ENTITY,
                 "Validation failed",
                 "The request does not fit; see errors.",
+            ),
+            Self::IdempotencyKeyReused => (
+                "idempotency-key-reused",
+                S::UNPROCESSABLE_ENTITY,
+                "Idempotency key reused",
+                "This key was used before for another request. Nothing was done.",
             ),
             Self::Internal => (
                 "internal",
@@ -121,6 +157,16 @@ impl Slug {
     /// The last part of the problem's `type`.
     pub const fn as_str(self) -> &'static str {
         self.row().0
+    }
+
+    /// The kind for a person.
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// What is said when there is nothing more precise to say.
+    pub const fn detail(self) -> &'static str {
+        self.row().3
     }
 
     /// The status it goes with.
@@ -158,9 +204,13 @@ mod tests {
                 ("not-found", 404),
                 ("method-not-allowed", 405),
                 ("request-timeout", 408),
+                ("illegal-transition", 409),
+                ("order-not-editable", 409),
+                ("precondition-failed", 412),
                 ("payload-too-large", 413),
                 ("unsupported-media-type", 415),
                 ("validation-failed", 422),
+                ("idempotency-key-reused", 422),
                 ("internal", 500),
                 ("overloaded", 503),
                 ("unavailable", 503),

@@ -99,7 +99,7 @@ impl DatabaseUrl {
         } else if text == "sqlite::memory:"
             || text
                 .strip_prefix("sqlite://")
-                .is_some_and(|file| !file.is_empty())
+                .is_some_and(|file| !file.is_empty() && !file.contains(":memory:"))
         {
             DatabaseKind::Sqlite
         } else {

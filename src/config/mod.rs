@@ -53,7 +53,7 @@ pub struct MigrateArgs {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = any_duration)]
     pub wait: Duration,
     /// How long a migration may wait for a lock before it gives up, so that it stalls nobody
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
     pub lock_timeout: Duration,
 }
 
@@ -76,7 +76,7 @@ pub struct Settings {
     #[arg(long, env, default_value = "20", value_parser = at_least_one)]
     pub pool_max_size: NonZeroUsize,
     /// Database connections kept open when idle [default: 5, or POOL_MAX_SIZE if that is less]
-    #[arg(long, env)]
+    #[arg(long, env, value_parser = values::whole_number)]
     pool_min_idle: Option<usize>,
     /// How long work may wait for a database connection
     #[arg(long, env, default_value = "5s", value_parser = positive_duration)]

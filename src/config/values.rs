@@ -27,6 +27,10 @@ pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
         .map_err(|_| "takes a whole number of at least 1".to_owned())
 }
 
+pub(super) fn whole_number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| "takes a whole number".to_owned())
+}
+
 pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "takes an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0".to_owned()
@@ -34,6 +38,10 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        // An empty variable is one that was not set; no filter at all would log nothing.
+        return Ok("info".to_owned());
+    }
     env_filter::Builder::new()
         .try_parse(text)
         .map(|_| text.to_owned())

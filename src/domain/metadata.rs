@@ -34,16 +34,28 @@ impl Metadata {
                 ),
             ));
         }
-        for (key, value) in &entries {
-            if let Some(detail) = wrong_key(key).or_else(|| wrong_value(value)) {
-                violations.push(Violation::new(
-                    format!("/metadata/{}", pointer_token(key)),
-                    detail,
-                ));
-            }
-        }
+        let each = entries.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())));
+        violations.extend(Self::check_entries(each).err().unwrap_or_default());
         if violations.is_empty() {
             Ok(Self(entries))
+        } else {
+            Err(violations)
+        }
+    }
+
+    /// Checks each entry by itself; one without a value has only its key checked.
+    pub(super) fn check_entries<'a>(
+        entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Result<(), Vec<Violation>> {
+        let violations: Vec<_> = entries
+            .filter_map(|(key, value)| {
+                let detail = wrong_key(key).or_else(|| value.and_then(wrong_value))?;
+                let pointer = format!("/metadata/{}", pointer_token(key));
+                Some(Violation::new(pointer, detail))
+            })
+            .collect();
+        if violations.is_empty() {
+            Ok(())
         } else {
             Err(violations)
         }

@@ -2,11 +2,13 @@
 
 mod metadata;
 mod order;
+mod patch;
 mod status;
 mod text;
 
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
+pub use patch::{MetadataPatch, Patch, Refusal};
 pub use status::{Status, UnknownStatus};
 pub use text::Label;
 

@@ -1,12 +1,16 @@
 //! The two HTTP servers, bound to their ports.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_rt::net::TcpStream;
 use actix_web::dev::Server;
 use actix_web::http::{KeepAlive, header};
 use actix_web::{App, HttpResponse, HttpServer, web};
+
+use socket2::SockRef;
 
 use super::{ServeError, failed};
 use crate::api::{self, Api, Edge};
@@ -40,6 +44,7 @@ pub(super) fn api_server(
     })
     .workers(settings.workers())
     .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+    .on_connect(|connection, _| cut_off_when_stuck(connection))
     .client_request_timeout(settings.request_timeout)
     .shutdown_timeout(settings.shutdown_timeout.as_secs() + 1)
     .disable_signals();
@@ -69,13 +74,26 @@ pub(super) fn metrics_server(
     Ok((server.run(), address))
 }
 
+/// A client that takes nothing of an answer for this long is cut off by the kernel; without it, a
+/// stream of events to a client that stopped reading would stay for ever.
+const STUCK: Duration = Duration::from_secs(30);
+
+fn cut_off_when_stuck(connection: &dyn Any) {
+    if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+        let set = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK));
+        if let Err(error) = set {
+            log::debug!(error:%; "TCP_USER_TIMEOUT is not available");
+        }
+    }
+}
+
 fn bound(addresses: &[SocketAddr], wanted: SocketAddr) -> SocketAddr {
     addresses.first().copied().unwrap_or(wanted)
 }
 
 async fn scrape(data: web::Data<(Store, Arc<Metrics>)>) -> HttpResponse {
     let (store, metrics) = data.get_ref();
-    match metrics.render(store.pool_status(), store.queue_depth()) {
+    match metrics.render(store.pool_status()) {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, crate::telemetry::TEXT_FORMAT))
             .body(text),

@@ -46,8 +46,12 @@ pub fn serve(settings: Settings) -> Result<(), ServeError> {
     let drain = Drain::default();
     shutdown::listen(drain.clone()).map_err(|e| failed("signal handlers")(&e))?;
     block_on(async move {
-        let application = Application::build(settings, drain).await?;
-        logging::log_panics(Arc::clone(&application.metrics));
+        let build = Application::build(settings, drain.clone());
+        let application = tokio::select! {
+            application = build => application?,
+            // A migration may wait for another process; whoever ends this one need not.
+            () = drain.started() => return Ok(()),
+        };
         application.welcome();
         application.run().await
     })?
@@ -73,7 +77,6 @@ pub struct Application {
     store: Store,
     connector: Connector,
     drain: Drain,
-    metrics: Arc<Metrics>,
     api: Server,
     api_address: SocketAddr,
     metrics_server: Server,
@@ -87,6 +90,7 @@ impl Application {
     /// When a port is taken or a migration fails.
     pub async fn build(settings: Settings, drain: Drain) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new().map_err(|e| failed("metrics")(&e))?);
+        logging::log_panics(Arc::clone(&metrics));
         let connector = Connector::new(&settings)?;
         let resolved = settings.resolved(connector.kind());
         let fields: Vec<_> = resolved.iter().map(|(k, v)| (*k, v.as_str())).collect();
@@ -114,7 +118,6 @@ impl Application {
             store,
             connector,
             drain,
-            metrics,
             api,
             api_address,
             metrics_server,
@@ -178,8 +181,8 @@ impl Application {
         tokio::time::sleep(self.settings.drain_delay).await;
         log::info!("no longer accepting; finishing what is in flight");
         stop(&api_handle, self.settings.shutdown_timeout).await;
-        // Accepted work is bounded by the acquire and the statement time-out.
-        let bound = self.settings.pool_acquire_timeout + self.settings.statement_timeout * 2;
+        // Accepted work is bounded: it may wait for a connection and be done twice.
+        let bound = (self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2;
         if !self.store.close(bound).await {
             log::warn!("ending although the database has not finished all work");
         }

@@ -29,6 +29,10 @@ impl std::fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
+    /// Every value of the `kind` label of `db_errors_total`.
+    pub const KINDS: [&'static str; 4] =
+        ["overloaded", "unavailable", "statement_timeout", "internal"];
+
     /// The value of the `kind` label of `db_errors_total`.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -13,14 +13,17 @@ use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnecti
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::time::Instant;
 
+use super::connector::Way;
 use super::postgres::PgConnector;
-use super::{Connector, StoreError, Way};
+use super::{Connector, StoreError};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// The key of the advisory lock: any number that nothing else in the database uses.
 const LOCK_KEY: i64 = 0x006f_7264_6572_7331;
+/// A peer that takes the connection and says nothing is not waited for longer than this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a waiting process asks for the lock. It must not wait inside a statement: that holds
 /// a snapshot, for which `CREATE INDEX CONCURRENTLY` in the other process would wait in turn.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -39,7 +42,7 @@ impl Default for MigrateOptions {
     fn default() -> Self {
         Self {
             wait: Duration::ZERO,
-            lock_timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(1),
         }
     }
 }
@@ -50,7 +53,7 @@ impl Connector {
     /// # Errors
     /// When the database does not answer in time or a migration fails. Those before it stay.
     pub async fn migrate(&self, options: MigrateOptions) -> Result<Vec<String>, StoreError> {
-        match &self.0 {
+        match self.way() {
             Way::Postgres(connector) => {
                 let connection = answering(connector, options.wait).await?;
                 migrate_postgres(connection, options.lock_timeout).await
@@ -71,7 +74,7 @@ impl Connector {
     /// # Errors
     /// When the database does not answer in time.
     pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
-        match &self.0 {
+        match self.way() {
             Way::Postgres(connector) => {
                 pending_on_postgres(&mut answering(connector, wait).await?).await
             }
@@ -90,7 +93,9 @@ async fn answering(
     let deadline = Instant::now() + wait;
     let mut told = false;
     loop {
-        match connector.connect_plain().await {
+        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_plain()).await;
+        let silent = || StoreError::Unavailable(format!("no answer within {CONNECT_TIMEOUT:?}"));
+        match attempt.unwrap_or_else(|_| Err(silent())) {
             Ok(connection) => return Ok(connection),
             Err(error) if Instant::now() + CONNECT_PAUSE > deadline => return Err(error),
             Err(error) => {

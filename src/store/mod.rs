@@ -1,86 +1,70 @@
 //! Where orders are kept: one method per use case, PostgreSQL and SQLite behind it.
 //!
-//! Every use case runs as a task of the main runtime and is only waited for here. A handler that
-//! goes away (its client reset the connection, its time was over) leaves the task alone, so no
-//! transaction is ever dropped half-way.
+//! All database work runs on the main runtime and is only waited for here. A handler that goes away
+//! (its client reset the connection, its time was over) leaves the work alone, so no transaction is
+//! ever dropped half-way. Every request passes [`admission`] first.
 
+mod admission;
+mod coalesce;
+mod connector;
 mod error;
+mod feed;
 mod migrate;
+mod model;
 mod pool;
 mod postgres;
+mod queues;
 mod readiness;
 pub(crate) mod schema;
 mod sqlite;
+mod wake;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::config::{DatabaseKind, Settings};
-use crate::domain::{NewOrder, Order};
+use crate::config::Settings;
+use crate::domain::Order;
 use crate::telemetry::Metrics;
+use crate::wire;
+pub use connector::Connector;
+use connector::Way;
 pub use error::StoreError;
+pub use feed::FeedReader;
 pub use migrate::MigrateOptions;
+pub use model::{
+    Changed, Changing, Cursor, Document, Event, Idempotency, IfMatch, InvalidCursor, ListQuery,
+    Page, Placed, Placing,
+};
+use model::{NewRow, not_json};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
-use postgres::{PgConnector, Postgres};
+use postgres::Postgres;
 pub use postgres::{check_postgres_url, describe_postgres_url};
+use queues::Queues;
 use readiness::Probe;
 pub use readiness::Readiness;
-use sqlite::{Sqlite, SqliteConnector};
-
-/// A page of orders, newest first.
-#[derive(Clone, Copy, Debug)]
-pub struct ListQuery {
-    /// The most orders of the page.
-    pub limit: u32,
-    /// The last order of the page before.
-    pub starting_after: Option<Uuid>,
-}
-
-/// The way to one database: it opens connections, migrates and checks.
-#[derive(Clone)]
-pub struct Connector(Way);
-
-#[derive(Clone)]
-enum Way {
-    Postgres(Arc<PgConnector>),
-    Sqlite(Arc<SqliteConnector>),
-}
-
-impl Connector {
-    /// The way to the database that the settings name. Opens nothing yet.
-    ///
-    /// # Errors
-    /// When the URL cannot be read.
-    pub fn new(settings: &Settings) -> Result<Self, StoreError> {
-        let source = settings.database();
-        let url = source.url().map_err(StoreError::Unavailable)?;
-        let timeout = settings.statement_timeout;
-        Ok(Self(match url.kind() {
-            DatabaseKind::Postgres => Way::Postgres(Arc::new(PgConnector::new(source, timeout))),
-            DatabaseKind::Sqlite => Way::Sqlite(Arc::new(SqliteConnector::new(&url, timeout)?)),
-        }))
-    }
-
-    /// Which database it is.
-    pub fn kind(&self) -> DatabaseKind {
-        match self.0 {
-            Way::Postgres(_) => DatabaseKind::Postgres,
-            Way::Sqlite(_) => DatabaseKind::Sqlite,
-        }
-    }
-}
+use sqlite::Sqlite;
+use wake::Wake;
 
 #[derive(Clone)]
 enum Database {
     Postgres(Postgres),
     Sqlite(Sqlite),
+}
+
+/// Runs the same method on whichever database it is.
+macro_rules! on {
+    ($database:expr, $method:ident($($argument:expr),*)) => {
+        match $database {
+            Database::Postgres(postgres) => postgres.$method($($argument),*).await,
+            Database::Sqlite(sqlite) => sqlite.$method($($argument),*).await,
+        }
+    };
 }
 
 /// Where orders are kept. Cheap to clone.
@@ -92,14 +76,9 @@ struct Inner {
     connector: Connector,
     probe: Probe,
     runtime: Handle,
-    tasks: TaskTracker,
-    admission: Arc<Semaphore>,
-    capacity: usize,
-    metrics: Arc<Metrics>,
+    queues: Queues,
+    wake: Wake,
 }
-
-/// The name of the queue in front of the database, in the metrics.
-pub(crate) const QUEUE: &str = "store";
 
 impl Store {
     /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
@@ -120,11 +99,12 @@ impl Store {
             idle_timeout: settings.pool_idle_timeout,
             max_lifetime: settings.pool_max_lifetime,
         };
-        let capacity = settings.queue_capacity.get().min(Semaphore::MAX_PERMITS);
-        let database = match &connector.0 {
+        let wake = Wake::new();
+        let database = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
+                runtime.spawn(postgres::listen(Arc::clone(connector), wake.clone()));
                 Database::Postgres(Postgres::new(pool, Arc::clone(&metrics)))
             }
             Way::Sqlite(connector) => {
@@ -133,61 +113,87 @@ impl Store {
                 Database::Sqlite(Sqlite::new(pool, Arc::clone(&metrics)))
             }
         };
+        let queues = Queues::new(
+            &database,
+            settings.queue_capacity.get(),
+            &metrics,
+            &wake,
+            &runtime,
+        );
         Ok(Self(Arc::new(Inner {
             database,
             connector,
             probe: Probe::new(),
             runtime,
-            tasks: TaskTracker::new(),
-            admission: Arc::new(Semaphore::new(capacity)),
-            capacity,
-            metrics,
+            queues,
+            wake,
         })))
     }
 
-    /// Places an order.
+    /// Places an order, or finds the one that was placed before with the same key.
     ///
     /// # Errors
     /// [`StoreError`]; unless it is `Overloaded`, the order may have been placed all the same.
-    pub async fn create(&self, new: NewOrder) -> Result<Arc<Order>, StoreError> {
-        self.run(|inner| async move {
-            let order = Arc::new(new.place(Uuid::now_v7(), chrono::Utc::now()));
-            match &inner.database {
-                Database::Postgres(postgres) => postgres.create(Arc::clone(&order)).await?,
-                Database::Sqlite(sqlite) => sqlite.create(Arc::clone(&order)).await?,
-            }
-            inner.metrics.orders_created.inc();
-            Ok(order)
-        })
-        .await
+    pub async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
+        self.0.queues.create(NewRow::new(placing)?).await
     }
 
     /// The order with this id, if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn get(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
-        self.run(move |inner| async move {
-            match &inner.database {
-                Database::Postgres(postgres) => postgres.get(id).await,
-                Database::Sqlite(sqlite) => sqlite.get(id).await,
-            }
-        })
-        .await
+    pub async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
+        self.0.queues.get(id).await
     }
 
     /// A page of orders, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, list: ListQuery) -> Result<Vec<Order>, StoreError> {
-        self.run(move |inner| async move {
-            match &inner.database {
-                Database::Postgres(postgres) => postgres.list(list).await,
-                Database::Sqlite(sqlite) => sqlite.list(list).await,
-            }
-        })
-        .await
+    pub async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
+        if list == ListQuery::FIRST_PAGE {
+            return self.0.queues.first_page().await;
+        }
+        self.run(|inner| async move { on!(&inner.database, list(list)) })
+            .await
+    }
+
+    /// Changes an order.
+    ///
+    /// # Errors
+    /// [`StoreError`]; unless it is `Overloaded`, the order may have been changed all the same.
+    pub async fn change(&self, changing: Changing) -> Result<Changed, StoreError> {
+        self.run(|inner| async move { inner.change(&changing).await })
+            .await
+    }
+
+    /// The events of one order behind a version, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn order_events(
+        &self,
+        id: Uuid,
+        after: i32,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.run(move |inner| async move { on!(&inner.database, order_events(id, after, limit)) })
+            .await
+    }
+
+    /// The events behind `after` in the order of their commits, at most `limit`. A reader who
+    /// goes on behind the last of them misses none and sees none twice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn feed(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
+        self.run(move |inner| async move { on!(&inner.database, feed(after, limit)) })
+            .await
+    }
+
+    /// A reader that follows the feed from `after` on.
+    pub fn follow(&self, after: Cursor) -> FeedReader {
+        FeedReader::new(self.clone(), self.0.wake.subscribe(), after)
     }
 
     /// Whether requests would be served; at most a second old. Never queues behind requests.
@@ -209,21 +215,15 @@ impl Store {
         }
     }
 
-    /// How many requests are in the store now, waiting or at work.
-    pub fn queue_depth(&self) -> usize {
-        self.0.capacity - self.0.admission.available_permits()
-    }
-
     /// Waits until accepted work is done, at most `timeout`, then closes the connections.
     /// False when work was left over.
     pub async fn close(&self, timeout: Duration) -> bool {
-        self.0.tasks.close();
-        let done = tokio::time::timeout(timeout, self.0.tasks.wait()).await;
+        let done = self.0.queues.close(timeout).await;
         match &self.0.database {
             Database::Postgres(postgres) => postgres.pool.close(),
             Database::Sqlite(sqlite) => sqlite.pool.close(),
         }
-        done.is_ok()
+        done
     }
 
     /// Runs `work` as a task of the main runtime, if there is room for it.
@@ -232,21 +232,44 @@ impl Store {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let Ok(room) = Arc::clone(&self.0.admission).try_acquire_owned() else {
-            self.0.metrics.queue_rejected(QUEUE);
-            return Err(StoreError::Overloaded);
-        };
+        let ticket = self.0.queues.other.enter()?;
         let work = work(Arc::clone(&self.0));
         let task = async move {
             let result = work.await;
-            drop(room);
+            drop(ticket);
             result
         };
-        self.0
-            .tasks
-            .spawn_on(task, &self.0.runtime)
-            .await
-            // The task panicked; the panic hook has logged it.
-            .map_err(|error| StoreError::Internal(error.to_string()))?
+        // A panic in the task has been logged by the panic hook.
+        let panicked = |error: tokio::task::JoinError| StoreError::Internal(error.to_string());
+        self.0.runtime.spawn(task).await.map_err(panicked)?
+    }
+}
+
+impl Inner {
+    /// Reads, decides, and writes if nobody else wrote in between; else from the beginning.
+    async fn change(&self, changing: &Changing) -> Result<Changed, StoreError> {
+        loop {
+            let Some(order): Option<Order> = on!(&self.database, order(changing.id))? else {
+                return Ok(Changed::Missing);
+            };
+            if !changing.if_match.allows(order.version) {
+                return Ok(Changed::Stale);
+            }
+            let next = match order.patched(&changing.patch, Utc::now()) {
+                Ok(Some(next)) => next,
+                Ok(None) => return Document::try_from(&order).map(Changed::Now),
+                Err(refusal) => return Ok(Changed::Refused(refusal)),
+            };
+            let json = wire::order(&next).map_err(not_json)?;
+            if on!(&self.database, replace(&next, changing, &json))? {
+                self.wake.ring();
+                return Ok(Changed::Now(Document {
+                    id: next.id,
+                    version: next.version,
+                    json: json.into(),
+                }));
+            }
+            // Somebody else was faster. Each round somebody gets on, so this ends.
+        }
     }
 }

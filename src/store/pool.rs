@@ -15,6 +15,7 @@ use deadpool::managed::{
     Timeouts,
 };
 use diesel_async::pooled_connection::PoolableConnection;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::StoreError;
@@ -77,6 +78,7 @@ impl<C: Connect> Pool<C> {
         let keeper = Keeper {
             connector,
             max_lifetime: limits.max_lifetime,
+            spare: parking_lot::Mutex::default(),
         };
         let inner = deadpool::managed::Pool::builder(keeper)
             .max_size(limits.max_size)
@@ -161,23 +163,58 @@ impl<C: Connect> Pool<C> {
         });
     }
 
-    /// Opens connections up to the minimum. Taking that many at once is what makes deadpool open
-    /// them; the pool is smaller than the minimum, so nobody waits for what is taken.
+    /// Opens connections up to the minimum. They are opened beside the pool and put into it when
+    /// they are there: nothing that requests could use is held while a slow one is being opened.
     async fn refill(&self) {
-        if self.inner.status().size >= self.limits.min_idle {
-            return;
+        let missing = self
+            .limits
+            .min_idle
+            .saturating_sub(self.inner.status().size);
+        let manager = self.inner.manager();
+        let opened = join_all(
+            (0..missing).map(|_| tokio::time::timeout(self.limits.acquire_timeout, manager.open())),
+        );
+        for result in opened.await {
+            match result {
+                Ok(Ok(kept)) => manager.spare.lock().push(kept),
+                Ok(Err(error)) => log::debug!(error:%; "could not fill the connection pool"),
+                Err(_) => log::debug!("could not fill the connection pool in time"),
+            }
         }
-        let leases = join_all((0..self.limits.min_idle).map(|_| self.inner.get())).await;
-        if let Some(Err(error)) = leases.into_iter().find(Result::is_err) {
-            log::debug!(error:% = error; "could not fill the connection pool");
+        // deadpool takes a connection in only by opening it, and opens one only when none is idle.
+        // So: take all there is without waiting, with a spare one the last, and give all back in
+        // the same breath.
+        let now = Timeouts {
+            wait: Some(Duration::ZERO),
+            ..self.inner.timeouts()
+        };
+        let mut taken = Vec::new();
+        while !manager.spare.lock().is_empty() {
+            match self.inner.timeout_get(&now).now_or_never() {
+                Some(Ok(object)) => taken.push(object),
+                // The pool is full or all in use: nobody misses a spare one.
+                _ => manager.spare.lock().clear(),
+            }
         }
     }
 }
 
 /// What deadpool asks to open and to check connections.
-struct Keeper<C> {
+struct Keeper<C: Connect> {
     connector: Arc<C>,
     max_lifetime: Duration,
+    /// Opened already, to be taken before a new one is opened.
+    spare: parking_lot::Mutex<Vec<Kept<C::Connection>>>,
+}
+
+impl<C: Connect> Keeper<C> {
+    async fn open(&self) -> Result<Kept<C::Connection>, StoreError> {
+        let connection = self.connector.connect().await?;
+        Ok(Kept {
+            connection,
+            expires: Instant::now() + jittered(self.max_lifetime),
+        })
+    }
 }
 
 /// A pooled connection and the time at which it is too old.
@@ -191,11 +228,12 @@ impl<C: Connect> Manager for Keeper<C> {
     type Error = StoreError;
 
     async fn create(&self) -> Result<Self::Type, StoreError> {
-        let connection = self.connector.connect().await?;
-        Ok(Kept {
-            connection,
-            expires: Instant::now() + jittered(self.max_lifetime),
-        })
+        // Not in the condition of an `if let`: the lock would be held while a new one is opened.
+        let spare = self.spare.lock().pop();
+        match spare {
+            Some(kept) => Ok(kept),
+            None => self.open().await,
+        }
     }
 
     /// No `SELECT 1`: it would halve the throughput. A connection that broke since is found by its

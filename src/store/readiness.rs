@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 use diesel_async::AsyncPgConnection;
 use tokio::sync::Mutex;
 
+use super::connector::Way;
 use super::migrate::{pending_on_postgres, pending_on_sqlite};
 use super::pool::Connect as _;
-use super::{Connector, StoreError, Way};
+use super::{Connector, StoreError};
 
 /// An answer is good for this long, so that probes cost the database nothing.
 const CACHED_FOR: Duration = Duration::from_secs(1);
 /// The check's own time-out: well below the time-out of a probe.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// A new connection goes to where the URL points by now: after a failover, or a rotated secret.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What the readiness check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,8 @@ pub(super) struct Probe {
 
 #[derive(Default)]
 struct State {
-    postgres: Option<AsyncPgConnection>,
+    /// With the time at which it was opened.
+    postgres: Option<(Instant, AsyncPgConnection)>,
     last: Option<(Instant, Readiness)>,
 }
 
@@ -73,11 +78,13 @@ impl Probe {
 }
 
 async fn pending(state: &mut State, connector: &Connector) -> Result<Vec<String>, StoreError> {
-    match &connector.0 {
+    match connector.way() {
         Way::Postgres(connector) => {
-            let connection = match &mut state.postgres {
+            let too_old = |(at, _): &mut (Instant, _)| at.elapsed() > CONNECTION_LIFETIME;
+            drop(state.postgres.take_if(too_old));
+            let (_, connection) = match &mut state.postgres {
                 Some(connection) => connection,
-                none => none.insert(connector.connect().await?),
+                none => none.insert((Instant::now(), connector.connect().await?)),
             };
             pending_on_postgres(connection).await
         }

@@ -110,12 +110,7 @@ mod tests {
     use super::*;
 
     fn scrape(metrics: &Metrics) -> String {
-        String::from_utf8(
-            metrics
-                .render(crate::store::PoolStatus::default(), 0)
-                .unwrap(),
-        )
-        .unwrap()
+        String::from_utf8(metrics.render(crate::store::PoolStatus::default()).unwrap()).unwrap()
     }
 
     #[test]

@@ -36,8 +36,11 @@ pub struct Metrics {
     db_errors: IntCounterVec,
     queue_depth: IntGaugeVec,
     queue_rejected: IntCounterVec,
+    batch_size: HistogramVec,
     /// Orders placed.
     pub orders_created: IntCounter,
+    /// Requests that repeated one that had placed an order.
+    pub orders_replayed: IntCounter,
     /// Panics caught.
     pub panics: IntCounter,
 }
@@ -49,6 +52,17 @@ pub struct RequestMetrics {
     pub total: IntCounter,
     /// Time to answer, in seconds.
     pub duration: Histogram,
+}
+
+/// The metrics of one queue, found once.
+#[derive(Clone, Debug)]
+pub struct QueueMetrics {
+    /// Requests in it now, waiting or at work.
+    pub depth: IntGauge,
+    /// Requests refused because the store was full.
+    pub rejected: IntCounter,
+    /// Requests that one statement served.
+    pub batch_size: Histogram,
 }
 
 impl Metrics {
@@ -111,7 +125,16 @@ impl Metrics {
                 ),
                 &["queue"],
             )?,
+            batch_size: HistogramVec::new(
+                HistogramOpts::new("batch_size", "Requests that one statement served.")
+                    .buckets(prometheus::exponential_buckets(1.0, 2.0, 10)?),
+                &["queue"],
+            )?,
             orders_created: IntCounter::new("orders_created_total", "Orders placed.")?,
+            orders_replayed: IntCounter::new(
+                "orders_idempotent_replays_total",
+                "Requests that repeated one that had placed an order.",
+            )?,
             panics: IntCounter::new("panics_total", "Panics caught.")?,
             registry,
         };
@@ -128,8 +151,9 @@ impl Metrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION"), revision()])
             .set(1);
         // A series that is there from the start makes `rate()` see its first increase.
-        self.queue_rejected
-            .with_label_values(&[crate::store::QUEUE]);
+        for kind in StoreError::KINDS {
+            self.db_errors.with_label_values(&[kind]);
+        }
         let Self {
             registry,
             http_requests,
@@ -142,7 +166,9 @@ impl Metrics {
             db_errors,
             queue_depth,
             queue_rejected,
+            batch_size,
             orders_created,
+            orders_replayed,
             panics,
         } = self;
         registry.register(Box::new(http_requests.clone()))?;
@@ -155,7 +181,9 @@ impl Metrics {
         registry.register(Box::new(db_errors.clone()))?;
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(queue_rejected.clone()))?;
+        registry.register(Box::new(batch_size.clone()))?;
         registry.register(Box::new(orders_created.clone()))?;
+        registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;
         registry.register(Box::new(build_info))?;
         registry.register(Box::new(
@@ -185,27 +213,24 @@ impl Metrics {
         self.db_errors.with_label_values(&[error.kind()]).inc();
     }
 
-    /// Counts a request refused because a queue was full.
-    pub fn queue_rejected(&self, queue: &str) {
-        self.queue_rejected.with_label_values(&[queue]).inc();
+    /// The metrics of one queue.
+    pub fn queue(&self, queue: &str) -> QueueMetrics {
+        QueueMetrics {
+            depth: self.queue_depth.with_label_values(&[queue]),
+            rejected: self.queue_rejected.with_label_values(&[queue]),
+            batch_size: self.batch_size.with_label_values(&[queue]),
+        }
     }
 
     /// Everything in the Prometheus text format, with gauges read now.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
-    pub fn render(
-        &self,
-        pool: PoolStatus,
-        queue_depth: usize,
-    ) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(&self, pool: PoolStatus) -> Result<Vec<u8>, prometheus::Error> {
         let connections = |state: &str| self.pool_connections.with_label_values(&[state]);
         connections("idle").set(gauge(pool.idle));
         connections("in_use").set(gauge(pool.in_use));
         self.pool_max.set(gauge(pool.max));
-        self.queue_depth
-            .with_label_values(&[crate::store::QUEUE])
-            .set(gauge(queue_depth));
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -5,4 +5,4 @@ pub mod logging;
 mod metrics;
 
 pub use access::{AccessRecord, Recorder};
-pub use metrics::{Metrics, TEXT_FORMAT};
+pub use metrics::{Metrics, QueueMetrics, TEXT_FORMAT};

@@ -1,9 +1,12 @@
 //! What every answer has in common.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::eventually;
 use crate::support::server::{Server, problem, slug};
 
 #[tokio::test]
@@ -71,12 +74,16 @@ async fn a_request_id_is_taken_over_or_made() {
         .header("x-request-id", "mine-2");
     let problem = problem(request.send().await.unwrap()).await;
     assert_eq!(problem["request_id"], "mine-2");
-    let logs = server.logs();
     let logged = |id: &str| {
-        logs.iter()
+        server
+            .logs()
+            .iter()
             .any(|line| line["target"] == "order_service::access" && line["request_id"] == id)
     };
-    assert!(logged("mine-1") && logged("mine-2"));
+    eventually("both are logged", Duration::from_secs(2), async || {
+        logged("mine-1") && logged("mine-2")
+    })
+    .await;
 }
 
 #[tokio::test]

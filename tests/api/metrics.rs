@@ -11,7 +11,10 @@ crate::on_both!(
 );
 
 /// Section 3 of the contract, as far as what they count exists.
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 18] = [
+    "db_errors_total",
+    "batch_size",
+    "orders_idempotent_replays_total",
     "http_requests_total",
     "http_request_duration_seconds",
     "http_requests_in_flight",

@@ -115,7 +115,7 @@ async fn a_full_queue_is_refused_at_once() {
         server
             .scrape()
             .await
-            .contains("queue_depth{queue=\"store\"} 4")
+            .contains("queue_depth{queue=\"create\"} 4")
     })
     .await;
     let refused = problem(server.post(&order("sku-1")).await).await;
@@ -124,7 +124,7 @@ async fn a_full_queue_is_refused_at_once() {
         server
             .scrape()
             .await
-            .contains("queue_rejected_total{queue=\"store\"} 1")
+            .contains("queue_rejected_total{queue=\"create\"} 1")
     );
     holder.batch_execute("ROLLBACK").await.unwrap();
     for request in stuck {

@@ -16,6 +16,8 @@ fn stderr(out: &std::process::Output) -> String {
 fn a_bad_value_ends_the_start_with_2_and_names_the_variable() {
     for (variable, value) in [
         ("POOL_MAX_SIZE", "none"),
+        ("POOL_MIN_IDLE", "few"),
+        ("DATABASE_URL", "sqlite://:memory:"),
         ("WORKERS", "0"),
         ("REQUEST_TIMEOUT", "soon"),
         ("BIND_ADDRESS", "nowhere"),

@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::support::database::Database;
-use crate::support::server::{Server, command, migrate, run};
+use crate::support::eventually;
+use crate::support::server::{Server, command, kill, migrate, run};
 
 crate::on_both!(
     down_and_up_again_leaves_the_same_schema,
@@ -32,6 +33,8 @@ fn diesel(database: &Database, args: &[&str]) -> Output {
     let plain = url.strip_prefix("sqlite://").unwrap_or(&url);
     // The configuration of the repository would have it write schema.rs.
     let config = tempfile::NamedTempFile::new().unwrap();
+    let print = "[print_schema]\nsqlite_integer_primary_key_is_bigint = true\n";
+    std::fs::write(&config, print).unwrap();
     let out = Command::new(cli)
         .env("DIESEL_CONFIG_FILE", config.path())
         .args(args)
@@ -62,6 +65,8 @@ fn dump(database: &Database) -> String {
             .unwrap(),
     };
     let text = String::from_utf8(out.stdout).unwrap();
+    // SQLite keeps this table of its own once it has counted something.
+    let text = text.replace("CREATE TABLE sqlite_sequence(name,seq);\n", "");
     assert!(text.contains("orders"), "{text} {:?}", out.stderr);
     text
 }
@@ -77,7 +82,8 @@ async fn down_and_up_again_leaves_the_same_schema(database: Database) {
     let tables = if database.is_postgres() {
         "SELECT count(*) FROM pg_tables WHERE schemaname = 'public' AND tablename !~ 'diesel'"
     } else {
-        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%diesel%'"
+        "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '%diesel%'
+            AND name NOT LIKE 'sqlite_%'"
     };
     assert_eq!(database.number(tables).await, 0);
     migrate(&database);
@@ -99,6 +105,8 @@ async fn eight_at_once_apply_each_migration_once(database: Database) {
         let running: Vec<_> = (0..8)
             .map(|_| {
                 command(&["migrate"], &[("DATABASE_URL", &url)])
+                    .stdout(std::process::Stdio::piped())
+                    .stderr(std::process::Stdio::piped())
                     .spawn()
                     .unwrap()
             })
@@ -160,30 +168,76 @@ async fn a_migration_that_waits_for_a_lock_gives_up_and_stalls_nobody() {
     let database = Database::postgres().await;
     let server = Server::start(&database, &[]).await;
     let url = database.url();
-    // The newest migration is pending again, and a reader is at work on its table.
-    let dir = migrations(&database);
-    diesel(
-        &database,
-        &["migration", "--migration-dir", dir, "revert", "--all"],
-    );
-    let reader = database.client().await;
-    // Recording an applied migration needs a lock that conflicts with this one.
-    let held = "BEGIN; LOCK TABLE __diesel_schema_migrations IN SHARE MODE";
-    reader.batch_execute(held).await.unwrap();
+    server.place("before").await;
+    // The newest migration is pending again: it wants to index the orders, which a transaction
+    // that is not done yet has written.
+    let again = "DROP INDEX orders_status, orders_product_id, orders_customer_id;
+        DELETE FROM __diesel_schema_migrations WHERE version = '20261122000003'";
+    database.client().await.batch_execute(again).await.unwrap();
+    let writer = database.client().await;
+    let unfinished = "BEGIN; UPDATE orders SET updated_at = updated_at";
+    writer.batch_execute(unfinished).await.unwrap();
+
     let start = Instant::now();
-    let out = run(
-        &["migrate", "--lock-timeout", "500ms"],
-        &[("DATABASE_URL", &url)],
-    );
+    let migration = command(&["migrate"], &[("DATABASE_URL", &url)])
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    eventually("the migration waits", Duration::from_secs(3), async || {
+        database.number(waiting).await > 0
+    })
+    .await;
+    // A write queues behind the waiting migration; it gets through when that gives up.
+    server.place("while it waits").await;
+    let out = migration.wait_with_output().unwrap();
     assert_eq!(out.status.code(), Some(1));
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("lock timeout"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert_eq!(server.status("/healthz").await, 200);
-    // Nothing waits in the database any more, so nobody queues behind it.
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-    assert_eq!(database.number(waiting).await, 0);
-    reader.batch_execute("ROLLBACK").await.unwrap();
+    server.place("afterwards").await;
+
+    writer.batch_execute("ROLLBACK").await.unwrap();
     migrate(&database);
-    server.place("sku-1").await;
+    server.place("migrated").await;
+}
+
+#[test]
+fn migrate_does_not_wait_for_a_peer_that_says_nothing() {
+    // Takes connections into its backlog and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("postgres://x@{}/x", silent.local_addr().unwrap());
+    for args in [
+        &["migrate"][..],
+        &["migrate", "--check"],
+        &["migrate", "--wait", "1s"],
+    ] {
+        let start = Instant::now();
+        assert_eq!(run(args, &[("DATABASE_URL", &url)]).status.code(), Some(1));
+        assert!(start.elapsed() < Duration::from_secs(15));
+    }
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_start_that_waits_for_another_migration() {
+    let database = Database::postgres().await;
+    let holder = database.client().await;
+    holder
+        .batch_execute("SELECT pg_advisory_lock(31369497939178289)")
+        .await
+        .unwrap();
+    let url = database.url();
+    for (args, code) in [
+        (&[][..], Some(0)),
+        (&["migrate"], Some(128 + libc::SIGTERM)),
+    ] {
+        let variables = [("DATABASE_URL", url.as_str()), ("MIGRATE_ON_START", "true")];
+        let mut process = command(args, &variables).spawn().unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(process.try_wait().unwrap().is_none(), "it waits");
+        kill(i32::try_from(process.id()).unwrap(), libc::SIGTERM);
+        let start = Instant::now();
+        assert_eq!(process.wait().unwrap().code(), code);
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
 }

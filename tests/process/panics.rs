@@ -25,7 +25,7 @@ fn child() {
         .spawn(|| panic!("planted\npanic"))
         .unwrap();
     assert!(panicked.join().is_err());
-    let text = String::from_utf8(metrics.render(PoolStatus::default(), 0).unwrap()).unwrap();
+    let text = String::from_utf8(metrics.render(PoolStatus::default()).unwrap()).unwrap();
     assert!(text.contains("\npanics_total 1\n"), "{text}");
 }
 

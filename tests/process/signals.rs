@@ -87,7 +87,7 @@ async fn work_accepted_before_the_timeout_is_finished_after_it() {
         server
             .scrape()
             .await
-            .contains("queue_depth{queue=\"store\"} 1")
+            .contains("queue_depth{queue=\"create\"} 1")
     })
     .await;
     server.signal(libc::SIGTERM);
@@ -102,7 +102,7 @@ async fn work_accepted_before_the_timeout_is_finished_after_it() {
 #[tokio::test]
 async fn while_draining_it_serves_and_sends_clients_away() {
     let database = Database::sqlite();
-    let mut server = Server::start(&database, &[("DRAIN_DELAY", "1500ms")]).await;
+    let mut server = Server::start(&database, &[("DRAIN_DELAY", "4s")]).await;
     assert!(
         server
             .get("/readyz")
@@ -124,11 +124,11 @@ async fn while_draining_it_serves_and_sends_clients_away() {
     assert_eq!(response.status(), 201);
     assert_eq!(response.headers()["connection"], "close");
     assert!(
-        start.elapsed() < Duration::from_millis(1500),
+        start.elapsed() < Duration::from_secs(4),
         "the machine is too slow for this test"
     );
-    assert_eq!(server.ended(SOON).await.code(), Some(0));
-    assert!(start.elapsed() >= Duration::from_millis(1500));
+    assert_eq!(server.ended(Duration::from_secs(10)).await.code(), Some(0));
+    assert!(start.elapsed() >= Duration::from_secs(4));
     assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
 }
 

@@ -145,12 +145,11 @@ impl Cluster {
             .output()
             .unwrap();
         let children = String::from_utf8(children.stdout).unwrap();
-        for pid in children
-            .lines()
-            .filter_map(|line| line.parse().ok())
-            .chain([postmaster])
-        {
-            super::server::kill(pid, signal);
+        let postmaster = postmaster.to_string();
+        for pid in children.lines().chain([postmaster.as_str()]) {
+            // A worker of autovacuum may have ended since.
+            let signal = format!("-{signal}");
+            let _ = Command::new("kill").args([signal.as_str(), pid]).status();
         }
     }
 }

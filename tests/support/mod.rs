@@ -5,7 +5,7 @@ pub mod database;
 pub mod server;
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Asks again and again until the answer is true; panics after `limit`.
 pub async fn eventually<F: Future<Output = bool>>(
@@ -13,11 +13,13 @@ pub async fn eventually<F: Future<Output = bool>>(
     limit: Duration,
     mut ask: impl FnMut() -> F,
 ) {
-    let start = Instant::now();
-    while !ask().await {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let asking = async {
+        while !ask().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let done = tokio::time::timeout(limit, asking).await;
+    assert!(done.is_ok(), "not within {limit:?}: {what}");
 }
 
 /// Makes each named test twice: on SQLite and on PostgreSQL.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use percent_encoding::percent_decode_str;
 use tokio_postgres::config::Host;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::tls::TlsWish;
@@ -86,6 +87,13 @@ pub fn describe_postgres_url(url: &DatabaseUrl) -> String {
     Target::parse(url).map_or_else(|_| "postgres://…".to_owned(), |target| target.describe())
 }
 
+/// A connection and what drives it.
+pub(super) type RawConnection = (
+    tokio_postgres::Client,
+    tokio_postgres::Connection<tokio_postgres::Socket, RustlsStream>,
+);
+type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream;
+
 /// Opens connections to the database that the settings name at that moment.
 pub(crate) struct PgConnector {
     source: DatabaseSource,
@@ -102,6 +110,14 @@ impl PgConnector {
 
     /// Opens a connection with no time-outs set, as migrations need it.
     pub(crate) async fn connect_plain(&self) -> Result<AsyncPgConnection, StoreError> {
+        let (client, connection) = self.connect_raw().await?;
+        AsyncPgConnection::try_from_client_and_connection(client, connection)
+            .await
+            .map_err(|error| StoreError::Unavailable(error.to_string()))
+    }
+
+    /// Opens a connection without Diesel, as notifications need it.
+    pub(super) async fn connect_raw(&self) -> Result<RawConnection, StoreError> {
         let url = self.source.url().map_err(StoreError::Unavailable)?;
         let Target { mut config, tls } = Target::parse(&url).map_err(StoreError::Unavailable)?;
         // A peer that vanished without a word is noticed within about 20 s.
@@ -111,13 +127,10 @@ impl PgConnector {
             .keepalives_retries(3)
             .tcp_user_timeout(Duration::from_secs(20));
         let tls = MakeRustlsConnect::new(tls.client_config().map_err(StoreError::Unavailable)?);
-        let (client, connection) = config
+        config
             .connect(tls)
             .await
-            .map_err(|error| StoreError::Unavailable(chain(&error)))?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))
+            .map_err(|error| StoreError::Unavailable(chain(&error)))
     }
 }
 

@@ -1,35 +1,48 @@
 //! The use cases on PostgreSQL.
 
 mod connect;
+mod create;
+mod events;
+mod listen;
+mod read;
 mod rows;
 mod tls;
+mod update;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _, QueryResult,
-    SelectableHelper as _,
-};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use futures_util::FutureExt as _;
+use diesel::QueryResult;
+use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
-use uuid::Uuid;
 
+use super::StoreError;
 use super::pool::Pool;
-use super::schema::orders;
-use super::{ListQuery, StoreError};
-use crate::domain::Order;
 use crate::telemetry::Metrics;
 pub(super) use connect::PgConnector;
 pub use connect::{check_postgres_url, describe_postgres_url};
-use rows::OrderRow;
+pub(super) use create::Create;
+pub(super) use listen::listen;
+pub(super) use read::{FirstPage, Get};
 
-/// Orders in PostgreSQL.
+/// SQL for the position in the feed of what the current transaction writes.
+const POSITION: &str =
+    "(SELECT pg_current_xact_id()::text::bigint + xid_offset AS position FROM feed) AS here";
+
+/// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
     metrics: Arc<Metrics>,
+}
+
+/// How often work is tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Try {
+    /// The work may safely be done twice.
+    Again,
+    /// It may not: nobody knows what became of it when the connection breaks.
+    Once,
 }
 
 impl Postgres {
@@ -37,74 +50,35 @@ impl Postgres {
         Self { pool, metrics }
     }
 
-    /// Stores a new order. Doing it twice stores it once: its id is its own.
-    pub(super) async fn create(&self, order: Arc<Order>) -> Result<(), StoreError> {
-        self.run("create_order", move |connection| {
-            let order = Arc::clone(&order);
-            async move {
-                diesel::insert_into(orders::table)
-                    .values(OrderRow::from(&*order))
-                    .on_conflict_do_nothing()
-                    .execute(connection)
-                    .await
-            }
-            .boxed()
-        })
-        .await
-        .map(|_| ())
-    }
-
-    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
-        let row: Option<OrderRow<'_>> = self
-            .run("get_order", move |connection| {
-                async move {
-                    orders::table
-                        .find(id)
-                        .select(OrderRow::as_select())
-                        .first(connection)
-                        .await
-                        .optional()
-                }
-                .boxed()
-            })
-            .await?;
-        row.map(Order::try_from).transpose()
-    }
-
-    pub(super) async fn list(&self, list: ListQuery) -> Result<Vec<Order>, StoreError> {
-        let rows: Vec<OrderRow<'_>> = self
-            .run("list_orders", move |connection| {
-                async move {
-                    let mut query = orders::table
-                        .select(OrderRow::as_select())
-                        .order(orders::id.desc())
-                        .limit(list.limit.into())
-                        .into_boxed();
-                    if let Some(after) = list.starting_after {
-                        query = query.filter(orders::id.lt(after));
-                    }
-                    query.load(connection).await
-                }
-                .boxed()
-            })
-            .await?;
-        rows.into_iter().map(Order::try_from).collect()
-    }
-
-    /// Runs work that may safely be done twice. When the connection turns out to be dead, or its
-    /// prepared statement to be outdated by a migration, the work is done once more on another.
+    /// Runs work that may safely be done twice: when its connection turns out to be dead, it is
+    /// done once more on another.
     async fn run<T: Send>(
         &self,
         query: &'static str,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
+        self.try_run(query, Try::Again, work).await
+    }
+
+    /// Runs work that must not be done twice.
+    async fn run_once<T: Send>(
+        &self,
+        query: &'static str,
+        work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
+    ) -> Result<T, StoreError> {
+        self.try_run(query, Try::Once, work).await
+    }
+
+    async fn try_run<T: Send>(
+        &self,
+        query: &'static str,
+        mode: Try,
+        work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
+    ) -> Result<T, StoreError> {
         let mut again = true;
         loop {
-            let mut lease = self
-                .pool
-                .get()
-                .await
-                .inspect_err(|e| self.metrics.db_error(e))?;
+            let got = self.pool.get().await;
+            let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
             let result = work(&mut lease).await;
             self.metrics.query_took(query, start.elapsed());
@@ -113,11 +87,13 @@ impl Postgres {
                 Err(error) => StoreError::from(error),
             };
             self.metrics.db_error(&error);
-            let stale = matches!(error, StoreError::Unavailable(_)) || is_outdated_plan(&error);
-            if stale {
+            let outdated = is_outdated_plan(&error);
+            let dead = matches!(error, StoreError::Unavailable(_));
+            if outdated || dead {
                 lease.discard();
             }
-            if !(stale && again) {
+            // A statement with an outdated plan was refused before it did anything.
+            if !(again && (outdated || dead && mode == Try::Again)) {
                 return Err(error);
             }
             again = false;

@@ -1,61 +1,40 @@
-//! An order as a row of SQLite.
-
-use std::borrow::Cow;
+//! An order and an event as rows of SQLite.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
 use uuid::Uuid;
 
-use super::schema::orders;
+use super::schema::{events, orders};
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
+use crate::store::model::{Cursor, Event};
 
-#[derive(Insertable, Queryable, Selectable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Sqlite))]
-pub(super) struct OrderRow<'a> {
-    id: Cow<'a, [u8]>,
-    product_id: Cow<'a, str>,
+pub(super) struct OrderRow {
+    id: Vec<u8>,
+    product_id: String,
     quantity: i32,
-    status: Cow<'a, str>,
-    customer_id: Option<Cow<'a, str>>,
+    status: String,
+    customer_id: Option<String>,
     metadata: String,
     version: i32,
     created_at: i64,
     updated_at: i64,
 }
 
-impl<'a> TryFrom<&'a Order> for OrderRow<'a> {
+impl TryFrom<OrderRow> for Order {
     type Error = StoreError;
 
-    fn try_from(order: &'a Order) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: Cow::Borrowed(order.id.as_bytes()),
-            product_id: Cow::Borrowed(&order.product_id),
-            quantity: order.quantity,
-            status: Cow::Borrowed(order.status.as_str()),
-            customer_id: order.customer_id.as_deref().map(Cow::Borrowed),
-            metadata: serde_json::to_string(order.metadata.entries())
-                .map_err(|error| StoreError::Internal(error.to_string()))?,
-            version: order.version,
-            created_at: order.created_at.timestamp_micros(),
-            updated_at: order.updated_at.timestamp_micros(),
-        })
-    }
-}
-
-impl TryFrom<OrderRow<'_>> for Order {
-    type Error = StoreError;
-
-    fn try_from(row: OrderRow<'_>) -> Result<Self, StoreError> {
-        let id = Uuid::from_slice(&row.id).map_err(|_| corrupt("id"))?;
+    fn try_from(row: OrderRow) -> Result<Self, StoreError> {
         let entries = serde_json::from_str(&row.metadata).map_err(|_| corrupt("metadata"))?;
         Ok(Self {
-            id,
-            product_id: row.product_id.into_owned(),
+            id: uuid(&row.id)?,
+            product_id: row.product_id,
             quantity: row.quantity,
             status: row.status.parse().map_err(|_| corrupt("status"))?,
-            customer_id: row.customer_id.map(Cow::into_owned),
+            customer_id: row.customer_id,
             metadata: Metadata::trusted(entries),
             version: row.version,
             created_at: time(row.created_at)?,
@@ -64,10 +43,43 @@ impl TryFrom<OrderRow<'_>> for Order {
     }
 }
 
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = events, check_for_backend(Sqlite))]
+pub(super) struct EventRow {
+    seq: i64,
+    order_id: Vec<u8>,
+    version: i32,
+    occurred_at: i64,
+    data: String,
+    traceparent: Option<String>,
+}
+
+impl TryFrom<EventRow> for Event {
+    type Error = StoreError;
+
+    fn try_from(row: EventRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            order_id: uuid(&row.order_id)?,
+            version: row.version,
+            occurred_at: time(row.occurred_at)?,
+            data: row.data,
+            traceparent: row.traceparent,
+            cursor: Cursor {
+                position: 0,
+                seq: row.seq,
+            },
+        })
+    }
+}
+
+pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
+    Uuid::from_slice(bytes).map_err(|_| corrupt("id"))
+}
+
 fn time(micros: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("time"))
 }
 
 fn corrupt(column: &str) -> StoreError {
-    StoreError::Internal(format!("an order in the database has a broken {column}"))
+    StoreError::Internal(format!("a row in the database has a broken {column}"))
 }

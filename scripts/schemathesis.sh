@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Lets schemathesis look for requests that the service answers otherwise than its OpenAPI document
+# says, on SQLite and on the PostgreSQL that TEST_DATABASE_URL names.
+set -euo pipefail
+root=$1
+version=4.32.5
+if [ "$("$root/schemathesis/bin/schemathesis" --version 2>/dev/null)" != "schemathesis, version $version" ]; then
+    python3 -m venv "$root/schemathesis"
+    "$root/schemathesis/bin/pip" install --quiet --disable-pip-version-check "schemathesis==$version"
+fi
+cargo build --quiet --bin order-service
+
+export SCHEMATHESIS_HOOKS=tests/schemathesis_hooks.py
+check() {
+    # All checks, all phases: tests/schemathesis.toml says what else and why.
+    # shellcheck disable=SC2016 # SERVER is for the inner shell
+    scripts/server.sh with bash -c '"$0" --config-file tests/schemathesis.toml run "$SERVER/openapi.json" --checks all' \
+        "$root/schemathesis/bin/schemathesis"
+}
+DATABASE_URL=sqlite::memory: check
+DATABASE_URL=${TEST_DATABASE_URL:?run this by: scripts/postgres.sh with} check

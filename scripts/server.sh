@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Runs a command against a running service: server.sh with COMMAND…
+# The service listens on free ports, on the database that DATABASE_URL names or in memory; SERVER
+# tells the command its URL. It is stopped when the command ends, and its exit code must be 0.
+set -euo pipefail
+[ "${1:-}" = with ] || { sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2; }
+shift
+
+log=$(mktemp)
+export DATABASE_URL=${DATABASE_URL:-sqlite::memory:} MIGRATE_ON_START=true
+BIND_ADDRESS=127.0.0.1:0 METRICS_ADDRESS=127.0.0.1:0 LOG_FORMAT=json target/debug/order-service 2>"$log" &
+pid=$!
+trap 'kill "$pid" 2>/dev/null || true; rm -f "$log"' EXIT
+
+address=
+for _ in $(seq 200); do
+    address=$(sed -n 's/.*"msg":"serving","api":"\([^"]*\)".*/\1/p' "$log")
+    [ -z "$address" ] || break
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 0.05
+done
+[ -n "$address" ] || { cat "$log" >&2; exit 1; }
+
+SERVER="http://$address" "$@"
+kill -TERM "$pid"
+wait "$pid"

@@ -1,0 +1,222 @@
+//! The events of orders as CloudEvents 1.0: per order, and as a feed that loses nothing.
+
+use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
+use actix_web::web::{Bytes, Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Api;
+use super::context::Context;
+use super::orders::missing;
+use super::problem::Problem;
+use super::query;
+use super::responses::{BadOrderQuery, BadQuery, Busy};
+use super::schema::Limit;
+use super::slug::Slug;
+use super::stream;
+use crate::domain::Violation;
+use crate::store::{Cursor, Event};
+use crate::wire;
+
+const BATCH: &str = "application/cloudevents-batch+json";
+
+/// A change of an order (CloudEvents 1.0).
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
+pub(super) struct EventBody<'a> {
+    /// Always 1.0.
+    #[schema(example = "1.0")]
+    specversion: &'static str,
+    /// Unique to the event.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
+    id: String,
+    /// Always the path of the orders.
+    #[schema(example = "/api/v1/orders")]
+    source: &'static str,
+    /// `order.created` for version 1, else `order.updated`.
+    #[schema(example = "order.created")]
+    r#type: &'static str,
+    /// The id of the order.
+    subject: Uuid,
+    /// When the order changed.
+    #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
+    time: String,
+    /// Always JSON.
+    #[schema(example = "application/json")]
+    datacontenttype: &'static str,
+    /// The version that the change made.
+    #[schema(example = "1")]
+    sequence: String,
+    /// The trace that the change belongs to, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    traceparent: Option<&'a str>,
+    /// The order after the change.
+    #[schema(value_type = wire::OrderJson<'static>)]
+    data: &'a RawValue,
+}
+
+impl<'a> TryFrom<&'a Event> for EventBody<'a> {
+    type Error = serde_json::Error;
+
+    fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            specversion: "1.0",
+            id: format!("{}.{}", event.order_id, event.version),
+            source: "/api/v1/orders",
+            r#type: if event.version == 1 {
+                "order.created"
+            } else {
+                "order.updated"
+            },
+            subject: event.order_id,
+            time: wire::rfc3339(&event.occurred_at),
+            datacontenttype: "application/json",
+            sequence: event.version.to_string(),
+            traceparent: event.traceparent.as_deref(),
+            // Stored as it was sent, so sent as it is stored.
+            data: serde_json::from_str(&event.data)?,
+        })
+    }
+}
+
+/// An event as JSON.
+pub(super) fn json(event: &Event) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&EventBody::try_from(event)?)
+}
+
+fn batch(events: &[Event]) -> Result<Bytes, Problem> {
+    let bodies: Vec<_> = events
+        .iter()
+        .map(EventBody::try_from)
+        .collect::<Result<_, _>>()
+        .map_err(Problem::internal)?;
+    Ok(serde_json::to_vec(&bodies)
+        .map_err(Problem::internal)?
+        .into())
+}
+
+/// List the events of an order, oldest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/orders/{id}/events",
+    tag = "events",
+    params(
+        ("id" = Uuid, Path, description = "The id of the order."),
+        ("after" = Option<i32>, Query, description = "Only events behind this version of the order.", minimum = 0),
+        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
+    ),
+    responses(
+        (status = 200, description = "The events.", body = [EventBody<'_>], content_type = "application/cloudevents-batch+json", headers(
+            ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
+        )),
+        BadOrderQuery,
+        Busy,
+    )
+)]
+pub(super) async fn of_order(
+    context: Context,
+    api: Data<Api>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let (after, limit) = query::order_events(&request)?;
+    let id = query::order_id(&id).ok_or_else(missing)?;
+    let events = api.store.order_events(id, after, limit);
+    let events = context.within(events, Slug::Timeout).await??;
+    // Every order has an event; nothing behind a version says nothing about the order.
+    if events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
+        return Err(missing());
+    }
+    let mut response = HttpResponse::Ok();
+    if let Some(last) = events.last()
+        && u32::try_from(events.len()) == Ok(limit)
+    {
+        let next = format!(
+            "/api/v1/orders/{id}/events?after={}&limit={limit}",
+            last.version
+        );
+        response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
+    }
+    Ok(response
+        .insert_header((CONTENT_TYPE, BATCH))
+        .body(batch(&events)?))
+}
+
+async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem> {
+    let order = context.within(api.store.get(id), Slug::Timeout).await??;
+    Ok(order.is_some())
+}
+
+/// Follow the events of all orders, in the order of their commits.
+///
+/// Follow `Link` with `rel="next"` for ever: it misses no event and brings none twice. With
+/// `Accept: text/event-stream` the same as a live stream of server-sent events, whose `id` is the
+/// cursor.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "events",
+    params(
+        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$", example = "771-12"),
+        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([0-9]{1,18}-[0-9]{1,18})?$"),
+    ),
+    responses(
+        (status = 200, description = "The events.", content(
+            ([EventBody<'_>] = "application/cloudevents-batch+json"),
+            (String = "text/event-stream", example = "id: 771-12\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+        ), headers(
+            ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
+        )),
+        BadQuery,
+        Busy,
+    )
+)]
+pub(super) async fn feed(
+    context: Context,
+    api: Data<Api>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
+    let (after, limit) = query::feed(&request)?;
+    let last = last_event_id(&request)?;
+    if wants_stream(&request) {
+        return Ok(stream::answer(&api, last.or(after).unwrap_or_default()));
+    }
+    let after = after.unwrap_or_default();
+    let events = context
+        .within(api.store.feed(after, limit), Slug::Timeout)
+        .await??;
+    let next = events.last().map_or(after, |last| last.cursor);
+    Ok(HttpResponse::Ok()
+        .insert_header((
+            LINK,
+            format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
+        ))
+        .insert_header((CONTENT_TYPE, BATCH))
+        .body(batch(&events)?))
+}
+
+fn wants_stream(request: &HttpRequest) -> bool {
+    request.headers().get_all(ACCEPT).any(|accept| {
+        accept
+            .to_str()
+            .is_ok_and(|accept| accept.contains(stream::MEDIA_TYPE))
+    })
+}
+
+/// Where a client of a stream was when it lost the connection (HTML, section 9.2.4).
+fn last_event_id(request: &HttpRequest) -> Result<Option<Cursor>, Problem> {
+    let wrong = || Violation::new("/Last-Event-ID", "must be an id from the stream");
+    let Some(header) = request.headers().get("last-event-id") else {
+        return Ok(None);
+    };
+    let text = header.to_str().map_err(|_| wrong())?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| wrong().into())
+}

@@ -1,0 +1,88 @@
+//! The one bound on how many requests may be in the store, and with it on memory when the database
+//! is slow.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use super::StoreError;
+use crate::telemetry::QueueMetrics;
+
+/// A door to the store with the metrics of one queue; all doors share the places inside.
+#[derive(Clone)]
+pub(super) struct Admission {
+    places: Arc<Semaphore>,
+    capacity: u32,
+    metrics: QueueMetrics,
+}
+
+impl Admission {
+    /// The first door, with `capacity` places inside.
+    pub(super) fn new(capacity: usize, metrics: QueueMetrics) -> Self {
+        let most = Semaphore::MAX_PERMITS.min(1 << 30);
+        let capacity = u32::try_from(capacity.min(most)).unwrap_or(u32::MAX >> 2);
+        Self {
+            places: Arc::new(Semaphore::new(usize::try_from(capacity).unwrap_or(most))),
+            capacity,
+            metrics,
+        }
+    }
+
+    /// Another door to the same places.
+    pub(super) fn beside(&self, metrics: QueueMetrics) -> Self {
+        Self {
+            metrics,
+            ..self.clone()
+        }
+    }
+
+    /// A place, or `Overloaded` at once.
+    pub(super) fn enter(&self) -> Result<Ticket, StoreError> {
+        match Arc::clone(&self.places).try_acquire_owned() {
+            Ok(place) => {
+                self.metrics.depth.inc();
+                Ok(Ticket {
+                    metrics: self.metrics.clone(),
+                    _place: place,
+                })
+            }
+            Err(TryAcquireError::NoPermits) => {
+                self.metrics.rejected.inc();
+                Err(StoreError::Overloaded)
+            }
+            Err(TryAcquireError::Closed) => {
+                Err(StoreError::Unavailable("the store is closed".to_owned()))
+            }
+        }
+    }
+
+    /// Waits at most `timeout` until everybody is out, then lets nobody in any more. False when
+    /// somebody was still inside.
+    pub(super) async fn close(&self, timeout: Duration) -> bool {
+        let all = self.places.acquire_many(self.capacity);
+        let empty: Result<Result<_, AcquireError>, _> = tokio::time::timeout(timeout, all).await;
+        self.places.close();
+        matches!(empty, Ok(Ok(_)))
+    }
+}
+
+/// A place in the store; given back on drop.
+pub(super) struct Ticket {
+    metrics: QueueMetrics,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Ticket {
+    /// Records that a batch of this many is served.
+    pub(super) fn batch_of(&self, items: usize) {
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        self.metrics.batch_size.observe(f64::from(items));
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.metrics.depth.dec();
+    }
+}

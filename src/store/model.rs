@@ -1,0 +1,326 @@
+//! What goes into the store and what comes out.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::{Metadata, NewOrder, Order, Patch, Refusal, Status};
+use crate::wire;
+
+/// A version of an order, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The order's id.
+    pub id: Uuid,
+    /// Which version of it.
+    pub version: i32,
+    /// The order as JSON.
+    pub json: Bytes,
+}
+
+impl TryFrom<&Order> for Document {
+    type Error = StoreError;
+
+    fn try_from(order: &Order) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: order.id,
+            version: order.version,
+            json: wire::order(order).map_err(not_json)?.into(),
+        })
+    }
+}
+
+pub(super) fn not_json(error: serde_json::Error) -> StoreError {
+    StoreError::Internal(format!("an order is not JSON: {error}"))
+}
+
+/// Metadata alone as JSON, as the database keeps it.
+pub(super) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
+    serde_json::to_string(metadata.entries()).map_err(not_json)
+}
+
+/// A request to place an order.
+#[derive(Clone, Debug)]
+pub struct Placing {
+    /// What to place.
+    pub new: NewOrder,
+    /// How a retry of the request is known.
+    pub idempotency: Option<Idempotency>,
+    /// The trace it belongs to (W3C Trace Context).
+    pub traceparent: Option<String>,
+}
+
+/// How a retry of a request is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key.
+    pub key: String,
+    /// A hash of what the request means.
+    pub hash: [u8; 32],
+}
+
+/// What became of a request to place an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It is placed.
+    New(Document),
+    /// It had been placed before with the same key; the order as it was then.
+    Replay(Document),
+    /// The key had been used before for another request. Nothing was placed.
+    KeyReused,
+}
+
+/// An order on its way into the database.
+#[derive(Clone, Debug)]
+pub(super) struct NewRow {
+    pub(super) order: Order,
+    /// The order as JSON.
+    pub(super) json: ByteString,
+    /// Its metadata alone as JSON.
+    pub(super) metadata: String,
+    idempotency: Option<Idempotency>,
+    pub(super) traceparent: Option<String>,
+}
+
+impl NewRow {
+    pub(super) fn new(placing: Placing) -> Result<Arc<Self>, StoreError> {
+        let order = placing.new.place(Uuid::now_v7(), Utc::now());
+        Ok(Arc::new(Self {
+            json: wire::order(&order).map_err(not_json)?.into(),
+            metadata: metadata_json(&order.metadata)?,
+            order,
+            idempotency: placing.idempotency,
+            traceparent: placing.traceparent,
+        }))
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.idempotency.as_ref().map(|i| i.key.as_str())
+    }
+
+    pub(super) fn hash(&self) -> Option<&[u8]> {
+        self.idempotency.as_ref().map(|i| i.hash.as_slice())
+    }
+
+    pub(super) fn document(&self) -> Document {
+        Document {
+            id: self.order.id,
+            version: self.order.version,
+            json: self.json.clone().into_bytes(),
+        }
+    }
+
+    /// What a row found under this row's key means for it.
+    pub(super) fn against(&self, found: &Found) -> Placed {
+        let same = self.hash() == Some(&found.hash);
+        if found.id == self.order.id {
+            // Written by an earlier attempt whose answer was lost.
+            Placed::New(self.document())
+        } else if same {
+            Placed::Replay(Document {
+                id: found.id,
+                version: 1,
+                json: found.json.clone(),
+            })
+        } else {
+            Placed::KeyReused
+        }
+    }
+}
+
+/// An order that was placed before with the same key.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) id: Uuid,
+    pub(super) hash: Vec<u8>,
+    /// The order as it was placed.
+    pub(super) json: Bytes,
+}
+
+/// Which versions a client wants to change (`If-Match`, RFC 9110, section 13.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// Any that exists.
+    Any,
+    /// One of these.
+    Versions(Vec<i32>),
+}
+
+impl IfMatch {
+    pub(super) fn allows(&self, version: i32) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Versions(versions) => versions.contains(&version),
+        }
+    }
+}
+
+/// A request to change an order.
+#[derive(Clone, Debug)]
+pub struct Changing {
+    /// Which order.
+    pub id: Uuid,
+    /// What to change.
+    pub patch: Patch,
+    /// Which versions to change.
+    pub if_match: IfMatch,
+    /// The trace it belongs to (W3C Trace Context).
+    pub traceparent: Option<String>,
+}
+
+/// What became of a request to change an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The order as it is now, changed or, if the patch changed nothing, as it was.
+    Now(Document),
+    /// There is no such order.
+    Missing,
+    /// The order has another version than the client wants to change.
+    Stale,
+    /// The order does not take this change.
+    Refused(Refusal),
+}
+
+/// A page of orders, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// The most orders of the page.
+    pub limit: u32,
+    /// The last order of the page before.
+    pub starting_after: Option<Uuid>,
+    /// Only orders that stand so.
+    pub status: Option<Status>,
+    /// Only orders of this product.
+    pub product_id: Option<String>,
+    /// Only orders of this customer.
+    pub customer_id: Option<String>,
+}
+
+impl ListQuery {
+    /// The most orders of one page, and the number when the client does not say.
+    pub const MAX_LIMIT: u32 = 100;
+
+    /// The page that everybody asks for first.
+    pub const FIRST_PAGE: Self = Self {
+        limit: Self::MAX_LIMIT,
+        starting_after: None,
+        status: None,
+        product_id: None,
+        customer_id: None,
+    };
+}
+
+/// A page of orders, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The orders as a JSON array.
+    pub json: Bytes,
+    /// How many there are.
+    pub len: usize,
+    /// The id of the last.
+    pub last: Option<Uuid>,
+}
+
+impl TryFrom<Vec<Order>> for Page {
+    type Error = StoreError;
+
+    fn try_from(orders: Vec<Order>) -> Result<Self, StoreError> {
+        Ok(Self {
+            json: wire::orders(&orders).map_err(not_json)?,
+            len: orders.len(),
+            last: orders.last().map(|order| order.id),
+        })
+    }
+}
+
+/// A place in the feed of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor {
+    pub(super) position: i64,
+    pub(super) seq: i64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.position, self.seq)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let (position, seq) = text.split_once('-').ok_or(InvalidCursor)?;
+        // 18 digits always fit, and last for ever.
+        let digits =
+            |part: &str| part.len() <= 18 && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !(digits(position) && digits(seq)) {
+            return Err(InvalidCursor);
+        }
+        Ok(Self {
+            position: position.parse()?,
+            seq: seq.parse()?,
+        })
+    }
+}
+
+/// The text is not a cursor that an answer contained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidCursor;
+
+impl From<ParseIntError> for InvalidCursor {
+    fn from(_: ParseIntError) -> Self {
+        Self
+    }
+}
+
+/// A change of an order that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which order.
+    pub order_id: Uuid,
+    /// The version that it made.
+    pub version: i32,
+    /// When.
+    pub occurred_at: DateTime<Utc>,
+    /// The order after it, as JSON.
+    pub data: String,
+    /// The trace it belongs to.
+    pub traceparent: Option<String>,
+    /// Where in the feed.
+    pub cursor: Cursor,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_round_trip_and_compare_as_numbers() {
+        let cursor = |text: &str| text.parse::<Cursor>();
+        assert_eq!(cursor("12-7").unwrap().to_string(), "12-7");
+        assert!(cursor("9-1").unwrap() < cursor("10-0").unwrap());
+        assert!(cursor("9-9").unwrap() < cursor("9-10").unwrap());
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1-1",
+            "1--1",
+            "+1-1",
+            "a-1",
+            "1-1-1",
+            "99999999999999999999-1",
+        ] {
+            assert_eq!(cursor(bad), Err(InvalidCursor), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Hears of events that other processes wrote, and tells them of ours: LISTEN and NOTIFY on one
+//! connection (PostgreSQL manual, "NOTIFY").
+//!
+//! NOTIFY is not part of the writing transactions: it would make all commits of the database wait
+//! for one lock. A notification that is lost, with a connection or a process, only costs time:
+//! readers poll as well.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::AsyncMessage;
+
+use super::PgConnector;
+use crate::store::StoreError;
+use crate::store::wake::Wake;
+
+/// At most so often are other processes told.
+const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens until the runtime ends; a lost connection is replaced.
+pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake) {
+    loop {
+        if let Err(error) = session(&connector, &wake).await {
+            log::debug!(error:%; "no notifications of events for now");
+        }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+    }
+}
+
+async fn session(connector: &PgConnector, wake: &Wake) -> Result<(), StoreError> {
+    let lost = |error: tokio_postgres::Error| StoreError::Unavailable(error.to_string());
+    let (client, mut connection) = connector.connect_raw().await?;
+    let hear = async {
+        while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if let AsyncMessage::Notification(_) = message.map_err(lost)? {
+                wake.readers();
+            }
+        }
+        Ok(())
+    };
+    let tell = async {
+        client
+            .batch_execute("LISTEN order_events")
+            .await
+            .map_err(lost)?;
+        // Something may have happened while nobody listened.
+        wake.readers();
+        loop {
+            wake.written().await;
+            client
+                .batch_execute("NOTIFY order_events")
+                .await
+                .map_err(lost)?;
+            tokio::time::sleep(NOTIFY_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        ended = hear => ended,
+        ended = tell => ended,
+    }
+}

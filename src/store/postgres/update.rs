@@ -1,0 +1,89 @@
+//! Changes an order: one conditional UPDATE, with its event in the same statement.
+
+use chrono::{DateTime, Utc};
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::RunQueryDsl as _;
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use super::Postgres;
+use crate::domain::Order;
+use crate::store::StoreError;
+use crate::store::model::{Changing, metadata_json};
+
+impl Postgres {
+    /// Writes `next` over the version before it. False when the order has another version by now.
+    pub(in crate::store) async fn replace(
+        &self,
+        next: &Order,
+        changing: &Changing,
+        json: &str,
+    ) -> Result<bool, StoreError> {
+        let update = Update {
+            id: next.id,
+            version: next.version,
+            quantity: next.quantity,
+            status: next.status.as_str(),
+            metadata: metadata_json(&next.metadata)?,
+            at: next.updated_at,
+            data: json.to_owned(),
+            traceparent: changing.traceparent.clone(),
+        };
+        let update = std::sync::Arc::new(update);
+        let written = self
+            .run_once("update_order", move |connection| {
+                let update = std::sync::Arc::clone(&update);
+                async move { (*update).clone().execute(connection).await }.boxed()
+            })
+            .await?;
+        Ok(written == 1)
+    }
+}
+
+#[derive(Clone)]
+struct Update {
+    id: Uuid,
+    version: i32,
+    quantity: i32,
+    status: &'static str,
+    metadata: String,
+    at: DateTime<Utc>,
+    data: String,
+    traceparent: Option<String>,
+}
+
+impl QueryFragment<Pg> for Update {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("WITH changed AS (UPDATE orders SET quantity = ");
+        out.push_bind_param::<Integer, _>(&self.quantity)?;
+        out.push_sql(", status = ");
+        out.push_bind_param::<Text, _>(&self.status)?;
+        out.push_sql(", metadata = ");
+        out.push_bind_param::<Text, _>(&self.metadata)?;
+        out.push_sql("::jsonb, version = version + 1, updated_at = ");
+        out.push_bind_param::<Timestamptz, _>(&self.at)?;
+        out.push_sql(" WHERE id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.id)?;
+        out.push_sql(" AND version + 1 = ");
+        out.push_bind_param::<Integer, _>(&self.version)?;
+        out.push_sql(
+            " RETURNING id, version, updated_at)
+            INSERT INTO events (order_id, version, position, occurred_at, data, traceparent)
+            SELECT id, version, here.position, updated_at, ",
+        );
+        out.push_bind_param::<Text, _>(&self.data)?;
+        out.push_sql("::json, ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.traceparent)?;
+        out.push_sql(" FROM changed, ");
+        out.push_sql(super::POSITION);
+        Ok(())
+    }
+}
+
+impl QueryId for Update {
+    type QueryId = Self;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}

@@ -1,0 +1,169 @@
+//! The queues in front of the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::admission::Admission;
+use super::coalesce::{Batch, Coalescer, Shape};
+use super::model::{Document, NewRow, Page, Placed};
+use super::wake::Wake;
+use super::{Database, StoreError, postgres, sqlite};
+use crate::telemetry::Metrics;
+
+/// Placing orders: one insert for many. A few at once keep the database busy while one of them waits
+/// for its commit; more would only make smaller batches.
+const CREATE: Shape = Shape {
+    workers: 3,
+    limit: 128,
+};
+/// Getting orders by id: one look-up for many.
+const GET: Shape = Shape {
+    workers: 3,
+    limit: 128,
+};
+/// The plain first page: one query, its bytes shared by all who asked before it began.
+const FIRST_PAGE: Shape = Shape {
+    workers: 2,
+    limit: 4096,
+};
+
+/// Placing orders, with what follows from it whether or not a client still waits: it is counted,
+/// and readers of events are woken.
+struct Announced<B> {
+    create: B,
+    metrics: Arc<Metrics>,
+    wake: Wake,
+}
+
+impl<B: Batch<Answer = Placed>> Batch for Announced<B> {
+    type Item = B::Item;
+    type Answer = Placed;
+    const SERVE_ABANDONED: bool = B::SERVE_ABANDONED;
+
+    async fn serve(&self, items: Arc<[B::Item]>) -> Result<Vec<Placed>, StoreError> {
+        let answers = self.create.serve(items).await?;
+        let mut any = false;
+        for placed in &answers {
+            match placed {
+                Placed::New(_) => {
+                    self.metrics.orders_created.inc();
+                    any = true;
+                }
+                Placed::Replay(_) => self.metrics.orders_replayed.inc(),
+                Placed::KeyReused => {}
+            }
+        }
+        if any {
+            self.wake.ring();
+        }
+        Ok(answers)
+    }
+}
+
+/// A coalescer of one kind of work, whichever database serves it.
+enum Queue<P: Batch, S: Batch> {
+    Postgres(Coalescer<P>),
+    Sqlite(Coalescer<S>),
+}
+
+impl<P: Batch, S: Batch<Item = P::Item, Answer = P::Answer>> Queue<P, S> {
+    async fn ask(&self, admission: &Admission, item: P::Item) -> Result<P::Answer, StoreError> {
+        match self {
+            Self::Postgres(queue) => queue.ask(admission, item).await,
+            Self::Sqlite(queue) => queue.ask(admission, item).await,
+        }
+    }
+}
+
+/// The queues in front of the database. They share the places of one admission.
+pub(super) struct Queues {
+    create: (
+        Admission,
+        Queue<Announced<postgres::Create>, Announced<sqlite::Create>>,
+    ),
+    get: (Admission, Queue<postgres::Get, sqlite::Get>),
+    first_page: (Admission, Queue<postgres::FirstPage, sqlite::FirstPage>),
+    /// The door for everything that is not coalesced.
+    pub(super) other: Admission,
+}
+
+impl Queues {
+    pub(super) fn new(
+        database: &Database,
+        capacity: usize,
+        metrics: &Arc<Metrics>,
+        wake: &Wake,
+        runtime: &Handle,
+    ) -> Self {
+        let other = Admission::new(capacity, metrics.queue("other"));
+        let door = |name| other.beside(metrics.queue(name));
+        let (create, get, first_page) = match database {
+            Database::Postgres(database) => {
+                let new = || database.clone();
+                (
+                    Queue::Postgres(Coalescer::new(
+                        announced(postgres::Create(new()), metrics, wake),
+                        CREATE,
+                        runtime,
+                    )),
+                    Queue::Postgres(Coalescer::new(postgres::Get(new()), GET, runtime)),
+                    Queue::Postgres(Coalescer::new(
+                        postgres::FirstPage(new()),
+                        FIRST_PAGE,
+                        runtime,
+                    )),
+                )
+            }
+            Database::Sqlite(database) => {
+                let new = || database.clone();
+                (
+                    Queue::Sqlite(Coalescer::new(
+                        announced(sqlite::Create(new()), metrics, wake),
+                        CREATE,
+                        runtime,
+                    )),
+                    Queue::Sqlite(Coalescer::new(sqlite::Get(new()), GET, runtime)),
+                    Queue::Sqlite(Coalescer::new(
+                        sqlite::FirstPage(new()),
+                        FIRST_PAGE,
+                        runtime,
+                    )),
+                )
+            }
+        };
+        Self {
+            create: (door("create"), create),
+            get: (door("get"), get),
+            first_page: (door("first_page"), first_page),
+            other,
+        }
+    }
+
+    pub(super) async fn create(&self, row: Arc<NewRow>) -> Result<Placed, StoreError> {
+        self.create.1.ask(&self.create.0, row).await
+    }
+
+    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
+        self.get.1.ask(&self.get.0, id).await
+    }
+
+    pub(super) async fn first_page(&self) -> Result<Page, StoreError> {
+        self.first_page.1.ask(&self.first_page.0, ()).await
+    }
+
+    /// Waits at most `timeout` until all work is done, then refuses more. False when work was left.
+    pub(super) async fn close(&self, timeout: Duration) -> bool {
+        self.other.close(timeout).await
+    }
+}
+
+fn announced<B>(create: B, metrics: &Arc<Metrics>, wake: &Wake) -> Announced<B> {
+    Announced {
+        create,
+        metrics: Arc::clone(metrics),
+        wake: wake.clone(),
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads orders and events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use diesel::prelude::*;
+use uuid::Uuid;
+
+use super::Sqlite;
+use super::rows::{EventRow, OrderRow};
+use super::schema::{events, orders};
+use crate::domain::Order;
+use crate::store::StoreError;
+use crate::store::coalesce::Batch;
+use crate::store::model::{Cursor, Document, Event, ListQuery, Page};
+
+/// Gets orders by id.
+pub(in crate::store) struct Get(pub(in crate::store) Sqlite);
+
+impl Batch for Get {
+    type Item = Uuid;
+    type Answer = Option<Document>;
+    const SERVE_ABANDONED: bool = false;
+
+    async fn serve(&self, ids: Arc<[Uuid]>) -> Result<Vec<Option<Document>>, StoreError> {
+        let found: HashMap<Uuid, Document> = self
+            .0
+            .orders(ids.to_vec())
+            .await?
+            .iter()
+            .map(|order| Ok((order.id, Document::try_from(order)?)))
+            .collect::<Result<_, StoreError>>()?;
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+}
+
+/// Gets the first page of the list, once for all who ask at the same time.
+pub(in crate::store) struct FirstPage(pub(in crate::store) Sqlite);
+
+impl Batch for FirstPage {
+    type Item = ();
+    type Answer = Page;
+    const SERVE_ABANDONED: bool = false;
+
+    async fn serve(&self, askers: Arc<[()]>) -> Result<Vec<Page>, StoreError> {
+        let page = self.0.list(ListQuery::FIRST_PAGE).await?;
+        Ok(vec![page; askers.len()])
+    }
+}
+
+impl Sqlite {
+    /// The order with this id.
+    pub(in crate::store) async fn order(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
+        Ok(self.orders(vec![id]).await?.pop())
+    }
+
+    async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
+        self.read("get_orders", move |connection| {
+            // One by one: each is a look-up by a prepared statement in this process's memory,
+            // and a list of ids would be another statement for each length.
+            ids.iter()
+                .map(|id| {
+                    orders::table
+                        .find(id.as_bytes().as_slice())
+                        .select(OrderRow::as_select())
+                        .first(connection)
+                        .optional()
+                })
+                .filter_map(Result::transpose)
+                .map(|row| Order::try_from(row?))
+                .collect()
+        })
+        .await
+    }
+
+    /// A page of orders, newest first.
+    pub(in crate::store) async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
+        self.read("list_orders", move |connection| {
+            let mut query = orders::table
+                .select(OrderRow::as_select())
+                .order(orders::id.desc())
+                .limit(list.limit.into())
+                .into_boxed();
+            if let Some(after) = list.starting_after {
+                query = query.filter(orders::id.lt(after.into_bytes().to_vec()));
+            }
+            if let Some(status) = list.status {
+                query = query.filter(orders::status.eq(status.as_str()));
+            }
+            if let Some(product_id) = list.product_id {
+                query = query.filter(orders::product_id.eq(product_id));
+            }
+            if let Some(customer_id) = list.customer_id {
+                query = query.filter(orders::customer_id.eq(customer_id));
+            }
+            let orders: Vec<Order> = query
+                .load(connection)?
+                .into_iter()
+                .map(Order::try_from)
+                .collect::<Result<_, _>>()?;
+            Page::try_from(orders)
+        })
+        .await
+    }
+
+    /// The events behind `after`, in the order of their commits.
+    pub(in crate::store) async fn feed(
+        &self,
+        after: Cursor,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read("read_feed", move |connection| {
+            let rows = events::table
+                .filter(events::seq.gt(after.seq))
+                .order(events::seq)
+                .limit(limit.into())
+                .select(EventRow::as_select())
+                .load(connection)?;
+            rows.into_iter().map(Event::try_from).collect()
+        })
+        .await
+    }
+
+    /// The events of one order behind a version, oldest first.
+    pub(in crate::store) async fn order_events(
+        &self,
+        id: Uuid,
+        after: i32,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read("read_order_events", move |connection| {
+            let rows = events::table
+                .filter(events::order_id.eq(id.as_bytes().as_slice()))
+                .filter(events::version.gt(after))
+                .order(events::version)
+                .limit(limit.into())
+                .select(EventRow::as_select())
+                .load(connection)?;
+            rows.into_iter().map(Event::try_from).collect()
+        })
+        .await
+    }
+}

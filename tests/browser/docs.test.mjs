@@ -1,0 +1,62 @@
+// The reference at /docs in a real browser: it renders, asks nobody but this server, and an order
+// can be placed from it. SERVER names the server, ARTEFACTS where the screenshot goes.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chromium } from "playwright-core";
+
+const server = process.env.SERVER;
+
+test("an order is placed from /docs", async () => {
+  const browser = await chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+      "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  try {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
+    const complaints = [];
+    const hosts = new Set();
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+    });
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()}`));
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      if (url.protocol !== "data:" && url.protocol !== "blob:") hosts.add(url.origin);
+    });
+
+    const answer = await page.goto(`${server}/docs`);
+    const policy = answer.headers()["content-security-policy"];
+    assert.match(policy, /default-src 'none'/);
+    assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval|\*/);
+    await page.waitForSelector(".opblock-post");
+    assert.equal(await page.title(), "order-service");
+    const before = await (await fetch(`${server}/api/v1/orders`)).json();
+
+    const operation = page.locator(".opblock-post", { hasText: "/api/v1/orders" }).first();
+    await operation.locator(".opblock-summary").first().click();
+    await operation.locator("textarea.body-param__text").waitFor();
+    await operation
+      .locator("textarea.body-param__text")
+      .fill(JSON.stringify({ product_id: "from-the-browser", quantity: 2 }));
+    // The example key is for reading; each try is an order of its own.
+    await operation.locator("input[placeholder*='Idempotency-Key']").fill("");
+    const placed = page.waitForResponse(
+      (response) => response.url().endsWith("/api/v1/orders") && response.request().method() === "POST",
+    );
+    await operation.locator("button.execute").click();
+    assert.equal((await placed).status(), 201);
+    await operation.locator(".live-responses-table .response-col_status", { hasText: "201" }).waitFor();
+    await operation.scrollIntoViewIfNeeded();
+    await page.screenshot({ path: `${process.env.ARTEFACTS}/docs.png` });
+
+    const after = await (await fetch(`${server}/api/v1/orders`)).json();
+    assert.equal(after.length, before.length + 1);
+    assert.equal(after[0].product_id, "from-the-browser");
+    assert.deepEqual([...hosts], [new URL(server).origin]);
+    assert.deepEqual(complaints, []);
+  } finally {
+    await browser.close();
+  }
+});
