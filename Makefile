@@ -5,7 +5,7 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test manifests lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,17 +16,21 @@ run: build-deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate
 migrate: build-deps ## Apply pending migrations to what DATABASE_URL names
 	cargo run -- migrate
 
-test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL
+test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifests and alerts
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
+	$(MAKE) --no-print-directory manifests
+
+manifests: deps ## Render the manifests and check them, the alerts and the dashboard
+	TOOLS=$(TOOLS) tests/manifests/run.sh
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
-	shellcheck scripts/*.sh .ci/run
+	shellcheck scripts/*.sh tests/manifests/run.sh .ci/run
 
 openapi: build-deps ## Write openapi.json anew from the code
 	cargo run --quiet -- openapi > openapi.json

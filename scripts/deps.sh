@@ -28,6 +28,8 @@ if [ "${1:-build}" = test ]; then
     need npm npm
     need python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
+    # tests/manifests uses Debian's own, whatever else is first in the path.
+    [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     # The diesel command links PostgreSQL's client library; the service does not.
     need_file /usr/include/postgresql/libpq-fe.h libpq-dev
 fi

@@ -13,10 +13,10 @@ struct Doubling {
     begun: Arc<AtomicUsize>,
 }
 
-const BAD: u32 = 13;
-const WORSE: u32 = 14;
-const SHORT: u32 = 15;
-const DOWN: u32 = 16;
+const BAD: u32 = 113;
+const WORSE: u32 = 114;
+const SHORT: u32 = 115;
+const DOWN: u32 = 116;
 
 impl Batch for Doubling {
     type Item = u32;
@@ -102,7 +102,7 @@ async fn a_lone_request_is_served_at_once_and_batches_form_while_it_is() {
     bench.begun(1).await;
     let waiting: Vec<_> = (1..=25).map(|i| bench.ask(i)).collect();
     settle().await;
-    bench.gate.add_permits(4);
+    bench.gate.add_permits(100);
     assert_eq!(first.await.unwrap(), Ok(0));
     for (i, answer) in (1..=25).zip(waiting) {
         assert_eq!(answer.await.unwrap(), Ok(i * 2));

@@ -1,0 +1,121 @@
+"""The migration Job survives `kubectl apply -k` again and again."""
+
+import json
+import re
+
+import pytest
+import yaml
+from manifests import IMAGE, ROOT, build, containers, deployment, inside, load, migrate_job, objects_of, only, write_overlay
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+def overlay(name, on, **fields):
+    """What a user's own overlay on dev or prod renders to."""
+    directory = write_overlay(
+        "job-" + name, {"resources": [inside("overlays", on)], "transformers": [inside("transformers", "image-tag")], **fields}
+    )
+    return load(build(directory))
+
+
+@pytest.mark.parametrize("on", ["dev", "prod"])
+def test_a_setting_leaves_the_job_alone(on):
+    before = objects_of(on)
+    merge = {"name": "order-service-config", "behavior": "merge", "literals": ["RUST_LOG=trace", "POOL_MAX_SIZE=9", "QUEUE_CAPACITY=7"]}
+    after = overlay(f"setting-{on}", on, configMapGenerator=[merge])
+    assert migrate_job(after) == migrate_job(before)
+    # The pods do roll.
+    assert deployment(after)["spec"]["template"] != deployment(before)["spec"]["template"]
+    assert deployment(after)["spec"]["template"]["spec"]["containers"][0]["envFrom"] != (
+        deployment(before)["spec"]["template"]["spec"]["containers"][0]["envFrom"])
+
+
+def test_a_secret_leaves_the_job_alone():
+    merge = {"name": "order-service-secrets", "behavior": "merge", "literals": ["database-url=postgres://other"],
+             "options": {"disableNameSuffixHash": True}}
+    after = overlay("secret", "dev", secretGenerator=[merge])
+    assert migrate_job(after) == migrate_job(objects_of("dev"))
+    assert only(after, "Secret", "order-service-secrets") != only(objects_of("dev"), "Secret", "order-service-secrets")
+    assert deployment(after)["spec"]["template"] == deployment(objects_of("dev"))["spec"]["template"]
+
+
+def test_scaling_and_resources_leave_the_job_alone():
+    patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/resources/requests/cpu", "value": "2"}]
+    after = overlay("resources", "prod", patches=[{"target": {"kind": "Deployment"}, "patch": json.dumps(patch)}])
+    assert migrate_job(after) == migrate_job(objects_of("prod"))
+
+
+@pytest.mark.parametrize("on", ["dev", "prod"])
+@pytest.mark.parametrize("tag", ["1.2.3", "2.0.0-rc.1", "7f3c9aa", "main-20261122"])
+@pytest.mark.parametrize("digest", [None, DIGEST])
+@pytest.mark.parametrize("new_name", [None, "ghcr.io/team/order-service"])
+def test_the_name_carries_the_tag(on, tag, digest, new_name):
+    image = {"name": IMAGE, "newTag": tag}
+    if digest:
+        image["digest"] = digest
+    if new_name:
+        image["newName"] = new_name
+    after = overlay(f"tag-{on}-{tag}-{bool(digest)}-{bool(new_name)}", on, images=[image])
+    job = migrate_job(after)
+    assert job["metadata"]["name"] == f"order-service-migrate-{tag}"
+    # Pods get it as a label, so it may be no longer than that.
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", job["metadata"]["name"])
+    expected = f"{new_name or IMAGE}:{tag}" + (f"@{digest}" if digest else "")
+    assert containers(job)[0]["image"] == containers(deployment(after))[0]["image"] == expected
+    assert deployment(after)["metadata"]["labels"]["app.kubernetes.io/version"] == tag
+
+
+@pytest.mark.parametrize("image", [
+    {"name": IMAGE, "digest": DIGEST},
+    {"name": IMAGE, "newName": "localhost:5000/order-service", "newTag": "1"},
+    {"name": IMAGE, "newTag": "Release_1"},
+])
+def test_a_tag_unfit_for_a_name_is_refused_and_not_applied(image):
+    """The API server refuses the name; nothing is applied under a wrong one."""
+    # `digest` alone keeps the tag of the overlay below: that is one release with two images.
+    if "digest" in image and "newTag" not in image:
+        directory = write_overlay("digest-only", {
+            "resources": [inside("base")], "images": [image], "transformers": [inside("transformers", "image-tag")]})
+        name = migrate_job(load(build(directory)))["metadata"]["name"]
+        assert len(name) > 63
+        return
+    name = migrate_job(overlay("bad-" + re.sub(r"\W", "", str(image))[:40], "prod", images=[image]))["metadata"]["name"]
+    assert not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", name), name
+
+
+@pytest.mark.parametrize("on", ["base", "dev", "prod"])
+def test_it_ends_and_tries_again(on):
+    spec = migrate_job(objects_of(on))["spec"]
+    assert spec["ttlSecondsAfterFinished"] > 0
+    assert spec["backoffLimit"] >= 3
+    assert spec["template"]["spec"]["restartPolicy"] == "Never"
+    # What depends on a setting has a hash in its name, and would change the template.
+    assert "envFrom" not in containers({"spec": spec})[0]
+    rules = spec["podFailurePolicy"]["rules"]
+    assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
+    assert rules[1]["onExitCodes"]["containerName"] == containers({"spec": spec})[0]["name"]
+
+
+def blocks_of_operations():
+    """The YAML examples of docs/OPERATIONS.md."""
+    text = (ROOT / "docs/OPERATIONS.md").read_text()
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
+def test_the_overlay_in_the_docs_works():
+    [example] = [b for b in blocks_of_operations() if "images" in b]
+    assert example.pop("resources") == ["../prod"]
+    assert example.pop("transformers") == ["../../transformers/image-tag"]
+    example["components"] = [inside(*c.split("/")[2:]) for c in example["components"]]
+    example["images"][0]["digest"] = DIGEST
+    after = overlay("documented", "prod", **{k: v for k, v in example.items() if k not in ("apiVersion", "kind")})
+    assert migrate_job(after)["metadata"]["name"] == "order-service-migrate-1.2.3"
+    assert containers(deployment(after))[0]["image"] == f"registry.my-company.com/order-service:1.2.3@{DIGEST}"
+    assert only(after, "HTTPRoute")["metadata"]["namespace"] == "order-service-prod"
+
+
+def test_the_job_can_be_left_out_as_the_docs_say():
+    [example] = [b for b in blocks_of_operations() if set(b) == {"patches"}]
+    after = overlay("no-job", "prod", **example)
+    assert not [item for item in after if item["kind"] == "Job"]
+    assert deployment(after) == deployment(objects_of("prod"))

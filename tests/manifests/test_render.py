@@ -1,0 +1,98 @@
+"""Every combination renders, twice to the same bytes, and can be applied by the server side."""
+
+import re
+
+import pytest
+from manifests import COMPONENTS, KUSTOMIZE, NAMES, build, directory_of, label, load, objects_of, text_of, write_overlay, inside
+
+# Where an empty value has a meaning of its own: a NetworkPolicy's `podSelector: {}` is "all pods".
+MEANT_EMPTY = re.compile(r"^NetworkPolicy/[^ ]+ spec(\.(ingress|egress)\[\d+\]\.(from|to)\[\d+\])?\.podSelector$")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_renders_twice_to_the_same_bytes(name):
+    assert text_of(name) == build(directory_of(name))
+
+
+def test_all_components_are_combined():
+    assert {"postgres", "cloudnative-pg", "monitoring", "gateway", "external-secrets"} == set(COMPONENTS)
+    # Base: 2³ subsets of the others, without a database or with either of two. Dev: two may be added.
+    # Prod: 2² with or without a database.
+    assert len(NAMES) == 3 * 8 + 4 + 3 * 4
+
+
+@pytest.mark.parametrize("on", ["overlays/dev", "overlays/prod"])
+def test_base_can_be_wrapped_again(on):
+    wrapped = write_overlay(
+        "wrapped-" + on.replace("/", "-"), {"resources": [inside(*on.split("/"))], "namespace": "elsewhere"}
+    )
+    for item in load(build(wrapped)):
+        if item["kind"] != "Namespace":
+            assert item["metadata"]["namespace"] == "elsewhere", label(item)
+
+
+def walk(value, path):
+    yield path, value
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from walk(below, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from walk(below, f"{path}[{index}]")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_server_side_apply_is_clean(name):
+    objects = objects_of(name)  # loading refuses duplicate keys
+    seen = set()
+    for item in objects:
+        key = (item["apiVersion"], item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
+        assert key not in seen, f"{key} is there twice"
+        seen.add(key)
+        assert "status" not in item, label(item)
+        for forbidden in ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation"):
+            assert forbidden not in item["metadata"], label(item)
+        for path, value in walk(item, ""):
+            where = f"{label(item)} {path}"
+            if value in ({}, []) or value is None:
+                assert MEANT_EMPTY.match(where), f"{where} is empty"
+
+
+# List → the fields that tell its items apart, for the lists that server-side apply merges.
+MERGED = {
+    "containers": ("name",),
+    "initContainers": ("name",),
+    "env": ("name",),
+    "volumes": ("name",),
+    "volumeMounts": ("mountPath",),
+    "ports": ("containerPort", "port", "protocol"),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_merged_lists_have_unique_keys(name):
+    for item in objects_of(name):
+        for path, value in walk(item, ""):
+            fields = MERGED.get(path.rsplit(".", 1)[-1])
+            if not fields or not isinstance(value, list):
+                continue
+            keys = [tuple(entry.get(field) for field in fields) for entry in value]
+            assert len(keys) == len(set(keys)), f"{label(item)} {path}: {keys}"
+            if path.endswith("ports"):
+                assert all(entry.get("protocol") for entry in value), f"{label(item)} {path}: protocol is a merge key"
+
+
+def test_sources_have_no_duplicate_keys():
+    files = [*KUSTOMIZE.rglob("*.yaml")]
+    assert len(files) > 20
+    for file in files:
+        load(file.read_text())
+
+
+def test_no_file_is_forgotten():
+    """Every file below kustomize/ is named by the kustomization beside it, or is a README or a source."""
+    for file in KUSTOMIZE.rglob("*"):
+        if file.is_dir() or file.name in ("kustomization.yaml", "README.md", "rules.yaml"):
+            continue
+        assert file.name in (file.parent / "kustomization.yaml").read_text(), file

@@ -1,0 +1,253 @@
+"""Alerts and dashboard: unit tests by promtool, known metrics only, a runbook for each alert."""
+
+import concurrent.futures
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+from manifests import KUSTOMIZE, PROMTOOL, ROOT, WORK
+
+MONITORING = KUSTOMIZE / "components" / "monitoring"
+RULES = MONITORING / "rules.yaml"
+UNIT_TESTS = sorted((ROOT / "tests/manifests/rules").glob("*.yaml"))
+OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
+
+GROUPS = yaml.safe_load(RULES.read_text())["groups"]
+ALL = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = [rule for rule in ALL if "alert" in rule]
+ALERT_NAMES = sorted({rule["alert"] for rule in ALERTS})
+RECORDED = {rule["record"] for rule in ALL if "record" in rule}
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
+
+# Of the Prometheus client's process collector.
+PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
+# Of kube-state-metrics, all stable there, and of Prometheus itself.
+OTHERS = {
+    "kube_deployment_spec_replicas", "kube_deployment_status_replicas_available", "kube_job_failed",
+    "kube_job_status_active", "kube_pod_container_status_restarts_total", "up",
+}
+WORDS = {
+    "sum", "max", "min", "count", "avg", "by", "without", "on", "ignoring", "and", "or", "unless", "offset", "rate",
+    "increase", "histogram_quantile", "absent", "time", "group_left", "group_right", "bool",
+}
+
+
+def promtool(*arguments):
+    return subprocess.run([str(PROMTOOL), *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def own_metrics():
+    source = (ROOT / "src/telemetry/metrics.rs").read_text()
+    found = set(re.findall(r'(?:::new|histogram)\(\s*"([a-z_]+)"', source))
+    assert {"http_requests_total", "http_request_duration_seconds", "db_pool_connections", "build_info", "panics_total"} <= found
+    return found
+
+
+def names_in(expression):
+    text = re.sub(r'"[^"]*"', '""', expression)
+    text = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", text)
+    text = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", text)
+    text = re.sub(r"\b\d+(\.\d+)?[smhdw]?\b", " ", text)
+    return set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", text)) - WORDS
+
+
+def known(name):
+    everything = own_metrics() | PROCESS | OTHERS | RECORDED
+    base = re.sub(r"_(bucket|sum|count)$", "", name)
+    return name in everything or (base != name and base in everything)
+
+
+def panels():
+    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+
+
+def dashboard_queries():
+    found = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
+    found += [(a["name"], a["expr"]) for a in DASHBOARD["annotations"]["list"]]
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["type"] == "query":
+            query = variable["query"]["query"]
+            found.append((variable["name"], re.fullmatch(r"label_values\((.*), \w+\)", query)[1]))
+    return found
+
+
+def test_the_rules_are_legal():
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda file: file.name)
+def test_unit_tests(file):
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("alert", ALERT_NAMES)
+def test_each_alert_is_tested_both_ways(alert):
+    tests = [test for file in UNIT_TESTS for test in yaml.safe_load(file.read_text())["tests"]]
+    silent = [t for t in tests if f"{alert} does not fire" in t["name"]]
+    firing = [
+        t for t in tests
+        if re.search(rf"{alert}( fires|.*fires)", t["name"])
+        and any(f'alertname="{alert}"' in s["labels"] for c in t["promql_expr_test"] for s in c["exp_samples"])
+    ]
+    assert silent and firing
+
+
+# What each line of the rules becomes when it is wrong by little. Each must fail the unit tests.
+MUTANTS = [
+    ("slo.yaml", "request_errors:ratio_rate1h > 14.4", "request_errors:ratio_rate1h > 14.6"),
+    ("slo.yaml", "14.4 * 0.001", "14.2 * 0.001"),
+    ("slo.yaml", "request_errors:ratio_rate6h > 6 ", "request_errors:ratio_rate6h > 6.2 "),
+    ("slo.yaml", "request_errors:ratio_rate30m > 6 ", "request_errors:ratio_rate30m > 0 "),
+    ("slo.yaml", "request_errors:ratio_rate5m > 14.4", "request_errors:ratio_rate5m > 0"),
+    ("slo.yaml", "request_errors:ratio_rate3d > 1 ", "request_errors:ratio_rate3d > 1.2 "),
+    ("slo.yaml", "request_slow:ratio_rate1h > 14.4", "request_slow:ratio_rate1h > 14.6"),
+    ("slo.yaml", "6 * 0.01", "5.8 * 0.01"),
+    ("slo.yaml", "request_slow:ratio_rate6h > 6 ", "request_slow:ratio_rate6h > 6.2 "),
+    ("slo.yaml", "request_slow:ratio_rate3d > 1 ", "request_slow:ratio_rate3d > 1.2 "),
+    ("slo.yaml", ',status=~"5.."', ""),
+    ("slo.yaml", ',path!="/api/v1/events"', ""),
+    ("slo.yaml", ',path=~"/api/.*"', ""),
+    ("windows.yaml", "[6h]", "[5m]"),
+    ("windows.yaml", "[3d]", "[5m]"),
+    ("alerts.yaml", ">= 0.95", ">= 0.96"),
+    ("alerts.yaml", ">= 0.95", ">= 0.9"),
+    ("alerts.yaml", "[5m])) > 0", "[5m])) > 1"),
+    ("alerts.yaml", "[15m])) > 0", "[5m])) > 0"),
+    ("alerts.yaml", "> 30", "> 29"),
+    ("alerts.yaml", "> 30", "> 31"),
+    ("alerts.yaml", "for: 2m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod", "for: 3m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod"),
+    ("alerts.yaml", "for: 10m", "for: 9m"),
+    ("alerts.yaml", "for: 30m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration", "for: 31m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration"),
+    ("alerts.yaml", ',condition="true"', ""),
+    ("alerts.yaml", 'job_name=~"order-service-migrate-.+"', 'job_name=~".+"'),
+    ("alerts.yaml", "absent(up", "absent(1 - up"),
+]
+
+
+def survives(number, file, old, new):
+    text = RULES.read_text()
+    assert old in text, f"{old} is not in the rules any more"
+    directory = WORK / "mutants" / str(number)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "rules.yaml").write_text(text.replace(old, new))
+    tests = (ROOT / "tests/manifests/rules" / file).read_text()
+    (directory / "test.yaml").write_text(re.sub(r"(rule_files:\n  - ).*", r"\1rules.yaml", tests))
+    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no rule"
+    return promtool("test", "rules", directory / "test.yaml").returncode == 0
+
+
+def test_the_unit_tests_notice_small_mistakes():
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda item: survives(item[0], *item[1]), enumerate(MUTANTS)))
+    alive = [mutant for mutant, lives in zip(MUTANTS, results, strict=True) if lives]
+    assert not alive, f"the unit tests pass with: {alive}"
+
+
+def test_the_operator_gets_the_same_rules():
+    done = subprocess.run([str(ROOT / "scripts/prometheusrule.sh")], capture_output=True, text=True, check=True)
+    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "make it again: scripts/prometheusrule.sh"
+    assert yaml.safe_load(done.stdout)["spec"]["groups"] == GROUPS
+
+
+def test_rules_use_known_metrics_only():
+    for rule in ALL:
+        for name in names_in(rule["expr"]):
+            assert known(name), f"{rule.get('alert') or rule.get('record')}: {name}"
+
+
+def test_dashboard_uses_known_metrics_only():
+    for title, query in dashboard_queries():
+        names = names_in(query)
+        assert names, title
+        for name in names:
+            assert known(name), f"{title}: {name}"
+
+
+def test_names_are_found_in_expressions():
+    """The two tests above cannot pass by finding nothing."""
+    query = 'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{job="a",b=~"c"}[5m]))) / on (pod) y:z or 0 * foo_total'
+    assert names_in(query) == {"x_seconds_bucket", "y:z", "foo_total"}
+    assert known("db_pool_acquire_seconds_bucket") and not known("db_pool_acquire_second")
+
+
+def test_every_metric_of_the_service_is_on_the_dashboard():
+    shown = {re.sub(r"_(bucket|sum|count)$", "", n) for _, q in dashboard_queries() for n in names_in(q)}
+    assert own_metrics() <= shown | {re.sub(r"_(bucket|sum|count)$", "", n) for r in ALL for n in names_in(r["expr"])}
+
+
+def test_dashboard_queries_are_legal():
+    """As recording rules, which promtool parses; Grafana's variables have to be put in."""
+    rules = []
+    for number, (_, query) in enumerate(dashboard_queries()):
+        query = query.replace("$__rate_interval", "1m")
+        query = re.sub(r"\$(namespace|pod)\b", ".*", query)
+        assert "$" not in query, query
+        rules.append({"record": f"panel:{number}", "expr": query})
+    file = WORK / "dashboard-rules.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+    done = promtool("check", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(rules)} rules found" in done.stdout
+
+
+def test_dashboard_is_sound():
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(ids) == len(set(ids))
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        assert not cells & taken, f"{panel['title']} lies on another panel"
+        taken |= cells
+    titles = [panel["title"] for panel in panels()]
+    assert len(titles) == len(set(titles))
+    for panel in panels():
+        assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        # Each selects the namespace that was chosen.
+        for target in panel["targets"]:
+            assert 'namespace=~"$namespace"' in target["expr"], panel["title"]
+
+
+def slug(heading):
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def sections():
+    """anchor → text of the section, subsections left out."""
+    found, current = {}, None
+    for line in OPERATIONS.read_text().splitlines():
+        heading = re.match(r"#+ (.*)", line)
+        if heading:
+            current = slug(heading[1])
+            assert current not in found, f"two sections are called {heading[1]}"
+            found[current] = ""
+        elif current:
+            found[current] += line + "\n"
+    return found
+
+
+@pytest.mark.parametrize("alert", ALERT_NAMES)
+def test_each_alert_has_a_runbook(alert):
+    for rule in ALERTS:
+        if rule["alert"] != alert:
+            continue
+        assert rule["labels"]["severity"] in ("critical", "warning")
+        assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
+        file, anchor = rule["annotations"]["runbook_url"].split("#")
+        assert file.endswith("/docs/OPERATIONS.md")
+        assert anchor == slug(alert)
+        text = sections()[anchor]
+        for part in ("**Means**", "**Check**", "**Do**"):
+            assert part in text, f"{alert}: no {part}"
+
+
+def test_no_runbook_without_an_alert():
+    written = {s for s in sections() if s.startswith("orderservice")}
+    assert written == {slug(alert) for alert in ALERT_NAMES}

@@ -1,0 +1,166 @@
+"""The restricted Pod Security Standard, and what kube-linter and kube-score ask of security.
+
+Pod Security Standards, restricted (each clause of it, in its order): no host namespaces, no privileged
+containers, all capabilities dropped and none added, no hostPath, no host ports, no AppArmor or SELinux
+options, default proc mount, seccomp RuntimeDefault, no sysctls, no HostProcess, only the volume types it
+names, no privilege escalation, runAsNonRoot, no user 0.
+kube-linter: access-to-secrets-by-env (env-var-secret, read-secret-from-env-var), default-service-account,
+no-read-only-root-fs, run-as-non-root, writable-host-mount, latest-tag, sensitive-host-mounts,
+docker-sock, drop-net-raw-capability, automount of tokens.
+kube-score: container-security-context-user-group-id (high ids), readonlyrootfilesystem, privileged,
+pod-networkpolicy, container-image-tag, service-type.
+"""
+
+import re
+
+import pytest
+from manifests import IMAGE, NAMES, containers, label, objects_of, of_kind, pod_labels, pod_spec, workloads
+
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+
+
+@pytest.fixture(params=NAMES)
+def objects(request):
+    return objects_of(request.param)
+
+
+def test_pods_are_restricted(objects):
+    assert workloads(objects)
+    for workload in workloads(objects):
+        spec, name = pod_spec(workload), label(workload)
+        for key in ("hostNetwork", "hostPID", "hostIPC"):
+            assert not spec.get(key), f"{name}: {key}"
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] is True, name
+        assert security["runAsUser"] > 0 and security["runAsGroup"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for key in ("sysctls", "seLinuxOptions", "windowsOptions", "appArmorProfile"):
+            assert key not in security, f"{name}: {key}"
+        for volume in spec.get("volumes", []):
+            kinds = set(volume) - {"name"}
+            assert kinds <= VOLUMES, f"{name}: {kinds}"
+        for container in containers(workload):
+            inner = container["securityContext"]
+            assert inner["allowPrivilegeEscalation"] is False, name
+            assert inner["readOnlyRootFilesystem"] is True, name
+            assert inner["capabilities"] == {"drop": ["ALL"]}, name
+            assert inner["runAsNonRoot"] is True, name
+            # Nothing in the container undoes what the pod says.
+            assert set(inner) == {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities", "runAsNonRoot"}, name
+            assert all("hostPort" not in port for port in container.get("ports", [])), name
+            assert "volumeDevices" not in container and "lifecycle" not in container, name
+
+
+def test_the_service_runs_as_a_high_user(objects):
+    for workload in workloads(objects):
+        if any(c["image"].startswith(IMAGE) for c in containers(workload)):
+            security = pod_spec(workload)["securityContext"]
+            for key in ("runAsUser", "runAsGroup", "fsGroup"):
+                assert security[key] >= 10001, f"{label(workload)}: {key}"
+
+
+def test_no_token_of_the_api_server(objects):
+    for account in of_kind(objects, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False, label(account)
+    accounts = {a["metadata"]["name"] for a in of_kind(objects, "ServiceAccount")}
+    for workload in workloads(objects):
+        spec = pod_spec(workload)
+        assert spec["automountServiceAccountToken"] is False, label(workload)
+        assert spec["enableServiceLinks"] is False, label(workload)
+        if any(c["image"].startswith(IMAGE) for c in containers(workload)):
+            assert spec["serviceAccountName"] in accounts, label(workload)
+    assert not of_kind(objects, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
+
+
+def test_secrets_are_files_that_only_the_pod_reads(objects):
+    for workload in workloads(objects):
+        for container in containers(workload):
+            assert all("secretRef" not in source for source in container.get("envFrom", [])), label(workload)
+            for variable in container.get("env", []):
+                assert "secretKeyRef" not in variable.get("valueFrom", {}), f"{label(workload)}: {variable['name']}"
+                assert not re.search(r"://[^/]*:[^/]*@", variable.get("value", "")), label(workload)
+            mounts = {mount["name"]: mount for mount in container["volumeMounts"]}
+            for volume in pod_spec(workload)["volumes"]:
+                source = volume.get("secret") or volume.get("projected")
+                if source:
+                    assert source["defaultMode"] == 0o440, label(workload)
+                    mount = mounts[volume["name"]]
+                    assert mount["readOnly"] is True, label(workload)
+                    # A file mounted by subPath is never updated.
+                    assert "subPath" not in mount, label(workload)
+    for config in of_kind(objects, "ConfigMap"):
+        for value in config["data"].values():
+            assert not re.search(r"postgres(ql)?://|password", value, re.IGNORECASE), label(config)
+
+
+def test_writable_places_are_bounded(objects):
+    for workload in workloads(objects):
+        volumes = pod_spec(workload).get("volumes", [])
+        for volume in volumes:
+            if "emptyDir" in volume:
+                assert volume["emptyDir"]["sizeLimit"], label(workload)
+        if any(c["image"].startswith(IMAGE) for c in containers(workload)):
+            # The service writes no file.
+            assert not [v for v in volumes if "emptyDir" in v], label(workload)
+
+
+def test_images_have_a_fixed_tag(objects):
+    for workload in workloads(objects):
+        for container in containers(workload):
+            assert re.search(r":[a-z0-9][a-z0-9.-]*(@sha256:[0-9a-f]{64})?$", container["image"]), container["image"]
+            assert not container["image"].endswith(":latest"), container["image"]
+
+
+def test_only_cluster_services(objects):
+    for service in of_kind(objects, "Service"):
+        assert service["spec"]["type"] == "ClusterIP", label(service)
+
+
+def test_namespaces_enforce_the_restricted_standard(objects):
+    for namespace in of_kind(objects, "Namespace"):
+        labels = namespace["metadata"]["labels"]
+        for mode in ("enforce", "audit", "warn"):
+            assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
+
+
+def policies_for(objects, labels):
+    return [
+        p
+        for p in of_kind(objects, "NetworkPolicy")
+        if (p["spec"]["podSelector"].get("matchLabels") or {}).items() <= labels.items()
+    ]
+
+
+def ports(policy, direction):
+    return {(p["protocol"], p["port"]) for rule in policy["spec"].get(direction, []) for p in rule["ports"]}
+
+
+def test_network_is_denied_but_for_named_flows(objects):
+    deny = [p for p in of_kind(objects, "NetworkPolicy") if p["metadata"]["name"] == "default-deny"]
+    assert len(deny) == 1
+    assert deny[0]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for policy in of_kind(objects, "NetworkPolicy"):
+        types = policy["spec"]["policyTypes"]
+        # A rule whose type is not listed, or a type listed beside no rule, says something else than it seems.
+        for direction, kind in (("ingress", "Ingress"), ("egress", "Egress")):
+            assert direction not in policy["spec"] or kind in types, label(policy)
+            for rule in policy["spec"].get(direction, []):
+                assert rule["ports"], f"{label(policy)}: every port"
+    for workload in workloads(objects):
+        labels = pod_labels(workload)
+        if labels["app.kubernetes.io/name"] != "order-service":
+            continue
+        found = policies_for(objects, labels)
+        egress = set().union(*(ports(p, "egress") for p in found))
+        ingress = set().union(*(ports(p, "ingress") for p in found))
+        assert egress == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}, label(workload)
+        server = workload["kind"] == "Deployment"
+        assert ingress == ({("TCP", "http"), ("TCP", "metrics")} if server else set()), label(workload)
+        for policy in found:
+            for rule in policy["spec"].get("egress", []):
+                assert rule["to"], f"{label(policy)}: to anywhere"
+            for rule in policy["spec"].get("ingress", []):
+                if ("TCP", "metrics") in {(p["protocol"], p["port"]) for p in rule["ports"]}:
+                    only_monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+                    assert rule["from"] == [only_monitoring], label(policy)
+                    assert len(rule["ports"]) == 1, label(policy)

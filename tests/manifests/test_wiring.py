@@ -1,0 +1,317 @@
+"""Names and numbers that must agree with each other, and what keeps requests alive.
+
+kube-linter: dangling-service, dangling-networkpolicy, dangling-horizontalpodautoscaler, invalid-target-ports,
+liveness-port, readiness-port, startup-port, mismatching-selector, non-existent-service-account (in
+test_security.py), unset-cpu-requirements, unset-memory-requirements, pdb-max-unavailable,
+pdb-unhealthy-pod-eviction-policy, no-rolling-update-strategy, minimum-three-replicas, hpa-minimum-three-replicas,
+no-anti-affinity (by topology spread), duplicate-env-var, restart-policy, job-ttl-seconds-after-finished,
+priority of replicas under an autoscaler.
+kube-score: pod-probes (liveness is not readiness), container-resources, container-ephemeral-storage-request-and-limit,
+deployment-has-poddisruptionbudget, deployment-targeted-by-hpa-does-not-have-replicas-configured,
+horizontalpodautoscaler-has-target, statefulset-has-servicename, label-values, environment-variable-key-duplication,
+topology-spread.
+"""
+
+import re
+import tomllib
+
+import pytest
+from manifests import (
+    IMAGE, NAMES, ROOT, containers, deployment, environment, label, migrate_job, objects_of, of_kind, only,
+    pod_labels, pod_spec, seconds, settings, workloads,
+)
+
+SETTINGS = settings()
+
+
+@pytest.fixture(params=NAMES)
+def objects(request):
+    return objects_of(request.param)
+
+
+def on(prefix):
+    return [name for name in NAMES if name.split("+")[0] == prefix]
+
+
+def in_force(workload, objects):
+    return SETTINGS | environment(workload, objects)
+
+
+def test_the_names_of_the_contract(objects):
+    container = containers(deployment(objects))[0]
+    assert [(p["name"], p["containerPort"]) for p in container["ports"]] == [("http", 8080), ("metrics", 9090)]
+    assert container["image"].startswith(IMAGE + ":")
+    for kind in ("Service", "ServiceAccount", "PodDisruptionBudget"):
+        assert only(objects, kind, "order-service")
+    values = environment(deployment(objects), objects)
+    assert values["BIND_ADDRESS"] == "0.0.0.0:8080"
+    assert values["METRICS_ADDRESS"] == "0.0.0.0:9090"
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_namespaces(overlay):
+    for name in on(overlay):
+        for item in objects_of(name):
+            namespace = item["metadata"]["name"] if item["kind"] == "Namespace" else item["metadata"]["namespace"]
+            assert namespace == f"order-service-{overlay}", label(item)
+
+
+def test_every_setting_exists_and_reads(objects):
+    for workload in (deployment(objects), migrate_job(objects)):
+        for container in containers(workload):
+            names = [e["name"] for e in container.get("env", [])]
+            assert len(names) == len(set(names)), names
+            assert set(names) <= set(SETTINGS), set(names) - set(SETTINGS)
+        for key, value in environment(workload, objects).items():
+            assert key in SETTINGS, f"{key} is no setting of the service"
+            if re.fullmatch(r"\d+(ms|s|m|h)", SETTINGS[key] or ""):
+                assert seconds(value) >= 0
+            elif (SETTINGS[key] or "").isdigit():
+                assert int(value) >= 1
+
+
+def test_workers_come_from_the_cpu_request(objects):
+    container = containers(deployment(objects))[0]
+    workers = next(e for e in container["env"] if e["name"] == "WORKERS")
+    assert workers["valueFrom"] == {
+        "resourceFieldRef": {"containerName": container["name"], "resource": "requests.cpu", "divisor": "1"}
+    }
+
+
+def test_the_database_url_is_a_mounted_file(objects):
+    for workload in (deployment(objects), migrate_job(objects)):
+        container = containers(workload)[0]
+        file = environment(workload, objects)["DATABASE_URL_FILE"]
+        mount = next(m for m in container["volumeMounts"] if m["name"] == "database-url")
+        assert file == mount["mountPath"] + "/database-url"
+        volume = next(v for v in pod_spec(workload)["volumes"] if v["name"] == "database-url")
+        source = volume.get("secret") or volume["projected"]["sources"][0]["secret"]
+        assert [item["path"] for item in source["items"]] == ["database-url"]
+        assert "DATABASE_URL" not in environment(workload, objects)
+
+
+def test_the_secret_is_the_one_of_the_contract():
+    for name in NAMES:
+        objects = objects_of(name)
+        secret = pod_spec(deployment(objects))["volumes"][0]["secret"]
+        sources = pod_spec(migrate_job(objects))["volumes"][0]["projected"]["sources"]
+        if "cloudnative-pg" in name:
+            expected = ("order-service-db-app", "uri")
+            assert only(objects, "Cluster")["metadata"]["name"] + "-app" == expected[0]
+        else:
+            expected = ("order-service-secrets", "database-url")
+        assert (secret["secretName"], secret["items"][0]["key"]) == expected
+        assert (sources[0]["secret"]["name"], sources[0]["secret"]["items"][0]["key"]) == expected
+        # The migration's own role: optional, and last, so that it wins; whole, because Kubernetes
+        # refuses two items with one path.
+        assert sources[1:] == [{"secret": {"name": "order-service-migrate-secrets", "optional": True}}]
+
+
+def test_shutdown_fits_into_the_grace_period(objects):
+    workload = deployment(objects)
+    values = in_force(workload, objects)
+    time = {key: seconds(values[key]) for key in (
+        "DRAIN_DELAY", "SHUTDOWN_TIMEOUT", "REQUEST_TIMEOUT", "POOL_ACQUIRE_TIMEOUT", "STATEMENT_TIMEOUT")}
+    grace = pod_spec(workload)["terminationGracePeriodSeconds"]
+    margin = 5
+    assert time["DRAIN_DELAY"] == 5
+    # What runs at the beginning of the shutdown may take its full time.
+    assert time["SHUTDOWN_TIMEOUT"] >= time["REQUEST_TIMEOUT"]
+    # server/mod.rs: after that the store may finish accepted work for 2 × (acquire + statement).
+    source = (ROOT / "src/server/mod.rs").read_text()
+    assert "(self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2" in source, "the sum below must follow it"
+    needed = (time["DRAIN_DELAY"] + time["SHUTDOWN_TIMEOUT"]
+              + 2 * (time["POOL_ACQUIRE_TIMEOUT"] + time["STATEMENT_TIMEOUT"]))
+    assert needed + margin <= grace, f"{needed} s and {margin} s margin do not fit into {grace} s"
+    # A pod is out of the endpoints before it stops accepting.
+    probe = containers(workload)[0]["readinessProbe"]
+    assert probe["timeoutSeconds"] * 1 < time["DRAIN_DELAY"]
+
+
+def test_probes(objects):
+    for workload in of_kind(objects, "Deployment", "StatefulSet"):
+        for container in containers(workload):
+            names = {port["name"] for port in container["ports"]}
+            probes = {kind: container[kind + "Probe"] for kind in ("startup", "liveness", "readiness")}
+            handlers = {
+                kind: {k: v for k, v in probe.items() if k in ("httpGet", "tcpSocket", "exec", "grpc")}
+                for kind, probe in probes.items()
+            }
+            assert handlers["liveness"] != handlers["readiness"], label(workload)
+            for probe in probes.values():
+                port = (probe.get("httpGet") or probe.get("tcpSocket") or {}).get("port")
+                assert port is None or port in names, label(workload)
+    probes = containers(deployment(objects))[0]
+    assert probes["livenessProbe"]["httpGet"] == probes["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert probes["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    # The check's own time-out (src/store/readiness.rs) is below the probe's.
+    source = (ROOT / "src/store/readiness.rs").read_text()
+    own = int(re.search(r"CHECK_TIMEOUT: Duration = Duration::from_millis\((\d+)\)", source)[1])
+    assert own / 1000 < probes["readinessProbe"]["timeoutSeconds"]
+
+
+def test_resources(objects):
+    for workload in workloads(objects):
+        for container in containers(workload):
+            resources = container["resources"]
+            assert set(resources["requests"]) == {"cpu", "memory", "ephemeral-storage"}, label(workload)
+            assert set(resources["limits"]) == {"memory", "ephemeral-storage"}, label(workload)
+    resources = containers(deployment(objects))[0]["resources"]
+    assert (resources["requests"]["cpu"], resources["requests"]["memory"]) == ("100m", "32Mi")
+    assert resources["limits"]["memory"] == "128Mi"
+
+
+def test_rollout(objects):
+    spec = deployment(objects)["spec"]
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
+    assert spec["minReadySeconds"] > 0
+    assert spec["progressDeadlineSeconds"] > spec["minReadySeconds"] + 60
+    # Until the migration's first try has given up waiting for the database, a rollout is not stuck.
+    wait = migrate_job(objects)["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert wait == ["migrate", "--wait", "60s"]
+
+
+def test_spread(objects):
+    workload = deployment(objects)
+    constraints = pod_spec(workload)["topologySpreadConstraints"]
+    assert {c["topologyKey"] for c in constraints} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    for constraint in constraints:
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+        assert constraint["maxSkew"] == 1
+        assert constraint["labelSelector"]["matchLabels"].items() <= pod_labels(workload).items()
+
+
+def test_scrape_annotations(objects):
+    annotations = deployment(objects)["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {
+        "prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
+
+
+def test_replicas_belong_to_the_autoscaler(objects):
+    scalers = of_kind(objects, "HorizontalPodAutoscaler")
+    if scalers:
+        assert "replicas" not in deployment(objects)["spec"]
+        spec = scalers[0]["spec"]
+        assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "order-service"}
+        assert spec["minReplicas"] >= 2 and spec["maxReplicas"] > spec["minReplicas"]
+        assert {"scaleUp", "scaleDown"} == set(spec["behavior"])
+        assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 300
+    else:
+        assert deployment(objects)["spec"]["replicas"] == 1
+
+
+def test_overlays_have_the_replicas_they_promise():
+    for name in on("prod"):
+        scaler = only(objects_of(name), "HorizontalPodAutoscaler")
+        assert scaler["spec"]["minReplicas"] >= 3
+        zone = pod_spec(deployment(objects_of(name)))["topologySpreadConstraints"][0]
+        assert (zone["topologyKey"], zone["whenUnsatisfiable"]) == ("topology.kubernetes.io/zone", "DoNotSchedule")
+        assert zone["nodeTaintsPolicy"] == "Honor"
+    for name in on("dev"):
+        assert not of_kind(objects_of(name), "HorizontalPodAutoscaler")
+
+
+def test_connections_stay_below_what_postgresql_allows():
+    """(replicas + rollout) × (pool + readiness) + migration ≤ max_connections − reserved for superusers."""
+    for name in on("prod") + on("dev"):
+        objects = objects_of(name)
+        workload = deployment(objects)
+        scalers = of_kind(objects, "HorizontalPodAutoscaler")
+        most = scalers[0]["spec"]["maxReplicas"] if scalers else workload["spec"]["replicas"]
+        most += workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
+        values = in_force(workload, objects)
+        allowed = 100
+        for cluster in of_kind(objects, "Cluster"):
+            assert int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) == allowed
+        assert most * (int(values["POOL_MAX_SIZE"]) + 1) + 1 <= allowed - 3, name
+        assert int(values["POOL_MIN_IDLE"]) <= int(values["POOL_MAX_SIZE"])
+
+
+def test_disruption_budget(objects):
+    spec = only(objects, "PodDisruptionBudget")["spec"]
+    assert spec["maxUnavailable"] == 1 and "minAvailable" not in spec
+    assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def matches(selector, workload):
+    return selector.items() <= pod_labels(workload).items()
+
+
+def test_selectors_find_their_pods_and_no_others(objects):
+    server, job = deployment(objects), migrate_job(objects)
+    for workload in of_kind(objects, "Deployment", "StatefulSet"):
+        assert matches(workload["spec"]["selector"]["matchLabels"], workload), label(workload)
+    for item in of_kind(objects, "Service", "PodDisruptionBudget", "PodMonitor"):
+        selector = item["spec"]["selector"]
+        selector = selector.get("matchLabels", selector)
+        found = [w for w in workloads(objects) if matches(selector, w)]
+        assert len(found) == 1, f"{label(item)} selects {[label(w) for w in found]}"
+        assert found[0] is not job, f"{label(item)} would reach the migration"
+    assert not matches(server["spec"]["selector"]["matchLabels"], job)
+    for policy in of_kind(objects, "NetworkPolicy"):
+        selector = policy["spec"]["podSelector"].get("matchLabels", {})
+        if "cnpg.io/cluster" in selector:
+            assert selector["cnpg.io/cluster"] == only(objects, "Cluster")["metadata"]["name"]
+        else:
+            assert any(matches(selector, w) for w in workloads(objects)), label(policy)
+
+
+def test_services_point_to_ports_that_exist(objects):
+    for service in of_kind(objects, "Service"):
+        target = next(w for w in workloads(objects) if matches(service["spec"]["selector"], w))
+        names = {port["name"] for c in containers(target) for port in c["ports"]}
+        for port in service["spec"]["ports"]:
+            assert port["targetPort"] in names, label(service)
+    for workload in of_kind(objects, "StatefulSet"):
+        assert only(objects, "Service", workload["spec"]["serviceName"])
+
+
+def test_config_maps_and_claims_exist(objects):
+    names = {c["metadata"]["name"] for c in of_kind(objects, "ConfigMap")}
+    for workload in workloads(objects):
+        for container in containers(workload):
+            for source in container.get("envFrom", []):
+                assert source["configMapRef"]["name"] in names, label(workload)
+        # Every volume is mounted, every mount has a volume.
+        volumes = {v["name"] for v in pod_spec(workload).get("volumes", [])}
+        volumes |= {c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])}
+        mounted = {m["name"] for c in containers(workload) for m in c.get("volumeMounts", [])}
+        assert volumes == mounted, label(workload)
+
+
+def test_labels_are_legal(objects):
+    for item in objects:
+        labels = dict(item["metadata"].get("labels", {}))
+        if "template" in item.get("spec", {}):
+            labels |= pod_labels(item)
+        assert item["kind"] == "ConfigMap" or labels, label(item)
+        for key, value in labels.items():
+            assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", value), f"{label(item)} {key}={value}"
+
+
+def test_dev_is_complete_in_itself():
+    """The generated URL reaches the database of the component, with its password."""
+    objects = objects_of("dev")
+    decoded = {}
+    import base64
+    for secret in of_kind(objects, "Secret"):
+        decoded[secret["metadata"]["name"]] = {k: base64.b64decode(v).decode() for k, v in secret["data"].items()}
+    url = re.fullmatch(r"postgres://(\w+):([\w-]+)@([\w-]+):(\d+)/(\w+)\?sslmode=disable",
+                       decoded["order-service-secrets"]["database-url"])
+    user, password, host, port, database = url.groups()
+    assert password == decoded["order-service-postgres"]["password"]
+    service = only(objects, "Service", host)
+    assert [p["port"] for p in service["spec"]["ports"]] == [int(port)]
+    container = containers(only(objects, "StatefulSet"))[0]
+    values = {e["name"]: e["value"] for e in container["env"]}
+    assert (values["POSTGRES_USER"], values["POSTGRES_DB"]) == (user, database)
+    assert f"--username={user}" in container["readinessProbe"]["exec"]["command"]
+    assert not of_kind(objects_of("prod"), "Secret"), "prod's secret is not in the manifests"
+
+
+def test_the_version_is_the_one_of_the_program():
+    version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
+    for name in ("base", "prod"):
+        for workload in (deployment(objects_of(name)), migrate_job(objects_of(name))):
+            assert containers(workload)[0]["image"].split("@")[0] == f"{IMAGE}:{version}"
+            assert workload["metadata"]["labels"]["app.kubernetes.io/version"] == version
