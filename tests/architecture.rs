@@ -28,6 +28,8 @@ fn sources() -> Vec<(String, String)> {
             let path: PathBuf = entry.unwrap().path();
             if path.is_dir() {
                 dirs.push(path);
+            } else if path.ends_with("tests.rs") {
+                // Unit tests in a file of their own.
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path
                     .strip_prefix(root().join("src"))

@@ -7,6 +7,7 @@ mod docs;
 mod dto;
 mod edge;
 mod events;
+mod head;
 mod health;
 mod idempotency;
 mod openapi;

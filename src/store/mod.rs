@@ -8,6 +8,7 @@ mod admission;
 mod coalesce;
 mod connector;
 mod error;
+mod event;
 mod feed;
 mod migrate;
 mod model;
@@ -34,11 +35,11 @@ use crate::wire;
 pub use connector::Connector;
 use connector::Way;
 pub use error::StoreError;
+pub use event::{Cursor, Event, InvalidCursor};
 pub use feed::FeedReader;
 pub use migrate::MigrateOptions;
 pub use model::{
-    Changed, Changing, Cursor, Document, Event, Idempotency, IfMatch, InvalidCursor, ListQuery,
-    Page, Placed, Placing,
+    Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
 };
 use model::{NewRow, not_json};
 pub use pool::PoolStatus;

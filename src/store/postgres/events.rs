@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use crate::store::StoreError;
-use crate::store::model::{Cursor, Event};
+use crate::store::event::{Cursor, Event};
 
 #[derive(QueryableByName)]
 struct EventRow {

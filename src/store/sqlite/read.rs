@@ -12,7 +12,8 @@ use super::schema::{events, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::coalesce::Batch;
-use crate::store::model::{Cursor, Document, Event, ListQuery, Page};
+use crate::store::event::{Cursor, Event};
+use crate::store::model::{Document, ListQuery, Page};
 
 /// Gets orders by id.
 pub(in crate::store) struct Get(pub(in crate::store) Sqlite);

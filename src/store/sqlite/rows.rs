@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::schema::{events, orders};
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
-use crate::store::model::{Cursor, Event};
+use crate::store::event::{Cursor, Event};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Sqlite))]

@@ -4,25 +4,25 @@
 //! is taken again. Here one upkeep task does the first three, and a [`Lease`] looks at its
 //! connection when it is given back.
 
+mod keeper;
+
 use std::future::Future;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
-use deadpool::managed::{
-    Manager, Metrics as ObjectMetrics, Object, PoolError, QueueMode, RecycleError, RecycleResult,
-    Timeouts,
-};
+use deadpool::managed::{PoolError, QueueMode, Timeouts};
 use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 
 use super::StoreError;
 use crate::telemetry::Metrics;
+use keeper::Keeper;
+pub(in crate::store) use keeper::Lease;
 
 /// Opens connections to one database.
-pub(super) trait Connect: Send + Sync + 'static {
+pub(in crate::store) trait Connect: Send + Sync + 'static {
     /// An open connection.
     type Connection: PoolableConnection + Send + 'static;
 
@@ -32,12 +32,12 @@ pub(super) trait Connect: Send + Sync + 'static {
 
 /// The limits of a pool.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
-    pub(super) max_size: usize,
-    pub(super) min_idle: usize,
-    pub(super) acquire_timeout: Duration,
-    pub(super) idle_timeout: Duration,
-    pub(super) max_lifetime: Duration,
+pub(in crate::store) struct Limits {
+    pub(in crate::store) max_size: usize,
+    pub(in crate::store) min_idle: usize,
+    pub(in crate::store) acquire_timeout: Duration,
+    pub(in crate::store) idle_timeout: Duration,
+    pub(in crate::store) max_lifetime: Duration,
 }
 
 /// How many connections a pool holds.
@@ -51,7 +51,7 @@ pub struct PoolStatus {
     pub max: usize,
 }
 
-pub(super) struct Pool<C: Connect> {
+pub(in crate::store) struct Pool<C: Connect> {
     inner: deadpool::managed::Pool<Keeper<C>>,
     limits: Limits,
     metrics: Arc<Metrics>,
@@ -69,18 +69,13 @@ impl<C: Connect> Clone for Pool<C> {
 
 impl<C: Connect> Pool<C> {
     /// An empty pool; nothing is opened yet.
-    pub(super) fn new(
+    pub(in crate::store) fn new(
         connector: Arc<C>,
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let timeout = Some(limits.acquire_timeout);
-        let keeper = Keeper {
-            connector,
-            max_lifetime: limits.max_lifetime,
-            outdated_before: parking_lot::Mutex::default(),
-            spare: parking_lot::Mutex::default(),
-        };
+        let keeper = Keeper::new(connector, limits.max_lifetime);
         let inner = deadpool::managed::Pool::builder(keeper)
             .max_size(limits.max_size)
             .timeouts(Timeouts {
@@ -102,14 +97,14 @@ impl<C: Connect> Pool<C> {
     }
 
     /// A connection, after at most the acquire time-out (waiting and opening together).
-    pub(super) async fn get(&self) -> Result<Lease<C>, StoreError> {
+    pub(in crate::store) async fn get(&self) -> Result<Lease<C>, StoreError> {
         let start = Instant::now();
         let got = tokio::time::timeout(self.limits.acquire_timeout, self.inner.get()).await;
         self.metrics
             .pool_acquire
             .observe(start.elapsed().as_secs_f64());
         match got {
-            Ok(Ok(object)) => Ok(Lease(Some(object))),
+            Ok(Ok(object)) => Ok(Lease::new(object)),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(StoreError::Unavailable(format!(
                 "no connection within {:?}",
@@ -121,11 +116,11 @@ impl<C: Connect> Pool<C> {
 
     /// Lets no connection that is open now be used again: all of them hold on to something that has
     /// changed in the database.
-    pub(super) fn outdate(&self) {
-        *self.inner.manager().outdated_before.lock() = Some(Instant::now());
+    pub(in crate::store) fn outdate(&self) {
+        self.inner.manager().outdate();
     }
 
-    pub(super) fn status(&self) -> PoolStatus {
+    pub(in crate::store) fn status(&self) -> PoolStatus {
         let status = self.inner.status();
         // `size` is read apart from `available`, so it may lag behind for a moment.
         let idle = status.available.min(status.size);
@@ -137,12 +132,12 @@ impl<C: Connect> Pool<C> {
     }
 
     /// Closes idle connections now and the others when they come back.
-    pub(super) fn close(&self) {
+    pub(in crate::store) fn close(&self) {
         self.inner.close();
     }
 
     /// Keeps the pool within its limits until it is closed. Run by one task.
-    pub(super) async fn upkeep(self) {
+    pub(in crate::store) async fn upkeep(self) {
         let shortest = self.limits.idle_timeout.min(self.limits.max_lifetime);
         let pause = (shortest / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         while !self.inner.is_closed() {
@@ -203,143 +198,5 @@ impl<C: Connect> Pool<C> {
                 _ => manager.spare.lock().clear(),
             }
         }
-    }
-}
-
-/// What deadpool asks to open and to check connections.
-struct Keeper<C: Connect> {
-    connector: Arc<C>,
-    max_lifetime: Duration,
-    /// Connections opened before this are not used again.
-    outdated_before: parking_lot::Mutex<Option<Instant>>,
-    /// Opened already, to be taken before a new one is opened.
-    spare: parking_lot::Mutex<Vec<Kept<C::Connection>>>,
-}
-
-impl<C: Connect> Keeper<C> {
-    async fn open(&self) -> Result<Kept<C::Connection>, StoreError> {
-        let connection = self.connector.connect().await?;
-        let opened = Instant::now();
-        Ok(Kept {
-            connection,
-            opened,
-            expires: opened + jittered(self.max_lifetime),
-        })
-    }
-}
-
-/// A pooled connection and the time at which it is too old.
-pub(super) struct Kept<T> {
-    connection: T,
-    opened: Instant,
-    expires: Instant,
-}
-
-impl<C: Connect> Manager for Keeper<C> {
-    type Type = Kept<C::Connection>;
-    type Error = StoreError;
-
-    async fn create(&self) -> Result<Self::Type, StoreError> {
-        // Not in the condition of an `if let`: the lock would be held while a new one is opened.
-        let spare = self.spare.lock().pop();
-        match spare {
-            Some(kept) => Ok(kept),
-            None => self.open().await,
-        }
-    }
-
-    /// No `SELECT 1`: it would halve the throughput. A connection that broke since is found by its
-    /// first statement.
-    async fn recycle(&self, kept: &mut Self::Type, _: &ObjectMetrics) -> RecycleResult<StoreError> {
-        if kept.connection.is_broken() {
-            return Err(RecycleError::message("the connection is broken"));
-        }
-        if self
-            .outdated_before
-            .lock()
-            .is_some_and(|limit| kept.opened < limit)
-        {
-            return Err(RecycleError::message("the connection is outdated"));
-        }
-        if Instant::now() >= kept.expires {
-            return Err(RecycleError::message("the connection is too old"));
-        }
-        Ok(())
-    }
-}
-
-/// Up to a tenth less than `lifetime`, so that connections opened together do not close together.
-fn jittered(lifetime: Duration) -> Duration {
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let thousandths = u32::try_from(random % 100).unwrap_or_default();
-    lifetime - lifetime * thousandths / 1000
-}
-
-/// A connection on loan. Given back on drop; one that is broken or still inside a transaction is
-/// closed instead, so that it holds no lock and nobody meets it again.
-pub(super) struct Lease<C: Connect>(Option<Object<Keeper<C>>>);
-
-impl<C: Connect> Lease<C> {
-    /// Closes the connection instead of giving it back.
-    pub(super) fn discard(mut self) {
-        if let Some(object) = self.0.take() {
-            drop(Object::take(object));
-        }
-    }
-}
-
-impl<C: Connect> Drop for Lease<C> {
-    fn drop(&mut self) {
-        if let Some(mut object) = self.0.take()
-            && (std::thread::panicking() || object.connection.is_broken())
-        {
-            drop(Object::take(object));
-        }
-    }
-}
-
-impl<C: Connect> Deref for Lease<C> {
-    type Target = C::Connection;
-
-    #[expect(
-        clippy::expect_used,
-        reason = "only `discard` and `drop` take it, by value"
-    )]
-    fn deref(&self) -> &C::Connection {
-        &self
-            .0
-            .as_ref()
-            .expect("a lease holds a connection")
-            .connection
-    }
-}
-
-impl<C: Connect> DerefMut for Lease<C> {
-    #[expect(
-        clippy::expect_used,
-        reason = "only `discard` and `drop` take it, by value"
-    )]
-    fn deref_mut(&mut self) -> &mut C::Connection {
-        &mut self
-            .0
-            .as_mut()
-            .expect("a lease holds a connection")
-            .connection
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_takes_off_at_most_a_tenth() {
-        let lifetime = Duration::from_secs(1800);
-        let seen: std::collections::HashSet<_> = (0..200).map(|_| jittered(lifetime)).collect();
-        assert!(seen.len() > 10);
-        assert!(
-            seen.iter()
-                .all(|j| *j <= lifetime && *j >= lifetime * 9 / 10)
-        );
     }
 }
