@@ -25,15 +25,14 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     })
 }
 
-/// Whether the client has this version already.
+/// The versions that a client has already; `None` when it does not say.
 ///
 /// The comparison is weak (RFC 9110, section 13.1.2).
-pub(super) fn none_match(headers: &HeaderMap, version: i32) -> Result<bool, Problem> {
-    Ok(match tags(headers, IF_NONE_MATCH)? {
-        None => false,
-        Some(Tags::Any) => true,
-        Some(Tags::List(tags)) => tags.iter().any(|tag| tag.version() == Some(version)),
-    })
+pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
+    Ok(tags(headers, IF_NONE_MATCH)?.map(|tags| match tags {
+        Tags::Any => IfMatch::Any,
+        Tags::List(tags) => IfMatch::Versions(tags.iter().filter_map(Tag::version).collect()),
+    }))
 }
 
 enum Tags<'a> {
@@ -43,14 +42,15 @@ enum Tags<'a> {
 
 struct Tag<'a> {
     weak: bool,
-    opaque: &'a str,
+    opaque: &'a [u8],
 }
 
 impl Tag<'_> {
     /// The version whose tag this is; tags are compared as text, so `"01"` is no version.
     fn version(&self) -> Option<i32> {
-        let version: i32 = self.opaque.parse().ok()?;
-        (version.to_string() == self.opaque).then_some(version)
+        let text = std::str::from_utf8(self.opaque).ok()?;
+        let version: i32 = text.parse().ok()?;
+        (version.to_string() == text).then_some(version)
     }
 }
 
@@ -67,11 +67,12 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
     let mut given = false;
     for value in headers.get_all(&name) {
         given = true;
-        let text = value.to_str().map_err(|_| malformed())?;
-        if text.trim() == "*" {
+        // A tag may have bytes beyond ASCII (RFC 9110, section 8.8.3); none of ours has.
+        let text = value.as_bytes();
+        if text.trim_ascii() == b"*" {
             any = true;
         } else {
-            parse_list(text, &mut list).ok_or_else(malformed)?;
+            parse_list(text.trim_ascii(), &mut list).ok_or_else(malformed)?;
         }
     }
     match (given, any, list.is_empty()) {
@@ -86,21 +87,22 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
 
 /// A comma-separated list of `"opaque"` and `W/"opaque"`; empty elements are passed over (RFC 9110,
 /// section 5.6.1.2).
-fn parse_list<'a>(text: &'a str, list: &mut Vec<Tag<'a>>) -> Option<()> {
-    let mut rest = text.trim();
+fn parse_list<'a>(mut rest: &'a [u8], list: &mut Vec<Tag<'a>>) -> Option<()> {
     while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(',') {
-            rest = after.trim_start();
+        if let Some(after) = rest.strip_prefix(b",") {
+            rest = after.trim_ascii_start();
             continue;
         }
-        let (weak, quoted) = match rest.strip_prefix("W/") {
+        let (weak, quoted) = match rest.strip_prefix(b"W/") {
             Some(quoted) => (true, quoted),
             None => (false, rest),
         };
-        let (opaque, after) = quoted.strip_prefix('"')?.split_once('"')?;
+        let inner = quoted.strip_prefix(b"\"")?;
+        let end = inner.iter().position(|byte| *byte == b'"')?;
+        let (opaque, after) = inner.split_at(end);
         list.push(Tag { weak, opaque });
-        rest = after.trim_start();
-        if !(rest.is_empty() || rest.starts_with(',')) {
+        rest = after.strip_prefix(b"\"")?.trim_ascii_start();
+        if !(rest.is_empty() || rest.starts_with(b",")) {
             return None;
         }
     }
@@ -140,12 +142,16 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        let has = |values: &[&str]| none_match(&headers(IF_NONE_MATCH, values), 2).ok();
+        let has = |values: &[&str]| {
+            let versions = if_none_match(&headers(IF_NONE_MATCH, values)).ok()?;
+            Some(versions.is_some_and(|versions| versions.allows(2)))
+        };
         assert_eq!(has(&[]), Some(false));
         assert_eq!(has(&["*"]), Some(true));
         assert_eq!(has(&["W/\"2\""]), Some(true));
         assert_eq!(has(&["\"1\", \"2\""]), Some(true));
         assert_eq!(has(&["\"1\""]), Some(false));
+        assert_eq!(has(&["\"é\""]), Some(false));
         assert_eq!(has(&["2"]), None);
     }
 }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use actix_web::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    REFERRER_POLICY, X_FRAME_OPTIONS,
+    REFERRER_POLICY, VARY, X_FRAME_OPTIONS,
 };
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::Config;
 
+use super::negotiate::names;
 use super::problem::Problem;
 use super::responses::{Fault, MissingFile};
 use super::slug::Slug;
@@ -93,10 +94,8 @@ pub(super) async fn file(
     if !file.gzpipped {
         return Ok(response.body(file.bytes.into_owned()));
     }
-    let accepts = |value: &actix_web::http::header::HeaderValue| {
-        value.to_str().is_ok_and(|text| text.contains("gzip"))
-    };
-    if request.headers().get_all(ACCEPT_ENCODING).any(accepts) {
+    response.insert_header((VARY, "Accept-Encoding"));
+    if names(request.headers(), &ACCEPT_ENCODING, "gzip") {
         response.insert_header((CONTENT_ENCODING, "gzip"));
         return Ok(response.body(file.bytes.into_owned()));
     }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::context::Context;
+use super::negotiate::names;
 use super::orders::missing;
 use super::problem::Problem;
 use super::query;
@@ -184,7 +185,8 @@ pub(super) async fn feed(
     let (after, limit) = query::feed(&request)?;
     let last = last_event_id(&request)?;
     if wants_stream(&request) {
-        return Ok(stream::answer(&api, last.or(after).unwrap_or_default()));
+        let after = last.or(after).unwrap_or_default();
+        return Ok(stream::answer(&api, request.method(), after));
     }
     let after = after.unwrap_or_default();
     let events = context
@@ -201,11 +203,7 @@ pub(super) async fn feed(
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {
-    request.headers().get_all(ACCEPT).any(|accept| {
-        accept
-            .to_str()
-            .is_ok_and(|accept| accept.contains(stream::MEDIA_TYPE))
-    })
+    names(request.headers(), &ACCEPT, stream::MEDIA_TYPE)
 }
 
 /// Where a client of a stream was when it lost the connection (HTML, section 9.2.4).

@@ -3,12 +3,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 
-use serde_json::{Value, json};
-use utoipa::{IntoResponses as _, OpenApi};
+use utoipa::OpenApi;
 
+use super::finish::finish;
 use super::problem::{Problem, ProblemBody};
 use super::schema::{EntityTags, LabelText, Limit};
-use super::{docs, events, health, orders, responses, root};
+use super::{docs, events, health, orders, root};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -47,79 +47,8 @@ struct Document;
 /// When it cannot be written as JSON.
 pub fn document() -> Result<String, serde_json::Error> {
     let mut document = serde_json::to_value(Document::openapi())?;
-    for operation in operations(&mut document) {
-        for parameter in members(operation.get_mut("parameters")) {
-            not_null(parameter);
-        }
-        // The edge refuses a head that is too large, whatever it is for.
-        let malformed = serde_json::to_value(responses::AnyRequest::responses())?;
-        if let (Some(responses), Value::Object(malformed)) = (
-            operation
-                .get_mut("responses")
-                .and_then(Value::as_object_mut),
-            malformed,
-        ) {
-            for (status, response) in malformed {
-                responses.entry(status).or_insert(response);
-            }
-        }
-        for response in members(operation.get_mut("responses")) {
-            for header in members(response.get_mut("headers")) {
-                not_null(header);
-            }
-            if let Some(response) = response.as_object_mut() {
-                let headers = response.entry("headers").or_insert_with(|| json!({}));
-                if let Some(headers) = headers.as_object_mut() {
-                    headers.insert("X-Request-Id".to_owned(), request_id_header());
-                }
-            }
-        }
-    }
+    finish(&mut document)?;
     serde_json::to_string_pretty(&document)
-}
-
-fn request_id_header() -> Value {
-    json!({
-        "description": "The id of the request: the client's own, or a new one.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
-    })
-}
-
-/// utoipa takes an `Option` for a value that may be null. A parameter or a header may be left out,
-/// but there is no way to send null in one.
-fn not_null(parameter: &mut Value) {
-    let Some(schema) = parameter.get_mut("schema") else {
-        return;
-    };
-    let null = json!("null");
-    if let Some(kinds) = schema.get_mut("type").and_then(Value::as_array_mut) {
-        kinds.retain(|kind| *kind != null);
-        if let [kind] = kinds.as_slice() {
-            let kind = kind.clone();
-            if let Some(schema) = schema.as_object_mut() {
-                schema.insert("type".to_owned(), kind);
-            }
-        }
-    }
-    if let Some(choices) = schema.get_mut("oneOf").and_then(Value::as_array_mut) {
-        choices.retain(|choice| choice.get("type") != Some(&null));
-        if let [choice] = choices.as_slice() {
-            *schema = choice.clone();
-        }
-    }
-}
-
-fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {
-    members(document.get_mut("paths")).flat_map(|path| members(Some(path)))
-}
-
-/// The values of an object or an array.
-fn members(value: Option<&mut Value>) -> Box<dyn Iterator<Item = &mut Value> + '_> {
-    match value {
-        Some(Value::Object(object)) => Box::new(object.values_mut()),
-        Some(Value::Array(array)) => Box::new(array.iter_mut()),
-        _ => Box::new(std::iter::empty()),
-    }
 }
 
 /// This document.

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
 use super::body::Json;
-use super::conditional::{etag, if_match, none_match};
+use super::conditional::{etag, if_match, if_none_match};
 use super::context::Context;
 use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
@@ -138,7 +138,11 @@ pub(super) async fn get(
     let id = query::order_id(&id).ok_or_else(missing)?;
     let order = context.within(api.store.get(id), Slug::Timeout).await??;
     let document = order.ok_or_else(missing)?;
-    if none_match(request.headers(), document.version)? {
+    if !if_match(request.headers())?.allows(document.version) {
+        return Err(Slug::PreconditionFailed.into());
+    }
+    let known = if_none_match(request.headers())?;
+    if known.is_some_and(|versions| versions.allows(document.version)) {
         return Ok(HttpResponse::NotModified()
             .insert_header((ETAG, etag(document.version)))
             .finish());
@@ -180,6 +184,7 @@ pub(super) async fn patch(
     let changing = Changing {
         patch: body.0.try_into()?,
         if_match: if_match(request.headers())?,
+        if_none_match: if_none_match(request.headers())?,
         id: query::order_id(&id).ok_or_else(missing)?,
         traceparent: traceparent(request.headers()).map(str::to_owned),
     };

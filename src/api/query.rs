@@ -7,22 +7,9 @@ use super::problem::Problem;
 use crate::domain::{Label, Violation, pointer_token};
 use crate::store::{Cursor, ListQuery};
 
-/// The most events of one page, and the number when the client does not say.
-pub(super) const EVENTS_LIMITS: Limits = Limits {
-    default: 100,
-    max: 1000,
-};
-const LIST_LIMITS: Limits = Limits {
-    default: ListQuery::MAX_LIMIT,
-    max: ListQuery::MAX_LIMIT,
-};
-
-/// The most that a client gets, and what it gets when it does not say.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    default: u32,
-    max: u32,
-}
+/// The most entries of one page, and the number when the client does not say. An order may have
+/// some 100 KiB, so this also bounds the memory of an answer.
+const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
 
 /// A parameter: its name, and what reads it.
 type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
@@ -80,9 +67,7 @@ pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
     read(
         request,
         &mut [
-            ("limit", &mut |text| {
-                into(limit, parse_limit(text, LIST_LIMITS))
-            }),
+            ("limit", &mut |text| into(limit, parse_limit(text))),
             ("starting_after", &mut |text| {
                 into(starting_after, parse_id(text).map(Some))
             }),
@@ -106,7 +91,7 @@ pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
 
 /// The parameters of the feed: where to go on, and how many events at most.
 pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Problem> {
-    let (mut after, mut limit) = (None, EVENTS_LIMITS.default);
+    let (mut after, mut limit) = (None, MAX_LIMIT);
     let cursor = |text: &str| {
         text.parse()
             .map(Some)
@@ -116,9 +101,7 @@ pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Probl
         request,
         &mut [
             ("after", &mut |text| into(&mut after, cursor(text))),
-            ("limit", &mut |text| {
-                into(&mut limit, parse_limit(text, EVENTS_LIMITS))
-            }),
+            ("limit", &mut |text| into(&mut limit, parse_limit(text))),
         ],
     )?;
     Ok((after, limit))
@@ -126,7 +109,7 @@ pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Probl
 
 /// The parameters of the events of one order: behind which version, and how many at most.
 pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem> {
-    let (mut after, mut limit) = (0, EVENTS_LIMITS.max);
+    let (mut after, mut limit) = (0, MAX_LIMIT);
     let version = |text: &str| {
         text.parse()
             .ok()
@@ -137,21 +120,19 @@ pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem>
         request,
         &mut [
             ("after", &mut |text| into(&mut after, version(text))),
-            ("limit", &mut |text| {
-                into(&mut limit, parse_limit(text, EVENTS_LIMITS))
-            }),
+            ("limit", &mut |text| into(&mut limit, parse_limit(text))),
         ],
     )?;
     Ok((after, limit))
 }
 
 /// A number from 1; larger ones than the maximum, however large, are the maximum.
-fn parse_limit(text: &str, limits: Limits) -> Result<u32, String> {
+fn parse_limit(text: &str) -> Result<u32, String> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|b| b != b'0');
     if number {
-        Ok(text.parse().unwrap_or(limits.max).min(limits.max))
+        Ok(text.parse().unwrap_or(MAX_LIMIT).min(MAX_LIMIT))
     } else {
-        Err(format!("must be a whole number from 1 to {}", limits.max))
+        Err(format!("must be a whole number from 1 to {}", MAX_LIMIT))
     }
 }
 
@@ -205,7 +186,7 @@ mod tests {
             ("1.5", None),
             ("ten", None),
         ] {
-            assert_eq!(parse_limit(text, LIST_LIMITS).ok(), limit, "{text:?}");
+            assert_eq!(parse_limit(text).ok(), limit, "{text:?}");
         }
     }
 

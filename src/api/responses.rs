@@ -110,7 +110,7 @@ groups! {
     /// What may be wrong with the query of a list.
     BadQuery: [ValidationFailed];
     /// What may be wrong with a request for one order.
-    BadGet: [MalformedRequest, NotFound];
+    BadGet: [MalformedRequest, NotFound, PreconditionFailed];
     /// What may be wrong with a request for something that belongs to an order.
     BadOrderQuery: [NotFound, ValidationFailed];
     /// Why the service may not answer although the request is fine.

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -23,22 +24,27 @@ pub(super) const MEDIA_TYPE: &str = "text/event-stream";
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long to wait before asking a database again that did not answer.
 const RETRY: Duration = Duration::from_secs(1);
-const PAGE: u32 = 100;
+/// Few, as every stream may hold a page that its client is slow to take.
+const PAGE: u32 = 32;
 
-/// The answer that never ends.
-pub(super) fn answer(api: &Api, after: Cursor) -> HttpResponse {
+/// The answer that never ends; to HEAD only its head, or the connection would never be free again.
+pub(super) fn answer(api: &Api, method: &Method, after: Cursor) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_TYPE, MEDIA_TYPE))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        // Asks nginx not to collect the answer before it passes it on.
+        .insert_header(("X-Accel-Buffering", "no"));
+    if method == Method::HEAD {
+        return response.finish();
+    }
     let reader = api.store.follow(after);
     // Sends the head at once, and says how soon to come back.
     let hello = Bytes::from_static(b"retry: 1000\n\n");
     let chunks = stream::once(async { hello })
         .chain(follow(reader, api.drain.clone()))
         .map(Ok::<_, Infallible>);
-    HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, MEDIA_TYPE))
-        .insert_header((CACHE_CONTROL, "no-store"))
-        // Asks nginx not to collect the answer before it passes it on.
-        .insert_header(("X-Accel-Buffering", "no"))
-        .streaming(chunks)
+    response.streaming(chunks)
 }
 
 fn follow(reader: FeedReader, drain: Drain) -> impl Stream<Item = Bytes> {

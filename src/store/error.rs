@@ -50,7 +50,8 @@ impl From<DieselError> for StoreError {
             DieselError::DatabaseError(
                 DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ClosedConnection
-                | DatabaseErrorKind::ReadOnlyTransaction,
+                | DatabaseErrorKind::ReadOnlyTransaction
+                | DatabaseErrorKind::SerializationFailure,
                 _,
             )
             | DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
@@ -58,11 +59,11 @@ impl From<DieselError> for StoreError {
                 // Diesel hands on PostgreSQL's message but not its SQLSTATE; connections ask for
                 // untranslated messages where they may (see postgres/connect.rs).
                 let message = info.message();
-                if message.starts_with("canceling statement due to statement timeout")
+                if message.starts_with("canceling statement due to")
                     || message.starts_with("database is locked")
                 {
                     Self::StatementTimeout
-                } else if is_shutdown(message) {
+                } else if is_passing(message) {
                     Self::Unavailable(error.to_string())
                 } else {
                     Self::Internal(error.to_string())
@@ -73,10 +74,12 @@ impl From<DieselError> for StoreError {
     }
 }
 
-/// PostgreSQL's class 57P: the server or an administrator ended the session.
-fn is_shutdown(message: &str) -> bool {
+/// What may go better on another try: the server or an administrator ended the session (class 57P),
+/// or two transactions stood in each other's way.
+fn is_passing(message: &str) -> bool {
     message.starts_with("terminating connection")
         || message.starts_with("the database system is")
+        || message.starts_with("deadlock detected")
         || message.starts_with("could not receive data")
 }
 

@@ -39,7 +39,7 @@ impl FeedReader {
         loop {
             // Before the look, so that a wake during it counts for the next one.
             self.woken.mark_unchanged();
-            let events = self.store.feed(self.after, limit).await?;
+            let events = self.store.follow_on(self.after, limit).await?;
             if let Some(last) = events.last() {
                 self.after = last.cursor;
                 return Ok(events);

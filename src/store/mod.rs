@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -79,7 +81,13 @@ struct Inner {
     runtime: Handle,
     queues: Queues,
     wake: Wake,
+    /// Turns for those who follow the feed: however many there are, they take few connections, and
+    /// no place from requests.
+    followers: Semaphore,
 }
+
+/// How many followers of the feed read at the same time.
+const FOLLOWERS_AT_ONCE: usize = 4;
 
 impl Store {
     /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
@@ -130,6 +138,7 @@ impl Store {
             runtime,
             queues,
             wake,
+            followers: Semaphore::new(FOLLOWERS_AT_ONCE),
         })))
     }
 
@@ -194,6 +203,15 @@ impl Store {
             .await
     }
 
+    /// The same for a follower, who waits for a turn instead of being refused.
+    async fn follow_on(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
+        let _turn = self.0.followers.acquire().await.map_err(closed)?;
+        let inner = Arc::clone(&self.0);
+        let read = async move { on!(&inner.database, feed(after, limit)) };
+        self.0.runtime.spawn(read).await.map_err(panicked)?
+    }
+
     /// A reader that follows the feed from `after` on.
     pub fn follow(&self, after: Cursor) -> FeedReader {
         FeedReader::new(self.clone(), self.0.wake.subscribe(), after)
@@ -242,10 +260,13 @@ impl Store {
             drop(ticket);
             result
         };
-        // A panic in the task has been logged by the panic hook.
-        let panicked = |error: tokio::task::JoinError| StoreError::Internal(error.to_string());
         self.0.runtime.spawn(task).await.map_err(panicked)?
     }
+}
+
+/// A task panicked; the panic hook has logged it.
+fn panicked(error: JoinError) -> StoreError {
+    StoreError::Internal(error.to_string())
 }
 
 /// How often the lag of the feed is measured; a scrape interval is longer.
@@ -267,7 +288,10 @@ impl Inner {
             let Some(order): Option<Order> = on!(&self.database, order(changing.id))? else {
                 return Ok(Changed::Missing);
             };
-            if !changing.if_match.allows(order.version) {
+            let unwanted = changing.if_none_match.as_ref();
+            if !changing.if_match.allows(order.version)
+                || unwanted.is_some_and(|versions| versions.allows(order.version))
+            {
                 return Ok(Changed::Stale);
             }
             let next = match order.patched(&changing.patch, Utc::now()) {

@@ -151,7 +151,8 @@ pub enum IfMatch {
 }
 
 impl IfMatch {
-    pub(super) fn allows(&self, version: i32) -> bool {
+    /// Whether it is one of them.
+    pub fn allows(&self, version: i32) -> bool {
         match self {
             Self::Any => true,
             Self::Versions(versions) => versions.contains(&version),
@@ -168,6 +169,8 @@ pub struct Changing {
     pub patch: Patch,
     /// Which versions to change.
     pub if_match: IfMatch,
+    /// Which versions not to change (`If-None-Match`, RFC 9110, section 13.1.2).
+    pub if_none_match: Option<IfMatch>,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
 }

@@ -294,4 +294,22 @@ async fn conditional_reads(database: Database) {
             );
         }
     }
+    let get = async |tags: &str| {
+        let request = server.client.get(&url).header("if-match", tags);
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(
+        (get("\"2\"").await, get("\"1\"").await, get("*").await),
+        (200, 412, 200)
+    );
+    // A change that must not touch a version which the client has already.
+    for (tags, status) in [("*", 412), ("\"2\"", 412), ("W/\"2\"", 412), ("\"1\"", 200)] {
+        let request = server.client.patch(&url).header("if-none-match", tags);
+        let answer = request
+            .json(&json!({"metadata": {"a": tags}}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), status, "{tags}");
+    }
 }

@@ -49,6 +49,7 @@ async fn a_client_reads_what_it_wrote(database: Database) {
                             ..Default::default()
                         },
                         if_match: IfMatch::Any,
+                        if_none_match: None,
                         traceparent: None,
                     };
                     let Changed::Now(changed) = store.change(changing).await.unwrap() else {

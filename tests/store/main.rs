@@ -18,3 +18,4 @@ mod support;
 mod changes;
 mod coalescing;
 mod contract;
+mod pool;

@@ -68,7 +68,7 @@ impl Stream {
                     });
                 }
             }
-            let chunk = tokio::time::timeout(Duration::from_secs(20), self.chunks.next());
+            let chunk = tokio::time::timeout(Duration::from_secs(40), self.chunks.next());
             match chunk.await.expect("something comes") {
                 Some(Ok(chunk)) => self.buffer.push_str(std::str::from_utf8(&chunk).unwrap()),
                 Some(Err(_)) | None => return None,

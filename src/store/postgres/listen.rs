@@ -17,6 +17,7 @@ use crate::store::wake::Wake;
 
 /// At most so often are other processes told.
 const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens until the runtime ends; a lost connection is replaced.
@@ -31,7 +32,9 @@ pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake) {
 
 async fn session(connector: &PgConnector, wake: &Wake) -> Result<(), StoreError> {
     let lost = |error: tokio_postgres::Error| StoreError::Unavailable(error.to_string());
-    let (client, mut connection) = connector.connect_raw().await?;
+    let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
+    let connect = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_raw());
+    let (client, mut connection) = connect.await.map_err(silent)??;
     let hear = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(_) = message.map_err(lost)? {
