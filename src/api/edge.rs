@@ -12,10 +12,11 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{ConnectionType, Method, Uri};
+use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 use pin_project_lite::pin_project;
 
+use super::activity::{Activity, Busy};
 use super::context::{Context, REQUEST_ID, request_id};
 use super::head::check_head;
 use super::problem::Problem;
@@ -38,6 +39,24 @@ impl Edge {
             api: Rc::new(api),
             recorder,
         }
+    }
+
+    /// The answer, as bytes, for a client whose head did not come in time: there is no request, so
+    /// it passes no middleware. It is counted and logged all the same.
+    pub fn too_slow(&self) -> Vec<u8> {
+        let id: Rc<str> = uuid::Uuid::now_v7().to_string().into();
+        let uri = Uri::from_static("/");
+        let recorder = &self.recorder;
+        let mut record = recorder.open("other", "unmatched", uri, Rc::clone(&id), None);
+        record.answered(StatusCode::REQUEST_TIMEOUT.as_u16());
+        let body = Problem::from(Slug::RequestTimeout).json("/", &id);
+        format!(
+            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: {}\r\n\
+             content-type: application/problem+json\r\nx-request-id: {id}\r\n\
+             x-content-type-options: nosniff\r\ncache-control: no-store\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
     }
 }
 
@@ -78,6 +97,7 @@ where
     actix_web::dev::forward_ready!(service);
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
         let record = self.edge.recorder.open(
@@ -103,6 +123,7 @@ where
             inner,
             early,
             rest: Some(Rest {
+                _busy: busy,
                 api: Rc::clone(&self.edge.api),
                 record,
                 id,
@@ -125,6 +146,7 @@ pin_project! {
 
 /// What is needed when the answer is there.
 struct Rest {
+    _busy: Option<Busy>,
     api: Rc<Api>,
     record: AccessRecord,
     id: Rc<str>,
@@ -187,11 +209,7 @@ impl Rest {
         response.into_response(problem).map_into_right_body()
     }
 
-    fn problem(
-        &mut self,
-        known: Option<&Problem>,
-        status: actix_web::http::StatusCode,
-    ) -> HttpResponse<BoxBody> {
+    fn problem(&mut self, known: Option<&Problem>, status: StatusCode) -> HttpResponse<BoxBody> {
         let problem = known.cloned().unwrap_or_else(|| Problem::of_status(status));
         problem.log(&self.id);
         let mut response = problem.answer(self.uri.path(), &self.id);

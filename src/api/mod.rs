@@ -1,5 +1,6 @@
 //! The HTTP edge: the only place that knows what goes over the wire.
 
+mod activity;
 mod body;
 mod conditional;
 mod context;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use crate::shutdown::Drain;
 use crate::store::Store;
 
+pub use activity::Activity;
 pub use edge::Edge;
 pub use openapi::document;
 pub use problem::Problem;

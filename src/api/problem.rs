@@ -112,13 +112,12 @@ impl Problem {
         Slug::of_status(status).into()
     }
 
-    /// The whole answer.
-    pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
-        let status = self.slug.status();
-        let body = ProblemBody {
+    /// The body of the answer.
+    fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
             r#type: format!("urn:problem:order-service:{}", self.slug.as_str()),
             title: self.slug.title(),
-            status: status.as_u16(),
+            status: self.slug.status().as_u16(),
             detail: &self.detail,
             instance,
             request_id,
@@ -134,13 +133,23 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
-        };
+        }
+    }
+
+    /// The body of the answer as JSON.
+    pub(super) fn json(&self, instance: &str, request_id: &str) -> String {
+        serde_json::to_string(&self.body(instance, request_id)).unwrap_or_default()
+    }
+
+    /// The whole answer.
+    pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
+        let status = self.slug.status();
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
-        response.json(body)
+        response.json(self.body(instance, request_id))
     }
 }
 

@@ -1,17 +1,24 @@
 //! The two HTTP servers, bound to their ports.
 
-use std::any::Any;
-use std::net::SocketAddr;
+use std::future::ready;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+
 use actix_rt::net::TcpStream;
-use actix_web::dev::Server;
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::http::{KeepAlive, header};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, Error, HttpResponse, HttpServer, web};
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
+use super::connection::{Connection, Patience};
 use super::{ServeError, failed};
 use crate::api::{self, Api, Edge};
 use crate::config::Settings;
@@ -26,6 +33,7 @@ pub(super) fn api_server(
     settings: &Settings,
     store: &Store,
     drain: &Drain,
+    stopping: &Drain,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     let api = Api {
@@ -34,24 +42,55 @@ pub(super) fn api_server(
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
     };
-    let metrics = Arc::clone(metrics);
-    let server = HttpServer::new(move || {
-        let edge = Edge::new(api.clone(), Recorder::new(Arc::clone(&metrics)));
-        App::new()
-            .app_data(web::Data::new(api.clone()))
-            .configure(api::configure)
-            .wrap(edge)
-    })
-    .workers(settings.workers())
-    .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-    .on_connect(|connection, _| cut_off_when_stuck(connection))
-    .client_request_timeout(settings.request_timeout)
-    .shutdown_timeout(settings.shutdown_timeout.as_secs() + 1)
-    .disable_signals();
-    let server = server
-        .bind(settings.bind_address)
-        .map_err(|e| failed(format!("BIND_ADDRESS {}", settings.bind_address))(&e))?;
-    let address = bound(&server.addrs(), settings.bind_address);
+    let patience = Patience {
+        head: settings.request_timeout,
+        idle: KEEP_ALIVE,
+    };
+    let (metrics, stopping) = (Arc::clone(metrics), stopping.clone());
+    let wanted = settings.bind_address;
+    let failed_to_bind = |error: io::Error| failed(format!("BIND_ADDRESS {wanted}"))(&error);
+    let listener = listener(wanted).map_err(failed_to_bind)?;
+    let address = listener.local_addr().map_err(failed_to_bind)?;
+    // What `HttpServer` of actix-web does, with a connection of our own below it.
+    let server = Server::build()
+        .workers(settings.workers())
+        .shutdown_timeout(settings.shutdown_timeout.as_secs() + 1)
+        .disable_signals()
+        .listen("api", listener, move || {
+            let edge = Edge::new(api.clone(), Recorder::new(Arc::clone(&metrics)));
+            let slow = edge.clone();
+            let too_slow: Rc<dyn Fn() -> Vec<u8>> = Rc::new(move || slow.too_slow());
+            let app = App::new()
+                .app_data(web::Data::new(api.clone()))
+                .configure(api::configure)
+                .wrap(edge);
+            let stopping = stopping.clone();
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+                // The connection does it, for every head.
+                .client_request_timeout(Duration::ZERO)
+                .graceful_shutdown_signal(move || {
+                    let stopping = stopping.clone();
+                    async move { stopping.started().await }
+                })
+                .local_addr(address)
+                .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
+                    cut_off_when_stuck(connection.stream());
+                    data.insert(connection.activity());
+                })
+                .finish(map_config(
+                    app.into_factory()
+                        .map_err(|error: Error| error.error_response()),
+                    |()| AppConfig::default(),
+                ));
+            fn_service(move |stream: TcpStream| {
+                let connection = Connection::new(stream, patience, Rc::clone(&too_slow));
+                let peer = connection.peer();
+                ready(Ok::<_, DispatchError>((connection, Protocol::Http1, peer)))
+            })
+            .and_then(http)
+        })
+        .map_err(failed_to_bind)?;
     Ok((server.run(), address))
 }
 
@@ -78,13 +117,24 @@ pub(super) fn metrics_server(
 /// stream of events to a client that stopped reading would stay for ever.
 const STUCK: Duration = Duration::from_secs(30);
 
-fn cut_off_when_stuck(connection: &dyn Any) {
-    if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-        let set = SockRef::from(stream).set_tcp_user_timeout(Some(STUCK));
-        if let Err(error) = set {
-            log::debug!(error:%; "TCP_USER_TIMEOUT is not available");
-        }
+fn cut_off_when_stuck(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let set = socket.set_tcp_user_timeout(Some(STUCK));
+    if let Err(error) = set.and_then(|()| socket.set_tcp_nodelay(true)) {
+        log::debug!(error:%; "a socket does not take its options");
     }
+}
+
+/// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// Like the one of the standard library, with more room.
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn bound(addresses: &[SocketAddr], wanted: SocketAddr) -> SocketAddr {

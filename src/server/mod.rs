@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them from the first bind to the last answer.
 
+mod connection;
 mod listen;
 
 use std::fmt;
@@ -77,6 +78,8 @@ pub struct Application {
     store: Store,
     connector: Connector,
     drain: Drain,
+    /// Tells open connections that the server stops.
+    stopping: Drain,
     api: Server,
     api_address: SocketAddr,
     metrics_server: Server,
@@ -111,13 +114,15 @@ impl Application {
             Arc::clone(&metrics),
             Handle::current(),
         )?;
-        let (api, api_address) = api_server(&settings, &store, &drain, &metrics)?;
+        let stopping = Drain::default();
+        let (api, api_address) = api_server(&settings, &store, &drain, &stopping, &metrics)?;
         let (metrics_server, metrics_address) = metrics_server(&settings, &store, &metrics)?;
         Ok(Self {
             settings,
             store,
             connector,
             drain,
+            stopping,
             api,
             api_address,
             metrics_server,
@@ -180,6 +185,7 @@ impl Application {
         // then it answers as before, and `Connection: close` sends clients elsewhere.
         tokio::time::sleep(self.settings.drain_delay).await;
         log::info!("no longer accepting; finishing what is in flight");
+        self.stopping.start();
         stop(&api_handle, self.settings.shutdown_timeout).await;
         // Accepted work is bounded: it may wait for a connection and be done twice.
         let bound = (self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2;

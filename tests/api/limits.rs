@@ -87,17 +87,23 @@ async fn far_beyond_the_limits_the_connection_is_closed() {
 #[tokio::test]
 async fn a_slow_head_and_a_slow_body_are_cut_off() {
     let server = Server::on_sqlite(&[("REQUEST_TIMEOUT", "2s")]).await;
+    let whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
-    for (at_once, what) in [("", "head"), (head, "body")] {
+    for (before, slowly, answers) in [
+        ("", "GET /healthz HTTP/1.1\r\nX: ", 0),
+        (head, "", 0),
+        // Not only the first request of a connection, and also one that stops.
+        (whole, "GET /healthz HTTP/1.1\r\nX: ", 1),
+        (whole, "G", 1),
+    ] {
         let mut stream = connect(&server).await;
-        stream.write_all(at_once.as_bytes()).await.unwrap();
+        stream.write_all(before.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
         let start = Instant::now();
         let (mut reader, mut writer) = stream.split();
+        let endless = if slowly == "G" { 0 } else { 1_000 };
         let drip = async {
-            for byte in "GET / HTTP/1.1\r\nX: "
-                .bytes()
-                .chain(std::iter::repeat(b'x'))
-            {
+            for byte in slowly.bytes().chain(std::iter::repeat_n(b'x', endless)) {
                 if writer.write_all(&[byte]).await.is_err() {
                     break;
                 }
@@ -105,21 +111,32 @@ async fn a_slow_head_and_a_slow_body_are_cut_off() {
             }
             std::future::pending::<()>().await;
         };
-        let mut answer = Vec::new();
+        let mut received = Vec::new();
         let read = async {
-            let _ = reader.read_to_end(&mut answer).await;
+            let _ = reader.read_to_end(&mut received).await;
         };
         tokio::select! { () = drip => {}, () = read => {} }
-        let answer = String::from_utf8_lossy(&answer);
-        assert!(answer.starts_with("HTTP/1.1 408"), "{what}: {answer}");
-        assert!(start.elapsed() < Duration::from_secs(8), "{what}");
-        if what == "body" {
-            assert!(
-                answer.contains("urn:problem:order-service:request-timeout"),
-                "{answer}"
-            );
+        assert!(
+            start.elapsed() < Duration::from_secs(8),
+            "{before:?} {slowly:?}"
+        );
+        let text = String::from_utf8_lossy(&received).into_owned();
+        let last = text
+            .split("HTTP/1.1 ")
+            .nth(answers + 1)
+            .unwrap_or_else(|| panic!("{text}"));
+        assert!(last.starts_with("408"), "{text}");
+        for part in [
+            "content-type: application/problem+json",
+            "x-request-id: ",
+            "urn:problem:order-service:request-timeout",
+        ] {
+            assert!(last.contains(part), "{part} in {text}");
         }
     }
+    let scrape = server.scrape().await;
+    let counted = "http_requests_total{method=\"other\",path=\"unmatched\",status=\"408\"} 3";
+    assert!(scrape.contains(counted), "{scrape}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,131 @@
+//! A connection with the time-outs that Actix lacks.
+//!
+//! Actix bounds the time of a connection's first head only. Here every head has the time of a request
+//! from its first byte on, and who is too slow gets a problem like everybody else.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use actix_rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::api::Activity;
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the head of a request, from its first byte on.
+    pub(super) head: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+}
+
+/// A connection of a client.
+pub(super) struct Connection {
+    stream: TcpStream,
+    activity: Rc<Activity>,
+    patience: Patience,
+    timer: Pin<Box<Sleep>>,
+    /// Makes the answer for a client that was too slow.
+    too_slow: Rc<dyn Fn() -> Vec<u8>>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: TcpStream,
+        patience: Patience,
+        too_slow: Rc<dyn Fn() -> Vec<u8>>,
+    ) -> Self {
+        Self {
+            stream,
+            activity: Rc::default(),
+            patience,
+            timer: Box::pin(sleep_until(Instant::now() + patience.idle)),
+            too_slow,
+        }
+    }
+
+    /// What the edge and the connection tell each other.
+    pub(super) fn activity(&self) -> Rc<Activity> {
+        Rc::clone(&self.activity)
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Ready when the client was too slow. A request that is being answered has a deadline of its
+    /// own.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = match (self.activity.is_busy(), self.activity.head_since()) {
+            (true, _) => return Poll::Pending,
+            (false, Some(began)) => began + self.patience.head,
+            (false, None) => self.activity.idle_since() + self.patience.idle,
+        };
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            if buf.filled().len() > before {
+                self.activity.received();
+            }
+            return Poll::Ready(result);
+        }
+        ready!(self.poll_late(cx));
+        if self.activity.head_since().is_some() {
+            // The buffer of a socket to which nothing else is being written has room for it.
+            let _ = self.stream.try_write(&(self.too_slow)());
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
