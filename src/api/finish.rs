@@ -43,6 +43,11 @@ fn parameters(operation: &mut Map<String, Value>) {
     };
     for parameter in all.iter_mut() {
         not_null(parameter);
+        let name = parameter
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        name_example(parameter, name.as_deref().unwrap_or_default());
     }
     for (name, description, example) in [
         (
@@ -66,7 +71,8 @@ fn parameters(operation: &mut Map<String, Value>) {
 
 /// The headers that every answer has.
 fn response_headers(response: &mut Value) {
-    for header in members(response.get_mut("headers")) {
+    for (name, header) in entries(response.get_mut("headers")) {
+        name_example(header, name);
         // What may be missing is an `Option` in the annotation, so utoipa says it may be null.
         let always = !not_null(header);
         if let Some(header) = header.as_object_mut() {
@@ -77,20 +83,23 @@ fn response_headers(response: &mut Value) {
         return;
     };
     let headers = response.entry("headers").or_insert_with(|| json!({}));
-    for (name, description) in [
+    for (name, description, example) in [
         (
             "X-Request-Id",
             "The id of the request: the client's own, or a new one.",
+            "checkout-7f3a",
         ),
-        ("X-Content-Type-Options", "`nosniff`"),
+        ("X-Content-Type-Options", "Always the same.", "nosniff"),
         (
             "Cache-Control",
             "`no-store`, except for the files of the reference.",
+            "no-store",
         ),
     ] {
         if let Some(headers) = headers.as_object_mut() {
             let header = json!({
                 "description": description, "required": true, "schema": {"type": "string"},
+                "example": example,
             });
             headers.insert(name.to_owned(), header);
         }
@@ -156,9 +165,55 @@ fn example(reference: &str) -> Option<Value> {
             "time": "2026-11-22T06:19:00.123456Z", "datacontenttype": "application/json",
             "sequence": "1", "data": order,
         })),
+        "Service" => Some(json!({
+            "service": "order-service", "version": "0.1.0",
+            "links": {
+                "orders": "/api/v1/orders", "events": "/api/v1/events", "docs": "/docs",
+                "openapi": "/openapi.json", "ready": "/readyz",
+            },
+        })),
         "Health" => Some(json!({"status": "ok"})),
         _ => None,
     }
+}
+
+/// Puts an example into a parameter or a header that has none.
+fn name_example(item: &mut Value, name: &str) {
+    let example = match name {
+        "Retry-After" => "1",
+        "id" | "starting_after" => "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
+        "status" => "pending",
+        "product_id" => "sku-1",
+        "customer_id" => "customer-7",
+        "file" => "swagger-ui.css",
+        "Idempotency-Key" => "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11",
+        "Last-Event-ID" => "771-12",
+        "Location" => "/api/v1/orders/0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
+        "ETag" => "\"1\"",
+        "Idempotency-Replayed" => "true",
+        "Link" => "</api/v1/events?after=771-12&limit=100>; rel=\"next\"",
+        "after" => {
+            // A cursor brings its own; this is the version of an order.
+            let number = item
+                .get("schema")
+                .is_some_and(|schema| schema.get("format").is_some());
+            if number && let Some(item) = item.as_object_mut() {
+                item.entry("example").or_insert_with(|| json!(1));
+            }
+            return;
+        }
+        _ => return,
+    };
+    if let Some(item) = item.as_object_mut() {
+        let number = example.parse::<u32>().map(Value::from);
+        item.entry("example")
+            .or_insert_with(|| number.unwrap_or_else(|_| json!(example)));
+    }
+}
+
+/// The entries of an object.
+fn entries(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.and_then(Value::as_object_mut).into_iter().flatten()
 }
 
 /// The values of an object or an array.

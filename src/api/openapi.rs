@@ -56,7 +56,7 @@ pub fn document() -> Result<String, serde_json::Error> {
     get,
     path = "/openapi.json",
     tag = "operations",
-    responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value))
+    responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value, example = json!({"openapi": "3.1.0"})))
 )]
 pub(super) async fn openapi_json() -> Result<HttpResponse, Problem> {
     let json = document().map_err(Problem::internal)?;
@@ -93,5 +93,34 @@ mod tests {
     fn the_document_is_openapi_3_1() {
         let document: serde_json::Value = serde_json::from_str(&document().unwrap()).unwrap();
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    }
+
+    #[test]
+    fn every_parameter_header_and_json_body_has_an_example() {
+        let document: serde_json::Value = serde_json::from_str(&document().unwrap()).unwrap();
+        let mut missing = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for operation in item.as_object().unwrap().values() {
+                for parameter in operation["parameters"].as_array().unwrap() {
+                    if parameter.get("example").is_none() {
+                        missing.push(format!("{path} {}", parameter["name"]));
+                    }
+                }
+                for (status, response) in operation["responses"].as_object().unwrap() {
+                    for (name, header) in response["headers"].as_object().unwrap() {
+                        if header.get("example").is_none() {
+                            missing.push(format!("{path} {status} {name}"));
+                        }
+                    }
+                    for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                        let given = content.get("example").or(content.get("examples"));
+                        if kind.ends_with("json") && given.is_none() {
+                            missing.push(format!("{path} {status} {kind}"));
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(missing, Vec::<String>::new());
     }
 }

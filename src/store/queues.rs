@@ -9,8 +9,11 @@ use uuid::Uuid;
 use super::admission::Admission;
 use super::coalesce::{Batch, Coalescer, Shape};
 use super::model::{Document, NewRow, Page, Placed};
+use super::postgres::{self, Postgres};
+use super::read::{FirstPage, Get};
+use super::sqlite::{self, Sqlite};
 use super::wake::Wake;
-use super::{Database, StoreError, postgres, sqlite};
+use super::{Database, StoreError};
 use crate::telemetry::Metrics;
 
 /// Placing orders: one insert for many. A few at once keep the database busy while one of them waits
@@ -84,8 +87,8 @@ pub(super) struct Queues {
         Admission,
         Queue<Announced<postgres::Create>, Announced<sqlite::Create>>,
     ),
-    get: (Admission, Queue<postgres::Get, sqlite::Get>),
-    first_page: (Admission, Queue<postgres::FirstPage, sqlite::FirstPage>),
+    get: (Admission, Queue<Get<Postgres>, Get<Sqlite>>),
+    first_page: (Admission, Queue<FirstPage<Postgres>, FirstPage<Sqlite>>),
     /// The door for everything that is not coalesced.
     pub(super) other: Admission,
 }
@@ -109,12 +112,8 @@ impl Queues {
                         CREATE,
                         runtime,
                     )),
-                    Queue::Postgres(Coalescer::new(postgres::Get(new()), GET, runtime)),
-                    Queue::Postgres(Coalescer::new(
-                        postgres::FirstPage(new()),
-                        FIRST_PAGE,
-                        runtime,
-                    )),
+                    Queue::Postgres(Coalescer::new(Get(new()), GET, runtime)),
+                    Queue::Postgres(Coalescer::new(FirstPage(new()), FIRST_PAGE, runtime)),
                 )
             }
             Database::Sqlite(database) => {
@@ -125,12 +124,8 @@ impl Queues {
                         CREATE,
                         runtime,
                     )),
-                    Queue::Sqlite(Coalescer::new(sqlite::Get(new()), GET, runtime)),
-                    Queue::Sqlite(Coalescer::new(
-                        sqlite::FirstPage(new()),
-                        FIRST_PAGE,
-                        runtime,
-                    )),
+                    Queue::Sqlite(Coalescer::new(Get(new()), GET, runtime)),
+                    Queue::Sqlite(Coalescer::new(FirstPage(new()), FIRST_PAGE, runtime)),
                 )
             }
         };

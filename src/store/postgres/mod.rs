@@ -23,7 +23,6 @@ pub(super) use connect::PgConnector;
 pub use connect::{check_postgres_url, describe_postgres_url};
 pub(super) use create::Create;
 pub(super) use listen::listen;
-pub(super) use read::{FirstPage, Get};
 
 /// SQL for the position in the feed of what the current transaction writes.
 const POSITION: &str =

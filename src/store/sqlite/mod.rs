@@ -15,7 +15,6 @@ use super::StoreError;
 use super::pool::Pool;
 use crate::telemetry::Metrics;
 pub(super) use connect::SqliteConnector;
-pub(super) use read::{FirstPage, Get};
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.

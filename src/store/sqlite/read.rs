@@ -1,8 +1,5 @@
 //! Reads orders and events.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use diesel::prelude::*;
 use uuid::Uuid;
 
@@ -11,50 +8,18 @@ use super::rows::{EventRow, OrderRow};
 use super::schema::{events, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::coalesce::Batch;
 use crate::store::event::{Cursor, Event};
-use crate::store::model::{Document, ListQuery, Page};
-
-/// Gets orders by id.
-pub(in crate::store) struct Get(pub(in crate::store) Sqlite);
-
-impl Batch for Get {
-    type Item = Uuid;
-    type Answer = Option<Document>;
-    const SERVE_ABANDONED: bool = false;
-
-    async fn serve(&self, ids: Arc<[Uuid]>) -> Result<Vec<Option<Document>>, StoreError> {
-        let found: HashMap<Uuid, Document> = self
-            .0
-            .orders(ids.to_vec())
-            .await?
-            .iter()
-            .map(|order| Ok((order.id, Document::try_from(order)?)))
-            .collect::<Result<_, StoreError>>()?;
-        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
-    }
-}
-
-/// Gets the first page of the list, once for all who ask at the same time.
-pub(in crate::store) struct FirstPage(pub(in crate::store) Sqlite);
-
-impl Batch for FirstPage {
-    type Item = ();
-    type Answer = Page;
-    const SERVE_ABANDONED: bool = false;
-
-    async fn serve(&self, askers: Arc<[()]>) -> Result<Vec<Page>, StoreError> {
-        let page = self.0.list(ListQuery::FIRST_PAGE).await?;
-        Ok(vec![page; askers.len()])
-    }
-}
+use crate::store::model::{ListQuery, Page};
+use crate::store::read::Reader;
 
 impl Sqlite {
     /// The order with this id.
     pub(in crate::store) async fn order(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
         Ok(self.orders(vec![id]).await?.pop())
     }
+}
 
+impl Reader for Sqlite {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         self.read("get_orders", move |connection| {
             // One by one: each is a look-up by a prepared statement in this process's memory,
@@ -74,8 +39,7 @@ impl Sqlite {
         .await
     }
 
-    /// A page of orders, newest first.
-    pub(in crate::store) async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
+    async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
         self.read("list_orders", move |connection| {
             let mut query = orders::table
                 .select(OrderRow::as_select())
@@ -103,7 +67,9 @@ impl Sqlite {
         })
         .await
     }
+}
 
+impl Sqlite {
     /// The events behind `after`, in the order of their commits.
     pub(in crate::store) async fn feed(
         &self,

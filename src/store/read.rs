@@ -1,0 +1,54 @@
+//! Reads that many share: by id, and the plain first page. The same on both databases.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::StoreError;
+use super::coalesce::Batch;
+use super::model::{Document, ListQuery, Page};
+use crate::domain::Order;
+
+/// A database to read orders from.
+pub(super) trait Reader: Send + Sync + 'static {
+    /// The orders that have one of these ids, in any order.
+    fn orders(&self, ids: Vec<Uuid>)
+    -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
+
+    /// A page of orders, newest first.
+    fn list(&self, list: ListQuery) -> impl Future<Output = Result<Page, StoreError>> + Send;
+}
+
+/// Gets orders by id.
+pub(super) struct Get<R>(pub(super) R);
+
+impl<R: Reader> Batch for Get<R> {
+    type Item = Uuid;
+    type Answer = Option<Document>;
+    const SERVE_ABANDONED: bool = false;
+
+    async fn serve(&self, ids: Arc<[Uuid]>) -> Result<Vec<Option<Document>>, StoreError> {
+        let orders = self.0.orders(ids.to_vec()).await?;
+        let found: HashMap<Uuid, Document> = orders
+            .iter()
+            .map(|order| Ok((order.id, Document::try_from(order)?)))
+            .collect::<Result<_, StoreError>>()?;
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+}
+
+/// Gets the first page of the list, once for all who ask at the same time.
+pub(super) struct FirstPage<R>(pub(super) R);
+
+impl<R: Reader> Batch for FirstPage<R> {
+    type Item = ();
+    type Answer = Page;
+    const SERVE_ABANDONED: bool = false;
+
+    async fn serve(&self, askers: Arc<[()]>) -> Result<Vec<Page>, StoreError> {
+        let page = self.0.list(ListQuery::FIRST_PAGE).await?;
+        Ok(vec![page; askers.len()])
+    }
+}
