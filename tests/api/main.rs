@@ -19,6 +19,7 @@ mod bad_input;
 mod changes;
 mod edge;
 mod events;
+mod feed;
 mod idempotency;
 mod limits;
 mod lists;

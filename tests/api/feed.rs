@@ -1,0 +1,365 @@
+//! The feed under concurrent writers, restarts and slow readers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::events::{confirm, feed};
+use super::lists::next;
+use crate::support::database::{Cluster, Database};
+use crate::support::eventually;
+use crate::support::server::{Server, migrate};
+use crate::support::sse::Stream;
+
+crate::on_both!(readers_miss_nothing_while_the_service_writes);
+
+/// What a reader saw: it checks that no event comes twice and each order's come in their order.
+#[derive(Default)]
+struct Seen {
+    versions: HashMap<String, u64>,
+    count: usize,
+}
+
+impl Seen {
+    fn event(&mut self, event: &Value) {
+        let order = event["subject"].as_str().unwrap().to_owned();
+        let version: u64 = event["sequence"].as_str().unwrap().parse().unwrap();
+        let last = self.versions.insert(order, version).unwrap_or_default();
+        assert_eq!(
+            version,
+            last + 1,
+            "in order, none missed, none twice: {event}"
+        );
+        self.count += 1;
+    }
+}
+
+/// Follows the feed by polling until `total` events were seen.
+async fn poll(server: Arc<Server>, total: usize) -> Seen {
+    let (mut seen, mut path) = (Seen::default(), "/api/v1/events?limit=50".to_owned());
+    while seen.count < total {
+        let page = server.get(&path).await;
+        path = next(&page).unwrap();
+        page.json::<Vec<Value>>()
+            .iter()
+            .for_each(|event| seen.event(event));
+    }
+    seen
+}
+
+/// Follows the feed by streams that break at random until `total` events were seen.
+async fn stream(server: Arc<Server>, total: usize) -> Seen {
+    let (mut seen, mut last) = (Seen::default(), None);
+    while seen.count < total {
+        let mut stream = Stream::open(&server, last.as_deref()).await;
+        let patience = 1 + Uuid::new_v4().as_u128() % 2_000;
+        for _ in 0..patience {
+            let Some(event) = stream.next().await else {
+                break;
+            };
+            seen.event(&event.data);
+            last = Some(event.id);
+            if seen.count == total {
+                break;
+            }
+        }
+    }
+    seen
+}
+
+async fn readers_miss_nothing_while_the_service_writes(database: Database) {
+    let server = Arc::new(Server::start(&database, &[]).await);
+    let (writers, orders) = (8, 100);
+    let total = writers * orders * 2;
+    let readers = [
+        tokio::spawn(poll(Arc::clone(&server), total)),
+        tokio::spawn(stream(Arc::clone(&server), total)),
+    ];
+    let writing: Vec<_> = (0..writers)
+        .map(|_| {
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                for _ in 0..orders {
+                    let order = server.place("sku-1").await;
+                    confirm(&server, order["id"].as_str().unwrap()).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writing {
+        writer.await.unwrap();
+    }
+    for reader in readers {
+        let seen = tokio::time::timeout(Duration::from_secs(30), reader).await;
+        let seen = seen.expect("all events arrive").unwrap();
+        assert_eq!(seen.versions.len(), writers * orders);
+    }
+}
+
+/// What an event must hold: an order.
+const DATA: &str = r#"'{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id":"p","quantity":1,
+    "status":"pending","customer_id":null,"metadata":{},"version":1,
+    "created_at":"2026-11-22T00:00:00.000000Z","updated_at":"2026-11-22T00:00:00.000000Z"}'"#;
+
+const WRITERS: usize = 8;
+const EVENTS_EACH: usize = 6_250;
+
+/// Writes events in transactions of a few, each with a delay before its commit, some rolled back.
+async fn write(database_url: String) {
+    let client = crate::support::database::connect(&database_url).await;
+    let insert = format!(
+        "INSERT INTO events (order_id, version, position, occurred_at, data)
+        SELECT $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}
+        FROM feed, generate_series($2::int, $3::int) AS v"
+    );
+    let random = |below: u128| u32::try_from(Uuid::new_v4().as_u128() % below).unwrap();
+    let (mut left, mut order, mut version) = (EVENTS_EACH, Uuid::now_v7(), 0);
+    while left > 0 {
+        let count = usize::try_from(1 + random(9)).unwrap().min(left);
+        let upto = version + i32::try_from(count).unwrap();
+        client.batch_execute("BEGIN").await.unwrap();
+        client
+            .execute(&insert, &[&order.to_string(), &(version + 1), &upto])
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_micros(random(4_000).into())).await;
+        if random(20) == 0 {
+            client.batch_execute("ROLLBACK").await.unwrap();
+            continue;
+        }
+        client.batch_execute("COMMIT").await.unwrap();
+        (left, version) = (left - count, upto);
+        if random(4) == 0 {
+            (order, version) = (Uuid::now_v7(), 0);
+        }
+    }
+}
+
+/// How many events a reader sees that trusts the sequence alone: the mistake that the feed avoids.
+async fn naive(database: Arc<Database>, done: Arc<AtomicBool>) -> usize {
+    let client = database.client().await;
+    let (mut last, mut count) = (0_i64, 0);
+    loop {
+        let finished = done.load(Ordering::Relaxed);
+        let sql = "SELECT seq FROM events WHERE seq > $1 ORDER BY seq LIMIT 50";
+        let rows = client.query(sql, &[&last]).await.unwrap();
+        count += rows.len();
+        match rows.last() {
+            Some(row) => last = row.get(0),
+            None if finished => return count,
+            None => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_miss_nothing_whatever_commits_in_which_order() {
+    let database = Arc::new(Database::postgres().await);
+    let server = Arc::new(Server::start(&database, &[]).await);
+    let total = WRITERS * EVENTS_EACH;
+    let readers = [
+        tokio::spawn(poll(Arc::clone(&server), total)),
+        tokio::spawn(stream(Arc::clone(&server), total)),
+    ];
+    let done = Arc::new(AtomicBool::new(false));
+    let control = tokio::spawn(naive(Arc::clone(&database), Arc::clone(&done)));
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|_| tokio::spawn(write(database.url())))
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    done.store(true, Ordering::Relaxed);
+    for reader in readers {
+        let seen = tokio::time::timeout(Duration::from_secs(60), reader).await;
+        assert_eq!(seen.expect("all events arrive").unwrap().count, total);
+    }
+    let seen = control.await.unwrap();
+    assert!(
+        seen < total,
+        "the control must miss some, or the test proves nothing"
+    );
+}
+
+#[tokio::test]
+async fn events_arrive_from_other_processes_and_after_a_restart_of_the_database() {
+    let cluster = Cluster::start();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    let (one, two) = (
+        Server::start(&database, &[]).await,
+        Server::start(&database, &[]).await,
+    );
+    let mut stream = Stream::open(&two, None).await;
+    let listeners =
+        "SELECT count(*) FROM pg_stat_activity WHERE query ~ '^(LISTEN|NOTIFY) order_events'";
+    eventually("both listen", Duration::from_secs(3), async || {
+        database.number(listeners).await == 2
+    })
+    .await;
+    let order = one.place("before").await;
+    assert_eq!(stream.next().await.unwrap().data["data"], order);
+
+    cluster.stop();
+    cluster.start_again();
+    eventually("served again", Duration::from_secs(5), async || {
+        one.status("/readyz").await == 200
+    })
+    .await;
+    let order = one.place("after").await;
+    assert_eq!(
+        stream.next().await.unwrap().data["data"],
+        order,
+        "the same stream goes on"
+    );
+    eventually("both listen again", Duration::from_secs(5), async || {
+        database.number(listeners).await == 2
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_stops_reading_is_not_buffered_and_cut_off() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let fill = "INSERT INTO events (order_id, version, position, occurred_at, data)
+        SELECT gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000))
+        FROM generate_series(1, 50000)";
+    database.execute(fill).await;
+    let resident = async || {
+        let line = server.scrape().await;
+        let line = line
+            .lines()
+            .find(|l| l.starts_with("process_resident_memory_bytes "))
+            .unwrap();
+        line.split(' ').nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    let before = resident().await;
+    let mut stuck = Vec::new();
+    for _ in 0..20 {
+        stuck.push(Stream::open(&server, None).await);
+    }
+    // 100 MB wait for each of them.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let grown = resident().await - before;
+    assert!(
+        grown < 40e6,
+        "{grown} bytes for 20 readers that do not read"
+    );
+    let start = Instant::now();
+    let sockets = || {
+        let port = server
+            .api
+            .rsplit_once(':')
+            .unwrap()
+            .1
+            .parse::<u16>()
+            .unwrap();
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let local = format!(":{port:04X} ");
+        let established = |line: &&str| {
+            let mut words = line.split_whitespace().skip(1);
+            words
+                .next()
+                .is_some_and(|at| format!("{at} ").ends_with(&local))
+                && words.nth(1) == Some("01")
+        };
+        table.lines().filter(established).count()
+    };
+    assert!(sockets() >= 20);
+    eventually("they are cut off", Duration::from_secs(90), async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sockets() < 5
+    })
+    .await;
+    assert!(start.elapsed() > Duration::from_secs(10), "but not at once");
+    assert_eq!(server.status("/healthz").await, 200);
+    drop(stuck);
+}
+
+#[tokio::test]
+async fn a_database_restored_from_a_dump_goes_on_behind_its_old_events() {
+    let database = Database::postgres().await;
+    migrate(&database);
+    // As after a restore into a young cluster: events from transactions that are yet to come.
+    let restored = format!(
+        "INSERT INTO events (order_id, version, position, occurred_at, data)
+        SELECT gen_random_uuid(), 1, 4000000000 + i, now(), {DATA} FROM generate_series(1, 3) AS i"
+    );
+    database.execute(&restored).await;
+    migrate(&database);
+    let server = Server::start(&database, &[]).await;
+    let order = server.place("new").await;
+    eventually(
+        "all four in their order",
+        Duration::from_secs(30),
+        async || {
+            let events = feed(&server, "/api/v1/events").await;
+            events.len() == 4 && events[3]["subject"] == order["id"]
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_lag_of_the_feed_is_measured_and_a_quiet_stream_says_that_it_lives() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let lag = async || {
+        let scrape = server.scrape().await;
+        let line = scrape
+            .lines()
+            .find(|line| line.starts_with("event_feed_lag_seconds "))
+            .unwrap();
+        line.split(' ').nth(1).unwrap().parse::<f64>().unwrap()
+    };
+    // A transaction that wrote something and does not end holds back what comes after it.
+    let slow = database.client().await;
+    slow.batch_execute("BEGIN; SELECT pg_current_xact_id()")
+        .await
+        .unwrap();
+    server.place("held back").await;
+    assert_eq!(feed(&server, "/api/v1/events").await.len(), 0);
+    eventually("the lag grows", Duration::from_secs(15), async || {
+        lag().await > 3.0
+    })
+    .await;
+    slow.batch_execute("COMMIT").await.unwrap();
+    eventually("the event arrives", Duration::from_secs(30), async || {
+        feed(&server, "/api/v1/events").await.len() == 1
+    })
+    .await;
+    eventually("the lag is gone", Duration::from_secs(15), async || {
+        lag().await < 0.001
+    })
+    .await;
+
+    let mut stream = Stream::open(&server, None).await;
+    stream.next().await.unwrap();
+    assert!(stream.heartbeat().await, "a comment within 20 s");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_follow_take_no_place_from_requests() {
+    let database = Database::postgres().await;
+    let server = Server::start(
+        &database,
+        &[("QUEUE_CAPACITY", "10"), ("POOL_MAX_SIZE", "8")],
+    )
+    .await;
+    let mut streams = Vec::new();
+    for _ in 0..60 {
+        streams.push(Stream::open(&server, None).await);
+    }
+    for i in 0..200 {
+        server.place(&format!("sku-{i}")).await;
+    }
+    for stream in &mut streams {
+        for _ in 0..200 {
+            assert_eq!(stream.next().await.unwrap().kind, "order.created");
+        }
+    }
+}
