@@ -12,7 +12,7 @@ pub struct Activity {
     busy: Cell<u32>,
     /// When the first byte of a head came that is not whole yet.
     head: Cell<Option<Instant>>,
-    /// When the last request was answered, or the connection began.
+    /// When the last answer began or went on, or the connection began.
     idle: Cell<Instant>,
 }
 
@@ -34,6 +34,11 @@ impl Activity {
         }
     }
 
+    /// Bytes of an answer have gone out. An answer may be a stream that never ends.
+    pub fn sent(&self) {
+        self.idle.set(Instant::now());
+    }
+
     /// Whether a request is being answered.
     pub fn is_busy(&self) -> bool {
         self.busy.get() > 0
@@ -44,7 +49,7 @@ impl Activity {
         self.head.get()
     }
 
-    /// Since when nothing has been asked.
+    /// Since when nothing has been asked and nothing been sent.
     pub fn idle_since(&self) -> Instant {
         self.idle.get()
     }

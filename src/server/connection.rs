@@ -63,6 +63,12 @@ impl Connection {
         &self.stream
     }
 
+    fn note_sent(&self, result: &Poll<io::Result<usize>>) {
+        if matches!(result, Poll::Ready(Ok(bytes)) if *bytes > 0) {
+            self.activity.sent();
+        }
+    }
+
     /// Ready when the client was too slow. A request that is being answered has a deadline of its
     /// own.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -106,7 +112,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.note_sent(&result);
+        result
     }
 
     fn poll_write_vectored(
@@ -114,7 +122,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.note_sent(&result);
+        result
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -127,5 +137,67 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn pair(patience: Patience) -> (TcpStream, Connection) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let too_slow = Rc::new(|| b"too slow".to_vec());
+        (client, Connection::new(stream, patience, too_slow))
+    }
+
+    const PATIENCE: Patience = Patience {
+        head: Duration::from_millis(100),
+        idle: Duration::from_millis(500),
+    };
+
+    #[actix_rt::test]
+    async fn a_stream_that_goes_on_is_not_idle_and_one_that_stops_is() {
+        let (_client, connection) = pair(PATIENCE).await;
+        let (mut reader, mut writer) = tokio::io::split(connection);
+        let start = Instant::now();
+        let answering = async {
+            for _ in 0..30 {
+                writer.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut buffer = [0; 8];
+        let result = tokio::select! {
+            () = answering => unreachable!(),
+            result = reader.read(&mut buffer) => result,
+        };
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(
+            start.elapsed() >= Duration::from_millis(1_900),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+
+    #[actix_rt::test]
+    async fn a_head_that_stops_is_told_so() {
+        let (mut client, mut connection) = pair(PATIENCE).await;
+        client.write_all(b"GET").await.unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(connection.read(&mut buffer).await.unwrap(), 3);
+        let error = connection.read(&mut buffer).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(connection);
+        let mut told = String::new();
+        client.read_to_string(&mut told).await.unwrap();
+        assert_eq!(told, "too slow");
     }
 }
