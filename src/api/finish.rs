@@ -32,6 +32,33 @@ pub(super) fn finish(document: &mut Value) -> Result<(), serde_json::Error> {
             }
         }
     }
+    // A method that a path does not take is no operation, so its answer has no place but this.
+    let mut wrong_method = serde_json::to_value(responses::WrongMethod::responses())?;
+    for response in members(Some(&mut wrong_method)) {
+        response_headers(response);
+        if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+            headers.insert(
+                "Allow".to_owned(),
+                json!({
+                    "description": "The methods that the path takes.", "required": true,
+                    "schema": {"type": "string"}, "example": "GET, HEAD, POST",
+                }),
+            );
+        }
+    }
+    let response = wrong_method
+        .get_mut("405")
+        .map(Value::take)
+        .unwrap_or_default();
+    if let Some(components) = document
+        .get_mut("components")
+        .and_then(Value::as_object_mut)
+    {
+        components.insert(
+            "responses".to_owned(),
+            json!({"MethodNotAllowed": response}),
+        );
+    }
     Ok(())
 }
 

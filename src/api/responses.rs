@@ -117,6 +117,8 @@ groups! {
     Busy: [Internal, Overloaded, Unavailable, Timeout];
     /// What may be wrong with any request.
     AnyRequest: [MalformedRequest];
+    /// What is answered to a method that a path does not take.
+    WrongMethod: [MethodNotAllowed];
     /// What may be missing.
     MissingFile: [NotFound];
     /// A fault of this service.

@@ -73,8 +73,14 @@ impl Client {
         } else {
             &method.as_str().to_lowercase()
         };
-        let Some(operation) = operations.get(method) else {
-            return;
+        let wrong_method;
+        let operation = match operations.get(method) {
+            Some(operation) => operation,
+            None => {
+                let response = &self.document["components"]["responses"]["MethodNotAllowed"];
+                wrong_method = json!({"responses": {"405": response}});
+                &wrong_method
+            }
         };
         let status = answer.status.as_u16().to_string();
         let what = format!("{method} {path} {status}");
