@@ -68,11 +68,7 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
             specversion: "1.0",
             id: format!("{}.{}", event.order_id, event.version),
             source: "/api/v1/orders",
-            r#type: if event.version == 1 {
-                "order.created"
-            } else {
-                "order.updated"
-            },
+            r#type: kind(event),
             subject: event.order_id,
             time: wire::rfc3339(&event.occurred_at),
             datacontenttype: "application/json",
@@ -81,6 +77,15 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
             // Stored as it was sent, so sent as it is stored.
             data: serde_json::from_str(&event.data)?,
         })
+    }
+}
+
+/// What kind of change it was.
+pub(super) fn kind(event: &Event) -> &'static str {
+    if event.version == 1 {
+        "order.created"
+    } else {
+        "order.updated"
     }
 }
 

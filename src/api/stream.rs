@@ -82,11 +82,7 @@ fn heartbeat() -> Bytes {
 fn page(events: &[Event]) -> Bytes {
     let mut text = String::new();
     for event in events {
-        let kind = if event.version == 1 {
-            "order.created"
-        } else {
-            "order.updated"
-        };
+        let kind = events::kind(event);
         // The service writes JSON without line breaks, so that one `data` line holds it.
         // What came from elsewhere, by a migration or by hand, may have some between its tokens.
         let written = events::json(event).map(|json| {

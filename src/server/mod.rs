@@ -76,7 +76,6 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ServeError> {
 pub struct Application {
     settings: Settings,
     store: Store,
-    connector: Connector,
     drain: Drain,
     /// Tells open connections that the server stops.
     stopping: Drain,
@@ -109,7 +108,7 @@ impl Application {
             connector.migrate(MigrateOptions::default()).await?;
         }
         let store = Store::new(
-            connector.clone(),
+            connector,
             &settings,
             Arc::clone(&metrics),
             Handle::current(),
@@ -120,7 +119,6 @@ impl Application {
         Ok(Self {
             settings,
             store,
-            connector,
             drain,
             stopping,
             api,
@@ -195,11 +193,6 @@ impl Application {
         metrics_handle.stop(false).await;
         log::info!("ended");
         Ok(())
-    }
-
-    /// The way to the database.
-    pub fn connector(&self) -> &Connector {
-        &self.connector
     }
 }
 

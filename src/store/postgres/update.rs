@@ -32,11 +32,10 @@ impl Postgres {
             data: json.to_owned(),
             traceparent: changing.traceparent.clone(),
         };
-        let update = std::sync::Arc::new(update);
         let written = self
             .run_once("update_order", move |connection| {
-                let update = std::sync::Arc::clone(&update);
-                async move { (*update).clone().execute(connection).await }.boxed()
+                let update = update.clone();
+                async move { update.execute(connection).await }.boxed()
             })
             .await?;
         Ok(written == 1)
