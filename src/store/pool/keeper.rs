@@ -102,6 +102,19 @@ impl<C: Connect> Lease<C> {
         Self(Some(object))
     }
 
+    #[expect(
+        clippy::expect_used,
+        reason = "only `discard` and `drop` take it, by value"
+    )]
+    fn kept(&self) -> &Kept<C::Connection> {
+        self.0.as_ref().expect("a lease holds a connection")
+    }
+
+    /// When the connection was opened.
+    pub(in crate::store) fn opened(&self) -> Instant {
+        self.kept().opened
+    }
+
     /// Closes the connection instead of giving it back.
     pub(in crate::store) fn discard(mut self) {
         if let Some(object) = self.0.take() {
@@ -123,16 +136,8 @@ impl<C: Connect> Drop for Lease<C> {
 impl<C: Connect> Deref for Lease<C> {
     type Target = C::Connection;
 
-    #[expect(
-        clippy::expect_used,
-        reason = "only `discard` and `drop` take it, by value"
-    )]
     fn deref(&self) -> &C::Connection {
-        &self
-            .0
-            .as_ref()
-            .expect("a lease holds a connection")
-            .connection
+        &self.kept().connection
     }
 }
 

@@ -50,7 +50,7 @@ impl Postgres {
     }
 
     /// Runs work that may safely be done twice: when its connection turns out to be dead, it is
-    /// done once more on another.
+    /// done again on another.
     async fn run<T: Send>(
         &self,
         query: &'static str,
@@ -74,7 +74,8 @@ impl Postgres {
         mode: Try,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        let mut again = true;
+        let begun = Instant::now();
+        let mut first = true;
         loop {
             let got = self.pool.get().await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
@@ -91,6 +92,9 @@ impl Postgres {
             if outdated {
                 self.pool.outdate();
             }
+            // What ends one connection often ends them all: only a failure on a connection that
+            // was opened since says something about now.
+            let again = first || lease.opened() < begun;
             if outdated || dead {
                 lease.discard();
             }
@@ -98,7 +102,7 @@ impl Postgres {
             if !(again && (outdated || dead && mode == Try::Again)) {
                 return Err(error);
             }
-            again = false;
+            first = false;
         }
     }
 }
