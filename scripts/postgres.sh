@@ -7,6 +7,7 @@
 #   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
 #   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL naming a fresh cluster
 #
+# POSTGRES_CONF may hold more lines of postgresql.conf; the last of a setting counts.
 # PostgreSQL refuses to run as root; as root this uses the user `postgres` of Debian's package.
 set -euo pipefail
 
@@ -58,6 +59,7 @@ listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir'
 max_connections = 300
 fsync = off
+${POSTGRES_CONF:-}
 CONF
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + RANDOM % 12000))

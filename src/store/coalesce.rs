@@ -1,20 +1,31 @@
 //! Many requests, one statement.
 //!
-//! A few workers each take what waits at that moment, up to a limit, and serve it together. They
-//! wait for nobody: a lone request is served at once, and batches form only while all workers are
-//! busy. What a worker takes was there before its statement begins, so a reader never gets an
-//! answer that is older than its question.
+//! A worker takes what waits at that moment, up to a limit, and serves it together. It waits for
+//! nobody: a lone request is served at once, and batches form only while the database is busy. What
+//! a worker takes was there before its statement begins, so a reader never gets an answer that is
+//! older than its question.
+//!
+//! One worker is at work while the database is quick: few large batches cost it less than many
+//! small ones. When a batch takes longer than [`PATIENCE`], the next worker goes on with what waits,
+//! so that one slow statement does not hold up everybody.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::StoreError;
 use super::admission::{Admission, Ticket};
+
+/// How long a batch may take until the next one begins beside it. Several times what a batch takes on
+/// a healthy database, and short beside what a client notices.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How one kind of request is served together.
 pub(super) trait Batch: Send + Sync + 'static {
@@ -33,7 +44,7 @@ pub(super) trait Batch: Send + Sync + 'static {
     const SERVE_ABANDONED: bool;
 }
 
-/// How many work and how much each takes at a time.
+/// How many may be at work and how much each takes at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub(super) workers: usize,
@@ -90,7 +101,9 @@ async fn work<B: Batch>(
 ) {
     let mut taken = Vec::new();
     loop {
-        if receiver.lock().await.recv_many(&mut taken, limit).await == 0 {
+        // Who holds the receiver has the turn.
+        let mut turn = receiver.lock().await;
+        if turn.recv_many(&mut taken, limit).await == 0 {
             return;
         }
         if !B::SERVE_ABANDONED {
@@ -100,7 +113,14 @@ async fn work<B: Batch>(
             continue;
         }
         let (items, replies) = split(taken.drain(..));
-        let answers = together(&*batch, items).await;
+        let mut serving = pin!(together(&*batch, items));
+        let answers = match timeout(PATIENCE, &mut serving).await {
+            Ok(answers) => answers,
+            Err(_) => {
+                drop(turn);
+                serving.await
+            }
+        };
         for ((reply, ticket), answer) in replies.into_iter().zip(answers) {
             // The place is free before the client can come back for another.
             drop(ticket);

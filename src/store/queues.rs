@@ -16,16 +16,15 @@ use super::wake::Wake;
 use super::{Database, StoreError};
 use crate::telemetry::Metrics;
 
-/// Placing orders: one insert for many. A few at once keep the database busy while one of them waits
-/// for its commit; more would only make smaller batches.
+/// Placing orders: one insert for many.
 const CREATE: Shape = Shape {
-    workers: 3,
-    limit: 128,
+    workers: 4,
+    limit: 256,
 };
 /// Getting orders by id: one look-up for many.
 const GET: Shape = Shape {
-    workers: 3,
-    limit: 128,
+    workers: 4,
+    limit: 256,
 };
 /// The plain first page: one query, its bytes shared by all who asked before it began.
 const FIRST_PAGE: Shape = Shape {

@@ -3,6 +3,7 @@
 //! The registry is the service's own. Names and labels are those of the Prometheus guidelines:
 //! base units (seconds), counters end in `_total`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use prometheus::{
@@ -10,6 +11,7 @@ use prometheus::{
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::QueryName;
 use crate::store::{PoolStatus, StoreError};
 
 /// From half a millisecond to ten seconds, the default of `REQUEST_TIMEOUT`.
@@ -33,6 +35,8 @@ pub struct Metrics {
     /// Time to get a connection, in seconds.
     pub pool_acquire: Histogram,
     query_duration: HistogramVec,
+    /// The series of each query, found once: finding one takes a lock.
+    queries: HashMap<QueryName, Histogram>,
     db_errors: IntCounterVec,
     queue_depth: IntGaugeVec,
     queue_rejected: IntCounterVec,
@@ -74,6 +78,16 @@ impl Metrics {
     /// When two metrics have one name: a mistake in this file.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        let query_duration = HistogramVec::new(
+            histogram(
+                "db_query_duration_seconds",
+                "Time of a use case in the database.",
+            ),
+            &["query"],
+        )?;
+        let queries = QueryName::ALL
+            .map(|query| (query, query_duration.with_label_values(&[query.as_str()])))
+            .into();
         let metrics = Self {
             http_requests: IntCounterVec::new(
                 Opts::new(
@@ -102,13 +116,8 @@ impl Metrics {
                 "db_pool_acquire_seconds",
                 "Time to get a database connection.",
             ))?,
-            query_duration: HistogramVec::new(
-                histogram(
-                    "db_query_duration_seconds",
-                    "Time of a use case in the database.",
-                ),
-                &["query"],
-            )?,
+            query_duration,
+            queries,
             db_errors: IntCounterVec::new(
                 Opts::new("db_errors_total", "Failures of the database, by kind."),
                 &["kind"],
@@ -169,6 +178,7 @@ impl Metrics {
             pool_max,
             pool_acquire,
             query_duration,
+            queries: _,
             db_errors,
             queue_depth,
             queue_rejected,
@@ -210,10 +220,10 @@ impl Metrics {
     }
 
     /// Records the time of a use case in the database.
-    pub fn query_took(&self, query: &str, time: Duration) {
-        self.query_duration
-            .with_label_values(&[query])
-            .observe(time.as_secs_f64());
+    pub fn query_took(&self, query: QueryName, time: Duration) {
+        if let Some(series) = self.queries.get(&query) {
+            series.observe(time.as_secs_f64());
+        }
     }
 
     /// Counts a failure of the database.

@@ -3,6 +3,8 @@
 mod access;
 pub mod logging;
 mod metrics;
+mod query;
 
 pub use access::{AccessRecord, Recorder};
 pub use metrics::{Metrics, QueueMetrics, TEXT_FORMAT};
+pub use query::QueryName;

@@ -126,6 +126,27 @@ async fn who_asks_after_a_batch_began_is_not_in_it() {
     assert_eq!(bench.batches(), [1, 1]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_batch_holds_the_next_up_for_a_moment_only() {
+    let two = Shape { workers: 2, ..ONE };
+    let bench = Bench::new(two, 100);
+    let slow = bench.ask(1);
+    bench.begun(1).await;
+    let next = bench.ask(2);
+    tokio::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+    assert_eq!(
+        bench.begun.load(Ordering::SeqCst),
+        1,
+        "one at work is enough"
+    );
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(bench.begun.load(Ordering::SeqCst), 2);
+    bench.gate.add_permits(2);
+    assert_eq!(slow.await.unwrap(), Ok(2));
+    assert_eq!(next.await.unwrap(), Ok(4));
+    assert_eq!(bench.batches(), [1, 1]);
+}
+
 #[tokio::test]
 async fn a_bad_item_fails_alone() {
     let bench = Bench::new(ONE, 100);

@@ -17,6 +17,7 @@ use super::Postgres;
 use crate::store::StoreError;
 use crate::store::coalesce::Batch;
 use crate::store::model::{Found, NewRow, Placed};
+use crate::telemetry::QueryName;
 
 /// Places orders.
 pub(in crate::store) struct Create(pub(in crate::store) Postgres);
@@ -32,7 +33,7 @@ impl Batch for Create {
         let batch = Arc::clone(&rows);
         let inserted: HashSet<Uuid> = self
             .0
-            .run("create_orders", move |connection| {
+            .run(QueryName::CreateOrders, move |connection| {
                 let rows = Arc::clone(&batch);
                 async move { Insert::new(&rows).load(connection).await }.boxed()
             })
@@ -65,7 +66,7 @@ impl Create {
     async fn placed_before(&self, keys: Vec<String>) -> Result<HashMap<String, Found>, StoreError> {
         let rows: Vec<FoundRow> = self
             .0
-            .run("find_idempotency_keys", move |connection| {
+            .run(QueryName::FindIdempotencyKeys, move |connection| {
                 let keys = keys.clone();
                 async move { find(connection, &keys).await }.boxed()
             })

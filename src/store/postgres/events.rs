@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::store::StoreError;
 use crate::store::event::{Cursor, Event};
+use crate::telemetry::QueryName;
 
 #[derive(QueryableByName)]
 struct EventRow {
@@ -57,7 +58,7 @@ impl Postgres {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
         let rows: Vec<EventRow> = self
-            .run("read_feed", move |connection| {
+            .run(QueryName::ReadFeed, move |connection| {
                 diesel::sql_query(
                     "SELECT order_id, version, position, seq, occurred_at, data::text AS data, traceparent
                      FROM events
@@ -85,7 +86,7 @@ impl Postgres {
             lag: f64,
         }
         let row: Row = self
-            .run("feed_lag", |connection| {
+            .run(QueryName::FeedLag, |connection| {
                 diesel::sql_query(
                     "SELECT coalesce(greatest(extract(epoch FROM now() - min(occurred_at)), 0), 0)::float8 AS lag
                      FROM events WHERE position >=
@@ -106,7 +107,7 @@ impl Postgres {
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
         let rows: Vec<EventRow> = self
-            .run("read_order_events", move |connection| {
+            .run(QueryName::ReadOrderEvents, move |connection| {
                 diesel::sql_query(
                     "SELECT order_id, version, position, seq, occurred_at, data::text AS data, traceparent
                      FROM events WHERE order_id = $1 AND version > $2 ORDER BY version LIMIT $3",

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 
 use super::StoreError;
 use super::pool::Pool;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::PgConnector;
 pub use connect::{check_postgres_url, describe_postgres_url};
 pub(super) use create::Create;
@@ -53,7 +53,7 @@ impl Postgres {
     /// done again on another.
     async fn run<T: Send>(
         &self,
-        query: &'static str,
+        query: QueryName,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         self.try_run(query, Try::Again, work).await
@@ -62,7 +62,7 @@ impl Postgres {
     /// Runs work that must not be done twice.
     async fn run_once<T: Send>(
         &self,
-        query: &'static str,
+        query: QueryName,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         self.try_run(query, Try::Once, work).await
@@ -70,7 +70,7 @@ impl Postgres {
 
     async fn try_run<T: Send>(
         &self,
-        query: &'static str,
+        query: QueryName,
         mode: Try,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {

@@ -12,6 +12,7 @@ use crate::store::StoreError;
 use crate::store::model::{ListQuery, Page};
 use crate::store::read::Reader;
 use crate::store::schema::orders;
+use crate::telemetry::QueryName;
 
 impl Postgres {
     /// The order with this id.
@@ -23,7 +24,7 @@ impl Postgres {
 impl Reader for Postgres {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         let rows: Vec<OrderRow> = self
-            .run("get_orders", move |connection| {
+            .run(QueryName::GetOrders, move |connection| {
                 let ids = ids.clone();
                 async move {
                     orders::table
@@ -40,7 +41,7 @@ impl Reader for Postgres {
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
         let rows: Vec<OrderRow> = self
-            .run("list_orders", move |connection| {
+            .run(QueryName::ListOrders, move |connection| {
                 let list = list.clone();
                 async move {
                     let mut query = orders::table

@@ -13,6 +13,7 @@ use super::Postgres;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::model::{Changing, metadata_json};
+use crate::telemetry::QueryName;
 
 impl Postgres {
     /// Writes `next` over the version before it. False when the order has another version by now.
@@ -33,7 +34,7 @@ impl Postgres {
             traceparent: changing.traceparent.clone(),
         };
         let written = self
-            .run_once("update_order", move |connection| {
+            .run_once(QueryName::UpdateOrder, move |connection| {
                 let update = update.clone();
                 async move { update.execute(connection).await }.boxed()
             })

@@ -13,7 +13,7 @@ use diesel::SqliteConnection;
 
 use super::StoreError;
 use super::pool::Pool;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
 pub(super) use write::Create;
 
@@ -39,7 +39,7 @@ impl Sqlite {
     /// Runs work in one transaction that has the right to write from its beginning.
     async fn write<T: Send + 'static>(
         &self,
-        query: &'static str,
+        query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _turn = self.writer.lock().await;
@@ -50,7 +50,7 @@ impl Sqlite {
     /// Runs work on a thread that may block, with one connection.
     async fn read<T: Send + 'static>(
         &self,
-        query: &'static str,
+        query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let got = self.pool.get().await;

@@ -11,6 +11,7 @@ use crate::store::StoreError;
 use crate::store::event::{Cursor, Event};
 use crate::store::model::{ListQuery, Page};
 use crate::store::read::Reader;
+use crate::telemetry::QueryName;
 
 impl Sqlite {
     /// The order with this id.
@@ -21,7 +22,7 @@ impl Sqlite {
 
 impl Reader for Sqlite {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
-        self.read("get_orders", move |connection| {
+        self.read(QueryName::GetOrders, move |connection| {
             // One by one: each is a look-up by a prepared statement in this process's memory,
             // and a list of ids would be another statement for each length.
             ids.iter()
@@ -40,7 +41,7 @@ impl Reader for Sqlite {
     }
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
-        self.read("list_orders", move |connection| {
+        self.read(QueryName::ListOrders, move |connection| {
             let mut query = orders::table
                 .select(OrderRow::as_select())
                 .order(orders::id.desc())
@@ -76,7 +77,7 @@ impl Sqlite {
         after: Cursor,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.read("read_feed", move |connection| {
+        self.read(QueryName::ReadFeed, move |connection| {
             let rows = events::table
                 .filter(events::seq.gt(after.seq))
                 .order(events::seq)
@@ -95,7 +96,7 @@ impl Sqlite {
         after: i32,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.read("read_order_events", move |connection| {
+        self.read(QueryName::ReadOrderEvents, move |connection| {
             let rows = events::table
                 .filter(events::order_id.eq(id.as_bytes().as_slice()))
                 .filter(events::version.gt(after))

@@ -13,6 +13,7 @@ use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::coalesce::Batch;
 use crate::store::model::{Changing, Found, NewRow, Placed, metadata_json};
+use crate::telemetry::QueryName;
 
 /// Places orders.
 pub(in crate::store) struct Create(pub(in crate::store) Sqlite);
@@ -26,7 +27,7 @@ impl Batch for Create {
 
     async fn serve(&self, rows: Arc<[Arc<NewRow>]>) -> Result<Vec<Placed>, StoreError> {
         self.0
-            .write("create_orders", move |connection| {
+            .write(QueryName::CreateOrders, move |connection| {
                 rows.iter().map(|row| place(connection, row)).collect()
             })
             .await
@@ -121,7 +122,7 @@ impl Sqlite {
         let metadata = metadata_json(&next.metadata)?;
         let (next, json) = (next.clone(), json.to_owned());
         let traceparent = changing.traceparent.clone();
-        self.write("update_order", move |connection| {
+        self.write(QueryName::UpdateOrder, move |connection| {
             let before = orders::table
                 .find(next.id.as_bytes().as_slice())
                 .filter(orders::version.eq(next.version - 1));

@@ -1,0 +1,34 @@
+//! The usual stack, written as its guides write it: Axum, sqlx with a pool of 20, one statement a
+//! request, a metrics middleware. It keeps no idempotency key and checks less than the service.
+//!
+//! `POST /api/v1/orders` writes one row; `POST /api/v1/orders-with-event` two in a transaction.
+
+mod orders;
+
+use axum::Router;
+use axum::routing::{get, post};
+use axum_prometheus::PrometheusMetricLayer;
+use sqlx::postgres::PgPoolOptions;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::var("DATABASE_URL")?;
+    let address = std::env::var("BIND_ADDRESS")?;
+    let pool = PgPoolOptions::new()
+        .max_connections(20)
+        .min_connections(5)
+        .connect(&url)
+        .await?;
+    let (layer, metrics) = PrometheusMetricLayer::pair();
+    let app = Router::new()
+        .route("/api/v1/orders", post(orders::create).get(orders::list))
+        .route("/api/v1/orders-with-event", post(orders::create_with_event))
+        .route("/api/v1/orders/{id}", get(orders::get))
+        .route("/readyz", get(orders::ready))
+        .route("/metrics", get(async move || metrics.render()))
+        .layer(layer)
+        .with_state(pool);
+    let listener = tokio::net::TcpListener::bind(&address).await?;
+    axum::serve(listener, app).await?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! The handlers.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::{FromRow, PgPool};
+use uuid::Uuid;
+
+#[derive(Deserialize)]
+pub struct NewOrder {
+    product_id: String,
+    quantity: i32,
+    customer_id: Option<String>,
+    #[serde(default)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+#[derive(FromRow, Serialize)]
+pub struct Order {
+    id: Uuid,
+    product_id: String,
+    quantity: i32,
+    status: String,
+    customer_id: Option<String>,
+    metadata: sqlx::types::Json<serde_json::Value>,
+    version: i32,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+/// Any error of the database is a 500.
+pub struct Failed;
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        eprintln!("{error}");
+        Self
+    }
+}
+
+impl axum::response::IntoResponse for Failed {
+    fn into_response(self) -> axum::response::Response {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+const COLUMNS: &str =
+    "id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at";
+
+async fn insert(new: NewOrder, database: impl sqlx::PgExecutor<'_>) -> Result<Order, sqlx::Error> {
+    sqlx::query_as(
+        "INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version,
+            created_at, updated_at)
+         VALUES ($1, $2, $3, 'pending', $4, $5, 1, $6, $6)
+         RETURNING id, product_id, quantity, status, customer_id, metadata, version, created_at,
+            updated_at",
+    )
+    .bind(Uuid::now_v7())
+    .bind(new.product_id)
+    .bind(new.quantity)
+    .bind(new.customer_id)
+    .bind(sqlx::types::Json(new.metadata))
+    .bind(Utc::now())
+    .fetch_one(database)
+    .await
+}
+
+pub async fn create(
+    State(pool): State<PgPool>,
+    Json(new): Json<NewOrder>,
+) -> Result<(StatusCode, Json<Order>), Failed> {
+    Ok((StatusCode::CREATED, Json(insert(new, &pool).await?)))
+}
+
+pub async fn create_with_event(
+    State(pool): State<PgPool>,
+    Json(new): Json<NewOrder>,
+) -> Result<(StatusCode, Json<Order>), Failed> {
+    let mut transaction = pool.begin().await?;
+    let order = insert(new, &mut *transaction).await?;
+    sqlx::query(
+        "INSERT INTO events (order_id, version, occurred_at, data) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(order.id)
+    .bind(order.version)
+    .bind(order.created_at)
+    .bind(sqlx::types::Json(&order))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok((StatusCode::CREATED, Json(order)))
+}
+
+pub async fn list(State(pool): State<PgPool>) -> Result<Json<Vec<Order>>, Failed> {
+    let sql = format!("SELECT {COLUMNS} FROM orders ORDER BY id DESC LIMIT 100");
+    Ok(Json(
+        sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .fetch_all(&pool)
+            .await?,
+    ))
+}
+
+pub async fn get(
+    State(pool): State<PgPool>,
+    Path(id): Path<Uuid>,
+) -> Result<Json<Order>, (StatusCode, ())> {
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE id = $1");
+    let found: Result<Option<Order>, _> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(&pool)
+        .await;
+    match found {
+        Ok(Some(order)) => Ok(Json(order)),
+        Ok(None) => Err((StatusCode::NOT_FOUND, ())),
+        Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, ())),
+    }
+}
+
+pub async fn ready(State(pool): State<PgPool>) -> Result<(), Failed> {
+    sqlx::query("SELECT 1").execute(&pool).await?;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! When requests are due.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// Hands out the moments at which requests are due.
+#[derive(Clone)]
+pub enum Arrivals {
+    /// At once, until the end.
+    Closed { end: Instant },
+    /// At a fixed rate; those that no connection has taken yet wait here.
+    Open { due: Receiver<Instant> },
+}
+
+impl Arrivals {
+    /// Starts the clock of an open loop with `rate` requests a second, or of a closed loop.
+    pub fn start(rate: Option<f64>, end: Instant) -> Self {
+        let Some(rate) = rate else {
+            return Self::Closed { end };
+        };
+        let (sender, due) = async_channel::unbounded();
+        tokio::task::spawn_local(tick(rate, end, sender));
+        Self::Open { due }
+    }
+
+    /// The moment at which the next request is due, when it is there; none after the end.
+    pub async fn next(&self) -> Option<Instant> {
+        match self {
+            Self::Closed { end } => Some(Instant::now()).filter(|now| now < end),
+            Self::Open { due } => due.recv().await.ok(),
+        }
+    }
+
+    /// How many are due and not sent.
+    pub fn unsent(&self) -> usize {
+        match self {
+            Self::Closed { .. } => 0,
+            Self::Open { due } => due.len(),
+        }
+    }
+}
+
+async fn tick(rate: f64, end: Instant, sender: Sender<Instant>) -> std::io::Result<()> {
+    let clock = Clock::new()?;
+    let begun = Instant::now();
+    let mut n = 0.0;
+    loop {
+        let due = begun + Duration::from_secs_f64(n / rate);
+        if due >= end {
+            return Ok(());
+        }
+        clock.sleep_until(due).await?;
+        let _ = sender.try_send(due);
+        n += 1.0;
+    }
+}
+
+/// A timer of the kernel. Tokio's own ticks in milliseconds, which is longer than many answers take.
+struct Clock(AsyncFd<OwnedFd>);
+
+impl Clock {
+    fn new() -> std::io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        // SAFETY: the descriptor is owned, open, and stays the same until it is dropped.
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE)? };
+        Ok(Self(timer))
+    }
+
+    async fn sleep_until(&self, due: Instant) -> std::io::Result<()> {
+        let left = due.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: left.try_into().map_err(std::io::Error::other)?,
+        };
+        rustix::time::timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
+        let mut ready = self.0.readable().await?;
+        // Setting it anew takes the old tick back, so nothing needs to be read.
+        ready.clear_ready();
+        Ok(())
+    }
+}

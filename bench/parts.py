@@ -1,0 +1,255 @@
+"""What is measured, part by part."""
+
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+
+from processes import BIN, ROOT, SERVICE, Server, load, load_command, pgbench
+
+ORDERS = "/api/v1/orders"
+BODY = '{"product_id":"sku-{n}","quantity":3,"customer_id":"customer-1","metadata":{"colour":"blue"}}'
+CLIENTS = 64
+PRELOADED = 10_000
+POST = ["--body", BODY, "--idempotency-key"]
+BASELINE = BIN / "baseline"
+
+# Orders that are there before: what the first page shows and what is got by id.
+FILL = """
+INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
+SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
+    'customer-' || n % 100000, '{{"colour": "blue"}}', 1, now(), now(){values}
+FROM generate_series({first}, {last}) n;
+"""
+# The same orders in the service's own schema: with a key, its hash, and the event.
+KEYED = {"columns": ", idempotency_key, request_hash", "values": ", md5(n::text), sha256(n::text::bytea)"}
+PLAIN = {"columns": "", "values": ""}
+EVENTS = """
+INSERT INTO events (order_id, version, position, occurred_at, data)
+SELECT id, 1, pg_current_xact_id()::text::bigint, created_at, json_build_object(
+    'id', id, 'product_id', product_id, 'quantity', quantity, 'status', status, 'customer_id', customer_id,
+    'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at)
+FROM orders WHERE id > '{after}'::uuid;
+"""
+
+
+def order_id(n):
+    return str(uuid.UUID(int=n))
+
+
+def ids(count=PRELOADED):
+    """A file of ids to get, so that each client asks for another order."""
+    step = max(1, count // PRELOADED)
+    file = tempfile.NamedTemporaryFile("w", suffix=".ids", delete=False)
+    file.write("\n".join(order_id(n) for n in range(1, count + 1, step)))
+    file.close()
+    return file.name
+
+
+def service_database(cluster, name):
+    url = cluster.database(name)
+    migrate = [SERVICE, "migrate"]
+    env = os.environ | {"DATABASE_URL": url}
+    subprocess.run(migrate, env=env, check=True, capture_output=True)
+    return url
+
+
+def plain_database(cluster, name):
+    url = cluster.database(name)
+    cluster.sql(url, (ROOT / "bench/baseline/schema.sql").read_text())
+    return url
+
+
+def refill(cluster, url, kind):
+    """The same content before each round, settled: no vacuum and no checkpoint is due."""
+    cluster.sql(url, "TRUNCATE orders; TRUNCATE events")
+    cluster.sql(url, FILL.format(first=1, last=PRELOADED, **kind))
+    if kind is KEYED:
+        cluster.sql(url, EVENTS.format(after=order_id(0)))
+    cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
+
+
+def throughput(cluster, options):
+    """Closed loop for the maximum; open loop at half of the service's for the percentiles."""
+    urls = {
+        "service": service_database(cluster, "service"),
+        "baseline": plain_database(cluster, "baseline"),
+        "pgbench": plain_database(cluster, "pgbench"),
+    }
+    get = [ORDERS + "/{id}", "--ids", ids()]
+    kinds = {
+        "post": {"service": [ORDERS, *POST], "baseline": [ORDERS, *POST],
+                 "baseline_two_rows": [ORDERS + "-with-event", *POST], "pgbench": "insert"},
+        "first_page": {"service": [ORDERS], "baseline": [ORDERS], "pgbench": "first_page"},
+        "get": {"service": get, "baseline": get, "pgbench": "get"},
+    }
+    rounds = []
+    with Server(SERVICE, urls["service"]) as service, Server(BASELINE, urls["baseline"]) as baseline:
+        servers = {"service": service, "baseline": baseline, "baseline_two_rows": baseline}
+        for number in range(options.rounds):
+            for name, url in urls.items():
+                refill(cluster, url, KEYED if name == "service" else PLAIN)
+            rounds.append({kind: one_round(number, servers, targets, urls["pgbench"], options)
+                           for kind, targets in kinds.items()})
+            report_round(number, rounds[-1])
+        peaks = {"service": service.memory("VmHWM"), "baseline": baseline.memory("VmHWM")}
+    return {"rounds": rounds, "memory_peak_mib": peaks}
+
+
+def one_round(number, servers, targets, pgbench_url, options):
+    closed, order = {}, list(targets)
+    # Another goes first each time.
+    order = order[number % len(order):] + order[: number % len(order)]
+    for target in order:
+        how = targets[target]
+        if target == "pgbench":
+            closed[target] = {"ok_per_second": pgbench(pgbench_url, how, options.seconds + 1, number * 10**8)}
+        else:
+            closed[target] = load(servers[target], *how, "--connections", CLIENTS,
+                                  "--duration", f"{options.seconds}s")
+    # Half of the service's maximum for both, and half of the baseline's own for both.
+    rates = {"half": closed["service"]["ok_per_second"] / 2,
+             "baseline_half": closed["baseline"]["ok_per_second"] / 2}
+    latency = {
+        name: {target: load(servers[target], *targets[target], "--connections", CLIENTS,
+                            "--rate", f"{rate:.0f}", "--duration", f"{options.seconds}s")
+               for target in ("service", "baseline")}
+        for name, rate in rates.items()
+    }
+    return {"closed": closed, "rates": rates, "open": latency}
+
+
+def report_round(number, results):
+    for kind, result in results.items():
+        closed = "  ".join(f"{target} {r['ok_per_second']:.0f}/s" for target, r in result["closed"].items())
+        cpu = "  ".join(f"{t} {r['cpu_us']:.1f}" for t, r in result["closed"].items() if "cpu_us" in r)
+        half = "  ".join(f"{t} p50 {r['p50']:.2f} p99 {r['p99']:.2f}" for t, r in result["open"]["half"].items())
+        low = "  ".join(f"{t} p50 {r['p50']:.2f} p99 {r['p99']:.2f}"
+                        for t, r in result["open"]["baseline_half"].items())
+        print(f"round {number + 1} {kind}: {closed} | CPU µs {cpu} | half: {half} | low: {low}", flush=True)
+
+
+def memory(cluster, _):
+    """Resident memory: idle with the pool's minimum open, under load, with many idle clients."""
+    url = service_database(cluster, "memory")
+    refill(cluster, url, KEYED)
+    idle_clients = 5000
+    with Server(SERVICE, url) as service:
+        time.sleep(3)
+        result = {"idle_mib": service.memory(), "idle_connections": int(cluster.sql(
+            url, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'order-service'"))}
+        for path, *options in ([ORDERS, *POST], [ORDERS], [ORDERS + "/{id}", "--ids", ids()]):
+            load(service, path, *options, "--connections", CLIENTS, "--duration", "5s")
+        result["loaded_peak_mib"] = service.memory("VmHWM")
+    with Server(SERVICE, url) as service:
+        command = load_command(service, ORDERS + "/" + order_id(1), "--idle", "--connections", idle_clients,
+                               "--duration", "4s")
+        holding = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        peak, open_clients = 0.0, 0
+        while holding.poll() is None:
+            peak = max(peak, service.memory())
+            open_clients = max(open_clients, service.sockets())
+            time.sleep(0.2)
+        if holding.returncode:
+            raise SystemExit("the idle clients failed")
+        result |= {"idle_clients": idle_clients, "idle_clients_seen": open_clients, "idle_clients_mib": peak}
+    print("  ".join(f"{k} {v:.1f}" for k, v in result.items()), flush=True)
+    return result
+
+
+def start(cluster, _):
+    """From the start of the process to the first 200 on /readyz, 20 times each."""
+    url = service_database(cluster, "start")
+    with tempfile.TemporaryDirectory() as folder:
+        targets = {"sqlite": f"sqlite://{folder}/orders.db", "postgres": url}
+        times = {name: [] for name in targets}
+        for number in range(21):
+            for name, target in targets.items():
+                with Server(SERVICE, target) as service:
+                    # The first makes the SQLite file.
+                    if number:
+                        times[name].append(service.started_in * 1000)
+    for name, measured in times.items():
+        print(f"{name}: median {statistics.median(measured):.1f} ms, worst {max(measured):.1f} ms", flush=True)
+    return times
+
+
+def overload(cluster, options):
+    """Four times the maximum rate, over more clients than the queue has places."""
+    url = service_database(cluster, "overload")
+    refill(cluster, url, KEYED)
+    clients = 6000
+    results = []
+    with Server(SERVICE, url) as service:
+        for _ in range(3):
+            most = load(service, ORDERS, *POST, "--connections", CLIENTS, "--duration", f"{options.seconds}s")
+            rate = 4 * most["ok_per_second"]
+            over = load(service, ORDERS, *POST, "--connections", clients, "--rate", f"{rate:.0f}",
+                        "--duration", f"{options.seconds}s", "--from-sending")
+            results.append({"maximum": most, "rate": rate, "over": over})
+            print(f"maximum {most['ok_per_second']:.0f}/s, due {rate:.0f}/s: accepted {over['ok_per_second']:.0f}/s "
+                  f"p99 {over['p99']:.0f} ms, {over['rejected']} rejected "
+                  f"({over['rejected_without_retry_after']} without Retry-After), {over['failed']} failed, "
+                  f"{over['unsent_at_end']} never sent", flush=True)
+        peak = service.memory("VmHWM")
+    return {"clients": clients, "rounds": results, "memory_peak_mib": peak}
+
+
+def growth(cluster, options):
+    """Each operation alone, one client, on a small and on a large table, by turns."""
+    sizes = {"small": PRELOADED, "large": options.rows}
+    urls = {name: grown(cluster, f"grown_{name}", rows) for name, rows in sizes.items()}
+    middle = {name: order_id(rows // 2) for name, rows in sizes.items()}
+    patch = ["--method", "PATCH", "--body", '{"quantity":{n}}']
+    feed = {name: middle_of_feed(cluster, url) for name, url in urls.items()}
+    operations = {
+        "place an order": lambda size: [ORDERS, *POST],
+        "get by id": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size])],
+        "change": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size]), *patch],
+        "first page": lambda size: [ORDERS],
+        "page in the middle": lambda size: [f"{ORDERS}?starting_after={middle[size]}"],
+        "by product": lambda size: [ORDERS + "?product_id=sku-7&limit=10"],
+        "by customer": lambda size: [ORDERS + "?customer_id=customer-7&limit=10"],
+        "events of an order": lambda size: [ORDERS + "/{id}/events", "--ids", ids(sizes[size])],
+        "feed in the middle": lambda size: [f"/api/v1/events?limit=100&after={feed[size]}"],
+    }
+    result = {"rows": sizes, "operations": {}}
+    with Server(SERVICE, urls["small"]) as small, Server(SERVICE, urls["large"]) as large:
+        servers = {"small": small, "large": large}
+        for name, request in operations.items():
+            rounds = [{size: load(server, *request(size), "--connections", 1, "--duration", "2s")
+                       for size, server in servers.items()} for _ in range(max(3, options.rounds))]
+            if failed := sum(r["failed"] for turn in rounds for r in turn.values()):
+                raise SystemExit(f"{name}: {failed} requests failed")
+            result["operations"][name] = rounds
+            p50 = {size: statistics.median(r[size]["p50"] for r in rounds) for size in sizes}
+            print(f"{name}: {p50['small']:.3f} ms, {p50['large']:.3f} ms", flush=True)
+    return result
+
+
+def grown(cluster, name, rows):
+    """A database with as many orders. Indexes come after the rows, which is quicker."""
+    template = service_database(cluster, name + "_template")
+    url = cluster.database(name)
+    for section in ("pre-data", "data", "post-data"):
+        if section == "data":
+            for first in range(1, rows + 1, 1_000_000):
+                last = min(rows, first + 999_999)
+                cluster.sql(url, FILL.format(first=first, last=last, **KEYED))
+                cluster.sql(url, EVENTS.format(after=order_id(first - 1)))
+                print(f"{name}: {last} of {rows} rows", flush=True)
+        dump = subprocess.run(["pg_dump", f"--section={section}", template], check=True, capture_output=True, text=True)
+        cluster.sql(url, dump.stdout)
+    cluster.sql(url, "VACUUM ANALYZE")
+    cluster.sql(url, "CHECKPOINT")
+    return url
+
+
+def middle_of_feed(cluster, url):
+    """The cursor of an event half-way."""
+    row = cluster.sql(url, "SELECT position, seq FROM events ORDER BY position, seq "
+                           "OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
+    return "-".join(row.split("|"))

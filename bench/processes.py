@@ -1,0 +1,144 @@
+"""The processes of a benchmark: a PostgreSQL cluster, servers, the load generator, pgbench."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / "target/bench/release"
+SERVICE = ROOT / "target/release/order-service"
+TICKS = os.sysconf("SC_CLK_TCK")
+POOL = 20
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Cluster:
+    """A throw-away PostgreSQL cluster with its default settings: full durability."""
+
+    def __init__(self):
+        self.base = Path(tempfile.mkdtemp(prefix="order-service-bench-"))
+        self.base.chmod(0o711)
+        env = os.environ | {"POSTGRES_CONF": "fsync = on"}
+        start = [ROOT / "scripts/postgres.sh", "start", self.base / "pg"]
+        self.url = subprocess.run(start, env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run([ROOT / "scripts/postgres.sh", "stop", self.base / "pg"], check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def database(self, name):
+        self.sql(self.url, f"CREATE DATABASE {name}")
+        return self.url.rsplit("/", 1)[0] + "/" + name
+
+    @staticmethod
+    def sql(url, text):
+        done = subprocess.run(
+            ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", url, "-f", "-"],
+            input=text, check=True, capture_output=True, text=True,
+        )
+        return done.stdout.strip()
+
+    def version(self):
+        return self.sql(self.url, "SHOW server_version").split()[0]
+
+
+class Server:
+    """A server under test."""
+
+    def __init__(self, binary, url, **settings):
+        self.address = f"127.0.0.1:{free_port()}"
+        self.metrics_address = f"127.0.0.1:{free_port()}"
+        env = os.environ | {
+            "DATABASE_URL": url, "BIND_ADDRESS": self.address, "METRICS_ADDRESS": self.metrics_address,
+            "RUST_LOG": "warn", "LOG_FORMAT": "json",
+        } | settings
+        begun = time.perf_counter()
+        self.process = subprocess.Popen([binary], env=env, stderr=subprocess.DEVNULL)
+        self.wait_ready()
+        self.started_in = time.perf_counter() - begun
+
+    def wait_ready(self):
+        host, port = self.address.split(":")
+        request = f"GET /readyz HTTP/1.1\r\nhost: {self.address}\r\nconnection: close\r\n\r\n".encode()
+        until = time.perf_counter() + 20
+        while time.perf_counter() < until:
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 5) as s:
+                s.sendall(request)
+                if s.recv(12).endswith(b"200"):
+                    return
+            time.sleep(0.0002)
+        raise SystemExit(f"no server on {self.address} within 20 s")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def memory(self, field="VmRSS"):
+        """Mebibytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
+
+    def sockets(self):
+        """How many sockets are open."""
+        count = 0
+        for fd in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            # One that was just closed is not there any more.
+            with contextlib.suppress(FileNotFoundError):
+                count += "socket" in os.readlink(fd)
+        return count
+
+    def metrics(self):
+        connection = http.client.HTTPConnection(self.metrics_address, timeout=10)
+        connection.request("GET", "/metrics")
+        return connection.getresponse().read().decode()
+
+
+def load_command(server, path, *options):
+    return [BIN / "load", server.address, path, *map(str, options)]
+
+
+def load(server, path, *options):
+    """Puts load on a server; its numbers, with the CPU time of the server for each answer."""
+    before = server.cpu_seconds()
+    done = subprocess.run(load_command(server, path, *options), check=True, capture_output=True, text=True)
+    result = json.loads(done.stdout)
+    if result["answers"]:
+        result["cpu_us"] = (server.cpu_seconds() - before) / result["answers"] * 1e6
+    return result
+
+
+def pgbench(url, script, seconds, n=0):
+    """Transactions per second of one prepared statement over as many clients as pools hold."""
+    command = [
+        shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
+        "-T", str(seconds), "-D", f"n={n}", "-f", ROOT / f"bench/pgbench/{script}.sql", url,
+    ]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(re.search(r"tps = ([\d.]+)", done.stdout)[1])
+
+
+def newest_pgbench():
+    return sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"))[-1]

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Measures the service beside what it is compared with, in one run, interleaved.
+
+    bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
+
+Parts: throughput, latency, memory, start, overload, growth. All numbers go to
+target/bench/results.json; bench/report.py makes bench/results.md and the chart of them.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+import parts
+from processes import BIN, ROOT, SERVICE, Cluster, Server
+
+PARTS = ["throughput", "memory", "start", "overload", "growth"]
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
+    return {
+        "cpu": cpu[1] if cpu else platform.machine(),
+        "cores": len(__import__("os").sched_getaffinity(0)),
+        "memory_gib": round(memory / 1024 / 1024),
+        "kernel": platform.release(),
+    }
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=int, default=5)
+    options.add_argument("--rows", type=int, default=10_000_000, help="rows of the large table")
+    options.add_argument("--only", default=",".join(PARTS))
+    options = options.parse_args()
+    wanted = options.only.split(",")
+    if unknown := set(wanted) - set(PARTS):
+        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+
+    with Cluster() as cluster:
+        results = {
+            "date": datetime.date.today().isoformat(),
+            "machine": machine() | {"postgresql": cluster.version()},
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+        }
+        for part in PARTS:
+            if part in wanted:
+                print(f"== {part}", flush=True)
+                results[part] = getattr(parts, part)(cluster, options)
+    output = ROOT / "target/bench/results.json"
+    if output.exists():
+        # A part that was not measured this time keeps no number of another time.
+        output.unlink()
+    output.write_text(json.dumps(results, indent=1))
+    print(f"numbers in {output.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
