@@ -5,7 +5,7 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test manifests lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test bench manifests lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,11 +22,19 @@ test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifes
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 	$(MAKE) --no-print-directory manifests
 
+bench: deps ## Measure the service beside Axum + sqlx and pgbench (20 minutes); writes bench/results.md
+	cargo build --release
+	cargo build --release --manifest-path bench/Cargo.toml --target-dir target/bench
+	cargo bench --bench record
+	bench/run.py $(BENCH)
+	bench/report.py
+
 manifests: deps ## Render the manifests and check them, the alerts and the dashboard
 	TOOLS=$(TOOLS) tests/manifests/run.sh
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path bench/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
@@ -37,6 +45,7 @@ openapi: build-deps ## Write openapi.json anew from the code
 
 fmt: ## Format the code
 	cargo fmt --all
+	cargo fmt --all --manifest-path bench/Cargo.toml
 
 tools: deps ## Install the tools that lint and test need into target/tools
 	scripts/tools.sh $(TOOLS)

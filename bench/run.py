@@ -3,23 +3,21 @@
 
     bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
 
-Parts: throughput, latency, memory, start, overload, growth. All numbers go to
+Parts: throughput, memory, start, overload, growth. All numbers go to
 target/bench/results.json; bench/report.py makes bench/results.md and the chart of them.
 """
 
 import argparse
 import datetime
 import json
+import os
 import platform
 import re
-import statistics
 import sys
-import tempfile
-import uuid
 from pathlib import Path
 
 import parts
-from processes import BIN, ROOT, SERVICE, Cluster, Server
+from processes import ROOT, Cluster
 
 PARTS = ["throughput", "memory", "start", "overload", "growth"]
 
@@ -29,7 +27,7 @@ def machine():
     memory = int(re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1])
     return {
         "cpu": cpu[1] if cpu else platform.machine(),
-        "cores": len(__import__("os").sched_getaffinity(0)),
+        "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 1024 / 1024),
         "kernel": platform.release(),
     }
@@ -58,9 +56,6 @@ def main():
                 print(f"== {part}", flush=True)
                 results[part] = getattr(parts, part)(cluster, options)
     output = ROOT / "target/bench/results.json"
-    if output.exists():
-        # A part that was not measured this time keeps no number of another time.
-        output.unlink()
     output.write_text(json.dumps(results, indent=1))
     print(f"numbers in {output.relative_to(ROOT)}")
 

@@ -200,3 +200,6 @@ impl<C: Connect> Pool<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
