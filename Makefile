@@ -5,7 +5,7 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test manifests lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test manifests alerts dashboard lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,17 +20,23 @@ test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifes
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
-	$(MAKE) --no-print-directory manifests
+	$(MAKE) --no-print-directory manifests alerts
 
 manifests: deps ## Render the manifests and check them, the alerts and the dashboard
 	TOOLS=$(TOOLS) tests/manifests/run.sh
+
+alerts: deps ## Ask every query of alerts and dashboard of a Prometheus that scrapes the service under load
+	TOOLS=$(TOOLS) tests/monitoring/run.sh test
+
+dashboard: deps ## Draw docs/dashboard.svg anew from such a Prometheus
+	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
-	shellcheck scripts/*.sh tests/manifests/run.sh .ci/run
+	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run
 
 openapi: build-deps ## Write openapi.json anew from the code
 	cargo run --quiet -- openapi > openapi.json
