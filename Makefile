@@ -45,7 +45,7 @@ fmt: ## Format the code
 	cargo fmt --all
 
 tools: deps ## Install the tools that lint and test need into target/tools
-	scripts/tools.sh $(TOOLS)
+	scripts/tools.sh $(TOOLS) test
 
 build-deps: ## Install what building needs from Debian's packages
 	@scripts/deps.sh build

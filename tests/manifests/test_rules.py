@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import yaml
-from manifests import PROMTOOL, ROOT, WORK
+from manifests import PROMTOOL, ROOT, WORK, build, inside, load, only, write_overlay
 from monitoring import (
     ALERT_NAMES, ALERTS, ALL, DASHBOARD, GROUPS, MONITORING, RULES, dashboard_queries, known, names_in, own_metrics, panels)
 
@@ -196,3 +196,18 @@ def test_each_alert_has_a_runbook(alert):
 def test_no_runbook_without_an_alert():
     written = {s for s in sections() if s.startswith("orderservice")}
     assert written == {slug(alert) for alert in ALERT_NAMES}
+
+
+def test_runbooks_can_be_where_you_keep_them():
+    where = "https://git.my-company.com/orders/docs/OPERATIONS.md"
+    annotated = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+                 "metadata": {"name": "order-service", "annotations": {"orders.example.com/runbooks": where}}}
+    overlay = write_overlay("runbooks", {
+        "resources": [inside("overlays", "prod")], "patches": [{"patch": yaml.safe_dump(annotated)}],
+        "transformers": [inside("transformers", "runbooks")]})
+    groups = only(load(build(overlay)), "PrometheusRule")["spec"]["groups"]
+    for group, original in zip(groups, GROUPS, strict=True):
+        for rule in original["rules"]:
+            if "alert" in rule:
+                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{slug(rule['alert'])}"}}
+            assert rule in group["rules"]
