@@ -1,11 +1,13 @@
 # Each target is a line or two over the real tool. `make` alone lists them.
 SHELL := /bin/bash
 TOOLS := $(CURDIR)/target/tools
-REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export REVISION
+# The binaries of the workspace; each has an image of its name.
+IMAGES := order-service $(if $(wildcard operator/Cargo.toml),order-operator)
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test manifests alerts dashboard lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test manifests alerts dashboard image image-test sbom lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +32,15 @@ alerts: deps ## Ask every query of alerts and dashboard of a Prometheus that scr
 
 dashboard: deps ## Draw docs/dashboard.svg anew from such a Prometheus
 	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
+
+image: ## Build the images with podman, buildah or docker (BUILDER=… for another base)
+	scripts/image.sh $(IMAGES)
+
+image-test: ## Prove the image with podman: hardened, TLS, names, size, reproducible (slow; needs root)
+	tests/image/run.sh
+
+sbom: build-deps ## Write a CycloneDX document for each binary into target/sbom
+	scripts/sbom.sh $(TOOLS) $(IMAGES)
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
