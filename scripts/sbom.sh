@@ -16,7 +16,8 @@ for package in "$@"; do
     PATH="$tools/bin:$PATH" cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps \
         --target x86_64-unknown-linux-musl --override-filename "$package.cdx"
     directory=$(cargo pkgid --package "$package" | sed -E 's|^path\+file://([^#]*)#.*|\1|')
-    mv "$directory/$package.cdx.json" target/sbom/
+    # Where the sources lie is nobody's business.
+    sed "s|path+file://$PWD|path+file:///src|g" "$directory/$package.cdx.json" >"target/sbom/$package.cdx.json"
     find . -name "$package.cdx.json" -not -path './target/*' -delete
     echo "target/sbom/$package.cdx.json"
 done
