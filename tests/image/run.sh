@@ -12,14 +12,14 @@ passed=0 failed=0
 check() { # check WHAT COMMAND…
     local what=$1
     shift
-    if "$@"; then
+    if "$@" >"$work/output" 2>&1; then
         passed=$((passed + 1)) && echo "ok      $what"
     else
-        failed=$((failed + 1)) && echo "FAILED  $what"
+        failed=$((failed + 1)) && echo "FAILED  $what" && tail -n 20 "$work/output"
     fi
 }
-equal() { [ "$1" = "$2" ] || { echo "        $1 is not $2"; return 1; }; }
-at_most() { [ "$1" -le "$2" ] || { echo "        $1 is more than $2"; return 1; }; }
+equal() { [ "$1" = "$2" ] || { echo "$1 is not $2"; return 1; }; }
+at_most() { [ "$1" -le "$2" ] || { echo "$1 is more than $2"; return 1; }; }
 
 work=$(mktemp -d)
 chmod 711 "$work"
