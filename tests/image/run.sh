@@ -27,11 +27,14 @@ containers=()
 clean() {
     # What failed on the way must not keep the rest from being cleaned.
     set +e
-    [ ${#containers[@]} = 0 ] || podman rm --force --time 0 "${containers[@]}" >/dev/null 2>&1
-    podman volume rm --force image-test >/dev/null 2>&1
     [ -z "${dns:-}" ] || kill "$dns" 2>/dev/null
     [ ! -e "$work/pg/port" ] || scripts/postgres.sh stop "$work/pg"
-    podman images --all --quiet --no-trunc 2>/dev/null | grep -vxF "${builder_id:-none}" | xargs -r podman rmi --force >/dev/null 2>&1
+    # Only in the storage of this test, never in the machine's.
+    if [ -n "${builder_id:-}" ]; then
+        [ ${#containers[@]} = 0 ] || podman rm --force --time 0 "${containers[@]}" >/dev/null 2>&1
+        podman volume rm --force image-test >/dev/null 2>&1
+        podman images --all --quiet --no-trunc | grep -vxF "$builder_id" | xargs -r podman rmi --force >/dev/null 2>&1
+    fi
     rm -rf "$work"
 }
 trap clean EXIT
@@ -55,8 +58,8 @@ mkdir -p "$storage"
 cat >"$work/storage.conf" <<CONF
 [storage]
 driver = "overlay"
-graphroot = "$storage"
-runroot = "$work/run"
+graphroot = "$storage/images"
+runroot = "$storage/run"
 CONF
 settings() { # settings RUNTIME
     cat >"$work/containers.conf" <<CONF
