@@ -211,3 +211,10 @@ def test_runbooks_can_be_where_you_keep_them():
             if "alert" in rule:
                 rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{slug(rule['alert'])}"}}
             assert rule in group["rules"]
+
+
+def test_the_picture_shows_every_panel():
+    picture = (ROOT / "docs/dashboard.svg").read_text()
+    shown = set(re.findall(r">([^<]+)</text>", picture))
+    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "draw it again: make dashboard"
+    assert len(picture) < 300_000
