@@ -93,6 +93,7 @@ check "so is one of an authority that is not named" grep -qi 'certificate' <(pod
 
 # By DNS, in a root without nsswitch.conf and without libraries: the trap of static binaries.
 address=127.0.0.153
+: >"$work/dns"
 /usr/bin/python3 tests/image/dns.py "$address" "$name" >"$work/dns" &
 dns=$!
 until grep -q ready "$work/dns"; do kill -0 "$dns" && sleep 0.1; done
