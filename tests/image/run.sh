@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image of the service with podman, in a builder image that it makes itself, and proves what the
-# Containerfile promises. Needs root and about half an hour on two cores; `make test` does not run it.
+# Containerfile promises. Needs root and a quarter of an hour on two cores, so `make test` does not run it.
 # Keeps its builder in target/image-test and leaves nothing else behind. Ends with a line
 # "N passed, M failed, K skipped".
 set -euo pipefail
