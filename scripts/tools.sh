@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the tools that lint and test need, in fixed versions, into the directory given. What is
-# there already is kept, so only the first run compiles.
+# Installs tools in fixed versions into the directory given: tools.sh DIRECTORY test|sbom. What is there
+# already is kept, so only the first run compiles.
 set -euo pipefail
 
 root=$1
@@ -14,6 +14,12 @@ tool() { # tool CRATE VERSION [cargo install options…]
     fi
 }
 
-tool diesel_cli 2.3.14 --no-default-features --features postgres,sqlite-bundled
-tool cargo-deny 0.20.2
-tool cargo-machete 0.9.2
+case "${2:-}" in
+test)
+    tool diesel_cli 2.3.14 --no-default-features --features postgres,sqlite-bundled
+    tool cargo-deny 0.20.2
+    tool cargo-machete 0.9.2
+    ;;
+sbom) tool cargo-cyclonedx 0.5.9 ;;
+*) sed -n '2,3s/^# \{0,1\}//p' "$0" && exit 2 ;;
+esac

@@ -1,76 +1,21 @@
 """Alerts and dashboard: unit tests by promtool, known metrics only, a runbook for each alert."""
 
 import concurrent.futures
-import json
 import re
 import subprocess
 
 import pytest
 import yaml
-from manifests import KUSTOMIZE, PROMTOOL, ROOT, WORK
+from manifests import PROMTOOL, ROOT, WORK, build, inside, load, only, write_overlay
+from monitoring import (
+    ALERT_NAMES, ALERTS, ALL, DASHBOARD, GROUPS, MONITORING, RULES, dashboard_queries, known, names_in, own_metrics, panels)
 
-MONITORING = KUSTOMIZE / "components" / "monitoring"
-RULES = MONITORING / "rules.yaml"
 UNIT_TESTS = sorted((ROOT / "tests/manifests/rules").glob("*.yaml"))
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
-
-GROUPS = yaml.safe_load(RULES.read_text())["groups"]
-ALL = [rule for group in GROUPS for rule in group["rules"]]
-ALERTS = [rule for rule in ALL if "alert" in rule]
-ALERT_NAMES = sorted({rule["alert"] for rule in ALERTS})
-RECORDED = {rule["record"] for rule in ALL if "record" in rule}
-DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
-
-# Of the Prometheus client's process collector.
-PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
-# Of kube-state-metrics, all stable there, and of Prometheus itself.
-OTHERS = {
-    "kube_deployment_spec_replicas", "kube_deployment_status_replicas_available", "kube_job_failed",
-    "kube_job_status_active", "kube_pod_container_status_restarts_total", "up",
-}
-WORDS = {
-    "sum", "max", "min", "count", "avg", "by", "without", "on", "ignoring", "and", "or", "unless", "offset", "rate",
-    "increase", "histogram_quantile", "absent", "time", "group_left", "group_right", "bool",
-}
 
 
 def promtool(*arguments):
     return subprocess.run([str(PROMTOOL), *map(str, arguments)], capture_output=True, text=True, check=False)
-
-
-def own_metrics():
-    source = (ROOT / "src/telemetry/metrics.rs").read_text()
-    found = set(re.findall(r'(?:::new|histogram)\(\s*"([a-z_]+)"', source))
-    assert {"http_requests_total", "http_request_duration_seconds", "db_pool_connections", "build_info", "panics_total"} <= found
-    return found
-
-
-def names_in(expression):
-    text = re.sub(r'"[^"]*"', '""', expression)
-    text = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", text)
-    text = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", text)
-    text = re.sub(r"\b\d+(\.\d+)?[smhdw]?\b", " ", text)
-    return set(re.findall(r"[a-zA-Z_:][a-zA-Z0-9_:]*", text)) - WORDS
-
-
-def known(name):
-    everything = own_metrics() | PROCESS | OTHERS | RECORDED
-    base = re.sub(r"_(bucket|sum|count)$", "", name)
-    return name in everything or (base != name and base in everything)
-
-
-def panels():
-    return [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-
-
-def dashboard_queries():
-    found = [(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]]
-    found += [(a["name"], a["expr"]) for a in DASHBOARD["annotations"]["list"]]
-    for variable in DASHBOARD["templating"]["list"]:
-        if variable["type"] == "query":
-            query = variable["query"]["query"]
-            found.append((variable["name"], re.fullmatch(r"label_values\((.*), \w+\)", query)[1]))
-    return found
 
 
 def test_the_rules_are_legal():
@@ -251,3 +196,25 @@ def test_each_alert_has_a_runbook(alert):
 def test_no_runbook_without_an_alert():
     written = {s for s in sections() if s.startswith("orderservice")}
     assert written == {slug(alert) for alert in ALERT_NAMES}
+
+
+def test_runbooks_can_be_where_you_keep_them():
+    where = "https://git.my-company.com/orders/docs/OPERATIONS.md"
+    annotated = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
+                 "metadata": {"name": "order-service", "annotations": {"orders.example.com/runbooks": where}}}
+    overlay = write_overlay("runbooks", {
+        "resources": [inside("overlays", "prod")], "patches": [{"patch": yaml.safe_dump(annotated)}],
+        "transformers": [inside("transformers", "runbooks")]})
+    groups = only(load(build(overlay)), "PrometheusRule")["spec"]["groups"]
+    for group, original in zip(groups, GROUPS, strict=True):
+        for rule in original["rules"]:
+            if "alert" in rule:
+                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{slug(rule['alert'])}"}}
+            assert rule in group["rules"]
+
+
+def test_the_picture_shows_every_panel():
+    picture = (ROOT / "docs/dashboard.svg").read_text()
+    shown = set(re.findall(r">([^<]+)</text>", picture))
+    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "draw it again: make dashboard"
+    assert len(picture) < 300_000
