@@ -120,10 +120,11 @@ def load_command(server, path, *options):
     return [BIN / "load", server.address, path, *map(str, options)]
 
 
-def load(server, path, *options):
+def load(server, path, *options, nice=0):
     """Puts load on a server; its numbers, with the CPU time of the server for each answer."""
     before = server.cpu_seconds()
-    done = subprocess.run(load_command(server, path, *options), check=True, capture_output=True, text=True)
+    command = ["nice", "-n", str(nice), *load_command(server, path, *options)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout)
     if result["answers"]:
         result["cpu_us"] = (server.cpu_seconds() - before) / result["answers"] * 1e6

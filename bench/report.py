@@ -101,8 +101,8 @@ def overload(results, verdicts):
     verdicts.at_most("overload: resident memory, peak", o["memory_peak_mib"], 128, " MiB")
     due = median(r["rate"] for r in rounds)
     return [f"Overload: {due:,.0f} requests/s were due over {o['clients']:,} connections. The load generator shares the "
-            f"cores with the service and the database; together they answered {answered:,.0f} a second, and what was "
-            "due beyond that was never sent."]
+            f"cores with the service and the database and runs at the lowest priority here; {answered:,.0f} requests a second were "
+            "answered, accepted or refused, and what was due beyond what it could send was never sent."]
 
 
 def growth(results, verdicts):
