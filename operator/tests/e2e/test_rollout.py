@@ -1,0 +1,117 @@
+"""Migration before rollout, its failure, and the way back from a bad image."""
+
+import pytest
+from cluster import never, until
+from place import IMAGE, NEXT_IMAGE
+
+BAD = IMAGE.rsplit(":", 1)[0] + ":9.9.9-crashes"
+MISSING = IMAGE.rsplit(":", 1)[0] + ":9.9.9-missing"
+UNMIGRATABLE = IMAGE.rsplit(":", 1)[0] + ":9.9.9-cannot-migrate"
+LAST_LINES = "applying 0007_split_orders\nERROR: lock timeout on table orders"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def operator(place):
+    return place.start()
+
+
+def image(place, name):
+    return place.get("Deployment", name)["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def test_a_new_image_migrates_first(place, played):
+    place.running("orderly")
+    place.stage.fates[NEXT_IMAGE, "migrate"] = "hang"
+    place.change("orderly", image=NEXT_IMAGE)
+    until("a Job with the new image", lambda: any(
+        i["kind"] == "Job" and i["spec"]["template"]["spec"]["containers"][0]["image"] == NEXT_IMAGE
+        for i in place.owned("orderly")))
+    never("the Deployment changed before the migration was done", lambda: image(place, "orderly") != IMAGE, 3)
+    assert place.wait_for("orderly", "Progressing")
+    del place.stage.fates[NEXT_IMAGE, "migrate"]
+    until("the new image", lambda: image(place, "orderly") == NEXT_IMAGE, 60)
+    place.wait_for("orderly", "Ready")
+
+
+def test_a_migration_that_fails_leaves_the_pods_alone(place, played):
+    place.running("careful")
+    generation = place.get("Deployment", "careful")["metadata"]["generation"]
+    place.stage.fates[UNMIGRATABLE, "migrate"] = (2, LAST_LINES)
+    place.change("careful", image=UNMIGRATABLE)
+    failed = place.wait_for("careful", "Migrated", "False", seconds=90)
+    until("the last log lines", lambda: "lock timeout" in place.condition("careful", "Migrated")["message"])
+    assert failed["reason"]
+    place.wait_for("careful", "Degraded")
+    deployment = place.get("Deployment", "careful")
+    assert deployment["metadata"]["generation"] == generation
+    assert image(place, "careful") == IMAGE
+    assert deployment["status"]["availableReplicas"] == 2
+    assert place.events("careful"), "nobody was told"
+    # Fixing the spec is all it takes.
+    place.change("careful", image=NEXT_IMAGE)
+    place.wait_for("careful", "Ready", seconds=90)
+    assert image(place, "careful") == NEXT_IMAGE
+    assert place.condition("careful", "Migrated")["status"] == "True"
+    assert place.condition("careful", "Degraded")["status"] == "False"
+
+
+@pytest.mark.parametrize(("bad", "fate"), [(BAD, "crash"), (MISSING, "missing")])
+def test_a_bad_image_is_rolled_back_and_not_tried_again(place, played, bad, fate):
+    name = f"bold-{fate}"
+    # 30 s is the shortest deadline there is.
+    place.running(name, progressDeadlineSeconds=30)
+    template = place.get("Deployment", name)["spec"]["template"]
+    place.stage.fates[bad, "server"] = fate
+    place.change(name, image=bad)
+    until("it was tried", lambda: image(place, name) == bad, 60)
+    until("the last good template is back", lambda: image(place, name) == IMAGE, 120)
+    degraded = place.wait_for(name, "Degraded")
+    assert bad in degraded["message"] or "roll" in degraded["message"].lower(), degraded
+    assert place.get("Deployment", name)["spec"]["template"] == template
+    generation = place.get("Deployment", name)["metadata"]["generation"]
+    never("it was tried again", lambda: place.get("Deployment", name)["metadata"]["generation"] != generation, 10)
+    # Still, pods serve.
+    assert place.get("Deployment", name)["status"]["availableReplicas"] == 2
+    place.change(name, image=NEXT_IMAGE)
+    place.wait_for(name, "Ready", seconds=90)
+    assert image(place, name) == NEXT_IMAGE
+    assert place.condition(name, "Degraded")["status"] == "False"
+
+
+def test_it_is_not_tried_again_by_another_operator_either(place, played):
+    """What failed is in the status and not in a process's memory."""
+    place.running("lasting", progressDeadlineSeconds=30)
+    place.stage.fates[BAD, "server"] = "crash"
+    place.change("lasting", image=BAD)
+    until("it was tried", lambda: image(place, "lasting") == BAD, 60)
+    until("the last good template is back", lambda: image(place, "lasting") == IMAGE, 120)
+    place.wait_for("lasting", "Degraded")
+    generation = place.get("Deployment", "lasting")["metadata"]["generation"]
+    place.operators[-1].stop()
+    place.start()
+    until("a leader", place.leader)
+    never("it was tried again", lambda: place.get("Deployment", "lasting")["metadata"]["generation"] != generation, 10)
+
+
+def test_a_changed_secret_rolls_the_pods_once(place, played):
+    place.running("rotated")
+    before = place.get("Deployment", "rotated")
+    place.secret(url="postgres://orders:rotated@db.example.com/orders")
+    try:
+        until("another template", lambda: place.get("Deployment", "rotated")["spec"]["template"] != before["spec"]["template"], 90)
+        place.wait_for("rotated", "Ready")
+        generation = place.get("Deployment", "rotated")["metadata"]["generation"]
+        assert generation == before["metadata"]["generation"] + 1
+        never("rolled again", lambda: place.get("Deployment", "rotated")["metadata"]["generation"] != generation, 5)
+    finally:
+        place.secret()
+    until("rolled back to the first", lambda: place.get("Deployment", "rotated")["spec"]["template"] == before["spec"]["template"], 90)
+
+
+def test_a_secret_that_is_missing_is_waited_for(place, played):
+    place.cluster.create(place.order_service("early", database={"secretRef": {"name": "not-yet"}}))
+    waiting = place.wait_for("early", "Ready", "False")
+    assert "not-yet" in waiting["message"], waiting
+    assert place.get("Deployment", "early") is None
+    place.secret("not-yet")
+    place.wait_for("early", "Ready", seconds=90)
