@@ -5,10 +5,10 @@ REVISION ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 export REVISION
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test manifests lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test manifests e2e e2e-figures lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: build-deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
 	cargo run
@@ -24,6 +24,12 @@ test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifes
 
 manifests: deps ## Render the manifests and check them, the alerts and the dashboard
 	TOOLS=$(TOOLS) tests/manifests/run.sh
+
+e2e: deps ## Run the operator against the cluster that KUBECONFIG names (skipped without)
+	TOOLS=$(TOOLS) scripts/e2e.sh
+
+e2e-figures: deps ## Measure the operator's memory, time and writes against an API server alone
+	TOOLS=$(TOOLS) scripts/e2e.sh figures
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check

@@ -34,12 +34,13 @@ class Operator:
     def __init__(self, kubeconfig, directory, name, *arguments, environment=None):
         self.name = name
         self.log = directory / f"{name}.log"
-        self.metrics_port = _free_port()
+        self.ports = {"health": _free_port(), "metrics": _free_port()}
         env = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(kubeconfig),
             "POD_NAME": name,
-            "METRICS_ADDRESS": f"127.0.0.1:{self.metrics_port}",
+            "HEALTH_ADDRESS": f"127.0.0.1:{self.ports['health']}",
+            "METRICS_ADDRESS": f"127.0.0.1:{self.ports['metrics']}",
             "LOG_FORMAT": "json",
             **(environment or {}),
         }
@@ -63,7 +64,7 @@ class Operator:
 
     def http(self, path):
         """(status, text); (None, reason) while nobody answers."""
-        url = f"http://127.0.0.1:{self.metrics_port}{path}"
+        url = f"http://127.0.0.1:{self.ports['metrics' if path == '/metrics' else 'health']}{path}"
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
                 return answer.status, answer.read().decode()
