@@ -28,7 +28,7 @@ MUTANTS = [
     ("> 0.1\n", "> 0.08\n"),
     (',outcome="error"', ""),
     ("> 600", "> 599"),
-    ("by (namespace, pod, kind)", "by (namespace, pod)"),
+    ("max by (namespace, pod) (order_operator_watch_age", "max(order_operator_watch_age"),
     ("> 50", "> 49"),
     ("> 50", "> 51"),
     ("for: 10m", "for: 9m"),

@@ -80,8 +80,9 @@ class Operator:
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}
 
-    def log_lines(self):
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+    def sum(self, metric):
+        """Over all its labels."""
+        return sum(value for series, value in self.metrics().items() if series.split("{")[0] == metric)
 
 
 class Place:

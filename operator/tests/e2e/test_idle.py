@@ -16,8 +16,7 @@ def settled(place):
 
 
 def reconciles(operator):
-    return sum(v for k, v in operator.metrics().items() if k.startswith("reconciles_total") or "reconciles_total{" in k
-               or "reconcile_total" in k)
+    return operator.sum("order_operator_reconciles_total")
 
 
 def events(place):
@@ -26,11 +25,13 @@ def events(place):
 
 def test_a_hundred_idle_reconciles_write_nothing(place, settled):
     before, told, began = place.versions(*NAMES), events(place), reconciles(settled)
+    wrote = settled.sum("order_operator_writes_total")
     with Recorder(place.cluster, "OrderService", place.namespace) as record:
         until("it has looked a hundred times", lambda: reconciles(settled) - began >= 100, 120)
     assert place.versions(*NAMES) == before
     assert events(place) == told
     assert [change for change, _ in record.seen[len(NAMES):]] == []
+    assert settled.sum("order_operator_writes_total") == wrote
 
 
 def test_a_new_operator_writes_nothing_either(place, settled):
@@ -41,3 +42,4 @@ def test_a_new_operator_writes_nothing_either(place, settled):
     until("it looked at all", lambda: reconciles(fresh) >= len(NAMES), 30)
     assert place.versions(*NAMES) == before
     assert events(place) == told
+    assert fresh.sum("order_operator_writes_total") == 0
