@@ -240,3 +240,18 @@ def test_every_field_is_documented():
     # And what is not there is not promised.
     section = text.split("## Fields")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([A-Za-z.-]+)` \|", section, re.MULTILINE)) == set(names)
+
+
+def test_every_setting_is_documented():
+    section = (ROOT / "docs/OPERATOR.md").read_text().split("## Run it")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]+) \|", section, re.MULTILINE))
+    assert set(rows) == set(settings())
+    for name, default in settings().items():
+        assert default is None or rows[name].strip("`") == default, name
+
+
+def test_every_metric_is_documented():
+    section = (ROOT / "docs/OPERATOR.md").read_text().split("## Run it")[1].split("\n## ")[0]
+    source = (ROOT / "operator/src/metrics.rs").read_text()
+    names = set(re.findall(r'"(order_operator_[a-z_]+)"', source))
+    assert names == set(re.findall(r"`(order_operator_[a-z_]+)", section))
