@@ -255,3 +255,28 @@ def test_every_metric_is_documented():
     source = (ROOT / "operator/src/metrics.rs").read_text()
     names = set(re.findall(r'"(order_operator_[a-z_]+)"', source))
     assert names == set(re.findall(r"`(order_operator_[a-z_]+)", section))
+
+
+def reasons(file):
+    """Words in a source of the operator that look like reasons."""
+    source = (ROOT / "operator/src/controller" / file).read_text().split("#[cfg(test)]")[0]
+    return set(re.findall(r'"([A-Z][a-z]+[A-Za-z]*)"', source))
+
+
+def documented(heading):
+    section = (ROOT / "docs/OPERATOR.md").read_text().split(f"## {heading}")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    return {word for row in rows for word in re.findall(r"`([A-Z][a-z]+[A-Za-z]*)`", row)}
+
+
+def test_every_condition_and_reason_is_documented():
+    types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
+    found = reasons("status.rs")
+    assert types < found and len(found) > 25
+    assert documented("Conditions") == found
+
+
+def test_every_event_is_documented():
+    actions = {"Reconcile", "Rollback", "Validate", "Dereference", "Apply", "Observe", "Migrate", "Pause"}
+    conditions = {"Degraded", "Progressing"}
+    assert documented("Events") == reasons("events.rs") - actions - conditions

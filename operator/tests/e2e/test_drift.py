@@ -11,17 +11,23 @@ def shop(place):
 
 
 def test_is_corrected_and_told(place, shop):
-    policy = next(i for i in place.owned(shop) if i["kind"] == "Service")
-    name = policy["metadata"]["name"]
-    place.cluster.patch("Service", name, place.namespace,
-                        {"spec": {"selector": {"app.kubernetes.io/component": "mine"}}}, manager="careless-person")
-    until("corrected", lambda: place.get("Service", name)["spec"]["selector"] == policy["spec"]["selector"])
+    before = place.get("Service", shop)["spec"]["selector"]
+    patch = {"spec": {"selector": {"app.kubernetes.io/component": "mine"}}}
+    place.cluster.patch("Service", shop, place.namespace, patch, manager="careless-person")
+    until("corrected", lambda: place.get("Service", shop)["spec"]["selector"] == before)
 
     def told():
-        return [e for e in place.events(shop) if "careless-person" in e.get("note", "")]
+        return [e for e in place.events(shop, "DriftCorrected") if "careless-person" in e["note"]]
 
-    [event] = until("an event", told)[:1]
-    assert "selector" in event["note"], event["note"]
+    [event] = until("an event", told)
+    assert "spec.selector" in event["note"], event["note"]
+
+
+def test_what_was_added_to_a_whole_is_taken_out(place, shop):
+    """A selector is one value: a label more selects other pods."""
+    patch = {"spec": {"selector": {"stray": "yes"}}}
+    place.cluster.patch("Service", shop, place.namespace, patch, manager="careless-person")
+    until("taken out", lambda: "stray" not in place.get("Service", shop)["spec"]["selector"])
 
 
 def test_of_the_pod_template_is_corrected(place, shop):

@@ -26,11 +26,12 @@ def pair(place):
 def drift(place):
     """A change of every Service that an operator in charge would put right."""
     for name in SHOPS:
-        place.cluster.patch("Service", name, place.namespace, {"spec": {"selector": {"stray": "yes"}}}, manager="stray")
+        place.cluster.patch("Service", name, place.namespace,
+                            {"spec": {"selector": {"app.kubernetes.io/component": "stray"}}}, manager="stray")
 
 
 def is_right(place, name):
-    return "stray" not in place.get("Service", name)["spec"]["selector"]
+    return place.get("Service", name)["spec"]["selector"]["app.kubernetes.io/component"] != "stray"
 
 
 def wait_until_right(place, seconds=30):
