@@ -139,7 +139,22 @@ def test_namespaced_binds_nothing_in_the_whole_cluster(name):
     objects = objects_of(name)
     assert not of_kind(objects, "ClusterRoleBinding")
     binding = only(objects, "RoleBinding", "order-operator")
-    assert environment(operator(objects), objects)["WATCH_NAMESPACE"] == binding["metadata"]["namespace"]
+    namespace = binding["metadata"]["namespace"]
+    assert environment(operator(objects), objects)["WATCH_NAMESPACE"] == namespace
+    assert lease_of(objects) == f"order-operator-{namespace}"
+
+
+def lease_of(objects):
+    """The one Lease that it may renew."""
+    rules = only(objects, "Role", "order-operator-leader-election")["rules"]
+    [name] = [name for rule in rules for name in rule.get("resourceNames", [])]
+    return name
+
+
+def test_the_lease_is_the_one_that_the_program_takes():
+    source = (ROOT / "operator/src/controller/run.rs").read_text()
+    assert 'None => "order-operator".to_owned()' in source and 'format!("order-operator-{namespace}")' in source
+    assert lease_of(objects_of("operator")) == "order-operator"
 
 
 def test_the_readme_of_namespaced_is_right():
@@ -149,6 +164,7 @@ def test_the_readme_of_namespaced_is_right():
     assert only(objects, "RoleBinding", "order-operator")["metadata"]["namespace"] == "shop"
     assert only(objects, "RoleBinding", "order-operator-leader-election")["metadata"]["namespace"] == NAMESPACE
     assert environment(operator(objects), objects)["WATCH_NAMESPACE"] == "shop"
+    assert lease_of(objects) == "order-operator-shop"
 
 
 def test_every_setting_exists(objects):

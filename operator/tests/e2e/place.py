@@ -2,6 +2,7 @@
 as that account."""
 
 import base64
+import copy
 import json
 import os
 import secrets
@@ -110,9 +111,14 @@ class Place:
 
     def _account(self):
         """A kubeconfig with a token of a ServiceAccount that has the rules that are shipped, and no others."""
+        election = copy.deepcopy(render.only("Role", "order-operator-leader-election")["rules"])
+        # components/namespaced says the same: the Lease bears the name of the namespace.
+        names = [rule["resourceNames"] for rule in election if "resourceNames" in rule]
+        assert names == [["order-operator"]]
+        names[0].append(f"order-operator-{self.namespace}")
         rules = {
             "order-operator": render.only("ClusterRole", "order-operator")["rules"],
-            "order-operator-leader-election": render.only("Role", "order-operator-leader-election")["rules"],
+            "order-operator-leader-election": election,
         }
         self.cluster.create({"apiVersion": "v1", "kind": "ServiceAccount",
                              "metadata": {"name": "order-operator", "namespace": self.namespace}})
@@ -185,14 +191,14 @@ class Place:
         return made
 
     def lease(self):
-        [found] = self.cluster.list("Lease", self.namespace) or [None]
-        return found
+        found = self.cluster.list("Lease", self.namespace)
+        return max(found, key=lambda item: item["spec"].get("renewTime", ""), default=None)
 
     def leader(self):
         """The name of the operator that holds the lease, or None."""
         lease = self.lease()
         holder = lease and lease["spec"].get("holderIdentity")
-        found = [o for o in self.operators if holder and o.name in holder]
+        found = [o for o in self.operators if holder and holder.startswith(o.name + "_")]
         return found[0] if found else None
 
     # --- OrderServices
