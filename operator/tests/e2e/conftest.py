@@ -34,7 +34,7 @@ def cluster():
 
     def served():
         item = found.get("CustomResourceDefinition", "orderservices.orders.example.com")
-        return any(c["type"] == "Established" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        return any(c["type"] == "Established" and c["status"] == "True" for c in item.get("status", {}).get("conditions") or [])
 
     until("the CRD is served", served)
 
