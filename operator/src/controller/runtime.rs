@@ -1,12 +1,11 @@
 //! The watches and the queue between them and the reconciles.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _, future, stream};
+use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -16,23 +15,22 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::DeserializeGuard;
-use kube::runtime::controller::Config;
+use kube::runtime::controller::{self, Config};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt as _, applier};
 use kube::{Client, Resource};
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{Context, error_policy, index, reconcile};
+use super::feed::{Queue, follow_main, follow_owned};
+use super::{Context, error_policy, reconcile};
 use crate::build::labels::{MANAGED_BY, MANAGER};
 use crate::cluster::Kind;
 use crate::cluster::transport::Watches;
 use crate::crd::OrderService;
-use crate::metrics::Metrics;
 
 /// The API server ends a watch after this; one that died silently is noticed 5 s later.
 const WATCH_SECONDS: u32 = 240;
@@ -63,30 +61,6 @@ impl Scope {
     }
 }
 
-/// Objects with news, each once until its reconcile starts.
-#[derive(Clone)]
-struct Queue {
-    waiting: Arc<Mutex<HashSet<ObjectRef<OrderService>>>>,
-    sender: mpsc::UnboundedSender<ObjectRef<OrderService>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Queue {
-    fn add(&self, object: ObjectRef<OrderService>) {
-        if self.waiting.lock().insert(object.clone()) {
-            self.metrics.queue_depth.inc();
-            // The receiver is gone only when everything ends.
-            let _ = self.sender.send(object);
-        }
-    }
-
-    fn start(&self, object: &ObjectRef<OrderService>) {
-        if self.waiting.lock().remove(object) {
-            self.metrics.queue_depth.dec();
-        }
-    }
-}
-
 /// Watches and reconciles until told to stop, then ends what is under way.
 ///
 /// # Errors
@@ -100,13 +74,7 @@ pub async fn control(
     concurrency: u16,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
-    let (sender, mut receiver) = mpsc::unbounded_channel();
-    context.metrics.queue_depth.set(0);
-    let queue = Queue {
-        waiting: Arc::default(),
-        sender,
-        metrics: context.metrics.clone(),
-    };
+    let (queue, mut receiver) = Queue::new(context.metrics.clone());
     let mut tasks = JoinSet::new();
     let mut watching = Watching {
         client,
@@ -138,6 +106,7 @@ pub async fn control(
     let config = Config::default()
         .concurrency(concurrency)
         .debounce(DEBOUNCE);
+    let gone = queue.clone();
     let work = applier(
         move |object: Arc<OrderService>, context| {
             queue.start(&ObjectRef::from_obj(&*object));
@@ -149,8 +118,17 @@ pub async fn control(
         Box::pin(requests),
         config,
     );
-    // Errors were told by the policy; that an object is gone is none.
-    let mut work = std::pin::pin!(work.for_each(|_| future::ready(())));
+    let mut work = std::pin::pin!(work.for_each(|result| {
+        // Errors were told by the policy; that an object is gone is none.
+        if let Err(controller::Error::ObjectNotFound(object)) = result {
+            let named = ObjectRef::new(&object.name);
+            gone.start(&match &object.namespace {
+                Some(namespace) => named.within(namespace),
+                None => named,
+            });
+        }
+        future::ready(())
+    }));
     let mut tick = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
@@ -228,164 +206,4 @@ impl Watching {
         self.ready.push(receiver);
         sender
     }
-}
-
-async fn follow_owned<K: Resource<DynamicType = ()>>(
-    stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>>,
-    kind: Kind,
-    context: Arc<Context>,
-    store: Store<OrderService>,
-    queue: Queue,
-    ready: oneshot::Sender<()>,
-) {
-    let mut stream = std::pin::pin!(stream);
-    let mut ready = Some(ready);
-    let mut listed = HashSet::new();
-    while let Some(event) = stream.next().await {
-        match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(object)) => {
-                let metadata = &object.metadata;
-                listed.insert((
-                    metadata.namespace.clone().unwrap_or_default(),
-                    metadata.name.clone().unwrap_or_default(),
-                ));
-                context.index.saw(kind, metadata);
-                if ready.is_none() {
-                    wake(&queue, metadata);
-                }
-            }
-            Ok(Event::InitDone) => {
-                // Of what went while nobody looked nobody knows whose it was.
-                if context.index.keep_only(kind, &listed) {
-                    for object in store.state() {
-                        queue.add(ObjectRef::from_obj(&*object));
-                    }
-                }
-                listed = HashSet::new();
-                if let Some(ready) = ready.take() {
-                    // Nobody waits for it when everything ends.
-                    let _ = ready.send(());
-                }
-            }
-            Ok(Event::Apply(object)) => {
-                context.index.saw(kind, &object.metadata);
-                wake(&queue, &object.metadata);
-            }
-            Ok(Event::Delete(object)) => {
-                let metadata = &object.metadata;
-                let namespace = metadata.namespace.as_deref().unwrap_or_default();
-                context.index.gone(
-                    kind,
-                    namespace,
-                    metadata.name.as_deref().unwrap_or_default(),
-                );
-                wake(&queue, metadata);
-            }
-            Err(error) => broke_off(&context.metrics, kind.as_str(), &error),
-        }
-    }
-}
-
-fn wake(queue: &Queue, metadata: &kube::api::ObjectMeta) {
-    if let (Some((_, owner)), Some(namespace)) = (index::owner(metadata), &metadata.namespace) {
-        queue.add(ObjectRef::new(owner).within(namespace));
-    }
-}
-
-async fn follow_main(
-    stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<OrderService>>>>,
-    mut writer: Writer<OrderService>,
-    context: Arc<Context>,
-    store: Store<OrderService>,
-    queue: Queue,
-    ready: oneshot::Sender<()>,
-) {
-    let mut stream = std::pin::pin!(stream);
-    let mut ready = Some(ready);
-    while let Some(event) = stream.next().await {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => {
-                broke_off(&context.metrics, "OrderService", &error);
-                continue;
-            }
-        };
-        let Some(event) = readable(event) else {
-            continue;
-        };
-        match &event {
-            Event::Init => {}
-            Event::InitApply(object) => queue.add(ObjectRef::from_obj(object)),
-            Event::InitDone => {
-                if let Some(ready) = ready.take() {
-                    // Nobody waits for it when everything ends.
-                    let _ = ready.send(());
-                }
-            }
-            Event::Apply(object) => {
-                let key = ObjectRef::from_obj(object);
-                // A status, and most of all our own, is no reason to look again.
-                if store
-                    .get(&key)
-                    .is_none_or(|before| is_news(&before, object))
-                {
-                    queue.add(key);
-                }
-            }
-            Event::Delete(object) => {
-                let uid = object.metadata.uid.as_deref().unwrap_or_default();
-                context.backoff.forget(uid);
-                context.statuses.forget(uid);
-            }
-        }
-        writer.apply_watcher_event(&event);
-    }
-}
-
-fn is_news(before: &OrderService, after: &OrderService) -> bool {
-    let of = |object: &OrderService| {
-        let metadata = &object.metadata;
-        (
-            metadata.uid.clone(),
-            metadata.generation,
-            metadata.annotations.clone(),
-            metadata.deletion_timestamp.clone(),
-        )
-    };
-    of(before) != of(after)
-}
-
-/// Without what nobody here reads. One object that cannot be read must not hide all the others.
-fn readable(event: Event<DeserializeGuard<OrderService>>) -> Option<Event<OrderService>> {
-    let read = |DeserializeGuard(object): DeserializeGuard<OrderService>| match object {
-        Ok(mut object) => {
-            object.metadata.managed_fields = None;
-            if let Some(annotations) = &mut object.metadata.annotations {
-                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-            }
-            Some(object)
-        }
-        Err(invalid) => {
-            log::error!(
-                name = invalid.metadata.name.as_deref().unwrap_or_default(),
-                namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
-                error = invalid.error.as_str();
-                "an OrderService cannot be read: is the CRD newer than the operator?"
-            );
-            None
-        }
-    };
-    Some(match event {
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-        Event::InitApply(object) => Event::InitApply(read(object)?),
-        Event::Apply(object) => Event::Apply(read(object)?),
-        Event::Delete(object) => Event::Delete(read(object)?),
-    })
-}
-
-fn broke_off(metrics: &Metrics, kind: &str, error: &watcher::Error) {
-    metrics.watch_errors.with_label_values(&[kind]).inc();
-    log::warn!(kind, error:% = error; "a watch broke off and is started again");
 }
