@@ -156,14 +156,14 @@ class Stage:
         share = wanted if good or not old else min(wanted, 1)
         for _ in range(share - len(new)):
             new.append(self.cluster.create(self._pod_of(spec["template"], new_set, {"pod-template-hash": digest})))
+        new, surplus = new[:share], new[share:]
         ready = [p for p in new if _is_ready(p)]
-        for pod in new[share:] + (old if len(ready) >= wanted else old[wanted:]):
+        old, leaving = ([], old) if len(ready) >= wanted else (old[:wanted], old[wanted:])
+        for pod in surplus + leaving:
             self.cluster.delete("Pod", pod["metadata"]["name"], namespace)
-        if len(ready) >= wanted:
-            old = []
         available = len(ready) + len([p for p in old if _is_ready(p)])
-        self._set_status(deployment, self._deployment_status(deployment, digest, wanted, new[:share], old, ready, available))
-        counts = {"replicas": len(new[:share]), "readyReplicas": len(ready), "availableReplicas": len(ready)}
+        self._set_status(deployment, self._deployment_status(deployment, digest, wanted, new, old, ready, available))
+        counts = {"replicas": len(new), "readyReplicas": len(ready), "availableReplicas": len(ready)}
         self._set_status(new_set, {"observedGeneration": new_set["metadata"].get("generation", 1), **counts})
 
     def _deployment_status(self, deployment, digest, wanted, new, old, ready, available):
