@@ -1,10 +1,12 @@
 """An OrderService comes up, with all its objects, and goes again."""
 
+import json
 import subprocess
 
 import pytest
+import yaml
 from cluster import OWNED, until
-from place import IMAGE, KUBECONFIG
+from place import BINARY, IMAGE, KUBECONFIG
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,30 @@ def test_the_migration_ran_before_the_deployment_was_made(place, shop):
     [job] = [i for i in place.owned(shop) if i["kind"] == "Job"]
     [deployment] = [i for i in place.owned(shop) if i["kind"] == "Deployment"]
     assert job["status"]["completionTime"] <= deployment["metadata"]["creationTimestamp"]
+
+
+def contains(live, desired):
+    """The API server fills in defaults, so what is there contains what was applied."""
+    if isinstance(desired, dict):
+        return isinstance(live, dict) and all(name in live and contains(live[name], value) for name, value in desired.items())
+    if isinstance(desired, list):
+        return len(live) == len(desired) and all(map(contains, live, desired))
+    return live == desired
+
+
+def test_render_prints_what_was_applied(place, shop):
+    """Without a cluster: all but what the secret and the identity of the object decide."""
+    text = json.dumps(place.order_service(shop))
+    done = subprocess.run([str(BINARY), "render", "-f", "-"], input=text, capture_output=True, text=True, check=True)
+    rendered = list(yaml.safe_load_all(done.stdout))
+    assert {item["kind"] for item in rendered} == {item["kind"] for item in place.owned(shop)}
+    for item in rendered:
+        [live] = [i for i in place.owned(shop) if i["kind"] == item["kind"]]
+        if item["kind"] in ("Job", "Deployment"):
+            item, live = (i["spec"]["template"]["spec"] for i in (item, live))
+        else:
+            item, live = ({k: i[k] for k in ("spec", "data") if k in i} for i in (item, live))
+        assert contains(live, item), live
 
 
 def test_tells_what_it_did(place, shop):
