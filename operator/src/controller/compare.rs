@@ -73,6 +73,12 @@ pub fn differences(desired: &Value, live: &Value) -> Vec<Path> {
 
 fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
     match (desired, live) {
+        // Owned as a whole: one key more selects fewer pods.
+        _ if is_whole(path) => {
+            if desired != live {
+                found.push(path.clone());
+            }
+        }
         (Value::Object(desired), Value::Object(live)) => {
             for (name, value) in desired {
                 let path = path.field(name);
@@ -118,6 +124,20 @@ fn lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) 
             None => found.push(path),
         }
     }
+}
+
+/// What the API server fills nothing into, and owns as a whole.
+fn is_whole(path: &Path) -> bool {
+    [
+        "selector",
+        "podSelector",
+        "namespaceSelector",
+        "labelSelector",
+        "ingress",
+        "egress",
+    ]
+    .into_iter()
+    .any(|name| path.ends_with(name))
 }
 
 /// What tells the items of a list apart, as the API server knows it. Lists that are not named here are
@@ -185,6 +205,13 @@ mod tests {
              "resources": {"requests": {"cpu": "1"}}},
         ]}}}});
         assert_eq!(paths(desired, live), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_more_in_a_selector_is_a_difference() {
+        let desired = json!({"spec": {"selector": {"a": "1"}, "egress": [{"to": []}]}});
+        let live = json!({"spec": {"selector": {"a": "1", "b": "2"}, "egress": [{"to": []}, {}]}});
+        assert_eq!(paths(desired, live), ["spec.egress", "spec.selector"]);
     }
 
     #[test]

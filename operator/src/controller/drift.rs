@@ -72,7 +72,9 @@ fn owns(fields: &Value, steps: &[Step]) -> bool {
             (named == Value::Object(keys.clone())).then_some(fields)
         }),
     };
-    next.is_some_and(|next| owns(next, rest))
+    // Nothing below it: it is owned as a whole.
+    let is_whole = |next: &Value| next.as_object().is_some_and(serde_json::Map::is_empty);
+    next.is_some_and(|next| is_whole(next) || owns(next, rest))
 }
 
 #[cfg(test)]

@@ -22,8 +22,6 @@ pub enum Migration {
     Unknown,
     /// The database has the schema that the image needs.
     Done(MigrationStatus),
-    /// It was started.
-    Started(String),
     /// It runs.
     Running(String),
     /// A try failed, and there will be another.
@@ -57,12 +55,10 @@ pub async fn migrate(
         return Ok(Migration::Done(done));
     }
     let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
+    let running = format!("Job {} runs", desired.name);
     let Some(live) = live else {
         apply::ensure_from(context, target, &desired, None).await?;
-        return Ok(Migration::Started(format!(
-            "Job {} was started",
-            desired.name
-        )));
+        return Ok(Migration::Running(running));
     };
     // A Job's template is immutable: it is made, and never changed.
     if apply::belongs(target, Kind::Job, &live)? == Belongs::Other {
@@ -99,7 +95,7 @@ pub async fn migrate(
             )));
         }
     }
-    Ok(Migration::Running(format!("Job {} runs", desired.name)))
+    Ok(Migration::Running(running))
 }
 
 /// Whether it runs for so long that a person may ask why.

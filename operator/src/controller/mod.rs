@@ -8,6 +8,7 @@ pub mod dereference;
 pub mod drift;
 pub mod error;
 pub mod events;
+mod feed;
 pub mod index;
 pub mod migration;
 mod reconcile;

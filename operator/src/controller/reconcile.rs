@@ -263,8 +263,12 @@ impl Work<'_> {
     }
 
     fn next(&self) -> Next {
+        if !self.seen.conflicts.is_empty() {
+            // Nobody tells when the name becomes free.
+            return Next::Backoff;
+        }
         match &self.seen.migration {
-            Migration::Started(_) | Migration::Running(_) | Migration::Retrying(_) => {
+            Migration::Running(_) | Migration::Retrying(_) => {
                 return Next::Soon(MIGRATION);
             }
             Migration::Unknown

@@ -145,7 +145,7 @@ fn migration_said(seen: &Seen) -> Option<Said> {
     match &seen.migration {
         Migration::Failed(message) => Some(no("MigrationFailed", message)),
         Migration::Retrying(message) => Some(no("MigrationRetrying", message)),
-        Migration::Started(message) | Migration::Running(message) => Some(no("Migrating", message)),
+        Migration::Running(message) => Some(no("Migrating", message)),
         Migration::Foreign(_) | Migration::Done(_) | Migration::Unknown => None,
     }
 }
@@ -215,9 +215,7 @@ fn progressing(seen: &Seen, target: Option<&Target>) -> Said {
     }
     match &seen.migration {
         Migration::Failed(message) => return no("MigrationFailed", message),
-        Migration::Started(message)
-        | Migration::Running(message)
-        | Migration::Retrying(message) => {
+        Migration::Running(message) | Migration::Retrying(message) => {
             return yes("Migrating", message);
         }
         _ => {}
@@ -340,6 +338,3 @@ fn conflict(seen: &Seen) -> Said {
         )
     }
 }
-
-#[cfg(test)]
-mod tests;

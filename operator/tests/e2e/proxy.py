@@ -17,8 +17,8 @@ class Proxy:
         self._open = set()
         self._lock = threading.Lock()
         self._refusing = False
+        # New connections are born with the latest of these; what is set is silent for good.
         self._silent = threading.Event()
-        self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self):
@@ -27,7 +27,6 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            self.connections += 1
             if self._refusing:
                 client.close()
                 continue
@@ -40,6 +39,7 @@ class Proxy:
             client.close()
             return
         server.settimeout(None)
+        silent = self._silent
         pair = {client: server, server: client}
         with self._lock:
             self._open.update(pair)
@@ -50,7 +50,7 @@ class Proxy:
                     if not data:
                         return
                     # A silent network takes what is sent and delivers nothing.
-                    if not self._silent.is_set():
+                    if not silent.is_set():
                         pair[source].sendall(data)
         except OSError:
             return
@@ -71,16 +71,13 @@ class Proxy:
                     pass
 
     def silence(self):
-        """Keeps all connections, and those to come, but delivers nothing."""
+        """Keeps all connections, and those to come, but delivers nothing on them ever again."""
         self._silent.set()
 
     def mend(self):
-        """As it was. Connections that were silent have lost bytes and break."""
+        """New connections work. Those that were silent stay so, as behind a firewall that forgot them."""
         self._refusing = False
-        if self._silent.is_set():
-            self.cut()
-            self._refusing = False
-            self._silent.clear()
+        self._silent = threading.Event()
 
     def close(self):
         self._listener.close()
