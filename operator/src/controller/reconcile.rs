@@ -162,6 +162,10 @@ impl Work<'_> {
                 return Ok(Next::Backoff);
             }
         };
+        // Nothing may run with the identity or the settings of somebody else.
+        if self.is_blocked() {
+            return Ok(Next::Backoff);
+        }
         let before = self.before.migration.clone();
         let migrated =
             migration::migrate(context, &target, &secrets.migrations, before.as_ref()).await?;
@@ -169,18 +173,7 @@ impl Work<'_> {
             self.conflict(Kind::Job, job);
         }
         self.seen.migration = migrated;
-        let blocking = [
-            Kind::ServiceAccount,
-            Kind::ConfigMap,
-            Kind::Job,
-            Kind::Deployment,
-        ];
-        let is_blocked = self.seen.conflicts.iter().any(|conflict| {
-            blocking
-                .iter()
-                .any(|kind| conflict.starts_with(&format!("{} ", kind.as_str())))
-        });
-        if is_blocked {
+        if self.is_blocked() {
             return Ok(Next::Backoff);
         }
         let template = build::pod_template(&target, &config_map, &secrets.database);
@@ -260,6 +253,20 @@ impl Work<'_> {
         if !self.seen.conflicts.contains(&conflict) {
             self.seen.conflicts.push(conflict);
         }
+    }
+
+    /// Whether a name is taken without which no pod can be run.
+    fn is_blocked(&self) -> bool {
+        let blocking = [
+            Kind::ServiceAccount,
+            Kind::ConfigMap,
+            Kind::Job,
+            Kind::Deployment,
+        ];
+        self.seen.conflicts.iter().any(|conflict| {
+            let is_of = |kind: &Kind| conflict.starts_with(&format!("{} ", kind.as_str()));
+            blocking.iter().any(is_of)
+        })
     }
 
     fn next(&self) -> Next {

@@ -86,8 +86,9 @@ impl Rollout {
             .data
             .pointer("/spec/replicas")
             .and_then(Value::as_i64);
+        let observed = status.observed_generation >= deployment.metadata.generation;
         Self {
-            observed: status.observed_generation >= deployment.metadata.generation,
+            observed,
             wanted: wanted
                 .and_then(|count| i32::try_from(count).ok())
                 .unwrap_or(1),
@@ -99,6 +100,7 @@ impl Rollout {
                 .conditions
                 .into_iter()
                 .flatten()
+                .filter(|_| observed)
                 .find(|condition| {
                     condition.type_ == "Progressing"
                         && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")

@@ -14,6 +14,7 @@
 
 mod architecture;
 mod crd;
+mod election;
 mod golden;
 mod hardening;
 mod reconcile;

@@ -25,6 +25,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
         resources["requests"]["cpu"] = json!("1");
         resources["limits"]["memory"] = json!("1Gi");
     });
+    world.roll_out();
     world.context.index.clear();
     world
         .expect(&[
