@@ -7,10 +7,10 @@ export REVISION
 IMAGES := order-service $(if $(wildcard operator/Cargo.toml),order-operator)
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test bench manifests alerts dashboard image image-test sbom lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test bench manifests alerts dashboard image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 run: build-deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
 	cargo run
@@ -48,6 +48,15 @@ image-test: ## Prove the image with podman: hardened, TLS, names, size, reproduc
 
 sbom: build-deps ## Write a CycloneDX document for each binary into target/sbom
 	scripts/sbom.sh $(TOOLS) $(IMAGES)
+
+e2e: deps ## Run the operator against the cluster that KUBECONFIG names (skipped without)
+	TOOLS=$(TOOLS) scripts/e2e.sh
+
+e2e-figures: deps ## Measure the operator's memory, time and writes against an API server alone
+	TOOLS=$(TOOLS) scripts/e2e.sh figures
+
+kind: ## Make a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
+	scripts/kind.sh $(IMAGES)
 
 lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
 	cargo fmt --all --check

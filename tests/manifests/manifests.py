@@ -86,11 +86,30 @@ def combinations():
     return found
 
 
+OPERATOR_COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "operator" / "components").iterdir())
+
+
+def operator_combinations():
+    """name → added components, of the operator's installation."""
+    sizes = range(len(OPERATOR_COMPONENTS) + 1)
+    every = itertools.chain(*(itertools.combinations(OPERATOR_COMPONENTS, size) for size in sizes))
+    return {"+".join(("operator", *added)): added for added in every}
+
+
 COMBINATIONS = combinations()
+OPERATOR_COMBINATIONS = operator_combinations()
+# The service's renderings, the operator's, and both, for what holds of any object.
 NAMES = sorted(COMBINATIONS)
+OPERATOR_NAMES = sorted(OPERATOR_COMBINATIONS)
+ALL_NAMES = NAMES + OPERATOR_NAMES
 
 
 def directory_of(name):
+    if name in OPERATOR_COMBINATIONS:
+        added = OPERATOR_COMBINATIONS[name]
+        components = [inside("operator", "components", c) for c in added]
+        overlay = {"resources": [inside("operator")], "components": components}
+        return write_overlay(name.replace("+", "_"), overlay) if added else KUSTOMIZE / "operator"
     on, added = COMBINATIONS[name]
     path = ("base",) if on == "base" else ("overlays", on)
     if not added:

@@ -13,12 +13,14 @@ SKIPS = {
     ("CKV_K8S_15", r"(Deployment|Job|StatefulSet)\..*"):
         "IfNotPresent: tags are never moved, a registry that is down must not stop a restart, and an image "
         "loaded into a laptop's cluster is in no registry.",
-    ("CKV_K8S_43", r"(Deployment|Job)\..*order-service.*"):
+    ("CKV_K8S_43", r"(Deployment|Job)\..*order-(service|operator).*"):
         "The repository cannot know the digest of an image that is built from it; a release sets it (docs/OPERATIONS.md).",
     ("CKV_K8S_43", r"StatefulSet\..*order-service-postgres"):
         "A database for development; a tag of the minor release gets its fixes.",
     ("CKV_K8S_40", r"StatefulSet\..*order-service-postgres"):
         "The image's files belong to its own user 999.",
+    ("CKV_K8S_38", r"Deployment\..*order-operator"):
+        "The operator is the one workload that talks to the API server.",
 }
 SKIPS_IMAGE = {
     ("CKV_DOCKER_7", r".*FROM"):
@@ -26,7 +28,8 @@ SKIPS_IMAGE = {
     ("CKV_DOCKER_2", r".*"):
         "OCI images have no HEALTHCHECK and Kubernetes ignores it; its probes and `order-service healthcheck` do that.",
 }
-RENDERED = ["dev", "dev+gateway+monitoring", "prod", "prod+external-secrets+gateway", "prod+cloudnative-pg+gateway", "prod+postgres"]
+RENDERED = ["dev", "dev+gateway+monitoring", "prod", "prod+external-secrets+gateway", "prod+cloudnative-pg+gateway", "prod+postgres",
+            "operator", "operator+monitoring+namespaced"]
 
 
 def run(directory, framework="kubernetes"):

@@ -6,7 +6,7 @@ import json
 import kubernetes_validate
 import pytest
 from kubernetes_validate import utils
-from manifests import NAMES, WITHOUT_SCHEMA, label, objects_of
+from manifests import ALL_NAMES, WITHOUT_SCHEMA, label, objects_of
 
 # From the oldest that has all fields in use to the newest there is a schema for.
 VERSIONS = ["1.29", "1.31", "1.33", "1.35", "1.37"]
@@ -38,7 +38,7 @@ def problems(text, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL_NAMES)
 def test_fits_the_schema(name, version):
     for item in objects_of(name):
         problem = problems(json.dumps(item, sort_keys=True), version)

@@ -1,0 +1,67 @@
+//! Settings that people change. The name carries a hash of the content: a changed setting rolls the
+//! pods, and pods that are put back find the settings they had.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::labels::Component;
+use super::{Target, Texts, short_hash};
+use crate::crd::{LogFormat, Settings};
+
+/// The ConfigMap that the pods take their environment from.
+pub fn build(target: &Target) -> ConfigMap {
+    let data = environment(&target.settings);
+    let name = format!("{}-config-{}", target.name, short_hash(&data));
+    ConfigMap {
+        metadata: target.meta(&name, Some(Component::Server)),
+        data: Some(data),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    }
+}
+
+fn environment(settings: &Settings) -> Texts {
+    // No `..`: a setting that is added and forgotten here does not compile.
+    let Settings {
+        pool_max_size,
+        pool_min_idle,
+        pool_acquire_timeout,
+        pool_idle_timeout,
+        pool_max_lifetime,
+        statement_timeout,
+        request_timeout,
+        max_body_bytes,
+        queue_capacity,
+        // These belong to the rest of the pod and are in the Deployment.
+        drain_delay: _,
+        shutdown_timeout: _,
+        workers: _,
+        log_format,
+        rust_log,
+    } = settings;
+    let log_format = log_format.map(|format| match format {
+        LogFormat::Json => "json".to_owned(),
+        LogFormat::Text => "text".to_owned(),
+    });
+    [
+        ("POOL_MAX_SIZE", Some(pool_max_size.to_string())),
+        ("POOL_MIN_IDLE", Some(pool_min_idle.to_string())),
+        ("POOL_ACQUIRE_TIMEOUT", pool_acquire_timeout.clone()),
+        ("POOL_IDLE_TIMEOUT", pool_idle_timeout.clone()),
+        ("POOL_MAX_LIFETIME", pool_max_lifetime.clone()),
+        ("STATEMENT_TIMEOUT", statement_timeout.clone()),
+        ("REQUEST_TIMEOUT", Some(request_timeout.clone())),
+        (
+            "MAX_BODY_BYTES",
+            max_body_bytes.map(|bytes| bytes.to_string()),
+        ),
+        (
+            "QUEUE_CAPACITY",
+            queue_capacity.map(|length| length.to_string()),
+        ),
+        ("LOG_FORMAT", log_format),
+        ("RUST_LOG", Some(rust_log.clone())),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
+}

@@ -1,0 +1,174 @@
+//! The pods that serve.
+
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
+};
+use k8s_openapi::api::core::v1::{
+    ConfigMapEnvSource, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
+    PodTemplateSpec, Probe, ResourceFieldSelector, TopologySpreadConstraint,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::labels::{self, Component, REVISION, SECRET};
+use super::{Target, pod, short_hash, texts};
+use crate::crd::Settings;
+
+const CONTAINER: &str = "order-service";
+
+/// The Deployment around a pod template. Without `replicas` it leaves that number alone.
+pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) -> Deployment {
+    let component = Some(Component::Server);
+    Deployment {
+        metadata: target.meta(&target.name, component),
+        spec: Some(DeploymentSpec {
+            replicas,
+            revision_history_limit: Some(5),
+            // A pod that fails shortly after its first success must not count as rolled out.
+            min_ready_seconds: Some(10),
+            progress_deadline_seconds: Some(target.progress_deadline_seconds),
+            paused: None,
+            strategy: Some(DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_unavailable: Some(IntOrString::Int(0)),
+                    // A number, not a share: the connections a rollout adds are known.
+                    max_surge: Some(IntOrString::Int(1)),
+                }),
+            }),
+            selector: labels::label_selector(labels::selector(target, component)),
+            template,
+        }),
+        status: None,
+    }
+}
+
+/// The template of the pods. `secret` stands for what the secret says: when that changes, pods roll.
+pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
+    let mut container = pod::container(target, CONTAINER, &["serve"]);
+    container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
+    container.env_from = Some(vec![EnvFromSource {
+        config_map_ref: Some(ConfigMapEnvSource {
+            name: config_map.to_owned(),
+            optional: None,
+        }),
+        ..EnvFromSource::default()
+    }]);
+    // What belongs to the rest of the pod is here, where a ConfigMap cannot override it.
+    let mut env = vec![
+        pod::variable("BIND_ADDRESS", "0.0.0.0:8080"),
+        pod::variable("METRICS_ADDRESS", "0.0.0.0:9090"),
+    ];
+    env.extend(container.env.take().unwrap_or_default());
+    env.extend([
+        pod::variable("DRAIN_DELAY", &target.settings.drain_delay),
+        pod::variable("SHUTDOWN_TIMEOUT", &target.settings.shutdown_timeout),
+        workers(target.settings.workers),
+    ]);
+    container.env = Some(env);
+    // Only the process itself: never the database, or its failure would restart every pod.
+    container.startup_probe = Some(probe("/healthz", 1, 1, 60));
+    container.liveness_probe = Some(probe("/healthz", 10, 2, 3));
+    // The database, its schema, and whether the pod is draining.
+    container.readiness_probe = Some(probe("/readyz", 5, 2, 2));
+
+    let mut spec = pod::spec(target, &target.database, container);
+    spec.termination_grace_period_seconds = Some(grace_period(&target.settings));
+    spec.topology_spread_constraints = Some(vec![
+        spread(target, "topology.kubernetes.io/zone"),
+        spread(target, "kubernetes.io/hostname"),
+    ]);
+    let mut template = PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels::pod(target, Component::Server)),
+            annotations: Some(texts([
+                // For a Prometheus that finds its targets by annotations.
+                ("prometheus.io/scrape", "true"),
+                ("prometheus.io/port", "9090"),
+                ("prometheus.io/path", "/metrics"),
+                (SECRET, secret),
+            ])),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    };
+    let revision = short_hash(&template);
+    if let Some(labels) = template
+        .metadata
+        .as_mut()
+        .and_then(|meta| meta.labels.as_mut())
+    {
+        labels.insert(REVISION.to_owned(), revision);
+    }
+    template
+}
+
+fn port(name: &str, container_port: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+/// As set; else the pod's share of CPU and not the node's cores. Divisor 1 rounds up: 100m is 1.
+fn workers(set: Option<i32>) -> EnvVar {
+    match set {
+        Some(workers) => pod::variable("WORKERS", &workers.to_string()),
+        None => EnvVar {
+            name: "WORKERS".to_owned(),
+            value: None,
+            value_from: Some(EnvVarSource {
+                resource_field_ref: Some(ResourceFieldSelector {
+                    container_name: Some(CONTAINER.to_owned()),
+                    resource: "requests.cpu".to_owned(),
+                    divisor: Some(Quantity("1".to_owned())),
+                }),
+                ..EnvVarSource::default()
+            }),
+        },
+    }
+}
+
+fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("http".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(timeout),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn spread(target: &Target, topology: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: topology.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(labels::label_selector(labels::selector(
+            target,
+            Some(Component::Server),
+        ))),
+        // Only pods of the same revision count, or a rollout would end up uneven.
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+/// Seconds a pod may take to go: the drain, the requests in flight, what the store may take to finish
+/// accepted work (twice a connection and a statement), and a margin.
+fn grace_period(settings: &Settings) -> i64 {
+    let seconds = |text: &str| {
+        let span = humantime::parse_duration(text).unwrap_or_default();
+        i64::try_from(span.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+    };
+    let or = |text: &Option<String>, default| text.as_deref().map_or(default, seconds);
+    let store = 2 * (or(&settings.pool_acquire_timeout, 5) + or(&settings.statement_timeout, 5));
+    seconds(&settings.drain_delay) + seconds(&settings.shutdown_timeout) + store + 15
+}

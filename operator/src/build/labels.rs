@@ -1,0 +1,98 @@
+//! Labels and annotations: every name that is used in more than one place.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+use super::{Target, Texts};
+
+/// Who applies: the field manager, and the value of `app.kubernetes.io/managed-by`.
+pub const MANAGER: &str = "order-operator";
+/// The label that marks what the operator made.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label with the name of the OrderService.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// The label on pods that stands for their template.
+pub const REVISION: &str = "orders.example.com/revision";
+/// The annotation on everything applied that stands for what was applied.
+pub const APPLIED: &str = "orders.example.com/applied";
+/// The annotation on pods that stands for the secret they read.
+pub const SECRET: &str = "orders.example.com/database-secret";
+/// The annotation on the Deployment with the pod template as it was applied.
+pub const TEMPLATE: &str = "orders.example.com/template";
+/// The annotation on the Deployment with the template to go back to, while another rolls out.
+pub const LAST_GOOD: &str = "orders.example.com/last-good-template";
+/// The annotation on the Deployment that names the revision that last rolled out.
+pub const GOOD_REVISION: &str = "orders.example.com/good-revision";
+
+/// What a pod is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// It serves.
+    Server,
+    /// It migrates.
+    Migrate,
+}
+
+impl Component {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Migrate => "migrate",
+        }
+    }
+}
+
+/// What selects pods of an instance: those of one component, or all.
+pub fn selector(target: &Target, component: Option<Component>) -> Texts {
+    let mut labels = super::texts([
+        ("app.kubernetes.io/name", "order-service"),
+        (INSTANCE, target.name.as_str()),
+    ]);
+    if let Some(component) = component {
+        labels.insert(
+            "app.kubernetes.io/component".to_owned(),
+            component.as_str().to_owned(),
+        );
+    }
+    labels
+}
+
+/// Labels of a pod.
+pub fn pod(target: &Target, component: Component) -> Texts {
+    let mut labels = selector(target, Some(component));
+    labels.insert(
+        "app.kubernetes.io/part-of".to_owned(),
+        "order-service".to_owned(),
+    );
+    if let Some(version) = &target.version {
+        labels.insert("app.kubernetes.io/version".to_owned(), version.clone());
+    }
+    labels
+}
+
+/// Labels of an object that is not a pod.
+pub fn object(target: &Target, component: Option<Component>) -> Texts {
+    let mut labels = selector(target, component);
+    labels.insert(
+        "app.kubernetes.io/part-of".to_owned(),
+        "order-service".to_owned(),
+    );
+    labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
+    labels
+}
+
+/// The selector as objects carry it.
+pub fn label_selector(labels: Texts) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels),
+        match_expressions: None,
+    }
+}
+
+/// The selector as queries and the scale subresource write it.
+pub fn query(labels: &Texts) -> String {
+    let pairs: Vec<_> = labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}

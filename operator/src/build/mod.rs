@@ -1,0 +1,58 @@
+//! What an OrderService is made of: one pure function per kind. Nothing here reads a clock, a cluster
+//! or the environment, so that `order-operator render` prints what would be applied.
+
+mod config_map;
+mod deployment;
+mod horizontal_pod_autoscaler;
+pub mod labels;
+mod migration_job;
+mod network_policy;
+mod pod;
+mod pod_disruption_budget;
+mod service;
+mod service_account;
+mod target;
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+pub use config_map::build as config_map;
+pub use deployment::{build as deployment, pod_template};
+pub use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
+pub use migration_job::{build as migration_job, revision as migration_revision};
+pub use network_policy::build as network_policy;
+pub use pod_disruption_budget::build as pod_disruption_budget;
+pub use service::build as service;
+pub use service_account::build as service_account;
+pub use target::{Invalid, Replicas, Target};
+
+/// Ten hexadecimal digits that stand for a value: short enough for names and labels.
+pub fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
+    // serde_json of our own types cannot fail; were it to, all would hash alike and nothing roll.
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    hex(&Sha256::digest(bytes), 5)
+}
+
+/// The first bytes in hexadecimal digits.
+pub fn hex(bytes: &[u8], count: usize) -> String {
+    bytes
+        .iter()
+        .take(count)
+        .fold(String::with_capacity(2 * count), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// A map of texts, as Kubernetes likes them.
+pub(crate) type Texts = std::collections::BTreeMap<String, String>;
+
+/// Makes such a map.
+pub(crate) fn texts<const N: usize>(pairs: [(&str, &str); N]) -> Texts {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}

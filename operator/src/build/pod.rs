@@ -1,0 +1,100 @@
+//! What the pods that serve and those that migrate have in common: above all that they may do little.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EnvVar, KeyToPath, PodSecurityContext, PodSpec, SeccompProfile,
+    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+
+use super::Target;
+use crate::crd::SecretKeyRef;
+
+const VOLUME: &str = "database-url";
+const DIRECTORY: &str = "/run/secrets/order-service";
+const FILE: &str = "database-url";
+/// Nobody on any system.
+const USER: i64 = 65532;
+
+/// A pod with one container, which reads the URL of the database from a file.
+pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container) -> PodSpec {
+    PodSpec {
+        service_account_name: Some(target.name.clone()),
+        automount_service_account_token: Some(false),
+        // No variables of other Services in the environment, where settings are read.
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(USER),
+            run_as_group: Some(USER),
+            // The secret's file belongs to this group.
+            fs_group: Some(USER),
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        containers: vec![container],
+        volumes: Some(vec![Volume {
+            name: VOLUME.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret.name.clone()),
+                // 0440: only the pod's own group reads it.
+                default_mode: Some(0o440),
+                items: Some(vec![KeyToPath {
+                    key: secret.key.clone(),
+                    path: FILE.to_owned(),
+                    mode: None,
+                }]),
+                optional: None,
+            }),
+            ..Volume::default()
+        }]),
+        ..PodSpec::default()
+    }
+}
+
+/// A container of the image that may do little.
+pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container {
+    Container {
+        name: name.to_owned(),
+        image: Some(target.image.clone()),
+        // Tags are never moved, and an image loaded into a laptop's cluster is in no registry.
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        args: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
+        // A file, not a variable: it is read anew for every connection, so that a rotated secret
+        // needs no restart.
+        env: Some(vec![variable(
+            "DATABASE_URL_FILE",
+            &format!("{DIRECTORY}/{FILE}"),
+        )]),
+        resources: Some(target.resources.clone()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![VolumeMount {
+            // A directory, not a subPath: a file mounted by subPath never changes.
+            name: VOLUME.to_owned(),
+            mount_path: DIRECTORY.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
+        ..Container::default()
+    }
+}
+
+/// An environment variable.
+pub(super) fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+        value_from: None,
+    }
+}

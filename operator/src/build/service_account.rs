@@ -1,0 +1,14 @@
+//! An identity of its own and no token: the service never talks to the Kubernetes API.
+
+use k8s_openapi::api::core::v1::ServiceAccount;
+
+use super::Target;
+
+/// The ServiceAccount of the pods.
+pub fn build(target: &Target) -> ServiceAccount {
+    ServiceAccount {
+        metadata: target.meta(&target.name, None),
+        automount_service_account_token: Some(false),
+        ..ServiceAccount::default()
+    }
+}

@@ -1,0 +1,127 @@
+//! The command line and the environment. No other file reads either.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Keeps order-service running, migrated and safe: one OrderService object each.
+///
+/// Without a command it runs. Every option can be given as an environment variable, too.
+#[derive(Debug, Parser)]
+#[command(name = "order-operator", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to run.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What the program can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator (the default)
+    Run,
+    /// Print the custom resource definition
+    Crd,
+    /// Print what would be applied for an OrderService, without a cluster
+    Render(RenderArgs),
+}
+
+/// What to render.
+#[derive(Clone, Debug, Args)]
+pub struct RenderArgs {
+    /// A file with one OrderService, or `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Every setting of the operator.
+#[derive(Clone, Debug, Args)]
+#[group(skip)]
+pub struct Settings {
+    /// Look after this namespace only [default: all]
+    #[arg(
+        long = "namespace",
+        env = "WATCH_NAMESPACE",
+        value_name = "NAMESPACE",
+        global = true
+    )]
+    pub watch_namespace: Option<String>,
+    /// Namespace of the Lease, where the operator itself runs
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        default_value = "order-operator-system",
+        global = true
+    )]
+    pub pod_namespace: String,
+    /// Name of this process among its peers [default: the name of the host]
+    #[arg(long, env = "POD_NAME", global = true)]
+    pub pod_name: Option<String>,
+    /// Address of the probes
+    #[arg(long, env, default_value = "127.0.0.1:8081", global = true)]
+    pub health_address: SocketAddr,
+    /// Address of the metrics
+    #[arg(long, env, default_value = "127.0.0.1:9090", global = true)]
+    pub metrics_address: SocketAddr,
+    /// How long an object is left alone when nothing happens
+    #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
+    pub resync_period: Duration,
+    /// Objects that are worked on at a time
+    #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
+    pub concurrency: u16,
+    /// How long leadership lasts when its holder is silent
+    #[arg(long, env, default_value = "15s", value_parser = duration, global = true)]
+    pub lease_duration: Duration,
+    /// How long requests under way may take after SIGTERM
+    #[arg(long, env, default_value = "20s", value_parser = duration, global = true)]
+    pub shutdown_timeout: Duration,
+    /// Form of the log lines [default: text on a terminal, else json]
+    #[arg(long, env, global = true)]
+    pub log_format: Option<LogFormat>,
+    /// What to log: a level, or `target=level` items parted by commas
+    #[arg(long, env, default_value = "info", global = true)]
+    pub rust_log: String,
+}
+
+/// The form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people at a terminal.
+    Text,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| {
+            (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(duration)
+        })
+        .ok_or_else(|| "takes a duration such as 15s or 5m, from 1s to 24h".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        for bad in ["0s", "5", "2days"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}

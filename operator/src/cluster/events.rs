@@ -1,0 +1,133 @@
+//! Events: what a person would want to know, said once and then counted.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::{Event as KubeEvent, EventSeries};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Resource as _};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use crate::build::labels::MANAGER;
+use crate::crd::OrderService;
+
+/// As long as `kubectl` and others treat repeats as one series.
+const SERIES: SignedDuration = SignedDuration::from_mins(6);
+/// The API server refuses longer ones.
+const LONGEST_NOTE: usize = 1024;
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// In one word.
+    pub reason: &'static str,
+    /// What was being done.
+    pub action: &'static str,
+    /// In a sentence.
+    pub note: String,
+}
+
+/// Tells the API server what happened.
+#[derive(Clone)]
+pub struct Recorder {
+    client: Client,
+    instance: String,
+    /// By what was said of whom; only as much as it takes to count on.
+    said: Arc<Mutex<HashMap<u64, Said>>>,
+}
+
+struct Said {
+    name: String,
+    count: i32,
+    at: Timestamp,
+}
+
+impl Recorder {
+    /// Speaks as this instance.
+    pub fn new(client: Client, instance: String) -> Self {
+        Self {
+            client,
+            instance,
+            said: Arc::default(),
+        }
+    }
+
+    /// Tells it. What was told a few minutes ago is counted instead of said again.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn publish(&self, object: &OrderService, event: &Event) -> Result<(), kube::Error> {
+        let now = Timestamp::now();
+        let mut hasher = DefaultHasher::new();
+        (&object.metadata.uid, event.reason, &event.note).hash(&mut hasher);
+        let key = hasher.finish();
+        let before = {
+            let mut said = self.said.lock();
+            said.retain(|_, said| now.duration_since(said.at) < SERIES);
+            said.get_mut(&key).map(|said| {
+                said.count += 1;
+                said.at = now;
+                (said.name.clone(), said.count)
+            })
+        };
+        let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
+        let events = Api::<KubeEvent>::namespaced(self.client.clone(), namespace);
+        if let Some((name, count)) = before {
+            let series = EventSeries {
+                count,
+                last_observed_time: MicroTime(now),
+            };
+            let patch = Patch::Merge(json!({"series": series}));
+            events.patch(&name, &PatchParams::default(), &patch).await?;
+            return Ok(());
+        }
+        let name = format!(
+            "{}.{:x}",
+            object.metadata.name.as_deref().unwrap_or(MANAGER),
+            now.as_nanosecond()
+        );
+        let event = self.build(object.object_ref(&()), event, &name, now);
+        events.create(&PostParams::default(), &event).await?;
+        let said = Said {
+            name,
+            count: 1,
+            at: now,
+        };
+        self.said.lock().insert(key, said);
+        Ok(())
+    }
+
+    fn build(
+        &self,
+        regarding: ObjectReference,
+        event: &Event,
+        name: &str,
+        now: Timestamp,
+    ) -> KubeEvent {
+        let mut note = event.note.clone();
+        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        KubeEvent {
+            metadata: ObjectMeta {
+                namespace: regarding.namespace.clone(),
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            type_: Some(if event.warning { "Warning" } else { "Normal" }.to_owned()),
+            reason: Some(event.reason.to_owned()),
+            action: Some(event.action.to_owned()),
+            note: Some(note),
+            regarding: Some(regarding),
+            event_time: Some(MicroTime(now)),
+            reporting_controller: Some(MANAGER.to_owned()),
+            reporting_instance: Some(self.instance.clone()),
+            ..KubeEvent::default()
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The only way to the API server. What is asked is asked here, and what is written is written here.
+
+mod events;
+mod kind;
+pub mod transport;
+
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    PropagationPolicy,
+};
+use kube::{Client, Resource as _};
+use serde_json::{Value, json};
+
+pub use events::{Event, Recorder};
+pub use kind::Kind;
+
+use crate::build::labels::MANAGER;
+use crate::crd::{OrderService, OrderServiceStatus};
+
+/// What a request to the API server may end in.
+pub type Result<T> = std::result::Result<T, kube::Error>;
+
+/// The API server.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    /// Talks through this client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
+    }
+
+    /// An object, if it is there.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn get(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<DynamicObject>> {
+        self.api(kind, namespace).get_opt(name).await
+    }
+
+    /// Applies a whole object, server-side. With `force` its fields are taken from whoever holds them;
+    /// fields that it does not name are left alone either way.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn apply(&self, kind: Kind, object: &Value, force: bool) -> Result<DynamicObject> {
+        let text = |pointer| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        let mut params = PatchParams::apply(MANAGER);
+        params.force = force;
+        self.api(kind, namespace)
+            .patch(name, &params, &Patch::Apply(object))
+            .await
+    }
+
+    /// Deletes an object, but not another one that has taken its name since.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing. That it is gone already is none.
+    pub async fn delete(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Result<()> {
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api(kind, namespace).delete(name, &params).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// Gives up `spec.replicas` of a Deployment without changing it. To leave it out of the next apply
+    /// would reset it: the last owner of a field takes it away.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing, or the object has changed since it was read.
+    pub async fn release_replicas(
+        &self,
+        deployment: &DynamicObject,
+    ) -> Result<Option<DynamicObject>> {
+        let metadata = &deployment.metadata;
+        let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else {
+            return Ok(None);
+        };
+        let operations: Vec<Value> = metadata
+            .managed_fields
+            .iter()
+            .flatten()
+            .enumerate()
+            .filter(|(_, entry)| {
+                entry.manager.as_deref() == Some(MANAGER)
+                    && entry
+                        .fields_v1
+                        .as_ref()
+                        .is_some_and(|fields| fields.0.pointer("/f:spec/f:replicas").is_some())
+            })
+            .map(|(index, _)| {
+                let path = format!("/metadata/managedFields/{index}/fieldsV1/f:spec/f:replicas");
+                json!({"op": "remove", "path": path})
+            })
+            .collect();
+        if operations.is_empty() {
+            return Ok(None);
+        }
+        // Entries are named by their place, so the object must be the one that was read.
+        let mut patch = vec![json!({
+            "op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version,
+        })];
+        patch.extend(operations);
+        self.patch_json(Kind::Deployment, namespace, name, &Value::Array(patch))
+            .await
+            .map(Some)
+    }
+
+    async fn patch_json(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<DynamicObject> {
+        let patch = serde_json::from_value(patch.clone()).map_err(kube::Error::SerdeError)?;
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        self.api(kind, namespace)
+            .patch(name, &params, &Patch::<()>::Json(patch))
+            .await
+    }
+
+    /// Writes the status.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn patch_status(
+        &self,
+        object: &OrderService,
+        status: &OrderServiceStatus,
+    ) -> Result<OrderService> {
+        let metadata = object.meta();
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let patch = json!({
+            "apiVersion": OrderService::api_version(&()),
+            "kind": OrderService::kind(&()),
+            // Not of another object that has taken the name since.
+            "metadata": {"name": name, "namespace": namespace, "uid": metadata.uid},
+            "status": status,
+        });
+        Api::<OrderService>::namespaced(self.client.clone(), namespace)
+            .patch_status(
+                name,
+                &PatchParams::apply(MANAGER).force(),
+                &Patch::Apply(&patch),
+            )
+            .await
+    }
+
+    /// A secret, if it is there.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>> {
+        Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .get_opt(name)
+            .await
+    }
+
+    /// Pods by their labels, a few of them.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing.
+    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>> {
+        let params = ListParams::default().labels(labels).limit(20);
+        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace)
+            .list(&params)
+            .await?;
+        Ok(pods.items)
+    }
+}
+
+/// An object as it is applied: with its kind, without what only the API server fills in.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn as_applied<T: serde::Serialize>(
+    kind: Kind,
+    object: &T,
+) -> std::result::Result<Value, serde_json::Error> {
+    let ApiResource {
+        api_version, kind, ..
+    } = kind.resource();
+    let mut value = serde_json::to_value(object)?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("apiVersion".to_owned(), Value::String(api_version));
+        fields.insert("kind".to_owned(), Value::String(kind));
+    }
+    Ok(value)
+}

@@ -1,0 +1,194 @@
+//! What every request passes on its way out: here it is decided whether a write may still be made,
+//! and here it is seen whether watches still speak.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use kube::client::Body;
+use parking_lot::Mutex;
+use thiserror::Error;
+use tower::{BoxError, Layer, Service};
+
+use crate::leader::Fence;
+use crate::metrics::Metrics;
+
+/// A write that was not made: another process may be the leader by now.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("not the leader any more: nothing is written")]
+pub struct Fenced;
+
+/// When each watch was last heard of.
+#[derive(Clone, Debug, Default)]
+pub struct Watches(Arc<Mutex<BTreeMap<String, Instant>>>);
+
+impl Watches {
+    /// Starts to expect a watch: one that never comes to speak grows old as well.
+    pub fn expect(&self, path: &str) {
+        self.0
+            .lock()
+            .entry(path.to_owned())
+            .or_insert_with(Instant::now);
+    }
+
+    /// Expects nothing any more.
+    pub fn clear(&self) {
+        self.0.lock().clear();
+    }
+
+    fn heard(&self, path: &str) {
+        if let Some(at) = self.0.lock().get_mut(path) {
+            *at = Instant::now();
+        }
+    }
+
+    /// How long ago the quietest of them spoke.
+    pub fn age(&self) -> Duration {
+        let oldest = self.0.lock().values().min().copied();
+        oldest.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+}
+
+/// Puts [`Guarded`] around the transport of a client.
+#[derive(Clone)]
+pub struct Guard {
+    /// Who may write.
+    pub fence: Fence,
+    /// When each watch was last heard of.
+    pub watches: Watches,
+    /// What is written is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for Guard {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            inner,
+            guard: self.clone(),
+        }
+    }
+}
+
+/// A transport that writes only for the leader.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    guard: Guard,
+}
+
+impl<S, B> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Heard<B>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        if is_write(&request) {
+            // The lease itself is how one becomes the leader.
+            if !is_lease(&path) {
+                if !self.guard.fence.holds() {
+                    return Box::pin(std::future::ready(Err(Fenced.into())));
+                }
+                self.guard
+                    .metrics
+                    .writes
+                    .with_label_values(&[resource(&path)])
+                    .inc();
+            }
+        }
+        let watches = is_watch(&request).then(|| (self.guard.watches.clone(), path));
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let response = response.await.map_err(Into::into)?;
+            if let Some((watches, path)) =
+                watches.as_ref().filter(|_| response.status().is_success())
+            {
+                watches.heard(path);
+            }
+            Ok(response.map(|inner| Heard { inner, watches }))
+        })
+    }
+}
+
+fn is_write(request: &Request<Body>) -> bool {
+    !matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    )
+}
+
+fn is_watch(request: &Request<Body>) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "watch=true")
+}
+
+fn is_lease(path: &str) -> bool {
+    path.starts_with("/apis/coordination.k8s.io/")
+}
+
+/// The plural in a path, as a label that takes few values.
+fn resource(path: &str) -> &'static str {
+    const KNOWN: [&str; 10] = [
+        "configmaps",
+        "deployments",
+        "events",
+        "horizontalpodautoscalers",
+        "jobs",
+        "networkpolicies",
+        "orderservices",
+        "poddisruptionbudgets",
+        "serviceaccounts",
+        "services",
+    ];
+    path.split('/')
+        .find_map(|part| KNOWN.into_iter().find(|known| *known == part))
+        .unwrap_or("other")
+}
+
+/// The body of an answer; one of a watch is heard of with each piece of it.
+pub struct Heard<B> {
+    inner: B,
+    watches: Option<(Watches, String)>,
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Heard<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(_))), Some((watches, path))) = (&polled, &self.watches) {
+            watches.heard(path);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

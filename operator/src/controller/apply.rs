@@ -1,0 +1,253 @@
+//! Makes one object as it should be: reads it, compares it, and writes only if it differs.
+
+use kube::api::DynamicObject;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Context;
+use super::compare::differences;
+use super::drift::{self, Drift};
+use super::error::{During as _, Error};
+use super::index;
+use crate::build::labels::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
+use crate::build::{Target, short_hash};
+use crate::cluster::{Kind, as_applied};
+
+/// How an object was found, or what was done to it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is as it should be, and was not even read.
+    Known,
+    /// It is as it should be.
+    InSync(Box<DynamicObject>),
+    /// It was made, or changed because something else is desired now.
+    Applied(Box<DynamicObject>),
+    /// It was set back: somebody else had changed it.
+    Corrected(Box<DynamicObject>, Vec<Drift>),
+    /// It belongs to somebody else and was left alone.
+    Foreign,
+}
+
+/// An object as it should be.
+pub struct Desired {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// All of it, with the annotation that stands for it.
+    pub value: Value,
+    digest: String,
+}
+
+impl Desired {
+    /// Of an object that was built.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn new<T: Serialize>(kind: Kind, object: &T) -> Result<Self, Error> {
+        Self::from_value(kind, as_applied(kind, object)?)
+    }
+
+    /// Of an object that is JSON already.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub fn from_value(kind: Kind, mut value: Value) -> Result<Self, Error> {
+        let digest = short_hash(&value);
+        annotate(&mut value, APPLIED, &digest);
+        let name = value.pointer("/metadata/name").and_then(Value::as_str);
+        Ok(Self {
+            kind,
+            name: name.unwrap_or_default().to_owned(),
+            value,
+            digest,
+        })
+    }
+}
+
+/// Adds an annotation to an object that is JSON.
+pub fn annotate(value: &mut Value, key: &str, text: &str) {
+    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        let annotations = metadata
+            .entry("annotations")
+            .or_insert_with(|| Value::Object(serde_json::Map::default()));
+        if let Value::Object(annotations) = annotations {
+            annotations.insert(key.to_owned(), Value::String(text.to_owned()));
+        }
+    }
+}
+
+/// Makes an object as it should be.
+///
+/// # Errors
+/// When the API server says no or nothing, or the name is not free yet.
+pub async fn ensure(
+    context: &Context,
+    target: &Target,
+    desired: &Desired,
+) -> Result<Outcome, Error> {
+    let namespace = target.namespace.as_str();
+    if context
+        .index
+        .is_checked(desired.kind, namespace, &desired.name, &desired.digest)
+    {
+        return Ok(Outcome::Known);
+    }
+    let live = read(context, desired.kind, namespace, &desired.name).await?;
+    ensure_from(context, target, desired, live).await
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// When the API server says no or nothing.
+pub async fn read(
+    context: &Context,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<DynamicObject>, Error> {
+    let got = context.cluster.get(kind, namespace, name).await;
+    got.during(|| format!("get {} {name}", kind.as_str()))
+}
+
+/// The same for an object that was read already.
+///
+/// # Errors
+/// When the API server says no or nothing, or the name is not free yet.
+pub async fn ensure_from(
+    context: &Context,
+    target: &Target,
+    desired: &Desired,
+    live: Option<DynamicObject>,
+) -> Result<Outcome, Error> {
+    let Some(live) = live else {
+        // Without force: an object that appears this very moment belongs to somebody.
+        let made = write(context, desired, &desired.value, false).await?;
+        return Ok(Outcome::Applied(Box::new(made)));
+    };
+    match belongs(target, desired.kind, &live)? {
+        Belongs::Other => return Ok(Outcome::Foreign),
+        Belongs::Us => {}
+    }
+    let as_json = serde_json::to_value(&live)?;
+    let paths = differences(&desired.value, &as_json);
+    if paths.is_empty() {
+        context
+            .index
+            .checked(desired.kind, &live.metadata, &desired.digest);
+        return Ok(Outcome::InSync(Box::new(live)));
+    }
+    // Applied once as it is desired now, and yet it differs: that was somebody else.
+    let applied = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(APPLIED));
+    let drift = (applied == Some(&desired.digest)).then(|| drift::explain(&paths, &live.metadata));
+    let mut value = desired.value.clone();
+    if let (Some(Value::Object(metadata)), Some(uid)) =
+        (value.get_mut("metadata"), &live.metadata.uid)
+    {
+        // Not another object that takes the name this very moment.
+        metadata.insert("uid".to_owned(), Value::String(uid.clone()));
+    }
+    let made = Box::new(write(context, desired, &value, true).await?);
+    Ok(match drift {
+        Some(drift) => Outcome::Corrected(made, drift),
+        None => Outcome::Applied(made),
+    })
+}
+
+async fn write(
+    context: &Context,
+    desired: &Desired,
+    value: &Value,
+    force: bool,
+) -> Result<DynamicObject, Error> {
+    let made = context.cluster.apply(desired.kind, value, force).await;
+    let made = made.during(|| format!("apply {} {}", desired.kind.as_str(), desired.name))?;
+    context
+        .index
+        .checked(desired.kind, &made.metadata, &desired.digest);
+    log::info!(
+        kind = desired.kind.as_str(), name = desired.name.as_str(),
+        namespace = made.metadata.namespace.as_deref().unwrap_or_default();
+        "applied"
+    );
+    Ok(made)
+}
+
+/// Whose an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// To the OrderService that is looked after.
+    Us,
+    /// To somebody else.
+    Other,
+}
+
+/// Whose an object is.
+///
+/// # Errors
+/// When it is on its way out.
+pub fn belongs(target: &Target, kind: Kind, live: &DynamicObject) -> Result<Belongs, Error> {
+    let metadata = &live.metadata;
+    let leaving = || {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        Err(Error::BeingDeleted(format!("{} {name}", kind.as_str())))
+    };
+    let controlled = metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true));
+    let ours = match index::owner(metadata) {
+        Some((uid, _)) if uid == target.owner.uid => true,
+        // Of one of the same name that was deleted: the garbage collector is on its way.
+        Some((_, name)) if name == target.owner.name => return leaving(),
+        _ => !controlled && was_left_behind(target, live),
+    };
+    if ours && metadata.deletion_timestamp.is_some() {
+        return leaving();
+    }
+    Ok(if ours { Belongs::Us } else { Belongs::Other })
+}
+
+/// Whether the operator made this once for an OrderService that was deleted with `--cascade=orphan`.
+fn was_left_behind(target: &Target, live: &DynamicObject) -> bool {
+    let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
+    label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
+}
+
+/// Deletes what there is of a kind, but not the objects of these names.
+///
+/// # Errors
+/// When the API server says no or nothing.
+pub async fn delete_all_but(
+    context: &Context,
+    target: &Target,
+    kind: Kind,
+    keep: &[&str],
+) -> Result<(), Error> {
+    let owner = target.owner.uid.as_str();
+    for known in context
+        .index
+        .owned(kind, &target.namespace, &target.name, owner)
+    {
+        if keep.contains(&known.name.as_str()) {
+            continue;
+        }
+        let deleted = context
+            .cluster
+            .delete(kind, &target.namespace, &known.name, &known.uid)
+            .await;
+        deleted.during(|| format!("delete {} {}", kind.as_str(), known.name))?;
+        context.index.gone(kind, &target.namespace, &known.name);
+        log::info!(
+            kind = kind.as_str(), name = known.name.as_str(), namespace = target.namespace.as_str();
+            "deleted"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Who changed what the operator owns.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use serde_json::Value;
+
+use super::compare::{Path, Step};
+use crate::build::labels::MANAGER;
+
+/// A field that somebody else had changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// The field.
+    pub field: String,
+    /// The manager of the fields, as the API server has noted it.
+    pub manager: String,
+}
+
+/// Says for each field who changed it.
+pub fn explain(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
+    paths
+        .iter()
+        .map(|path| Drift {
+            field: path.to_string(),
+            manager: manager(path, metadata).unwrap_or("unknown").to_owned(),
+        })
+        .collect()
+}
+
+/// Who owns the field now. A field that was removed has no owner: then who wrote last.
+fn manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
+    let others = || {
+        metadata
+            .managed_fields
+            .iter()
+            .flatten()
+            // Controllers of Kubernetes write the status all the time.
+            .filter(|entry| {
+                entry.manager.as_deref() != Some(MANAGER) && entry.subresource.is_none()
+            })
+    };
+    let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+    let owner = others()
+        .filter(|entry| {
+            entry
+                .fields_v1
+                .as_ref()
+                .is_some_and(|fields| owns(&fields.0, &path.0))
+        })
+        .max_by_key(time);
+    let scaled = || {
+        metadata.managed_fields.iter().flatten().find(|entry| {
+            entry.subresource.as_deref() == Some("scale") && path.to_string() == "spec.replicas"
+        })
+    };
+    let entry = owner
+        .or_else(scaled)
+        .or_else(|| others().max_by_key(time))?;
+    entry.manager.as_deref()
+}
+
+fn owns(fields: &Value, steps: &[Step]) -> bool {
+    let Some((step, rest)) = steps.split_first() else {
+        return true;
+    };
+    let Value::Object(entries) = fields else {
+        return false;
+    };
+    let next = match step {
+        Step::Field(name) => entries.get(&format!("f:{name}")),
+        Step::Item(keys) => entries.iter().find_map(|(entry, fields)| {
+            let named: Value = serde_json::from_str(entry.strip_prefix("k:")?).ok()?;
+            (named == Value::Object(keys.clone())).then_some(fields)
+        }),
+    };
+    // Nothing below it: it is owned as a whole.
+    let is_whole = |next: &Value| next.as_object().is_some_and(serde_json::Map::is_empty);
+    next.is_some_and(|next| is_whole(next) || owns(next, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::controller::compare::differences;
+
+    #[test]
+    fn the_field_and_its_manager_are_named() {
+        let desired =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
+        let live =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "y"}]}}}});
+        let metadata: ObjectMeta = serde_json::from_value(json!({"managedFields": [
+            {"manager": MANAGER, "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": {}},
+            {"manager": "late", "operation": "Update", "time": "2026-03-01T00:00:00Z",
+             "fieldsV1": {"f:metadata": {}}},
+            {"manager": "kubectl-edit", "operation": "Update", "time": "2026-02-01T00:00:00Z",
+             "fieldsV1": {"f:spec": {"f:template": {"f:spec": {"f:containers": {
+                "k:{\"name\":\"a\"}": {"f:image": {}}}}}}}},
+        ]}))
+        .unwrap();
+        let drift = explain(&differences(&desired, &live), &metadata);
+        assert_eq!(
+            drift,
+            [Drift {
+                field: "spec.template.spec.containers[name=a].image".to_owned(),
+                manager: "kubectl-edit".to_owned()
+            }]
+        );
+        let removed = explain(&differences(&json!({"data": 1}), &json!({})), &metadata);
+        assert_eq!(removed.first().unwrap().manager, "late");
+    }
+}

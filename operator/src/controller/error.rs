@@ -1,0 +1,138 @@
+//! What a reconcile may fail with, and what follows from it.
+
+use thiserror::Error;
+
+use crate::cluster::transport::Fenced;
+
+/// Why a reconcile ended early.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server said no or nothing.
+    #[error("{what}: {source}")]
+    Api {
+        /// What was being done.
+        what: String,
+        /// What the API server said.
+        source: kube::Error,
+    },
+    /// An object of ours could not be written as JSON.
+    #[error("cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// An object is on its way out, and its name is not free yet.
+    #[error("{0} is being deleted")]
+    BeingDeleted(String),
+}
+
+/// What follows from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// It will pass: the API server is busy, or away.
+    Transient,
+    /// Somebody else was faster: look again.
+    Conflict,
+    /// It stays until somebody changes something.
+    Permanent,
+    /// This process is not the leader any more.
+    Fenced,
+}
+
+impl Class {
+    /// The word of it, for metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Conflict => "conflict",
+            Self::Permanent => "permanent",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+impl Error {
+    /// What follows.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Api { source, .. } => classify(source),
+            Self::Json(_) => Class::Permanent,
+            Self::BeingDeleted(_) => Class::Conflict,
+        }
+    }
+
+    /// What a person wants to know of it: the API server's own words where there are some.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Api {
+                what,
+                source: kube::Error::Api(status),
+            } => format!("{what}: {}", status.message),
+            other => other.to_string(),
+        }
+    }
+}
+
+fn classify(error: &kube::Error) -> Class {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            409 => Class::Conflict,
+            // Too busy, and any fault of the server's own.
+            408 | 429 | 500.. => Class::Transient,
+            _ => Class::Permanent,
+        },
+        kube::Error::Service(error) if error.is::<Fenced>() => Class::Fenced,
+        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => Class::Permanent,
+        _ => Class::Transient,
+    }
+}
+
+/// Says what was being done when the API server said no.
+pub trait During<T> {
+    /// Says it.
+    ///
+    /// # Errors
+    /// When there was one.
+    fn during(self, what: impl FnOnce() -> String) -> Result<T, Error>;
+}
+
+impl<T> During<T> for Result<T, kube::Error> {
+    fn during(self, what: impl FnOnce() -> String) -> Result<T, Error> {
+        self.map_err(|source| Error::Api {
+            what: what(),
+            source,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn classes() {
+        for (code, class) in [
+            (400, Class::Permanent),
+            (403, Class::Permanent),
+            (409, Class::Conflict),
+            (422, Class::Permanent),
+            (429, Class::Transient),
+            (500, Class::Transient),
+            (503, Class::Transient),
+        ] {
+            let status = Status {
+                code,
+                ..Status::failure("", "")
+            };
+            assert_eq!(classify(&kube::Error::Api(status.boxed())), class, "{code}");
+        }
+        assert_eq!(
+            classify(&kube::Error::Service(Fenced.into())),
+            Class::Fenced
+        );
+        let broken = std::io::Error::other("connection reset");
+        assert_eq!(
+            classify(&kube::Error::Service(broken.into())),
+            Class::Transient
+        );
+    }
+}

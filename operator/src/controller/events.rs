@@ -1,0 +1,70 @@
+//! What a person would want to be told: changes of conditions, and what was set back.
+
+use super::drift::Drift;
+use super::status::find;
+use crate::cluster::{Event, Kind};
+use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
+
+/// What is worth telling about the way from one status to the next. Nothing, if nothing changed.
+pub fn between(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
+    after
+        .conditions
+        .iter()
+        .filter(|after| {
+            let same =
+                |before: &Condition| before.status == after.status && before.reason == after.reason;
+            !find(before, &after.type_).is_some_and(same)
+        })
+        .filter_map(|after| tell(find(before, &after.type_), after))
+        .collect()
+}
+
+fn tell(before: Option<&Condition>, after: &Condition) -> Option<Event> {
+    use ConditionStatus::{False, True};
+
+    let was = before.map(|before| before.status);
+    let normal = |reason, action| (false, reason, action);
+    let warning = |reason, action| (true, reason, action);
+    let (is_warning, reason, action) =
+        match (after.type_.as_str(), after.status, after.reason.as_str()) {
+            ("Ready", True, _) => normal("Ready", "Reconcile"),
+            ("Degraded", True, "CrashLoopBackOff") => warning("CrashLoopBackOff", "Rollback"),
+            ("Degraded", True, "ProgressDeadlineExceeded") => {
+                warning("ProgressDeadlineExceeded", "Rollback")
+            }
+            ("Degraded", True, "InvalidSpec") => warning("InvalidSpec", "Validate"),
+            ("Degraded", True, "SecretNotFound") => warning("SecretNotFound", "Dereference"),
+            ("Degraded", True, "ApplyFailed") => warning("ApplyFailed", "Apply"),
+            ("Degraded", True, "ReplicasUnavailable") => warning("ReplicasUnavailable", "Observe"),
+            ("Degraded", False, _) if was == Some(True) => normal("Recovered", "Reconcile"),
+            ("Migrated", True, _) => normal("Migrated", "Migrate"),
+            ("Migrated", False, "MigrationFailed") => warning("MigrationFailed", "Migrate"),
+            ("Migrated", False, "MigrationRetrying") => warning("MigrationRetrying", "Migrate"),
+            ("Migrated", False, "Migrating") => normal("Migrating", "Migrate"),
+            ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
+            ("Paused", True, _) => normal("Paused", "Pause"),
+            ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
+            ("Conflict", True, _) => warning("Conflict", "Apply"),
+            _ => return None,
+        };
+    Some(Event {
+        warning: is_warning,
+        reason,
+        action,
+        note: after.message.clone(),
+    })
+}
+
+/// What was set back, and who had changed it.
+pub fn corrected(kind: Kind, name: &str, drift: &[Drift]) -> Event {
+    let fields: Vec<_> = drift
+        .iter()
+        .map(|drift| format!("{} (changed by {})", drift.field, drift.manager))
+        .collect();
+    Event {
+        warning: true,
+        reason: "DriftCorrected",
+        action: "Apply",
+        note: format!("{} {name}: set back {}", kind.as_str(), fields.join(", ")),
+    }
+}

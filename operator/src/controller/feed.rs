@@ -1,0 +1,222 @@
+//! From what the watches bring to objects with news.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use kube::Resource;
+use kube::api::{ObjectMeta, PartialObjectMeta};
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Context, index};
+use crate::cluster::Kind;
+use crate::crd::OrderService;
+use crate::metrics::Metrics;
+
+/// Objects with news, counted once until their reconcile starts.
+#[derive(Clone)]
+pub(super) struct Queue {
+    waiting: Arc<Mutex<HashSet<ObjectRef<OrderService>>>>,
+    sender: mpsc::UnboundedSender<ObjectRef<OrderService>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Queue {
+    /// An empty one, and where its objects come out.
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+    ) -> (Self, mpsc::UnboundedReceiver<ObjectRef<OrderService>>) {
+        metrics.queue_depth.set(0);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let queue = Self {
+            waiting: Arc::default(),
+            sender,
+            metrics,
+        };
+        (queue, receiver)
+    }
+
+    /// Adds an object.
+    pub(super) fn add(&self, object: ObjectRef<OrderService>) {
+        if self.waiting.lock().insert(object.clone()) {
+            self.metrics.queue_depth.inc();
+        }
+        // Sent although it waits already, in case that is being found gone this moment; the scheduler
+        // makes one of two. The receiver is gone only when everything ends.
+        let _ = self.sender.send(object);
+    }
+
+    /// Its reconcile starts: what comes from now on is news.
+    pub(super) fn start(&self, object: &ObjectRef<OrderService>) {
+        if self.waiting.lock().remove(object) {
+            self.metrics.queue_depth.dec();
+        }
+    }
+}
+
+/// Follows a watch of what an OrderService is made of.
+pub(super) async fn follow_owned<K: Resource<DynamicType = ()>>(
+    stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>>,
+    kind: Kind,
+    context: Arc<Context>,
+    store: Store<OrderService>,
+    queue: Queue,
+    ready: oneshot::Sender<()>,
+) {
+    let mut stream = std::pin::pin!(stream);
+    let mut ready = Some(ready);
+    let mut listed = HashSet::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(object)) => {
+                let metadata = &object.metadata;
+                listed.insert((
+                    metadata.namespace.clone().unwrap_or_default(),
+                    metadata.name.clone().unwrap_or_default(),
+                ));
+                context.index.saw(kind, metadata);
+                if ready.is_none() {
+                    wake(&queue, metadata);
+                }
+            }
+            Ok(Event::InitDone) => {
+                // Of what went while nobody looked nobody knows whose it was.
+                if context.index.keep_only(kind, &listed) {
+                    for object in store.state() {
+                        queue.add(ObjectRef::from_obj(&*object));
+                    }
+                }
+                listed = HashSet::new();
+                if let Some(ready) = ready.take() {
+                    // Nobody waits for it when everything ends.
+                    let _ = ready.send(());
+                }
+            }
+            Ok(Event::Apply(object)) => {
+                context.index.saw(kind, &object.metadata);
+                wake(&queue, &object.metadata);
+            }
+            Ok(Event::Delete(object)) => {
+                let metadata = &object.metadata;
+                let namespace = metadata.namespace.as_deref().unwrap_or_default();
+                context.index.gone(
+                    kind,
+                    namespace,
+                    metadata.name.as_deref().unwrap_or_default(),
+                );
+                wake(&queue, metadata);
+            }
+            Err(error) => broke_off(&context.metrics, kind.as_str(), &error),
+        }
+    }
+}
+
+fn wake(queue: &Queue, metadata: &ObjectMeta) {
+    if let (Some((_, owner)), Some(namespace)) = (index::owner(metadata), &metadata.namespace) {
+        queue.add(ObjectRef::new(owner).within(namespace));
+    }
+}
+
+/// Follows the watch of OrderServices.
+pub(super) async fn follow_main(
+    stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<OrderService>>>>,
+    mut writer: Writer<OrderService>,
+    context: Arc<Context>,
+    store: Store<OrderService>,
+    queue: Queue,
+    ready: oneshot::Sender<()>,
+) {
+    let mut stream = std::pin::pin!(stream);
+    let mut ready = Some(ready);
+    while let Some(event) = stream.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                broke_off(&context.metrics, "OrderService", &error);
+                continue;
+            }
+        };
+        let Some(event) = readable(event) else {
+            continue;
+        };
+        match &event {
+            Event::Init => {}
+            Event::InitApply(object) => queue.add(ObjectRef::from_obj(object)),
+            Event::InitDone => {
+                if let Some(ready) = ready.take() {
+                    // Nobody waits for it when everything ends.
+                    let _ = ready.send(());
+                }
+            }
+            Event::Apply(object) => {
+                let key = ObjectRef::from_obj(object);
+                // A status, and most of all our own, is no reason to look again.
+                if store
+                    .get(&key)
+                    .is_none_or(|before| is_news(&before, object))
+                {
+                    queue.add(key);
+                }
+            }
+            Event::Delete(object) => {
+                let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                context.backoff.forget(uid);
+                context.statuses.forget(uid);
+            }
+        }
+        writer.apply_watcher_event(&event);
+    }
+}
+
+fn is_news(before: &OrderService, after: &OrderService) -> bool {
+    let of = |object: &OrderService| {
+        let metadata = &object.metadata;
+        (
+            metadata.uid.clone(),
+            metadata.generation,
+            metadata.annotations.clone(),
+            metadata.deletion_timestamp.clone(),
+        )
+    };
+    of(before) != of(after)
+}
+
+/// Without what nobody here reads. One object that cannot be read must not hide all the others.
+fn readable(event: Event<DeserializeGuard<OrderService>>) -> Option<Event<OrderService>> {
+    let read = |DeserializeGuard(object): DeserializeGuard<OrderService>| match object {
+        Ok(mut object) => {
+            object.metadata.managed_fields = None;
+            if let Some(annotations) = &mut object.metadata.annotations {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+            Some(object)
+        }
+        Err(invalid) => {
+            log::error!(
+                name = invalid.metadata.name.as_deref().unwrap_or_default(),
+                namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
+                error = invalid.error.as_str();
+                "an OrderService cannot be read: is the CRD newer than the operator?"
+            );
+            None
+        }
+    };
+    Some(match event {
+        Event::Init => Event::Init,
+        Event::InitDone => Event::InitDone,
+        Event::InitApply(object) => Event::InitApply(read(object)?),
+        Event::Apply(object) => Event::Apply(read(object)?),
+        Event::Delete(object) => Event::Delete(read(object)?),
+    })
+}
+
+fn broke_off(metrics: &Metrics, kind: &str, error: &watcher::Error) {
+    metrics.watch_errors.with_label_values(&[kind]).inc();
+    log::warn!(kind, error:% = error; "a watch broke off and is started again");
+}

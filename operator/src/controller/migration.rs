@@ -1,0 +1,184 @@
+//! The migration before a rollout: one Job for each image and secret.
+
+use k8s_openapi::api::batch::v1::JobStatus;
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use kube::api::DynamicObject;
+
+use super::Context;
+use super::apply::{self, Belongs, Desired};
+use super::error::{During as _, Error};
+use crate::build::{Target, migration_job, migration_revision};
+use crate::cluster::Kind;
+use crate::crd::MigrationStatus;
+
+/// As much of a log as a condition should carry.
+const LOG: usize = 1500;
+
+/// How the migration stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Migration {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// The database has the schema that the image needs.
+    Done(MigrationStatus),
+    /// It runs.
+    Running(String),
+    /// A try failed, and there will be another.
+    Retrying(String),
+    /// It failed for good.
+    Failed(String),
+    /// The Job's name is taken.
+    Foreign(String),
+}
+
+/// Sees to the migration, and starts it where it is needed.
+///
+/// # Errors
+/// When the API server says no or nothing.
+pub async fn migrate(
+    context: &Context,
+    target: &Target,
+    secret: &str,
+    before: Option<&MigrationStatus>,
+) -> Result<Migration, Error> {
+    let revision = migration_revision(target, secret);
+    let job = migration_job(target, &revision);
+    let desired = Desired::new(Kind::Job, &job)?;
+    // One of another image or secret would only be in the way.
+    apply::delete_all_but(context, target, Kind::Job, &[&desired.name]).await?;
+    let done = MigrationStatus {
+        revision,
+        image: target.image.clone(),
+    };
+    if before == Some(&done) {
+        return Ok(Migration::Done(done));
+    }
+    let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
+    let running = format!("Job {} runs", desired.name);
+    let Some(live) = live else {
+        apply::ensure_from(context, target, &desired, None).await?;
+        return Ok(Migration::Running(running));
+    };
+    // A Job's template is immutable: it is made, and never changed.
+    if apply::belongs(target, Kind::Job, &live)? == Belongs::Other {
+        return Ok(Migration::Foreign(desired.name));
+    }
+    let status = live.data.get("status").cloned().unwrap_or_default();
+    let status: JobStatus = serde_json::from_value(status).unwrap_or_default();
+    let condition = |type_: &str| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == type_ && condition.status == "True")
+    };
+    if condition("Complete").is_some() {
+        return Ok(Migration::Done(done));
+    }
+    if let Some(failure) = condition("Failed") {
+        let why = failure
+            .message
+            .clone()
+            .or_else(|| failure.reason.clone())
+            .unwrap_or_default();
+        let log = last_words(&pods(context, target, &desired.name).await?);
+        return Ok(Migration::Failed(sentence(&desired.name, &why, log)));
+    }
+    if status.failed.unwrap_or_default() > 0 || is_slow(&live) {
+        let log = last_words(&pods(context, target, &desired.name).await?);
+        if log.is_some() {
+            return Ok(Migration::Retrying(sentence(
+                &desired.name,
+                "not done yet",
+                log,
+            )));
+        }
+    }
+    Ok(Migration::Running(running))
+}
+
+/// Whether it runs for so long that a person may ask why.
+fn is_slow(job: &DynamicObject) -> bool {
+    let since = job.metadata.creation_timestamp.as_ref();
+    since.is_some_and(|since| jiff::Timestamp::now().duration_since(since.0).as_secs() > 60)
+}
+
+async fn pods(context: &Context, target: &Target, job: &str) -> Result<Vec<Pod>, Error> {
+    let labels = format!("batch.kubernetes.io/job-name={job}");
+    let pods = context.cluster.pods(&target.namespace, &labels).await;
+    pods.during(|| format!("list pods of Job {job}"))
+}
+
+fn sentence(job: &str, why: &str, log: Option<String>) -> String {
+    match log {
+        Some(log) => format!("Job {job}: {why}; {log}"),
+        None => format!("Job {job}: {why}"),
+    }
+}
+
+/// The end of the log of the pod that was made last, or why it does not start.
+fn last_words(pods: &[Pod]) -> Option<String> {
+    let mut pods: Vec<_> = pods.iter().collect();
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    pods.iter().rev().find_map(|pod| {
+        let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+        let of = |state: Option<&ContainerState>| -> Option<String> {
+            let state = state?;
+            if let Some(ended) = state
+                .terminated
+                .as_ref()
+                .filter(|ended| ended.exit_code != 0)
+            {
+                let log = ended.message.as_deref().unwrap_or_default().trim();
+                let log = log
+                    .split_at(log.ceil_char_boundary(log.len().saturating_sub(LOG)))
+                    .1;
+                return Some(format!("exit code {}: {log}", ended.exit_code));
+            }
+            let waiting = state.waiting.as_ref()?;
+            let reason = waiting
+                .reason
+                .as_deref()
+                .filter(|reason| *reason != "ContainerCreating")?;
+            Some(format!(
+                "{reason}: {}",
+                waiting.message.as_deref().unwrap_or_default()
+            ))
+        };
+        of(status.state.as_ref()).or_else(|| of(status.last_state.as_ref()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_last_pod_speaks() {
+        let pod = |time: &str, state: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": "p", "creationTimestamp": time},
+                "status": {"containerStatuses": [{"name": "migrate", "image": "", "imageID": "",
+                    "ready": false, "restartCount": 0, "state": state}]},
+            }))
+            .unwrap()
+        };
+        let failed = |message: &str| json!({"terminated": {"exitCode": 1, "message": message}});
+        let pods = [
+            pod("2026-01-02T00:00:00Z", failed("second\n")),
+            pod("2026-01-01T00:00:00Z", failed("first")),
+        ];
+        assert_eq!(last_words(&pods).as_deref(), Some("exit code 1: second"));
+        let long = "é".repeat(LOG);
+        let told = last_words(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
+        assert!(told.len() <= LOG + 20 && told.ends_with('é'));
+        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        assert_eq!(
+            last_words(&[pod("2026-01-01T00:00:00Z", waiting)]).as_deref(),
+            Some("ErrImagePull: no such image")
+        );
+    }
+}

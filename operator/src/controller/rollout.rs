@@ -1,0 +1,231 @@
+//! Which pod template runs: the desired one, the present one, or the last good one. Pure.
+
+use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::crd::FailedRevision;
+
+/// Restarts after which a pod that waits to be restarted again counts as failed.
+const RESTARTS: i32 = 3;
+
+/// A pod template.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(pub Value);
+
+impl Template {
+    /// What stands for it.
+    pub fn revision(&self) -> &str {
+        let labels = self.0.pointer("/metadata/labels");
+        labels
+            .and_then(|labels| labels.get(REVISION))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The image of it.
+    pub fn image(&self) -> Option<&str> {
+        self.0
+            .pointer("/spec/containers/0/image")
+            .and_then(Value::as_str)
+    }
+
+    /// The ConfigMap that it reads.
+    pub fn config_map(&self) -> Option<&str> {
+        let name = self
+            .0
+            .pointer("/spec/containers/0/envFrom/0/configMapRef/name");
+        name.and_then(Value::as_str)
+    }
+}
+
+/// How a Deployment stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rollout {
+    /// Whether the status speaks of the present spec.
+    pub observed: bool,
+    /// Pods that should be.
+    pub wanted: i32,
+    /// Pods there are.
+    pub replicas: i32,
+    /// Pods of the present template.
+    pub updated: i32,
+    /// Pods that serve, and have for a while.
+    pub available: i32,
+    /// Pods that serve.
+    pub ready: i32,
+    /// What Kubernetes says of a rollout that made no progress for too long.
+    pub stuck: Option<String>,
+    /// The template that was applied last.
+    pub current: Option<Template>,
+    /// The template to go back to, while another rolls out.
+    pub last_good: Option<Template>,
+    /// The revision that last rolled out.
+    pub good_revision: Option<String>,
+}
+
+impl Rollout {
+    /// Of a Deployment.
+    pub fn of(deployment: &DynamicObject) -> Self {
+        let status = deployment.data.get("status").cloned().unwrap_or_default();
+        let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
+        let annotation = |key| {
+            deployment
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(key))
+        };
+        let template = |key| {
+            let text = annotation(key)?;
+            serde_json::from_str(text).ok().map(Template)
+        };
+        let wanted = deployment
+            .data
+            .pointer("/spec/replicas")
+            .and_then(Value::as_i64);
+        let observed = status.observed_generation >= deployment.metadata.generation;
+        Self {
+            observed,
+            wanted: wanted
+                .and_then(|count| i32::try_from(count).ok())
+                .unwrap_or(1),
+            replicas: status.replicas.unwrap_or_default(),
+            updated: status.updated_replicas.unwrap_or_default(),
+            available: status.available_replicas.unwrap_or_default(),
+            ready: status.ready_replicas.unwrap_or_default(),
+            stuck: status
+                .conditions
+                .into_iter()
+                .flatten()
+                .filter(|_| observed)
+                .find(|condition| {
+                    condition.type_ == "Progressing"
+                        && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+                })
+                .map(|condition| condition.message.unwrap_or_default()),
+            current: template(TEMPLATE),
+            last_good: template(LAST_GOOD),
+            good_revision: annotation(GOOD_REVISION).cloned(),
+        }
+    }
+
+    /// Whether all pods are of the present template and serve.
+    pub fn is_complete(&self) -> bool {
+        self.observed
+            && self.updated >= self.wanted
+            && self.replicas == self.updated
+            && self.available >= self.wanted
+    }
+
+    /// Whether the present template has rolled out once.
+    pub fn is_good(&self) -> bool {
+        let current = self.current.as_ref().map(Template::revision);
+        current.is_some() && current == self.good_revision.as_deref()
+    }
+}
+
+/// What a crash loop among these pods says.
+pub fn crash_loop(pods: &[Pod]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let looping = statuses.iter().find(|container| {
+            let waiting = container
+                .state
+                .as_ref()
+                .and_then(|state| state.waiting.as_ref());
+            container.restart_count >= RESTARTS
+                && waiting
+                    .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+        })?;
+        let last = looping
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        let code = last.map_or_else(String::new, |last| {
+            format!(", exit code {}", last.exit_code)
+        });
+        Some(format!(
+            "pod {} restarted {} times{code}",
+            pod.metadata.name.as_deref().unwrap_or_default(),
+            looping.restart_count
+        ))
+    })
+}
+
+/// What is to run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The template to apply.
+    pub template: Template,
+    /// The template to go back to, kept beside it.
+    pub last_good: Option<Template>,
+    /// The revision that last rolled out.
+    pub good_revision: Option<String>,
+    /// Why the desired template is not the one.
+    pub failed: Option<FailedRevision>,
+}
+
+/// Decides what is to run. Nothing, when there are no pods yet and the database is not ready for them.
+pub fn plan(
+    desired: &Template,
+    live: &Rollout,
+    migrated: bool,
+    failed: Option<&FailedRevision>,
+    crash: Option<String>,
+) -> Option<Plan> {
+    let mut good_revision = live.good_revision.clone();
+    let mut last_good = live.last_good.clone();
+    let current = live.current.as_ref();
+    let is_current = current.is_some_and(|current| current.revision() == desired.revision());
+    if live.is_complete() && current.is_some() {
+        good_revision = current.map(|current| current.revision().to_owned());
+        last_good = None;
+    }
+    // Not tried again until something else is desired.
+    let mut failed = failed
+        .filter(|failed| failed.revision == desired.revision())
+        .cloned();
+    let is_good = good_revision.as_deref() == Some(desired.revision());
+    if failed.is_none() && is_current && !is_good {
+        failed = verdict(live, crash).map(|(reason, message)| FailedRevision {
+            revision: desired.revision().to_owned(),
+            reason: reason.to_owned(),
+            message,
+        });
+    } else if is_current && is_good {
+        // It came up after all: a slow start is no reason to distrust it.
+        failed = None;
+    }
+    let template = if failed.is_some() {
+        last_good.as_ref().or(current).unwrap_or(desired).clone()
+    } else if migrated {
+        desired.clone()
+    } else {
+        current?.clone()
+    };
+    if let Some(current) = current.filter(|current| current.revision() != template.revision())
+        && good_revision.as_deref() == Some(current.revision())
+    {
+        last_good = Some(current.clone());
+    }
+    Some(Plan {
+        template,
+        last_good,
+        good_revision,
+        failed,
+    })
+}
+
+fn verdict(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
+    if let Some(message) = crash {
+        return Some(("CrashLoopBackOff", message));
+    }
+    let message = live.stuck.clone().filter(|_| live.observed)?;
+    Some(("ProgressDeadlineExceeded", message))
+}
+
+#[cfg(test)]
+mod tests;

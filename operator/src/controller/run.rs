@@ -1,0 +1,280 @@
+//! The whole process: the election, the controller while elected, probes and metrics.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::client::ClientBuilder;
+use kube::runtime::reflector::{self, Store};
+use kube::{Client, Config};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::runtime::WATCH_LIMIT;
+use super::{Context, Scope, control};
+use crate::cli::Settings;
+use crate::cluster::transport::{Guard, Watches};
+use crate::cluster::{Cluster, Recorder};
+use crate::crd::OrderService;
+use crate::http::{self, Answer};
+use crate::leader::{Election, Fence, Timing};
+use crate::metrics::Metrics;
+
+// What ends the process.
+type Failure = Box<dyn std::error::Error>;
+
+/// What probes and scrapes look at.
+struct Vitals {
+    metrics: Arc<Metrics>,
+    watches: Watches,
+    fence: Fence,
+    store: Mutex<Option<Store<OrderService>>>,
+    /// When the election last went round: the heartbeat of the process.
+    beat: Mutex<Instant>,
+    lease: Duration,
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub fn run(settings: &Settings) -> Result<(), Failure> {
+    // One thread: reconciles wait for the API server, not for each other.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(settings))
+}
+
+async fn serve(settings: &Settings) -> Result<(), Failure> {
+    let mut stop = Stop::new()?;
+    let metrics = Arc::new(Metrics::new()?);
+    let fence = Fence::default();
+    let watches = Watches::default();
+    let vitals = Arc::new(Vitals {
+        metrics: metrics.clone(),
+        watches: watches.clone(),
+        fence: fence.clone(),
+        store: Mutex::new(None),
+        beat: Mutex::new(Instant::now()),
+        lease: settings.lease_duration,
+    });
+    let listener = TcpListener::bind(settings.health_address).await?;
+    let of = vitals.clone();
+    let health = tokio::spawn(http::serve(listener, move |path| of.probe(path)));
+    let listener = TcpListener::bind(settings.metrics_address).await?;
+    let of = vitals.clone();
+    let scrapes = tokio::spawn(http::serve(listener, move |path| of.scrape(path)));
+
+    let guard = Guard {
+        fence: fence.clone(),
+        watches: watches.clone(),
+        metrics: metrics.clone(),
+    };
+    let client = connect(&guard).await?;
+    let identity = identity(settings);
+    log::info!(
+        identity = identity.as_str(), version = env!("CARGO_PKG_VERSION"),
+        namespace = settings.watch_namespace.as_deref().unwrap_or("all");
+        "started"
+    );
+    let timing = Timing {
+        lease: settings.lease_duration,
+    };
+    let name = match &settings.watch_namespace {
+        // Operators of different namespaces do not stand against each other.
+        Some(namespace) => format!("order-operator-{namespace}"),
+        None => "order-operator".to_owned(),
+    };
+    let mut election = Election::new(
+        client.clone(),
+        &settings.pod_namespace,
+        &name,
+        identity.clone(),
+        timing,
+        fence,
+    );
+    let result = loop {
+        *vitals.beat.lock() = Instant::now();
+        tokio::select! {
+            () = election.acquire(|_| *vitals.beat.lock() = Instant::now()) => {}
+            () = stop.told() => break Ok(()),
+        }
+        log::info!("this process is the leader now");
+        let term = Term {
+            settings,
+            client: &client,
+            vitals: &vitals,
+            identity: &identity,
+        };
+        match term.lead(&mut election, &mut stop).await {
+            Ended::Lost => log::warn!("this process is not the leader any more"),
+            Ended::Told => break Ok(()),
+            Ended::Failed(error) => break Err(error.into()),
+        }
+    };
+    election.release().await;
+    health.abort();
+    scrapes.abort();
+    log::info!("stopped");
+    result
+}
+
+/// One time as the leader.
+struct Term<'a> {
+    settings: &'a Settings,
+    client: &'a Client,
+    vitals: &'a Arc<Vitals>,
+    identity: &'a str,
+}
+
+/// How it ended.
+enum Ended {
+    Lost,
+    Told,
+    Failed(String),
+}
+
+impl Term<'_> {
+    async fn lead(&self, election: &mut Election, stop: &mut Stop) -> Ended {
+        let Self {
+            settings,
+            client,
+            vitals,
+            identity,
+        } = self;
+        // Nothing is known any more: somebody else led meanwhile.
+        let context = Arc::new(Context::new(
+            Cluster::new((*client).clone()),
+            Recorder::new((*client).clone(), (*identity).to_owned()),
+            vitals.metrics.clone(),
+            settings.resync_period,
+        ));
+        let (store, writer) = reflector::store();
+        *vitals.store.lock() = Some(store.clone());
+        let (halt, halted) = oneshot::channel::<()>();
+        let control = control(
+            (*client).clone(),
+            context,
+            Scope(settings.watch_namespace.clone()),
+            (store, writer),
+            vitals.watches.clone(),
+            settings.concurrency,
+            async {
+                // Told, or dropped: the end either way.
+                let _ = halted.await;
+            },
+        );
+        let mut control = std::pin::pin!(control);
+        let ended = tokio::select! {
+            ended = &mut control => Ended::Failed(ended.err().unwrap_or_else(|| "the controller ended".to_owned())),
+            // Dropping the controller drops the requests that are under way.
+            () = election.keep() => Ended::Lost,
+            () = stop.told() => {
+                log::info!("told to stop: ending what is under way");
+                // The receiver is there for as long as the controller is.
+                let _ = halt.send(());
+                tokio::select! {
+                    _ = &mut control => {}
+                    () = election.keep() => {}
+                    () = tokio::time::sleep(settings.shutdown_timeout) => {}
+                    () = stop.told() => {}
+                }
+                Ended::Told
+            }
+        };
+        *vitals.store.lock() = None;
+        vitals.watches.clear();
+        ended
+    }
+}
+
+async fn connect(guard: &Guard) -> Result<Client, Failure> {
+    let mut config = Config::infer().await?;
+    // A retry inside the transport would pass the fence by.
+    config.default_retry = false;
+    config.connect_timeout = Some(Duration::from_secs(5));
+    config.write_timeout = Some(Duration::from_secs(10));
+    Ok(ClientBuilder::try_from(config)?.with_layer(guard).build())
+}
+
+/// A name that no other process has, not even the one before in the same pod.
+fn identity(settings: &Settings) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = settings.pod_name.clone().unwrap_or_else(host);
+    let now = jiff::Timestamp::now().as_nanosecond();
+    format!("{}_{:x}-{:x}", name.trim(), std::process::id(), now)
+}
+
+impl Vitals {
+    fn probe(&self, path: &str) -> Answer {
+        let silent = self.beat.lock().elapsed();
+        let age = self.watches.age();
+        match path {
+            "/healthz" if self.fence.holds() && age > WATCH_LIMIT => Answer::text(
+                "503 Service Unavailable",
+                format!("a watch is silent for {} s\n", age.as_secs()),
+            ),
+            "/healthz" if !self.fence.holds() && silent > WATCH_LIMIT => {
+                Answer::text("503 Service Unavailable", "the election stands still\n")
+            }
+            "/readyz" if !self.fence.holds() && silent > self.lease * 4 => Answer::text(
+                "503 Service Unavailable",
+                "the API server does not answer\n",
+            ),
+            "/healthz" | "/readyz" => Answer::text("200 OK", "ok\n"),
+            _ => Answer::text("404 Not Found", "/healthz or /readyz\n"),
+        }
+    }
+
+    fn scrape(&self, path: &str) -> Answer {
+        if path != "/metrics" {
+            return Answer::text("404 Not Found", "/metrics\n");
+        }
+        self.metrics.leader.set(i64::from(self.fence.holds()));
+        self.metrics.watch_age.set(self.watches.age().as_secs_f64());
+        self.count_objects();
+        match self.metrics.encode() {
+            Ok(body) => Answer {
+                status: "200 OK",
+                content_type: "text/plain; version=0.0.4",
+                body,
+            },
+            Err(error) => Answer::text("500 Internal Server Error", format!("{error}\n")),
+        }
+    }
+
+    fn count_objects(&self) {
+        self.metrics.objects.reset();
+        let store = self.store.lock().clone();
+        for object in store.map(|store| store.state()).unwrap_or_default() {
+            for condition in object.status.iter().flat_map(|status| &status.conditions) {
+                let labels = [condition.type_.as_str(), condition.status.as_str()];
+                self.metrics.objects.with_label_values(&labels).inc();
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The watches and the queue between them and the reconciles.
+
+use std::convert::Infallible;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _, future, stream};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, PartialObjectMeta};
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{self, Config};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt as _, applier};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::feed::{Queue, follow_main, follow_owned};
+use super::{Context, error_policy, reconcile};
+use crate::build::labels::{MANAGED_BY, MANAGER};
+use crate::cluster::Kind;
+use crate::cluster::transport::Watches;
+use crate::crd::OrderService;
+
+/// The API server ends a watch after this; one that died silently is noticed 5 s later.
+const WATCH_SECONDS: u32 = 240;
+/// A process whose watches are silent for longer does not know what happens, and ends.
+pub(super) const WATCH_LIMIT: Duration = Duration::from_secs(300);
+/// Lists come in pages: memory is for what is there, not for how it is fetched.
+const PAGE: u32 = 100;
+/// What happens to one object within this time is one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// Which objects are looked after.
+#[derive(Clone, Debug)]
+pub struct Scope(pub Option<String>);
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match &self.0 {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+
+    fn path<K: Resource<DynamicType = ()>>(&self) -> String {
+        K::url_path(&(), self.0.as_deref())
+    }
+}
+
+/// Watches and reconciles until told to stop, then ends what is under way.
+///
+/// # Errors
+/// When a watch cannot go on.
+pub async fn control(
+    client: Client,
+    context: Arc<Context>,
+    scope: Scope,
+    (store, writer): (Store<OrderService>, Writer<OrderService>),
+    watches: Watches,
+    concurrency: u16,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), String> {
+    let (queue, mut receiver) = Queue::new(context.metrics.clone());
+    let mut tasks = JoinSet::new();
+    let mut watching = Watching {
+        client,
+        scope,
+        context: context.clone(),
+        store: store.clone(),
+        queue: queue.clone(),
+        watches: watches.clone(),
+        ready: Vec::new(),
+    };
+    watching.start_main(&mut tasks, writer);
+    watching.start::<ServiceAccount>(&mut tasks, Kind::ServiceAccount);
+    watching.start::<ConfigMap>(&mut tasks, Kind::ConfigMap);
+    watching.start::<NetworkPolicy>(&mut tasks, Kind::NetworkPolicy);
+    watching.start::<Service>(&mut tasks, Kind::Service);
+    watching.start::<PodDisruptionBudget>(&mut tasks, Kind::PodDisruptionBudget);
+    watching.start::<Job>(&mut tasks, Kind::Job);
+    watching.start::<Deployment>(&mut tasks, Kind::Deployment);
+    watching.start::<HorizontalPodAutoscaler>(&mut tasks, Kind::HorizontalPodAutoscaler);
+
+    // Nothing is decided before everything is known once.
+    let ready = future::join_all(std::mem::take(&mut watching.ready));
+    let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
+    let requests = ready
+        .map(move |_| requests)
+        .flatten_stream()
+        .map(Ok::<_, Infallible>)
+        .take_until(stop);
+    let config = Config::default()
+        .concurrency(concurrency)
+        .debounce(DEBOUNCE);
+    let gone = queue.clone();
+    let work = applier(
+        move |object: Arc<OrderService>, context| {
+            queue.start(&ObjectRef::from_obj(&*object));
+            Box::pin(reconcile(object, context))
+        },
+        |object, error, context: Arc<Context>| error_policy(&object, error, &context),
+        context,
+        store,
+        Box::pin(requests),
+        config,
+    );
+    let mut work = std::pin::pin!(work.for_each(|result| {
+        // Errors were told by the policy; that an object is gone is none.
+        if let Err(controller::Error::ObjectNotFound(object)) = result {
+            let named = ObjectRef::new(&object.name);
+            gone.start(&match &object.namespace {
+                Some(namespace) => named.within(namespace),
+                None => named,
+            });
+        }
+        future::ready(())
+    }));
+    let mut tick = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            () = &mut work => return Ok(()),
+            ended = tasks.join_next() => return Err(format!("a watch ended: {ended:?}")),
+            _ = tick.tick() => {
+                let age = watches.age();
+                if age > WATCH_LIMIT {
+                    return Err(format!("a watch is silent for {} s", age.as_secs()));
+                }
+            }
+        }
+    }
+}
+
+/// What the tasks that watch share.
+struct Watching {
+    client: Client,
+    scope: Scope,
+    context: Arc<Context>,
+    store: Store<OrderService>,
+    queue: Queue,
+    watches: Watches,
+    ready: Vec<oneshot::Receiver<()>>,
+}
+
+fn config() -> watcher::Config {
+    watcher::Config::default()
+        .timeout(WATCH_SECONDS)
+        .page_size(PAGE)
+}
+
+impl Watching {
+    /// Watches what an OrderService is made of: metadata only, and only what the operator made.
+    fn start<K>(&mut self, tasks: &mut JoinSet<()>, kind: Kind)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        self.watches.expect(&self.scope.path::<K>());
+        let api: Api<PartialObjectMeta<K>> = self.scope.api(&self.client);
+        let config = config().labels(&format!("{MANAGED_BY}={MANAGER}"));
+        let stream = watcher::watcher(api, config).default_backoff();
+        tasks.spawn(follow_owned(
+            stream,
+            kind,
+            self.context.clone(),
+            self.store.clone(),
+            self.queue.clone(),
+            self.once_ready(),
+        ));
+    }
+
+    /// Watches OrderServices.
+    fn start_main(&mut self, tasks: &mut JoinSet<()>, writer: Writer<OrderService>) {
+        self.watches.expect(&self.scope.path::<OrderService>());
+        let api: Api<DeserializeGuard<OrderService>> = self.scope.api(&self.client);
+        let stream = watcher::watcher(api, config()).default_backoff();
+        tasks.spawn(follow_main(
+            stream,
+            writer,
+            self.context.clone(),
+            self.store.clone(),
+            self.queue.clone(),
+            self.once_ready(),
+        ));
+    }
+
+    fn once_ready(&mut self) -> oneshot::Sender<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.ready.push(receiver);
+        sender
+    }
+}

@@ -1,0 +1,60 @@
+//! `OrderService`, the custom resource: what a person may ask for, and what is told back.
+//!
+//! The CRD is made from these types (`order-operator crd`). What a schema can say is said in the
+//! schema; what it can't is a CEL rule beside the field, with the sentence a person gets to read.
+
+mod schema;
+mod settings;
+mod spec;
+mod status;
+
+pub use settings::{LogFormat, Settings};
+pub use spec::{
+    Autoscaling, Database, Disruption, Migrations, NetworkPolicyOptions, OrderService,
+    OrderServiceSpec, ResourceList, Resources, SecretKeyRef,
+};
+pub use status::{Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+use serde_json::Value;
+
+/// The custom resource definition as it is installed.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn definition() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut crd = OrderService::crd();
+    crd.metadata.labels = Some(
+        [("app.kubernetes.io/name", "order-operator")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+    );
+    let mut crd = serde_json::to_value(crd)?;
+    refuse_null(&mut crd);
+    serde_json::from_value(crd)
+}
+
+/// What is optional may be left out and not be null: there is one way to say nothing, and `has()`
+/// in the rules means what it says.
+fn refuse_null(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.remove("nullable");
+            fields.values_mut().for_each(refuse_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        _ => {}
+    }
+}
+
+/// The same as YAML, as it is committed.
+///
+/// # Errors
+/// When it cannot be written as YAML.
+pub fn yaml() -> Result<String, Box<dyn std::error::Error>> {
+    let yaml = serde_saphyr::to_string(&definition()?)?;
+    Ok(format!(
+        "# Made by `order-operator crd`: change operator/src/crd and make this again.\n{yaml}"
+    ))
+}

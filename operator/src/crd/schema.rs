@@ -1,0 +1,52 @@
+//! Pieces of the schema that derive cannot make.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A reference to an image: registry and port, path, tag, digest.
+pub(super) const IMAGE: &str = r"^([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$";
+/// A name of an object.
+pub(super) const SUBDOMAIN: &str =
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// A name of a namespace.
+pub(super) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+/// A key of a secret.
+pub(super) const SECRET_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+/// Addresses of a network. The API server reads them more closely.
+pub(super) const CIDR: &str = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$";
+/// A span of time as the service reads it.
+pub(super) const DURATION: &str = r"^[0-9]{1,8}(ms|s|m|h)$";
+/// The same, but not none.
+pub(super) const POSITIVE_DURATION: &str = r"^0*[1-9][0-9]{0,7}(ms|s|m|h)$";
+
+/// An amount of a resource, as in pods, but not negative and in plain words.
+pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": r"^[0-9]+(\.[0-9]{1,3})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
+        "maxLength": 20,
+    })
+}
+
+/// A number of pods or a share of them.
+pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "pattern": r"^(0|[1-9][0-9]?|100)%$",
+        "maxLength": 4,
+        "x-kubernetes-validations": [{
+            "rule": "!(string(self) in ['0', '0%'])",
+            "message": "disruption.maxUnavailable must not be zero: no node could be drained",
+        }],
+    })
+}
+
+/// A list in which each type of condition is once.
+pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let item = generator.subschema_for::<super::Condition>();
+    json_schema!({
+        "type": "array",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
+}

@@ -1,0 +1,226 @@
+//! The Lease: taken when free or abandoned, renewed while held, given back at the end.
+//!
+//! Whether another holder is silent is judged by this process's own clock since it last saw the Lease
+//! change, never by the times that are written in it: clocks of machines differ.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Client;
+use kube::api::{Api, PostParams};
+use tokio::time::{sleep, timeout};
+
+use super::{Fence, Moment};
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A holder that is silent for so long has lost the Lease.
+    pub lease: Duration,
+}
+
+impl Timing {
+    /// For how long after a renewal the holder itself believes in it: less than the others do.
+    fn trust(self) -> Duration {
+        self.lease * 2 / 3
+    }
+
+    fn retry(self) -> Duration {
+        self.lease / 7
+    }
+}
+
+/// One candidate.
+pub struct Election {
+    leases: Api<Lease>,
+    name: String,
+    identity: String,
+    timing: Timing,
+    fence: Fence,
+    /// The Lease as it was last seen, and when it was first seen so.
+    seen: Option<(Lease, Instant)>,
+    heard: Instant,
+}
+
+impl Election {
+    /// Stands for the Lease of this name. `identity` must be this process's alone.
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: String,
+        timing: Timing,
+        fence: Fence,
+    ) -> Self {
+        Self {
+            leases: Api::namespaced(client, namespace),
+            name: name.to_owned(),
+            identity,
+            timing,
+            fence,
+            seen: None,
+            heard: Instant::now(),
+        }
+    }
+
+    /// How long ago the API server last answered.
+    pub fn silent_for(&self) -> Duration {
+        self.heard.elapsed()
+    }
+
+    /// Tries once to take or renew the Lease. Says whether this process is the leader now.
+    pub async fn try_once(&mut self) -> bool {
+        let asked = Moment::now();
+        match timeout(self.timing.trust() / 2, self.take()).await {
+            Ok(Ok(true)) => {
+                self.heard = Instant::now();
+                self.fence.hold(asked, self.timing.trust());
+            }
+            Ok(Ok(false)) => {
+                self.heard = Instant::now();
+                self.fence.drop_it();
+            }
+            // The fence runs out by itself when nobody renews it.
+            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be renewed"),
+            Err(_) => log::warn!("the lease cannot be renewed: no answer"),
+        }
+        self.fence.holds()
+    }
+
+    /// Waits until this process is the leader.
+    pub async fn acquire(&mut self, mut on_try: impl FnMut(Duration)) {
+        while !self.try_once().await {
+            on_try(self.silent_for());
+            sleep(self.timing.retry()).await;
+        }
+        on_try(Duration::ZERO);
+    }
+
+    /// Renews for as long as that works. Returns when leadership is lost.
+    pub async fn keep(&mut self) {
+        loop {
+            sleep(self.timing.retry()).await;
+            // A process that was stopped comes back here: first whether it is still the leader.
+            if !self.fence.holds() || !self.try_once().await {
+                self.fence.drop_it();
+                return;
+            }
+        }
+    }
+
+    /// Gives the Lease back, so that nobody needs to wait for it.
+    pub async fn release(&mut self) {
+        if !self.fence.holds() {
+            return;
+        }
+        self.fence.drop_it();
+        if let Some((mut lease, _)) = self.seen.take() {
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+            spec.renew_time = Some(MicroTime(Timestamp::now()));
+            let params = PostParams::default();
+            let replaced = self.leases.replace(&self.name, &params, &lease);
+            match timeout(self.timing.trust() / 2, replaced).await {
+                Ok(Ok(_)) => log::info!("the lease is given back"),
+                Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
+                Err(_) => log::warn!("the lease cannot be given back: no answer"),
+            }
+        }
+    }
+
+    async fn take(&mut self) -> Result<bool, kube::Error> {
+        let Some(lease) = self.leases.get_opt(&self.name).await? else {
+            return self.create().await;
+        };
+        self.look(&lease);
+        let spec = lease.spec.clone().unwrap_or_default();
+        let mine = spec.holder_identity.as_deref() == Some(self.identity.as_str());
+        if !mine && !self.is_free(&spec) {
+            return Ok(false);
+        }
+        let renewed = Lease {
+            spec: Some(self.claim(&spec, mine)),
+            ..lease
+        };
+        // It carries the resourceVersion that was read: of two that try at once one is refused.
+        match self
+            .leases
+            .replace(&self.name, &PostParams::default(), &renewed)
+            .await
+        {
+            Ok(lease) => {
+                self.seen = Some((lease, Instant::now()));
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(&mut self) -> Result<bool, kube::Error> {
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(self.claim(&LeaseSpec::default(), false)),
+        };
+        match self.leases.create(&PostParams::default(), &lease).await {
+            Ok(lease) => {
+                self.seen = Some((lease, Instant::now()));
+                Ok(true)
+            }
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes when the Lease was first seen as it is.
+    fn look(&mut self, lease: &Lease) {
+        let version = |lease: &Lease| lease.metadata.resource_version.clone();
+        let changed = self
+            .seen
+            .as_ref()
+            .is_none_or(|(seen, _)| version(seen) != version(lease));
+        if changed {
+            self.seen = Some((lease.clone(), Instant::now()));
+        }
+    }
+
+    fn is_free(&self, spec: &LeaseSpec) -> bool {
+        if spec.holder_identity.as_deref().is_none_or(str::is_empty) {
+            return true;
+        }
+        let seconds = spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok());
+        let lease = seconds.map_or(self.timing.lease, Duration::from_secs);
+        self.seen
+            .as_ref()
+            .is_some_and(|(_, since)| since.elapsed() >= lease)
+    }
+
+    fn claim(&self, before: &LeaseSpec, mine: bool) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let transitions = before.lease_transitions.unwrap_or_default();
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.timing.lease.as_secs()).ok(),
+            acquire_time: if mine {
+                before.acquire_time.clone()
+            } else {
+                Some(now.clone())
+            },
+            renew_time: Some(now),
+            lease_transitions: Some(if mine {
+                transitions
+            } else {
+                transitions.saturating_add(1)
+            }),
+            ..LeaseSpec::default()
+        }
+    }
+}

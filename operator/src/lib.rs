@@ -1,0 +1,20 @@
+//! The operator of order-service: one `OrderService` object, and the cluster keeps it running,
+//! migrated and safe.
+//!
+//! - [`crd`] says what a person may ask for,
+//! - [`build`] what that is made of, purely,
+//! - [`controller`] brings the cluster there,
+//! - [`cluster`] is the only way to the API server, and
+//! - [`leader`] says whether this process may write.
+
+pub mod build;
+pub mod cli;
+pub mod cluster;
+pub mod commands;
+pub mod controller;
+pub mod crd;
+pub mod http;
+pub mod leader;
+pub mod logging;
+pub mod metrics;
+pub mod quantity;

@@ -1,0 +1,186 @@
+//! The CRD: what is committed, and a table of what it accepts and refuses. The end-to-end suite puts the
+//! same table before a real API server.
+
+use kube_cel::Validator;
+use order_operator::crd::{self, OrderService};
+use serde_json::{Value, json};
+
+use crate::files;
+
+#[test]
+fn the_committed_crd_is_the_generated_one() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../kustomize/operator/crd.yaml"
+    );
+    let committed = std::fs::read_to_string(path).unwrap();
+    let generated = crd::yaml().unwrap();
+    assert!(
+        committed == generated,
+        "make it again: cargo run -p order-operator -- crd > kustomize/operator/crd.yaml"
+    );
+}
+
+fn schema() -> Value {
+    let crd = serde_json::to_value(crd::definition().unwrap()).unwrap();
+    crd.pointer("/spec/versions/0/schema/openAPIV3Schema")
+        .unwrap()
+        .clone()
+}
+
+/// The structural schema as JSON Schema: what Kubernetes adds in words of its own, and that it refuses
+/// fields it does not know when asked to be strict.
+fn strict(schema: &mut Value, is_root: bool) {
+    if let Value::Object(fields) = schema {
+        if fields.remove("x-kubernetes-int-or-string").is_some() {
+            fields.insert("type".to_owned(), json!(["integer", "string"]));
+        }
+        if fields.contains_key("properties") && !is_root {
+            fields.insert("additionalProperties".to_owned(), json!(false));
+        }
+        fields.remove("format");
+        for name in ["properties", "items"] {
+            match (name, fields.get_mut(name)) {
+                ("properties", Some(Value::Object(properties))) => {
+                    properties
+                        .values_mut()
+                        .for_each(|property| strict(property, false));
+                }
+                (_, Some(items)) => strict(items, false),
+                (_, None) => {}
+            }
+        }
+    }
+}
+
+/// What is wrong with an object, each as field and message. An update is judged by both.
+fn judge(object: &Value, old: Option<&Value>) -> Vec<String> {
+    let schema = schema();
+    let mut structural = schema.clone();
+    strict(&mut structural, true);
+    let structural = jsonschema::validator_for(&structural).unwrap();
+    let mut wrong: Vec<_> = structural
+        .iter_errors(object)
+        .map(|error| {
+            let path = error
+                .instance_path()
+                .to_string()
+                .trim_start_matches('/')
+                .replace('/', ".");
+            // The API server names the missing or unknown field itself.
+            let error = error.to_string();
+            let named = error.split(['"', '\'']).nth(1).unwrap_or_default();
+            if error.contains("is a required property") || error.contains("Additional properties") {
+                format!("{path}.{named}: unknown field or required: {error}")
+            } else {
+                format!("{path}: {error}")
+            }
+        })
+        .collect();
+    if wrong.is_empty() {
+        let rules = Validator::new().validate_with_defaults(&schema, object, old);
+        let broken = rules
+            .err()
+            .map(|broken| broken.into_vec())
+            .unwrap_or_default();
+        wrong.extend(
+            broken
+                .iter()
+                .map(|rule| format!("{}: {}", rule.field_path, rule.message)),
+        );
+    }
+    wrong
+}
+
+fn documents(text: &str) -> (Value, Option<Value>) {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).unwrap();
+    let last = documents.pop().unwrap();
+    (last, documents.pop())
+}
+
+#[test]
+fn what_is_accepted() {
+    let fixtures = files("fixtures/accept");
+    for (name, text) in &fixtures {
+        let (object, old) = documents(text);
+        for judged in old.iter().chain([&object]) {
+            assert_eq!(judge(judged, None), [""; 0], "{name}");
+        }
+        assert_eq!(judge(&object, old.as_ref()), [""; 0], "{name}");
+        // What is accepted can be read and built.
+        let mut object: OrderService = serde_json::from_value(object).unwrap();
+        object.metadata.namespace = Some("n".to_owned());
+        let built = order_operator::commands::rendered(object);
+        assert!(built.is_ok(), "{name}: {:?}", built.err());
+    }
+    assert!(fixtures.len() >= 20);
+}
+
+#[test]
+fn what_is_refused() {
+    let fixtures = files("fixtures/reject");
+    for (name, text) in &fixtures {
+        let expected = |key: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(&format!("# {key}:")));
+            line.unwrap_or_else(|| panic!("{name} does not say its {key}"))
+                .trim()
+        };
+        let (field, message) = (expected("field"), expected("message"));
+        let (object, old) = documents(text);
+        if let Some(old) = &old {
+            assert_eq!(
+                judge(old, None),
+                [""; 0],
+                "{name}: the first is to be accepted"
+            );
+            assert_eq!(
+                judge(&object, None),
+                [""; 0],
+                "{name}: it is the change that is refused"
+            );
+        }
+        let wrong = judge(&object, old.as_ref());
+        assert!(
+            wrong
+                .iter()
+                .any(|wrong| wrong.contains(field) && wrong.contains(message)),
+            "{name}: expected {field:?} {message:?}, got {wrong:?}"
+        );
+    }
+    assert!(fixtures.len() >= 40);
+}
+
+#[test]
+fn columns_names_and_subresources() {
+    let crd = crd::definition().unwrap();
+    let names = &crd.spec.names;
+    assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
+    assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));
+    let version = &crd.spec.versions[0];
+    let columns: Vec<_> = version
+        .additional_printer_columns
+        .iter()
+        .flatten()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(columns, ["Ready", "Image", "Schema", "Replicas", "Age"]);
+    let subresources = version.subresources.as_ref().unwrap();
+    assert!(subresources.status.is_some());
+    assert_eq!(
+        subresources.scale.as_ref().unwrap().spec_replicas_path,
+        ".spec.replicas"
+    );
+}
+
+#[test]
+fn conditions_are_a_list_by_type_and_nothing_may_be_null() {
+    let schema = schema();
+    let conditions = schema
+        .pointer("/properties/status/properties/conditions")
+        .unwrap();
+    assert_eq!(conditions["x-kubernetes-list-type"], "map");
+    assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+    assert!(!schema.to_string().contains("nullable"));
+}

@@ -1,0 +1,134 @@
+//! Two candidates, one Lease.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use kube::Client;
+use kube::client::Body;
+use order_operator::leader::{Election, Fence, Timing};
+use serde_json::{Value, json};
+
+const LEASE: Duration = Duration::from_secs(1);
+
+/// Keeps one Lease, and refuses writes to another version than the present one.
+#[derive(Clone, Default)]
+struct Leases(Arc<Mutex<(u64, Option<Value>)>>);
+
+impl Leases {
+    fn answer(&self, method: &Method, mut body: Value) -> (u16, Value) {
+        let refused = |code: u16, reason: &str| {
+            (
+                code,
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+                "reason": reason, "message": reason}),
+            )
+        };
+        let mut kept = self.0.lock().unwrap();
+        match (method, &kept.1) {
+            (&Method::GET, Some(lease)) => (200, lease.clone()),
+            (&Method::GET, None) => refused(404, "NotFound"),
+            (&Method::POST, Some(_)) => refused(409, "AlreadyExists"),
+            (&Method::PUT, Some(lease))
+                if lease["metadata"]["resourceVersion"] != body["metadata"]["resourceVersion"] =>
+            {
+                refused(409, "Conflict")
+            }
+            _ => {
+                kept.0 += 1;
+                body["metadata"]["resourceVersion"] = json!(kept.0.to_string());
+                kept.1 = Some(body.clone());
+                (200, body)
+            }
+        }
+    }
+
+    fn holder(&self) -> Value {
+        self.0.lock().unwrap().1.clone().unwrap()["spec"]["holderIdentity"].clone()
+    }
+
+    fn candidate(&self, identity: &str) -> (Election, Fence) {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let leases = self.clone();
+        tokio::spawn(async move {
+            while let Some((request, send)) = handle.next_request().await {
+                let (parts, body) = request.into_parts();
+                let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
+                let (code, answer) = leases.answer(&parts.method, body.unwrap_or_default());
+                let answer = serde_json::to_vec(&answer).unwrap();
+                send.send_response(
+                    Response::builder()
+                        .status(code)
+                        .body(answer.into())
+                        .unwrap(),
+                );
+            }
+        });
+        let fence = Fence::default();
+        let client = Client::new(service, "n");
+        let timing = Timing { lease: LEASE };
+        let election = Election::new(
+            client,
+            "n",
+            "order-operator",
+            identity.to_owned(),
+            timing,
+            fence.clone(),
+        );
+        (election, fence)
+    }
+}
+
+#[tokio::test]
+async fn one_leads_until_it_is_silent_and_then_writes_nothing() {
+    let leases = Leases::default();
+    let (mut first, first_fence) = leases.candidate("first");
+    let (mut second, second_fence) = leases.candidate("second");
+    assert!(first.try_once().await && first_fence.holds());
+    assert!(!second.try_once().await && !second_fence.holds());
+
+    // As if it were stopped: nobody renews, and nobody tells it.
+    tokio::time::sleep(LEASE * 3 / 4).await;
+    assert!(
+        !first_fence.holds(),
+        "it believes for less long than the others wait"
+    );
+    assert!(!second.try_once().await, "the others wait longer");
+    tokio::time::sleep(LEASE / 2).await;
+    assert!(second.try_once().await && second_fence.holds());
+    assert_eq!(leases.holder(), "second");
+
+    first.keep().await;
+    assert!(!first_fence.holds());
+    assert!(!first.try_once().await);
+}
+
+#[tokio::test]
+async fn what_is_renewed_is_not_taken() {
+    let leases = Leases::default();
+    let (mut first, first_fence) = leases.candidate("first");
+    let (mut second, _) = leases.candidate("second");
+    for _ in 0..8 {
+        assert!(first.try_once().await);
+        assert!(!second.try_once().await);
+        tokio::time::sleep(LEASE / 5).await;
+    }
+    assert!(first_fence.holds());
+}
+
+#[tokio::test]
+async fn what_is_given_back_is_free_at_once() {
+    let leases = Leases::default();
+    let (mut first, first_fence) = leases.candidate("first");
+    let (mut second, _) = leases.candidate("second");
+    assert!(first.try_once().await);
+    assert!(!second.try_once().await);
+    first.release().await;
+    assert!(!first_fence.holds());
+    assert_eq!(leases.holder(), Value::Null);
+    assert!(second.try_once().await);
+    assert_eq!(leases.holder(), "second");
+    let transitions =
+        leases.0.lock().unwrap().1.clone().unwrap()["spec"]["leaseTransitions"].clone();
+    assert_eq!(transitions, 2);
+}

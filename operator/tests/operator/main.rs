@@ -1,0 +1,48 @@
+//! The operator, without a cluster: the CRD, what is built, and every path of a reconcile.
+
+#![allow(
+    clippy::as_conversions,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub,
+    reason = "a test that fails panics, and nobody calls a test"
+)]
+
+mod architecture;
+mod crd;
+mod election;
+mod golden;
+mod hardening;
+mod reconcile;
+mod server;
+mod world;
+
+use std::path::{Path, PathBuf};
+
+pub fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+/// The YAML files of a directory, by name, with their text.
+pub fn files(name: &str) -> Vec<(String, String)> {
+    let mut found: Vec<_> = std::fs::read_dir(directory(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .map(|path| {
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}

@@ -1,0 +1,284 @@
+//! A scripted API server. It keeps objects, so that answers follow from what was written, and it writes
+//! down every request: a test names the requests of each reconcile, in order, and a missing one fails it
+//! as much as one too many.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http::{Request, Response};
+use kube::client::{Body, ClientBuilder};
+use kube::runtime::controller::Action;
+use order_operator::cluster::transport::{Guard, Watches};
+use order_operator::cluster::{Cluster, Kind, Recorder};
+use order_operator::controller::error::Error;
+use order_operator::controller::{Context, error_policy, reconcile};
+use order_operator::crd::{Condition, OrderService};
+use order_operator::leader::{Fence, Moment};
+use order_operator::metrics::Metrics;
+use serde_json::{Value, json};
+
+use crate::server::State;
+
+/// A cluster with one OrderService, and an operator that looks after it.
+pub struct World {
+    state: Arc<Mutex<State>>,
+    pub context: Arc<Context>,
+    pub fence: Fence,
+}
+
+const NAMESPACE: &str = "shop";
+const NAME: &str = "orders";
+
+impl World {
+    /// With an OrderService of this spec, and its secret.
+    pub fn new(spec: Value) -> Self {
+        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+        let state = Arc::new(Mutex::new(State::default()));
+        let served = state.clone();
+        tokio::spawn(async move {
+            while let Some((request, send)) = handle.next_request().await {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                let (code, answer) = served.lock().unwrap().answer(&parts, body);
+                let answer = serde_json::to_vec(&answer).unwrap();
+                send.send_response(
+                    Response::builder()
+                        .status(code)
+                        .body(answer.into())
+                        .unwrap(),
+                );
+            }
+        });
+        let fence = Fence::default();
+        fence.hold(Moment::now(), Duration::from_secs(600));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let guard = Guard {
+            fence: fence.clone(),
+            watches: Watches::default(),
+            metrics: metrics.clone(),
+        };
+        let client = ClientBuilder::new(service, NAMESPACE)
+            .with_layer(&guard)
+            .build();
+        let recorder = Recorder::new(client.clone(), "test".to_owned());
+        let cluster = Cluster::new(client);
+        let context = Arc::new(Context::new(
+            cluster,
+            recorder,
+            metrics,
+            Duration::from_secs(300),
+        ));
+        let world = Self {
+            state,
+            context,
+            fence,
+        };
+        world.put("orderservices", NAME, json!({
+            "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
+            "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "osvc-uid", "generation": 1},
+            "spec": spec,
+        }));
+        world.secret("postgres://one");
+        world
+    }
+
+    /// The usual spec.
+    pub fn spec(image: &str) -> Value {
+        json!({"image": image, "replicas": 2, "database": {"secretRef": {"name": "db"}}})
+    }
+
+    /// Makes or changes the secret.
+    pub fn secret(&self, url: &str) {
+        let data = k8s_openapi::ByteString(url.as_bytes().to_vec());
+        let metadata = json!({"name": "db", "namespace": NAMESPACE});
+        self.put(
+            "secrets",
+            "db",
+            json!({"metadata": metadata, "data": {"database-url": data}}),
+        );
+    }
+
+    pub fn put(&self, plural: &str, name: &str, object: Value) {
+        self.state.lock().unwrap().store(plural, name, object);
+    }
+
+    pub fn remove(&self, kind: Kind, name: &str) {
+        let key = (kind.resource().plural, name.to_owned());
+        self.state.lock().unwrap().objects.remove(&key).unwrap();
+        self.context.index.gone(kind, NAMESPACE, name);
+    }
+
+    pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
+        let key = (plural.to_owned(), name.to_owned());
+        self.state.lock().unwrap().objects.get(&key).cloned()
+    }
+
+    /// Names of the objects there are.
+    pub fn names(&self, kind: Kind) -> Vec<String> {
+        let plural = kind.resource().plural;
+        let state = self.state.lock().unwrap();
+        state
+            .objects
+            .keys()
+            .filter(|(of, _)| *of == plural)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// Changes an object as somebody else would, and lets the watch bring the news.
+    pub fn change(&self, kind: Kind, name: &str, how: impl FnOnce(&mut Value)) {
+        let plural = kind.resource().plural;
+        let mut object = self
+            .get(&plural, name)
+            .unwrap_or_else(|| panic!("no {plural} {name}"));
+        how(&mut object);
+        self.put(&plural, name, object);
+        let object = self.get(&plural, name).unwrap();
+        let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
+        self.context.index.saw(kind, &metadata);
+    }
+
+    /// Changes the spec of the OrderService.
+    pub fn edit(&self, how: impl FnOnce(&mut Value)) {
+        let mut object = self.get("orderservices", NAME).unwrap();
+        how(&mut object["spec"]);
+        let generation = object["metadata"]["generation"].as_i64().unwrap();
+        object["metadata"]["generation"] = json!(generation + 1);
+        self.put("orderservices", NAME, object);
+    }
+
+    pub fn deployment(&self) -> Value {
+        self.get("deployments", NAME)
+            .expect("there is no Deployment")
+    }
+
+    /// Plays the controllers of Kubernetes: all pods of the present template serve.
+    pub fn roll_out(&self) {
+        self.change(Kind::Deployment, NAME, |deployment| {
+            let replicas = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
+            deployment["status"] = json!({
+                "observedGeneration": deployment["metadata"]["generation"], "replicas": replicas,
+                "updatedReplicas": replicas, "availableReplicas": replicas, "readyReplicas": replicas,
+            });
+        });
+    }
+
+    /// The same, but the last rollout makes no progress.
+    pub fn get_stuck(&self) {
+        self.change(Kind::Deployment, NAME, |deployment| {
+            deployment["status"] = json!({
+                "observedGeneration": deployment["metadata"]["generation"], "replicas": 3,
+                "updatedReplicas": 1, "availableReplicas": 2, "readyReplicas": 2,
+                "conditions": [{"type": "Progressing", "status": "False",
+                    "reason": "ProgressDeadlineExceeded", "message": "timed out progressing"}],
+            });
+        });
+    }
+
+    /// Plays the Job controller.
+    pub fn finish_job(&self, condition: &str) {
+        let name = self.names(Kind::Job).pop().expect("there is no Job");
+        self.change(Kind::Job, &name, |job| {
+            job["status"] = json!({"failed": i32::from(condition == "Failed"), "conditions": [
+                {"type": condition, "status": "True", "message": "as told"},
+            ]});
+        });
+    }
+
+    /// Answers the next requests that start so with an error.
+    pub fn fail(&self, call: &str, code: u16, times: usize) {
+        self.state
+            .lock()
+            .unwrap()
+            .failures
+            .push((call.to_owned(), code, times));
+    }
+
+    pub fn object(&self) -> OrderService {
+        serde_json::from_value(self.get("orderservices", NAME).unwrap()).unwrap()
+    }
+
+    /// Reconciles once. Returns how it ended and what was asked of the API server.
+    pub async fn run(&self) -> (Result<Action, Error>, Vec<String>) {
+        self.state.lock().unwrap().calls.clear();
+        let object = Arc::new(self.object());
+        let result = reconcile(object.clone(), self.context.clone()).await;
+        if let Err(error) = &result {
+            error_policy(&object, error, &self.context);
+        }
+        (
+            result,
+            std::mem::take(&mut self.state.lock().unwrap().calls),
+        )
+    }
+
+    /// Reconciles once, which must make exactly these requests.
+    pub async fn expect(&self, expected: &[&str]) {
+        let (result, calls) = self.run().await;
+        assert_eq!(calls, expected, "{result:?}");
+        result.unwrap();
+    }
+
+    /// Reconciles until nothing is written any more.
+    pub async fn settle(&self) {
+        for _ in 0..10 {
+            let (result, calls) = self.run().await;
+            result.unwrap();
+            if calls.iter().all(|call| is_read(call)) {
+                return;
+            }
+        }
+        panic!("it does not settle");
+    }
+
+    /// Everything rolled out and quiet.
+    pub async fn running(spec: Value) -> Self {
+        let world = Self::new(spec);
+        world.settle().await;
+        world.finish_job("Complete");
+        world.settle().await;
+        world.roll_out();
+        world.settle().await;
+        world
+    }
+
+    pub fn condition(&self, type_: &str) -> Condition {
+        let status = self.object().status.unwrap();
+        let found = status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == type_);
+        found.unwrap_or_else(|| panic!("no condition {type_}"))
+    }
+
+    /// Status and reason of a condition, as one text.
+    pub fn said(&self, type_: &str) -> String {
+        let condition = self.condition(type_);
+        format!("{} {}", condition.status.as_str(), condition.reason)
+    }
+
+    /// The body of the last event.
+    pub fn last_event(&self) -> Value {
+        self.state
+            .lock()
+            .unwrap()
+            .bodies
+            .last()
+            .cloned()
+            .expect("no event")
+    }
+}
+
+pub fn is_read(call: &str) -> bool {
+    call.starts_with("get ") || call.starts_with("list ")
+}
+
+impl World {
+    /// Changes the secret, but not what it says.
+    pub fn change_secret_label(&self) {
+        let mut secret = self.get("secrets", "db").unwrap();
+        secret["metadata"]["labels"] = json!({"a": "b"});
+        self.put("secrets", "db", secret);
+    }
+}

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# Runs the operator end to end against the cluster that KUBECONFIG names, in namespaces of its own.
+#
+#   e2e.sh [pytest arguments]            all that is told pass or fail
+#   e2e.sh figures [pytest arguments]    memory, time and writes, with a release build
+#
+# Nodes are not needed: what the cluster lacks, controllers or kubelets, the suite plays. With nodes set
+# E2E_IMAGE and E2E_NEXT_IMAGE to images that they can pull and E2E_DATABASE_URL to a PostgreSQL that pods
+# reach. Without KUBECONFIG everything is skipped, says so, and counts. TOOLS is where the Python
+# environment goes (target/tools). Ends with a line "N passed, M failed, K skipped".
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=${TOOLS:-$PWD/target/tools}
+suite=operator/tests/e2e
+
+select=(-m "not figures")
+profile=debug
+if [ "${1:-}" = figures ]; then
+    shift
+    select=(-m figures -s)
+    profile=release
+fi
+
+environment=$tools/e2e
+if ! cmp -s "$environment/requirements.txt" "$suite/requirements.txt"; then
+    echo "e2e.sh: installing $suite/requirements.txt into $environment" >&2
+    rm -rf "$environment"
+    python=/usr/bin/python3
+    [ -x "$python" ] || python=python3
+    "$python" -m venv "$environment"
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$suite/requirements.txt"
+    "$environment/bin/pip" check >&2
+    cp "$suite/requirements.txt" "$environment/requirements.txt"
+fi
+
+# Without a cluster nothing is started, so nothing need be built.
+if [ -n "${KUBECONFIG:-}" ] && [ -z "${OPERATOR:-}" ]; then
+    release=()
+    [ "$profile" = debug ] || release=(--release)
+    cargo build --quiet -p order-operator "${release[@]}"
+    OPERATOR=${CARGO_TARGET_DIR:-target}/$profile/order-operator
+fi
+if [ -n "${OPERATOR:-}" ]; then
+    OPERATOR=$(realpath "$OPERATOR")
+    export OPERATOR
+fi
+exec "$environment/bin/python" -B -m pytest -c "$suite/pytest.ini" "${select[@]}" "$suite" "$@"
