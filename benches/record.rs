@@ -1,5 +1,7 @@
 //! What the record of a request costs: opening it, closing it, and the metrics between.
 
+#![expect(clippy::expect_used, reason = "what cannot be set up cannot be measured")]
+
 use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
