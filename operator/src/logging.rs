@@ -21,6 +21,9 @@ pub fn init(settings: &Settings) {
         }
     });
     env_logger::Builder::new()
+        // A line for each reconcile helps nobody, unless RUST_LOG names it.
+        .filter_module("kube_runtime", log::LevelFilter::Warn)
+        .filter_module("kube_client", log::LevelFilter::Warn)
         .parse_filters(&settings.rust_log)
         .format(move |out, record| match format {
             LogFormat::Json => write_json(out, Timestamp::now(), record),

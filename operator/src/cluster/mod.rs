@@ -2,9 +2,10 @@
 
 mod events;
 mod kind;
+mod pod;
 pub mod transport;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
     PropagationPolicy,
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 pub use events::{Event, Recorder};
 pub use kind::Kind;
+pub use pod::{ContainerStatuses, PodState};
 
 use crate::build::labels::MANAGER;
 use crate::crd::{OrderService, OrderServiceStatus};
@@ -191,9 +193,9 @@ impl Cluster {
     ///
     /// # Errors
     /// When the API server says no or nothing.
-    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<Pod>> {
+    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<PodState>> {
         let params = ListParams::default().labels(labels).limit(20);
-        let pods = Api::<Pod>::namespaced(self.client.clone(), namespace)
+        let pods = Api::<PodState>::namespaced(self.client.clone(), namespace)
             .list(&params)
             .await?;
         Ok(pods.items)

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
-use kube::Resource;
 use kube::api::{ObjectMeta, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
@@ -60,8 +59,8 @@ impl Queue {
 }
 
 /// Follows a watch of what an OrderService is made of.
-pub(super) async fn follow_owned<K: Resource<DynamicType = ()>>(
-    stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<K>>>>,
+pub(super) async fn follow_owned(
+    stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta>>>,
     kind: Kind,
     context: Arc<Context>,
     store: Store<OrderService>,

@@ -1,14 +1,14 @@
 //! The migration before a rollout: one Job for each image and secret.
 
 use k8s_openapi::api::batch::v1::JobStatus;
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::ContainerState;
 use kube::api::DynamicObject;
 
 use super::Context;
 use super::apply::{self, Belongs, Desired};
 use super::error::{During as _, Error};
 use crate::build::{Target, migration_job, migration_revision};
-use crate::cluster::Kind;
+use crate::cluster::{Kind, PodState};
 use crate::crd::MigrationStatus;
 
 /// As much of a log as a condition should carry.
@@ -104,7 +104,7 @@ fn is_slow(job: &DynamicObject) -> bool {
     since.is_some_and(|since| jiff::Timestamp::now().duration_since(since.0).as_secs() > 60)
 }
 
-async fn pods(context: &Context, target: &Target, job: &str) -> Result<Vec<Pod>, Error> {
+async fn pods(context: &Context, target: &Target, job: &str) -> Result<Vec<PodState>, Error> {
     let labels = format!("batch.kubernetes.io/job-name={job}");
     let pods = context.cluster.pods(&target.namespace, &labels).await;
     pods.during(|| format!("list pods of Job {job}"))
@@ -118,7 +118,7 @@ fn sentence(job: &str, why: &str, log: Option<String>) -> String {
 }
 
 /// The end of the log of the pod that was made last, or why it does not start.
-fn last_words(pods: &[Pod]) -> Option<String> {
+fn last_words(pods: &[PodState]) -> Option<String> {
     let mut pods: Vec<_> = pods.iter().collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     pods.iter().rev().find_map(|pod| {
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_last_pod_speaks() {
-        let pod = |time: &str, state: serde_json::Value| -> Pod {
+        let pod = |time: &str, state: serde_json::Value| -> PodState {
             serde_json::from_value(json!({
                 "metadata": {"name": "p", "creationTimestamp": time},
                 "status": {"containerStatuses": [{"name": "migrate", "image": "", "imageID": "",

@@ -1,11 +1,11 @@
 //! Which pod template runs: the desired one, the present one, or the last good one. Pure.
 
 use k8s_openapi::api::apps::v1::DeploymentStatus;
-use k8s_openapi::api::core::v1::Pod;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::cluster::PodState;
 use crate::crd::FailedRevision;
 
 /// Restarts after which a pod that waits to be restarted again counts as failed.
@@ -128,7 +128,7 @@ impl Rollout {
 }
 
 /// What a crash loop among these pods says.
-pub fn crash_loop(pods: &[Pod]) -> Option<String> {
+pub fn crash_loop(pods: &[PodState]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let looping = statuses.iter().find(|container| {

@@ -32,6 +32,8 @@ struct Vitals {
     store: Mutex<Option<Store<OrderService>>>,
     /// When the election last went round: the heartbeat of the process.
     beat: Mutex<Instant>,
+    /// For how long the API server had not answered by then.
+    unanswered: Mutex<Duration>,
     lease: Duration,
 }
 
@@ -58,6 +60,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         fence: fence.clone(),
         store: Mutex::new(None),
         beat: Mutex::new(Instant::now()),
+        unanswered: Mutex::new(Duration::ZERO),
         lease: settings.lease_duration,
     });
     let listener = TcpListener::bind(settings.health_address).await?;
@@ -98,7 +101,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let result = loop {
         *vitals.beat.lock() = Instant::now();
         tokio::select! {
-            () = election.acquire(|_| *vitals.beat.lock() = Instant::now()) => {}
+            () = election.acquire(|unanswered| vitals.tried(unanswered)) => {}
             () = stop.told() => break Ok(()),
         }
         log::info!("this process is the leader now");
@@ -208,6 +211,12 @@ fn identity(settings: &Settings) -> String {
 }
 
 impl Vitals {
+    /// The election went round once more.
+    fn tried(&self, unanswered: Duration) {
+        *self.beat.lock() = Instant::now();
+        *self.unanswered.lock() = unanswered;
+    }
+
     fn probe(&self, path: &str) -> Answer {
         let silent = self.beat.lock().elapsed();
         let age = self.watches.age();
@@ -219,10 +228,12 @@ impl Vitals {
             "/healthz" if !self.fence.holds() && silent > WATCH_LIMIT => {
                 Answer::text("503 Service Unavailable", "the election stands still\n")
             }
-            "/readyz" if !self.fence.holds() && silent > self.lease * 4 => Answer::text(
-                "503 Service Unavailable",
-                "the API server does not answer\n",
-            ),
+            "/readyz" if !self.fence.holds() && *self.unanswered.lock() > self.lease * 4 => {
+                Answer::text(
+                    "503 Service Unavailable",
+                    "the API server does not answer\n",
+                )
+            }
             "/healthz" | "/readyz" => Answer::text("200 OK", "ok\n"),
             _ => Answer::text("404 Not Found", "/healthz or /readyz\n"),
         }

@@ -1,27 +1,18 @@
 //! The watches and the queue between them and the reconciles.
 
 use std::convert::Infallible;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, future, stream};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Config};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt as _, applier};
-use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Client, Resource as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
@@ -44,22 +35,6 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Which objects are looked after.
 #[derive(Clone, Debug)]
 pub struct Scope(pub Option<String>);
-
-impl Scope {
-    fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match &self.0 {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
-    }
-
-    fn path<K: Resource<DynamicType = ()>>(&self) -> String {
-        K::url_path(&(), self.0.as_deref())
-    }
-}
 
 /// Watches and reconciles until told to stop, then ends what is under way.
 ///
@@ -86,14 +61,9 @@ pub async fn control(
         ready: Vec::new(),
     };
     watching.start_main(&mut tasks, writer);
-    watching.start::<ServiceAccount>(&mut tasks, Kind::ServiceAccount);
-    watching.start::<ConfigMap>(&mut tasks, Kind::ConfigMap);
-    watching.start::<NetworkPolicy>(&mut tasks, Kind::NetworkPolicy);
-    watching.start::<Service>(&mut tasks, Kind::Service);
-    watching.start::<PodDisruptionBudget>(&mut tasks, Kind::PodDisruptionBudget);
-    watching.start::<Job>(&mut tasks, Kind::Job);
-    watching.start::<Deployment>(&mut tasks, Kind::Deployment);
-    watching.start::<HorizontalPodAutoscaler>(&mut tasks, Kind::HorizontalPodAutoscaler);
+    for kind in Kind::ALL {
+        watching.start(&mut tasks, kind);
+    }
 
     // Nothing is decided before everything is known once.
     let ready = future::join_all(std::mem::take(&mut watching.ready));
@@ -163,17 +133,16 @@ fn config() -> watcher::Config {
 
 impl Watching {
     /// Watches what an OrderService is made of: metadata only, and only what the operator made.
-    fn start<K>(&mut self, tasks: &mut JoinSet<()>, kind: Kind)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        self.watches.expect(&self.scope.path::<K>());
-        let api: Api<PartialObjectMeta<K>> = self.scope.api(&self.client);
+    fn start(&mut self, tasks: &mut JoinSet<()>, kind: Kind) {
+        let resource = kind.resource();
+        let namespace = self.scope.0.as_deref();
+        self.watches
+            .expect(&DynamicObject::url_path(&resource, namespace));
+        let client = self.client.clone();
+        let api: Api<PartialObjectMeta> = match namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
         let config = config().labels(&format!("{MANAGED_BY}={MANAGER}"));
         let stream = watcher::watcher(api, config).default_backoff();
         tasks.spawn(follow_owned(
@@ -188,8 +157,13 @@ impl Watching {
 
     /// Watches OrderServices.
     fn start_main(&mut self, tasks: &mut JoinSet<()>, writer: Writer<OrderService>) {
-        self.watches.expect(&self.scope.path::<OrderService>());
-        let api: Api<DeserializeGuard<OrderService>> = self.scope.api(&self.client);
+        let namespace = self.scope.0.as_deref();
+        self.watches.expect(&OrderService::url_path(&(), namespace));
+        let client = self.client.clone();
+        let api: Api<DeserializeGuard<OrderService>> = match namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
         let stream = watcher::watcher(api, config()).default_backoff();
         tasks.spawn(follow_main(
             stream,

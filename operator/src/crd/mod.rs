@@ -15,7 +15,6 @@ pub use spec::{
 };
 pub use status::{Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
@@ -23,7 +22,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn definition() -> Result<CustomResourceDefinition, serde_json::Error> {
+pub fn definition() -> Result<Value, serde_json::Error> {
     let mut crd = OrderService::crd();
     crd.metadata.labels = Some(
         [("app.kubernetes.io/name", "order-operator")]
@@ -32,7 +31,7 @@ pub fn definition() -> Result<CustomResourceDefinition, serde_json::Error> {
     );
     let mut crd = serde_json::to_value(crd)?;
     refuse_null(&mut crd);
-    serde_json::from_value(crd)
+    Ok(crd)
 }
 
 /// What is optional may be left out and not be null: there is one way to say nothing, and `has()`

@@ -54,6 +54,18 @@ def test_a_network_that_goes_silent(place, line):
     assert operator.http("/readyz")[0] == 200
 
 
+def test_an_operator_that_reaches_nobody_is_not_ready(place):
+    """And it is alive: to start it anew would not help."""
+    line = place.proxy()
+    line.cut()
+    lost = place.start("lost", proxy=line, environment={"LEASE_DURATION": "3s"}, wait=False)
+    until("it says so", lambda: lost.http("/readyz")[0] == 503, 40)
+    assert lost.http("/healthz")[0] == 200
+    line.mend()
+    until("it is ready", lambda: lost.http("/readyz")[0] == 200, 20)
+    assert lost.stop() == 0
+
+
 def test_connections_that_go_silent_are_given_up(place, line):
     """They do not end and nothing arrives on them; new ones work. A firewall that forgot them is like that.
     The lease goes on over new ones; a watch that is dead is noticed when it should have been renewed."""

@@ -1,6 +1,7 @@
 //! The CRD: what is committed, and a table of what it accepts and refuses. The end-to-end suite puts the
 //! same table before a real API server.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
 use order_operator::crd::{self, OrderService};
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ fn the_committed_crd_is_the_generated_one() {
 }
 
 fn schema() -> Value {
-    let crd = serde_json::to_value(crd::definition().unwrap()).unwrap();
+    let crd = crd::definition().unwrap();
     crd.pointer("/spec/versions/0/schema/openAPIV3Schema")
         .unwrap()
         .clone()
@@ -154,7 +155,7 @@ fn what_is_refused() {
 
 #[test]
 fn columns_names_and_subresources() {
-    let crd = crd::definition().unwrap();
+    let crd: CustomResourceDefinition = serde_json::from_value(crd::definition().unwrap()).unwrap();
     let names = &crd.spec.names;
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
     assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));

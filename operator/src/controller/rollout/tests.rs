@@ -131,7 +131,7 @@ fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
 
 #[test]
 fn crash_loops_are_told_from_single_restarts() {
-    let pod = |restarts: i32| -> Pod {
+    let pod = |restarts: i32| -> PodState {
         serde_json::from_value(
             json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [{
                 "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": restarts,
