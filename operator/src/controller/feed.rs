@@ -191,6 +191,7 @@ fn readable(event: Event<DeserializeGuard<OrderService>>) -> Option<Event<OrderS
     let read = |DeserializeGuard(object): DeserializeGuard<OrderService>| match object {
         Ok(mut object) => {
             object.metadata.managed_fields = None;
+            object.metadata.labels = None;
             if let Some(annotations) = &mut object.metadata.annotations {
                 annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
             }
