@@ -1,6 +1,9 @@
 //! What the record of a request costs: opening it, closing it, and the metrics between.
 
-#![expect(clippy::expect_used, reason = "what cannot be set up cannot be measured")]
+#![expect(
+    clippy::expect_used,
+    reason = "what cannot be set up cannot be measured"
+)]
 
 use std::hint::black_box;
 use std::rc::Rc;
