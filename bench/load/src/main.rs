@@ -114,7 +114,7 @@ async fn run(options: Options) -> Result<report::Summary, Box<dyn std::error::Er
     tokio::time::sleep_until(end).await;
     let unsent = arrivals.unsent();
     // Late answers are waited for: leaving them out would make an overloaded server look quick.
-    let late = tokio::time::timeout(Duration::from_secs(20), async {
+    let late = tokio::time::timeout(Duration::from_secs(10), async {
         for task in tasks {
             let _ = task.await;
         }
