@@ -73,7 +73,7 @@ pub(super) async fn deploy(
         }
     };
     let standing = Rollout::of(&deployment);
-    if standing.is_complete() {
+    if standing.is_proven() {
         forget_settings(context, target, &standing).await?;
     }
     work.seen.rollout = Some(standing);
@@ -83,6 +83,10 @@ pub(super) async fn deploy(
 /// Gives up the number of replicas where it is still owned.
 async fn release(context: &Context, deployment: DynamicObject) -> Result<DynamicObject, Error> {
     let released = context.cluster.release_replicas(&deployment).await;
+    // What a JSON patch tests was not so any more (RFC 6902, section 5).
+    if matches!(&released, Err(kube::Error::Api(status)) if status.code == 422) {
+        return Err(Error::Overtaken("spec.replicas"));
+    }
     let released = released.during(|| "release spec.replicas".to_owned())?;
     Ok(released.unwrap_or(deployment))
 }

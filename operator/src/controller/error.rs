@@ -18,6 +18,12 @@ pub enum Error {
     /// An object of ours could not be written as JSON.
     #[error("cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The API server did not answer in time.
+    #[error("the API server did not answer in time")]
+    Late,
+    /// Somebody changed an object between our reading and our writing it.
+    #[error("{0} changed meanwhile")]
+    Overtaken(&'static str),
     /// An object is on its way out, and its name is not free yet.
     #[error("{0} is being deleted")]
     BeingDeleted(String),
@@ -54,7 +60,8 @@ impl Error {
         match self {
             Self::Api { source, .. } => classify(source),
             Self::Json(_) => Class::Permanent,
-            Self::BeingDeleted(_) => Class::Conflict,
+            Self::Late => Class::Transient,
+            Self::Overtaken(_) | Self::BeingDeleted(_) => Class::Conflict,
         }
     }
 

@@ -141,7 +141,7 @@ pub(super) async fn follow_main(
                 continue;
             }
         };
-        let Some(event) = readable(event) else {
+        let Some(event) = readable(event, &store) else {
             continue;
         };
         match &event {
@@ -186,16 +186,31 @@ fn is_news(before: &OrderService, after: &OrderService) -> bool {
     of(before) != of(after)
 }
 
-/// Without what nobody here reads. One object that cannot be read must not hide all the others.
-fn readable(event: Event<DeserializeGuard<OrderService>>) -> Option<Event<OrderService>> {
-    let read = |DeserializeGuard(object): DeserializeGuard<OrderService>| match object {
+/// Without what nobody here reads. One object that cannot be read must not hide all the others; what
+/// was known of it before is forgotten, so that nothing goes on by a spec that does not hold any more.
+fn readable(
+    event: Event<DeserializeGuard<OrderService>>,
+    store: &Store<OrderService>,
+) -> Option<Event<OrderService>> {
+    let forgotten = |metadata: Box<ObjectMeta>| known(&metadata, store).map(Event::Delete);
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::InitApply(object) => read(object).ok().map(Event::InitApply),
+        Event::Apply(object) => read(object).map_or_else(forgotten, |it| Some(Event::Apply(it))),
+        Event::Delete(object) => read(object).map_or_else(forgotten, |it| Some(Event::Delete(it))),
+    }
+}
+
+fn read(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box<ObjectMeta>> {
+    match object.0 {
         Ok(mut object) => {
             object.metadata.managed_fields = None;
             object.metadata.labels = None;
             if let Some(annotations) = &mut object.metadata.annotations {
                 annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
             }
-            Some(object)
+            Ok(object)
         }
         Err(invalid) => {
             log::error!(
@@ -204,16 +219,16 @@ fn readable(event: Event<DeserializeGuard<OrderService>>) -> Option<Event<OrderS
                 error = invalid.error.as_str();
                 "an OrderService cannot be read: is the CRD newer than the operator?"
             );
-            None
+            Err(Box::new(invalid.metadata))
         }
-    };
-    Some(match event {
-        Event::Init => Event::Init,
-        Event::InitDone => Event::InitDone,
-        Event::InitApply(object) => Event::InitApply(read(object)?),
-        Event::Apply(object) => Event::Apply(read(object)?),
-        Event::Delete(object) => Event::Delete(read(object)?),
-    })
+    }
+}
+
+/// What was read of an object before.
+fn known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<OrderService> {
+    let reference = ObjectRef::new(metadata.name.as_deref()?);
+    let reference = reference.within(metadata.namespace.as_deref()?);
+    store.get(&reference).map(|object| (*object).clone())
 }
 
 fn broke_off(metrics: &Metrics, kind: &str, error: &watcher::Error) {

@@ -54,8 +54,8 @@ impl Index {
         let uid = metadata.uid.as_deref().unwrap_or_default();
         let mut entries = self.0.lock();
         let before = entries.get(&key).filter(|before| &*before.uid == uid);
-        if digest.is_none() && before.is_some_and(|before| is_older(version, &before.version)) {
-            // News from before our own write.
+        if before.is_some_and(|before| is_older(version, &before.version)) {
+            // News from before our own write, or the answer to it after the news of a later one.
             return;
         }
         let still = before.filter(|before| &*before.version == version);

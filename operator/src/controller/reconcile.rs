@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
+use tokio::time::timeout;
 
 use super::apply::{self, Belongs, Desired, Outcome};
 use super::dereference::{self, Secrets};
@@ -30,6 +31,10 @@ pub(super) enum Next {
     Backoff,
 }
 
+/// How long a reconcile may take. The API server may stop answering while the connection stands, and
+/// nobody else would notice: the Lease and the watches have connections of their own.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// One reconcile at work.
 pub(super) struct Work<'a> {
     pub(super) context: &'a Context,
@@ -46,7 +51,9 @@ pub(super) struct Work<'a> {
 /// When it has to be tried again; `error_policy` says when.
 pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
-    let result = run(&object, &context).await;
+    let result = timeout(PATIENCE, run(&object, &context))
+        .await
+        .unwrap_or(Err(Error::Late));
     context
         .metrics
         .duration

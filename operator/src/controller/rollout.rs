@@ -120,6 +120,11 @@ impl Rollout {
             && self.available >= self.wanted
     }
 
+    /// Whether pods of the present template have shown that it works. None at all show nothing.
+    pub fn is_proven(&self) -> bool {
+        self.is_complete() && self.updated > 0
+    }
+
     /// Whether the present template has rolled out once.
     pub fn is_good(&self) -> bool {
         let current = self.current.as_ref().map(Template::revision);
@@ -180,7 +185,7 @@ pub fn plan(
     let mut last_good = live.last_good.clone();
     let current = live.current.as_ref();
     let is_current = current.is_some_and(|current| current.revision() == desired.revision());
-    if live.is_complete() && current.is_some() {
+    if live.is_proven() && current.is_some() {
         good_revision = current.map(|current| current.revision().to_owned());
         last_good = None;
     }
