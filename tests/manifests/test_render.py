@@ -98,4 +98,7 @@ def test_no_file_is_forgotten():
     for file in KUSTOMIZE.rglob("*"):
         if file.is_dir() or file.name in ("kustomization.yaml", "README.md", "rules.yaml"):
             continue
+        # To be copied from; test_operator.py holds them against the CRD.
+        if file.parent == KUSTOMIZE / "operator" / "samples":
+            continue
         assert file.name in (file.parent / "kustomization.yaml").read_text(), file
