@@ -172,6 +172,9 @@ mod tests {
         assert!(!index.is_checked(Kind::Service, "n", "a", "other"));
         index.saw(Kind::Service, &metadata("6"));
         assert!(!is_checked());
+        // The answer to a write that somebody followed up comes after the news of it.
+        index.checked(Kind::Service, &metadata("5"), "d");
+        assert!(!is_checked());
         assert_eq!(index.owned(Kind::Service, "n", "a", "o").len(), 1);
         assert!(index.owned(Kind::Service, "n", "a", "x").is_empty());
         index.gone(Kind::Service, "n", "a");

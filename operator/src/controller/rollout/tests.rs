@@ -71,6 +71,16 @@ fn a_rollout_that_is_complete_becomes_the_good_one() {
 }
 
 #[test]
+fn no_pods_prove_nothing_and_the_last_good_template_is_kept() {
+    let mut live = rolling("b", "a");
+    (live.wanted, live.replicas, live.updated) = (0, 0, 0);
+    (live.available, live.ready) = (0, 0);
+    let scaled = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(scaled.good_revision.as_deref(), Some("a"));
+    assert_eq!(scaled.last_good, Some(template("a")));
+}
+
+#[test]
 fn the_last_good_template_comes_back() {
     let crash = Some("pod x restarted 3 times".to_owned());
     let crashed = plan(&template("b"), &rolling("b", "a"), true, None, crash).unwrap();
