@@ -42,11 +42,10 @@ def order_id(n):
 
 def ids(count=PRELOADED):
     """A file of ids to get, so that each client asks for another order."""
-    step = max(1, count // PRELOADED)
-    file = tempfile.NamedTemporaryFile("w", suffix=".ids", delete=False)
-    file.write("\n".join(order_id(n) for n in range(1, count + 1, step)))
-    file.close()
-    return file.name
+    file = ROOT / f"target/bench/{count}.ids"
+    if not file.exists():
+        file.write_text("\n".join(order_id(n) for n in range(1, count + 1, max(1, count // PRELOADED))))
+    return file
 
 
 def service_database(cluster, name):

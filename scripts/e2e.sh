@@ -22,16 +22,7 @@ if [ "${1:-}" = figures ]; then
 fi
 
 environment=$tools/e2e
-if ! cmp -s "$environment/requirements.txt" "$suite/requirements.txt"; then
-    echo "e2e.sh: installing $suite/requirements.txt into $environment" >&2
-    rm -rf "$environment"
-    python=/usr/bin/python3
-    [ -x "$python" ] || python=python3
-    "$python" -m venv "$environment"
-    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$suite/requirements.txt"
-    "$environment/bin/pip" check >&2
-    cp "$suite/requirements.txt" "$environment/requirements.txt"
-fi
+scripts/python-env.sh "$environment" "$suite/requirements.txt"
 
 # Without a cluster nothing is started, so nothing need be built.
 if [ -n "${KUBECONFIG:-}" ] && [ -z "${OPERATOR:-}" ]; then

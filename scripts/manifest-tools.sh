@@ -8,23 +8,8 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$root"
 root=$(cd "$root" && pwd)
 
-# Python environments: made anew when their list changes.
-environment() { # environment NAME REQUIREMENTS
-    local dir="$root/$1" list=$2
-    if ! cmp -s "$list" "$dir/requirements.txt"; then
-        echo "manifest-tools.sh: installing $(basename "$list") into $dir" >&2
-        rm -rf "$dir"
-        # Debian's own Python: the lists are made for it.
-        local python=/usr/bin/python3
-        [ -x "$python" ] || python=python3
-        "$python" -m venv "$dir"
-        "$dir/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$list"
-        "$dir/bin/pip" check >&2
-        cp "$list" "$dir/requirements.txt"
-    fi
-}
-environment manifests "$here/tests/manifests/requirements.txt"
-environment checkov "$here/tests/manifests/requirements-checkov.txt"
+"$here/scripts/python-env.sh" "$root/manifests" "$here/tests/manifests/requirements.txt"
+"$here/scripts/python-env.sh" "$root/checkov" "$here/tests/manifests/requirements-checkov.txt"
 
 # promtool (and prometheus) out of Debian's package, without installing it: that would start a server.
 if [ ! -x "$root/prometheus/usr/bin/promtool" ]; then

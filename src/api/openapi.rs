@@ -1,8 +1,10 @@
 //! The OpenAPI document, made from the annotations of the handlers.
 
+use std::sync::OnceLock;
+
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
-
+use bytes::Bytes;
 use utoipa::OpenApi;
 
 use super::finish::finish;
@@ -59,7 +61,15 @@ pub fn document() -> Result<String, serde_json::Error> {
     responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value, example = json!({"openapi": "3.1.0"})))
 )]
 pub(super) async fn openapi_json() -> Result<HttpResponse, Problem> {
-    let json = document().map_err(Problem::internal)?;
+    // It never changes, and takes longer to make than to send.
+    static MADE: OnceLock<Bytes> = OnceLock::new();
+    let json = match MADE.get() {
+        Some(json) => json.clone(),
+        None => {
+            let json = document().map_err(Problem::internal)?.into();
+            MADE.get_or_init(|| json).clone()
+        }
+    };
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/json"))
         .body(json))

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::Method;
 use kube::Client;
-use kube::client::Body;
 use order_operator::leader::{Election, Fence, Timing};
 use serde_json::{Value, json};
+
+use crate::server::serve;
 
 const LEASE: Duration = Duration::from_secs(1);
 
@@ -48,22 +49,8 @@ impl Leases {
     }
 
     fn candidate(&self, identity: &str) -> (Election, Fence) {
-        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let leases = self.clone();
-        tokio::spawn(async move {
-            while let Some((request, send)) = handle.next_request().await {
-                let (parts, body) = request.into_parts();
-                let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
-                let (code, answer) = leases.answer(&parts.method, body.unwrap_or_default());
-                let answer = serde_json::to_vec(&answer).unwrap();
-                send.send_response(
-                    Response::builder()
-                        .status(code)
-                        .body(answer.into())
-                        .unwrap(),
-                );
-            }
-        });
+        let service = serve(move |request, body| leases.answer(&request.method, body));
         let fence = Fence::default();
         let client = Client::new(service, "n");
         let timing = Timing { lease: LEASE };

@@ -2,8 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use http::Method;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use kube::client::Body;
 use serde_json::{Value, json};
+use tower_test::mock::Mock;
+
+/// A connection to an API server that answers with this: a status code and an object.
+pub fn serve(
+    mut answer: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
+) -> Mock<Request<Body>, Response<Body>> {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        while let Some((request, send)) = handle.next_request().await {
+            let (parts, body) = request.into_parts();
+            let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
+            let (code, answer) = answer(&parts, body.unwrap_or_default());
+            let answer = serde_json::to_vec(&answer).unwrap().into();
+            send.send_response(Response::builder().status(code).body(answer).unwrap());
+        }
+    });
+    service
+}
 
 /// What the API server keeps and has been asked.
 #[derive(Default)]
@@ -40,7 +60,7 @@ impl State {
         object
     }
 
-    pub fn answer(&mut self, request: &http::request::Parts, body: Value) -> (u16, Value) {
+    pub fn answer(&mut self, request: &Parts, body: Value) -> (u16, Value) {
         let path: Vec<_> = request.uri.path().trim_matches('/').split('/').collect();
         let at = path
             .iter()

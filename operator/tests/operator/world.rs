@@ -5,8 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{Request, Response};
-use kube::client::{Body, ClientBuilder};
+use kube::client::ClientBuilder;
 use kube::runtime::controller::Action;
 use order_operator::cluster::transport::{Guard, Watches};
 use order_operator::cluster::{Cluster, Kind, Recorder};
@@ -17,7 +16,7 @@ use order_operator::leader::{Fence, Moment};
 use order_operator::metrics::Metrics;
 use serde_json::{Value, json};
 
-use crate::server::State;
+use crate::server::{State, serve};
 
 /// A cluster with one OrderService, and an operator that looks after it.
 pub struct World {
@@ -32,24 +31,9 @@ const NAME: &str = "orders";
 impl World {
     /// With an OrderService of this spec, and its secret.
     pub fn new(spec: Value) -> Self {
-        let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         let state = Arc::new(Mutex::new(State::default()));
         let served = state.clone();
-        tokio::spawn(async move {
-            while let Some((request, send)) = handle.next_request().await {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await.unwrap();
-                let body = serde_json::from_slice(&body).unwrap_or_default();
-                let (code, answer) = served.lock().unwrap().answer(&parts, body);
-                let answer = serde_json::to_vec(&answer).unwrap();
-                send.send_response(
-                    Response::builder()
-                        .status(code)
-                        .body(answer.into())
-                        .unwrap(),
-                );
-            }
-        });
+        let service = serve(move |request, body| served.lock().unwrap().answer(request, body));
         let fence = Fence::default();
         fence.hold(Moment::now(), Duration::from_secs(600));
         let metrics = Arc::new(Metrics::new().unwrap());
