@@ -1,9 +1,9 @@
 //! The OpenAPI document, made from the annotations of the handlers.
 
-use std::sync::OnceLock;
+use std::cell::OnceCell;
 
-use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
@@ -53,6 +53,9 @@ pub fn document() -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&document)
 }
 
+/// The document as one worker sends it: it never changes, and takes longer to make than to send.
+pub(super) type Made = OnceCell<Bytes>;
+
 /// This document.
 #[utoipa::path(
     get,
@@ -60,14 +63,12 @@ pub fn document() -> Result<String, serde_json::Error> {
     tag = "operations",
     responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value, example = json!({"openapi": "3.1.0"})))
 )]
-pub(super) async fn openapi_json() -> Result<HttpResponse, Problem> {
-    // It never changes, and takes longer to make than to send.
-    static MADE: OnceLock<Bytes> = OnceLock::new();
-    let json = match MADE.get() {
+pub(super) async fn openapi_json(made: web::Data<Made>) -> Result<HttpResponse, Problem> {
+    let json = match made.get() {
         Some(json) => json.clone(),
         None => {
             let json = document().map_err(Problem::internal)?.into();
-            MADE.get_or_init(|| json).clone()
+            made.get_or_init(|| json).clone()
         }
     };
     Ok(HttpResponse::Ok()

@@ -42,7 +42,8 @@ macro_rules! readable {
 /// `Allow` when only the method is wrong; Actix answers both and [`super::Edge`] makes them
 /// problems.
 pub fn configure(app: &mut ServiceConfig) {
-    app.service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
+    app.app_data(web::Data::new(openapi::Made::new()))
+        .service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
         .service(readable!(ORDER, orders::get).route(web::patch().to(orders::patch)))
         .service(readable!(ORDER_EVENTS, events::of_order))
         .service(readable!(EVENTS, events::feed))
