@@ -5,41 +5,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-/// Whether the service is about to end. Cheap to clone and to ask.
-#[derive(Clone, Debug)]
-pub struct Drain {
-    /// Asked for every answer, so without a lock.
-    draining: Arc<AtomicBool>,
-    started: watch::Sender<bool>,
-}
+/// Whether the service is about to end. Cheap to clone, to ask and to wait for: every connection does.
+#[derive(Clone, Debug, Default)]
+pub struct Drain(Arc<State>);
 
-impl Default for Drain {
-    fn default() -> Self {
-        Self {
-            draining: Arc::default(),
-            started: watch::Sender::new(false),
-        }
-    }
+#[derive(Debug, Default)]
+struct State {
+    draining: AtomicBool,
+    begun: Notify,
 }
 
 impl Drain {
     /// Begins to drain. Doing so again changes nothing.
     pub fn start(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-        self.started.send_replace(true);
+        self.0.draining.store(true, Ordering::Release);
+        self.0.begun.notify_waiters();
     }
 
     /// Whether draining has begun.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.0.draining.load(Ordering::Acquire)
     }
 
     /// Waits until draining begins.
     pub async fn started(&self) {
-        // Only fails when the sender is gone, and it is in `self`.
-        let _ = self.started.subscribe().wait_for(|started| *started).await;
+        // Made before the question, so that a beginning right after it is not missed.
+        let begun = self.0.begun.notified();
+        if !self.is_draining() {
+            begun.await;
+        }
     }
 }
 

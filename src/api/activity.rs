@@ -55,7 +55,7 @@ impl Activity {
     }
 
     /// A head is whole: its request is busy until the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>) -> Busy {
+    pub fn begin(self: &Rc<Self>) -> Busy {
         self.head.set(None);
         self.busy.set(self.busy.get() + 1);
         Busy(Rc::clone(self))
@@ -63,7 +63,8 @@ impl Activity {
 }
 
 /// A request being answered.
-pub(super) struct Busy(Rc<Activity>);
+#[derive(Debug)]
+pub struct Busy(Rc<Activity>);
 
 impl Drop for Busy {
     fn drop(&mut self) {

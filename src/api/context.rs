@@ -16,17 +16,24 @@ use super::slug::Slug;
 /// The header that carries the id of a request, in both directions.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
-/// The time by which a request must be answered.
+/// Where a request belongs, and the time by which it must be answered.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context {
+    pub(super) template: &'static str,
     deadline: Instant,
 }
 
 impl Context {
-    pub(super) fn new(timeout: Duration) -> Self {
+    pub(super) fn new(template: &'static str, timeout: Duration) -> Self {
         Self {
+            template,
             deadline: Instant::now() + timeout,
         }
+    }
+
+    pub(super) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let context = request.extensions().get::<Self>().copied();
+        context.ok_or_else(|| Problem::internal("a request came past the edge"))
     }
 
     /// The output of `work`, or the problem `late` when the time of the request is over first.
@@ -46,8 +53,7 @@ impl FromRequest for Context {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let context = request.extensions().get::<Self>().copied();
-        ready(context.ok_or_else(|| Problem::internal("a request came past the edge")))
+        ready(Self::of(request))
     }
 }
 

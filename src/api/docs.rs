@@ -8,7 +8,6 @@ use actix_web::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     REFERRER_POLICY, VARY, X_FRAME_OPTIONS,
 };
-use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::Config;
@@ -16,6 +15,7 @@ use utoipa_swagger_ui::Config;
 use super::negotiate::names;
 use super::problem::Problem;
 use super::responses::{Fault, MissingFile};
+use super::routes::Parameter;
 use super::slug::Slug;
 
 /// Everything from this server, nothing from elsewhere, no script or style in the page itself.
@@ -76,7 +76,7 @@ pub(super) async fn page() -> HttpResponse {
 )]
 pub(super) async fn file(
     request: HttpRequest,
-    name: Path<String>,
+    Parameter(name): Parameter,
 ) -> Result<HttpResponse, Problem> {
     // The badge of Swagger's validator would be asked for from another host.
     let config = Config::from("/openapi.json")

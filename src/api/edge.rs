@@ -96,18 +96,19 @@ where
 
     actix_web::dev::forward_ready!(service);
 
-    fn call(&self, request: ServiceRequest) -> Self::Future {
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
+        let template = routes::route(&mut request);
         let record = self.edge.recorder.open(
             method_label(request.method()),
-            routes::template_of(request.match_info().as_str()),
+            template,
             uri.clone(),
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = Context::new(self.edge.api.request_timeout);
+        let context = Context::new(template, self.edge.api.request_timeout);
         request.extensions_mut().insert(context);
         let inner = match check_head(&request) {
             Err(problem) => Err(problem),

@@ -1,7 +1,7 @@
 //! The events of orders as CloudEvents 1.0: per order, and as a feed that loses nothing.
 
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
-use actix_web::web::{Bytes, Data, Path};
+use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,6 +15,7 @@ use super::orders::missing;
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadOrderQuery, BadQuery, Busy};
+use super::routes::Parameter;
 use super::schema::Limit;
 use super::slug::Slug;
 use super::stream;
@@ -127,7 +128,7 @@ pub(super) async fn of_order(
     context: Context,
     api: Data<Api>,
     request: HttpRequest,
-    id: Path<String>,
+    Parameter(id): Parameter,
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(missing)?;

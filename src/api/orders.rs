@@ -1,7 +1,7 @@
 //! Orders over HTTP.
 
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
-use actix_web::web::{Data, Path};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
@@ -13,6 +13,7 @@ use super::idempotency::{REPLAYED, idempotency};
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
+use super::routes::Parameter;
 use super::schema::{EntityTags, LabelText, Limit};
 use super::slug::Slug;
 use super::trace::traceparent;
@@ -133,7 +134,7 @@ pub(super) async fn get(
     context: Context,
     api: Data<Api>,
     request: HttpRequest,
-    id: Path<String>,
+    Parameter(id): Parameter,
 ) -> Result<HttpResponse, Problem> {
     let id = query::order_id(&id).ok_or_else(missing)?;
     let order = context.within(api.store.get(id), Slug::Timeout).await??;
@@ -178,7 +179,7 @@ pub(super) async fn patch(
     context: Context,
     api: Data<Api>,
     request: HttpRequest,
-    id: Path<String>,
+    Parameter(id): Parameter,
     body: Json<OrderPatchBody>,
 ) -> Result<HttpResponse, Problem> {
     let changing = Changing {

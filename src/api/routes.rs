@@ -1,7 +1,15 @@
 //! The route table.
 
-use actix_web::web::{self, ServiceConfig};
+use std::future::{Ready, ready};
 
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::Uri;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, HttpRequest};
+use percent_encoding::percent_decode_str;
+
+use super::context::Context;
+use super::problem::Problem;
 use super::{docs, events, health, openapi, orders, root};
 
 const ROOT: &str = "/";
@@ -32,7 +40,7 @@ pub const TEMPLATES: [&str; 10] = [
 /// A resource that can be read. HEAD is GET without the body (RFC 9110, section 9.3.2).
 macro_rules! readable {
     ($template:expr, $handler:path) => {
-        web::resource($template)
+        web::resource(routed($template))
             .route(web::get().to($handler))
             .route(web::head().to($handler))
     };
@@ -53,6 +61,49 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(readable!(DOCS, docs::page))
         .service(readable!(DOCS_FILE, docs::file))
         .service(readable!(ROOT, root::root));
+}
+
+/// The path by which Actix knows a template. It has no parameter: Actix finds those with a regular
+/// expression, which took as long as all else that is done to get an order.
+fn routed(template: &'static str) -> &'static str {
+    match template {
+        ORDER => "/api/v1/orders/:id",
+        ORDER_EVENTS => "/api/v1/orders/:id/events",
+        DOCS_FILE => "/docs/:file",
+        literal => literal,
+    }
+}
+
+/// Finds the template of a request, and sends it there.
+pub(super) fn route(request: &mut ServiceRequest) -> &'static str {
+    let template = template_of(request.match_info().as_str());
+    let routed = routed(template);
+    if routed != template {
+        let path = request.match_info_mut().get_mut();
+        path.update(&Uri::from_static(routed));
+    }
+    template
+}
+
+/// What stands in the path of a request for the parameter of its template.
+pub(super) struct Parameter(pub(super) String);
+
+impl FromRequest for Parameter {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let missing = || Problem::internal("a route has no parameter");
+        let found = Context::of(request).and_then(|context| {
+            let mut segments = context.template.split('/').zip(request.path().split('/'));
+            let (_, segment) = segments
+                .find(|(expected, _)| expected.starts_with('{'))
+                .ok_or_else(missing)?;
+            let decoded = percent_decode_str(segment).decode_utf8_lossy();
+            Ok(Self(decoded.into_owned()))
+        });
+        ready(found)
+    }
 }
 
 /// The template that `path` belongs to, or `unmatched`. For labels: what clients send must not
@@ -76,6 +127,19 @@ fn matches(template: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_template_is_a_pattern_to_actix() {
+        for template in TEMPLATES {
+            let path = routed(template);
+            assert!(!path.contains('{'), "{path}");
+            assert_eq!(
+                template_of(path),
+                template,
+                "who asks for {path} gets there anyway"
+            );
+        }
+    }
 
     #[test]
     fn paths_find_their_template() {

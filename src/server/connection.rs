@@ -69,18 +69,27 @@ impl Connection {
         }
     }
 
-    /// Ready when the client was too slow. A request that is being answered has a deadline of its
-    /// own.
+    /// Ready when the client was too slow.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = match (self.activity.is_busy(), self.activity.head_since()) {
-            (true, _) => return Poll::Pending,
+            // A request that is being answered has a deadline of its own. Nobody looks here at its
+            // end, so the timer has to go on.
+            (true, _) => Instant::now() + self.patience.idle,
             (false, Some(began)) => began + self.patience.head,
             (false, None) => self.activity.idle_since() + self.patience.idle,
         };
-        if self.timer.deadline() != deadline {
+        // A deadline moves on with every request. The timer follows when it rings, so that a request
+        // costs no change in the timers of the worker.
+        loop {
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if self.timer.deadline() >= deadline {
+                return Poll::Ready(());
+            }
             self.timer.as_mut().reset(deadline);
         }
-        self.timer.as_mut().poll(cx)
     }
 }
 
@@ -185,6 +194,26 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[actix_rt::test]
+    async fn a_client_that_is_silent_after_a_long_answer_is_idle() {
+        let (_client, mut connection) = pair(PATIENCE).await;
+        let request = connection.activity().begin();
+        let answering = async move {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            drop(request);
+            std::future::pending::<()>().await;
+        };
+        let start = Instant::now();
+        let mut buffer = [0; 8];
+        let result = tokio::select! {
+            () = answering => unreachable!(),
+            result = connection.read(&mut buffer) => result,
+        };
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let idle = start.elapsed() - Duration::from_millis(700);
+        assert!(idle >= Duration::from_millis(490), "{idle:?}");
     }
 
     #[actix_rt::test]

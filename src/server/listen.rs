@@ -11,7 +11,9 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
 
 use actix_rt::net::TcpStream;
-use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactoryExt as _, boxed, fn_service, map_config,
+};
 use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::http::{KeepAlive, header};
 use actix_web::{App, Error, HttpResponse, HttpServer, web};
@@ -66,8 +68,8 @@ pub(super) fn api_server(
                 .wrap(edge);
             let stopping = stopping.clone();
             let http = HttpService::build()
-                .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-                // The connection does it, for every head.
+                // The connection does both: it bounds every head, and arms no timer for a request.
+                .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
@@ -83,12 +85,13 @@ pub(super) fn api_server(
                         .map_err(|error: Error| error.error_response()),
                     |()| AppConfig::default(),
                 ));
-            fn_service(move |stream: TcpStream| {
+            let connected = fn_service(move |stream: TcpStream| {
                 let connection = Connection::new(stream, patience, Rc::clone(&too_slow));
                 let peer = connection.peer();
                 ready(Ok::<_, DispatchError>((connection, Protocol::Http1, peer)))
-            })
-            .and_then(http)
+            });
+            // In a box, as the task that Actix makes of it has room for it twice.
+            boxed::factory(connected.and_then(http))
         })
         .map_err(failed_to_bind)?;
     Ok((server.run(), address))

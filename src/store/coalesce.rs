@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::StoreError;
-use super::admission::{Admission, Ticket};
+use super::admission::Ticket;
 
 /// How long a batch may take until the next one begins beside it. Several times what a batch takes on
 /// a healthy database, and short beside what a client notices.
@@ -75,13 +75,8 @@ impl<B: Batch> Coalescer<B> {
         Self { sender }
     }
 
-    /// The answer to one item.
-    pub(super) async fn ask(
-        &self,
-        admission: &Admission,
-        item: B::Item,
-    ) -> Result<B::Answer, StoreError> {
-        let ticket = admission.enter()?;
+    /// The answer to one item, for who has a place in the store.
+    pub(super) async fn ask(&self, ticket: Ticket, item: B::Item) -> Result<B::Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
         let waiting = Waiting {
             item,

@@ -41,10 +41,10 @@ pub use error::StoreError;
 pub use event::{Cursor, Event, InvalidCursor};
 pub use feed::FeedReader;
 pub use migrate::MigrateOptions;
+use model::not_json;
 pub use model::{
     Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
 };
-use model::{NewRow, not_json};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
@@ -149,7 +149,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; unless it is `Overloaded`, the order may have been placed all the same.
     pub async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
-        self.0.queues.create(NewRow::new(placing)?).await
+        self.0.queues.create(placing).await
     }
 
     /// The order with this id, if there is one.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::admission::Admission;
+use super::admission::{Admission, Ticket};
 use super::coalesce::{Batch, Coalescer, Shape};
-use super::model::{Document, NewRow, Page, Placed};
+use super::model::{Document, NewRow, Page, Placed, Placing};
 use super::postgres::{self, Postgres};
 use super::read::{FirstPage, Get};
 use super::sqlite::{self, Sqlite};
@@ -72,10 +72,10 @@ enum Queue<P: Batch, S: Batch> {
 }
 
 impl<P: Batch, S: Batch<Item = P::Item, Answer = P::Answer>> Queue<P, S> {
-    async fn ask(&self, admission: &Admission, item: P::Item) -> Result<P::Answer, StoreError> {
+    async fn ask(&self, ticket: Ticket, item: P::Item) -> Result<P::Answer, StoreError> {
         match self {
-            Self::Postgres(queue) => queue.ask(admission, item).await,
-            Self::Sqlite(queue) => queue.ask(admission, item).await,
+            Self::Postgres(queue) => queue.ask(ticket, item).await,
+            Self::Sqlite(queue) => queue.ask(ticket, item).await,
         }
     }
 }
@@ -136,16 +136,18 @@ impl Queues {
         }
     }
 
-    pub(super) async fn create(&self, row: Arc<NewRow>) -> Result<Placed, StoreError> {
-        self.create.1.ask(&self.create.0, row).await
+    pub(super) async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
+        // Before the row is made: a refusal should cost little.
+        let ticket = self.create.0.enter()?;
+        self.create.1.ask(ticket, NewRow::new(placing)?).await
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        self.get.1.ask(&self.get.0, id).await
+        self.get.1.ask(self.get.0.enter()?, id).await
     }
 
     pub(super) async fn first_page(&self) -> Result<Page, StoreError> {
-        self.first_page.1.ask(&self.first_page.0, ()).await
+        self.first_page.1.ask(self.first_page.0.enter()?, ()).await
     }
 
     /// Waits at most `timeout` until all work is done, then refuses more. False when work was left.

@@ -54,6 +54,11 @@ async fn an_order_is_found_by_its_id(database: Database) {
     assert_eq!(response.headers()["etag"], "\"1\"");
     assert_eq!(response.json::<Value>(), order);
 
+    // Encoded or not, it is the same id (RFC 3986, section 6.2.2.2).
+    let encoded = path.replacen("orders/0", "orders/%30", 1);
+    assert_ne!(encoded, path);
+    assert_eq!(server.get(&encoded).await.json::<Value>(), order);
+
     let head = server.client.head(server.url(&path)).send().await.unwrap();
     assert_eq!(head.status(), 200);
     assert_eq!(head.text(), "");
@@ -64,6 +69,7 @@ async fn an_order_is_found_by_its_id(database: Database) {
         "%00",
         "%ff",
         "..%2f",
+        ":id",
     ] {
         let missing = problem(server.get(&format!("/api/v1/orders/{id}")).await);
         assert_eq!(

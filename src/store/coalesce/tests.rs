@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::store::admission::Admission;
 use crate::telemetry::Metrics;
 
 /// Doubles numbers. Waits for the gate before each batch, and writes down how large it was.
@@ -68,7 +69,7 @@ impl Bench {
 
     fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.ask(&admission, item).await })
+        tokio::spawn(async move { queue.ask(admission.enter()?, item).await })
     }
 
     /// Lets everybody run who can, until this many batches have begun.
