@@ -21,6 +21,7 @@ crate::on_both!(
     a_full_store_refuses_at_once,
     readiness_knows_the_schema,
     closing_waits_for_accepted_work,
+    the_database_holds_the_limits_as_well,
     what_the_database_itself_refuses_is_an_internal_error,
 );
 
@@ -195,6 +196,34 @@ async fn closing_waits_for_accepted_work(database: Database) {
         store.create(new_order("b")).await,
         Err(StoreError::Unavailable(_))
     ));
+}
+
+async fn the_database_holds_the_limits_as_well(database: Database) {
+    let (store, connector) = open(&database, &[]);
+    connector.migrate(MigrateOptions::default()).await.unwrap();
+    place(&store, new_order("a")).await;
+    let long = format!("product_id = '{}'", "x".repeat(129));
+    let legal = "product_id = 'b', quantity = 1000000, customer_id = NULL, version = 2";
+    for (change, refused) in [
+        (legal, false),
+        ("product_id = ''", true),
+        (&long, true),
+        ("customer_id = ''", true),
+        ("quantity = 0", true),
+        ("quantity = 1000001", true),
+        ("status = 'lost'", true),
+        ("version = 0", true),
+        ("idempotency_key = 'a key without a hash'", true),
+    ] {
+        let objection = database
+            .objection(&format!("UPDATE orders SET {change}"))
+            .await;
+        assert_eq!(objection.is_some(), refused, "{change}: {objection:?}");
+        assert!(
+            objection.is_none_or(|text| text.to_lowercase().contains("check constraint")),
+            "{change}"
+        );
+    }
 }
 
 async fn what_the_database_itself_refuses_is_an_internal_error(database: Database) {

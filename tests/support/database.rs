@@ -72,6 +72,21 @@ impl Database {
         }
     }
 
+    /// What the database says against SQL, if anything.
+    pub async fn objection(&self, sql: &str) -> Option<String> {
+        match self {
+            Self::Postgres { .. } => {
+                let error = self.client().await.batch_execute(sql).await.err()?;
+                Some(error.as_db_error().unwrap().message().to_owned())
+            }
+            Self::Sqlite(dir) => {
+                let file = dir.path().join("orders.db");
+                let out = Command::new("sqlite3").arg(file).arg(sql).output().unwrap();
+                (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
+            }
+        }
+    }
+
     /// One number from the database, by SQL that both understand.
     pub async fn number(&self, sql: &str) -> i64 {
         match self {

@@ -1,7 +1,9 @@
 -- A retried request finds its order by its key. The hash tells a retry from another request.
+CREATE DOMAIN idempotency_key AS text CHECK (char_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
 ALTER TABLE orders
-    ADD COLUMN idempotency_key text CHECK (char_length(idempotency_key) BETWEEN 1 AND 255),
-    ADD COLUMN request_hash bytea CHECK (octet_length(request_hash) = 32),
+    ADD COLUMN idempotency_key idempotency_key,
+    ADD COLUMN request_hash request_hash,
     ADD CHECK ((idempotency_key IS NULL) = (request_hash IS NULL));
 CREATE UNIQUE INDEX orders_idempotency_key ON orders (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
@@ -9,7 +11,7 @@ CREATE UNIQUE INDEX orders_idempotency_key ON orders (idempotency_key) WHERE ide
 -- orders are never deleted, and the check would cost as much as the insert.
 CREATE TABLE events (
     order_id uuid NOT NULL,
-    version integer NOT NULL CHECK (version >= 1),
+    version order_version NOT NULL,
     -- Where in the feed: the writing transaction's id plus feed.xid_offset, then seq. Transactions
     -- commit in any order, so readers stop below the oldest that still runs.
     position bigint NOT NULL,

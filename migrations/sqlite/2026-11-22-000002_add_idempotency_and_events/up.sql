@@ -1,6 +1,7 @@
 -- A retried request finds its order by its key. The hash tells a retry from another request.
 ALTER TABLE orders ADD COLUMN idempotency_key TEXT CHECK (length(idempotency_key) BETWEEN 1 AND 255);
-ALTER TABLE orders ADD COLUMN request_hash BLOB CHECK (length(request_hash) = 32);
+ALTER TABLE orders ADD COLUMN request_hash BLOB
+    CHECK (coalesce(length(request_hash), 32) = 32 AND (idempotency_key IS NULL) = (request_hash IS NULL));
 CREATE UNIQUE INDEX orders_idempotency_key ON orders (idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- One row for each version of each order. SQLite has one writer at a time, so seq grows in the
