@@ -10,6 +10,7 @@ use super::conditional::{etag, if_match, if_none_match};
 use super::context::Context;
 use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
+use super::pieces::Pieces;
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
@@ -107,7 +108,7 @@ pub(super) async fn list(
     }
     Ok(response
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(page.json))
+        .body(Pieces(page.json)))
 }
 
 /// Get an order.
