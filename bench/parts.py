@@ -183,19 +183,18 @@ def overload(cluster, options):
     clients = 6000
     results = []
     with Server(SERVICE, url) as service:
-        for _ in range(3):
+        for _ in range(4):
             most = load(service, ORDERS, *POST, "--connections", CLIENTS, "--duration", f"{options.seconds}s")
             rate = 4 * most["ok_per_second"]
             over = load(service, ORDERS, *POST, "--connections", clients, "--rate", f"{rate:.0f}",
                         "--duration", f"{options.seconds}s", "--from-sending",
                         nice=19)  # On cores of its own it would not take any from the service and the database.
-            results.append({"maximum": most, "rate": rate, "over": over})
+            results.append({"maximum": most, "rate": rate, "over": over, "memory_peak_mib": service.memory("VmHWM")})
             print(f"maximum {most['ok_per_second']:.0f}/s, due {rate:.0f}/s: accepted {over['ok_per_second']:.0f}/s "
                   f"p99 {over['p99']:.0f} ms, {over['rejected']} rejected "
                   f"({over['rejected_without_retry_after']} without Retry-After), {over['failed']} failed, "
-                  f"{over['unsent_at_end']} never sent", flush=True)
-        peak = service.memory("VmHWM")
-    return {"clients": clients, "rounds": results, "memory_peak_mib": peak}
+                  f"{over['unsent_at_end']} never sent, {results[-1]['memory_peak_mib']:.0f} MiB", flush=True)
+    return {"clients": clients, "rounds": results}
 
 
 def growth(cluster, options):

@@ -9,6 +9,11 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError
 use super::StoreError;
 use crate::telemetry::QueueMetrics;
 
+/// How many bytes of metadata one place holds; with its JSON and the copy for the database, a request
+/// takes some three times that. Who brings more takes more places, so that the capacity bounds memory
+/// whatever clients send.
+const PLACE: usize = 2048;
+
 /// A door to the store with the metrics of one queue; all doors share the places inside.
 #[derive(Clone)]
 pub(super) struct Admission {
@@ -37,14 +42,17 @@ impl Admission {
         }
     }
 
-    /// A place, or `Overloaded` at once.
-    pub(super) fn enter(&self) -> Result<Ticket, StoreError> {
-        match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => {
+    /// Room for a request that brings this many bytes, or `Overloaded` at once.
+    pub(super) fn enter(&self, bytes: usize) -> Result<Ticket, StoreError> {
+        let wanted = u32::try_from(bytes / PLACE).unwrap_or(u32::MAX);
+        // Who wants more than there is gets in when nobody else is there.
+        let places = wanted.saturating_add(1).min(self.capacity);
+        match Arc::clone(&self.places).try_acquire_many_owned(places) {
+            Ok(places) => {
                 self.metrics.depth.inc();
                 Ok(Ticket {
                     metrics: self.metrics.clone(),
-                    _place: place,
+                    _places: places,
                 })
             }
             Err(TryAcquireError::NoPermits) => {
@@ -67,10 +75,10 @@ impl Admission {
     }
 }
 
-/// A place in the store; given back on drop.
+/// Room in the store; given back on drop.
 pub(super) struct Ticket {
     metrics: QueueMetrics,
-    _place: OwnedSemaphorePermit,
+    _places: OwnedSemaphorePermit,
 }
 
 impl Ticket {
@@ -84,5 +92,26 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.metrics.depth.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[tokio::test]
+    async fn who_brings_much_takes_more_places() {
+        let door = Admission::new(4, Metrics::new().unwrap().queue("test"));
+        let large = door.enter(2 * PLACE).unwrap();
+        let small = door.enter(PLACE - 1).unwrap();
+        assert_eq!(door.enter(0).err(), Some(StoreError::Overloaded));
+        drop(large);
+        assert_eq!(door.enter(3 * PLACE).err(), Some(StoreError::Overloaded));
+        drop(small);
+        let larger_than_all = door.enter(100 * PLACE).unwrap();
+        assert_eq!(door.enter(0).err(), Some(StoreError::Overloaded));
+        drop(larger_than_all);
+        assert!(door.close(Duration::ZERO).await);
     }
 }

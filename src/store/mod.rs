@@ -168,7 +168,7 @@ impl Store {
         if list == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }
-        self.run(|inner| async move { on!(&inner.database, list(list)) })
+        self.run(0, |inner| async move { on!(&inner.database, list(list)) })
             .await
     }
 
@@ -177,7 +177,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; unless it is `Overloaded`, the order may have been changed all the same.
     pub async fn change(&self, changing: Changing) -> Result<Changed, StoreError> {
-        self.run(|inner| async move { inner.change(&changing).await })
+        let bytes = changing.bytes();
+        self.run(bytes, |inner| async move { inner.change(&changing).await })
             .await
     }
 
@@ -191,8 +192,10 @@ impl Store {
         after: i32,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.run(move |inner| async move { on!(&inner.database, order_events(id, after, limit)) })
-            .await
+        self.run(0, move |inner| async move {
+            on!(&inner.database, order_events(id, after, limit))
+        })
+        .await
     }
 
     /// The events behind `after` in the order of their commits, at most `limit`. A reader who
@@ -201,8 +204,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn feed(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.run(move |inner| async move { on!(&inner.database, feed(after, limit)) })
-            .await
+        self.run(0, move |inner| async move {
+            on!(&inner.database, feed(after, limit))
+        })
+        .await
     }
 
     /// The same for a follower, who waits for a turn instead of being refused.
@@ -249,13 +254,17 @@ impl Store {
         done
     }
 
-    /// Runs `work` as a task of the main runtime, if there is room for it.
-    async fn run<T, F>(&self, work: impl FnOnce(Arc<Inner>) -> F) -> Result<T, StoreError>
+    /// Runs `work` as a task of the main runtime, if there is room for it and the bytes it brings.
+    async fn run<T, F>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce(Arc<Inner>) -> F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let ticket = self.0.queues.other.enter()?;
+        let ticket = self.0.queues.other.enter(bytes)?;
         let work = work(Arc::clone(&self.0));
         let task = async move {
             let result = work.await;

@@ -8,7 +8,7 @@ use chrono::Utc;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{Metadata, NewOrder, Order, Patch, Refusal, Status};
+use crate::domain::{Metadata, MetadataPatch, NewOrder, Order, Patch, Refusal, Status};
 use crate::wire;
 
 /// A version of an order, ready to be sent.
@@ -52,6 +52,14 @@ pub struct Placing {
     pub idempotency: Option<Idempotency>,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
+}
+
+impl Placing {
+    /// How many bytes of metadata it brings; the rest is short.
+    pub(super) fn bytes(&self) -> usize {
+        let entries = self.new.metadata.entries().iter();
+        entries.map(|(key, value)| key.len() + value.len()).sum()
+    }
 }
 
 /// How a retry of a request is known.
@@ -173,6 +181,20 @@ pub struct Changing {
     pub if_none_match: Option<IfMatch>,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
+}
+
+impl Changing {
+    /// How many bytes of metadata it brings; the rest is short.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
+            return 0;
+        };
+        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        entries
+            .iter()
+            .map(|(key, value)| key.len() + length(value))
+            .sum()
+    }
 }
 
 /// What became of a request to change an order.

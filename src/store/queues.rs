@@ -138,16 +138,16 @@ impl Queues {
 
     pub(super) async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
         // Before the row is made: a refusal should cost little.
-        let ticket = self.create.0.enter()?;
+        let ticket = self.create.0.enter(placing.bytes())?;
         self.create.1.ask(ticket, NewRow::new(placing)?).await
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        self.get.1.ask(self.get.0.enter()?, id).await
+        self.get.1.ask(self.get.0.enter(0)?, id).await
     }
 
     pub(super) async fn first_page(&self) -> Result<Page, StoreError> {
-        self.first_page.1.ask(self.first_page.0.enter()?, ()).await
+        self.first_page.1.ask(self.first_page.0.enter(0)?, ()).await
     }
 
     /// Waits at most `timeout` until all work is done, then refuses more. False when work was left.

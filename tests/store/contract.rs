@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use order_service::config::Cli;
-use order_service::domain::{Draft, NewOrder};
+use order_service::domain::{Draft, Metadata, NewOrder};
 use order_service::store::{
     Connector, Document, ListQuery, MigrateOptions, Placed, Placing, Readiness, Store, StoreError,
 };
@@ -19,6 +19,7 @@ crate::on_both!(
     lists_are_newest_first_and_start_after_an_id,
     parallel_creates_all_arrive,
     a_full_store_refuses_at_once,
+    large_orders_fill_the_store_sooner,
     readiness_knows_the_schema,
     closing_waits_for_accepted_work,
     the_database_holds_the_limits_as_well,
@@ -165,6 +166,23 @@ async fn a_full_store_refuses_at_once(database: Database) {
     // What was refused was not placed, and the room is free again.
     assert_eq!(database.number("SELECT count(*) FROM orders").await, placed);
     store.create(new_order("b")).await.unwrap();
+}
+
+async fn large_orders_fill_the_store_sooner(database: Database) {
+    let store = store(&database, &["--queue-capacity", "40"]).await;
+    let mut large = new_order("large");
+    let entries = (0..50).map(|n| (n.to_string(), "x".repeat(500)));
+    large.new.metadata = Metadata::parse(entries.collect()).unwrap();
+    for (order, all_fit) in [(new_order("small"), true), (large, false)] {
+        let all = (0..20).map(|_| store.create(order.clone()));
+        let answers = futures_util::future::join_all(all).await;
+        let refused = answers
+            .iter()
+            .filter(|answer| matches!(answer, Err(StoreError::Overloaded)))
+            .count();
+        assert_eq!(refused == 0, all_fit, "{refused} of 20 were refused");
+        assert!(answers.iter().any(Result::is_ok));
+    }
 }
 
 async fn readiness_knows_the_schema(database: Database) {

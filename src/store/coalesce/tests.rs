@@ -69,7 +69,7 @@ impl Bench {
 
     fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.ask(admission.enter()?, item).await })
+        tokio::spawn(async move { queue.ask(admission.enter(0)?, item).await })
     }
 
     /// Lets everybody run who can, until this many batches have begun.
