@@ -1,10 +1,12 @@
 //! The only way to the API server. What is asked is asked here, and what is written is written here.
 
+pub mod connect;
 mod events;
 mod kind;
 mod pod;
 pub mod transport;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
@@ -187,6 +189,29 @@ impl Cluster {
         Api::<Secret>::namespaced(self.client.clone(), namespace)
             .get_opt(name)
             .await
+    }
+
+    /// Writes one key of a secret, if the secret is still as it was read.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing, or the secret has changed.
+    pub async fn fill_secret(&self, secret: &Secret, key: &str, value: Vec<u8>) -> Result<()> {
+        let metadata = &secret.metadata;
+        let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else {
+            return Ok(());
+        };
+        let patch = json!({
+            "metadata": {"resourceVersion": metadata.resource_version},
+            "data": {key: ByteString(value)},
+        });
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .patch(name, &params, &Patch::Merge(patch))
+            .await
+            .map(|_| ())
     }
 
     /// Pods by their labels, a few of them.

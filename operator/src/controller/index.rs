@@ -22,8 +22,10 @@ struct Entry {
     uid: Box<str>,
     version: Box<str>,
     owner: Option<Box<str>>,
-    /// What the object was found to be as it should be with, at this version.
-    checked: Option<Box<str>>,
+    /// What the object was last found, or made, to be as it should be with.
+    digest: Option<Box<str>>,
+    /// Whether that was at this version.
+    current: bool,
 }
 
 /// An object that there is.
@@ -58,15 +60,17 @@ impl Index {
             // News from before our own write, or the answer to it after the news of a later one.
             return;
         }
-        let still = before.filter(|before| &*before.version == version);
-        let checked = digest
+        let still = before.is_some_and(|before| before.current && &*before.version == version);
+        let current = digest.is_some() || still;
+        let digest = digest
             .map(Into::into)
-            .or_else(|| still.and_then(|before| before.checked.clone()));
+            .or_else(|| before.and_then(|before| before.digest.clone()));
         let entry = Entry {
             uid: uid.into(),
             version: version.into(),
             owner: owner(metadata).map(|(uid, _)| uid.into()),
-            checked,
+            digest,
+            current,
         };
         entries.insert(key, entry);
     }
@@ -91,7 +95,16 @@ impl Index {
         self.0
             .lock()
             .get(&(namespace.into(), kind, name.into()))
-            .is_some_and(|entry| entry.checked.as_deref() == Some(digest))
+            .is_some_and(|entry| entry.current && entry.digest.as_deref() == Some(digest))
+    }
+
+    /// Whether an object was as it should be with this digest when it was last compared or written,
+    /// whatever became of it since.
+    pub fn was_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
+        self.0
+            .lock()
+            .get(&(namespace.into(), kind, name.into()))
+            .is_some_and(|entry| entry.digest.as_deref() == Some(digest))
     }
 
     /// The objects of a kind that belong to an owner. Their names start with its name.
@@ -172,6 +185,7 @@ mod tests {
         assert!(!index.is_checked(Kind::Service, "n", "a", "other"));
         index.saw(Kind::Service, &metadata("6"));
         assert!(!is_checked());
+        assert!(index.was_checked(Kind::Service, "n", "a", "d"));
         // The answer to a write that somebody followed up comes after the news of it.
         index.checked(Kind::Service, &metadata("5"), "d");
         assert!(!is_checked());

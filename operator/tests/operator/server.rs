@@ -8,16 +8,22 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower_test::mock::Mock;
 
-/// A connection to an API server that answers with this: a status code and an object.
+/// A connection to an API server that answers with this: a status code and an object. With the code 0 it
+/// keeps the connection open and says nothing.
 pub fn serve(
     mut answer: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
 ) -> Mock<Request<Body>, Response<Body>> {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
+        let mut unanswered = Vec::new();
         while let Some((request, send)) = handle.next_request().await {
             let (parts, body) = request.into_parts();
             let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
             let (code, answer) = answer(&parts, body.unwrap_or_default());
+            if code == 0 {
+                unanswered.push(send);
+                continue;
+            }
             let answer = serde_json::to_vec(&answer).unwrap().into();
             send.send_response(Response::builder().status(code).body(answer).unwrap());
         }
@@ -130,6 +136,15 @@ impl State {
                 None => failed(404, "not found"),
             },
             "release" => self.release(&key, &body),
+            "patch" => {
+                let mut object = self.objects[&key].clone();
+                let version = &object["metadata"]["resourceVersion"];
+                if body["metadata"]["resourceVersion"] != *version {
+                    return failed(409, "it has changed");
+                }
+                object["data"] = body["data"].clone();
+                (200, self.store(&plural, &name, object))
+            }
             _ if sub == "status" => {
                 let mut object = self.objects[&key].clone();
                 assert_eq!(body["metadata"]["uid"], object["metadata"]["uid"]);
