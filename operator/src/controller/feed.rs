@@ -79,8 +79,7 @@ pub(super) async fn follow_owned(
                     metadata.namespace.clone().unwrap_or_default(),
                     metadata.name.clone().unwrap_or_default(),
                 ));
-                context.index.saw(kind, metadata);
-                if ready.is_none() {
+                if context.index.saw(kind, metadata) && ready.is_none() {
                     wake(&queue, metadata);
                 }
             }
@@ -98,8 +97,9 @@ pub(super) async fn follow_owned(
                 }
             }
             Ok(Event::Apply(object)) => {
-                context.index.saw(kind, &object.metadata);
-                wake(&queue, &object.metadata);
+                if context.index.saw(kind, &object.metadata) {
+                    wake(&queue, &object.metadata);
+                }
             }
             Ok(Event::Delete(object)) => {
                 let metadata = &object.metadata;
