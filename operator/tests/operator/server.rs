@@ -135,6 +135,23 @@ impl State {
                 Some(object) => (200, object),
                 None => failed(404, "not found"),
             },
+            _ if sub == "status" => {
+                let mut object = self.objects[&key].clone();
+                let [test, add] = body.as_array().unwrap().as_slice() else {
+                    panic!("{body}")
+                };
+                assert_eq!(
+                    (&test["op"], &test["path"]),
+                    (&json!("test"), &json!("/metadata/uid"))
+                );
+                assert_eq!(test["value"], object["metadata"]["uid"]);
+                assert_eq!(
+                    (&add["op"], &add["path"]),
+                    (&json!("add"), &json!("/status"))
+                );
+                object["status"] = add["value"].clone();
+                (200, self.store(&plural, &name, object))
+            }
             "release" => self.release(&key, &body),
             "patch" => {
                 let mut object = self.objects[&key].clone();
@@ -143,12 +160,6 @@ impl State {
                     return failed(409, "it has changed");
                 }
                 object["data"] = body["data"].clone();
-                (200, self.store(&plural, &name, object))
-            }
-            _ if sub == "status" => {
-                let mut object = self.objects[&key].clone();
-                assert_eq!(body["metadata"]["uid"], object["metadata"]["uid"]);
-                object["status"] = body["status"].clone();
                 (200, self.store(&plural, &name, object))
             }
             "apply" => (
