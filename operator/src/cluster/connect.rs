@@ -47,6 +47,10 @@ where
     C::Future: Send + 'static,
     C::Error: std::error::Error + Send + Sync + 'static,
 {
+    if let Some(proxy_url) = config.proxy_url.clone().map(Box::new) {
+        // Not past a proxy that somebody meant to be passed through.
+        return Err(kube::Error::ProxyProtocolUnsupported { proxy_url });
+    }
     let https = config.rustls_https_connector_with_connector(connector)?;
     let mut connector = TimeoutConnector::new(https);
     connector.set_connect_timeout(Some(CONNECT));

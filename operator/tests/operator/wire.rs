@@ -91,3 +91,16 @@ async fn a_write_that_waited_for_its_connection_is_stopped_when_the_lead_is_lost
     assert_eq!(result.unwrap_err().class(), Class::Fenced);
     assert_eq!(came, "", "not a byte of it");
 }
+
+#[tokio::test]
+async fn a_proxy_is_refused_and_not_passed_by() {
+    let guard = Guard {
+        fence: Fence::default(),
+        watches: Watches::default(),
+        metrics: Arc::new(Metrics::new().unwrap()),
+    };
+    let mut config = Config::new(Uri::from_static("http://127.0.0.1:1"));
+    assert!(connect_by(config.clone(), HttpConnector::new(), &guard).is_ok());
+    config.proxy_url = Some(Uri::from_static("http://127.0.0.1:2"));
+    assert!(connect_by(config, HttpConnector::new(), &guard).is_err());
+}
