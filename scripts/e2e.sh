@@ -2,7 +2,7 @@
 # Runs the operator end to end against the cluster that KUBECONFIG names, in namespaces of its own.
 #
 #   e2e.sh [pytest arguments]            all that is told pass or fail
-#   e2e.sh figures [pytest arguments]    memory, time and writes, with a release build
+#   e2e.sh figures [pytest arguments]    memory, time and writes, with the binary as the image has it
 #
 # Nodes are not needed: what the cluster lacks, controllers or kubelets, the suite plays. With nodes set
 # E2E_IMAGE and E2E_NEXT_IMAGE to images that they can pull and E2E_DATABASE_URL to a PostgreSQL that pods
@@ -14,11 +14,15 @@ tools=${TOOLS:-$PWD/target/tools}
 suite=operator/tests/e2e
 
 select=(-m "not figures")
-profile=debug
+build=(cargo build --quiet -p order-operator)
+built=${CARGO_TARGET_DIR:-target}/debug
 if [ "${1:-}" = figures ]; then
     shift
     select=(-m figures -s)
-    profile=release
+    # As the Containerfile builds it: small, and static.
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    build=(env CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static" "${build[@]}" --profile operator --target "$host")
+    built=${CARGO_TARGET_DIR:-target}/$host/operator
 fi
 
 environment=$tools/e2e
@@ -26,10 +30,8 @@ scripts/python-env.sh "$environment" "$suite/requirements.txt"
 
 # Without a cluster nothing is started, so nothing need be built.
 if [ -n "${KUBECONFIG:-}" ] && [ -z "${OPERATOR:-}" ]; then
-    release=()
-    [ "$profile" = debug ] || release=(--release)
-    cargo build --quiet -p order-operator "${release[@]}"
-    OPERATOR=${CARGO_TARGET_DIR:-target}/$profile/order-operator
+    "${build[@]}"
+    OPERATOR=$built/order-operator
 fi
 if [ -n "${OPERATOR:-}" ]; then
     OPERATOR=$(realpath "$OPERATOR")

@@ -75,7 +75,7 @@ pub struct Settings {
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
     pub concurrency: u16,
     /// How long leadership lasts when its holder is silent
-    #[arg(long, env, default_value = "15s", value_parser = duration, global = true)]
+    #[arg(long, env, default_value = "15s", value_parser = whole_seconds, global = true)]
     pub lease_duration: Duration,
     /// How long requests under way may take after SIGTERM
     #[arg(long, env, default_value = "20s", value_parser = duration, global = true)]
@@ -106,6 +106,15 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "takes a duration such as 15s or 5m, from 1s to 24h".to_owned())
 }
 
+/// A Lease says in whole seconds how long it lasts: what is cut off would part what its holder and the
+/// others go by.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|duration| duration.subsec_nanos() == 0)
+        .ok_or_else(|| "takes whole seconds, such as 15s, from 1s to 24h".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -122,6 +131,20 @@ mod tests {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         for bad in ["0s", "5", "2days"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lease_lasts_whole_seconds() {
+        let parse = |text: &str| Cli::try_parse_from(["order-operator", "--lease-duration", text]);
+        let lease = parse("2s").unwrap().settings.lease_duration;
+        assert_eq!(lease, Duration::from_secs(2));
+        for bad in ["1500ms", "15s 1ms", "500ms", "15"] {
+            let told = parse(bad).unwrap_err().to_string();
+            assert!(
+                told.contains("--lease-duration") && told.contains("takes whole seconds"),
+                "{told}"
+            );
         }
     }
 }

@@ -31,7 +31,9 @@ pub fn render(file: &Path) -> CommandResult {
     } else {
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
     };
-    for desired in rendered(serde_saphyr::from_str(&text)?)? {
+    // By way of JSON, which is read here anyway: a second reader for each type is memory for nothing.
+    let value: serde_json::Value = serde_saphyr::from_str(&text)?;
+    for desired in rendered(serde_json::from_slice(&serde_json::to_vec(&value)?)?)? {
         println!("---");
         print!("{}", serde_saphyr::to_string(&desired.value)?);
     }

@@ -101,6 +101,11 @@ def granted(objects):
     ]
 
 
+def rules_on(objects, resource):
+    return [rule for role in of_kind(objects, "Role", "ClusterRole") for rule in role["rules"]
+            if resource in rule["resources"]]
+
+
 def test_no_wildcards_and_nothing_that_raises_rights(objects):
     for role in of_kind(objects, "Role", "ClusterRole"):
         for rule in role["rules"]:
@@ -109,15 +114,17 @@ def test_no_wildcards_and_nothing_that_raises_rights(objects):
                 assert rule[key] and not any("*" in value for value in rule[key]), f"{label(role)}: {rule}"
                 assert rule[key] == sorted(set(rule[key])), f"{label(role)}: {rule[key]} is not in order"
     every = granted(objects)
-    assert len(every) == len(set(every)) or {g for g in every if every.count(g) > 1} <= {
-        ("coordination.k8s.io", "leases", "create")}
+    # One Secret is its own, and it reads that one where it may read no others, too.
+    assert {g for g in every if every.count(g) > 1} <= {("", "secrets", "get")}
     assert not {verb for _, _, verb in every} & {"escalate", "bind", "impersonate", "deletecollection", "approve", "sign"}
     resources = {resource for _, resource, _ in every}
     assert not resources & {"pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "nodes",
                             "serviceaccounts/token", "roles", "clusterroles", "rolebindings", "clusterrolebindings"}
     verbs = {resource: {v for _, r, v in every if r == resource} for resource in resources}
-    # Secrets are read one by one, by name. Pods are looked at. What a person asked for is not changed.
-    assert verbs["secrets"] == {"get"}
+    # Secrets are read one by one, by name, and none but its own is written. Pods are looked at. What a
+    # person asked for is not changed.
+    [own] = [rule for rule in rules_on(objects, "secrets") if rule["verbs"] != ["get"]]
+    assert own["verbs"] == ["get", "patch"] and own["resourceNames"] == ["order-operator-key"]
     assert verbs["pods"] == {"list"}
     assert verbs["orderservices"] == {"list", "watch"}
     # What all else hangs on goes with its owner only.
@@ -151,6 +158,20 @@ def lease_of(objects):
     rules = only(objects, "Role", "order-operator-leader-election")["rules"]
     [name] = [name for rule in rules for name in rule.get("resourceNames", [])]
     return name
+
+
+def test_the_key_is_the_one_that_the_program_takes(objects):
+    """Empty, for what is in Git is no secret; and where the operator runs, whatever namespace it serves."""
+    source = (ROOT / "operator/src/controller/key.rs").read_text()
+    [name] = re.findall(r'const NAME: &str = "([^"]*)"', source)
+    key = only(objects, "Secret", name)
+    assert key["metadata"]["namespace"] == NAMESPACE
+    assert "data" not in key and "stringData" not in key and "immutable" not in key
+    for kind in ("Role", "RoleBinding"):
+        assert only(objects, kind, name)["metadata"]["namespace"] == NAMESPACE
+    fields = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"]
+              for v in containers(operator(objects))[0]["env"] if "valueFrom" in v}
+    assert fields["POD_NAMESPACE"] == "metadata.namespace"
 
 
 def test_the_lease_is_the_one_that_the_program_takes():

@@ -15,8 +15,8 @@ mod target;
 
 use std::fmt::Write as _;
 
+use ring::digest::{SHA256, digest};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 pub use config_map::build as config_map;
 pub use deployment::{build as deployment, pod_template};
@@ -32,7 +32,7 @@ pub use target::{Invalid, Replicas, Target};
 pub fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
     // serde_json of our own types cannot fail; were it to, all would hash alike and nothing roll.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
-    hex(&Sha256::digest(bytes), 5)
+    hex(digest(&SHA256, &bytes).as_ref(), 5)
 }
 
 /// The first bytes in hexadecimal digits.

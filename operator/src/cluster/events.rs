@@ -44,7 +44,8 @@ pub struct Recorder {
 }
 
 struct Said {
-    name: String,
+    /// When it was first said: the event bears this in its name.
+    since: Timestamp,
     count: i32,
     at: Timestamp,
 }
@@ -74,29 +75,30 @@ impl Recorder {
             said.get_mut(&key).map(|said| {
                 said.count += 1;
                 said.at = now;
-                (said.name.clone(), said.count)
+                (said.since, said.count)
             })
         };
         let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
         let events = Api::<KubeEvent>::namespaced(self.client.clone(), namespace);
-        if let Some((name, count)) = before {
+        let name = |since: Timestamp| {
+            let name = object.metadata.name.as_deref().unwrap_or(MANAGER);
+            format!("{name}.{:x}", since.as_nanosecond())
+        };
+        if let Some((since, count)) = before {
             let series = EventSeries {
                 count,
                 last_observed_time: MicroTime(now),
             };
             let patch = Patch::Merge(json!({"series": series}));
-            events.patch(&name, &PatchParams::default(), &patch).await?;
+            events
+                .patch(&name(since), &PatchParams::default(), &patch)
+                .await?;
             return Ok(());
         }
-        let name = format!(
-            "{}.{:x}",
-            object.metadata.name.as_deref().unwrap_or(MANAGER),
-            now.as_nanosecond()
-        );
-        let event = self.build(object.object_ref(&()), event, &name, now);
+        let event = self.build(object.object_ref(&()), event, &name(now), now);
         events.create(&PostParams::default(), &event).await?;
         let said = Said {
-            name,
+            since: now,
             count: 1,
             at: now,
         };

@@ -30,6 +30,9 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The one that is in front of all others where kinds are sorted.
+    pub const FIRST: Self = Self::ServiceAccount;
+
     /// Every kind, in the order in which they are applied.
     pub const ALL: [Self; 8] = [
         Self::ServiceAccount,

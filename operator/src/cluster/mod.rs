@@ -1,10 +1,12 @@
 //! The only way to the API server. What is asked is asked here, and what is written is written here.
 
+pub mod connect;
 mod events;
 mod kind;
 mod pod;
 pub mod transport;
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
@@ -129,29 +131,15 @@ impl Cluster {
             "op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version,
         })];
         patch.extend(operations);
-        self.patch_json(Kind::Deployment, namespace, name, &Value::Array(patch))
+        let (patch, params) = json_patch(Value::Array(patch))?;
+        self.api(Kind::Deployment, namespace)
+            .patch(name, &params, &patch)
             .await
             .map(Some)
     }
 
-    async fn patch_json(
-        &self,
-        kind: Kind,
-        namespace: &str,
-        name: &str,
-        patch: &Value,
-    ) -> Result<DynamicObject> {
-        let patch = serde_json::from_value(patch.clone()).map_err(kube::Error::SerdeError)?;
-        let params = PatchParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
-        self.api(kind, namespace)
-            .patch(name, &params, &Patch::<()>::Json(patch))
-            .await
-    }
-
-    /// Writes the status.
+    /// Writes the status: all of it, for all of it is ours. As a JSON patch, which costs the API server
+    /// much less than an apply.
     ///
     /// # Errors
     /// When the API server says no or nothing.
@@ -163,19 +151,13 @@ impl Cluster {
         let metadata = object.meta();
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
-        let patch = json!({
-            "apiVersion": OrderService::api_version(&()),
-            "kind": OrderService::kind(&()),
+        let (patch, params) = json_patch(json!([
             // Not of another object that has taken the name since.
-            "metadata": {"name": name, "namespace": namespace, "uid": metadata.uid},
-            "status": status,
-        });
+            {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]))?;
         Api::<OrderService>::namespaced(self.client.clone(), namespace)
-            .patch_status(
-                name,
-                &PatchParams::apply(MANAGER).force(),
-                &Patch::Apply(&patch),
-            )
+            .patch_status(name, &params, &patch)
             .await
     }
 
@@ -189,6 +171,26 @@ impl Cluster {
             .await
     }
 
+    /// Writes one key of a secret, if the secret is still as it was read.
+    ///
+    /// # Errors
+    /// When the API server says no or nothing, or the secret has changed.
+    pub async fn fill_secret(&self, secret: &Secret, key: &str, value: Vec<u8>) -> Result<()> {
+        let metadata = &secret.metadata;
+        let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else {
+            return Ok(());
+        };
+        let patch = json!({
+            "metadata": {"resourceVersion": metadata.resource_version},
+            "data": {key: ByteString(value)},
+        });
+        let params = as_manager();
+        Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .patch(name, &params, &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+    }
+
     /// Pods by their labels, a few of them.
     ///
     /// # Errors
@@ -199,6 +201,18 @@ impl Cluster {
             .list(&params)
             .await?;
         Ok(pods.items)
+    }
+}
+
+fn json_patch(operations: Value) -> Result<(Patch<()>, PatchParams)> {
+    let patch = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
+    Ok((Patch::Json(patch), as_manager()))
+}
+
+fn as_manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
     }
 }
 

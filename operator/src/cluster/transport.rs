@@ -99,7 +99,7 @@ where
         self.inner.poll_ready(context).map_err(Into::into)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         if is_write(&request) {
             // The lease itself is how one becomes the leader.
@@ -112,6 +112,8 @@ where
                     .writes
                     .with_label_values(&[resource(&path)])
                     .inc();
+                // A connection may be long in coming: it is asked once more when there is one.
+                request.extensions_mut().insert(self.guard.fence.clone());
             }
         }
         let watches = is_watch(&request).then(|| (self.guard.watches.clone(), path));

@@ -1,5 +1,7 @@
 //! Makes one object as it should be: reads it, compares it, and writes only if it differs.
 
+use std::time::Duration;
+
 use kube::api::DynamicObject;
 use serde::Serialize;
 use serde_json::Value;
@@ -24,6 +26,8 @@ pub enum Outcome {
     Applied(Box<DynamicObject>),
     /// It was set back: somebody else had changed it.
     Corrected(Box<DynamicObject>, Vec<Drift>),
+    /// Somebody else changes it again and again: it is set back, or made, after this time.
+    Contested(Option<Box<DynamicObject>>, Duration),
     /// It belongs to somebody else and was left alone.
     Foreign,
 }
@@ -121,7 +125,11 @@ pub async fn ensure_from(
     desired: &Desired,
     live: Option<DynamicObject>,
 ) -> Result<Outcome, Error> {
+    let (owner, kind, name) = (&target.owner.uid, desired.kind, desired.name.as_str());
     let Some(live) = live else {
+        if let Err(wait) = context.contests.make(owner, kind, name) {
+            return Ok(Outcome::Contested(None, wait));
+        }
         // Without force: an object that appears this very moment belongs to somebody.
         let made = write(context, desired, &desired.value, false).await?;
         return Ok(Outcome::Applied(Box::new(made)));
@@ -138,13 +146,22 @@ pub async fn ensure_from(
             .checked(desired.kind, &live.metadata, &desired.digest);
         return Ok(Outcome::InSync(Box::new(live)));
     }
-    // Applied once as it is desired now, and yet it differs: that was somebody else.
+    // Applied once as it is desired now, and yet it differs: that was somebody else. The note of it may
+    // be gone as well.
     let applied = live
         .metadata
         .annotations
         .as_ref()
         .and_then(|all| all.get(APPLIED));
-    let drift = (applied == Some(&desired.digest)).then(|| drift::explain(&paths, &live.metadata));
+    let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
+    let is_drift = applied == Some(&desired.digest)
+        || context.index.was_checked(kind, namespace, name, digest);
+    let drift = is_drift.then(|| drift::explain(&paths, &live.metadata));
+    if let Some(drift) = &drift
+        && let Err(wait) = context.contests.set_back(owner, kind, name, drift)
+    {
+        return Ok(Outcome::Contested(Some(Box::new(live)), wait));
+    }
     let mut value = desired.value.clone();
     if let (Some(Value::Object(metadata)), Some(uid)) =
         (value.get_mut("metadata"), &live.metadata.uid)

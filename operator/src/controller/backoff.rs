@@ -6,6 +6,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::error::Class;
 
@@ -15,42 +16,62 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row, by the identity of the object.
 #[derive(Debug, Default)]
-pub struct Backoff {
-    failures: Mutex<HashMap<String, u32>>,
-    random: RandomState,
+pub struct Backoff(Mutex<HashMap<String, Failures>>);
+
+#[derive(Debug, Default)]
+struct Failures {
+    count: u32,
+    /// Since when there were errors and nothing else.
+    since: Option<Instant>,
 }
 
 impl Backoff {
     /// Counts a failure and says how long to wait.
     pub fn failed(&self, uid: &str, class: Class) -> Duration {
-        let before = {
-            let mut failures = self.failures.lock();
-            let count = failures.entry(uid.to_owned()).or_default();
-            let before = *count;
-            *count = count.saturating_add(1);
-            before
-        };
-        let first = match class {
+        let mut all = self.0.lock();
+        let failures = all.entry(uid.to_owned()).or_default();
+        failures.since.get_or_insert_with(Instant::now);
+        failures.wait(match class {
             Class::Conflict => FIRST_AFTER_CONFLICT,
             Class::Transient | Class::Permanent | Class::Fenced => FIRST,
-        };
-        let whole = first.saturating_mul(1_u32 << before.min(16)).min(LONGEST);
-        self.spread(whole, 2)
+        })
+    }
+
+    /// The same for something that is missing: nothing failed, but it is asked for less and less often.
+    pub fn waits(&self, uid: &str) -> Duration {
+        let mut all = self.0.lock();
+        let failures = all.entry(uid.to_owned()).or_default();
+        failures.since = None;
+        failures.wait(FIRST)
+    }
+
+    /// For how long there have been errors and nothing else.
+    pub fn failing_for(&self, uid: &str) -> Duration {
+        let since = self.0.lock().get(uid).and_then(|failures| failures.since);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Forgets the failures of an object.
     pub fn forget(&self, uid: &str) {
-        self.failures.lock().remove(uid);
+        self.0.lock().remove(uid);
     }
+}
 
-    /// A time between this one less its `share`th part and this one.
-    pub fn spread(&self, whole: Duration, share: u32) -> Duration {
-        let part = whole / share.max(1);
-        // A hash of nothing with fresh keys each time is random enough, and needs no crate.
-        let millis = u64::try_from(part.as_millis()).unwrap_or(u64::MAX).max(1);
-        let random = self.random.hash_one(std::time::Instant::now()) % millis;
-        whole.saturating_sub(Duration::from_millis(random))
+impl Failures {
+    fn wait(&mut self, first: Duration) -> Duration {
+        let whole = first.saturating_mul(1_u32 << self.count.min(16));
+        self.count = self.count.saturating_add(1);
+        spread(whole.min(LONGEST), 2)
     }
+}
+
+/// A time between this one less its `share`th part and this one.
+pub fn spread(whole: Duration, share: u32) -> Duration {
+    let part = whole / share.max(1);
+    // A hash of nothing with fresh keys each time is random enough, and needs no crate.
+    let millis = u64::try_from(part.as_millis()).unwrap_or(u64::MAX).max(1);
+    let random = RandomState::new().hash_one(()) % millis;
+    whole.saturating_sub(Duration::from_millis(random))
 }
 
 #[cfg(test)]
@@ -70,5 +91,20 @@ mod tests {
         assert!(backoff.failed("b", Class::Transient) <= FIRST, "per object");
         backoff.forget("a");
         assert!(backoff.failed("a", Class::Conflict) <= FIRST_AFTER_CONFLICT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_errors_in_a_row_last() {
+        let backoff = Backoff::default();
+        let minute = Duration::from_secs(60);
+        assert_eq!(backoff.failing_for("a"), Duration::ZERO);
+        backoff.failed("a", Class::Transient);
+        tokio::time::advance(minute).await;
+        backoff.failed("a", Class::Conflict);
+        assert_eq!(backoff.failing_for("a"), minute);
+        // To wait for a secret for hours is no error of hours when then one comes.
+        backoff.waits("a");
+        tokio::time::advance(minute).await;
+        assert_eq!(backoff.failing_for("a"), Duration::ZERO);
     }
 }

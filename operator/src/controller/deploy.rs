@@ -7,8 +7,8 @@ use super::Context;
 use super::apply::{self, Desired, Outcome, annotate};
 use super::error::{During as _, Error};
 use super::migration::Migration;
-use super::reconcile::Work;
 use super::rollout::{Plan, Rollout, Template, crash_loop, plan};
+use super::work::Work;
 use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::build::{self, Replicas, Target};
 use crate::cluster::{Kind, as_applied};
@@ -60,7 +60,8 @@ pub(super) async fn deploy(
     work.note(&desired, &outcome);
     let deployment = match outcome {
         Outcome::InSync(live) | Outcome::Applied(live) | Outcome::Corrected(live, _) => *live,
-        Outcome::Known | Outcome::Foreign => return Ok(()),
+        Outcome::Contested(Some(live), _) => *live,
+        Outcome::Contested(None, _) | Outcome::Known | Outcome::Foreign => return Ok(()),
     };
     let deployment = match build::horizontal_pod_autoscaler(target) {
         None => deployment,

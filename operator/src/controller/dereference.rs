@@ -1,14 +1,13 @@
 //! What an OrderService refers to: its secrets.
 //!
-//! Of a secret one key is read, hashed and forgotten. The hash goes into the pods' annotations, so
+//! Of a secret one key is read, digested and forgotten. The digest goes into the pods' annotations, so
 //! that a changed secret rolls them; it is mixed with the identity of the OrderService, so that equal
-//! secrets do not look alike. The secret's resourceVersion would not do: it changes with each label.
-
-use sha2::{Digest as _, Sha256};
+//! secrets do not look alike. The secret's resourceVersion would not do: it changes with each label, and
+//! when a backup is put back.
 
 use super::Context;
 use super::error::{During as _, Error};
-use crate::build::{Target, hex};
+use crate::build::Target;
 use crate::crd::SecretKeyRef;
 
 /// What stands for what the secrets say.
@@ -58,13 +57,13 @@ async fn digest(
         None => Err(format!("Secret {name} has no key {key}")),
         Some(value) if value.0.is_empty() => Err(format!("Secret {name} has nothing in {key}")),
         Some(value) => {
-            let mut hash = Sha256::new();
-            for part in [target.owner.uid.as_bytes(), name.as_bytes(), key.as_bytes()] {
-                hash.update(part);
-                hash.update([0]);
-            }
-            hash.update(&value.0);
-            Ok(hex(&hash.finalize(), 8))
+            let parts = [
+                target.owner.uid.as_bytes(),
+                name.as_bytes(),
+                key.as_bytes(),
+                &value.0,
+            ];
+            Ok(context.key.digest(&context.cluster, parts).await?)
         }
     })
 }

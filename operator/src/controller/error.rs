@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::key::NAME;
 use crate::cluster::transport::Fenced;
 
 /// Why a reconcile ended early.
@@ -24,6 +25,14 @@ pub enum Error {
     /// Somebody changed an object between our reading and our writing it.
     #[error("{0} changed meanwhile")]
     Overtaken(&'static str),
+    /// The Secret with the operator's own key is not there.
+    #[error(
+        "Secret {NAME} does not exist in {0}: apply the manifests of this version of the operator"
+    )]
+    NoKey(String),
+    /// The system has no random numbers to give.
+    #[error("no random numbers")]
+    NoRandomness,
     /// An object is on its way out, and its name is not free yet.
     #[error("{0} is being deleted")]
     BeingDeleted(String),
@@ -59,8 +68,8 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::Api { source, .. } => classify(source),
-            Self::Json(_) => Class::Permanent,
-            Self::Late => Class::Transient,
+            Self::Json(_) | Self::NoKey(_) => Class::Permanent,
+            Self::Late | Self::NoRandomness => Class::Transient,
             Self::Overtaken(_) | Self::BeingDeleted(_) => Class::Conflict,
         }
     }
@@ -72,6 +81,15 @@ impl Error {
                 what,
                 source: kube::Error::Api(status),
             } => format!("{what}: {}", status.message),
+            // What could not be read may have been a secret: only where it went wrong is told.
+            Self::Api {
+                what,
+                source: kube::Error::SerdeError(error),
+            } => format!(
+                "{what}: the answer cannot be read, line {} column {}",
+                error.line(),
+                error.column()
+            ),
             other => other.to_string(),
         }
     }
@@ -85,10 +103,15 @@ fn classify(error: &kube::Error) -> Class {
             408 | 429 | 500.. => Class::Transient,
             _ => Class::Permanent,
         },
-        kube::Error::Service(error) if error.is::<Fenced>() => Class::Fenced,
+        kube::Error::Service(error) if is_fenced(&**error) => Class::Fenced,
         kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => Class::Permanent,
         _ => Class::Transient,
     }
+}
+
+/// Whether the fence stopped it, at the door or at the wire.
+fn is_fenced(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Fenced>())
 }
 
 /// Says what was being done when the API server said no.
@@ -114,6 +137,20 @@ mod tests {
     use kube::core::Status;
 
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_not_told() {
+        let source = serde_json::from_str::<u8>("\"postgres://u:password@h\"").unwrap_err();
+        assert!(source.to_string().contains("password"));
+        let error = Error::Api {
+            what: "get Secret db".to_owned(),
+            source: kube::Error::SerdeError(source),
+        };
+        assert_eq!(
+            error.message(),
+            "get Secret db: the answer cannot be read, line 1 column 25"
+        );
+    }
 
     #[test]
     fn classes() {

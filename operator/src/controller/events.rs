@@ -35,6 +35,8 @@ fn tell(before: Option<&Condition>, after: &Condition) -> Option<Event> {
             ("Degraded", True, "InvalidSpec") => warning("InvalidSpec", "Validate"),
             ("Degraded", True, "SecretNotFound") => warning("SecretNotFound", "Dereference"),
             ("Degraded", True, "ApplyFailed") => warning("ApplyFailed", "Apply"),
+            ("Degraded", True, "Contested") => warning("Contested", "Apply"),
+            ("Degraded", True, "ReconcileFailing") => warning("ReconcileFailing", "Reconcile"),
             ("Degraded", True, "ReplicasUnavailable") => warning("ReplicasUnavailable", "Observe"),
             ("Degraded", False, _) if was == Some(True) => normal("Recovered", "Reconcile"),
             ("Migrated", True, _) => normal("Migrated", "Migrate"),

@@ -79,8 +79,7 @@ pub(super) async fn follow_owned(
                     metadata.namespace.clone().unwrap_or_default(),
                     metadata.name.clone().unwrap_or_default(),
                 ));
-                context.index.saw(kind, metadata);
-                if ready.is_none() {
+                if context.index.saw(kind, metadata) && ready.is_none() {
                     wake(&queue, metadata);
                 }
             }
@@ -98,17 +97,23 @@ pub(super) async fn follow_owned(
                 }
             }
             Ok(Event::Apply(object)) => {
-                context.index.saw(kind, &object.metadata);
-                wake(&queue, &object.metadata);
+                if context.index.saw(kind, &object.metadata) {
+                    wake(&queue, &object.metadata);
+                }
             }
             Ok(Event::Delete(object)) => {
                 let metadata = &object.metadata;
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
-                context.index.gone(
-                    kind,
-                    namespace,
-                    metadata.name.as_deref().unwrap_or_default(),
-                );
+                let name = metadata.name.as_deref().unwrap_or_default();
+                context.index.gone(kind, namespace, name);
+                // Where the OrderService went first this is the garbage collector.
+                if let Some((uid, owner)) = index::owner(metadata)
+                    && store
+                        .get(&ObjectRef::new(owner).within(namespace))
+                        .is_some()
+                {
+                    context.contests.deleted(uid, kind, name);
+                }
                 wake(&queue, metadata);
             }
             Err(error) => broke_off(&context.metrics, kind.as_str(), &error),
@@ -166,6 +171,7 @@ pub(super) async fn follow_main(
             Event::Delete(object) => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
                 context.backoff.forget(uid);
+                context.contests.forget(uid);
                 context.statuses.forget(uid);
             }
         }
@@ -235,3 +241,6 @@ fn broke_off(metrics: &Metrics, kind: &str, error: &watcher::Error) {
     metrics.watch_errors.with_label_values(&[kind]).inc();
     log::warn!(kind, error:% = error; "a watch broke off and is started again");
 }
+
+#[cfg(test)]
+mod tests;

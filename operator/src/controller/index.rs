@@ -4,6 +4,7 @@
 //! last compared, and a thousand OrderServices take a few megabytes.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
 use kube::api::ObjectMeta;
 use parking_lot::Mutex;
@@ -11,19 +12,27 @@ use parking_lot::Mutex;
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 
-type Key = (Box<str>, Kind, Box<str>);
-
-/// What is known of the objects in the cluster.
+/// What is known of the objects in the cluster, by namespace.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<BTreeMap<Key, Entry>>);
+pub struct Index {
+    namespaces: Mutex<BTreeMap<Box<str>, Objects>>,
+    random: RandomState,
+}
 
+type Objects = BTreeMap<(Kind, Box<str>), Entry>;
+
+/// There are eight of these for each OrderService, so texts are kept as numbers where that will do.
 #[derive(Clone, Debug)]
 struct Entry {
     uid: Box<str>,
-    version: Box<str>,
-    owner: Option<Box<str>>,
-    /// What the object was found to be as it should be with, at this version.
-    checked: Option<Box<str>>,
+    /// Versions grow, and are numbers. Where they are not, news is news.
+    version: Option<u64>,
+    /// Stands for the identity of the OrderService that controls it.
+    owner: Option<u64>,
+    /// What the object was last found, or made, to be as it should be with.
+    digest: Option<u64>,
+    /// Whether that was at this version.
+    current: bool,
 }
 
 /// An object that there is.
@@ -36,9 +45,10 @@ pub struct Known {
 }
 
 impl Index {
-    /// Notes an object as a watch brought it.
-    pub fn saw(&self, kind: Kind, metadata: &ObjectMeta) {
-        self.note(kind, metadata, None);
+    /// Notes an object as a watch brought it, and says whether that is news: our own writes come back by
+    /// the watch as well.
+    pub fn saw(&self, kind: Kind, metadata: &ObjectMeta) -> bool {
+        self.note(kind, metadata, None)
     }
 
     /// Notes an object that was found, or made, to be as it should be with this digest.
@@ -46,64 +56,94 @@ impl Index {
         self.note(kind, metadata, Some(digest));
     }
 
-    fn note(&self, kind: Kind, metadata: &ObjectMeta, digest: Option<&str>) {
-        let Some(key) = key(kind, metadata) else {
-            return;
+    fn note(&self, kind: Kind, metadata: &ObjectMeta, checked: Option<&str>) -> bool {
+        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+            return true;
         };
-        let version = metadata.resource_version.as_deref().unwrap_or_default();
+        let version = metadata.resource_version.as_deref();
+        let version = version.and_then(|version| version.parse().ok());
         let uid = metadata.uid.as_deref().unwrap_or_default();
-        let mut entries = self.0.lock();
-        let before = entries.get(&key).filter(|before| &*before.uid == uid);
-        if before.is_some_and(|before| is_older(version, &before.version)) {
+        let mut namespaces = self.namespaces.lock();
+        let objects = namespaces.entry(namespace.as_str().into()).or_default();
+        let key = (kind, name.as_str().into());
+        let before = objects.get(&key).filter(|before| &*before.uid == uid);
+        if before.is_some_and(|before| version.is_some() && version < before.version) {
             // News from before our own write, or the answer to it after the news of a later one.
-            return;
+            return false;
         }
-        let still = before.filter(|before| &*before.version == version);
-        let checked = digest
-            .map(Into::into)
-            .or_else(|| still.and_then(|before| before.checked.clone()));
+        let is_same = |before: &Entry| version.is_some() && version == before.version;
+        let still = before.is_some_and(|before| before.current && is_same(before));
         let entry = Entry {
             uid: uid.into(),
-            version: version.into(),
-            owner: owner(metadata).map(|(uid, _)| uid.into()),
-            checked,
+            version,
+            owner: owner(metadata).map(|(uid, _)| self.random.hash_one(uid)),
+            digest: match checked {
+                Some(digest) => number(digest),
+                None => before.and_then(|before| before.digest),
+            },
+            current: checked.is_some() || still,
         };
-        entries.insert(key, entry);
+        objects.insert(key, entry);
+        !still
     }
 
     /// Forgets an object.
     pub fn gone(&self, kind: Kind, namespace: &str, name: &str) {
-        self.0.lock().remove(&(namespace.into(), kind, name.into()));
+        let mut namespaces = self.namespaces.lock();
+        if let Some(objects) = namespaces.get_mut(namespace) {
+            objects.remove(&(kind, name.into()));
+            if objects.is_empty() {
+                namespaces.remove(namespace);
+            }
+        }
     }
 
     /// Forgets the objects of a kind that are not among these, and says whether there were any.
     pub fn keep_only(&self, kind: Kind, names: &HashSet<(String, String)>) -> bool {
-        let mut entries = self.0.lock();
-        let before = entries.len();
-        entries.retain(|(namespace, of, name), _| {
-            *of != kind || names.contains(&(namespace.to_string(), name.to_string()))
+        let mut any = false;
+        self.namespaces.lock().retain(|namespace, objects| {
+            objects.retain(|(of, name), _| {
+                let keep =
+                    *of != kind || names.contains(&(namespace.to_string(), name.to_string()));
+                any |= !keep;
+                keep
+            });
+            !objects.is_empty()
         });
-        entries.len() != before
+        any
     }
 
     /// Whether an object is known to be as it should be with this digest.
     pub fn is_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
-        self.0
-            .lock()
-            .get(&(namespace.into(), kind, name.into()))
-            .is_some_and(|entry| entry.checked.as_deref() == Some(digest))
+        self.find(kind, namespace, name)
+            .is_some_and(|entry| entry.current && entry.digest == number(digest))
+    }
+
+    /// Whether an object was as it should be with this digest when it was last compared or written,
+    /// whatever became of it since.
+    pub fn was_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
+        self.find(kind, namespace, name)
+            .is_some_and(|entry| entry.digest.is_some() && entry.digest == number(digest))
+    }
+
+    fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<Entry> {
+        let namespaces = self.namespaces.lock();
+        namespaces
+            .get(namespace)?
+            .get(&(kind, name.into()))
+            .cloned()
     }
 
     /// The objects of a kind that belong to an owner. Their names start with its name.
     pub fn owned(&self, kind: Kind, namespace: &str, prefix: &str, owner: &str) -> Vec<Known> {
-        self.0
-            .lock()
-            .range((namespace.into(), kind, prefix.into())..)
-            .take_while(|((of, found, name), _)| {
-                &**of == namespace && *found == kind && name.starts_with(prefix)
-            })
-            .filter(|(_, entry)| entry.owner.as_deref() == Some(owner))
-            .map(|((_, _, name), entry)| Known {
+        let owner = self.random.hash_one(owner);
+        let namespaces = self.namespaces.lock();
+        let objects = namespaces.get(namespace).into_iter();
+        objects
+            .flat_map(|objects| objects.range((kind, prefix.into())..))
+            .take_while(|((found, name), _)| *found == kind && name.starts_with(prefix))
+            .filter(|(_, entry)| entry.owner == Some(owner))
+            .map(|((_, name), entry)| Known {
                 name: name.to_string(),
                 uid: entry.uid.to_string(),
             })
@@ -112,14 +152,13 @@ impl Index {
 
     /// Forgets everything: another process led meanwhile.
     pub fn clear(&self) {
-        self.0.lock().clear();
+        self.namespaces.lock().clear();
     }
 }
 
-fn key(kind: Kind, metadata: &ObjectMeta) -> Option<Key> {
-    let name = metadata.name.as_deref()?;
-    let namespace = metadata.namespace.as_deref()?;
-    Some((namespace.into(), kind, name.into()))
+/// A digest of ten hexadecimal digits.
+fn number(digest: &str) -> Option<u64> {
+    u64::from_str_radix(digest, 16).ok()
 }
 
 /// Identity and name of the OrderService that controls an object.
@@ -135,14 +174,6 @@ pub fn owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
                 && owner.api_version.starts_with("orders.example.com/")
         })
         .map(|owner| (owner.uid.as_str(), owner.name.as_str()))
-}
-
-/// Versions grow, and are numbers. Where they are not, news is news.
-fn is_older(version: &str, than: &str) -> bool {
-    match (version.parse::<u64>(), than.parse::<u64>()) {
-        (Ok(version), Ok(than)) => version < than,
-        _ => false,
-    }
 }
 
 #[cfg(test)]
@@ -166,12 +197,18 @@ mod tests {
         let is_checked = || index.is_checked(Kind::Service, "n", "a", "d");
         index.checked(Kind::Service, &metadata("5"), "d");
         assert!(is_checked());
-        index.saw(Kind::Service, &metadata("4"));
-        index.saw(Kind::Service, &metadata("5"));
+        assert!(!index.saw(Kind::Service, &metadata("4")), "older");
+        assert!(!index.saw(Kind::Service, &metadata("5")), "our own");
         assert!(is_checked());
-        assert!(!index.is_checked(Kind::Service, "n", "a", "other"));
-        index.saw(Kind::Service, &metadata("6"));
+        assert!(!index.is_checked(Kind::Service, "n", "a", "e"));
+        assert!(!index.is_checked(Kind::Service, "n", "a", "no digest"));
+        assert!(index.saw(Kind::Service, &metadata("6")));
         assert!(!is_checked());
+        assert!(
+            index.saw(Kind::Service, &metadata("6")),
+            "news until it was looked at"
+        );
+        assert!(index.was_checked(Kind::Service, "n", "a", "d"));
         // The answer to a write that somebody followed up comes after the news of it.
         index.checked(Kind::Service, &metadata("5"), "d");
         assert!(!is_checked());

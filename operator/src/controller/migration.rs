@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ContainerState;
 use kube::api::DynamicObject;
 
 use super::Context;
-use super::apply::{self, Belongs, Desired};
+use super::apply::{self, Belongs, Desired, Outcome};
 use super::error::{During as _, Error};
 use crate::build::{Target, migration_job, migration_revision};
 use crate::cluster::{Kind, PodState};
@@ -57,8 +57,16 @@ pub async fn migrate(
     let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
     let running = format!("Job {} runs", desired.name);
     let Some(live) = live else {
-        apply::ensure_from(context, target, &desired, None).await?;
-        return Ok(Migration::Running(running));
+        let outcome = apply::ensure_from(context, target, &desired, None).await?;
+        return Ok(Migration::Running(match outcome {
+            Outcome::Contested(..) => {
+                format!(
+                    "Job {} is deleted again and again, and made later",
+                    desired.name
+                )
+            }
+            _ => running,
+        }));
     };
     // A Job's template is immutable: it is made, and never changed.
     if apply::belongs(target, Kind::Job, &live)? == Belongs::Other {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod backoff;
 pub mod compare;
+pub mod contest;
 mod deploy;
 pub mod dereference;
 pub mod drift;
@@ -10,6 +11,7 @@ pub mod error;
 pub mod events;
 mod feed;
 pub mod index;
+pub mod key;
 pub mod migration;
 mod reconcile;
 pub mod rollout;
@@ -17,6 +19,7 @@ mod run;
 mod runtime;
 pub mod status;
 pub mod statuses;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +41,12 @@ pub struct Context {
     pub index: index::Index,
     /// What is measured.
     pub metrics: Arc<Metrics>,
+    /// The key with which secrets are digested.
+    pub key: key::Key,
     /// How long to wait after failures.
     pub backoff: backoff::Backoff,
+    /// What others change again and again.
+    pub contests: contest::Contests,
     /// Status that was written and has not come back yet.
     pub statuses: statuses::Statuses,
     /// How long an object is left alone when nothing happens.
@@ -52,6 +59,7 @@ impl Context {
         cluster: Cluster,
         recorder: Recorder,
         metrics: Arc<Metrics>,
+        key: key::Key,
         resync: Duration,
     ) -> Self {
         Self {
@@ -59,7 +67,9 @@ impl Context {
             recorder,
             index: index::Index::default(),
             metrics,
+            key,
             backoff: backoff::Backoff::default(),
+            contests: contest::Contests::default(),
             statuses: statuses::Statuses::default(),
             resync,
         }

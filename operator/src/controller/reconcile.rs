@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use tokio::time::timeout;
 
-use super::apply::{self, Belongs, Desired, Outcome};
+use super::apply::{self, Belongs, Desired};
+use super::backoff::spread;
 use super::dereference::{self, Secrets};
-use super::error::{Class, During as _, Error};
+use super::error::{Class, Error};
 use super::migration::{self, Migration};
 use super::rollout::{Rollout, Template, plan};
-use super::status::{self, Seen};
-use super::{Context, deploy, events};
+use super::work::Work;
+use super::{Context, deploy};
 use crate::build::{self, Target};
-use crate::cluster::{Event, Kind};
-use crate::crd::{OrderService, OrderServiceStatus};
+use crate::cluster::Kind;
+use crate::crd::OrderService;
 
 /// A rollout is looked at this often: its pods are not watched.
 const ROLLOUT: Duration = Duration::from_secs(10);
@@ -35,15 +35,10 @@ pub(super) enum Next {
 /// nobody else would notice: the Lease and the watches have connections of their own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One reconcile at work.
-pub(super) struct Work<'a> {
-    pub(super) context: &'a Context,
-    pub(super) object: &'a OrderService,
-    pub(super) before: OrderServiceStatus,
-    pub(super) target: Option<Target>,
-    pub(super) seen: Seen,
-    pub(super) events: Vec<Event>,
-}
+/// How long it may take to tell that it failed.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// Errors that pass by themselves are told when they have lasted for so long.
+const LASTING: Duration = Duration::from_secs(120);
 
 /// Brings the cluster closer to what an OrderService asks for.
 ///
@@ -54,20 +49,35 @@ pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Resu
     let result = timeout(PATIENCE, run(&object, &context))
         .await
         .unwrap_or(Err(Error::Late));
-    context
-        .metrics
-        .duration
-        .observe(started.elapsed().as_secs_f64());
+    if let Err(error) = &result {
+        // Whether it can be told or not: the error stays the same.
+        let _ = timeout(LAST_WORD, tell_what_lasts(&object, &context, error)).await;
+    }
+    let metrics = &context.metrics;
+    metrics.duration.observe(started.elapsed().as_secs_f64());
     let outcome = match &result {
         Ok(_) => "success",
         Err(error) => error.class().as_str(),
     };
-    context
-        .metrics
-        .reconciles
-        .with_label_values(&[outcome])
-        .inc();
+    metrics.reconciles.with_label_values(&[outcome]).inc();
     result
+}
+
+/// What should have passed and does not is told: nobody reads the log of an operator that seems well.
+async fn tell_what_lasts(object: &OrderService, context: &Context, error: &Error) {
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    let is_passing = matches!(error.class(), Class::Transient | Class::Conflict);
+    if !is_passing || context.backoff.failing_for(uid) < LASTING {
+        return;
+    }
+    let mut work = Work::new(context, object);
+    work.target = Target::new(object).ok();
+    work.seen.paused = object.spec.paused;
+    work.seen.failing = Some(error.message());
+    if let Err(error) = work.write_status().await {
+        log::debug!(error = error.message().as_str(); "nor can it be told");
+    }
+    work.publish().await;
 }
 
 /// When to try again after an error.
@@ -97,14 +107,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
         // What it is made of goes with it by its ownerReferences.
         return Ok(Action::await_change());
     }
-    let mut work = Work {
-        context,
-        object,
-        before: context.statuses.latest(object),
-        target: None,
-        seen: Seen::default(),
-        events: Vec::new(),
-    };
+    let mut work = Work::new(context, object);
     let result = work.do_it().await;
     if let Err(error) = &result {
         if error.class() != Class::Permanent {
@@ -121,17 +124,20 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     let next = result?;
     written?;
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
-    Ok(Action::requeue(match next {
-        Next::Backoff => context.backoff.failed(uid, Class::Permanent),
+    let wait = match next {
+        Next::Backoff => context.backoff.waits(uid),
         Next::Resync => {
             context.backoff.forget(uid);
-            context.backoff.spread(context.resync, 10)
+            spread(context.resync, 10)
         }
         Next::Soon(wait) => {
             context.backoff.forget(uid);
             wait.min(context.resync)
         }
-    }))
+    };
+    Ok(Action::requeue(
+        work.again.map_or(wait, |again| again.min(wait)),
+    ))
 }
 
 impl Work<'_> {
@@ -238,30 +244,6 @@ impl Work<'_> {
         Ok(settings)
     }
 
-    /// Notes what a person would want to know of it.
-    pub(super) fn note(&mut self, desired: &Desired, outcome: &Outcome) {
-        match outcome {
-            Outcome::Foreign => self.conflict(desired.kind, &desired.name),
-            Outcome::Corrected(_, drift) => {
-                self.context
-                    .metrics
-                    .drift
-                    .with_label_values(&[desired.kind.as_str()])
-                    .inc();
-                self.events
-                    .push(events::corrected(desired.kind, &desired.name, drift));
-            }
-            Outcome::Known | Outcome::InSync(_) | Outcome::Applied(_) => {}
-        }
-    }
-
-    fn conflict(&mut self, kind: Kind, name: &str) {
-        let conflict = format!("{} {name}", kind.as_str());
-        if !self.seen.conflicts.contains(&conflict) {
-            self.seen.conflicts.push(conflict);
-        }
-    }
-
     /// Whether a name is taken without which no pod can be run.
     fn is_blocked(&self) -> bool {
         let blocking = [
@@ -293,39 +275,6 @@ impl Work<'_> {
         match &self.seen.rollout {
             Some(rollout) if !rollout.is_complete() => Next::Soon(ROLLOUT),
             _ => Next::Resync,
-        }
-    }
-
-    /// Writes the status, if it has changed.
-    pub(super) async fn write_status(&mut self) -> Result<(), Error> {
-        let after = status::compute(
-            &self.before,
-            &self.seen,
-            self.target.as_ref(),
-            self.object.metadata.generation,
-            Timestamp::now(),
-        );
-        if after == self.before {
-            return Ok(());
-        }
-        let written = self.context.cluster.patch_status(self.object, &after).await;
-        let written = match written {
-            // It was deleted meanwhile: nobody is left to be told.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            other => other.during(|| "write the status".to_owned())?,
-        };
-        self.context.statuses.wrote(&written);
-        self.events.extend(events::between(&self.before, &after));
-        self.before = after;
-        Ok(())
-    }
-
-    /// Tells what happened. That it could not be told is no reason to do it again.
-    async fn publish(&mut self) {
-        for event in std::mem::take(&mut self.events) {
-            if let Err(error) = self.context.recorder.publish(self.object, &event).await {
-                log::warn!(error:% = error, reason = event.reason; "an event cannot be written");
-            }
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::client::ClientBuilder;
 use kube::runtime::reflector::{self, Store};
 use kube::{Client, Config};
 use parking_lot::Mutex;
@@ -11,9 +10,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::key::Key;
 use super::runtime::WATCH_LIMIT;
 use super::{Context, Scope, control};
 use crate::cli::Settings;
+use crate::cluster::connect::connect;
 use crate::cluster::transport::{Guard, Watches};
 use crate::cluster::{Cluster, Recorder};
 use crate::crd::OrderService;
@@ -75,7 +76,7 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
         watches: watches.clone(),
         metrics: metrics.clone(),
     };
-    let client = connect(&guard).await?;
+    let client = connect(Config::infer().await?, &guard)?;
     let identity = identity(settings);
     log::info!(
         identity = identity.as_str(), version = env!("CARGO_PKG_VERSION"),
@@ -152,6 +153,7 @@ impl Term<'_> {
             Cluster::new((*client).clone()),
             Recorder::new((*client).clone(), (*identity).to_owned()),
             vitals.metrics.clone(),
+            Key::of(&settings.pod_namespace),
             settings.resync_period,
         ));
         let (store, writer) = reflector::store();
@@ -191,15 +193,6 @@ impl Term<'_> {
         vitals.watches.clear();
         ended
     }
-}
-
-async fn connect(guard: &Guard) -> Result<Client, Failure> {
-    let mut config = Config::infer().await?;
-    // A retry inside the transport would pass the fence by.
-    config.default_retry = false;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    config.write_timeout = Some(Duration::from_secs(10));
-    Ok(ClientBuilder::try_from(config)?.with_layer(guard).build())
 }
 
 /// A name that no other process has, not even the one before in the same pod.

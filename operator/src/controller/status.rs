@@ -22,6 +22,10 @@ pub struct Seen {
     pub conflicts: Vec<String>,
     /// What the API server refuses.
     pub refused: Option<String>,
+    /// What should have passed by itself and does not.
+    pub failing: Option<String>,
+    /// What others change again and again.
+    pub contested: Option<String>,
     /// How the migration stands.
     pub migration: Migration,
     /// How the Deployment stands, if there is one.
@@ -64,7 +68,7 @@ pub fn compute(
         ("Degraded", degraded(seen, target)),
         ("Migrated", migrated(before, seen, target)),
         ("Paused", paused(seen)),
-        ("Conflict", conflict(seen)),
+        ("Conflict", conflict(before, seen)),
     ];
     let conditions = said
         .into_iter()
@@ -72,15 +76,19 @@ pub fn compute(
         .collect();
     let rollout = seen.rollout.as_ref();
     let current = rollout.and_then(|rollout| rollout.current.as_ref());
+    // Who was stopped before looking does not know that there are none: an autoscaler reads this.
+    let unseen = rollout.is_none() && (seen.failing.is_some() || seen.refused.is_some());
+    let kept = |number| if unseen { number } else { 0 };
     OrderServiceStatus {
         observed_generation: generation,
-        replicas: rollout.map_or(0, |rollout| rollout.replicas),
-        ready_replicas: rollout.map_or(0, |rollout| rollout.ready),
+        replicas: rollout.map_or(kept(before.replicas), |rollout| rollout.replicas),
+        ready_replicas: rollout.map_or(kept(before.ready_replicas), |rollout| rollout.ready),
         selector: target
             .map(|target| labels::query(&labels::selector(target, Some(Component::Server)))),
         image: current
             .and_then(|current| current.image())
-            .map(str::to_owned),
+            .map(str::to_owned)
+            .or_else(|| before.image.clone().filter(|_| unseen)),
         schema: schema(before, seen, target),
         migration,
         failed_revision,
@@ -177,6 +185,13 @@ fn count(rollout: &Rollout, enough: i32) -> String {
 }
 
 fn ready(seen: &Seen, target: Option<&Target>) -> Said {
+    if let Some(failing) = &seen.failing {
+        return (
+            ConditionStatus::Unknown,
+            "ReconcileFailing",
+            failing.clone(),
+        );
+    }
     if let Some((reason, message)) = obstacle(seen) {
         return no(reason, message);
     }
@@ -210,6 +225,9 @@ fn progressing(seen: &Seen, target: Option<&Target>) -> Said {
     if seen.paused {
         return no("Paused", "nothing is written while spec.paused is true");
     }
+    if let Some(failing) = &seen.failing {
+        return yes("ReconcileFailing", failing);
+    }
     if let Some((reason, message)) = obstacle(seen) {
         return no(reason, message);
     }
@@ -237,6 +255,10 @@ fn progressing(seen: &Seen, target: Option<&Target>) -> Said {
 }
 
 fn degraded(seen: &Seen, target: Option<&Target>) -> Said {
+    if let Some(failing) = &seen.failing {
+        let message = format!("tried again and again, without success: {failing}");
+        return yes("ReconcileFailing", message);
+    }
     if let Some((reason, message)) = obstacle(seen) {
         return yes(reason, message);
     }
@@ -264,6 +286,9 @@ fn degraded(seen: &Seen, target: Option<&Target>) -> Said {
     }
     if let Migration::Failed(message) = &seen.migration {
         return yes("MigrationFailed", message);
+    }
+    if let Some(contested) = &seen.contested {
+        return yes("Contested", contested);
     }
     if let Some(rollout) = &seen.rollout {
         let enough = enough(target, rollout);
@@ -327,7 +352,12 @@ fn paused(seen: &Seen) -> Said {
     }
 }
 
-fn conflict(seen: &Seen) -> Said {
+fn conflict(before: &OrderServiceStatus, seen: &Seen) -> Said {
+    if seen.failing.is_some()
+        && let Some(before) = find(before, "Conflict").filter(|it| it.reason == "ForeignObject")
+    {
+        return yes("ForeignObject", before.message.clone());
+    }
     if seen.conflicts.is_empty() {
         no("NoConflict", "")
     } else {

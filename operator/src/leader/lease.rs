@@ -116,19 +116,43 @@ impl Election {
             return;
         }
         self.fence.drop_it();
-        if let Some((mut lease, _)) = self.seen.take() {
-            let spec = lease.spec.get_or_insert_default();
-            spec.holder_identity = None;
-            spec.lease_duration_seconds = Some(1);
-            spec.renew_time = Some(MicroTime(Timestamp::now()));
-            let params = PostParams::default();
-            let replaced = self.leases.replace(&self.name, &params, &lease);
-            match timeout(self.timing.trust() / 2, replaced).await {
-                Ok(Ok(_)) => log::info!("the lease is given back"),
-                Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
-                Err(_) => log::warn!("the lease cannot be given back: no answer"),
-            }
+        match timeout(self.timing.trust() / 2, self.give_back()).await {
+            Ok(Ok(true)) => log::info!("the lease is given back"),
+            Ok(Ok(false)) => log::info!("the lease is somebody else's already"),
+            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
+            Err(_) => log::warn!("the lease cannot be given back: no answer"),
         }
+    }
+
+    async fn give_back(&mut self) -> Result<bool, kube::Error> {
+        let Some((lease, _)) = self.seen.take() else {
+            return Ok(false);
+        };
+        match self.empty(lease).await {
+            // A renewal of ours that was cut short by the signal may have been made nevertheless.
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            other => return other.map(|()| true),
+        }
+        let lease = self.leases.get_opt(&self.name).await?;
+        match lease.filter(|lease| self.is_mine(lease.spec.as_ref())) {
+            Some(lease) => self.empty(lease).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes that nobody holds it. It carries the version that was seen: what changed meanwhile stays.
+    async fn empty(&self, mut lease: Lease) -> Result<(), kube::Error> {
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = None;
+        spec.lease_duration_seconds = Some(1);
+        spec.renew_time = Some(MicroTime(Timestamp::now()));
+        let params = PostParams::default();
+        let replaced = self.leases.replace(&self.name, &params, &lease).await;
+        replaced.map(|_| ())
+    }
+
+    fn is_mine(&self, spec: Option<&LeaseSpec>) -> bool {
+        spec.and_then(|spec| spec.holder_identity.as_deref()) == Some(self.identity.as_str())
     }
 
     async fn take(&mut self) -> Result<bool, kube::Error> {
@@ -137,7 +161,7 @@ impl Election {
         };
         self.look(&lease);
         let spec = lease.spec.clone().unwrap_or_default();
-        let mine = spec.holder_identity.as_deref() == Some(self.identity.as_str());
+        let mine = self.is_mine(Some(&spec));
         if !mine && !self.is_free(&spec) {
             return Ok(false);
         }

@@ -119,7 +119,11 @@ class Place:
         rules = {
             "order-operator": render.only("ClusterRole", "order-operator")["rules"],
             "order-operator-leader-election": election,
+            "order-operator-key": render.only("Role", "order-operator-key")["rules"],
         }
+        key = copy.deepcopy(render.only("Secret", "order-operator-key"))
+        key["metadata"]["namespace"] = self.namespace
+        self.cluster.create(key)
         self.cluster.create({"apiVersion": "v1", "kind": "ServiceAccount",
                              "metadata": {"name": "order-operator", "namespace": self.namespace}})
         for name, granted in rules.items():

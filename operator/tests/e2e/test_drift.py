@@ -1,5 +1,8 @@
 """What somebody changes by hand is put right, unless it is nobody's business or the object is paused."""
 
+import threading
+import time
+
 import pytest
 from cluster import never, until
 
@@ -74,3 +77,36 @@ def test_paused_changes_nothing(place, shop):
     until("the budget is back", lambda: place.get("PodDisruptionBudget", shop))
     place.wait_for(shop, "Paused", "False")
     place.wait_for(shop, "Ready")
+
+
+def test_a_fight_over_a_field_is_slowed_and_told(place, shop):
+    """Another controller wants the same field, and does not give in."""
+    fought = place.running("fought-over")
+    [operator] = place.operators
+    wanted = place.get("Service", fought)["spec"]["selector"]
+    over = threading.Event()
+
+    def fight():
+        while not over.wait(0.05):
+            if place.get("Service", fought)["spec"]["selector"] == wanted:
+                place.cluster.patch("Service", fought, place.namespace,
+                                    {"spec": {"selector": {"stray": "yes"}}}, manager="other-controller")
+
+    def written():
+        return operator.metrics().get('order_operator_writes_total{resource="services"}', 0)
+
+    other = threading.Thread(target=fight, daemon=True)
+    before = written()
+    other.start()
+    try:
+        told = place.wait_for(fought, "Degraded", reason="Contested")
+        assert "spec.selector (changed by other-controller)" in told["message"], told
+        # Pauses of at least 2.5, 5 and 10 s follow three rounds at once.
+        time.sleep(15)
+        assert 3 <= written() - before <= 6
+        assert place.condition(fought, "Ready")["status"] == "True", "its pods serve"
+        assert len(place.events(fought, "Contested")) == 1
+    finally:
+        over.set()
+        other.join(10)
+    until("it is set back in the end", lambda: place.get("Service", fought)["spec"]["selector"] == wanted, 60)

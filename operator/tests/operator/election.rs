@@ -44,6 +44,16 @@ impl Leases {
         }
     }
 
+    /// Somebody wrote it, and who asked for that did not get the answer.
+    fn write(&self, how: impl FnOnce(&mut Value)) {
+        let mut kept = self.0.lock().unwrap();
+        kept.0 += 1;
+        let version = json!(kept.0.to_string());
+        let lease = kept.1.as_mut().unwrap();
+        lease["metadata"]["resourceVersion"] = version;
+        how(lease);
+    }
+
     fn holder(&self) -> Value {
         self.0.lock().unwrap().1.clone().unwrap()["spec"]["holderIdentity"].clone()
     }
@@ -118,4 +128,27 @@ async fn what_is_given_back_is_free_at_once() {
     let transitions =
         leases.0.lock().unwrap().1.clone().unwrap()["spec"]["leaseTransitions"].clone();
     assert_eq!(transitions, 2);
+}
+
+#[tokio::test]
+async fn a_renewal_that_was_cut_short_does_not_keep_it() {
+    let leases = Leases::default();
+    let (mut first, _) = leases.candidate("first");
+    let (mut second, _) = leases.candidate("second");
+    assert!(first.try_once().await);
+    leases.write(|lease| lease["spec"]["renewTime"] = json!("2026-01-01T00:00:00.000000Z"));
+    first.release().await;
+    assert_eq!(leases.holder(), Value::Null);
+    assert!(second.try_once().await, "at once");
+}
+
+#[tokio::test]
+async fn what_somebody_else_holds_is_not_given_back() {
+    let leases = Leases::default();
+    let (mut first, first_fence) = leases.candidate("first");
+    assert!(first.try_once().await);
+    leases.write(|lease| lease["spec"]["holderIdentity"] = json!("second"));
+    first.release().await;
+    assert!(!first_fence.holds());
+    assert_eq!(leases.holder(), "second");
 }

@@ -19,6 +19,7 @@ mod golden;
 mod hardening;
 mod reconcile;
 mod server;
+mod wire;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -8,16 +8,22 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower_test::mock::Mock;
 
-/// A connection to an API server that answers with this: a status code and an object.
+/// A connection to an API server that answers with this: a status code and an object. With the code 0 it
+/// keeps the connection open and says nothing.
 pub fn serve(
     mut answer: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
 ) -> Mock<Request<Body>, Response<Body>> {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
+        let mut unanswered = Vec::new();
         while let Some((request, send)) = handle.next_request().await {
             let (parts, body) = request.into_parts();
             let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
             let (code, answer) = answer(&parts, body.unwrap_or_default());
+            if code == 0 {
+                unanswered.push(send);
+                continue;
+            }
             let answer = serde_json::to_vec(&answer).unwrap().into();
             send.send_response(Response::builder().status(code).body(answer).unwrap());
         }
@@ -129,11 +135,31 @@ impl State {
                 Some(object) => (200, object),
                 None => failed(404, "not found"),
             },
-            "release" => self.release(&key, &body),
             _ if sub == "status" => {
                 let mut object = self.objects[&key].clone();
-                assert_eq!(body["metadata"]["uid"], object["metadata"]["uid"]);
-                object["status"] = body["status"].clone();
+                let [test, add] = body.as_array().unwrap().as_slice() else {
+                    panic!("{body}")
+                };
+                assert_eq!(
+                    (&test["op"], &test["path"]),
+                    (&json!("test"), &json!("/metadata/uid"))
+                );
+                assert_eq!(test["value"], object["metadata"]["uid"]);
+                assert_eq!(
+                    (&add["op"], &add["path"]),
+                    (&json!("add"), &json!("/status"))
+                );
+                object["status"] = add["value"].clone();
+                (200, self.store(&plural, &name, object))
+            }
+            "release" => self.release(&key, &body),
+            "patch" => {
+                let mut object = self.objects[&key].clone();
+                let version = &object["metadata"]["resourceVersion"];
+                if body["metadata"]["resourceVersion"] != *version {
+                    return failed(409, "it has changed");
+                }
+                object["data"] = body["data"].clone();
                 (200, self.store(&plural, &name, object))
             }
             "apply" => (

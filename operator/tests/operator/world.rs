@@ -10,6 +10,7 @@ use kube::runtime::controller::Action;
 use order_operator::cluster::transport::{Guard, Watches};
 use order_operator::cluster::{Cluster, Kind, Recorder};
 use order_operator::controller::error::Error;
+use order_operator::controller::key::Key;
 use order_operator::controller::{Context, error_policy, reconcile};
 use order_operator::crd::{Condition, OrderService};
 use order_operator::leader::{Fence, Moment};
@@ -51,6 +52,7 @@ impl World {
             cluster,
             recorder,
             metrics,
+            Key::of("order-operator-system"),
             Duration::from_secs(300),
         ));
         let world = Self {
@@ -64,6 +66,7 @@ impl World {
             "spec": spec,
         }));
         world.secret("postgres://one");
+        world.operator_key(Some(&[7; 32]));
         world
     }
 
@@ -81,6 +84,14 @@ impl World {
             "db",
             json!({"metadata": metadata, "data": {"database-url": data}}),
         );
+    }
+
+    /// Makes the Secret with the operator's own key; before its first start there is nothing in it.
+    pub fn operator_key(&self, key: Option<&[u8]>) {
+        let data = key.map(|key| json!({"key": k8s_openapi::ByteString(key.to_vec())}));
+        let metadata = json!({"name": "order-operator-key", "namespace": "order-operator-system"});
+        let secret = json!({"metadata": metadata, "data": data});
+        self.put("secrets", "order-operator-key", secret);
     }
 
     pub fn put(&self, plural: &str, name: &str, object: Value) {
@@ -170,13 +181,18 @@ impl World {
         });
     }
 
-    /// Answers the next requests that start so with an error.
+    /// Answers the next requests that start so with an error; with 0, not at all.
     pub fn fail(&self, call: &str, code: u16, times: usize) {
         self.state
             .lock()
             .unwrap()
             .failures
             .push((call.to_owned(), code, times));
+    }
+
+    /// Answers as it should again.
+    pub fn heal(&self) {
+        self.state.lock().unwrap().failures.clear();
     }
 
     pub fn object(&self) -> OrderService {

@@ -2,8 +2,11 @@
 
 mod autoscaling;
 mod conflicts;
+mod contests;
 mod drift;
 mod failures;
+mod key;
+mod lasting;
 mod migration;
 mod rollback;
 mod steady;

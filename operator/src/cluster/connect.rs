@@ -1,0 +1,112 @@
+//! The client: what kube makes by default, with the fence next to the wire and small buffers.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ConfigExt as _};
+use kube::{Client, Config};
+use tower::{BoxError, Service, ServiceBuilder};
+
+use super::transport::{Fenced, Guard};
+use crate::leader::Fence;
+
+/// For a connection and its handshake.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For a write to make progress.
+const WRITE: Duration = Duration::from_secs(10);
+/// A connection that nobody uses is kept for so long: a burst of work leaves no buffers behind.
+const IDLE: Duration = Duration::from_secs(15);
+/// Answers are read in pieces of so many bytes.
+const PIECE: usize = 8 * 1024;
+
+/// A client that writes only for the leader.
+///
+/// # Errors
+/// When the configuration makes no sense.
+pub fn connect(config: Config, guard: &Guard) -> kube::Result<Client> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connect_by(config, connector, guard)
+}
+
+/// The same by another way to the other side.
+///
+/// # Errors
+/// When the configuration makes no sense.
+pub fn connect_by<C>(config: Config, connector: C, guard: &Guard) -> kube::Result<Client>
+where
+    C: Service<Uri> + Clone + Send + Sync + 'static,
+    C::Response: Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
+    C::Future: Send + 'static,
+    C::Error: std::error::Error + Send + Sync + 'static,
+{
+    if let Some(proxy_url) = config.proxy_url.clone().map(Box::new) {
+        // Not past a proxy that somebody meant to be passed through.
+        return Err(kube::Error::ProxyProtocolUnsupported { proxy_url });
+    }
+    let https = config.rustls_https_connector_with_connector(connector)?;
+    let mut connector = TimeoutConnector::new(https);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(Some(WRITE));
+    let wire = hyper_util::client::legacy::Builder::new(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .http1_read_buf_exact_size(PIECE)
+        .build(connector);
+    // No retry in here: the controller's own knows when to give up.
+    let service = ServiceBuilder::new()
+        .layer(guard)
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_request(seal)
+        .map_err(BoxError::from)
+        .service(wire);
+    Ok(Client::new(service, config.default_namespace))
+}
+
+/// Puts the fence that a write carries around its body.
+fn seal(mut request: Request<Body>) -> Request<Sealed> {
+    let fence = request.extensions_mut().remove::<Fence>();
+    request.map(|inner| Sealed { inner, fence })
+}
+
+/// A body that is given away only while the fence holds. It is asked for when the connection stands, and
+/// nothing is sent before: a request whose body fails has never been made.
+struct Sealed {
+    inner: Body,
+    fence: Option<Fence>,
+}
+
+impl HttpBody for Sealed {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.fence.as_ref().is_some_and(|fence| !fence.holds()) {
+            return Poll::Ready(Some(Err(Fenced.into())));
+        }
+        Pin::new(&mut self.inner)
+            .poll_frame(context)
+            .map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,102 @@
+//! One reconcile at work: what it has seen, and how that is told.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::apply::{Desired, Outcome};
+use super::error::{During as _, Error};
+use super::status::{self, Seen};
+use super::{Context, events};
+use crate::build::Target;
+use crate::cluster::{Event, Kind};
+use crate::crd::{OrderService, OrderServiceStatus};
+
+/// One reconcile at work.
+pub(super) struct Work<'a> {
+    pub(super) context: &'a Context,
+    pub(super) object: &'a OrderService,
+    pub(super) before: OrderServiceStatus,
+    pub(super) target: Option<Target>,
+    pub(super) seen: Seen,
+    pub(super) events: Vec<Event>,
+    /// When something has to be done although nothing happens.
+    pub(super) again: Option<Duration>,
+}
+
+impl<'a> Work<'a> {
+    /// Nothing was seen yet.
+    pub(super) fn new(context: &'a Context, object: &'a OrderService) -> Self {
+        Self {
+            context,
+            object,
+            before: context.statuses.latest(object),
+            target: None,
+            seen: Seen::default(),
+            events: Vec::new(),
+            again: None,
+        }
+    }
+
+    /// Notes what a person would want to know of it.
+    pub(super) fn note(&mut self, desired: &Desired, outcome: &Outcome) {
+        match outcome {
+            Outcome::Foreign => self.conflict(desired.kind, &desired.name),
+            Outcome::Corrected(_, drift) => {
+                self.context
+                    .metrics
+                    .drift
+                    .with_label_values(&[desired.kind.as_str()])
+                    .inc();
+                self.events
+                    .push(events::corrected(desired.kind, &desired.name, drift));
+            }
+            Outcome::Contested(_, wait) => {
+                self.again = Some(self.again.map_or(*wait, |again| again.min(*wait)));
+            }
+            Outcome::Known | Outcome::InSync(_) | Outcome::Applied(_) => {}
+        }
+    }
+
+    pub(super) fn conflict(&mut self, kind: Kind, name: &str) {
+        let conflict = format!("{} {name}", kind.as_str());
+        if !self.seen.conflicts.contains(&conflict) {
+            self.seen.conflicts.push(conflict);
+        }
+    }
+
+    /// Writes the status, if it has changed.
+    pub(super) async fn write_status(&mut self) -> Result<(), Error> {
+        let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
+        self.seen.contested = self.context.contests.told(uid);
+        let after = status::compute(
+            &self.before,
+            &self.seen,
+            self.target.as_ref(),
+            self.object.metadata.generation,
+            Timestamp::now(),
+        );
+        if after == self.before {
+            return Ok(());
+        }
+        let written = self.context.cluster.patch_status(self.object, &after).await;
+        let written = match written {
+            // It was deleted meanwhile: nobody is left to be told.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            other => other.during(|| "write the status".to_owned())?,
+        };
+        self.context.statuses.wrote(&written);
+        self.events.extend(events::between(&self.before, &after));
+        self.before = after;
+        Ok(())
+    }
+
+    /// Tells what happened. That it could not be told is no reason to do it again.
+    pub(super) async fn publish(&mut self) {
+        for event in std::mem::take(&mut self.events) {
+            if let Err(error) = self.context.recorder.publish(self.object, &event).await {
+                log::warn!(error:% = error, reason = event.reason; "an event cannot be written");
+            }
+        }
+    }
+}
