@@ -12,7 +12,6 @@ use super::Api;
 use super::context::Context;
 use super::negotiate::names;
 use super::orders::missing;
-use super::pieces::Pieces;
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadOrderQuery, BadQuery, Busy};
@@ -151,7 +150,7 @@ pub(super) async fn of_order(
     }
     Ok(response
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(Pieces(batch(&events)?)))
+        .body(batch(&events)?))
 }
 
 async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem> {
@@ -206,7 +205,7 @@ pub(super) async fn feed(
             format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
         ))
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(Pieces(batch(&events)?)))
+        .body(batch(&events)?))
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {

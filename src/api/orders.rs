@@ -10,7 +10,6 @@ use super::conditional::{etag, if_match, if_none_match};
 use super::context::Context;
 use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
-use super::pieces::Pieces;
 use super::problem::Problem;
 use super::query;
 use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
@@ -108,7 +107,7 @@ pub(super) async fn list(
     }
     Ok(response
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(Pieces(page.json)))
+        .body(page.json))
 }
 
 /// Get an order.

@@ -71,7 +71,6 @@ pub(super) fn api_server(
                 // The connection does both: it bounds every head, and arms no timer for a request.
                 .keep_alive(KeepAlive::Os)
                 .client_request_timeout(Duration::ZERO)
-                .h1_write_buffer_size(api::PIECE)
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.started().await }
