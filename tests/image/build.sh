@@ -6,10 +6,10 @@ sources() { # sources DIRECTORY
     mkdir "$work/$1"
     git ls-files --cached --others --exclude-standard | tar -c --ignore-failed-read -T - | tar -x -C "$work/$1"
 }
-build() { # build TAG DIRECTORY OPTIONS: prints the seconds it took
+build() { # build TAG DIRECTORY OPTIONS [STAGE]: prints the seconds it took
     local start=$SECONDS
     BUILDER=$builder IMAGE_REGISTRY=localhost IMAGE_TAG=$1 IMAGE_BUILD_OPTIONS=$3 \
-        "$work/$2/scripts/image.sh" order-service >"$work/$1.log" 2>&1 || { tail -n 30 "$work/$1.log" >&2; exit 1; }
+        "$work/$2/scripts/image.sh" "${4:-order-service}" >"$work/$1.log" 2>&1 || { tail -n 30 "$work/$1.log" >&2; exit 1; }
     echo $((SECONDS - start))
 }
 binary_of() { # binary_of IMAGE FILE

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the image of the service with podman, in a builder image that it makes itself, and proves what the
+# Builds the images with podman, in a builder image that it makes itself, and proves what the
 # Containerfile promises. Needs root and a quarter of an hour on two cores, so `make test` does not run it.
 # Keeps its builder in target/image-test and leaves nothing else behind. Ends with a line
 # "N passed, M failed, K skipped".
@@ -87,6 +87,8 @@ done
 . tests/image/contents.sh
 # shellcheck source=tests/image/serve.sh
 . tests/image/serve.sh
+# shellcheck source=tests/image/operator.sh
+. tests/image/operator.sh
 
 echo "$passed passed, $failed failed, 0 skipped"
 [ "$failed" = 0 ]
