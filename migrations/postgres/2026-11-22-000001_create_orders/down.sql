@@ -1,2 +1,2 @@
 DROP TABLE orders;
-DROP DOMAIN order_version, order_metadata, order_status, order_quantity, order_label;
+DROP DOMAIN IF EXISTS order_version, order_metadata, order_status, order_quantity, order_label;
