@@ -12,7 +12,7 @@ use super::error::Class;
 
 const FIRST: Duration = Duration::from_secs(1);
 const FIRST_AFTER_CONFLICT: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(300);
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row, by the identity of the object.
 #[derive(Debug, Default)]
@@ -59,10 +59,16 @@ impl Backoff {
 
 impl Failures {
     fn wait(&mut self, first: Duration) -> Duration {
-        let whole = first.saturating_mul(1_u32 << self.count.min(16));
+        let wait = longer(first, self.count);
         self.count = self.count.saturating_add(1);
-        spread(whole.min(LONGEST), 2)
+        wait
     }
+}
+
+/// The first time, doubled so often, at most five minutes; and then up to half of it less.
+pub fn longer(first: Duration, doubled: u32) -> Duration {
+    let whole = first.saturating_mul(1_u32 << doubled.min(16));
+    spread(whole.min(LONGEST), 2)
 }
 
 /// A time between this one less its `share`th part and this one.

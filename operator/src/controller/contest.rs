@@ -10,15 +10,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::backoff::spread;
+use super::backoff::longer;
 use super::drift::Drift;
 use crate::cluster::Kind;
 
 /// So many times the same is set back at once.
 const AT_ONCE: u32 = 3;
-/// Then there is a pause before the next time, twice as long each time.
+/// Then there is a pause before the next time, longer each time.
 const FIRST: Duration = Duration::from_secs(5);
-const LONGEST: Duration = Duration::from_secs(300);
 /// What was left alone for so long is contested no more. Longer than the longest pause.
 const QUIET: Duration = Duration::from_secs(600);
 /// As many fields as one sentence should name.
@@ -55,6 +54,13 @@ impl Contest {
         }
     }
 
+    /// Somebody changed it.
+    fn found(&mut self, now: Instant, by: &str) {
+        self.seen = now;
+        self.by = by.into();
+        self.told = self.rounds >= AT_ONCE;
+    }
+
     fn left(&self) -> Duration {
         self.pause.saturating_sub(self.since.elapsed())
     }
@@ -64,7 +70,7 @@ impl Contest {
         self.since = now;
         self.pause = match self.rounds.checked_sub(AT_ONCE) {
             None => Duration::ZERO,
-            Some(more) => spread(FIRST.saturating_mul(1 << more.min(16)).min(LONGEST), 2),
+            Some(more) => longer(FIRST, more),
         };
     }
 }
@@ -92,9 +98,7 @@ impl Contests {
             let contest = contests
                 .entry(thing.clone())
                 .or_insert_with(|| Contest::new(now));
-            contest.seen = now;
-            contest.by = drift.manager.as_str().into();
-            contest.told = contest.rounds >= AT_ONCE;
+            contest.found(now, &drift.manager);
         }
         let left = |thing| contests.get(thing).map_or(Duration::ZERO, Contest::left);
         // An object is set back as a whole: what is new in it is not kept waiting by what is not.
@@ -116,8 +120,7 @@ impl Contests {
         let mut contests = self.0.lock();
         contests.retain(|_, contest| contest.seen.elapsed() < QUIET);
         let contest = contests.entry(thing).or_insert_with(|| Contest::new(now));
-        contest.seen = now;
-        contest.told = contest.rounds >= AT_ONCE;
+        contest.found(now, "");
     }
 
     /// Whether an object that is not there may be made now.
@@ -180,6 +183,7 @@ impl Contests {
 
 #[cfg(test)]
 mod tests {
+    use super::super::backoff::LONGEST;
     use super::*;
 
     fn drift(field: &str) -> [Drift; 1] {

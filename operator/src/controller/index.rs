@@ -22,7 +22,7 @@ pub struct Index {
 type Objects = BTreeMap<(Kind, Box<str>), Entry>;
 
 /// There are eight of these for each OrderService, so texts are kept as numbers where that will do.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Entry {
     uid: Box<str>,
     /// Versions grow, and are numbers. Where they are not, news is news.
@@ -115,23 +115,30 @@ impl Index {
 
     /// Whether an object is known to be as it should be with this digest.
     pub fn is_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
-        self.find(kind, namespace, name)
-            .is_some_and(|entry| entry.current && entry.digest == number(digest))
+        self.has(kind, namespace, name, |entry| {
+            entry.current && entry.digest == number(digest)
+        })
     }
 
     /// Whether an object was as it should be with this digest when it was last compared or written,
     /// whatever became of it since.
     pub fn was_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
-        self.find(kind, namespace, name)
-            .is_some_and(|entry| entry.digest.is_some() && entry.digest == number(digest))
+        self.has(kind, namespace, name, |entry| {
+            entry.digest.is_some() && entry.digest == number(digest)
+        })
     }
 
-    fn find(&self, kind: Kind, namespace: &str, name: &str) -> Option<Entry> {
+    fn has(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        such: impl FnOnce(&Entry) -> bool,
+    ) -> bool {
         let namespaces = self.namespaces.lock();
-        namespaces
-            .get(namespace)?
-            .get(&(kind, name.into()))
-            .cloned()
+        let objects = namespaces.get(namespace);
+        let entry = objects.and_then(|objects| objects.get(&(kind, name.into())));
+        entry.is_some_and(such)
     }
 
     /// The objects of a kind that belong to an owner. Their names start with its name.

@@ -108,17 +108,15 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
         return Ok(Action::await_change());
     }
     let mut work = Work::new(context, object);
-    let result = work.do_it().await;
-    if let Err(error) = &result {
-        if error.class() != Class::Permanent {
+    let result = match work.do_it().await {
+        Err(error) if error.class() != Class::Permanent => {
             work.publish().await;
-            return Err(result
-                .err()
-                .unwrap_or_else(|| Error::BeingDeleted(String::new())));
+            return Err(error);
         }
-        // Somebody has to do something, so somebody has to know.
-        work.seen.refused = Some(error.message());
-    }
+        result => result,
+    };
+    // Somebody has to do something, so somebody has to know.
+    work.seen.refused = result.as_ref().err().map(Error::message);
     let written = work.write_status().await;
     work.publish().await;
     let next = result?;
