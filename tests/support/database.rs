@@ -1,7 +1,7 @@
 //! A fresh database for each test.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
@@ -65,8 +65,7 @@ impl Database {
         match self {
             Self::Postgres { .. } => self.client().await.batch_execute(sql).await.unwrap(),
             Self::Sqlite(dir) => {
-                let file = dir.path().join("orders.db");
-                let out = Command::new("sqlite3").arg(file).arg(sql).output().unwrap();
+                let out = sqlite3(dir, sql);
                 assert!(out.status.success() && out.stderr.is_empty(), "{out:?}");
             }
         }
@@ -80,8 +79,7 @@ impl Database {
                 Some(error.as_db_error().unwrap().message().to_owned())
             }
             Self::Sqlite(dir) => {
-                let file = dir.path().join("orders.db");
-                let out = Command::new("sqlite3").arg(file).arg(sql).output().unwrap();
+                let out = sqlite3(dir, sql);
                 (!out.status.success()).then(|| String::from_utf8_lossy(&out.stderr).into_owned())
             }
         }
@@ -98,10 +96,7 @@ impl Database {
                 .unwrap()
                 .get(0),
             Self::Sqlite(dir) => {
-                let out = Command::new("sqlite3")
-                    .args([dir.path().join("orders.db").to_str().unwrap(), sql])
-                    .output()
-                    .unwrap();
+                let out = sqlite3(dir, sql);
                 let text = String::from_utf8(out.stdout).unwrap();
                 text.trim()
                     .parse()
@@ -109,6 +104,12 @@ impl Database {
             }
         }
     }
+}
+
+/// What SQLite's own shell makes of SQL.
+fn sqlite3(dir: &TempDir, sql: &str) -> Output {
+    let file = dir.path().join("orders.db");
+    Command::new("sqlite3").arg(file).arg(sql).output().unwrap()
 }
 
 impl Drop for Database {
