@@ -23,8 +23,9 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::admission::Ticket;
 
-/// How long a batch may take until the next one begins beside it. Several times what a batch takes on
-/// a healthy database, and short beside what a client notices.
+/// How long a batch may take until the next one begins beside it. Several times what a batch of some
+/// hundred takes on a healthy database, and short beside what a client notices. A full one takes about
+/// as long; then two at once keep the database busy while one of them is answered.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How one kind of request is served together.
@@ -53,8 +54,7 @@ pub(super) struct Shape {
 
 struct Waiting<B: Batch> {
     item: B::Item,
-    reply: oneshot::Sender<Result<B::Answer, StoreError>>,
-    ticket: Ticket,
+    reply: Reply<B>,
 }
 
 /// A queue of requests of one kind and the workers behind it.
@@ -77,12 +77,9 @@ impl<B: Batch> Coalescer<B> {
 
     /// The answer to one item, for who has a place in the store.
     pub(super) async fn ask(&self, ticket: Ticket, item: B::Item) -> Result<B::Answer, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let waiting = Waiting {
-            item,
-            reply,
-            ticket,
-        };
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply { sender, ticket };
+        let waiting = Waiting { item, reply };
         let gone = || StoreError::Internal("the worker of a queue is gone".to_owned());
         self.sender.send(waiting).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -102,67 +99,78 @@ async fn work<B: Batch>(
             return;
         }
         if !B::SERVE_ABANDONED {
-            taken.retain(|waiting| !waiting.reply.is_closed());
+            taken.retain(|waiting| !waiting.reply.sender.is_closed());
         }
         if taken.is_empty() {
             continue;
         }
         let (items, replies) = split(taken.drain(..));
-        let mut serving = pin!(together(&*batch, items));
-        let answers = match timeout(PATIENCE, &mut serving).await {
-            Ok(answers) => answers,
-            Err(_) => {
-                drop(turn);
-                serving.await
-            }
-        };
-        for ((reply, ticket), answer) in replies.into_iter().zip(answers) {
-            // The place is free before the client can come back for another.
-            drop(ticket);
-            let _ = reply.send(answer);
+        let mut serving = pin!(answer(&*batch, items, replies));
+        if timeout(PATIENCE, &mut serving).await.is_err() {
+            drop(turn);
+            serving.await;
         }
     }
 }
 
-type Reply<B> = (
-    oneshot::Sender<Result<<B as Batch>::Answer, StoreError>>,
-    Ticket,
-);
+/// Where an answer goes, and the place that its request takes until then.
+struct Reply<B: Batch> {
+    sender: oneshot::Sender<Result<B::Answer, StoreError>>,
+    ticket: Ticket,
+}
+
+impl<B: Batch> Reply<B> {
+    fn send(self, answer: Result<B::Answer, StoreError>) {
+        // The place is free before the client can come back for another.
+        drop(self.ticket);
+        let _ = self.sender.send(answer);
+    }
+}
 
 fn split<B: Batch>(taken: impl Iterator<Item = Waiting<B>>) -> (Arc<[B::Item]>, Vec<Reply<B>>) {
     let (mut items, mut replies) = (Vec::new(), Vec::new());
     for waiting in taken {
         items.push(waiting.item);
-        replies.push((waiting.reply, waiting.ticket));
+        replies.push(waiting.reply);
     }
-    if let Some((_, ticket)) = replies.first() {
-        ticket.batch_of(items.len());
+    if let Some(first) = replies.first() {
+        first.ticket.batch_of(items.len());
     }
     (items.into(), replies)
 }
 
 /// Serves the items in one statement; if that fails on what is in them, each alone, so that one
 /// bad row cannot fail its neighbours.
-async fn together<B: Batch>(
-    batch: &B,
-    items: Arc<[B::Item]>,
-) -> Vec<Result<B::Answer, StoreError>> {
+async fn answer<B: Batch>(batch: &B, items: Arc<[B::Item]>, replies: Vec<Reply<B>>) {
     let error = match guarded(batch, Arc::clone(&items)).await {
-        Ok(answers) => return answers.into_iter().map(Ok).collect(),
+        Ok(answers) => {
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                reply.send(Ok(answer));
+            }
+            return;
+        }
         Err(error) => error,
     };
-    if items.len() == 1 || !matches!(error, StoreError::Internal(_)) {
-        return items.iter().map(|_| Err(error.clone())).collect();
+    // What says something about the database and not about the items is true for all of them.
+    let of_items = |error: &StoreError| matches!(error, StoreError::Internal(_));
+    let mut failed = Some(error).filter(|error| items.len() == 1 || !of_items(error));
+    for (reply, item) in replies.into_iter().zip(items.iter()) {
+        let answer = match &failed {
+            Some(error) => Err(error.clone()),
+            None => alone(batch, item).await,
+        };
+        if let Err(error) = &answer
+            && !of_items(error)
+        {
+            failed = Some(error.clone());
+        }
+        reply.send(answer);
     }
-    let mut answers = Vec::with_capacity(items.len());
-    for item in items.iter() {
-        let alone = guarded(batch, Arc::from([item.clone()])).await;
-        answers.push(alone.and_then(|answers| {
-            let missing = || StoreError::Internal("a batch left an item out".to_owned());
-            answers.into_iter().next().ok_or_else(missing)
-        }));
-    }
-    answers
+}
+
+async fn alone<B: Batch>(batch: &B, item: &B::Item) -> Result<B::Answer, StoreError> {
+    let answers = guarded(batch, Arc::from([item.clone()])).await?;
+    answers.into_iter().next().ok_or_else(left_out)
 }
 
 /// The batch's own answer, or an error when it panics or answers too few.
@@ -175,8 +183,12 @@ async fn guarded<B: Batch>(batch: &B, items: Arc<[B::Item]>) -> Result<Vec<B::An
     if answers.len() == expected {
         Ok(answers)
     } else {
-        Err(StoreError::Internal("a batch left an item out".to_owned()))
+        Err(left_out())
     }
+}
+
+fn left_out() -> StoreError {
+    StoreError::Internal("a batch left an item out".to_owned())
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use super::wake::Wake;
 use super::{Database, StoreError};
 use crate::telemetry::Metrics;
 
-/// Placing orders: one insert for many.
+/// Placing orders: one insert for many. As many as wait in an overload: with fewer, the database had
+/// nothing to do between two of them, just when it was to do its most.
 const CREATE: Shape = Shape {
     workers: 4,
-    limit: 256,
+    limit: 1024,
 };
 /// Getting orders by id: one look-up for many.
 const GET: Shape = Shape {
@@ -104,7 +105,7 @@ impl Queues {
         let door = |name| other.beside(metrics.queue(name));
         let (create, get, first_page) = match database {
             Database::Postgres(database) => {
-                let new = || database.clone();
+                let new = || database.first_in_line();
                 (
                     Queue::Postgres(Coalescer::new(
                         announced(postgres::Create(new()), metrics, wake),
@@ -116,7 +117,7 @@ impl Queues {
                 )
             }
             Database::Sqlite(database) => {
-                let new = || database.clone();
+                let new = || database.first_in_line();
                 (
                     Queue::Sqlite(Coalescer::new(
                         announced(sqlite::Create(new()), metrics, wake),

@@ -161,6 +161,39 @@ async fn a_bad_item_fails_alone() {
         answers,
         [Ok(2), Err(StoreError::Internal("bad".to_owned())), Ok(6)]
     );
+    assert_eq!(bench.batches(), [3, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn who_is_served_alone_does_not_wait_for_the_others() {
+    let bench = Bench::new(ONE, 100);
+    let [one, bad, last] = [1, BAD, 3].map(|i| bench.ask(i));
+    // The batch, and the first of it alone.
+    bench.gate.add_permits(2);
+    assert_eq!(one.await.unwrap(), Ok(2));
+    assert!(!bad.is_finished() && !last.is_finished());
+}
+
+#[tokio::test]
+async fn a_database_that_goes_down_among_lone_retries_is_not_asked_for_each() {
+    let bench = Bench::new(ONE, 100);
+    bench.gate.add_permits(100);
+    let asked = [1, BAD, DOWN, 3, 4].map(|i| bench.ask(i));
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.push(answer.await.unwrap().map_err(|error| error.kind()));
+    }
+    assert_eq!(
+        answers,
+        [
+            Ok(2),
+            Err("internal"),
+            Err("unavailable"),
+            Err("unavailable"),
+            Err("unavailable")
+        ]
+    );
+    assert_eq!(bench.batches(), [5, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -192,6 +225,7 @@ async fn a_panic_answers_everybody_and_the_worker_lives() {
     }
     assert_eq!(answers, [true, false, true]);
     assert_eq!(bench.ask(4).await.unwrap(), Ok(8));
+    assert_eq!(bench.batches(), [3, 1, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -204,6 +238,7 @@ async fn an_answer_too_few_is_an_error_and_not_a_mix_up() {
         answers.push(answer.await.unwrap().ok());
     }
     assert_eq!(answers, [Some(2), None, Some(6)]);
+    assert_eq!(bench.batches(), [3, 1, 1, 1]);
 }
 
 #[tokio::test]
