@@ -115,8 +115,14 @@ impl Store {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
-                runtime.spawn(postgres::listen(Arc::clone(connector), wake.clone()));
-                let postgres = Postgres::new(pool, Arc::clone(&metrics));
+                let listen = postgres::listen(
+                    Arc::clone(connector),
+                    wake.clone(),
+                    settings.pool_max_lifetime,
+                );
+                runtime.spawn(listen);
+                let postgres =
+                    Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
                 runtime.spawn(measure_feed_lag(postgres.clone(), Arc::clone(&metrics)));
                 Database::Postgres(postgres)
             }

@@ -138,7 +138,7 @@ impl Metrics {
             )?,
             batch_size: HistogramVec::new(
                 HistogramOpts::new("batch_size", "Requests that one statement served.")
-                    .buckets(prometheus::exponential_buckets(1.0, 2.0, 10)?),
+                    .buckets(prometheus::exponential_buckets(1.0, 2.0, 13)?),
                 &["queue"],
             )?,
             feed_lag: Gauge::new(

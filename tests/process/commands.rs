@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::database::{Cluster, Database};
+use crate::support::eventually;
 use crate::support::server::{Server, command, migrate, run};
 
 crate::on_both!(
@@ -150,6 +151,13 @@ async fn the_url_is_read_from_the_file_for_every_new_connection() {
     server.place("new").await;
     let count = "SELECT count(*) FROM orders";
     assert_eq!((old.number(count).await, new.number(count).await), (1, 1));
+    // What listens for events moves as well.
+    let listens = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND query ~ '(LISTEN|NOTIFY) order_events'";
+    eventually("it listens there", Duration::from_secs(5), async || {
+        (old.number(listens).await, new.number(listens).await) == (0, 1)
+    })
+    .await;
 }
 
 #[tokio::test]

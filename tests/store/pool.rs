@@ -7,6 +7,7 @@ use order_service::store::{ListQuery, Store, StoreError};
 use super::contract::{new_order, place, store};
 use crate::support::database::Database;
 use crate::support::eventually;
+use crate::support::proxy::Proxy;
 
 /// The connections of the pool; the probe and the listener have another last query.
 const OPEN: &str = "SELECT count(*) FROM pg_stat_activity
@@ -155,42 +156,22 @@ async fn connections_that_the_database_ended_are_replaced_without_an_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_connect_takes_no_connection_from_requests() {
-    // A proxy that lets connections through until it is told to keep new ones waiting.
     let database = Database::postgres().await;
-    let target = database.url();
-    let (scheme, rest) = target.split_once("@").unwrap();
-    let (address, name) = rest.split_once('/').unwrap();
-    let (address, name) = (address.to_owned(), name.to_owned());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let stuck = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let gate = std::sync::Arc::clone(&stuck);
-    tokio::spawn(async move {
-        let mut kept = Vec::new();
-        while let Ok((mut inbound, _)) = listener.accept().await {
-            if gate.load(std::sync::atomic::Ordering::SeqCst) {
-                kept.push(inbound);
-                continue;
-            }
-            let address = address.clone();
-            tokio::spawn(async move {
-                let mut outbound = tokio::net::TcpStream::connect(address).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
-            });
-        }
-    });
     crate::support::server::migrate(&database);
-    let url = format!("{scheme}@127.0.0.1:{port}/{name}");
-    let (store, _) = super::contract::open_url(&url, &["--pool-max-size", "6"]);
+    let proxy = Proxy::before(&database).await;
+    let (store, _) = super::contract::open_url(proxy.url(), &["--pool-max-size", "6"]);
     let idle = async || store.pool_status().idle == 5;
     eventually("the minimum is open", Duration::from_secs(3), idle).await;
 
-    stuck.store(true, std::sync::atomic::Ordering::SeqCst);
-    let one = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'order-service'
-        AND query !~ '(LISTEN|NOTIFY) order_events' LIMIT 1";
-    database.execute(one).await;
-    // The pool tries to open a new fifth connection; the four others serve on.
+    proxy.hold_new();
+    // All but one: whichever is taken next, a dead one is met.
+    let most = "SELECT pg_terminate_backend(pid) FROM (
+            SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name = 'order-service'
+            AND query !~ '(LISTEN|NOTIFY) order_events' LIMIT 4
+        ) four";
+    database.execute(most).await;
+    // The pool tries to open new ones; the one left serves on.
     let until = Instant::now() + Duration::from_secs(4);
     let mut slowest = Duration::ZERO;
     while Instant::now() < until {
@@ -203,4 +184,27 @@ async fn a_slow_connect_takes_no_connection_from_requests() {
         slowest < Duration::from_secs(1),
         "a request waited {slowest:?}"
     );
+    assert!(proxy.held() > 0, "no connection was opened meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_say_nothing_are_given_up() {
+    let database = Database::postgres().await;
+    crate::support::server::migrate(&database);
+    let proxy = Proxy::before(&database).await;
+    let (store, _) = super::contract::open_url(proxy.url(), &["--statement-timeout", "500ms"]);
+    let idle = async || store.pool_status().idle == 5;
+    eventually("the minimum is open", Duration::from_secs(3), idle).await;
+    place(&store, new_order("a")).await;
+
+    proxy.silence_open();
+    // Twice the statement time-out and a second, and no second try: 2 s.
+    let refused = tokio::time::timeout(Duration::from_secs(4), store.create(new_order("b"))).await;
+    let refused = refused.expect("it is told").unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    // All of them were silent, and none is met again.
+    for _ in 0..20 {
+        let placed = tokio::time::timeout(Duration::from_secs(4), place(&store, new_order("c")));
+        placed.await.expect("on a new connection");
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 pub mod client;
 pub mod database;
+pub mod proxy;
 pub mod server;
 pub mod sse;
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics as ObjectMetrics, Object, RecycleError, RecycleResult};
 use diesel_async::pooled_connection::PoolableConnection as _;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Connect;
 use crate::store::StoreError;
@@ -95,11 +96,18 @@ fn jittered(lifetime: Duration) -> Duration {
 
 /// A connection on loan. Given back on drop; one that is broken or still inside a transaction is
 /// closed instead, so that it holds no lock and nobody meets it again.
-pub(in crate::store) struct Lease<C: Connect>(Option<Object<Keeper<C>>>);
+pub(in crate::store) struct Lease<C: Connect> {
+    object: Option<Object<Keeper<C>>>,
+    /// Given back after the connection.
+    _turn: Option<OwnedSemaphorePermit>,
+}
 
 impl<C: Connect> Lease<C> {
-    pub(super) fn new(object: Object<Keeper<C>>) -> Self {
-        Self(Some(object))
+    pub(super) fn new(object: Object<Keeper<C>>, turn: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            object: Some(object),
+            _turn: turn,
+        }
     }
 
     #[expect(
@@ -107,7 +115,7 @@ impl<C: Connect> Lease<C> {
         reason = "only `discard` and `drop` take it, by value"
     )]
     fn kept(&self) -> &Kept<C::Connection> {
-        self.0.as_ref().expect("a lease holds a connection")
+        self.object.as_ref().expect("a lease holds a connection")
     }
 
     /// When the connection was opened.
@@ -117,7 +125,7 @@ impl<C: Connect> Lease<C> {
 
     /// Closes the connection instead of giving it back.
     pub(in crate::store) fn discard(mut self) {
-        if let Some(object) = self.0.take() {
+        if let Some(object) = self.object.take() {
             drop(Object::take(object));
         }
     }
@@ -125,7 +133,7 @@ impl<C: Connect> Lease<C> {
 
 impl<C: Connect> Drop for Lease<C> {
     fn drop(&mut self) {
-        if let Some(mut object) = self.0.take()
+        if let Some(mut object) = self.object.take()
             && (std::thread::panicking() || object.connection.is_broken())
         {
             drop(Object::take(object));
@@ -148,7 +156,7 @@ impl<C: Connect> DerefMut for Lease<C> {
     )]
     fn deref_mut(&mut self) -> &mut C::Connection {
         &mut self
-            .0
+            .object
             .as_mut()
             .expect("a lease holds a connection")
             .connection

@@ -3,6 +3,10 @@
 //! deadpool has no minimum, no idle limit and no lifetime, and looks at a connection only when it
 //! is taken again. Here one upkeep task does the first three, and a [`Lease`] looks at its
 //! connection when it is given back.
+//!
+//! Whoever wants a connection first takes a turn, of which there are as many as connections. The few
+//! that serve many at once do not ([`Pool::first_in_line`]): however many others wait, they wait for
+//! turns, and not before them.
 
 mod keeper;
 
@@ -15,6 +19,7 @@ use deadpool::managed::{PoolError, QueueMode, Timeouts};
 use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use super::StoreError;
 use crate::telemetry::Metrics;
@@ -53,6 +58,8 @@ pub struct PoolStatus {
 
 pub(in crate::store) struct Pool<C: Connect> {
     inner: deadpool::managed::Pool<Keeper<C>>,
+    /// None for who is first in line.
+    turns: Option<Arc<Semaphore>>,
     limits: Limits,
     metrics: Arc<Metrics>,
 }
@@ -61,6 +68,7 @@ impl<C: Connect> Clone for Pool<C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
+            turns: self.turns.clone(),
             limits: self.limits.clone(),
             metrics: Arc::clone(&self.metrics),
         }
@@ -91,20 +99,39 @@ impl<C: Connect> Pool<C> {
             .map_err(|error| StoreError::Internal(error.to_string()))?;
         Ok(Self {
             inner,
+            turns: Some(Arc::new(Semaphore::new(limits.max_size))),
             limits,
             metrics,
         })
     }
 
+    /// The same pool for few that serve many: they get the next connection that is free.
+    pub(in crate::store) fn first_in_line(&self) -> Self {
+        Self {
+            turns: None,
+            ..self.clone()
+        }
+    }
+
     /// A connection, after at most the acquire time-out (waiting and opening together).
     pub(in crate::store) async fn get(&self) -> Result<Lease<C>, StoreError> {
         let start = Instant::now();
-        let got = tokio::time::timeout(self.limits.acquire_timeout, self.inner.get()).await;
+        let getting = async {
+            let turn = match &self.turns {
+                Some(turns) => Arc::clone(turns).acquire_owned().await.ok(),
+                None => None,
+            };
+            self.inner
+                .get()
+                .await
+                .map(|object| Lease::new(object, turn))
+        };
+        let got = tokio::time::timeout(self.limits.acquire_timeout, getting).await;
         self.metrics
             .pool_acquire
             .observe(start.elapsed().as_secs_f64());
         match got {
-            Ok(Ok(object)) => Ok(Lease::new(object)),
+            Ok(Ok(lease)) => Ok(lease),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(StoreError::Unavailable(format!(
                 "no connection within {:?}",

@@ -1,4 +1,6 @@
+use diesel::{Connection as _, SqliteConnection};
 use diesel_async::AsyncPgConnection;
+use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 
 use super::*;
 
@@ -35,4 +37,56 @@ async fn who_waits_is_told_after_the_acquire_timeout() {
         assert!((seconds - 5.0).abs() < 0.2, "after {seconds} s");
         assert!(matches!(refused, Some(StoreError::Unavailable(_))));
     }
+}
+
+/// A database in memory.
+struct Memory;
+
+impl Connect for Memory {
+    type Connection = SyncConnectionWrapper<SqliteConnection>;
+
+    async fn connect(&self) -> Result<Self::Connection, StoreError> {
+        Ok(SyncConnectionWrapper::new(
+            SqliteConnection::establish(":memory:").unwrap(),
+        ))
+    }
+}
+
+#[tokio::test]
+async fn who_serves_many_does_not_queue_behind_everybody() {
+    let limits = Limits {
+        max_size: 1,
+        min_idle: 0,
+        acquire_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(300),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let pool = Pool::new(Arc::new(Memory), limits, metrics).unwrap();
+    let held = pool.get().await.unwrap();
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut waiting = Vec::new();
+    for (name, pool) in [
+        ("one of many", pool.clone()),
+        ("one of many", pool.clone()),
+        ("who serves many", pool.first_in_line()),
+    ] {
+        let order = Arc::clone(&order);
+        waiting.push(tokio::spawn(async move {
+            let _lease = pool.get().await.unwrap();
+            order.lock().unwrap().push(name);
+        }));
+        // Each is in line before the next comes.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(held);
+    for one in waiting {
+        one.await.unwrap();
+    }
+    assert_eq!(
+        *order.lock().unwrap(),
+        ["who serves many", "one of many", "one of many"]
+    );
 }

@@ -5,6 +5,7 @@
 //! for one lock. A notification that is lost, with a connection or a process, only costs time:
 //! readers poll as well.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +21,23 @@ const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens until the runtime ends; a lost connection is replaced.
-pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake) {
+/// Listens until the runtime ends. A lost connection is replaced, and one of this age as well: the
+/// next is opened with the login, and to the server, that the settings name by then.
+pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake, lifetime: Duration) {
     loop {
-        if let Err(error) = session(&connector, &wake).await {
-            log::debug!(error:%; "no notifications of events for now");
+        match tokio::time::timeout(lifetime, session(&connector, &wake)).await {
+            Ok(Err(error)) => {
+                log::debug!(error:%; "no notifications of events for now");
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+            }
+            Ok(Ok(never)) => match never {},
+            Err(_) => log::debug!("the connection for notifications is replaced"),
         }
-        tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
 
-async fn session(connector: &PgConnector, wake: &Wake) -> Result<(), StoreError> {
+/// Listens and tells until something fails.
+async fn session(connector: &PgConnector, wake: &Wake) -> Result<Infallible, StoreError> {
     let lost = |error: tokio_postgres::Error| StoreError::Unavailable(error.to_string());
     let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
     let connect = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_raw());
@@ -41,7 +48,7 @@ async fn session(connector: &PgConnector, wake: &Wake) -> Result<(), StoreError>
                 wake.readers();
             }
         }
-        Ok(())
+        Err(StoreError::Unavailable("the connection ended".to_owned()))
     };
     let tell = async {
         client

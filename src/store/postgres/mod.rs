@@ -10,11 +10,12 @@ mod tls;
 mod update;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
+use tokio::time::timeout;
 
 use super::StoreError;
 use super::pool::Pool;
@@ -32,6 +33,8 @@ const POSITION: &str =
 #[derive(Clone)]
 pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
+    /// How long a statement may take before its connection is given up.
+    patience: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -45,8 +48,27 @@ enum Try {
 }
 
 impl Postgres {
-    pub(super) fn new(pool: Pool<PgConnector>, metrics: Arc<Metrics>) -> Self {
-        Self { pool, metrics }
+    /// Orders behind `pool`, whose server ends a statement after `statement_timeout`. One that says
+    /// nothing for much longer is gone, although its host may still acknowledge every packet (a
+    /// stopped process, a hung disk, a proxy that lost its other side).
+    pub(super) fn new(
+        pool: Pool<PgConnector>,
+        statement_timeout: Duration,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            pool,
+            patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            metrics,
+        }
+    }
+
+    /// The same for few that serve many; see [`Pool::first_in_line`].
+    pub(super) fn first_in_line(&self) -> Self {
+        Self {
+            pool: self.pool.first_in_line(),
+            ..self.clone()
+        }
     }
 
     /// Runs work that may safely be done twice: when its connection turns out to be dead, it is
@@ -80,11 +102,19 @@ impl Postgres {
             let got = self.pool.get().await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
-            let result = work(&mut lease).await;
+            let result = timeout(self.patience, work(&mut lease)).await;
             self.metrics.query_took(query, start.elapsed());
             let error = match result {
-                Ok(value) => return Ok(value),
-                Err(error) => StoreError::from(error),
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => StoreError::from(error),
+                Err(_) => {
+                    let error = silent(self.patience);
+                    self.metrics.db_error(&error);
+                    // The others were opened to the same server, and time for another try is over.
+                    self.pool.outdate();
+                    lease.discard();
+                    return Err(error);
+                }
             };
             self.metrics.db_error(&error);
             let outdated = is_outdated_plan(&error);
@@ -105,6 +135,10 @@ impl Postgres {
             first = false;
         }
     }
+}
+
+fn silent(patience: Duration) -> StoreError {
+    StoreError::Unavailable(format!("no answer within {patience:?}"))
 }
 
 /// After a migration changed a column, a prepared `SELECT` on an old connection fails with

@@ -36,6 +36,14 @@ impl Sqlite {
         }
     }
 
+    /// The same for few that serve many; see [`Pool::first_in_line`].
+    pub(super) fn first_in_line(&self) -> Self {
+        Self {
+            pool: self.pool.first_in_line(),
+            ..self.clone()
+        }
+    }
+
     /// Runs work in one transaction that has the right to write from its beginning.
     async fn write<T: Send + 'static>(
         &self,
@@ -56,12 +64,48 @@ impl Sqlite {
         let got = self.pool.get().await;
         let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
-        let result = lease
+        let done = lease
             .spawn_blocking(move |connection| Ok(work(connection)))
-            .await
-            .map_err(StoreError::from)
-            .flatten();
+            .await;
         self.metrics.query_took(query, start.elapsed());
+        if done.is_err() {
+            // The work panicked: nobody knows what it left behind, a transaction perhaps.
+            lease.discard();
+        }
+        let result = done.map_err(StoreError::from).flatten();
         result.inspect_err(|error| self.metrics.db_error(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseUrl;
+    use crate::store::pool::Limits;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_panic_in_a_transaction_fails_nobody_else() {
+        let second = Duration::from_secs(1);
+        let limits = Limits {
+            max_size: 1,
+            min_idle: 0,
+            acquire_timeout: second,
+            idle_timeout: second,
+            max_lifetime: second,
+        };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let url = DatabaseUrl::parse("sqlite::memory:").unwrap();
+        let connector = Arc::new(SqliteConnector::new(&url, second).unwrap());
+        let pool = Pool::new(connector, limits, Arc::clone(&metrics)).unwrap();
+        let sqlite = Sqlite::new(pool, metrics);
+        let failed = sqlite
+            .write(QueryName::UpdateOrder, |_| -> Result<(), StoreError> {
+                panic!("planted")
+            })
+            .await;
+        assert!(failed.is_err());
+        // The one connection is free again, and so is the lock of the database.
+        assert_eq!(sqlite.write(QueryName::UpdateOrder, |_| Ok(1)).await, Ok(1));
     }
 }
