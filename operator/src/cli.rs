@@ -43,14 +43,14 @@ pub struct RenderArgs {
 #[derive(Clone, Debug, Args)]
 #[group(skip)]
 pub struct Settings {
-    /// Look after this namespace only [default: all]
+    /// Look after this namespace only [default: all, as with an empty value]
     #[arg(
         long = "namespace",
         env = "WATCH_NAMESPACE",
         value_name = "NAMESPACE",
         global = true
     )]
-    pub watch_namespace: Option<String>,
+    watch_namespace: Option<String>,
     /// Namespace of the Lease, where the operator itself runs
     #[arg(
         long,
@@ -115,6 +115,15 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "takes whole seconds, such as 15s, from 1s to 24h".to_owned())
 }
 
+impl Settings {
+    /// The namespace to look after; none for all.
+    pub fn watched(&self) -> Option<&str> {
+        self.watch_namespace
+            .as_deref()
+            .filter(|name| !name.is_empty())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -124,6 +133,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_empty_namespace_is_every_namespace() {
+        let watched = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["order-operator"].iter().chain(args)).unwrap();
+            cli.settings.watched().map(str::to_owned)
+        };
+        assert_eq!(watched(&["--namespace", "shop"]).as_deref(), Some("shop"));
+        assert_eq!(watched(&["--namespace", ""]), None);
     }
 
     #[test]

@@ -39,21 +39,34 @@ impl DatabaseSource {
     /// # Errors
     /// A sentence that names the variable, when the file cannot be read or the scheme is unknown.
     pub fn url(&self) -> Result<DatabaseUrl, String> {
+        let text = match &self.0.database_url_file {
+            None => self.0.database_url.clone(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                format!(
+                    "DATABASE_URL_FILE takes a file that holds the URL of the database; {}: {error}",
+                    path.display()
+                )
+            })?,
+        };
+        DatabaseUrl::parse(text.trim()).map_err(|error| self.about(&error))
+    }
+
+    /// Checks what can be checked without connecting.
+    ///
+    /// # Errors
+    /// A sentence that names the variable, without the URL.
+    pub fn check(&self) -> Result<(), String> {
+        self.url()?.check().map_err(|error| self.about(&error))
+    }
+
+    /// What is wrong with the URL, with the variable that holds it.
+    fn about(&self, error: &str) -> String {
         match &self.0.database_url_file {
-            None => DatabaseUrl::parse(self.0.database_url.trim())
-                .map_err(|error| format!("DATABASE_URL {error}")),
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| {
-                    format!(
-                        "DATABASE_URL_FILE takes a file that holds the URL of the database; {}: {error}",
-                        path.display()
-                    )
-                })
-                .and_then(|text| {
-                    DatabaseUrl::parse(text.trim()).map_err(|error| {
-                        format!("DATABASE_URL_FILE: the content of {} {error}", path.display())
-                    })
-                }),
+            None => format!("DATABASE_URL {error}"),
+            Some(path) => format!(
+                "DATABASE_URL_FILE: the content of {} {error}",
+                path.display()
+            ),
         }
     }
 
@@ -114,13 +127,12 @@ impl DatabaseUrl {
     /// Checks what can be checked without connecting.
     ///
     /// # Errors
-    /// What is wrong, without the URL.
-    pub fn check(&self) -> Result<(), String> {
+    /// What it takes and what is wrong, without the URL.
+    fn check(&self) -> Result<(), String> {
         match self.kind {
             DatabaseKind::Sqlite => Ok(()),
-            DatabaseKind::Postgres => crate::store::check_postgres_url(self).map_err(|error| {
-                format!("DATABASE_URL takes postgres://USER:PASSWORD@HOST/NAME: {error}")
-            }),
+            DatabaseKind::Postgres => crate::store::check_postgres_url(self)
+                .map_err(|error| format!("takes postgres://USER:PASSWORD@HOST/NAME: {error}")),
         }
     }
 

@@ -164,7 +164,7 @@ impl Settings {
             ));
         }
         match command {
-            Command::Serve | Command::Migrate(_) => self.database().url()?.check(),
+            Command::Serve | Command::Migrate(_) => self.database().check(),
             Command::Healthcheck | Command::Openapi => Ok(()),
         }
     }

@@ -124,3 +124,18 @@ fn a_file_wins_over_the_variable_and_is_read_anew() {
     std::fs::write(&file, "postgres://h/d").unwrap();
     assert_eq!(source.url().unwrap().kind(), DatabaseKind::Postgres);
 }
+
+#[test]
+fn a_bad_url_in_a_file_names_the_file() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for url in ["postgres://u:geheim@h:port/d", "mysql://root:geheim@h/d"] {
+        std::fs::write(&file, url).unwrap();
+        let path = file.path().to_str().unwrap();
+        let message = read(&["--database-url-file", path])
+            .map(|_| ())
+            .unwrap_err();
+        assert!(message.contains("DATABASE_URL_FILE"), "{message}");
+        assert!(message.contains(path), "{message}");
+        assert!(!message.contains("geheim"), "{message}");
+    }
+}

@@ -80,13 +80,13 @@ async fn serve(settings: &Settings) -> Result<(), Failure> {
     let identity = identity(settings);
     log::info!(
         identity = identity.as_str(), version = env!("CARGO_PKG_VERSION"),
-        namespace = settings.watch_namespace.as_deref().unwrap_or("all");
+        namespace = settings.watched().unwrap_or("all");
         "started"
     );
     let timing = Timing {
         lease: settings.lease_duration,
     };
-    let name = match &settings.watch_namespace {
+    let name = match settings.watched() {
         // Operators of different namespaces do not stand against each other.
         Some(namespace) => format!("order-operator-{namespace}"),
         None => "order-operator".to_owned(),
@@ -162,7 +162,7 @@ impl Term<'_> {
         let control = control(
             (*client).clone(),
             context,
-            Scope(settings.watch_namespace.clone()),
+            Scope(settings.watched().map(str::to_owned)),
             (store, writer),
             vitals.watches.clone(),
             settings.concurrency,
