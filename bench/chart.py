@@ -4,8 +4,9 @@ from html import escape
 from statistics import median
 
 LABELS = {"service": "this service", "pgbench": "pgbench, bare statement", "baseline": "Axum + sqlx",
-          "baseline_two_rows": "Axum + sqlx, two rows"}
-COLOURS = {"service": "#d9480f", "pgbench": "#868e96", "baseline": "#4263eb", "baseline_two_rows": "#748ffc"}
+          "baseline_no_ping": "Axum + sqlx, no ping", "baseline_two_rows": "Axum + sqlx, two rows"}
+COLOURS = {"service": "#d9480f", "pgbench": "#868e96", "baseline": "#4263eb", "baseline_no_ping": "#5c7cfa",
+           "baseline_two_rows": "#748ffc"}
 LEFT, WIDTH, ROW, GAP = 190, 430, 20, 30
 
 

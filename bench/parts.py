@@ -21,7 +21,7 @@ BASELINE = BIN / "baseline"
 FILL = """
 INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
 SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
-    'customer-' || n % 100000, '{{"colour": "blue"}}', 1, now(), now(){values}
+    'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
 FROM generate_series({first}, {last}) n;
 """
 # The same orders in the service's own schema: with a key, its hash, and the event.
@@ -71,6 +71,12 @@ def refill(cluster, url, kind):
     cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
 
 
+def settle(cluster, urls):
+    """The same content everywhere, and nothing that PostgreSQL still has to do for what was before."""
+    for name, url in urls.items():
+        refill(cluster, url, KEYED if name == "service" else PLAIN)
+
+
 def throughput(cluster, options):
     """Closed loop for the maximum; open loop at half of the service's for the percentiles."""
     urls = {
@@ -80,44 +86,55 @@ def throughput(cluster, options):
     }
     get = [ORDERS + "/{id}", "--ids", ids()]
     kinds = {
-        "post": {"service": [ORDERS, *POST], "baseline": [ORDERS, *POST],
+        "post": {"service": [ORDERS, *POST], "baseline": [ORDERS, *POST], "baseline_no_ping": [ORDERS, *POST],
                  "baseline_two_rows": [ORDERS + "-with-event", *POST], "pgbench": "insert"},
-        "first_page": {"service": [ORDERS], "baseline": [ORDERS], "pgbench": "first_page"},
-        "get": {"service": get, "baseline": get, "pgbench": "get"},
+        "first_page": {"service": [ORDERS], "baseline": [ORDERS], "baseline_no_ping": [ORDERS],
+                       "pgbench": "first_page"},
+        "get": {"service": get, "baseline": get, "baseline_no_ping": get, "pgbench": "get"},
     }
     rounds = []
-    with Server(SERVICE, urls["service"]) as service, Server(BASELINE, urls["baseline"]) as baseline:
-        servers = {"service": service, "baseline": baseline, "baseline_two_rows": baseline}
+    with (Server(SERVICE, urls["service"]) as service, Server(BASELINE, urls["baseline"]) as baseline,
+          Server(BASELINE, urls["baseline"], TEST_BEFORE_ACQUIRE="false") as no_ping):
+        servers = {"service": service, "baseline": baseline, "baseline_two_rows": baseline,
+                   "baseline_no_ping": no_ping}
         for number in range(options.rounds):
-            for name, url in urls.items():
-                refill(cluster, url, KEYED if name == "service" else PLAIN)
-            rounds.append({kind: one_round(number, servers, targets, urls["pgbench"], options)
+            rounds.append({kind: one_round(number, servers, targets, cluster, urls, options)
                            for kind, targets in kinds.items()})
             report_round(number, rounds[-1])
         peaks = {"service": service.memory("VmHWM"), "baseline": baseline.memory("VmHWM")}
     return {"rounds": rounds, "memory_peak_mib": peaks}
 
 
-def one_round(number, servers, targets, pgbench_url, options):
+def one_round(number, servers, targets, cluster, urls, options):
     closed, order = {}, list(targets)
     # Another goes first each time.
     order = order[number % len(order):] + order[: number % len(order)]
     for target in order:
         how = targets[target]
+        settle(cluster, urls)
         if target == "pgbench":
-            closed[target] = {"ok_per_second": pgbench(pgbench_url, how, options.seconds + 1, number * 10**8)}
+            closed[target] = {"ok_per_second": pgbench(urls["pgbench"], how, options.seconds + 1, number * 10**8)}
         else:
             closed[target] = load(servers[target], *how, "--connections", CLIENTS,
                                   "--duration", f"{options.seconds}s")
+            if failed := closed[target]["failed"]:
+                raise SystemExit(f"{failed} requests to {target} failed")
     # Half of the service's maximum for both, and half of the baseline's own for both.
     rates = {"half": closed["service"]["ok_per_second"] / 2,
              "baseline_half": closed["baseline"]["ok_per_second"] / 2}
-    latency = {
-        name: {target: load(servers[target], *targets[target], "--connections", CLIENTS,
-                            "--rate", f"{rate:.0f}", "--duration", f"{options.seconds}s")
-               for target in ("service", "baseline")}
-        for name, rate in rates.items()
-    }
+
+    def at(rate, target, *how):
+        return load(servers[target], *how, "--connections", CLIENTS, "--rate", f"{rate:.0f}",
+                    "--duration", f"{options.seconds}s")
+
+    latency = {}
+    for name, rate in rates.items():
+        latency[name] = {}
+        for target in ("service", "baseline"):
+            settle(cluster, urls)
+            latency[name][target] = at(rate, target, *targets[target])
+    # For comparison, what needs neither queue nor database.
+    latency["half"]["probe"] = at(rates["half"], "service", "/healthz")
     return {"closed": closed, "rates": rates, "open": latency}
 
 
@@ -152,8 +169,8 @@ def memory(cluster, _):
             peak = max(peak, service.memory())
             open_clients = max(open_clients, service.sockets())
             time.sleep(0.2)
-        if holding.returncode:
-            raise SystemExit("the idle clients failed")
+        if holding.returncode or open_clients < idle_clients:
+            raise SystemExit(f"the idle clients failed: {open_clients} of {idle_clients} were there")
         result |= {"idle_clients": idle_clients, "idle_clients_seen": open_clients, "idle_clients_mib": peak}
     print("  ".join(f"{k} {v:.1f}" for k, v in result.items()), flush=True)
     return result

@@ -44,6 +44,7 @@ def throughput(results, verdicts):
             by = "1" if target == "service" else f"1 / {ratio(rounds, kind, target):.2f}"
             label = {"service": "**this service**", "baseline": "Axum + sqlx",
                      "baseline_two_rows": "Axum + sqlx, two rows in a transaction",
+                     "baseline_no_ping": "Axum + sqlx, without its ping before each use",
                      "pgbench": "pgbench, the bare statement"}[target]
             lines.append(f"| {name}: {label} | {median(r['ok_per_second'] for r in runs):,.0f} | {by} | {cpu} |")
     wanted = [("post", "baseline", 3), ("post", "baseline_two_rows", 5), ("post", "pgbench", 1.3),
@@ -51,6 +52,9 @@ def throughput(results, verdicts):
     for kind, target, least in wanted:
         verdicts.at_least(f"{NAMES[kind]}: throughput by that of {target.replace('_', ' ')}",
                           ratio(rounds, kind, target), least, "×")
+    refused = sum(run["service"]["failed"] + run["service"]["rejected"]
+                  for r in rounds for kind in NAMES for run in (r[kind]["closed"], *r[kind]["open"].values()))
+    verdicts.at_most("requests refused or failed, but for the overload", refused, 0)
     for kind, name in NAMES.items():
         verdicts.at_most(f"{name}: CPU a request by the baseline's", ratio(rounds, kind, "baseline", "cpu_us"), 1, "×")
     return lines
@@ -73,7 +77,17 @@ def latency(results, verdicts):
             runs = [r[kind]["open"][rate] for r in rounds]
             verdicts.at_most(f"{name}: p99 by the baseline's at {label}",
                              median(r["service"]["p99"] / r["baseline"]["p99"] for r in runs), 1, "×")
+    lines += ["", "For comparison the service's `/healthz`, which needs neither queue nor database (PostgreSQL idles "
+                  "then), at half of the maximum of each: " + "; ".join(probes(rounds)) + "."]
     return lines
+
+
+def probes(rounds):
+    for kind, name in NAMES.items():
+        runs = [r[kind]["open"]["half"]["probe"] for r in rounds]
+        p50, p99 = (median(r[q] for r in runs) for q in ("p50", "p99"))
+        by = median(r["p99"] / r["p50"] for r in runs)
+        yield f"{name}, p50 {p50:.2f} and p99 {p99:.2f} ms ({by:.1f}×)"
 
 
 def memory(results, verdicts):
@@ -81,7 +95,7 @@ def memory(results, verdicts):
     loaded = max(m["loaded_peak_mib"], results.get("throughput", {}).get("memory_peak_mib", {}).get("service", 0))
     verdicts.at_most(f"resident memory, idle, {m['idle_connections']} database connections", m["idle_mib"], 12, " MiB")
     verdicts.at_most("resident memory, peak, 64 clients at full load", loaded, 24, " MiB")
-    verdicts.at_most(f"resident memory, {m['idle_clients']} idle keep-alive clients", m["idle_clients_mib"], 64, " MiB")
+    verdicts.at_most(f"resident memory, {m['idle_clients']} idle keep-alive clients that have read an order", m["idle_clients_mib"], 64, " MiB")
 
 
 def start(results, verdicts):
@@ -139,7 +153,7 @@ def main():
     machine, verdicts = results["machine"], Verdicts()
     text = ["# Results", "",
             "Written by `make bench`; do not edit. What is measured and how: [docs/PERFORMANCE.md](../docs/PERFORMANCE.md).", "",
-            f"{results['date']}; {machine['cpu']}, {machine['cores']} cores for everything together, "
+            f"{results['date']}, revision {results['revision']}; {machine['cpu']}, {machine['cores']} cores for everything together, "
             f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; PostgreSQL {machine['postgresql']} with its default "
             f"settings (fsync on) on the same machine; {results['rounds']} rounds of {results['seconds']} s, interleaved; "
             "medians, and medians of the ratios within a round.", ""]

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -29,8 +30,14 @@ def machine():
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(memory / 1024 / 1024),
-        "kernel": platform.release(),
+        "kernel": re.match(r"[\d.]*", platform.release())[0],
     }
+
+
+def revision():
+    """The commit that is measured, with a plus when the tree is not that of the commit."""
+    git = ["git", "-C", ROOT, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def main():
@@ -47,6 +54,7 @@ def main():
     with Cluster() as cluster:
         results = {
             "date": datetime.date.today().isoformat(),
+            "revision": revision(),
             "machine": machine() | {"postgresql": cluster.version()},
             "rounds": options.rounds,
             "seconds": options.seconds,

@@ -1,5 +1,6 @@
 //! The usual stack, written as its guides write it: Axum, sqlx with a pool of 20, one statement a
 //! request, a metrics middleware. It keeps no idempotency key and checks less than the service.
+//! sqlx pings a connection before it lends it; `TEST_BEFORE_ACQUIRE=false` turns that off.
 //!
 //! `POST /api/v1/orders` writes one row; `POST /api/v1/orders-with-event` two in a transaction.
 
@@ -17,6 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = PgPoolOptions::new()
         .max_connections(20)
         .min_connections(5)
+        .test_before_acquire(std::env::var("TEST_BEFORE_ACQUIRE").as_deref() != Ok("false"))
         .connect(&url)
         .await?;
     let (layer, metrics) = PrometheusMetricLayer::pair();
