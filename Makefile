@@ -4,7 +4,7 @@ TOOLS := $(CURDIR)/target/tools
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export REVISION
 # The binaries of the workspace; each has an image of its name.
-IMAGES := order-service $(if $(wildcard operator/Cargo.toml),order-operator)
+IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
 .PHONY: help run migrate test bench manifests alerts dashboard image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean

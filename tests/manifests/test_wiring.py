@@ -212,7 +212,7 @@ def test_overlays_have_the_replicas_they_promise():
 
 
 def test_connections_stay_below_what_postgresql_allows():
-    """(replicas + rollout) × (pool + readiness) + migration ≤ max_connections − reserved for superusers."""
+    """(replicas + rollout) × (pool + readiness + events) + migration ≤ max_connections − reserved for superusers."""
     for name in on("prod") + on("dev"):
         objects = objects_of(name)
         workload = deployment(objects)
@@ -223,7 +223,7 @@ def test_connections_stay_below_what_postgresql_allows():
         allowed = 100
         for cluster in of_kind(objects, "Cluster"):
             assert int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) == allowed
-        assert most * (int(values["POOL_MAX_SIZE"]) + 1) + 1 <= allowed - 3, name
+        assert most * (int(values["POOL_MAX_SIZE"]) + 2) + 1 <= allowed - 3, name
         assert int(values["POOL_MIN_IDLE"]) <= int(values["POOL_MAX_SIZE"])
 
 
