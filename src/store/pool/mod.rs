@@ -23,8 +23,8 @@ use tokio::sync::Semaphore;
 
 use super::StoreError;
 use crate::telemetry::Metrics;
-use keeper::Keeper;
 pub(in crate::store) use keeper::Lease;
+use keeper::{Keeper, Kept};
 
 /// Opens connections to one database.
 pub(in crate::store) trait Connect: Send + Sync + 'static {
@@ -168,22 +168,49 @@ impl<C: Connect> Pool<C> {
         let shortest = self.limits.idle_timeout.min(self.limits.max_lifetime);
         let pause = (shortest / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         while !self.inner.is_closed() {
-            self.retire();
-            self.refill().await;
+            let now = Instant::now();
+            // In this order the minimum holds also while old connections are replaced.
+            let opened = self.open_missing(now).await;
+            self.retire(now);
+            self.take_in(opened);
             tokio::time::sleep(pause).await;
         }
     }
 
+    /// Opens what the minimum lacks when those that are too old are closed. They are opened beside the
+    /// pool: nothing that requests could use is held while a slow one is being opened.
+    async fn open_missing(&self, now: Instant) -> Vec<Kept<C::Connection>> {
+        let mut too_old = 0;
+        self.inner.retain(|kept, _| {
+            too_old += usize::from(now >= kept.expires);
+            true
+        });
+        let remaining = self.inner.status().size.saturating_sub(too_old);
+        let missing = self.limits.min_idle.saturating_sub(remaining);
+        let manager = self.inner.manager();
+        let opening = join_all(
+            (0..missing).map(|_| tokio::time::timeout(self.limits.acquire_timeout, manager.open())),
+        );
+        let mut opened = Vec::new();
+        for result in opening.await {
+            match result {
+                Ok(Ok(kept)) => opened.push(kept),
+                Ok(Err(error)) => log::debug!(error:%; "could not fill the connection pool"),
+                Err(_) => log::debug!("could not fill the connection pool in time"),
+            }
+        }
+        opened
+    }
+
     /// Closes idle connections that are too old, and those idle for too long above the minimum.
-    fn retire(&self) {
-        let now = Instant::now();
+    fn retire(&self, now: Instant) {
         let mut spare = self
             .inner
             .status()
             .size
             .saturating_sub(self.limits.min_idle);
-        self.inner.retain(|connection, metrics| {
-            let too_old = now >= connection.expires;
+        self.inner.retain(|kept, metrics| {
+            let too_old = now >= kept.expires;
             let too_idle = spare > 0 && metrics.last_used() >= self.limits.idle_timeout;
             if too_old || too_idle {
                 spare = spare.saturating_sub(1);
@@ -192,27 +219,13 @@ impl<C: Connect> Pool<C> {
         });
     }
 
-    /// Opens connections up to the minimum. They are opened beside the pool and put into it when
-    /// they are there: nothing that requests could use is held while a slow one is being opened.
-    async fn refill(&self) {
-        let missing = self
-            .limits
-            .min_idle
-            .saturating_sub(self.inner.status().size);
+    /// Puts connections into the pool.
+    ///
+    /// deadpool takes a connection in only by opening it, and opens one only when none is idle. So:
+    /// take all there is without waiting, with those the last, and give all back in the same breath.
+    fn take_in(&self, opened: Vec<Kept<C::Connection>>) {
         let manager = self.inner.manager();
-        let opened = join_all(
-            (0..missing).map(|_| tokio::time::timeout(self.limits.acquire_timeout, manager.open())),
-        );
-        for result in opened.await {
-            match result {
-                Ok(Ok(kept)) => manager.spare.lock().push(kept),
-                Ok(Err(error)) => log::debug!(error:%; "could not fill the connection pool"),
-                Err(_) => log::debug!("could not fill the connection pool in time"),
-            }
-        }
-        // deadpool takes a connection in only by opening it, and opens one only when none is idle.
-        // So: take all there is without waiting, with a spare one the last, and give all back in
-        // the same breath.
+        manager.spare.lock().extend(opened);
         let now = Timeouts {
             wait: Some(Duration::ZERO),
             ..self.inner.timeouts()

@@ -1,6 +1,8 @@
 use diesel::{Connection as _, SqliteConnection};
-use diesel_async::AsyncPgConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel_async::{
+    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _,
+};
 
 use super::*;
 
@@ -52,17 +54,42 @@ impl Connect for Memory {
     }
 }
 
-#[tokio::test]
-async fn who_serves_many_does_not_queue_behind_everybody() {
+fn memory(max_size: usize) -> Pool<Memory> {
     let limits = Limits {
-        max_size: 1,
+        max_size,
         min_idle: 0,
         acquire_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(300),
         max_lifetime: Duration::from_secs(1800),
     };
     let metrics = Arc::new(Metrics::new().unwrap());
-    let pool = Pool::new(Arc::new(Memory), limits, metrics).unwrap();
+    Pool::new(Arc::new(Memory), limits, metrics).unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_left_inside_a_transaction_is_closed() {
+    type Connection = <Memory as Connect>::Connection;
+    type Transactions = <Connection as AsyncConnection>::TransactionManager;
+    let pool = memory(1);
+    let mut lease = pool.get().await.unwrap();
+    lease
+        .batch_execute("CREATE TABLE here (n INTEGER)")
+        .await
+        .unwrap();
+    drop(lease);
+    let mut lease = pool.get().await.unwrap();
+    lease.batch_execute("SELECT * FROM here").await.unwrap();
+    Transactions::begin_transaction(&mut *lease).await.unwrap();
+    drop(lease);
+    assert_eq!(pool.status().idle + pool.status().in_use, 0);
+    // Each connection has a database of its own, so this is another.
+    let mut lease = pool.get().await.unwrap();
+    assert!(lease.batch_execute("SELECT * FROM here").await.is_err());
+}
+
+#[tokio::test]
+async fn who_serves_many_does_not_queue_behind_everybody() {
+    let pool = memory(1);
     let held = pool.get().await.unwrap();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
