@@ -62,6 +62,7 @@ lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings ar
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
 	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run

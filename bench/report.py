@@ -98,6 +98,14 @@ def memory(results, verdicts):
     verdicts.at_most(f"resident memory, {m['idle_clients']} idle keep-alive clients that have read an order", m["idle_clients_mib"], 64, " MiB")
 
 
+def recording(verdicts):
+    """What the benchmark of Cargo found (`cargo bench --bench record`)."""
+    found = ROOT / "target/criterion/record of a request/new/estimates.json"
+    if found.exists():
+        nanoseconds = json.loads(found.read_text())["median"]["point_estimate"]
+        verdicts.at_most("recording a request: gauge, timer, metrics", nanoseconds, 200, " ns")
+
+
 def start(results, verdicts):
     for name, limit in (("sqlite", 10), ("postgres", 50)):
         verdicts.at_most(f"start to the first 200 on /readyz, {name}", median(results["start"][name]), limit, " ms")
@@ -169,6 +177,7 @@ def main():
     text += ["![Requests a second, by the baseline](results.svg)", "", *body]
     if "throughput" in results and "memory" in results:
         text += [*sizing(results), ""]
+    recording(verdicts)
     text += ["| to reach | measured | limit | |", "|---|---:|---:|---|"]
     text += [f"| {what} | {value} | {limit} | {'holds' if holds else '**does not hold**'} |"
              for what, value, limit, holds in verdicts.rows]
