@@ -193,7 +193,7 @@ fn example(reference: &str) -> Option<Value> {
             "sequence": "1", "data": order,
         })),
         "Service" => Some(json!({
-            "service": "order-service", "version": "0.1.0",
+            "service": "order-service", "version": env!("CARGO_PKG_VERSION"),
             "links": {
                 "orders": "/api/v1/orders", "events": "/api/v1/events", "docs": "/docs",
                 "openapi": "/openapi.json", "ready": "/readyz",

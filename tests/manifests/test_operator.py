@@ -31,7 +31,7 @@ def operator(objects):
 
 def settings():
     """Every setting of the operator with its default, out of the source."""
-    pattern = r"#\[arg\((?P<options>[^#]*?)\)\]\s*pub (?P<name>[a-z_]+):"
+    pattern = r"#\[arg\((?P<options>[^#]*?)\)\]\s*(?:pub )?(?P<name>[a-z_]+):"
     found = {}
     for match in re.finditer(pattern, CLI.read_text(), re.DOTALL):
         if "env" not in match["options"]:
