@@ -70,7 +70,7 @@ async fn it_grows_in_a_burst_and_shrinks_to_its_minimum_and_never_below() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_its_minimum_while_old_connections_are_replaced() {
     let database = Database::postgres().await;
-    let store = store(&database, &["--pool-max-lifetime", "1s"]).await;
+    let store = store(&database, &["--pool-max-lifetime", "2s"]).await;
     let five = async || store.pool_status().idle == 5;
     eventually("the minimum is open", Duration::from_secs(3), five).await;
     let first = "SELECT min(backend_start)::text FROM pg_stat_activity
@@ -79,7 +79,7 @@ async fn it_keeps_its_minimum_while_old_connections_are_replaced() {
     let client = database.client().await;
     let mut generations = std::collections::HashSet::new();
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(4) {
+    while start.elapsed() < Duration::from_secs(5) {
         let open: i64 = client.query_one(OPEN, &[]).await.unwrap().get(0);
         assert!(open >= 5, "{open} after {:?}", start.elapsed());
         let oldest: String = client.query_one(first, &[]).await.unwrap().get(0);
@@ -184,15 +184,16 @@ async fn a_slow_connect_takes_no_connection_from_requests() {
     let idle = async || store.pool_status().idle == 5;
     eventually("the minimum is open", Duration::from_secs(3), idle).await;
 
+    place(&store, new_order("a")).await;
     proxy.hold_new();
-    // All but one: whichever is taken next, a dead one is met.
-    let most = "SELECT pg_terminate_backend(pid) FROM (
+    // The one used last is the next to be used, so that it is noticed.
+    let last = "SELECT pg_terminate_backend(pid) FROM (
             SELECT pid FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'order-service'
-            AND query !~ '(LISTEN|NOTIFY) order_events' LIMIT 4
-        ) four";
-    database.execute(most).await;
-    // The pool tries to open new ones; the one left serves on.
+            AND query !~ '(LISTEN|NOTIFY) order_events' ORDER BY state_change DESC LIMIT 1
+        ) used";
+    database.execute(last).await;
+    // The pool tries to open a new fifth; the four others serve on.
     let until = Instant::now() + Duration::from_secs(4);
     let mut slowest = Duration::ZERO;
     while Instant::now() < until {

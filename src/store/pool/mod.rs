@@ -168,21 +168,22 @@ impl<C: Connect> Pool<C> {
         let shortest = self.limits.idle_timeout.min(self.limits.max_lifetime);
         let pause = (shortest / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         while !self.inner.is_closed() {
-            let now = Instant::now();
-            // In this order the minimum holds also while old connections are replaced.
-            let opened = self.open_missing(now).await;
-            self.retire(now);
+            // In this order the minimum holds also while old connections are replaced. None grows too
+            // old before the next look, nor while a new one is opened.
+            let until = Instant::now() + 2 * pause;
+            let opened = self.open_missing(until).await;
+            self.retire(until);
             self.take_in(opened);
             tokio::time::sleep(pause).await;
         }
     }
 
-    /// Opens what the minimum lacks when those that are too old are closed. They are opened beside the
+    /// Opens what the minimum lacks when those that are too old by then are closed. They are opened beside the
     /// pool: nothing that requests could use is held while a slow one is being opened.
-    async fn open_missing(&self, now: Instant) -> Vec<Kept<C::Connection>> {
+    async fn open_missing(&self, until: Instant) -> Vec<Kept<C::Connection>> {
         let mut too_old = 0;
         self.inner.retain(|kept, _| {
-            too_old += usize::from(now >= kept.expires);
+            too_old += usize::from(until >= kept.expires);
             true
         });
         let remaining = self.inner.status().size.saturating_sub(too_old);
@@ -202,15 +203,15 @@ impl<C: Connect> Pool<C> {
         opened
     }
 
-    /// Closes idle connections that are too old, and those idle for too long above the minimum.
-    fn retire(&self, now: Instant) {
+    /// Closes idle connections that are too old by then, and those idle for too long above the minimum.
+    fn retire(&self, until: Instant) {
         let mut spare = self
             .inner
             .status()
             .size
             .saturating_sub(self.limits.min_idle);
         self.inner.retain(|kept, metrics| {
-            let too_old = now >= kept.expires;
+            let too_old = until >= kept.expires;
             let too_idle = spare > 0 && metrics.last_used() >= self.limits.idle_timeout;
             if too_old || too_idle {
                 spare = spare.saturating_sub(1);
