@@ -68,27 +68,6 @@ async fn it_grows_in_a_burst_and_shrinks_to_its_minimum_and_never_below() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_keeps_its_minimum_while_old_connections_are_replaced() {
-    let database = Database::postgres().await;
-    let store = store(&database, &["--pool-max-lifetime", "2s"]).await;
-    let five = async || store.pool_status().idle == 5;
-    eventually("the minimum is open", Duration::from_secs(3), five).await;
-    let first = "SELECT min(backend_start)::text FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'order-service'
-        AND query !~ '(LISTEN|NOTIFY) order_events'";
-    let client = database.client().await;
-    let mut generations = std::collections::HashSet::new();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5) {
-        let open: i64 = client.query_one(OPEN, &[]).await.unwrap().get(0);
-        assert!(open >= 5, "{open} after {:?}", start.elapsed());
-        let oldest: String = client.query_one(first, &[]).await.unwrap().get(0);
-        generations.insert(oldest);
-    }
-    assert!(generations.len() > 3, "they were replaced: {generations:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_connection_grows_older_than_the_lifetime() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-max-lifetime", "1s"]).await;

@@ -168,14 +168,18 @@ impl<C: Connect> Pool<C> {
         let shortest = self.limits.idle_timeout.min(self.limits.max_lifetime);
         let pause = (shortest / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         while !self.inner.is_closed() {
-            // In this order the minimum holds also while old connections are replaced. None grows too
-            // old before the next look, nor while a new one is opened.
-            let until = Instant::now() + 2 * pause;
-            let opened = self.open_missing(until).await;
-            self.retire(until);
-            self.take_in(opened);
+            // None grows too old before the next look, nor while its successor is opened.
+            self.look(Instant::now() + 2 * pause).await;
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Replaces what will be too old by then, closes what is spare, and fills up to the minimum: in this
+    /// order, so that the minimum holds meanwhile.
+    async fn look(&self, until: Instant) {
+        let opened = self.open_missing(until).await;
+        self.retire(until);
+        self.take_in(opened);
     }
 
     /// Opens what the minimum lacks when those that are too old by then are closed. They are opened beside the

@@ -66,6 +66,51 @@ fn memory(max_size: usize) -> Pool<Memory> {
     Pool::new(Arc::new(Memory), limits, metrics).unwrap()
 }
 
+/// Notes how many connections the pool has whenever another is opened.
+#[derive(Default)]
+struct Watching {
+    pool: std::sync::OnceLock<Pool<Self>>,
+    sizes: std::sync::Mutex<Vec<usize>>,
+}
+
+impl Connect for Watching {
+    type Connection = SyncConnectionWrapper<SqliteConnection>;
+
+    async fn connect(&self) -> Result<Self::Connection, StoreError> {
+        let size = self.pool.get().unwrap().inner.status().size;
+        self.sizes.lock().unwrap().push(size);
+        Memory.connect().await
+    }
+}
+
+#[tokio::test]
+async fn the_minimum_holds_while_old_connections_are_replaced() {
+    let limits = Limits {
+        max_size: 5,
+        min_idle: 3,
+        acquire_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(300),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let connector = Arc::new(Watching::default());
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let pool = Pool::new(Arc::clone(&connector), limits, metrics).unwrap();
+    assert!(connector.pool.set(pool.clone()).is_ok());
+    let start = Instant::now();
+    pool.look(start).await;
+    assert_eq!((pool.status().idle, pool.status().in_use), (3, 0));
+    // Nothing is too old yet.
+    pool.look(start + Duration::from_secs(1000)).await;
+    pool.look(start + Duration::from_secs(2000)).await;
+    assert_eq!((pool.status().idle, pool.status().in_use), (3, 0));
+    let sizes = connector.sizes.lock().unwrap();
+    assert_eq!(
+        *sizes,
+        [0, 0, 0, 3, 3, 3],
+        "opened before the old ones are closed"
+    );
+}
+
 #[tokio::test]
 async fn a_connection_left_inside_a_transaction_is_closed() {
     type Connection = <Memory as Connect>::Connection;
