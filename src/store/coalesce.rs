@@ -159,11 +159,7 @@ async fn answer<B: Batch>(batch: &B, items: Arc<[B::Item]>, replies: Vec<Reply<B
             Some(error) => Err(error.clone()),
             None => alone(batch, item).await,
         };
-        if let Err(error) = &answer
-            && !of_items(error)
-        {
-            failed = Some(error.clone());
-        }
+        failed = answer.as_ref().err().filter(|e| !of_items(e)).cloned();
         reply.send(answer);
     }
 }

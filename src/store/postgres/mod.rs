@@ -104,22 +104,17 @@ impl Postgres {
             let start = Instant::now();
             let result = timeout(self.patience, work(&mut lease)).await;
             self.metrics.query_took(query, start.elapsed());
+            let silent = result.is_err();
             let error = match result {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) => StoreError::from(error),
-                Err(_) => {
-                    let error = silent(self.patience);
-                    self.metrics.db_error(&error);
-                    // The others were opened to the same server, and time for another try is over.
-                    self.pool.outdate();
-                    lease.discard();
-                    return Err(error);
-                }
+                Err(_) => StoreError::Unavailable(format!("no answer within {:?}", self.patience)),
             };
             self.metrics.db_error(&error);
             let outdated = is_outdated_plan(&error);
             let dead = matches!(error, StoreError::Unavailable(_));
-            if outdated {
+            // The others were opened to the same server.
+            if outdated || silent {
                 self.pool.outdate();
             }
             // What ends one connection often ends them all: only a failure on a connection that
@@ -128,17 +123,14 @@ impl Postgres {
             if outdated || dead {
                 lease.discard();
             }
-            // A statement with an outdated plan was refused before it did anything.
-            if !(again && (outdated || dead && mode == Try::Again)) {
+            // A statement with an outdated plan was refused before it did anything. After a silence
+            // the time for another try is over.
+            if silent || !(again && (outdated || dead && mode == Try::Again)) {
                 return Err(error);
             }
             first = false;
         }
     }
-}
-
-fn silent(patience: Duration) -> StoreError {
-    StoreError::Unavailable(format!("no answer within {patience:?}"))
 }
 
 /// After a migration changed a column, a prepared `SELECT` on an old connection fails with
