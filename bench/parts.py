@@ -63,7 +63,7 @@ def plain_database(cluster, name):
 
 
 def refill(cluster, url, kind):
-    """The same content before each round, settled: no vacuum and no checkpoint is due."""
+    """The same content each time, settled: no vacuum and no checkpoint is due."""
     cluster.sql(url, "TRUNCATE orders; TRUNCATE events")
     cluster.sql(url, FILL.format(first=1, last=PRELOADED, **kind))
     if kind is KEYED:

@@ -154,16 +154,21 @@ async fn connections_that_the_database_ended_are_replaced_without_an_error() {
     assert_eq!(database.number("SELECT count(*) FROM events").await, 100);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_connect_takes_no_connection_from_requests() {
+/// A store that reaches its database through a proxy, with its minimum open and one connection used.
+async fn behind_proxy(flags: &[&str]) -> (Database, Proxy, Store) {
     let database = Database::postgres().await;
     crate::support::server::migrate(&database);
     let proxy = Proxy::before(&database).await;
-    let (store, _) = super::contract::open_url(proxy.url(), &["--pool-max-size", "6"]);
+    let (store, _) = super::contract::open_url(proxy.url(), flags);
     let idle = async || store.pool_status().idle == 5;
     eventually("the minimum is open", Duration::from_secs(3), idle).await;
-
     place(&store, new_order("a")).await;
+    (database, proxy, store)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_connect_takes_no_connection_from_requests() {
+    let (database, proxy, store) = behind_proxy(&["--pool-max-size", "6"]).await;
     proxy.hold_new();
     // The one used last is the next to be used, so that it is noticed.
     let last = "SELECT pg_terminate_backend(pid) FROM (
@@ -190,14 +195,7 @@ async fn a_slow_connect_takes_no_connection_from_requests() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_say_nothing_are_given_up() {
-    let database = Database::postgres().await;
-    crate::support::server::migrate(&database);
-    let proxy = Proxy::before(&database).await;
-    let (store, _) = super::contract::open_url(proxy.url(), &["--statement-timeout", "500ms"]);
-    let idle = async || store.pool_status().idle == 5;
-    eventually("the minimum is open", Duration::from_secs(3), idle).await;
-    place(&store, new_order("a")).await;
-
+    let (_database, proxy, store) = behind_proxy(&["--statement-timeout", "500ms"]).await;
     proxy.silence_open();
     // Twice the statement time-out and a second, and no second try: 2 s.
     let refused = tokio::time::timeout(Duration::from_secs(4), store.create(new_order("b"))).await;

@@ -6,6 +6,18 @@ use diesel_async::{
 
 use super::*;
 
+fn pool<C: Connect>(connector: Arc<C>, max_size: usize, min_idle: usize) -> Pool<C> {
+    let limits = Limits {
+        max_size,
+        min_idle,
+        acquire_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(300),
+        max_lifetime: Duration::from_secs(1800),
+    };
+    let metrics = Arc::new(Metrics::new().unwrap());
+    Pool::new(connector, limits, metrics).unwrap()
+}
+
 /// A database that takes connections and then says nothing.
 struct Silent;
 
@@ -20,15 +32,7 @@ impl Connect for Silent {
 /// The clock is Tokio's and jumps: five seconds are five seconds, however busy the machine is.
 #[tokio::test(start_paused = true)]
 async fn who_waits_is_told_after_the_acquire_timeout() {
-    let limits = Limits {
-        max_size: 1,
-        min_idle: 0,
-        acquire_timeout: Duration::from_secs(5),
-        idle_timeout: Duration::from_secs(300),
-        max_lifetime: Duration::from_secs(1800),
-    };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let pool = Pool::new(Arc::new(Silent), limits, metrics).unwrap();
+    let pool = pool(Arc::new(Silent), 1, 0);
     let wait = async || {
         let start = tokio::time::Instant::now();
         let refused = pool.get().await.err();
@@ -54,18 +58,6 @@ impl Connect for Memory {
     }
 }
 
-fn memory(max_size: usize) -> Pool<Memory> {
-    let limits = Limits {
-        max_size,
-        min_idle: 0,
-        acquire_timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(300),
-        max_lifetime: Duration::from_secs(1800),
-    };
-    let metrics = Arc::new(Metrics::new().unwrap());
-    Pool::new(Arc::new(Memory), limits, metrics).unwrap()
-}
-
 /// Notes how many connections the pool has whenever another is opened.
 #[derive(Default)]
 struct Watching {
@@ -85,16 +77,8 @@ impl Connect for Watching {
 
 #[tokio::test]
 async fn the_minimum_holds_while_old_connections_are_replaced() {
-    let limits = Limits {
-        max_size: 5,
-        min_idle: 3,
-        acquire_timeout: Duration::from_secs(60),
-        idle_timeout: Duration::from_secs(300),
-        max_lifetime: Duration::from_secs(1800),
-    };
     let connector = Arc::new(Watching::default());
-    let metrics = Arc::new(Metrics::new().unwrap());
-    let pool = Pool::new(Arc::clone(&connector), limits, metrics).unwrap();
+    let pool = pool(Arc::clone(&connector), 5, 3);
     assert!(connector.pool.set(pool.clone()).is_ok());
     let start = Instant::now();
     pool.look(start).await;
@@ -115,7 +99,7 @@ async fn the_minimum_holds_while_old_connections_are_replaced() {
 async fn a_connection_left_inside_a_transaction_is_closed() {
     type Connection = <Memory as Connect>::Connection;
     type Transactions = <Connection as AsyncConnection>::TransactionManager;
-    let pool = memory(1);
+    let pool = pool(Arc::new(Memory), 1, 0);
     let mut lease = pool.get().await.unwrap();
     lease
         .batch_execute("CREATE TABLE here (n INTEGER)")
@@ -134,7 +118,7 @@ async fn a_connection_left_inside_a_transaction_is_closed() {
 
 #[tokio::test]
 async fn who_serves_many_does_not_queue_behind_everybody() {
-    let pool = memory(1);
+    let pool = pool(Arc::new(Memory), 1, 0);
     let held = pool.get().await.unwrap();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
