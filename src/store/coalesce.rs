@@ -1,9 +1,9 @@
 //! Many requests, one statement.
 //!
-//! A worker takes what waits at that moment, up to a limit, and serves it together. A lone request is
-//! served at once; batches form while the database is busy, and while many come ([`pace`]). What a
-//! worker takes was there before its statement begins, so a reader never gets an answer that is older
-//! than its question.
+//! A worker takes what waits at that moment, up to a limit, and serves it together. It waits for
+//! nobody: a lone request is served at once, and batches form only while the database is busy. What
+//! a worker takes was there before its statement begins, so a reader never gets an answer that is
+//! older than its question.
 //!
 //! One worker is at work while the database is quick: few large batches cost it less than many
 //! small ones. When a batch takes longer than [`PATIENCE`], the next worker goes on with what waits,
@@ -18,16 +18,10 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::StoreError;
 use super::admission::Ticket;
-
-mod gate;
-mod pace;
-
-use gate::Gate;
-use pace::Pace;
 
 /// How long a batch may take until the next one begins beside it. Several times what a batch of some
 /// hundred takes on a healthy database, and short beside what a client notices. A full one takes about
@@ -65,7 +59,6 @@ struct Waiting<B: Batch> {
 
 /// A queue of requests of one kind and the workers behind it.
 pub(super) struct Coalescer<B: Batch> {
-    gate: Arc<Gate>,
     sender: mpsc::UnboundedSender<Waiting<B>>,
 }
 
@@ -74,17 +67,12 @@ impl<B: Batch> Coalescer<B> {
     pub(super) fn new(batch: B, shape: Shape, runtime: &Handle) -> Self {
         // Unbounded as a channel; bounded by admission, which every item has passed.
         let (sender, receiver) = mpsc::unbounded_channel();
-        let gate = Arc::new(Gate::new());
-        let turn = Arc::new(Mutex::new(Turn {
-            receiver,
-            gate: Arc::clone(&gate),
-            pace: Pace::default(),
-        }));
+        let receiver = Arc::new(Mutex::new(receiver));
         let batch = Arc::new(batch);
         for _ in 0..shape.workers {
-            runtime.spawn(work(Arc::clone(&batch), Arc::clone(&turn), shape.limit));
+            runtime.spawn(work(Arc::clone(&batch), Arc::clone(&receiver), shape.limit));
         }
-        Self { gate, sender }
+        Self { sender }
     }
 
     /// The answer to one item, for who has a place in the store.
@@ -94,36 +82,20 @@ impl<B: Batch> Coalescer<B> {
         let waiting = Waiting { item, reply };
         let gone = || StoreError::Internal("the worker of a queue is gone".to_owned());
         self.sender.send(waiting).map_err(|_| gone())?;
-        self.gate.asked();
         answer.await.map_err(|_| gone())?
     }
 }
 
-/// The worker that holds it takes the next batch.
-struct Turn<B: Batch> {
-    receiver: mpsc::UnboundedReceiver<Waiting<B>>,
-    gate: Arc<Gate>,
-    pace: Pace,
-}
-
-impl<B: Batch> Turn<B> {
-    /// What waits, at the moment for it; nothing when nobody can come any more.
-    async fn take(&mut self, taken: &mut Vec<Waiting<B>>, limit: usize) {
-        if let Some(rest) = self.pace.rest() {
-            self.gate.rest(rest).await;
-        }
-        let many = self.receiver.recv_many(taken, limit).await;
-        self.gate.took(many);
-        self.pace.began(many, Instant::now());
-    }
-}
-
-async fn work<B: Batch>(batch: Arc<B>, turn: Arc<Mutex<Turn<B>>>, limit: usize) {
+async fn work<B: Batch>(
+    batch: Arc<B>,
+    receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting<B>>>>,
+    limit: usize,
+) {
     let mut taken = Vec::new();
     loop {
-        let mut turn = turn.lock().await;
-        turn.take(&mut taken, limit).await;
-        if taken.is_empty() {
+        // Who holds the receiver has the turn.
+        let mut turn = receiver.lock().await;
+        if turn.recv_many(&mut taken, limit).await == 0 {
             return;
         }
         if !B::SERVE_ABANDONED {

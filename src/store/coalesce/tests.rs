@@ -111,42 +111,6 @@ async fn a_lone_request_is_served_at_once_and_batches_form_while_it_is() {
     assert_eq!(bench.batches(), [1, 10, 10, 5]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_steady_stream_is_served_in_few_batches() {
-    let bench = Bench::new(ONE, 100);
-    let mut asked = Vec::new();
-    for i in 0..2000 {
-        asked.push(bench.ask(i + 1000));
-        settle().await;
-        tokio::time::advance(Duration::from_micros(100)).await;
-        // The first batch takes a millisecond, later ones no time.
-        if i == 9 {
-            bench.gate.add_permits(2000);
-        }
-    }
-    for (i, answer) in (0..2000).zip(asked) {
-        assert_eq!(answer.await.unwrap(), Ok((i + 1000) * 2));
-    }
-    let batches = bench.batches();
-    assert_eq!(batches[0], 1, "the first finds a quiet queue");
-    assert_eq!(batches.iter().sum::<usize>(), 2000);
-    let late = &batches[batches.len() / 2..batches.len() - 1];
-    // Ten in a millisecond keep batches 625 µs apart.
-    assert!(late.iter().all(|size| (6..=7).contains(size)), "{late:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lone_client_never_waits() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(1000);
-    let begun = tokio::time::Instant::now();
-    for i in 0..100 {
-        assert_eq!(bench.ask(i).await.unwrap(), Ok(i * 2));
-    }
-    assert_eq!(begun.elapsed(), Duration::ZERO);
-    assert_eq!(bench.batches(), [1; 100]);
-}
-
 #[tokio::test]
 async fn who_asks_after_a_batch_began_is_not_in_it() {
     let bench = Bench::new(ONE, 100);
