@@ -11,7 +11,7 @@ pub(super) struct Service {
     #[schema(example = "order-service")]
     service: &'static str,
     /// Its version.
-    #[schema(example = "0.1.0")]
+    #[schema(example = json!(env!("CARGO_PKG_VERSION")))]
     version: &'static str,
     links: Links,
 }
