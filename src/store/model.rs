@@ -43,6 +43,11 @@ pub(super) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
     serde_json::to_string(metadata.entries()).map_err(not_json)
 }
 
+/// The length of a document as the database keeps it.
+pub(super) fn json_bytes(json: &str) -> i32 {
+    i32::try_from(json.len()).unwrap_or(i32::MAX)
+}
+
 /// A request to place an order.
 #[derive(Clone, Debug)]
 pub struct Placing {
@@ -69,6 +74,12 @@ pub struct Idempotency {
     pub key: String,
     /// A hash of what the request means.
     pub hash: [u8; 32],
+}
+
+impl Idempotency {
+    /// How `hash` is computed. A change of the computation takes the next number: a hash of another
+    /// version says nothing about the request.
+    pub const HASH_VERSION: i16 = 1;
 }
 
 /// What became of a request to place an order.
@@ -114,6 +125,11 @@ impl NewRow {
         self.idempotency.as_ref().map(|i| i.hash.as_slice())
     }
 
+    /// The length of [`Self::json`] as the database keeps it.
+    pub(super) fn json_bytes(&self) -> i32 {
+        json_bytes(&self.json)
+    }
+
     pub(super) fn document(&self) -> Document {
         Document {
             id: self.order.id,
@@ -122,30 +138,42 @@ impl NewRow {
         }
     }
 
-    /// What a row found under this row's key means for it.
-    pub(super) fn against(&self, found: &Found) -> Placed {
-        let same = self.hash() == Some(&found.hash);
+    /// What a row that was found in the database means for this one, which was not inserted.
+    pub(super) fn resolve_conflict(&self, found: &Found) -> Placed {
         if found.id == self.order.id {
-            // Written by an earlier attempt whose answer was lost.
-            Placed::New(self.document())
-        } else if same {
-            Placed::Replay(Document {
-                id: found.id,
-                version: 1,
-                json: found.json.clone(),
-            })
-        } else {
-            Placed::KeyReused
+            // Written by an earlier attempt whose response was lost.
+            return Placed::New(self.document());
+        }
+        match &found.replay {
+            Some(replay)
+                if replay.hash_version == Idempotency::HASH_VERSION
+                    && self.hash() == Some(&replay.hash) =>
+            {
+                Placed::Replay(Document {
+                    id: found.id,
+                    version: 1,
+                    json: replay.json.clone(),
+                })
+            }
+            _ => Placed::KeyReused,
         }
     }
 }
 
-/// An order that was placed before with the same key.
+/// An order that is in the database already: under the key of a row, or under its id.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) id: Uuid,
+    /// What was kept under the key.
+    pub(super) replay: Option<Replay>,
+}
+
+/// What is kept under an idempotency key.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
     pub(super) hash: Vec<u8>,
-    /// The order as it was placed.
+    pub(super) hash_version: i16,
+    /// The order as it was created.
     pub(super) json: Bytes,
 }
 

@@ -112,8 +112,8 @@ const EVENTS_EACH: usize = 6_250;
 async fn write(database_url: String) {
     let client = crate::support::database::connect(&database_url).await;
     let insert = format!(
-        "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}
+        "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}, 300
         FROM feed, generate_series($2::int, $3::int) AS v"
     );
     let random = |below: u128| u32::try_from(Uuid::new_v4().as_u128() % below).unwrap();
@@ -225,8 +225,8 @@ async fn events_arrive_from_other_processes_and_after_a_restart_of_the_database(
 async fn a_reader_that_stops_reading_is_not_buffered_and_cut_off() {
     let database = Database::postgres().await;
     let server = Server::start(&database, &[]).await;
-    let fill = "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000))
+    let fill = "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000)), 2020
         FROM generate_series(1, 50000)";
     database.execute(fill).await;
     let resident = async || {
@@ -286,8 +286,8 @@ async fn a_database_restored_from_a_dump_goes_on_behind_its_old_events() {
     migrate(&database);
     // As after a restore into a young cluster: events from transactions that are yet to come.
     let restored = format!(
-        "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT gen_random_uuid(), 1, 4000000000 + i, now(), {DATA} FROM generate_series(1, 3) AS i"
+        "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT gen_random_uuid(), 1, 4000000000 + i, now(), {DATA}, 300 FROM generate_series(1, 3) AS i"
     );
     database.execute(&restored).await;
     migrate(&database);

@@ -3,6 +3,7 @@
 mod connect;
 mod create;
 mod events;
+mod find_placed;
 mod listen;
 mod read;
 mod rows;
@@ -25,9 +26,9 @@ pub use connect::{check_postgres_url, describe_postgres_url};
 pub(super) use create::Create;
 pub(super) use listen::listen;
 
-/// SQL for the position in the feed of what the current transaction writes.
-const POSITION: &str =
-    "(SELECT pg_current_xact_id()::text::bigint + xid_offset AS position FROM feed) AS here";
+/// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
+/// when the row of `feed` is missing: an event without a position would reach no reader.
+const POSITION: &str = "(SELECT pg_current_xact_id()::text::bigint + xid_offset FROM feed)";
 
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]

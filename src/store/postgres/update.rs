@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::{Changing, metadata_json};
+use crate::store::model::{Changing, json_bytes, metadata_json};
 use crate::telemetry::QueryName;
 
 impl Postgres {
@@ -30,16 +30,17 @@ impl Postgres {
             status: next.status.as_str(),
             metadata: metadata_json(&next.metadata)?,
             at: next.updated_at,
+            bytes: json_bytes(json),
             data: json.to_owned(),
             traceparent: changing.traceparent.clone(),
         };
-        let written = self
+        let written: Vec<Uuid> = self
             .run_once(QueryName::UpdateOrder, move |connection| {
                 let update = update.clone();
-                async move { update.execute(connection).await }.boxed()
+                async move { update.load(connection).await }.boxed()
             })
             .await?;
-        Ok(written == 1)
+        Ok(!written.is_empty())
     }
 }
 
@@ -52,6 +53,7 @@ struct Update {
     metadata: String,
     at: DateTime<Utc>,
     data: String,
+    bytes: i32,
     traceparent: Option<String>,
 }
 
@@ -65,20 +67,24 @@ impl QueryFragment<Pg> for Update {
         out.push_bind_param::<Text, _>(&self.metadata)?;
         out.push_sql("::jsonb, version = version + 1, updated_at = ");
         out.push_bind_param::<Timestamptz, _>(&self.at)?;
+        out.push_sql(", json_bytes = ");
+        out.push_bind_param::<Integer, _>(&self.bytes)?;
         out.push_sql(" WHERE id = ");
         out.push_bind_param::<SqlUuid, _>(&self.id)?;
         out.push_sql(" AND version + 1 = ");
         out.push_bind_param::<Integer, _>(&self.version)?;
         out.push_sql(
-            " RETURNING id, version, updated_at)
-            INSERT INTO events (order_id, version, position, occurred_at, data, traceparent)
-            SELECT id, version, here.position, updated_at, ",
+            " RETURNING id, version, updated_at, json_bytes),
+            logged AS (INSERT INTO events
+                (order_id, version, position, occurred_at, data, data_bytes, traceparent)
+            SELECT id, version, ",
         );
-        out.push_bind_param::<Text, _>(&self.data)?;
-        out.push_sql("::json, ");
-        out.push_bind_param::<Nullable<Text>, _>(&self.traceparent)?;
-        out.push_sql(" FROM changed, ");
         out.push_sql(super::POSITION);
+        out.push_sql(", updated_at, ");
+        out.push_bind_param::<Text, _>(&self.data)?;
+        out.push_sql("::json, json_bytes, ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.traceparent)?;
+        out.push_sql(" FROM changed) SELECT id FROM changed");
         Ok(())
     }
 }
@@ -86,4 +92,8 @@ impl QueryFragment<Pg> for Update {
 impl QueryId for Update {
     type QueryId = Self;
     const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for Update {
+    type SqlType = SqlUuid;
 }

@@ -7,7 +7,19 @@ diesel::table! {
         version -> Integer,
         occurred_at -> BigInt,
         data -> Text,
+        data_bytes -> Integer,
         traceparent -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (key) {
+        key -> Text,
+        order_id -> Binary,
+        request_hash -> Binary,
+        hash_version -> Integer,
+        document -> Text,
+        created_at -> BigInt,
     }
 }
 
@@ -22,9 +34,8 @@ diesel::table! {
         version -> Integer,
         created_at -> BigInt,
         updated_at -> BigInt,
-        idempotency_key -> Nullable<Text>,
-        request_hash -> Nullable<Binary>,
+        json_bytes -> Integer,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, idempotency_keys, orders,);

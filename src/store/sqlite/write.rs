@@ -8,11 +8,13 @@ use diesel::prelude::*;
 
 use super::Sqlite;
 use super::rows::uuid;
-use super::schema::{events, orders};
+use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::coalesce::Batch;
-use crate::store::model::{Changing, Found, NewRow, Placed, metadata_json};
+use crate::store::model::{
+    Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes, metadata_json,
+};
 use crate::telemetry::QueryName;
 
 /// Places orders.
@@ -34,9 +36,26 @@ impl Batch for Create {
     }
 }
 
+/// Writes one order, or finds what was placed before with its key. The transaction has the right to write
+/// from its beginning, so nothing changes between the look-up and the insert.
 fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, StoreError> {
     let order = &row.order;
-    let written = diesel::insert_or_ignore_into(orders::table)
+    if let Some((key, hash)) = row.key().zip(row.hash()) {
+        if let Some(found) = find(connection, key)? {
+            return Ok(row.resolve_conflict(&found));
+        }
+        diesel::insert_into(idempotency_keys::table)
+            .values((
+                idempotency_keys::key.eq(key),
+                idempotency_keys::order_id.eq(order.id.as_bytes().as_slice()),
+                idempotency_keys::request_hash.eq(hash),
+                idempotency_keys::hash_version.eq(i32::from(Idempotency::HASH_VERSION)),
+                idempotency_keys::document.eq(&*row.json),
+                idempotency_keys::created_at.eq(order.created_at.timestamp_micros()),
+            ))
+            .execute(connection)?;
+    }
+    diesel::insert_into(orders::table)
         .values((
             orders::id.eq(order.id.as_bytes().as_slice()),
             orders::product_id.eq(&order.product_id),
@@ -47,46 +66,40 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
             orders::version.eq(order.version),
             orders::created_at.eq(order.created_at.timestamp_micros()),
             orders::updated_at.eq(order.updated_at.timestamp_micros()),
-            orders::idempotency_key.eq(row.key()),
-            orders::request_hash.eq(row.hash()),
+            orders::json_bytes.eq(row.json_bytes()),
         ))
         .execute(connection)?;
-    if written == 1 {
-        log(
-            connection,
-            order,
-            order.created_at,
-            &row.json,
-            row.traceparent.as_deref(),
-        )?;
-        return Ok(Placed::New(row.document()));
-    }
-    match found(connection, row)? {
-        Some(found) => Ok(row.against(&found)),
-        // `INSERT OR IGNORE` passes over a broken CHECK as well.
-        None => Err(StoreError::Internal(
-            "the database refused an order".to_owned(),
-        )),
-    }
+    log(
+        connection,
+        order,
+        order.created_at,
+        &row.json,
+        row.traceparent.as_deref(),
+    )?;
+    Ok(Placed::New(row.document()))
 }
 
-/// The order that was placed before with the key of this row.
-fn found(connection: &mut SqliteConnection, row: &NewRow) -> Result<Option<Found>, StoreError> {
-    let Some(key) = row.key() else {
-        return Ok(None);
-    };
-    let found: Option<(Vec<u8>, Option<Vec<u8>>, String)> = orders::table
-        .inner_join(events::table.on(events::order_id.eq(orders::id).and(events::version.eq(1))))
-        .filter(orders::idempotency_key.eq(key))
-        .select((orders::id, orders::request_hash, events::data))
+/// What was placed before with this key.
+fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<Found>, StoreError> {
+    let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
+        .find(key)
+        .select((
+            idempotency_keys::order_id,
+            idempotency_keys::request_hash,
+            idempotency_keys::hash_version,
+            idempotency_keys::document,
+        ))
         .first(connection)
         .optional()?;
     found
-        .map(|(id, hash, data)| {
+        .map(|(id, hash, hash_version, document)| {
             Ok(Found {
                 id: uuid(&id)?,
-                hash: hash.unwrap_or_default(),
-                json: data.into(),
+                replay: Some(Replay {
+                    hash,
+                    hash_version: i16::try_from(hash_version).unwrap_or_default(),
+                    json: document.into(),
+                }),
             })
         })
         .transpose()
@@ -106,6 +119,7 @@ fn log(
             events::version.eq(order.version),
             events::occurred_at.eq(at.timestamp_micros()),
             events::data.eq(data),
+            events::data_bytes.eq(json_bytes(data)),
             events::traceparent.eq(traceparent),
         ))
         .execute(connection)
@@ -133,6 +147,7 @@ impl Sqlite {
                     orders::metadata.eq(metadata),
                     orders::version.eq(next.version),
                     orders::updated_at.eq(next.updated_at.timestamp_micros()),
+                    orders::json_bytes.eq(json_bytes(&json)),
                 ))
                 .execute(connection)?;
             if written == 1 {
