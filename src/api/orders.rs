@@ -52,6 +52,7 @@ pub(super) async fn create(
     let new = NewOrder::parse(body.0.into())?;
     let placing = Placing {
         idempotency: idempotency(request.headers(), &new)?,
+        deadline: context.deadline(),
         traceparent: traceparent(request.headers()).map(str::to_owned),
         new,
     };
@@ -186,6 +187,7 @@ pub(super) async fn patch(
         patch: body.0.try_into()?,
         if_match: if_match(request.headers())?,
         if_none_match: if_none_match(request.headers())?,
+        deadline: context.deadline(),
         id: query::order_id(&id).ok_or_else(missing)?,
         traceparent: traceparent(request.headers()).map(str::to_owned),
     };

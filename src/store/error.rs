@@ -11,6 +11,8 @@ pub enum StoreError {
     Unavailable(String),
     /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
     StatementTimeout,
+    /// A lock that another transaction holds was not free in time. Nothing was done.
+    LockTimeout,
     /// Anything else; a fault of this service or of the schema. The text is for the log only.
     Internal(String),
 }
@@ -21,6 +23,7 @@ impl std::fmt::Display for StoreError {
             Self::Overloaded => f.write_str("too many requests wait for the database"),
             Self::Unavailable(why) => write!(f, "the database is not available: {why}"),
             Self::StatementTimeout => f.write_str("a statement took too long"),
+            Self::LockTimeout => f.write_str("a lock was not free in time"),
             Self::Internal(why) => f.write_str(why),
         }
     }
@@ -30,8 +33,13 @@ impl std::error::Error for StoreError {}
 
 impl StoreError {
     /// Every value of the `kind` label of `db_errors_total`.
-    pub const KINDS: [&'static str; 4] =
-        ["overloaded", "unavailable", "statement_timeout", "internal"];
+    pub const KINDS: [&'static str; 5] = [
+        "overloaded",
+        "unavailable",
+        "statement_timeout",
+        "lock_timeout",
+        "internal",
+    ];
 
     /// The value of the `kind` label of `db_errors_total`.
     pub fn kind(&self) -> &'static str {
@@ -39,6 +47,7 @@ impl StoreError {
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
             Self::StatementTimeout => "statement_timeout",
+            Self::LockTimeout => "lock_timeout",
             Self::Internal(_) => "internal",
         }
     }
@@ -59,7 +68,9 @@ impl From<DieselError> for StoreError {
                 // Diesel hands on PostgreSQL's message but not its SQLSTATE; connections ask for
                 // untranslated messages where they may (see postgres/connect.rs).
                 let message = info.message();
-                if message.starts_with("canceling statement due to")
+                if message.starts_with("canceling statement due to lock timeout") {
+                    Self::LockTimeout
+                } else if message.starts_with("canceling statement due to")
                     || message.starts_with("database is locked")
                 {
                     Self::StatementTimeout

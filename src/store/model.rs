@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use chrono::Utc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -55,6 +56,9 @@ pub struct Placing {
     pub new: NewOrder,
     /// How a retry of the request is known.
     pub idempotency: Option<Idempotency>,
+    /// When the client gives up. The order may be placed later all the same, unless it would still wait
+    /// for another transaction that uses its key.
+    pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
 }
@@ -207,6 +211,8 @@ pub struct Changing {
     pub if_match: IfMatch,
     /// Which versions not to change (`If-None-Match`, RFC 9110, section 13.1.2).
     pub if_none_match: Option<IfMatch>,
+    /// When the client gives up. No attempt to change the order begins after it.
+    pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
 }

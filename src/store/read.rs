@@ -7,7 +7,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::coalesce::Batch;
+use super::coalesce::{Batch, LockWait};
 use super::model::{Document, ListQuery, Page};
 use crate::domain::Order;
 
@@ -29,7 +29,11 @@ impl<R: Reader> Batch for Get<R> {
     type Answer = Option<Document>;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, ids: Arc<[Uuid]>) -> Result<Vec<Option<Document>>, StoreError> {
+    async fn serve(
+        &self,
+        ids: Arc<[Uuid]>,
+        _: LockWait,
+    ) -> Result<Vec<Option<Document>>, StoreError> {
         let orders = self.0.orders(ids.to_vec()).await?;
         let found: HashMap<Uuid, Document> = orders
             .iter()
@@ -47,7 +51,7 @@ impl<R: Reader> Batch for FirstPage<R> {
     type Answer = Page;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, askers: Arc<[()]>) -> Result<Vec<Page>, StoreError> {
+    async fn serve(&self, askers: Arc<[()]>, _: LockWait) -> Result<Vec<Page>, StoreError> {
         let page = self.0.list(ListQuery::FIRST_PAGE).await?;
         Ok(vec![page; askers.len()])
     }

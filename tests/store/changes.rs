@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::contract::{json, new_order, open_url, place};
 use crate::support::database::Database;
+use crate::support::in_a_minute;
 
 crate::on_both!(ten_thousand_random_commands_keep_to_the_state_machine);
 
@@ -79,6 +80,7 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
             if_match,
             if_none_match: None,
             traceparent: None,
+            deadline: in_a_minute(),
         };
         let changed = store.change(changing).await.unwrap();
         let after = current(&store, order.id).await;

@@ -12,6 +12,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::database::Database;
+use crate::support::in_a_minute;
 
 crate::on_both!(
     a_created_order_is_read_back_whole,
@@ -57,6 +58,7 @@ pub fn new_order(product_id: &str) -> Placing {
         new: NewOrder::parse(draft).unwrap(),
         idempotency: None,
         traceparent: None,
+        deadline: in_a_minute(),
     }
 }
 

@@ -25,6 +25,11 @@ pub async fn eventually<F: Future<Output = bool>>(
     assert!(done.is_ok(), "not within {limit:?}: {what}");
 }
 
+/// A deadline that no test reaches.
+pub fn in_a_minute() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(60)
+}
+
 /// Makes each named test twice: on SQLite and on PostgreSQL.
 #[macro_export]
 macro_rules! on_both {

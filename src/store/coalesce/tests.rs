@@ -24,7 +24,7 @@ impl Batch for Doubling {
     type Answer = u32;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, items: Arc<[u32]>) -> Result<Vec<u32>, StoreError> {
+    async fn serve(&self, items: Arc<[u32]>, _: LockWait) -> Result<Vec<u32>, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         self.batches.lock().unwrap().push(items.len());
@@ -69,7 +69,7 @@ impl Bench {
 
     fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.ask(admission.enter(0)?, item).await })
+        tokio::spawn(async move { queue.ask(admission.enter(0)?, item, Instant::now()).await })
     }
 
     /// Lets everybody run who can, until this many batches have begun.
@@ -161,7 +161,7 @@ async fn a_bad_item_fails_alone() {
         answers,
         [Ok(2), Err(StoreError::Internal("bad".to_owned())), Ok(6)]
     );
-    assert_eq!(bench.batches(), [3, 1, 1, 1]);
+    assert_eq!(bench.batches(), [3, 1, 2, 1, 1]);
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn a_database_that_goes_down_among_lone_retries_is_not_asked_for_each() {
             Err("unavailable")
         ]
     );
-    assert_eq!(bench.batches(), [5, 1, 1, 1]);
+    assert_eq!(bench.batches(), [5, 2, 1, 1, 3]);
 }
 
 #[tokio::test]
@@ -225,7 +225,7 @@ async fn a_panic_answers_everybody_and_the_worker_lives() {
     }
     assert_eq!(answers, [true, false, true]);
     assert_eq!(bench.ask(4).await.unwrap(), Ok(8));
-    assert_eq!(bench.batches(), [3, 1, 1, 1, 1]);
+    assert_eq!(bench.batches(), [3, 1, 2, 1, 1, 1]);
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn an_answer_too_few_is_an_error_and_not_a_mix_up() {
         answers.push(answer.await.unwrap().ok());
     }
     assert_eq!(answers, [Some(2), None, Some(6)]);
-    assert_eq!(bench.batches(), [3, 1, 1, 1]);
+    assert_eq!(bench.batches(), [3, 1, 2, 1, 1]);
 }
 
 #[tokio::test]

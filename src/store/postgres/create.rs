@@ -18,16 +18,16 @@ use uuid::Uuid;
 use super::Postgres;
 use super::find_placed::{FindPlaced, FoundRow};
 use crate::store::StoreError;
-use crate::store::coalesce::Batch;
+use crate::store::coalesce::{Batch, LockWait};
 use crate::store::model::{Found, Idempotency, NewRow, Placed};
 use crate::telemetry::QueryName;
 
 /// Places orders.
 pub(in crate::store) struct Create(pub(in crate::store) Postgres);
 
-/// How long a batch waits for another transaction that is inserting one of its keys. Several times what a
-/// commit takes; a key that takes longer is served apart from the others (see `coalesce`).
-const KEY_WAIT: &str = "100ms";
+/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys.
+/// Several times what a commit takes; a key that takes longer is served apart from the others.
+const SHORT_LOCK_WAIT: &str = "100ms";
 
 /// How often a batch is written when the database shows neither the rows nor what they conflict with:
 /// the server changed between two statements.
@@ -40,13 +40,21 @@ impl Batch for Create {
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
 
+    fn lock_of(row: &Arc<NewRow>) -> Option<&str> {
+        row.key()
+    }
+
     /// Each response is proven: the insert returned the row, or a look-up found it or what it conflicts
     /// with.
-    async fn serve(&self, rows: Arc<[Arc<NewRow>]>) -> Result<Vec<Placed>, StoreError> {
+    async fn serve(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Vec<Placed>, StoreError> {
         let mut placed: Vec<Option<Placed>> = vec![None; rows.len()];
         let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
         for _ in 0..ROUNDS {
-            let known = self.insert_or_find(&open).await?;
+            let known = self.insert_or_find(&open, wait).await?;
             for (slot, row) in placed.iter_mut().zip(rows.iter()) {
                 if slot.is_none() {
                     *slot = known.resolve(row);
@@ -88,13 +96,17 @@ impl Known {
 impl Create {
     /// Inserts the rows, then looks up what the others conflict with. The look-up is a statement of its
     /// own, as the snapshot of the first may be older than the commit that it waited for.
-    async fn insert_or_find(&self, rows: &Arc<[Arc<NewRow>]>) -> Result<Known, StoreError> {
+    async fn insert_or_find(
+        &self,
+        rows: &Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Known, StoreError> {
         let batch = Arc::clone(rows);
         let inserted: HashSet<Uuid> = self
             .0
             .run(QueryName::CreateOrders, move |connection| {
                 let rows = Arc::clone(&batch);
-                async move { Insert::new(&rows).load(connection).await }.boxed()
+                async move { Insert::new(&rows, wait).load(connection).await }.boxed()
             })
             .await?
             .into_iter()
@@ -137,6 +149,7 @@ impl Create {
 /// The columns of a batch. One array each, so that batches of all sizes are one prepared
 /// statement.
 struct Insert<'a> {
+    lock_timeout: &'static str,
     ids: Vec<Uuid>,
     product_ids: Vec<&'a str>,
     quantities: Vec<i32>,
@@ -151,12 +164,16 @@ struct Insert<'a> {
 }
 
 impl<'a> Insert<'a> {
-    fn new(rows: &'a [Arc<NewRow>]) -> Self {
+    fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
         // Batches of other connections may hold the same keys. In one order for all, they wait
         // for each other; in different ones, they would deadlock.
         rows.sort_by_key(|row| row.key());
         Self {
+            lock_timeout: match wait {
+                LockWait::Short => SHORT_LOCK_WAIT,
+                LockWait::Long => "0",
+            },
             ids: rows.iter().map(|row| row.order.id).collect(),
             product_ids: rows
                 .iter()
@@ -186,9 +203,9 @@ impl<'a> Insert<'a> {
 /// statement has its locks on the tables already.
 impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', '");
-        out.push_sql(KEY_WAIT);
-        out.push_sql("', true), unnest(");
+        out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', ");
+        out.push_bind_param::<Text, _>(self.lock_timeout)?;
+        out.push_sql(", true), unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.product_ids)?;

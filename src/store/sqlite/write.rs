@@ -11,7 +11,7 @@ use super::rows::uuid;
 use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::coalesce::Batch;
+use crate::store::coalesce::{Batch, LockWait};
 use crate::store::model::{
     Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes, metadata_json,
 };
@@ -27,7 +27,11 @@ impl Batch for Create {
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
 
-    async fn serve(&self, rows: Arc<[Arc<NewRow>]>) -> Result<Vec<Placed>, StoreError> {
+    async fn serve(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        _: LockWait,
+    ) -> Result<Vec<Placed>, StoreError> {
         self.0
             .write(QueryName::CreateOrders, move |connection| {
                 rows.iter().map(|row| place(connection, row)).collect()
