@@ -5,6 +5,7 @@
 //! ever dropped half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod change;
 mod coalesce;
 mod connector;
 mod error;
@@ -12,6 +13,7 @@ mod event;
 mod feed;
 mod migrate;
 mod model;
+mod order_locks;
 mod pool;
 mod postgres;
 mod queues;
@@ -25,26 +27,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
-use crate::domain::Order;
 use crate::telemetry::Metrics;
-use crate::wire;
 pub use connector::Connector;
 use connector::Way;
 pub use error::StoreError;
 pub use event::{Cursor, Event, InvalidCursor};
 pub use feed::FeedReader;
 pub use migrate::MigrateOptions;
-use model::not_json;
 pub use model::{
     Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
 };
+use order_locks::OrderLocks;
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
@@ -82,6 +81,7 @@ struct Inner {
     probe: Probe,
     runtime: Handle,
     queues: Queues,
+    order_locks: OrderLocks,
     wake: Wake,
     /// Turns for those who follow the feed: however many there are, they take few connections, and
     /// no place from requests.
@@ -145,6 +145,7 @@ impl Store {
             probe: Probe::new(),
             runtime,
             queues,
+            order_locks: OrderLocks::default(),
             wake,
             followers: Semaphore::new(FOLLOWERS_AT_ONCE),
         })))
@@ -181,10 +182,12 @@ impl Store {
     /// Changes an order.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded`, the order may have been changed all the same.
+    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been changed all the
+    /// same.
     pub async fn change(&self, changing: Changing) -> Result<Changed, StoreError> {
         let bytes = changing.bytes();
-        self.run(bytes, |inner| async move { inner.change(&changing).await })
+        let changing = Arc::new(changing);
+        self.run(bytes, |inner| async move { inner.change(changing).await })
             .await
     }
 
@@ -299,33 +302,15 @@ async fn measure_feed_lag(postgres: Postgres, metrics: Arc<Metrics>) {
 }
 
 impl Inner {
-    /// Reads, decides, and writes if nobody else wrote in between; else from the beginning.
-    async fn change(&self, changing: &Changing) -> Result<Changed, StoreError> {
-        loop {
-            let Some(order): Option<Order> = on!(&self.database, order(changing.id))? else {
-                return Ok(Changed::Missing);
-            };
-            let unwanted = changing.if_none_match.as_ref();
-            if !changing.if_match.allows(order.version)
-                || unwanted.is_some_and(|versions| versions.allows(order.version))
-            {
-                return Ok(Changed::Stale);
-            }
-            let next = match order.patched(&changing.patch, Utc::now()) {
-                Ok(Some(next)) => next,
-                Ok(None) => return Document::try_from(&order).map(Changed::Now),
-                Err(refusal) => return Ok(Changed::Refused(refusal)),
-            };
-            let json = wire::order(&next).map_err(not_json)?;
-            if on!(&self.database, replace(&next, changing, &json))? {
-                self.wake.ring();
-                return Ok(Changed::Now(Document {
-                    id: next.id,
-                    version: next.version,
-                    json: json.into(),
-                }));
-            }
-            // Somebody else was faster. Each round somebody gets on, so this ends.
+    async fn change(&self, changing: Arc<Changing>) -> Result<Changed, StoreError> {
+        let _lock = self
+            .order_locks
+            .lock(changing.id, changing.deadline)
+            .await?;
+        let outcome = on!(&self.database, change(&changing, &self.queues.other))?;
+        if outcome.written {
+            self.wake.ring();
         }
+        Ok(outcome.changed)
     }
 }

@@ -66,8 +66,7 @@ pub struct Placing {
 impl Placing {
     /// How many bytes of metadata it brings; the rest is short.
     pub(super) fn bytes(&self) -> usize {
-        let entries = self.new.metadata.entries().iter();
-        entries.map(|(key, value)| key.len() + value.len()).sum()
+        self.new.metadata.bytes()
     }
 }
 

@@ -11,6 +11,7 @@ mod tls;
 mod update;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
@@ -39,13 +40,22 @@ pub(super) struct Postgres {
     metrics: Arc<Metrics>,
 }
 
-/// How often work is tried.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Try {
+/// Whether work may be done again when its connection breaks.
+#[derive(Clone, Copy)]
+enum Try<'a> {
     /// The work may safely be done twice.
     Again,
-    /// It may not: nobody knows what became of it when the connection breaks.
-    Once,
+    /// It may while this is false. Once it writes, nobody knows what became of it.
+    UntilWritten(&'a AtomicBool),
+}
+
+impl Try<'_> {
+    fn may_repeat(self) -> bool {
+        match self {
+            Self::Again => true,
+            Self::UntilWritten(writing) => !writing.load(Ordering::Relaxed),
+        }
+    }
 }
 
 impl Postgres {
@@ -82,19 +92,20 @@ impl Postgres {
         self.try_run(query, Try::Again, work).await
     }
 
-    /// Runs work that must not be done twice.
-    async fn run_once<T: Send>(
+    /// Runs work that must not be done twice from the moment on at which it sets `writing`.
+    async fn run_until_written<T: Send>(
         &self,
         query: QueryName,
+        writing: &AtomicBool,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Try::Once, work).await
+        self.try_run(query, Try::UntilWritten(writing), work).await
     }
 
     async fn try_run<T: Send>(
         &self,
         query: QueryName,
-        mode: Try,
+        mode: Try<'_>,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
@@ -126,7 +137,7 @@ impl Postgres {
             }
             // A statement with an outdated plan was refused before it did anything. After a silence
             // the time for another try is over.
-            if silent || !(again && (outdated || dead && mode == Try::Again)) {
+            if silent || !(again && (outdated || dead && mode.may_repeat())) {
                 return Err(error);
             }
             first = false;

@@ -14,13 +14,6 @@ use crate::store::read::Reader;
 use crate::store::schema::orders;
 use crate::telemetry::QueryName;
 
-impl Postgres {
-    /// The order with this id.
-    pub(in crate::store) async fn order(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
-        Ok(self.orders(vec![id]).await?.pop())
-    }
-}
-
 impl Reader for Postgres {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         let rows: Vec<OrderRow> = self

@@ -1,63 +1,129 @@
-//! Changes an order: one conditional UPDATE, with its event in the same statement.
+//! Changes an order: reads it, decides, and writes the next version with its event in one statement.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
-use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel_async::RunQueryDsl as _;
+use diesel::{OptionalExtension as _, QueryDsl as _, QueryResult, SelectableHelper as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::{Changing, json_bytes, metadata_json};
+use crate::store::admission::{Admission, Charge};
+use crate::store::change::{Decision, Next, Outcome, decide};
+use crate::store::model::{Changing, json_bytes};
+use crate::store::schema::orders;
 use crate::telemetry::QueryName;
 
 impl Postgres {
-    /// Writes `next` over the version before it. False when the order has another version by now.
-    pub(in crate::store) async fn replace(
+    /// Changes an order on one connection. Until a version is being written, it may begin anew on another
+    /// connection; after that nobody knows what became of the write when the connection breaks.
+    pub(in crate::store) async fn change(
         &self,
-        next: &Order,
-        changing: &Changing,
-        json: &str,
-    ) -> Result<bool, StoreError> {
-        let update = Update {
-            id: next.id,
-            version: next.version,
-            quantity: next.quantity,
-            status: next.status.as_str(),
-            metadata: metadata_json(&next.metadata)?,
-            at: next.updated_at,
-            bytes: json_bytes(json),
-            data: json.to_owned(),
-            traceparent: changing.traceparent.clone(),
-        };
-        let written: Vec<Uuid> = self
-            .run_once(QueryName::UpdateOrder, move |connection| {
-                let update = update.clone();
-                async move { update.load(connection).await }.boxed()
-            })
-            .await?;
-        Ok(!written.is_empty())
+        changing: &Arc<Changing>,
+        admission: &Admission,
+    ) -> Result<Outcome, StoreError> {
+        let writing = Arc::new(AtomicBool::new(false));
+        self.run_until_written(QueryName::UpdateOrder, &writing, |connection| {
+            let change = Change {
+                changing: Arc::clone(changing),
+                admission: admission.clone(),
+                writing: Arc::clone(&writing),
+            };
+            change.run(connection).boxed()
+        })
+        .await?
     }
 }
 
-#[derive(Clone)]
-struct Update {
+struct Change {
+    changing: Arc<Changing>,
+    admission: Admission,
+    /// Whether a write has begun whose outcome is not known yet.
+    writing: Arc<AtomicBool>,
+}
+
+impl Change {
+    /// Reads, decides, and writes if the version is still the same; else from the beginning. Another
+    /// process made that version, so with every round some change is done.
+    async fn run(
+        self,
+        connection: &mut AsyncPgConnection,
+    ) -> QueryResult<Result<Outcome, StoreError>> {
+        while Instant::now() < self.changing.deadline {
+            let row: Option<OrderRow> = orders::table
+                .find(self.changing.id)
+                .select(OrderRow::as_select())
+                .first(connection)
+                .await
+                .optional()?;
+            let (next, _charge) = match self.decide(row) {
+                Ok((Decision::Write(next), charge)) => (next, charge),
+                Ok((Decision::Respond(changed), _)) => return Ok(Ok(changed.into())),
+                Err(error) => return Ok(Err(error)),
+            };
+            let update = Update::new(&next, self.changing.traceparent.as_deref());
+            self.writing.store(true, Ordering::Relaxed);
+            let written: Vec<Uuid> = update.load(connection).await?;
+            self.writing.store(false, Ordering::Relaxed);
+            if !written.is_empty() {
+                return Ok(Ok(next.written()));
+            }
+        }
+        Ok(Err(StoreError::LockTimeout))
+    }
+
+    /// The decision, and room in the store for what was read and is to be written.
+    fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<Charge>), StoreError> {
+        let order = row.map(Order::try_from).transpose()?;
+        let charge = order.as_ref().map(|order| self.admission.charge(order));
+        let decision = decide(order.as_ref(), &self.changing)?;
+        Ok((decision, charge.transpose()?))
+    }
+}
+
+struct Update<'a> {
     id: Uuid,
     version: i32,
     quantity: i32,
     status: &'static str,
-    metadata: String,
+    metadata: &'a str,
     at: DateTime<Utc>,
-    data: String,
+    data: &'a str,
     bytes: i32,
-    traceparent: Option<String>,
+    traceparent: Option<&'a str>,
 }
 
-impl QueryFragment<Pg> for Update {
+impl<'a> Update<'a> {
+    fn new(next: &'a Next, traceparent: Option<&'a str>) -> Self {
+        let Next {
+            order,
+            json,
+            metadata,
+        } = next;
+        Self {
+            id: order.id,
+            version: order.version,
+            quantity: order.quantity,
+            status: order.status.as_str(),
+            metadata,
+            at: order.updated_at,
+            data: json,
+            bytes: json_bytes(json),
+            traceparent,
+        }
+    }
+}
+
+impl QueryFragment<Pg> for Update<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH changed AS (UPDATE orders SET quantity = ");
         out.push_bind_param::<Integer, _>(&self.quantity)?;
@@ -89,11 +155,11 @@ impl QueryFragment<Pg> for Update {
     }
 }
 
-impl QueryId for Update {
-    type QueryId = Self;
+impl QueryId for Update<'_> {
+    type QueryId = Update<'static>;
     const HAS_STATIC_QUERY_ID: bool = true;
 }
 
-impl Query for Update {
+impl Query for Update<'_> {
     type SqlType = SqlUuid;
 }

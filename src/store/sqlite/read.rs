@@ -13,13 +13,6 @@ use crate::store::model::{ListQuery, Page};
 use crate::store::read::Reader;
 use crate::telemetry::QueryName;
 
-impl Sqlite {
-    /// The order with this id.
-    pub(in crate::store) async fn order(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
-        Ok(self.orders(vec![id]).await?.pop())
-    }
-}
-
 impl Reader for Sqlite {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         self.read(QueryName::GetOrders, move |connection| {

@@ -7,14 +7,14 @@ use diesel::SqliteConnection;
 use diesel::prelude::*;
 
 use super::Sqlite;
-use super::rows::uuid;
+use super::rows::{OrderRow, uuid};
 use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
+use crate::store::admission::Admission;
+use crate::store::change::{Decision, Next, Outcome, decide};
 use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{
-    Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes, metadata_json,
-};
+use crate::store::model::{Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes};
 use crate::telemetry::QueryName;
 
 /// Places orders.
@@ -48,7 +48,7 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
         if let Some(found) = find(connection, key)? {
             return Ok(row.resolve_conflict(&found));
         }
-        diesel::insert_into(idempotency_keys::table)
+        let written = diesel::insert_into(idempotency_keys::table)
             .values((
                 idempotency_keys::key.eq(key),
                 idempotency_keys::order_id.eq(order.id.as_bytes().as_slice()),
@@ -58,8 +58,9 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
                 idempotency_keys::created_at.eq(order.created_at.timestamp_micros()),
             ))
             .execute(connection)?;
+        proven(written)?;
     }
-    diesel::insert_into(orders::table)
+    let written = diesel::insert_into(orders::table)
         .values((
             orders::id.eq(order.id.as_bytes().as_slice()),
             orders::product_id.eq(&order.product_id),
@@ -73,6 +74,7 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
             orders::json_bytes.eq(row.json_bytes()),
         ))
         .execute(connection)?;
+    proven(written)?;
     log(
         connection,
         order,
@@ -116,8 +118,8 @@ fn log(
     at: DateTime<Utc>,
     data: &str,
     traceparent: Option<&str>,
-) -> QueryResult<usize> {
-    diesel::insert_into(events::table)
+) -> Result<(), StoreError> {
+    let written = diesel::insert_into(events::table)
         .values((
             events::order_id.eq(order.id.as_bytes().as_slice()),
             events::version.eq(order.version),
@@ -126,45 +128,72 @@ fn log(
             events::data_bytes.eq(json_bytes(data)),
             events::traceparent.eq(traceparent),
         ))
-        .execute(connection)
+        .execute(connection)?;
+    proven(written)
 }
 
 impl Sqlite {
-    /// Writes `next` over the version before it. False when the order has another version by now.
-    pub(in crate::store) async fn replace(
+    /// Changes an order in one transaction, which has the right to write from its beginning.
+    pub(in crate::store) async fn change(
         &self,
-        next: &Order,
-        changing: &Changing,
-        json: &str,
-    ) -> Result<bool, StoreError> {
-        let metadata = metadata_json(&next.metadata)?;
-        let (next, json) = (next.clone(), json.to_owned());
-        let traceparent = changing.traceparent.clone();
+        changing: &Arc<Changing>,
+        admission: &Admission,
+    ) -> Result<Outcome, StoreError> {
+        let (changing, admission) = (Arc::clone(changing), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
-            let before = orders::table
-                .find(next.id.as_bytes().as_slice())
-                .filter(orders::version.eq(next.version - 1));
-            let written = diesel::update(before)
-                .set((
-                    orders::quantity.eq(next.quantity),
-                    orders::status.eq(next.status.as_str()),
-                    orders::metadata.eq(metadata),
-                    orders::version.eq(next.version),
-                    orders::updated_at.eq(next.updated_at.timestamp_micros()),
-                    orders::json_bytes.eq(json_bytes(&json)),
-                ))
-                .execute(connection)?;
-            if written == 1 {
-                log(
-                    connection,
-                    &next,
-                    next.updated_at,
-                    &json,
-                    traceparent.as_deref(),
-                )?;
+            let row: Option<OrderRow> = orders::table
+                .find(changing.id.as_bytes().as_slice())
+                .select(OrderRow::as_select())
+                .first(connection)
+                .optional()?;
+            let order = row.map(Order::try_from).transpose()?;
+            let _charge = order
+                .as_ref()
+                .map(|order| admission.charge(order))
+                .transpose()?;
+            match decide(order.as_ref(), &changing)? {
+                Decision::Respond(changed) => Ok(changed.into()),
+                Decision::Write(next) => {
+                    replace(connection, &next, changing.traceparent.as_deref())?;
+                    Ok(next.written())
+                }
             }
-            Ok(written == 1)
         })
         .await
     }
+}
+
+/// Writes the next version of an order, which exists, with its event.
+fn replace(
+    connection: &mut SqliteConnection,
+    next: &Next,
+    traceparent: Option<&str>,
+) -> Result<(), StoreError> {
+    let Next {
+        order,
+        json,
+        metadata,
+    } = next;
+    let written = diesel::update(orders::table.find(order.id.as_bytes().as_slice()))
+        .set((
+            orders::quantity.eq(order.quantity),
+            orders::status.eq(order.status.as_str()),
+            orders::metadata.eq(metadata),
+            orders::version.eq(order.version),
+            orders::updated_at.eq(order.updated_at.timestamp_micros()),
+            orders::json_bytes.eq(json_bytes(json)),
+        ))
+        .execute(connection)?;
+    proven(written)?;
+    log(connection, order, order.updated_at, json, traceparent)
+}
+
+/// An error unless exactly one row was written: a trigger may have passed over it.
+fn proven(written: usize) -> Result<(), StoreError> {
+    if written == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(
+        "the database did not keep a row".to_owned(),
+    ))
 }
