@@ -14,6 +14,7 @@ mod feed;
 mod migrate;
 mod model;
 mod order_locks;
+mod page_sql;
 mod pool;
 mod postgres;
 mod queues;
@@ -41,7 +42,7 @@ pub use event::{Cursor, Event, InvalidCursor};
 pub use feed::FeedReader;
 pub use migrate::MigrateOptions;
 pub use model::{
-    Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
+    Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
 };
 use order_locks::OrderLocks;
 pub use pool::PoolStatus;

@@ -24,6 +24,8 @@ mod idempotency;
 mod limits;
 mod lists;
 mod metrics;
+mod neighbours;
 mod orders;
+mod plans;
 mod readiness;
 mod timeouts;

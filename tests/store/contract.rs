@@ -115,12 +115,13 @@ async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
         };
         let page = store.list(query).await.unwrap();
         let orders: Vec<Value> = serde_json::from_slice(&page.json).unwrap();
-        assert_eq!(orders.len(), page.len);
         let ids: Vec<Uuid> = orders
             .iter()
             .map(|order| order["id"].as_str().unwrap().parse().unwrap())
             .collect();
-        assert_eq!(ids.last().copied(), page.last);
+        // Only a full page may have a successor.
+        let full = u32::try_from(ids.len()) == Ok(limit);
+        assert_eq!(page.next, ids.last().copied().filter(|_| full));
         ids
     };
     assert_eq!(page(100, None).await, placed);

@@ -134,6 +134,12 @@ impl PgConnector {
     }
 }
 
+/// Every statement of ours is a walk along one index in the order of that index. Statistics that are old, or
+/// of columns that depend on each other, must not make a scan or a sort of the table look cheaper. What has
+/// to sort a page all the same looks very expensive then, and must not be compiled for it.
+const PLANS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+
 impl Connect for PgConnector {
     type Connection = AsyncPgConnection;
 
@@ -145,6 +151,7 @@ impl Connect for PgConnector {
         let setup = format!(
             "SET statement_timeout = {timeout};
              SET idle_in_transaction_session_timeout = {timeout};
+             {PLANS};
              SELECT set_config('lc_messages', 'C', false)
              FROM pg_roles WHERE rolname = current_user AND rolsuper"
         );
