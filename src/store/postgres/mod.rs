@@ -8,6 +8,7 @@ mod read;
 mod rows;
 mod tls;
 mod update;
+mod url;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,9 +22,9 @@ use super::StoreError;
 use super::pool::Pool;
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::PgConnector;
-pub use connect::{check_postgres_url, describe_postgres_url};
 pub(super) use create::Create;
 pub(super) use listen::listen;
+pub use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for the position in the feed of what the current transaction writes.
 const POSITION: &str =
