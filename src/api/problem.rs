@@ -179,7 +179,9 @@ impl From<StoreError> for Problem {
         match error {
             StoreError::Overloaded => Slug::Overloaded.into(),
             StoreError::Unavailable(why) => Self::from(Slug::Unavailable).because(why),
-            StoreError::StatementTimeout => Self::from(Slug::Timeout).because(error),
+            StoreError::StatementTimeout | StoreError::LockTimeout => {
+                Self::from(Slug::Timeout).because(error)
+            }
             StoreError::Internal(why) => Self::internal(why),
         }
     }
@@ -233,6 +235,7 @@ mod tests {
             (StoreError::Overloaded, Slug::Overloaded),
             (StoreError::Unavailable(secret.clone()), Slug::Unavailable),
             (StoreError::StatementTimeout, Slug::Timeout),
+            (StoreError::LockTimeout, Slug::Timeout),
             (StoreError::Internal(secret.clone()), Slug::Internal),
         ] {
             let problem = Problem::from(error);

@@ -7,10 +7,13 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 pub enum StoreError {
     /// Too many requests wait for the database already. Nothing was done.
     Overloaded,
-    /// The database cannot be reached, or no connection became free in time.
+    /// The database cannot be reached, no connection became free in time, or the database is in a
+    /// state in which it cannot serve (a full disk, a server that is read-only). Another try may help.
     Unavailable(String),
     /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
     StatementTimeout,
+    /// A statement waited for a lock for longer than the database's `lock_timeout`.
+    LockTimeout,
     /// Anything else; a fault of this service or of the schema. The text is for the log only.
     Internal(String),
 }
@@ -21,6 +24,7 @@ impl std::fmt::Display for StoreError {
             Self::Overloaded => f.write_str("too many requests wait for the database"),
             Self::Unavailable(why) => write!(f, "the database is not available: {why}"),
             Self::StatementTimeout => f.write_str("a statement took too long"),
+            Self::LockTimeout => f.write_str("a statement waited too long for a lock"),
             Self::Internal(why) => f.write_str(why),
         }
     }
@@ -30,8 +34,13 @@ impl std::error::Error for StoreError {}
 
 impl StoreError {
     /// Every value of the `kind` label of `db_errors_total`.
-    pub const KINDS: [&'static str; 4] =
-        ["overloaded", "unavailable", "statement_timeout", "internal"];
+    pub const KINDS: [&'static str; 5] = [
+        "overloaded",
+        "unavailable",
+        "statement_timeout",
+        "lock_timeout",
+        "internal",
+    ];
 
     /// The value of the `kind` label of `db_errors_total`.
     pub fn kind(&self) -> &'static str {
@@ -39,14 +48,17 @@ impl StoreError {
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "unavailable",
             Self::StatementTimeout => "statement_timeout",
+            Self::LockTimeout => "lock_timeout",
             Self::Internal(_) => "internal",
         }
     }
 }
 
-impl From<DieselError> for StoreError {
-    fn from(error: DieselError) -> Self {
-        match &error {
+impl StoreError {
+    /// What an error is whose code is not known: PostgreSQL's is judged by its SQLSTATE
+    /// (`postgres/sqlstate.rs`) and SQLite's by its result code (`sqlite/code.rs`).
+    pub(super) fn from_diesel(error: &DieselError) -> Self {
+        match error {
             DieselError::DatabaseError(
                 DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ClosedConnection
@@ -55,59 +67,13 @@ impl From<DieselError> for StoreError {
                 _,
             )
             | DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, info) => {
-                // Diesel hands on PostgreSQL's message but not its SQLSTATE; connections ask for
-                // untranslated messages where they may (see postgres/connect.rs).
-                let message = info.message();
-                if message.starts_with("canceling statement due to")
-                    || message.starts_with("database is locked")
-                {
-                    Self::StatementTimeout
-                } else if is_passing(message) {
-                    Self::Unavailable(error.to_string())
-                } else {
-                    Self::Internal(error.to_string())
-                }
-            }
             _ => Self::Internal(error.to_string()),
         }
     }
 }
 
-/// What may go better on another try: the server or an administrator ended the session (class 57P),
-/// or two transactions stood in each other's way.
-fn is_passing(message: &str) -> bool {
-    message.starts_with("terminating connection")
-        || message.starts_with("the database system is")
-        || message.starts_with("deadlock detected")
-        || message.starts_with("could not receive data")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unknown(message: &str) -> StoreError {
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(message.to_owned())).into()
-    }
-
-    #[test]
-    fn messages_of_the_database_are_told_apart() {
-        assert_eq!(
-            unknown("canceling statement due to statement timeout"),
-            StoreError::StatementTimeout
-        );
-        assert_eq!(
-            unknown("terminating connection due to administrator command").kind(),
-            "unavailable"
-        );
-        assert_eq!(
-            unknown("relation \"orders\" does not exist").kind(),
-            "internal"
-        );
-        assert_eq!(
-            StoreError::from(DieselError::BrokenTransactionManager).kind(),
-            "unavailable"
-        );
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        Self::from_diesel(&error)
     }
 }
