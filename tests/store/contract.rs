@@ -248,7 +248,15 @@ async fn the_database_holds_the_limits_as_well(database: Database) {
 }
 
 async fn what_the_database_itself_refuses_is_an_internal_error(database: Database) {
-    let (store, _) = open(&database, &[]);
+    let store = store(&database, &[]).await;
+    let refusing = if database.is_postgres() {
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN RAISE EXCEPTION ''not here''; END';
+        CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()"
+    } else {
+        "CREATE TRIGGER refuse BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'not here'); END"
+    };
+    database.execute(refusing).await;
     let error = store.create(new_order("a")).await.unwrap_err();
     assert!(matches!(error, StoreError::Internal(_)), "{error}");
 }
