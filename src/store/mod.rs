@@ -21,6 +21,7 @@ mod queues;
 mod read;
 mod readiness;
 pub(crate) mod schema;
+mod schema_state;
 mod sqlite;
 mod wake;
 
@@ -51,8 +52,8 @@ use postgres::Postgres;
 pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
-use readiness::Probe;
 pub use readiness::Readiness;
+use readiness::{Probe, Target};
 use sqlite::Sqlite;
 use wake::Wake;
 
@@ -78,7 +79,6 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     database: Database,
-    connector: Connector,
     probe: Probe,
     runtime: Handle,
     queues: Queues,
@@ -112,7 +112,7 @@ impl Store {
             max_lifetime: settings.pool_max_lifetime,
         };
         let wake = Wake::new();
-        let database = match connector.way() {
+        let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
@@ -125,12 +125,19 @@ impl Store {
                 let postgres =
                     Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
                 runtime.spawn(measure_feed_lag(postgres.clone(), Arc::clone(&metrics)));
-                Database::Postgres(postgres)
+                let probe = Probe::new(Target::Postgres {
+                    connector: Arc::clone(connector),
+                    pool: postgres.pool.clone(),
+                    served: postgres.served(),
+                });
+                (Database::Postgres(postgres), probe)
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
-                Database::Sqlite(Sqlite::new(pool, Arc::clone(&metrics)))
+                let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
+                let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
+                (Database::Sqlite(sqlite), probe)
             }
         };
         let queues = Queues::new(
@@ -142,8 +149,7 @@ impl Store {
         );
         Ok(Self(Arc::new(Inner {
             database,
-            connector,
-            probe: Probe::new(),
+            probe,
             runtime,
             queues,
             order_locks: OrderLocks::default(),
@@ -241,7 +247,7 @@ impl Store {
         let check = self
             .0
             .runtime
-            .spawn(async move { inner.probe.check(&inner.connector).await });
+            .spawn(async move { inner.probe.check().await });
         check.await.unwrap_or(Readiness::DatabaseUnavailable)
     }
 

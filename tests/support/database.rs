@@ -143,12 +143,22 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // The user that runs PostgreSQL must get through.
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let dir = reachable_dir();
         let url = script(&["start", dir.path().join("pg").to_str().unwrap()]);
         Self { dir, url }
+    }
+
+    /// A second server that follows this one.
+    pub fn standby(&self) -> Self {
+        let dir = reachable_dir();
+        let (from, to) = (self.path(), dir.path().join("pg"));
+        let url = script(&["standby", from.to_str().unwrap(), to.to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    /// Makes a standby a server of its own.
+    pub fn promote(&self) {
+        script(&["promote", self.path().to_str().unwrap()]);
     }
 
     /// What the database server has logged so far.
@@ -197,6 +207,14 @@ impl Drop for Cluster {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// A directory for the user that runs PostgreSQL.
+fn reachable_dir() -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    dir
 }
 
 fn script_path() -> PathBuf {
