@@ -32,7 +32,11 @@ impl Database {
 
     /// A new database in the cluster with this URL.
     pub async fn postgres_in(admin: String) -> Self {
-        let name = format!("t{}", Uuid::new_v4().simple());
+        Self::postgres_named(admin, format!("t{}", Uuid::new_v4().simple())).await
+    }
+
+    /// A new database of this name.
+    pub async fn postgres_named(admin: String, name: String) -> Self {
         connect(&admin)
             .await
             .batch_execute(&format!("CREATE DATABASE {name}"))
