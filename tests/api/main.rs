@@ -17,6 +17,7 @@ mod support;
 
 mod bad_input;
 mod changes;
+mod connections;
 mod edge;
 mod events;
 mod feed;

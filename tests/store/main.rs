@@ -17,5 +17,6 @@ mod support;
 
 mod changes;
 mod coalescing;
+mod codes;
 mod contract;
 mod pool;

@@ -11,7 +11,7 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::session::{Attempt, Cancel, Driver, Hold, PgConnection};
+use super::session::{About, Attempt, Cancel, Driver, Hold, PgConnection};
 use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::Socket;
 use super::sqlstate::describe;
@@ -29,14 +29,16 @@ const SLOT_WAIT: Duration = Duration::from_millis(300);
 pub(crate) struct PgConnector {
     source: DatabaseSource,
     statement_timeout: Duration,
-    slots: Slots,
+    slots: Arc<Slots>,
+    /// Where the pool connected to last, as the URL names it, and how often that has changed.
+    last: parking_lot::Mutex<(Option<String>, u64)>,
 }
 
 /// A session that is open.
 struct Connected {
     client: Client,
     hold: Hold,
-    encoding: String,
+    about: About,
 }
 
 /// How to come to a server, whichever address it has.
@@ -66,7 +68,8 @@ impl PgConnector {
         Self {
             source,
             statement_timeout,
-            slots: Slots::new(pool_size),
+            slots: Arc::new(Slots::new(pool_size)),
+            last: parking_lot::Mutex::default(),
         }
     }
 
@@ -105,6 +108,10 @@ impl PgConnector {
         }
     }
 
+    fn target(&self) -> Result<Target, String> {
+        Target::parse(&self.source.url()?)
+    }
+
     /// A transaction of ours never idles; the time-out makes a forgotten one harmless.
     fn setup(&self) -> String {
         let timeout = self.statement_timeout.as_millis().max(1);
@@ -124,8 +131,7 @@ impl PgConnector {
         wait: Wait,
         notified: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<Connected>, StoreError> {
-        let url = self.source.url().map_err(StoreError::Unavailable)?;
-        let Target { config, tls } = Target::parse(&url).map_err(StoreError::Unavailable)?;
+        let Target { config, tls } = self.target().map_err(StoreError::Unavailable)?;
         let tls = MakeRustlsConnect::new(tls.client_config().map_err(StoreError::Unavailable)?);
         let way = Way {
             config,
@@ -217,6 +223,7 @@ impl PgConnector {
             opened,
             cancel: Cancel {
                 token: client.cancel_token(),
+                slots: Arc::clone(&self.slots),
                 address: address.clone(),
                 handshake: handshakes,
             },
@@ -225,15 +232,48 @@ impl PgConnector {
         };
         let hold = driver.start(tap);
         suits(&client, way.config.get_target_session_attrs()).await?;
-        if way.purpose == Purpose::Pool {
-            self.slots.connected_to(address);
-        }
+        let generation = match way.purpose {
+            Purpose::Pool => {
+                self.slots.connected_to(address);
+                self.generation(&way.config)
+            }
+            _ => 0,
+        };
         Ok(Connected {
             client,
             hold,
-            encoding,
+            about: About {
+                encoding,
+                generation,
+            },
         })
     }
+}
+
+impl PgConnector {
+    /// How often the place has changed, after the pool has connected to this one.
+    fn generation(&self, config: &Config) -> u64 {
+        let now = place(config);
+        let mut last = self.last.lock();
+        let (before, generation) = &mut *last;
+        if before.as_ref().is_some_and(|before| *before != now) {
+            *generation += 1;
+        }
+        *before = Some(now);
+        *generation
+    }
+}
+
+/// The servers and the database that a URL names. The login is no part of it: sessions that are open
+/// outlast a new password.
+fn place(config: &Config) -> String {
+    format!(
+        "{:?} {:?} {:?} {:?}",
+        config.get_hosts(),
+        config.get_hostaddrs(),
+        config.get_ports(),
+        config.get_dbname(),
+    )
 }
 
 /// A default of the database's or the role's own would change what statements see.
@@ -311,12 +351,12 @@ async fn for_diesel(connected: Connected, setup: &str) -> Result<PgConnection, S
     let Connected {
         client,
         hold,
-        encoding,
+        about,
     } = connected;
     let inner = AsyncPgConnection::try_from(client)
         .await
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-    let mut connection = PgConnection::new(inner, hold, encoding);
+    let mut connection = PgConnection::new(inner, hold, about);
     connection.begin();
     let done = connection.batch_execute(setup).await;
     let code = connection.end();
@@ -344,5 +384,12 @@ impl Connect for PgConnector {
 
     async fn connect_if_room(&self) -> Result<Option<PgConnection>, StoreError> {
         self.connect_pooled(Wait::No).await
+    }
+
+    fn has_moved(&self) -> bool {
+        let last = self.last.lock().0.clone();
+        let now = self.target().ok().map(|target| place(&target.config));
+        // A URL that cannot be read names no other place.
+        matches!((last, now), (Some(last), Some(now)) if last != now)
     }
 }

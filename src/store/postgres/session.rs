@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, CancelToken};
 
-use super::slots::{Address, Slot};
+use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
 use super::sqlstate::SqlState;
 use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
@@ -72,29 +72,26 @@ impl Drop for Attempt {
 /// How to have a statement cancelled.
 pub(super) struct Cancel {
     pub(super) token: CancelToken,
+    pub(super) slots: Arc<Slots>,
     pub(super) address: Address,
     /// For one handshake each.
     pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
 }
 
 impl Cancel {
-    /// Asks again and again, never twice at the same time.
+    /// Asks again and again.
     async fn keep_asking(self) {
         loop {
             // Whether it helped is seen at the connection itself.
-            let _ = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address))
-                .await
-                .map(async |connected| {
-                    let Ok((socket, returned)) = connected else {
-                        return;
-                    };
-                    let asking = self.token.cancel_query_raw(socket, (self.handshake)());
-                    let _ = timeout(CANCEL_TIMEOUT, asking).await;
-                    // The server closes it when it has read it.
-                    if let Ok(stream) = returned.await {
-                        stream.close().await;
-                    }
-                });
+            let slot = self.slots.take(Purpose::Cancel, &self.address).await;
+            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address));
+            if let (Some(slot), Ok(Ok((socket, returned)))) = (slot, connecting.await) {
+                // However this ends, the slot is taken until the server has closed the socket.
+                let closed = Attempt::new(returned, slot);
+                let asking = self.token.cancel_query_raw(socket, (self.handshake)());
+                let _ = timeout(CANCEL_TIMEOUT, asking).await;
+                drop(closed);
+            }
             sleep(CANCEL_PAUSE).await;
         }
     }
@@ -228,16 +225,24 @@ pub(crate) struct PgConnection {
     /// Dropped before the hold: the task then finds that nothing more will come.
     inner: AsyncPgConnection,
     hold: Hold,
-    encoding: String,
+    about: About,
     at_work: bool,
 }
 
+/// What is known of a session from its beginning.
+pub(super) struct About {
+    /// The encoding of the database.
+    pub(super) encoding: String,
+    /// How often the URL had named another place until then.
+    pub(super) generation: u64,
+}
+
 impl PgConnection {
-    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, encoding: String) -> Self {
+    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, about: About) -> Self {
         Self {
             inner,
             hold,
-            encoding,
+            about,
             at_work: false,
         }
     }
@@ -262,11 +267,11 @@ impl PgConnection {
 
     /// Why the database's encoding cannot hold all orders, unless it can.
     pub(in crate::store) fn encoding_fault(&self) -> Option<String> {
-        (self.encoding != "UTF8").then(|| {
+        let encoding = &self.about.encoding;
+        (encoding != "UTF8").then(|| {
             format!(
-                "the encoding of the database is {}, and must be UTF8: \
-                 create it with ENCODING 'UTF8'",
-                self.encoding
+                "the encoding of the database is {encoding}, and must be UTF8: \
+                 create it with ENCODING 'UTF8'"
             )
         })
     }
@@ -284,6 +289,10 @@ impl Session for PgConnection {
 
     fn close(mut self, held: Option<Held>) {
         self.hold.end(held);
+    }
+
+    fn generation(&self) -> u64 {
+        self.about.generation
     }
 
     async fn answers(&mut self) -> bool {

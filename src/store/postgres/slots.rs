@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     Listener,
     /// Migrations: one slot.
     Migration,
+    /// Requests to cancel a statement: one slot. A server that does not take them is asked once.
+    Cancel,
 }
 
 /// The slots of all servers.
@@ -79,7 +81,7 @@ impl Slots {
         servers.retain(|_, slots| Arc::strong_count(slots) > 1);
         let size = match purpose {
             Purpose::Pool => self.pool_size,
-            Purpose::Probe | Purpose::Listener | Purpose::Migration => 1,
+            Purpose::Probe | Purpose::Listener | Purpose::Migration | Purpose::Cancel => 1,
         };
         let slots = Arc::new(Semaphore::new(size));
         servers.insert(key, Arc::clone(&slots));
