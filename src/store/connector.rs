@@ -27,7 +27,11 @@ impl Connector {
         let url = source.url().map_err(StoreError::Unavailable)?;
         let timeout = settings.statement_timeout;
         Ok(Self(match url.kind() {
-            DatabaseKind::Postgres => Way::Postgres(Arc::new(PgConnector::new(source, timeout))),
+            DatabaseKind::Postgres => Way::Postgres(Arc::new(PgConnector::new(
+                source,
+                timeout,
+                settings.pool_acquire_timeout,
+            ))),
             DatabaseKind::Sqlite => Way::Sqlite(Arc::new(SqliteConnector::new(&url, timeout)?)),
         }))
     }

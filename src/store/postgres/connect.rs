@@ -3,39 +3,45 @@
 use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::hosts::{self, RawConnection};
 use super::url::Target;
 use crate::config::DatabaseSource;
 use crate::store::StoreError;
 use crate::store::pool::Connect;
 
-/// A connection and what drives it.
-pub(super) type RawConnection = (
-    tokio_postgres::Client,
-    tokio_postgres::Connection<tokio_postgres::Socket, RustlsStream>,
-);
-type RustlsStream = <MakeRustlsConnect as MakeTlsConnect<tokio_postgres::Socket>>::Stream;
-
 /// Opens connections to the database that the settings name at that moment.
 pub(crate) struct PgConnector {
     source: DatabaseSource,
     statement_timeout: Duration,
+    /// How long opening a connection may take.
+    patience: Duration,
 }
 
 impl PgConnector {
-    pub(crate) fn new(source: DatabaseSource, statement_timeout: Duration) -> Self {
+    /// Opens connections whose statements end after `statement_timeout`. Whoever wants one waits for
+    /// `acquire_timeout`; the last host of the URL is tried before that is over.
+    pub(crate) fn new(
+        source: DatabaseSource,
+        statement_timeout: Duration,
+        acquire_timeout: Duration,
+    ) -> Self {
         Self {
             source,
             statement_timeout,
+            patience: acquire_timeout * 4 / 5,
         }
     }
 
     /// Opens a connection with no time-outs set, as migrations need it.
     pub(crate) async fn connect_plain(&self) -> Result<AsyncPgConnection, StoreError> {
         let (client, connection) = self.connect_raw().await?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection)
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                log::debug!(error:%; "a database connection ended");
+            }
+        });
+        AsyncPgConnection::try_from(client)
             .await
             .map_err(|error| StoreError::Unavailable(error.to_string()))
     }
@@ -43,18 +49,10 @@ impl PgConnector {
     /// Opens a connection without Diesel, as notifications need it.
     pub(super) async fn connect_raw(&self) -> Result<RawConnection, StoreError> {
         let url = self.source.url().map_err(StoreError::Unavailable)?;
-        let Target { mut config, tls } = Target::parse(&url).map_err(StoreError::Unavailable)?;
-        // A peer that vanished without a word is noticed within about 20 s.
-        config
-            .keepalives_idle(Duration::from_secs(10))
-            .keepalives_interval(Duration::from_secs(3))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(20));
-        let tls = MakeRustlsConnect::new(tls.client_config().map_err(StoreError::Unavailable)?);
-        config
-            .connect(tls)
+        let target = Target::parse(&url).map_err(StoreError::Unavailable)?;
+        hosts::connect(&target, self.patience)
             .await
-            .map_err(|error| StoreError::Unavailable(chain(&error)))
+            .map_err(StoreError::Unavailable)
     }
 }
 
@@ -78,19 +76,4 @@ impl Connect for PgConnector {
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         Ok(connection)
     }
-}
-
-/// An error with its causes: tokio-postgres keeps the telling part in the source.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -18,7 +18,6 @@ use crate::store::wake::Wake;
 
 /// At most so often are other processes told.
 const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens until the runtime ends. A lost connection is replaced, and one of this age as well: the
@@ -39,9 +38,7 @@ pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake, li
 /// Listens and tells until something fails.
 async fn session(connector: &PgConnector, wake: &Wake) -> Result<Infallible, StoreError> {
     let lost = |error: tokio_postgres::Error| StoreError::Unavailable(error.to_string());
-    let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_raw());
-    let (client, mut connection) = connect.await.map_err(silent)??;
+    let (client, mut connection) = connector.connect_raw().await?;
     let hear = async {
         while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(_) = message.map_err(lost)? {

@@ -3,11 +3,16 @@
 mod connect;
 mod create;
 mod events;
+mod hosts;
 mod listen;
+mod own_root;
 mod read;
 mod rows;
+mod session;
+mod socket;
 mod tls;
 mod update;
+mod uri;
 mod url;
 
 use std::sync::Arc;
