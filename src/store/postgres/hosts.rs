@@ -51,7 +51,7 @@ pub(super) async fn connect(target: &Target, patience: Duration) -> Result<RawCo
                 endpoint,
                 wanted: *wanted,
             };
-            match attempt.each_address(limit, left == 0).await {
+            match attempt.run(limit, left == 0).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => failures.push(error),
             }
@@ -75,31 +75,32 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Tries every address of the host. Only the last attempt of all may take longer than `limit`, if
-    /// the URL says so.
-    async fn each_address(
-        &self,
-        limit: Duration,
-        last_host: bool,
-    ) -> Result<RawConnection, String> {
-        let (endpoint, own) = (self.endpoint, self.target.connect_timeout);
-        let end = Instant::now() + limit;
-        let bound = |share: Duration, last: bool| match own {
-            Some(own) if last_host && last => own,
-            Some(own) => own.min(share),
-            None => share,
-        };
-        let look_up = timeout(bound(limit, true), endpoint.addresses()).await;
+    /// Looks the host up and tries each of its addresses. Only the last attempt of all may take longer
+    /// than `limit`, if the URL says so.
+    async fn run(&self, limit: Duration, last: bool) -> Result<RawConnection, String> {
+        let (endpoint, end) = (self.endpoint, Instant::now() + limit);
+        let look_up = timeout(self.limit(limit, last), endpoint.addresses()).await;
         let addresses = look_up
             .map_err(|_| format!("{endpoint}: the name was not looked up in time"))?
             .map_err(|error| format!("{endpoint}: {error}"))?;
+        self.each(&addresses, end, last).await
+    }
+
+    /// Tries each address until then.
+    async fn each(
+        &self,
+        addresses: &[Address],
+        end: Instant,
+        last: bool,
+    ) -> Result<RawConnection, String> {
+        let endpoint = self.endpoint;
         if addresses.is_empty() {
             return Err(format!("{endpoint}: the name has no address"));
         }
         let mut failures = Vec::new();
         for (i, address) in addresses.iter().enumerate() {
             let left = addresses.len() - i;
-            let limit = bound(share(end, left), left == 1);
+            let limit = self.limit(share(end, left), last && left == 1);
             let failure = match timeout(limit, self.connect_host(address)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => error,
@@ -108,6 +109,15 @@ impl Attempt<'_> {
             failures.push(format!("{endpoint} ({address}): {failure}"));
         }
         Err(failures.join("; "))
+    }
+
+    /// How long an attempt may take whose share of the time this is.
+    fn limit(&self, share: Duration, last: bool) -> Duration {
+        match self.target.connect_timeout {
+            Some(own) if last => own,
+            Some(own) => own.min(share),
+            None => share,
+        }
     }
 
     /// Connects to one address, logs in, and asks whether the server is what the URL wants.
@@ -159,4 +169,42 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseUrl;
+
+    #[tokio::test]
+    async fn every_address_of_a_host_is_tried() {
+        let url = std::env::var("TEST_DATABASE_URL").expect(
+            "TEST_DATABASE_URL names no PostgreSQL: run `make test`, or \
+             `scripts/postgres.sh with cargo test`",
+        );
+        let target = Target::parse(&DatabaseUrl::parse(&url).unwrap()).unwrap();
+        let [endpoint] = target.endpoints.as_slice() else {
+            panic!("{:?}", target.endpoints);
+        };
+        // It accepts and says nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut addresses = vec![
+            Address::Tcp(([127, 0, 0, 1], 1).into()),
+            Address::Tcp(silent.local_addr().unwrap()),
+        ];
+        let tls = MakeRustlsConnect::new(target.tls.client_config().unwrap());
+        let attempt = Attempt {
+            target: &target,
+            tls: &tls,
+            endpoint,
+            wanted: Wanted::Any,
+        };
+        let soon = || Instant::now() + Duration::from_secs(2);
+        let error = attempt.each(&addresses, soon(), true).await.err().unwrap();
+        for address in &addresses {
+            assert!(error.contains(&address.to_string()), "{error}");
+        }
+        addresses.extend(endpoint.addresses().await.unwrap());
+        assert!(attempt.each(&addresses, soon(), true).await.is_ok());
+    }
 }

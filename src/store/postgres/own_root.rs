@@ -39,12 +39,15 @@ impl OwnRoot {
     /// Why it may not be used.
     pub(super) fn check_use(&self, now: UnixTime) -> Result<(), TlsError> {
         let own = &self.0.tbs_certificate;
-        let now = now.as_secs();
-        if now < own.validity.not_before.to_unix_duration().as_secs() {
-            return Err(CertificateError::NotValidYet.into());
+        let not_before = UnixTime::since_unix_epoch(own.validity.not_before.to_unix_duration());
+        let not_after = UnixTime::since_unix_epoch(own.validity.not_after.to_unix_duration());
+        if now < not_before {
+            let time = now;
+            return Err(CertificateError::NotValidYetContext { time, not_before }.into());
         }
-        if now > own.validity.not_after.to_unix_duration().as_secs() {
-            return Err(CertificateError::Expired.into());
+        if now > not_after {
+            let time = now;
+            return Err(CertificateError::ExpiredContext { time, not_after }.into());
         }
         let purposes = own.get::<ExtendedKeyUsage>().map_err(|_| bad_encoding())?;
         let serves = |(_, purposes): (bool, ExtendedKeyUsage)| {
