@@ -25,3 +25,4 @@ mod panics;
 mod readme;
 mod signals;
 mod tls;
+mod unread;

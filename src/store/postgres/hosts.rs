@@ -106,7 +106,10 @@ impl Attempt<'_> {
                 Ok(Err(error)) => error,
                 Err(_) => format!("no session within {limit:.1?}"),
             };
-            failures.push(format!("{endpoint} ({address}): {failure}"));
+            failures.push(match endpoint.place {
+                Place::Name => format!("{endpoint} ({}): {failure}", address),
+                _ => format!("{endpoint}: {failure}"),
+            });
         }
         Err(failures.join("; "))
     }
