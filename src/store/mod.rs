@@ -54,6 +54,7 @@ use read::Reader as _;
 use readiness::Probe;
 pub use readiness::Readiness;
 use sqlite::Sqlite;
+pub use sqlite::check_sqlite_url;
 use wake::Wake;
 
 #[derive(Clone)]

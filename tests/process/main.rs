@@ -24,5 +24,6 @@ mod migrations;
 mod panics;
 mod readme;
 mod signals;
+mod sqlite_urls;
 mod tls;
 mod unread;

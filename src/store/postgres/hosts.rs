@@ -106,9 +106,11 @@ impl Attempt<'_> {
                 Ok(Err(error)) => error,
                 Err(_) => format!("no session within {limit:.1?}"),
             };
-            failures.push(match endpoint.place {
-                Place::Name => format!("{endpoint} ({}): {failure}", address),
-                _ => format!("{endpoint}: {failure}"),
+            let (name, address) = (endpoint.to_string(), address.to_string());
+            failures.push(if name == address {
+                format!("{name}: {failure}")
+            } else {
+                format!("{name} ({address}): {failure}")
             });
         }
         Err(failures.join("; "))

@@ -187,7 +187,7 @@ fn endpoints(given: &mut Parameters) -> Result<Vec<Endpoint>, String> {
             } else if host.is_empty() {
                 return Err("the list of hosts has an empty place".to_owned());
             } else {
-                Place::Name
+                host.parse().map_or(Place::Name, Place::Address)
             };
             let port =
                 match ports.get(i).or(ports.first()).map_or("", String::as_str) {
