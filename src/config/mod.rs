@@ -6,11 +6,12 @@
 mod database;
 mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
@@ -132,15 +133,25 @@ impl Cli {
         Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from given words (the first is the name of the program), for tests.
+    /// The same from given words (the first is the name of the program), for tests. An empty variable
+    /// counts as unset.
     ///
     /// # Errors
     /// What `read` would have printed.
     pub fn read_from<T: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = T>,
     ) -> Result<(Command, Settings), clap::Error> {
-        // `--help` shows the values of variables otherwise, and with them secrets.
-        let mut definition = Self::command().mut_args(|arg| arg.global(true).hide_env_values(true));
+        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let mut definition = Self::command().mut_args(|arg| {
+            let unset = arg.get_env().is_some_and(is_empty);
+            // `--help` shows the values of variables otherwise, and with them secrets.
+            let arg = arg.global(true).hide_env_values(true);
+            if unset {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        });
         let cli = definition
             .try_get_matches_from_mut(words)
             .and_then(|matches| Self::from_arg_matches(&matches))?;

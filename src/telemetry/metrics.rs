@@ -49,6 +49,8 @@ pub struct Metrics {
     pub orders_replayed: IntCounter,
     /// Panics caught.
     pub panics: IntCounter,
+    /// Log lines that could not be written.
+    pub log_lines_dropped: IntCounter,
 }
 
 /// The metrics of one kind of request, found once and kept by each worker.
@@ -151,6 +153,10 @@ impl Metrics {
                 "Requests that repeated one that had placed an order.",
             )?,
             panics: IntCounter::new("panics_total", "Panics caught.")?,
+            log_lines_dropped: IntCounter::new(
+                "log_lines_dropped_total",
+                "Log lines that were dropped because nobody read them in time.",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -187,6 +193,7 @@ impl Metrics {
             orders_created,
             orders_replayed,
             panics,
+            log_lines_dropped,
         } = self;
         registry.register(Box::new(http_requests.clone()))?;
         registry.register(Box::new(http_duration.clone()))?;
@@ -203,6 +210,7 @@ impl Metrics {
         registry.register(Box::new(orders_created.clone()))?;
         registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;
+        registry.register(Box::new(log_lines_dropped.clone()))?;
         registry.register(Box::new(build_info))?;
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),

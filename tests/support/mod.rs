@@ -1,6 +1,7 @@
 //! What the tests share: real databases, the real binary, and a way to wait.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+pub mod certificates;
 pub mod client;
 pub mod database;
 pub mod proxy;

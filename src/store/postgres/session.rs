@@ -19,6 +19,7 @@ use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
 use super::sqlstate::SqlState;
 use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
+use super::url::SocketOptions;
 use crate::store::pool::{Held, Session};
 
 /// How long an idle server may take to hear that it is no longer needed.
@@ -74,6 +75,7 @@ pub(super) struct Cancel {
     pub(super) token: CancelToken,
     pub(super) slots: Arc<Slots>,
     pub(super) address: Address,
+    pub(super) socket: SocketOptions,
     /// For one handshake each.
     pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
 }
@@ -84,7 +86,7 @@ impl Cancel {
         loop {
             // Whether it helped is seen at the connection itself.
             let slot = self.slots.take(Purpose::Cancel, &self.address).await;
-            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address));
+            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address, &self.socket));
             if let (Some(slot), Ok(Ok((socket, returned)))) = (slot, connecting.await) {
                 // However this ends, the slot is taken until the server has closed the socket.
                 let closed = Attempt::new(returned, slot);

@@ -6,6 +6,7 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 
+use super::location::{Location, Mode};
 use crate::config::DatabaseUrl;
 use crate::store::StoreError;
 use crate::store::pool::Connect;
@@ -13,6 +14,8 @@ use crate::store::pool::Connect;
 /// Opens connections to one SQLite database.
 pub(crate) struct SqliteConnector {
     location: String,
+    /// Whether it may be changed.
+    writes: bool,
     statement_timeout: Duration,
     /// A database in memory lives as long as a connection to it. This one is never used.
     _anchor: Option<std::sync::Mutex<SqliteConnection>>,
@@ -20,9 +23,12 @@ pub(crate) struct SqliteConnector {
 
 impl SqliteConnector {
     pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
-        if url.expose() != "sqlite::memory:" {
+        let location = Location::parse(url).map_err(StoreError::Unavailable)?;
+        location.check().map_err(StoreError::Unavailable)?;
+        if let Location::File { mode, .. } = location {
             return Ok(Self {
-                location: url.expose().to_owned(),
+                location: location.to_string(),
+                writes: mode != Mode::Read,
                 statement_timeout,
                 _anchor: None,
             });
@@ -30,9 +36,10 @@ impl SqliteConnector {
         // The `memdb` VFS shares a named database among the connections of a process, with the
         // locks of a file (SQLite source, `src/memdb.c`); `:memory:` would be one per connection.
         let location = format!("file:/{}?vfs=memdb", uuid::Uuid::new_v4());
-        let anchor = open(&location, statement_timeout)?;
+        let anchor = open(&location, true, statement_timeout)?;
         Ok(Self {
             location,
+            writes: true,
             statement_timeout,
             _anchor: Some(std::sync::Mutex::new(anchor)),
         })
@@ -40,7 +47,7 @@ impl SqliteConnector {
 
     /// Opens a connection for use on a thread that may block.
     pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
-        open(&self.location, self.statement_timeout)
+        open(&self.location, self.writes, self.statement_timeout)
     }
 }
 
@@ -49,7 +56,8 @@ impl Connect for SqliteConnector {
 
     async fn connect(&self) -> Result<Self::Connection, StoreError> {
         let (location, timeout) = (self.location.clone(), self.statement_timeout);
-        tokio::task::spawn_blocking(move || open(&location, timeout))
+        let writes = self.writes;
+        tokio::task::spawn_blocking(move || open(&location, writes, timeout))
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))?
             .map(SyncConnectionWrapper::new)
@@ -58,7 +66,11 @@ impl Connect for SqliteConnector {
 
 /// Opens a connection and sets it up. `synchronous = FULL` keeps what was answered even when the
 /// power fails (SQLite manual, "PRAGMA synchronous").
-fn open(location: &str, busy_timeout: Duration) -> Result<SqliteConnection, StoreError> {
+fn open(
+    location: &str,
+    writes: bool,
+    busy_timeout: Duration,
+) -> Result<SqliteConnection, StoreError> {
     let failed =
         |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
     let mut connection = SqliteConnection::establish(location).map_err(|e| failed(&e))?;
@@ -70,6 +82,9 @@ fn open(location: &str, busy_timeout: Duration) -> Result<SqliteConnection, Stor
             busy_timeout.as_millis()
         ))
         .map_err(|e| failed(&e))?;
+    if !writes {
+        return Ok(connection);
+    }
     let start = Instant::now();
     while let Err(error) = write_ahead(&mut connection) {
         if start.elapsed() >= busy_timeout {

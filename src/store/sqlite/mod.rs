@@ -1,6 +1,7 @@
 //! The use cases on SQLite.
 
 mod connect;
+mod location;
 mod read;
 mod rows;
 mod schema;
@@ -15,6 +16,7 @@ use super::StoreError;
 use super::pool::{Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
+pub use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
