@@ -147,3 +147,37 @@ fn a_failure_is_logged_before_the_end_and_nobody_need_read_it() {
     let out = run().stderr(writer).output().unwrap();
     assert_eq!(out.status.code(), Some(1));
 }
+
+const CHILD: &str = "ORDER_OPERATOR_TEST_PANICS";
+
+/// What the test below runs as a process of its own: hooks are process-wide.
+#[test]
+fn child() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let cli = order_operator::cli::Cli::read_from(["order-operator", "--log-format", "json"]);
+    let log = order_operator::logging::init(&cli.unwrap().settings).unwrap();
+    log.catch_panics();
+    let _ = std::panic::catch_unwind(|| panic!("planted\npanic"));
+    // As the profile of the operator has it.
+    std::process::abort();
+}
+
+#[test]
+fn a_panic_is_one_line_although_the_process_ends_with_it() {
+    let out = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "commands::child", "--nocapture"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), None, "{out:?}");
+    let text = String::from_utf8(out.stderr).unwrap();
+    let lines: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("planted"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    let line: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(line["msg"], "panic: planted\npanic");
+}
