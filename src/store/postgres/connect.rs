@@ -220,10 +220,10 @@ impl PgConnector {
         let driver = Driver {
             wire,
             opened,
+            address: address.clone(),
             cancel: Cancel {
                 token: client.cancel_token(),
                 slots: Arc::clone(&self.slots),
-                address: address.clone(),
                 handshake: handshakes,
             },
             current: self.slots.watch(),
