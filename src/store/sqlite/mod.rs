@@ -1,6 +1,8 @@
 //! The use cases on SQLite.
 
+mod code;
 mod connect;
+mod handle;
 mod read;
 mod rows;
 mod schema;
@@ -76,8 +78,14 @@ impl Sqlite {
         let got = self.pool.get(class).await;
         let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
+        let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
-            .spawn_blocking(move |connection| Ok(work(connection)))
+            .spawn_blocking(move |connection| {
+                handle.begin(limit);
+                let result = work(connection);
+                let code = handle.end();
+                Ok(result.map_err(|error| code::judge(code, error)))
+            })
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {
