@@ -18,6 +18,7 @@ mod support;
 mod bad_input;
 mod changes;
 mod connections;
+mod disk;
 mod edge;
 mod events;
 mod feed;

@@ -20,3 +20,4 @@ mod coalescing;
 mod codes;
 mod contract;
 mod pool;
+mod sqlite_limits;

@@ -184,6 +184,11 @@ impl Cluster {
         address.rsplit_once(':').unwrap().1.parse().unwrap()
     }
 
+    /// The directory of its data.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
     }

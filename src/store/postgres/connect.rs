@@ -229,10 +229,10 @@ impl Way<'_> {
         let driver = Driver {
             wire,
             opened,
+            address: address.clone(),
             cancel: Cancel {
                 token: client.cancel_token(),
                 slots: Arc::clone(slots),
-                address: address.clone(),
                 socket: socket.clone(),
                 handshake: handshakes,
             },

@@ -74,7 +74,6 @@ impl Drop for Attempt {
 pub(super) struct Cancel {
     pub(super) token: CancelToken,
     pub(super) slots: Arc<Slots>,
-    pub(super) address: Address,
     pub(super) socket: SocketOptions,
     /// For one handshake each.
     pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
@@ -82,11 +81,11 @@ pub(super) struct Cancel {
 
 impl Cancel {
     /// Asks again and again.
-    async fn keep_asking(self) {
+    async fn keep_asking(self, address: &Address) {
         loop {
             // Whether it helped is seen at the connection itself.
-            let slot = self.slots.take(Purpose::Cancel, &self.address).await;
-            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address, &self.socket));
+            let slot = self.slots.take(Purpose::Cancel, address).await;
+            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(address, &self.socket));
             if let (Some(slot), Ok(Ok((socket, returned)))) = (slot, connecting.await) {
                 // However this ends, the slot is taken until the server has closed the socket.
                 let closed = Attempt::new(returned, slot);
@@ -141,6 +140,7 @@ impl Drop for Hold {
 pub(super) struct Driver {
     pub(super) wire: Wire,
     pub(super) opened: Opened,
+    pub(super) address: Address,
     pub(super) cancel: Cancel,
     /// The server that the pool connected to last.
     pub(super) current: watch::Receiver<Option<Address>>,
@@ -165,7 +165,7 @@ impl Driver {
         let Self {
             mut wire, notified, ..
         } = self;
-        let at_work = {
+        let end = {
             let mut driving = std::pin::pin!(async {
                 // The end and an error are final.
                 while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
@@ -177,40 +177,46 @@ impl Driver {
             tokio::select! {
                 () = &mut driving => None,
                 end = &mut ended => match end {
-                    Ok(end) if end.at_work => Some(end),
+                    Ok(end) if end.at_work => Some((end, true)),
                     // It has nothing to wait for but that its goodbye is sent.
-                    end => match timeout(GOODBYE, driving).await {
-                        Ok(()) => None,
-                        Err(_) => end.ok(),
-                    },
+                    Ok(end) => {
+                        let silent = timeout(GOODBYE, driving).await.is_err();
+                        Some((end, silent))
+                    }
+                    // The client's hold always says how it ended.
+                    Err(_) => None,
                 },
             }
         };
         drop(wire);
         drop(over);
         let closed = self.opened.closed();
-        match at_work {
+        match end {
             // What is held comes through `ended` at any time, and is dropped with it.
             None => closed.await,
-            Some(end) => {
-                give_up(closed, self.cancel, self.current, end).await;
+            Some((end, at_work)) => {
+                let cancel = at_work.then_some(self.cancel);
+                give_up(closed, self.address, cancel, self.current, end).await;
             }
         }
     }
 }
 
-/// Waits until the server has closed the connection on which it is at work.
+/// Waits until the server has closed the connection, and has it cancel what it is at.
 async fn give_up(
     closed: impl Future<Output = ()>,
-    cancel: Cancel,
+    address: Address,
+    cancel: Option<Cancel>,
     mut current: watch::Receiver<Option<Address>>,
     end: End,
 ) {
-    let address = cancel.address.clone();
     let mut closed = std::pin::pin!(async {
-        tokio::select! {
-            () = closed => {}
-            () = cancel.keep_asking() => {}
+        match cancel {
+            None => closed.await,
+            Some(cancel) => tokio::select! {
+                () = closed => {}
+                () = cancel.keep_asking(&address) => {}
+            },
         }
     });
     let elsewhere = current.wait_for(|current| current.as_ref().is_some_and(|at| *at != address));

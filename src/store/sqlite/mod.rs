@@ -1,6 +1,8 @@
 //! The use cases on SQLite.
 
+mod code;
 mod connect;
+mod handle;
 mod location;
 mod read;
 mod rows;
@@ -16,6 +18,7 @@ use super::StoreError;
 use super::pool::{Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
+pub(super) use handle::Handle;
 pub use location::check_sqlite_url;
 pub(super) use write::Create;
 
@@ -78,8 +81,9 @@ impl Sqlite {
         let got = self.pool.get(class).await;
         let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
+        let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
-            .spawn_blocking(move |connection| Ok(work(connection)))
+            .spawn_blocking(move |connection| Ok(handle.run(limit, || work(connection))))
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {
