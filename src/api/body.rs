@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
@@ -13,6 +14,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
 
 use super::Api;
+use super::activity::Activity;
 use super::context::Context;
 use super::problem::Problem;
 use super::slug::Slug;
@@ -86,6 +88,7 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
             format!("The body must have at most {max} bytes."),
         )
     };
+    let activity = request.conn_data::<Rc<Activity>>();
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -98,12 +101,19 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
+            _ if activity.is_some_and(|activity| activity.is_broken()) => Problem::new(
+                Slug::MalformedRequest,
+                "The chunks of the body are malformed.",
+            ),
             _ => Problem::new(Slug::MalformedRequest, "The body ended half-way."),
         })?;
         if body.len() + chunk.len() > max {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
+    }
+    if let Some(activity) = activity {
+        activity.body_is_read();
     }
     Ok(body.freeze())
 }

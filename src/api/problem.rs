@@ -136,11 +136,6 @@ impl Problem {
         }
     }
 
-    /// The body of the answer as JSON.
-    pub(super) fn json(&self, instance: &str, request_id: &str) -> String {
-        serde_json::to_string(&self.body(instance, request_id)).unwrap_or_default()
-    }
-
     /// The whole answer.
     pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
         let status = self.slug.status();

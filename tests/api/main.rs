@@ -17,13 +17,17 @@ mod support;
 
 mod bad_input;
 mod changes;
+mod connections;
+mod early_response;
 mod edge;
 mod events;
 mod feed;
+mod framing;
 mod idempotency;
 mod limits;
 mod lists;
 mod metrics;
 mod orders;
 mod readiness;
+mod response_budget;
 mod timeouts;

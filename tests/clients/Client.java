@@ -1,0 +1,37 @@
+import java.net.URI;
+import java.net.http.HttpClient;
+import java.net.http.HttpRequest;
+import java.net.http.HttpResponse;
+
+/** Sends requests as Java does by default, with a wish for HTTP/2, and prints their statuses. */
+public class Client {
+    private static final String ORDER = "{\"product_id\":\"sku-1\",\"quantity\":1}";
+
+    public static void main(String[] arguments) throws Exception {
+        String url = arguments[0];
+        HttpClient client = HttpClient.newHttpClient();
+        StringBuilder seen = new StringBuilder();
+        for (int i = 0; i < 3; i++) {
+            seen.append(post(client, url + "/api/v1/orders", "application/json", ORDER));
+        }
+        String large = "x".repeat(200_000);
+        String huge = "x".repeat(8 << 20);
+        seen.append(post(client, url + "/api/v1/orders", "application/json", large));
+        seen.append(post(client, url + "/api/v1/orders", "application/json", huge));
+        seen.append(post(client, url + "/api/v1/orders", "text/plain", huge));
+        seen.append(post(client, url + "/api/v1/orders", "application/json", "{}"));
+        seen.append(post(client, url + "/nope", "application/json", large));
+        seen.append(post(client, url + "/api/v1/orders", "application/json", ORDER));
+        System.out.println(seen.toString().trim());
+        System.exit(0);
+    }
+
+    private static String post(HttpClient client, String url, String type, String body)
+            throws Exception {
+        HttpRequest request = HttpRequest.newBuilder(URI.create(url))
+                .header("Content-Type", type)
+                .POST(HttpRequest.BodyPublishers.ofString(body))
+                .build();
+        return client.send(request, HttpResponse.BodyHandlers.ofString()).statusCode() + " ";
+    }
+}
