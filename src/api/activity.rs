@@ -154,7 +154,7 @@ impl Activity {
 /// What the edge says and asks.
 impl Activity {
     /// A request reaches the edge: it is busy until the guard is dropped.
-    pub(super) fn begin(self: &Rc<Self>) -> Busy {
+    pub fn begin(self: &Rc<Self>) -> Busy {
         self.head.set(None);
         self.busy.set(true);
         Busy(Rc::clone(self))
@@ -213,7 +213,7 @@ impl Activity {
 
 /// A request being answered, from its head to the end of its response.
 #[derive(Debug)]
-pub(super) struct Busy(Rc<Activity>);
+pub struct Busy(Rc<Activity>);
 
 impl Busy {
     pub(super) fn activity(&self) -> &Activity {

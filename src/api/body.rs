@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
+use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
@@ -63,7 +64,8 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
         return Err(Problem::new(
             Slug::UnsupportedMediaType,
             "The body must not be encoded (Content-Encoding).",
-        ));
+        )
+        .accepting("accept-encoding", "identity"));
     }
     let given = header(CONTENT_TYPE).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
@@ -76,6 +78,15 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
         Err(Problem::new(
             Slug::UnsupportedMediaType,
             format!("The Content-Type must be {}.", media_types.join(" or ")),
+        )
+        .accepting(
+            // RFC 5789, section 2.2, and RFC 9110, section 15.5.16.
+            if request.method() == Method::PATCH {
+                "accept-patch"
+            } else {
+                "accept"
+            },
+            media_types.join(", "),
         ))
     }
 }

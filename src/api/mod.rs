@@ -32,7 +32,7 @@ use std::time::Duration;
 use crate::shutdown::Drain;
 use crate::store::Store;
 
-pub use activity::{Activity, Missing, Refusal, SMALL_REST};
+pub use activity::{Activity, Busy, Missing, Refusal, SMALL_REST};
 pub use budget::ResponseBudget;
 pub use edge::Edge;
 pub use head::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};

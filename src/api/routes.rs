@@ -107,8 +107,10 @@ impl FromRequest for Parameter {
             let (_, segment) = segments
                 .find(|(expected, _)| expected.starts_with('{'))
                 .ok_or_else(missing)?;
-            let decoded = percent_decode_str(segment).decode_utf8_lossy();
-            Ok(Self(decoded.into_owned()))
+            // With replacement characters, what is not UTF-8 would name what contains them. Empty, it
+            // names nothing, as no segment is empty that stands for a parameter.
+            let decoded = percent_decode_str(segment).decode_utf8();
+            Ok(Self(decoded.unwrap_or_default().into_owned()))
         });
         ready(found)
     }

@@ -278,8 +278,13 @@ impl AsyncWrite for Connection {
     /// Actix flushes when the socket has taken everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.inbound.written() {
-            // Nothing else would make Actix read.
-            cx.waker().wake_by_ref();
+            if self.inbound.is_empty() {
+                self.slot.idle(self.activity.idle_since(), cx.waker());
+            }
+            // A request may wait already, and nothing else would make Actix read.
+            if !self.inbound.is_empty() || self.slot.is_evicted() {
+                cx.waker().wake_by_ref();
+            }
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }

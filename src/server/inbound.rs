@@ -104,14 +104,14 @@ impl Inbound {
         self.in_request
     }
 
-    /// Everything that Actix had to send is written. True when a next request waits already.
+    /// Everything that Actix had to send is written. True when that ends a request.
     pub(super) fn written(&mut self) -> bool {
         if !self.in_request || self.activity.is_busy() {
             return false;
         }
         self.in_request = false;
         self.activity.written();
-        !self.is_empty()
+        true
     }
 
     /// Whether the rest of a body is awaited only to be thrown away.

@@ -121,12 +121,13 @@ impl Table {
         if now < self.barren_until {
             return false;
         }
-        let fresh = now.checked_sub(FRESH).map_or(0, |then| millis(began, then));
+        let now_millis = millis(began, now);
+        let fresh = u64::try_from(FRESH.as_millis()).unwrap_or(0);
         let (before, behind) = self.peers.split_at(self.hand.min(self.peers.len()));
         let from_hand = behind.iter().chain(before);
         let found = from_hand.enumerate().find(|(_, peer)| {
             let idle_since = peer.idle_since.load(Relaxed);
-            idle_since <= fresh && !peer.evicted.swap(true, Release)
+            idle_since.saturating_add(fresh) <= now_millis && !peer.evicted.swap(true, Release)
         });
         let Some((steps, peer)) = found else {
             self.barren_until = now + REMEMBERED;
@@ -156,8 +157,12 @@ impl Slot {
         self.peer.idle_since.store(BUSY, Relaxed);
     }
 
-    /// Nothing has been asked since then. The waker is woken when the connection has to close.
+    /// Nothing has been asked since then. The waker is woken when the connection has to close, which
+    /// only those within the limit may have to: the others end soon anyway.
     pub(super) fn idle(&self, since: Instant, waker: &Waker) {
+        if self.overflow {
+            return;
+        }
         self.peer.waker.register(waker);
         let since = millis(self.slots.0.began, since);
         self.peer.idle_since.store(since, Relaxed);

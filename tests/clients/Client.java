@@ -2,6 +2,8 @@ import java.net.URI;
 import java.net.http.HttpClient;
 import java.net.http.HttpRequest;
 import java.net.http.HttpResponse;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
 
 /** Sends requests as Java does by default, with a wish for HTTP/2, and prints their statuses. */
 public class Client {
@@ -11,9 +13,25 @@ public class Client {
         String url = arguments[0];
         HttpClient client = HttpClient.newHttpClient();
         StringBuilder seen = new StringBuilder();
-        for (int i = 0; i < 3; i++) {
-            seen.append(post(client, url + "/api/v1/orders", "application/json", ORDER));
+        // Several at a time over the same connections, which Java keeps unless it is told otherwise.
+        Set<String> statuses = ConcurrentHashMap.newKeySet();
+        Thread[] threads = new Thread[4];
+        for (int i = 0; i < threads.length; i++) {
+            threads[i] = new Thread(() -> {
+                for (int j = 0; j < 100; j++) {
+                    try {
+                        statuses.add(post(client, url + "/api/v1/orders", "application/json", ORDER));
+                    } catch (Exception error) {
+                        statuses.add(error + " ");
+                    }
+                }
+            });
+            threads[i].start();
         }
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        statuses.forEach(seen::append);
         String large = "x".repeat(200_000);
         String huge = "x".repeat(8 << 20);
         seen.append(post(client, url + "/api/v1/orders", "application/json", large));

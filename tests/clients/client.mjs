@@ -13,12 +13,16 @@ async function post(path, type, body) {
   seen.push(response.status);
 }
 
-for (let i = 0; i < 3; i++) await post("/api/v1/orders", "application/json", order);
+await post("/api/v1/orders", "application/json", order);
 const large = "x".repeat(200_000);
 const huge = "x".repeat(8 << 20);
 await post("/api/v1/orders", "application/json", large);
 await post("/api/v1/orders", "application/json", huge);
 await post("/api/v1/orders", "text/plain", huge);
+for (let i = 0; i < 5; i++) {
+  await post("/api/v1/orders", "text/plain", huge);
+  seen.pop();
+}
 await post("/api/v1/orders", "application/json", "{}");
 await post("/nope", "application/json", large);
 await post("/api/v1/orders", "application/json", order);

@@ -63,6 +63,14 @@ impl Raw {
         }
     }
 
+    /// On a stream of the test's own.
+    pub fn from(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            received: Vec::new(),
+        }
+    }
+
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }

@@ -100,6 +100,9 @@ async fn a_client_that_takes_nothing_is_cut_off() {
 #[actix_rt::test]
 async fn a_client_that_takes_a_little_now_and_then_is_not_cut_off() {
     let (mut client, mut connection) = pair(PATIENCE).await;
+    // As a server sets it: without it, the kernel takes megabytes and then nothing for long.
+    let socket = socket2::SockRef::from(connection.stream());
+    socket.set_tcp_notsent_lowat(128 * 1024).unwrap();
     let part = vec![0; 64 * 1024];
     let writing = async {
         loop {
