@@ -26,7 +26,7 @@ pub struct Problem {
     reason: Option<&'static str>,
     allowed: Option<&'static [Status]>,
     /// A header that says what would have been accepted.
-    accepts: Option<(&'static str, String)>,
+    accepts: Option<Box<(&'static str, String)>>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -107,7 +107,7 @@ impl Problem {
     /// The same problem with a header that says what would have been accepted (RFC 9110, section
     /// 15.5.16).
     pub(super) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
-        self.accepts = Some((header, what.into()));
+        self.accepts = Some(Box::new((header, what.into())));
         self
     }
 
@@ -154,7 +154,7 @@ impl Problem {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
-        if let Some((header, what)) = &self.accepts {
+        if let Some((header, what)) = self.accepts.as_deref() {
             response.insert_header((*header, what.as_str()));
         }
         response.json(self.body(instance, request_id))

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -161,6 +162,8 @@ impl Connection {
                 if Instant::now() < deadline {
                     ready!(self.poll_timer(deadline, cx));
                 }
+                // What the kernel still has of the response goes with the connection.
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }

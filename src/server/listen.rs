@@ -207,10 +207,15 @@ impl Http {
 /// is memory for a client that does not read, and none of it makes a client faster that does.
 const UNSENT: u32 = 128 * 1024;
 
+/// When the kernel gives up a peer that acknowledges nothing, such as one that lost its power while a
+/// stream of events is quiet. Longer than [`STUCK`], as the kernel also counts the time in which a small
+/// window of a slow reader is closed now and then.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+
 fn set_options(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let set = socket
-        .set_tcp_user_timeout(Some(STUCK))
+        .set_tcp_user_timeout(Some(UNACKNOWLEDGED))
         .and_then(|()| socket.set_tcp_nodelay(true))
         .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT));
     if let Err(error) = set {

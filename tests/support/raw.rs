@@ -111,7 +111,7 @@ impl Raw {
             return response;
         }
         if let Some(length) = response.header("content-length") {
-            let length = length.parse().unwrap();
+            let length: usize = length.parse().unwrap();
             while self.received.len() < length {
                 assert!(self.more().await, "it ends in a body: {response:?}");
             }
