@@ -100,6 +100,12 @@ pub struct Settings {
     /// Requests that may wait for the database; past it 503 at once
     #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
     pub queue_capacity: NonZeroUsize,
+    /// Most client connections, as far as the limit of file descriptors allows
+    #[arg(long, env, default_value = "8192", value_parser = at_least_one)]
+    pub max_connections: NonZeroUsize,
+    /// Bytes of responses that may wait for their clients; past it 503
+    #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
+    pub response_buffer_bytes: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -232,6 +238,8 @@ impl Settings {
             request_timeout,
             max_body_bytes,
             queue_capacity,
+            max_connections,
+            response_buffer_bytes,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -262,6 +270,8 @@ impl Settings {
             ("request_timeout", time(request_timeout)),
             ("max_body_bytes", max_body_bytes.to_string()),
             ("queue_capacity", queue_capacity.to_string()),
+            ("max_connections", max_connections.to_string()),
+            ("response_buffer_bytes", response_buffer_bytes.to_string()),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

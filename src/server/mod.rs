@@ -1,7 +1,12 @@
 //! Puts the parts together and runs them from the first bind to the last answer.
 
+mod chunks;
 mod connection;
+mod head;
+mod inbound;
+mod limits;
 mod listen;
+mod slots;
 
 use std::fmt;
 use std::net::SocketAddr;

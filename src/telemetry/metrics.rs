@@ -30,6 +30,10 @@ pub struct Metrics {
     http_duration: HistogramVec,
     /// Requests being answered now.
     pub http_in_flight: IntGauge,
+    /// Client connections that are open now.
+    pub http_connections: IntGauge,
+    /// Bytes of large responses that are not sent yet.
+    pub response_buffer: IntGauge,
     pool_connections: IntGaugeVec,
     pool_max: IntGauge,
     /// Time to get a connection, in seconds.
@@ -106,6 +110,14 @@ impl Metrics {
                 "http_requests_in_flight",
                 "Requests being answered now.",
             )?,
+            http_connections: IntGauge::new(
+                "http_connections",
+                "Client connections of the API that are open now.",
+            )?,
+            response_buffer: IntGauge::new(
+                "http_response_buffer_bytes",
+                "Bytes of responses that are not sent yet; small responses do not count.",
+            )?,
             pool_connections: IntGaugeVec::new(
                 Opts::new(
                     "db_pool_connections",
@@ -180,6 +192,8 @@ impl Metrics {
             http_requests,
             http_duration,
             http_in_flight,
+            http_connections,
+            response_buffer,
             pool_connections,
             pool_max,
             pool_acquire,
@@ -198,6 +212,8 @@ impl Metrics {
         registry.register(Box::new(http_requests.clone()))?;
         registry.register(Box::new(http_duration.clone()))?;
         registry.register(Box::new(http_in_flight.clone()))?;
+        registry.register(Box::new(http_connections.clone()))?;
+        registry.register(Box::new(response_buffer.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         registry.register(Box::new(pool_max.clone()))?;
         registry.register(Box::new(pool_acquire.clone()))?;

@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod client;
 pub mod database;
 pub mod proxy;
+pub mod raw;
 pub mod relay;
 pub mod server;
 pub mod sse;
