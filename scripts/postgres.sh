@@ -5,6 +5,8 @@
 #   postgres.sh start DIR        make a cluster in DIR (must not exist) and start it; prints its URL
 #   postgres.sh up DIR           start a cluster again that was stopped
 #   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
+#   postgres.sh standby DIR URL  make a standby in DIR of the cluster with this URL, start it; prints its URL
+#   postgres.sh promote DIR      make a standby a primary
 #   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL naming a fresh cluster
 #
 # POSTGRES_CONF may hold more lines of postgresql.conf; the last of a setting counts.
@@ -44,7 +46,7 @@ unprivileged() {
 }
 
 start() {
-    local dir=$1 bin port
+    local dir=$1 bin
     install
     bin=$(bin_dir)
     mkdir "$dir"
@@ -61,9 +63,15 @@ max_connections = 300
 fsync = off
 ${POSTGRES_CONF:-}
 CONF
+    listen "$dir"
+}
+
+# Starts the cluster in a directory on a free port.
+listen() {
+    local dir=$1 port
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + RANDOM % 12000))
-        if unprivileged "$bin/pg_ctl" -D "$dir/data" -o "-p $port" -l "$dir/log" -w -t 60 start >/dev/null 2>&1; then
+        if unprivileged "$(bin_dir)/pg_ctl" -D "$dir/data" -o "-p $port" -l "$dir/log" -w -t 60 start >/dev/null 2>&1; then
             unprivileged tee "$dir/port" >/dev/null <<<"$port"
             echo "postgres://postgres@127.0.0.1:$port/postgres"
             return
@@ -71,6 +79,20 @@ CONF
     done
     cat "$dir/log" >&2
     exit 1
+}
+
+standby() {
+    local dir=$1
+    mkdir "$dir"
+    chmod 700 "$dir"
+    [ "$(id -u)" != 0 ] || chown postgres: "$dir"
+    unprivileged "$(bin_dir)/pg_basebackup" -d "$2" -D "$dir/data" -R -X stream -c fast --no-sync
+    unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<<"unix_socket_directories = '$dir'"
+    listen "$dir"
+}
+
+promote() {
+    unprivileged "$(bin_dir)/pg_ctl" -D "$1/data" -w -t 60 promote >/dev/null
 }
 
 up() {
@@ -93,6 +115,6 @@ with() {
 
 command=${1:-}
 case "$command" in
-install | start | up | stop | with) shift && "$command" "$@" ;;
-*) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 2 ;;
+install | start | up | stop | standby | promote | with) shift && "$command" "$@" ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

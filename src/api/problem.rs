@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Slug;
 use crate::domain::{Refusal, Status, Violation};
-use crate::store::StoreError;
+use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Seconds after which a client may try again; the readiness check is a second old at most.
@@ -25,6 +25,7 @@ pub struct Problem {
     errors: Vec<Violation>,
     reason: Option<&'static str>,
     allowed: Option<&'static [Status]>,
+    oldest: Option<String>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -57,6 +58,9 @@ pub(super) struct ProblemBody<'a> {
     /// The statuses that the order may go to (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<Vec<&'static str>>,
+    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }
 
 /// One thing that does not fit.
@@ -80,6 +84,7 @@ impl Problem {
             errors: Vec::new(),
             reason: None,
             allowed: None,
+            oldest: None,
             cause: None,
         }
     }
@@ -105,6 +110,14 @@ impl Problem {
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
+    }
+
+    /// The problem with a cursor behind which reading cannot continue.
+    pub(super) fn expired(oldest: Cursor) -> Self {
+        Self {
+            oldest: Some(oldest.to_string()),
+            ..Slug::CursorExpired.into()
+        }
     }
 
     /// The problem for a status with which the framework answered on its own.
@@ -133,6 +146,7 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+            oldest: self.oldest.as_deref(),
         }
     }
 

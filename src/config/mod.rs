@@ -99,6 +99,9 @@ pub struct Settings {
     /// Requests that may wait for the database; past it 503 at once
     #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
     pub queue_capacity: NonZeroUsize,
+    /// Open event streams; past it 503
+    #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
+    pub max_streams: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -221,6 +224,7 @@ impl Settings {
             request_timeout,
             max_body_bytes,
             queue_capacity,
+            max_streams,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -251,6 +255,7 @@ impl Settings {
             ("request_timeout", time(request_timeout)),
             ("max_body_bytes", max_body_bytes.to_string()),
             ("queue_capacity", queue_capacity.to_string()),
+            ("max_streams", max_streams.to_string()),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

@@ -148,7 +148,9 @@ async fn cursors_are_checked(database: Database) {
     }
     for query in [
         "after=1",
-        "after=-1-1",
+        "after=12-7",
+        "after=AQAA",
+        "after=AQ==",
         "after=x",
         "after=",
         "limit=0",

@@ -312,7 +312,7 @@ async fn the_lag_of_the_feed_is_measured_and_a_quiet_stream_says_that_it_lives()
         let scrape = server.scrape().await;
         let line = scrape
             .lines()
-            .find(|line| line.starts_with("event_feed_lag_seconds "))
+            .find(|line| line.starts_with("feed_lag_seconds "))
             .unwrap();
         line.split(' ').nth(1).unwrap().parse::<f64>().unwrap()
     };

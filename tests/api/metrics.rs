@@ -11,10 +11,12 @@ crate::on_both!(
 );
 
 /// Section 3 of the contract, as far as what they count exists.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 21] = [
     "db_errors_total",
     "batch_size",
-    "event_feed_lag_seconds",
+    "event_streams",
+    "feed_lag_seconds",
+    "feed_lag_failures_total",
     "orders_idempotent_replays_total",
     "http_requests_total",
     "http_request_duration_seconds",

@@ -55,6 +55,17 @@ impl Database {
         matches!(self, Self::Postgres { .. })
     }
 
+    /// The same database in another cluster: a copy that was made of the whole cluster.
+    pub fn same_in(&self, cluster: &Cluster) -> Self {
+        let Self::Postgres { name, .. } = self else {
+            panic!("a file is in no cluster");
+        };
+        Self::Postgres {
+            admin: cluster.url.clone(),
+            name: name.clone(),
+        }
+    }
+
     /// A connection of the test's own to this PostgreSQL database.
     pub async fn client(&self) -> Client {
         connect(&self.url()).await
@@ -143,16 +154,36 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // The user that runs PostgreSQL must get through.
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let dir = directory();
         let url = script(&["start", dir.path().join("pg").to_str().unwrap()]);
         Self { dir, url }
     }
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
+    }
+
+    /// A standby of this cluster that follows it asynchronously.
+    pub fn standby(&self) -> Self {
+        let dir = directory();
+        let path = dir.path().join("pg");
+        let url = script(&["standby", path.to_str().unwrap(), &self.url]);
+        Self { dir, url }
+    }
+
+    /// Makes a primary of a standby.
+    pub fn promote(&self) {
+        script(&["promote", self.path().to_str().unwrap()]);
+    }
+
+    /// Ends the database server in order: a standby gets everything.
+    pub fn shut_down(&self) {
+        script(&["stop", self.path().to_str().unwrap(), "fast"]);
+    }
+
+    /// What the server has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path().join("log")).unwrap()
     }
 
     /// Ends the database server as a crash would.
@@ -192,6 +223,14 @@ impl Drop for Cluster {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// A directory that the user who runs PostgreSQL gets through.
+fn directory() -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    dir
 }
 
 fn script_path() -> PathBuf {

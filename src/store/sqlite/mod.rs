@@ -1,6 +1,7 @@
 //! The use cases on SQLite.
 
 mod connect;
+mod events;
 mod read;
 mod rows;
 mod schema;

@@ -1,14 +1,13 @@
-//! Reads orders and events.
+//! Reads orders.
 
 use diesel::prelude::*;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::rows::{EventRow, OrderRow};
-use super::schema::{events, orders};
+use super::rows::OrderRow;
+use super::schema::orders;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::event::{Cursor, Event};
 use crate::store::model::{ListQuery, Page};
 use crate::store::read::Reader;
 use crate::telemetry::QueryName;
@@ -58,46 +57,6 @@ impl Reader for Sqlite {
                 .map(Order::try_from)
                 .collect::<Result<_, _>>()?;
             Page::try_from(orders)
-        })
-        .await
-    }
-}
-
-impl Sqlite {
-    /// The events behind `after`, in the order of their commits.
-    pub(in crate::store) async fn feed(
-        &self,
-        after: Cursor,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadFeed, move |connection| {
-            let rows = events::table
-                .filter(events::seq.gt(after.seq))
-                .order(events::seq)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
-        })
-        .await
-    }
-
-    /// The events of one order behind a version, oldest first.
-    pub(in crate::store) async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadOrderEvents, move |connection| {
-            let rows = events::table
-                .filter(events::order_id.eq(id.as_bytes().as_slice()))
-                .filter(events::version.gt(after))
-                .order(events::version)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
         })
         .await
     }
