@@ -71,6 +71,9 @@ pub(super) async fn create(
 }
 
 /// List orders, newest first.
+///
+/// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
+/// any; only `Link` says whether there is more. `status` combines with one of `product_id` and `customer_id`.
 #[utoipa::path(
     get,
     path = "/api/v1/orders",
@@ -99,10 +102,7 @@ pub(super) async fn list(
     let page = api.store.list(list.clone());
     let page = context.within(page, Slug::Timeout).await??;
     let mut response = HttpResponse::Ok();
-    // No count and no extra row: a full page may have a successor.
-    if let Some(last) = page.last
-        && u32::try_from(page.len) == Ok(list.limit)
-    {
+    if let Some(last) = page.next {
         let next = query::next_page(&list, last);
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }

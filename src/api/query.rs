@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::domain::{Label, Violation, pointer_token};
-use crate::store::{Cursor, ListQuery};
+use crate::store::{Cursor, ListFilter, ListQuery};
 
 /// The most entries of one page, and the number when the client does not say. An order may have
 /// some 100 KiB, so this also bounds the memory of an answer.
@@ -57,12 +57,12 @@ fn into<T>(slot: &mut T, read: Result<T, String>) -> Result<(), String> {
 /// The parameters of a list of orders.
 pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::FIRST_PAGE;
+    let (mut product_id, mut customer_id) = (None, None);
     let ListQuery {
         limit,
         starting_after,
         status,
-        product_id,
-        customer_id,
+        filter,
     } = &mut list;
     read(
         request,
@@ -79,13 +79,22 @@ pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
                 )
             }),
             ("product_id", &mut |text| {
-                into(product_id, parse_label(text).map(Some))
+                into(&mut product_id, parse_label(text).map(Some))
             }),
             ("customer_id", &mut |text| {
-                into(customer_id, parse_label(text).map(Some))
+                into(&mut customer_id, parse_label(text).map(Some))
             }),
         ],
     )?;
+    *filter = match (product_id, customer_id) {
+        (Some(_), Some(_)) => {
+            let detail = "must not be combined with product_id; status may be combined with either";
+            return Err(Violation::new("/customer_id", detail).into());
+        }
+        (Some(product), None) => Some(ListFilter::Product(product)),
+        (None, Some(customer)) => Some(ListFilter::Customer(customer)),
+        (None, None) => None,
+    };
     Ok(list)
 }
 
@@ -156,11 +165,10 @@ pub(super) fn next_page(list: &ListQuery, last: Uuid) -> String {
     if let Some(status) = list.status {
         query.append_pair("status", status.as_str());
     }
-    if let Some(product_id) = &list.product_id {
-        query.append_pair("product_id", product_id);
-    }
-    if let Some(customer_id) = &list.customer_id {
-        query.append_pair("customer_id", customer_id);
+    match &list.filter {
+        Some(ListFilter::Product(id)) => drop(query.append_pair("product_id", id)),
+        Some(ListFilter::Customer(id)) => drop(query.append_pair("customer_id", id)),
+        None => {}
     }
     query.append_pair("starting_after", &last.to_string());
     format!("/api/v1/orders?{}", query.finish())
@@ -211,13 +219,12 @@ mod tests {
         let list = ListQuery {
             limit: 7,
             status: Some(crate::domain::Status::Pending),
-            product_id: Some("a&b".to_owned()),
-            customer_id: Some("c d".to_owned()),
+            filter: Some(ListFilter::Product("a&b d".to_owned())),
             starting_after: None,
         };
         assert_eq!(
             next_page(&list, Uuid::nil()),
-            "/api/v1/orders?limit=7&status=pending&product_id=a%26b&customer_id=c+d\
+            "/api/v1/orders?limit=7&status=pending&product_id=a%26b+d\
              &starting_after=00000000-0000-0000-0000-000000000000"
         );
     }

@@ -27,7 +27,10 @@ impl Connector {
         let url = source.url().map_err(StoreError::Unavailable)?;
         let timeout = settings.statement_timeout;
         Ok(Self(match url.kind() {
-            DatabaseKind::Postgres => Way::Postgres(Arc::new(PgConnector::new(source, timeout))),
+            DatabaseKind::Postgres => {
+                let pool_size = settings.pool_max_size.get();
+                Way::Postgres(Arc::new(PgConnector::new(source, timeout, pool_size)))
+            }
             DatabaseKind::Sqlite => Way::Sqlite(Arc::new(SqliteConnector::new(&url, timeout)?)),
         }))
     }

@@ -7,7 +7,8 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 pub enum StoreError {
     /// Too many requests wait for the database already. Nothing was done.
     Overloaded,
-    /// The database cannot be reached, or no connection became free in time.
+    /// The database cannot be reached, no connection became free in time, or the database is in a
+    /// state in which it cannot serve (a full disk, a server that is read-only). Another try may help.
     Unavailable(String),
     /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
     StatementTimeout,
@@ -53,9 +54,11 @@ impl StoreError {
     }
 }
 
-impl From<DieselError> for StoreError {
-    fn from(error: DieselError) -> Self {
-        match &error {
+impl StoreError {
+    /// What an error is whose code is not known: PostgreSQL's is judged by its SQLSTATE
+    /// (`postgres/sqlstate.rs`) and SQLite's by its result code (`sqlite/code.rs`).
+    pub(super) fn from_diesel(error: &DieselError) -> Self {
+        match error {
             DieselError::DatabaseError(
                 DatabaseErrorKind::UnableToSendCommand
                 | DatabaseErrorKind::ClosedConnection
@@ -64,61 +67,13 @@ impl From<DieselError> for StoreError {
                 _,
             )
             | DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
-            DieselError::DatabaseError(DatabaseErrorKind::Unknown, info) => {
-                // Diesel hands on PostgreSQL's message but not its SQLSTATE; connections ask for
-                // untranslated messages where they may (see postgres/connect.rs).
-                let message = info.message();
-                if message.starts_with("canceling statement due to lock timeout") {
-                    Self::LockTimeout
-                } else if message.starts_with("canceling statement due to")
-                    || message.starts_with("database is locked")
-                {
-                    Self::StatementTimeout
-                } else if is_passing(message) {
-                    Self::Unavailable(error.to_string())
-                } else {
-                    Self::Internal(error.to_string())
-                }
-            }
             _ => Self::Internal(error.to_string()),
         }
     }
 }
 
-/// What may go better on another try: the server or an administrator ended the session (class 57P),
-/// or two transactions stood in each other's way.
-fn is_passing(message: &str) -> bool {
-    message.starts_with("terminating connection")
-        || message.starts_with("the database system is")
-        || message.starts_with("deadlock detected")
-        || message.starts_with("could not receive data")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unknown(message: &str) -> StoreError {
-        DieselError::DatabaseError(DatabaseErrorKind::Unknown, Box::new(message.to_owned())).into()
-    }
-
-    #[test]
-    fn messages_of_the_database_are_told_apart() {
-        assert_eq!(
-            unknown("canceling statement due to statement timeout"),
-            StoreError::StatementTimeout
-        );
-        assert_eq!(
-            unknown("terminating connection due to administrator command").kind(),
-            "unavailable"
-        );
-        assert_eq!(
-            unknown("relation \"orders\" does not exist").kind(),
-            "internal"
-        );
-        assert_eq!(
-            StoreError::from(DieselError::BrokenTransactionManager).kind(),
-            "unavailable"
-        );
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
+        Self::from_diesel(&error)
     }
 }

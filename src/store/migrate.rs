@@ -14,7 +14,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::time::Instant;
 
 use super::connector::Way;
-use super::postgres::PgConnector;
+use super::postgres::{PgConnection, PgConnector};
 use super::{Connector, StoreError};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
@@ -76,7 +76,8 @@ impl Connector {
     pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
         match self.way() {
             Way::Postgres(connector) => {
-                pending_on_postgres(&mut answering(connector, wait).await?).await
+                let mut connection = answering(connector, wait).await?;
+                pending_on_postgres(&mut connection).await
             }
             Way::Sqlite(connector) => {
                 let mut connection = connector.connect_blocking()?;
@@ -86,10 +87,7 @@ impl Connector {
     }
 }
 
-async fn answering(
-    connector: &PgConnector,
-    wait: Duration,
-) -> Result<AsyncPgConnection, StoreError> {
+async fn answering(connector: &PgConnector, wait: Duration) -> Result<PgConnection, StoreError> {
     let deadline = Instant::now() + wait;
     let mut told = false;
     loop {
@@ -110,9 +108,13 @@ async fn answering(
 }
 
 async fn migrate_postgres(
-    mut connection: AsyncPgConnection,
+    connection: PgConnection,
     lock_timeout: Duration,
 ) -> Result<Vec<String>, StoreError> {
+    if let Some(fault) = connection.encoding_fault() {
+        return Err(StoreError::Internal(fault));
+    }
+    let (mut connection, _open) = connection.into_parts();
     connection
         .batch_execute(&format!("SET lock_timeout = {}", lock_timeout.as_millis()))
         .await?;

@@ -15,6 +15,7 @@ mod feed;
 mod migrate;
 mod model;
 mod order_locks;
+mod page_sql;
 mod pool;
 mod postgres;
 mod queues;
@@ -43,7 +44,7 @@ use feed::Following;
 pub use feed::{FeedReader, Look};
 pub use migrate::MigrateOptions;
 pub use model::{
-    Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
+    Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
 };
 use order_locks::OrderLocks;
 pub use pool::PoolStatus;

@@ -252,23 +252,43 @@ pub struct ListQuery {
     pub starting_after: Option<Uuid>,
     /// Only orders that stand so.
     pub status: Option<Status>,
-    /// Only orders of this product.
-    pub product_id: Option<String>,
-    /// Only orders of this customer.
-    pub customer_id: Option<String>,
+    /// Only orders of one product or customer.
+    pub filter: Option<ListFilter>,
+}
+
+/// What the orders of a list have in common. Only one of them at a time: both together would be no walk
+/// along an index, and take time in proportion to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListFilter {
+    /// Orders of this product.
+    Product(String),
+    /// Orders of this customer.
+    Customer(String),
+}
+
+impl ListFilter {
+    /// The column that it compares, and with what.
+    pub(super) fn column_and_value(&self) -> (&'static str, &String) {
+        match self {
+            Self::Product(value) => ("product_id", value),
+            Self::Customer(value) => ("customer_id", value),
+        }
+    }
 }
 
 impl ListQuery {
     /// The most orders of one page, and the number when the client does not say.
     pub const MAX_LIMIT: u32 = 100;
 
+    /// The length in bytes at which a page ends, also before its limit. One order always fits.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
     /// The page that everybody asks for first.
     pub const FIRST_PAGE: Self = Self {
         limit: Self::MAX_LIMIT,
         starting_after: None,
         status: None,
-        product_id: None,
-        customer_id: None,
+        filter: None,
     };
 }
 
@@ -277,20 +297,25 @@ impl ListQuery {
 pub struct Page {
     /// The orders as a JSON array.
     pub json: Bytes,
-    /// How many there are.
-    pub len: usize,
-    /// The id of the last.
-    pub last: Option<Uuid>,
+    /// The id of the last order, when there may be more behind it.
+    pub next: Option<Uuid>,
 }
 
-impl TryFrom<Vec<Order>> for Page {
-    type Error = StoreError;
+/// An order as JSON is never longer: 50 entries of metadata of 540 characters, each at most 6 bytes
+/// (`\u0000`), and the rest.
+const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
 
-    fn try_from(orders: Vec<Order>) -> Result<Self, StoreError> {
+impl Page {
+    /// The page of a list that asked for `limit` orders.
+    pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
+        let json = wire::orders(orders).map_err(not_json)?;
+        // No count and no extra row: a full page may have a successor, and so may one that the next
+        // order might have made longer than a page may be.
+        let full = u32::try_from(orders.len()) == Ok(limit)
+            || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
         Ok(Self {
-            json: wire::orders(&orders).map_err(not_json)?,
-            len: orders.len(),
-            last: orders.last().map(|order| order.id),
+            json,
+            next: orders.last().filter(|_| full).map(|order| order.id),
         })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use diesel_async::AsyncPgConnection;
 use tokio::sync::Mutex;
 
 use super::connector::Way;
 use super::migrate::{pending_on_postgres, pending_on_sqlite};
 use super::pool::Connect as _;
+use super::postgres::PgConnection;
 use super::{Connector, StoreError};
 
 /// An answer is good for this long, so that probes cost the database nothing.
@@ -37,7 +37,7 @@ pub(super) struct Probe {
 #[derive(Default)]
 struct State {
     /// With the time at which it was opened.
-    postgres: Option<(Instant, AsyncPgConnection)>,
+    postgres: Option<(Instant, PgConnection)>,
     last: Option<(Instant, Readiness)>,
 }
 
@@ -84,7 +84,7 @@ async fn pending(state: &mut State, connector: &Connector) -> Result<Vec<String>
             drop(state.postgres.take_if(too_old));
             let (_, connection) = match &mut state.postgres {
                 Some(connection) => connection,
-                none => none.insert((Instant::now(), connector.connect().await?)),
+                none => none.insert((Instant::now(), connector.connect_probe().await?)),
             };
             pending_on_postgres(connection).await
         }

@@ -9,6 +9,8 @@ use crate::support::eventually;
 use crate::support::server::{Server, order, problem, slug};
 
 crate::on_both!(
+    an_order_that_the_database_does_not_keep_is_never_a_201,
+    a_replay_needs_no_event,
     fifty_at_once_place_one_order,
     another_body_under_the_same_key_is_refused,
     bodies_that_mean_the_same_are_the_same,
@@ -239,4 +241,47 @@ async fn a_retry_after_a_503_succeeds_and_batches_of_the_same_keys_do_not_deadlo
     }
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(database.number(deadlocks).await, 0);
+}
+
+/// Triggers that pass over rows without an error.
+fn passing_over(database: &Database, table: &str) -> String {
+    if database.is_postgres() {
+        format!(
+            "CREATE FUNCTION pass_{table}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER pass BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pass_{table}()"
+        )
+    } else {
+        format!(
+            "CREATE TRIGGER pass_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END"
+        )
+    }
+}
+
+async fn an_order_that_the_database_does_not_keep_is_never_a_201(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    database.execute(&passing_over(&database, "orders")).await;
+    for _ in 0..2 {
+        let refused = problem(server.post(&order("sku-1")).await);
+        assert_eq!(slug(&refused), "unavailable");
+    }
+    database
+        .execute(&passing_over(&database, "idempotency_keys"))
+        .await;
+    let refused = problem(post(&server, "key", &order("sku-1")).await);
+    assert_eq!(slug(&refused), "unavailable");
+    assert_eq!(rows(&database).await, (0, 0));
+}
+
+async fn a_replay_needs_no_event(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let first = post(&server, "key", &order("sku-1")).await;
+    // As retention will.
+    database.execute("DELETE FROM events").await;
+    let again = post(&server, "key", &order("sku-1")).await;
+    assert_eq!(again.status(), 201);
+    assert!(replayed(&again));
+    assert_eq!(again.text(), first.text());
+    let other = problem(post(&server, "key", &order("sku-2")).await);
+    assert_eq!(slug(&other), "idempotency-key-reused");
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
 }

@@ -159,6 +159,11 @@ impl Cluster {
         Self { dir, url }
     }
 
+    /// What the database server has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.path().join("log")).unwrap()).into_owned()
+    }
+
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
     }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics as ObjectMetrics, Object, RecycleError, RecycleResult};
-use diesel_async::pooled_connection::PoolableConnection as _;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use super::Connect;
+use super::{Connect, Held, Session as _};
 use crate::store::StoreError;
+
+/// How long a connection may take to show that its server still answers.
+const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What deadpool asks to open and to check connections.
 pub(super) struct Keeper<C: Connect> {
@@ -17,6 +20,8 @@ pub(super) struct Keeper<C: Connect> {
     max_lifetime: Duration,
     /// Connections opened before this are not used again.
     outdated_before: parking_lot::Mutex<Option<Instant>>,
+    /// Connections whose server has said nothing since this must show that it answers.
+    suspected_since: parking_lot::Mutex<Option<Instant>>,
     /// Opened already, to be taken before a new one is opened.
     pub(super) spare: parking_lot::Mutex<Vec<Kept<C::Connection>>>,
 }
@@ -27,6 +32,7 @@ impl<C: Connect> Keeper<C> {
             connector,
             max_lifetime,
             outdated_before: parking_lot::Mutex::default(),
+            suspected_since: parking_lot::Mutex::default(),
             spare: parking_lot::Mutex::default(),
         }
     }
@@ -36,14 +42,51 @@ impl<C: Connect> Keeper<C> {
         *self.outdated_before.lock() = Some(Instant::now());
     }
 
+    /// Makes each connection that is open now show that its server answers, before it is used again.
+    pub(super) fn suspect(&self) {
+        *self.suspected_since.lock() = Some(Instant::now());
+    }
+
     pub(super) async fn open(&self) -> Result<Kept<C::Connection>, StoreError> {
-        let connection = self.connector.connect().await?;
+        self.connector
+            .connect()
+            .await
+            .map(|connection| self.keep(connection))
+    }
+
+    /// None when the server has as many connections as it may have.
+    pub(super) async fn open_if_room(&self) -> Result<Option<Kept<C::Connection>>, StoreError> {
+        let opened = self.connector.connect_if_room().await?;
+        Ok(opened.map(|connection| self.keep(connection)))
+    }
+
+    fn keep(&self, connection: C::Connection) -> Kept<C::Connection> {
         let opened = Instant::now();
-        Ok(Kept {
+        Kept {
             connection,
             opened,
+            proven: opened,
             expires: opened + jittered(self.max_lifetime),
-        })
+        }
+    }
+
+    /// Whether the connection's server answers, if there is a doubt.
+    async fn is_alive(&self, kept: &mut Kept<C::Connection>) -> bool {
+        let suspected_since = *self.suspected_since.lock();
+        if suspected_since.is_none_or(|since| kept.proven > since) {
+            return true;
+        }
+        match timeout(PROOF_TIMEOUT, kept.connection.answers()).await {
+            Ok(answers) => {
+                kept.proven = Instant::now();
+                answers
+            }
+            // The second that says nothing: the server, or the way to it, is gone.
+            Err(_) => {
+                self.outdate();
+                false
+            }
+        }
     }
 }
 
@@ -51,6 +94,8 @@ impl<C: Connect> Keeper<C> {
 pub(super) struct Kept<T> {
     connection: T,
     opened: Instant,
+    /// When its server answered for certain.
+    proven: Instant,
     pub(super) expires: Instant,
 }
 
@@ -83,30 +128,46 @@ impl<C: Connect> Manager for Keeper<C> {
         if Instant::now() >= kept.expires {
             return Err(RecycleError::message("the connection is too old"));
         }
+        if !self.is_alive(kept).await {
+            return Err(RecycleError::message("the server says nothing"));
+        }
         Ok(())
     }
 }
 
 /// Up to a tenth less than `lifetime`, so that connections opened together do not close together.
 fn jittered(lifetime: Duration) -> Duration {
-    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let thousandths = u32::try_from(random % 100).unwrap_or_default();
-    lifetime - lifetime * thousandths / 1000
+    lifetime - jitter(lifetime / 10)
 }
 
-/// A connection on loan. Given back on drop; one that is broken or still inside a transaction is
+/// A random part of `most`, so that what began together does not go on together.
+pub(in crate::store) fn jitter(most: Duration) -> Duration {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let hundredths = u32::try_from(random % 100).unwrap_or_default();
+    most * hundredths / 100
+}
+
+/// What a lease holds beside its connection.
+pub(super) struct Permits {
+    /// A turn among those who are not first in line.
+    pub(super) _turn: Option<OwnedSemaphorePermit>,
+    /// A part of the share of its class.
+    pub(super) share: Option<OwnedSemaphorePermit>,
+}
+
+/// A connection on loan. Given back on drop; one that is broken, at work or inside a transaction is
 /// closed instead, so that it holds no lock and nobody meets it again.
 pub(in crate::store) struct Lease<C: Connect> {
     object: Option<Object<Keeper<C>>>,
     /// Given back after the connection.
-    _turn: Option<OwnedSemaphorePermit>,
+    permits: Permits,
 }
 
 impl<C: Connect> Lease<C> {
-    pub(super) fn new(object: Object<Keeper<C>>, turn: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn new(object: Object<Keeper<C>>, permits: Permits) -> Self {
         Self {
             object: Some(object),
-            _turn: turn,
+            permits,
         }
     }
 
@@ -123,20 +184,27 @@ impl<C: Connect> Lease<C> {
         self.kept().opened
     }
 
-    /// Closes the connection instead of giving it back.
+    /// Closes the connection instead of giving it back. The part of the share stays taken until the
+    /// server has closed it as well: so long it may be at work.
     pub(in crate::store) fn discard(mut self) {
+        self.close();
+    }
+
+    fn close(&mut self) {
         if let Some(object) = self.object.take() {
-            drop(Object::take(object));
+            let held = self.permits.share.take().map(Held::new);
+            Object::take(object).connection.close(held);
         }
     }
 }
 
 impl<C: Connect> Drop for Lease<C> {
     fn drop(&mut self) {
-        if let Some(mut object) = self.object.take()
-            && (std::thread::panicking() || object.connection.is_broken())
-        {
-            drop(Object::take(object));
+        let broken = |object: &mut Object<Keeper<C>>| {
+            std::thread::panicking() || object.connection.is_broken()
+        };
+        if self.object.as_mut().is_some_and(broken) {
+            self.close();
         }
     }
 }

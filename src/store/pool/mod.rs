@@ -4,11 +4,16 @@
 //! is taken again. Here one upkeep task does the first three, and a [`Lease`] looks at its
 //! connection when it is given back.
 //!
-//! Whoever wants a connection first takes a turn, of which there are as many as connections. The few
+//! Reads and writes have a share of the connections each, so that one kind goes on when all
+//! statements of the other hang.
+//!
+//! Whoever wants a connection first takes a turn, of which each kind has as many as its share. The few
 //! that serve many at once do not ([`Pool::first_in_line`]): however many others wait, they wait for
 //! turns, and not before them.
 
 mod keeper;
+mod session;
+mod shares;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,23 +21,31 @@ use std::time::{Duration, Instant};
 
 use deadpool::Runtime;
 use deadpool::managed::{PoolError, QueueMode, Timeouts};
-use diesel_async::pooled_connection::PoolableConnection;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
 
 use super::StoreError;
 use crate::telemetry::Metrics;
-pub(in crate::store) use keeper::Lease;
-use keeper::{Keeper, Kept};
+use keeper::{Keeper, Kept, Permits};
+pub(in crate::store) use keeper::{Lease, jitter};
+pub(in crate::store) use session::{Held, Session};
+pub(in crate::store) use shares::Class;
+use shares::Shares;
 
 /// Opens connections to one database.
 pub(in crate::store) trait Connect: Send + Sync + 'static {
     /// An open connection.
-    type Connection: PoolableConnection + Send + 'static;
+    type Connection: Session;
 
-    /// Opens one more.
+    /// Opens one more, as soon as the server may have one more.
     fn connect(&self) -> impl Future<Output = Result<Self::Connection, StoreError>> + Send;
+
+    /// Opens one more if the server may have one more now.
+    fn connect_if_room(
+        &self,
+    ) -> impl Future<Output = Result<Option<Self::Connection>, StoreError>> + Send {
+        async { self.connect().await.map(Some) }
+    }
 }
 
 /// The limits of a pool.
@@ -58,8 +71,8 @@ pub struct PoolStatus {
 
 pub(in crate::store) struct Pool<C: Connect> {
     inner: deadpool::managed::Pool<Keeper<C>>,
-    /// None for who is first in line.
-    turns: Option<Arc<Semaphore>>,
+    shares: Arc<Shares>,
+    first_in_line: bool,
     limits: Limits,
     metrics: Arc<Metrics>,
 }
@@ -68,7 +81,8 @@ impl<C: Connect> Clone for Pool<C> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            turns: self.turns.clone(),
+            shares: Arc::clone(&self.shares),
+            first_in_line: self.first_in_line,
             limits: self.limits.clone(),
             metrics: Arc::clone(&self.metrics),
         }
@@ -99,7 +113,8 @@ impl<C: Connect> Pool<C> {
             .map_err(|error| StoreError::Internal(error.to_string()))?;
         Ok(Self {
             inner,
-            turns: Some(Arc::new(Semaphore::new(limits.max_size))),
+            shares: Arc::new(Shares::of(limits.max_size)),
+            first_in_line: false,
             limits,
             metrics,
         })
@@ -108,23 +123,26 @@ impl<C: Connect> Pool<C> {
     /// The same pool for few that serve many: they get the next connection that is free.
     pub(in crate::store) fn first_in_line(&self) -> Self {
         Self {
-            turns: None,
+            first_in_line: true,
             ..self.clone()
         }
     }
 
     /// A connection, after at most the acquire time-out (waiting and opening together).
-    pub(in crate::store) async fn get(&self) -> Result<Lease<C>, StoreError> {
+    pub(in crate::store) async fn get(&self, class: Class) -> Result<Lease<C>, StoreError> {
         let start = Instant::now();
         let getting = async {
-            let turn = match &self.turns {
-                Some(turns) => Arc::clone(turns).acquire_owned().await.ok(),
-                None => None,
+            let permits = Permits {
+                _turn: match self.first_in_line {
+                    true => None,
+                    false => self.shares.turn(class).await,
+                },
+                share: self.shares.part(class).await,
             };
             self.inner
                 .get()
                 .await
-                .map(|object| Lease::new(object, turn))
+                .map(|object| Lease::new(object, permits))
         };
         let got = tokio::time::timeout(self.limits.acquire_timeout, getting).await;
         self.metrics
@@ -145,6 +163,12 @@ impl<C: Connect> Pool<C> {
     /// changed in the database.
     pub(in crate::store) fn outdate(&self) {
         self.inner.manager().outdate();
+    }
+
+    /// Lets no connection that is open now be used again until its server has shown that it answers:
+    /// one has said nothing for too long.
+    pub(in crate::store) fn suspect(&self) {
+        self.inner.manager().suspect();
     }
 
     pub(in crate::store) fn status(&self) -> PoolStatus {
@@ -175,16 +199,22 @@ impl<C: Connect> Pool<C> {
     }
 
     /// Replaces what will be too old by then, closes what is spare, and fills up to the minimum: in this
-    /// order, so that the minimum holds meanwhile.
+    /// order, so that the minimum holds meanwhile; or, when the server may have no more connections now,
+    /// in the other.
     async fn look(&self, until: Instant) {
-        let opened = self.open_missing(until).await;
+        let (opened, room) = self.open_missing(until).await;
         self.retire(until);
         self.take_in(opened);
+        if !room {
+            let (opened, _) = self.open_missing(until).await;
+            self.take_in(opened);
+        }
     }
 
     /// Opens what the minimum lacks when those that are too old by then are closed. They are opened beside the
-    /// pool: nothing that requests could use is held while a slow one is being opened.
-    async fn open_missing(&self, until: Instant) -> Vec<Kept<C::Connection>> {
+    /// pool: nothing that requests could use is held while a slow one is being opened. False when the
+    /// server had no room for all.
+    async fn open_missing(&self, until: Instant) -> (Vec<Kept<C::Connection>>, bool) {
         let mut too_old = 0;
         self.inner.retain(|kept, _| {
             too_old += usize::from(until >= kept.expires);
@@ -193,18 +223,18 @@ impl<C: Connect> Pool<C> {
         let remaining = self.inner.status().size.saturating_sub(too_old);
         let missing = self.limits.min_idle.saturating_sub(remaining);
         let manager = self.inner.manager();
-        let opening = join_all(
-            (0..missing).map(|_| tokio::time::timeout(self.limits.acquire_timeout, manager.open())),
-        );
-        let mut opened = Vec::new();
-        for result in opening.await {
+        let limit = self.limits.acquire_timeout;
+        let opening = (0..missing).map(|_| tokio::time::timeout(limit, manager.open_if_room()));
+        let (mut opened, mut room) = (Vec::new(), true);
+        for result in join_all(opening).await {
             match result {
-                Ok(Ok(kept)) => opened.push(kept),
+                Ok(Ok(Some(kept))) => opened.push(kept),
+                Ok(Ok(None)) => room = false,
                 Ok(Err(error)) => log::debug!(error:%; "could not fill the connection pool"),
                 Err(_) => log::debug!("could not fill the connection pool in time"),
             }
         }
-        opened
+        (opened, room)
     }
 
     /// Closes idle connections that are too old by then, and those idle for too long above the minimum.

@@ -35,7 +35,7 @@ async fn who_waits_is_told_after_the_acquire_timeout() {
     let pool = pool(Arc::new(Silent), 1, 0);
     let wait = async || {
         let start = tokio::time::Instant::now();
-        let refused = pool.get().await.err();
+        let refused = pool.get(Class::Read).await.err();
         (start.elapsed().as_secs_f64(), refused)
     };
     // One waits for its connection to open, the other for the place that the first holds.
@@ -100,26 +100,26 @@ async fn a_connection_left_inside_a_transaction_is_closed() {
     type Connection = <Memory as Connect>::Connection;
     type Transactions = <Connection as AsyncConnection>::TransactionManager;
     let pool = pool(Arc::new(Memory), 1, 0);
-    let mut lease = pool.get().await.unwrap();
+    let mut lease = pool.get(Class::Read).await.unwrap();
     lease
         .batch_execute("CREATE TABLE here (n INTEGER)")
         .await
         .unwrap();
     drop(lease);
-    let mut lease = pool.get().await.unwrap();
+    let mut lease = pool.get(Class::Read).await.unwrap();
     lease.batch_execute("SELECT * FROM here").await.unwrap();
     Transactions::begin_transaction(&mut *lease).await.unwrap();
     drop(lease);
     assert_eq!(pool.status().idle + pool.status().in_use, 0);
     // Each connection has a database of its own, so this is another.
-    let mut lease = pool.get().await.unwrap();
+    let mut lease = pool.get(Class::Read).await.unwrap();
     assert!(lease.batch_execute("SELECT * FROM here").await.is_err());
 }
 
 #[tokio::test]
 async fn who_serves_many_does_not_queue_behind_everybody() {
     let pool = pool(Arc::new(Memory), 1, 0);
-    let held = pool.get().await.unwrap();
+    let held = pool.get(Class::Read).await.unwrap();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
     for (name, pool) in [
@@ -129,7 +129,7 @@ async fn who_serves_many_does_not_queue_behind_everybody() {
     ] {
         let order = Arc::clone(&order);
         waiting.push(tokio::spawn(async move {
-            let _lease = pool.get().await.unwrap();
+            let _lease = pool.get(Class::Read).await.unwrap();
             order.lock().unwrap().push(name);
         }));
         // Each is in line before the next comes.

@@ -6,13 +6,11 @@
 //! readers poll as well.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_postgres::AsyncMessage;
-
 use super::PgConnector;
+use super::sqlstate::describe;
 use crate::store::StoreError;
 use crate::store::wake::Wake;
 
@@ -38,18 +36,12 @@ pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake, li
 
 /// Listens and tells until something fails.
 async fn session(connector: &PgConnector, wake: &Wake) -> Result<Infallible, StoreError> {
-    let lost = |error: tokio_postgres::Error| StoreError::Unavailable(error.to_string());
+    let lost = |error: tokio_postgres::Error| StoreError::Unavailable(describe(&error));
     let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_raw());
-    let (client, mut connection) = connect.await.map_err(silent)??;
-    let hear = async {
-        while let Some(message) = poll_fn(|cx| connection.poll_message(cx)).await {
-            if let AsyncMessage::Notification(_) = message.map_err(lost)? {
-                wake.readers();
-            }
-        }
-        Err(StoreError::Unavailable("the connection ended".to_owned()))
-    };
+    let readers = wake.clone();
+    let connect = connector.connect_listener(move || readers.readers());
+    let connect = tokio::time::timeout(CONNECT_TIMEOUT, connect);
+    let (client, mut hold) = connect.await.map_err(silent)??;
     let tell = async {
         client
             .batch_execute("LISTEN order_events")
@@ -67,7 +59,7 @@ async fn session(connector: &PgConnector, wake: &Wake) -> Result<Infallible, Sto
         }
     };
     tokio::select! {
-        ended = hear => ended,
+        () = hold.over() => Err(StoreError::Unavailable("the connection ended".to_owned())),
         ended = tell => ended,
     }
 }

@@ -7,8 +7,14 @@ mod find_placed;
 mod listen;
 mod read;
 mod rows;
+mod session;
+mod slots;
+mod socket;
+mod sqlstate;
+mod tap;
 mod tls;
 mod update;
+mod url;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,15 +23,17 @@ use std::time::{Duration, Instant};
 use diesel::QueryResult;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::StoreError;
-use super::pool::Pool;
+use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::PgConnector;
-pub use connect::{check_postgres_url, describe_postgres_url};
 pub(super) use create::Create;
 pub(super) use listen::listen;
+pub(super) use session::PgConnection;
+use sqlstate::Remedy;
+pub use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
 /// when the row of `feed` is missing: an event without a position would reach no reader.
@@ -40,23 +48,29 @@ pub(super) struct Postgres {
     metrics: Arc<Metrics>,
 }
 
-/// Whether work may be done again when its connection breaks.
+/// Whether work may be done twice.
 #[derive(Clone, Copy)]
-enum Try<'a> {
-    /// The work may safely be done twice.
-    Again,
-    /// It may while this is false. Once it writes, nobody knows what became of it.
+enum Twice<'a> {
+    /// It is safe.
+    Yes,
+    /// It is while this is false. Once a write has begun and the connection breaks, nobody knows what
+    /// became of it.
     UntilWritten(&'a AtomicBool),
 }
 
-impl Try<'_> {
-    fn may_repeat(self) -> bool {
+impl Twice<'_> {
+    fn is_safe(self) -> bool {
         match self {
-            Self::Again => true,
+            Self::Yes => true,
             Self::UntilWritten(writing) => !writing.load(Ordering::Relaxed),
         }
     }
 }
+
+/// How often a statement is repeated that the server undid because of another transaction.
+const REPEATS: u32 = 3;
+/// Before the first repetition; twice as long before each next.
+const REPEAT_PAUSE: Duration = Duration::from_millis(5);
 
 impl Postgres {
     /// Orders behind `pool`, whose server ends a statement after `statement_timeout`. One that says
@@ -89,65 +103,104 @@ impl Postgres {
         query: QueryName,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Try::Again, work).await
+        self.try_run(query, Twice::Yes, work).await
     }
 
-    /// Runs work that must not be done twice from the moment on at which it sets `writing`.
+    /// Runs work that must not be done twice from the moment on at which it sets `writing`. After that it is
+    /// repeated only when the server says that it did nothing, or has undone it.
     async fn run_until_written<T: Send>(
         &self,
         query: QueryName,
         writing: &AtomicBool,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Try::UntilWritten(writing), work).await
+        self.try_run(query, Twice::UntilWritten(writing), work).await
     }
 
     async fn try_run<T: Send>(
         &self,
         query: QueryName,
-        mode: Try<'_>,
+        twice: Twice<'_>,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
-        let mut first = true;
+        let mut replaced = false;
+        let mut repeated = 0;
         loop {
-            let got = self.pool.get().await;
+            let got = self.pool.get(class(query)).await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
+            lease.begin();
             let result = timeout(self.patience, work(&mut lease)).await;
             self.metrics.query_took(query, start.elapsed());
-            let silent = result.is_err();
-            let error = match result {
-                Ok(Ok(value)) => return Ok(value),
-                Ok(Err(error)) => StoreError::from(error),
-                Err(_) => StoreError::Unavailable(format!("no answer within {:?}", self.patience)),
+            let (error, remedy) = match result {
+                Ok(done) => {
+                    let code = lease.end();
+                    match done {
+                        Ok(value) => return Ok(value),
+                        Err(error) => sqlstate::judge(code, &error),
+                    }
+                }
+                Err(_) => {
+                    // The others were opened to the same server.
+                    self.pool.suspect();
+                    lease.discard();
+                    // The time for another try is over.
+                    let why = format!("no answer within {:?}", self.patience);
+                    let error = StoreError::Unavailable(why);
+                    self.metrics.db_error(&error);
+                    return Err(error);
+                }
             };
             self.metrics.db_error(&error);
-            let outdated = is_outdated_plan(&error);
-            let dead = matches!(error, StoreError::Unavailable(_));
-            // The others were opened to the same server.
-            if outdated || silent {
-                self.pool.outdate();
-            }
-            // What ends one connection often ends them all: only a failure on a connection that
-            // was opened since says something about now.
-            let again = first || lease.opened() < begun;
-            if outdated || dead {
-                lease.discard();
-            }
-            // A statement with an outdated plan was refused before it did anything. After a silence
-            // the time for another try is over.
-            if silent || !(again && (outdated || dead && mode.may_repeat())) {
+            // What ends one session often ends them all: only a failure on one that was opened since
+            // says something about now.
+            let opened_before = lease.opened() < begun;
+            let again = match remedy {
+                Remedy::None => false,
+                Remedy::Repeat => {
+                    drop(lease);
+                    repeated += 1;
+                    if repeated > REPEATS {
+                        return Err(error);
+                    }
+                    sleep(jitter(REPEAT_PAUSE * 2_u32.pow(repeated))).await;
+                    continue;
+                }
+                Remedy::OtherSession => {
+                    lease.discard();
+                    true
+                }
+                Remedy::NewSession => {
+                    // One that is new says that those to come will be no better.
+                    if opened_before {
+                        self.pool.outdate();
+                        lease.discard();
+                    }
+                    opened_before
+                }
+                Remedy::Lost => {
+                    lease.discard();
+                    twice.is_safe()
+                }
+            };
+            if !again || replaced && !opened_before {
                 return Err(error);
             }
-            first = false;
+            replaced = true;
         }
     }
 }
 
-/// After a migration changed a column, a prepared `SELECT` on an old connection fails with
-/// SQLSTATE 0A000 (PostgreSQL source, `src/backend/utils/cache/plancache.c`).
-fn is_outdated_plan(error: &StoreError) -> bool {
-    matches!(error, StoreError::Internal(text)
-        if text.contains("cached plan must not change result type"))
+/// Which share of the connections a use case takes.
+fn class(query: QueryName) -> Class {
+    match query {
+        QueryName::CreateOrders | QueryName::UpdateOrder => Class::Write,
+        QueryName::FindIdempotencyKeys
+        | QueryName::GetOrders
+        | QueryName::ListOrders
+        | QueryName::ReadFeed
+        | QueryName::FeedLag
+        | QueryName::ReadOrderEvents => Class::Read,
+    }
 }

@@ -58,6 +58,8 @@ impl Change {
         self,
         connection: &mut AsyncPgConnection,
     ) -> QueryResult<Result<Outcome, StoreError>> {
+        // An earlier attempt may have been undone by the server.
+        self.writing.store(false, Ordering::Relaxed);
         while Instant::now() < self.changing.deadline {
             let row: Option<OrderRow> = orders::table
                 .find(self.changing.id)

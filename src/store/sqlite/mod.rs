@@ -13,7 +13,7 @@ use std::time::Instant;
 use diesel::SqliteConnection;
 
 use super::StoreError;
-use super::pool::Pool;
+use super::pool::{Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
 pub(super) use write::Create;
@@ -52,17 +52,29 @@ impl Sqlite {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _turn = self.writer.lock().await;
-        self.read(query, |connection| connection.immediate_transaction(work))
-            .await
+        self.run(Class::Write, query, |connection| {
+            connection.immediate_transaction(work)
+        })
+        .await
     }
 
-    /// Runs work on a thread that may block, with one connection.
+    /// Runs work that changes nothing.
     async fn read<T: Send + 'static>(
         &self,
         query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let got = self.pool.get().await;
+        self.run(Class::Read, query, work).await
+    }
+
+    /// Runs work on a thread that may block, with one connection.
+    async fn run<T: Send + 'static>(
+        &self,
+        class: Class,
+        query: QueryName,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let got = self.pool.get(class).await;
         let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
         let done = lease

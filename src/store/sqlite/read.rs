@@ -1,6 +1,8 @@
 //! Reads orders.
 
 use diesel::prelude::*;
+use diesel::query_builder::Query;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::Sqlite;
@@ -9,6 +11,7 @@ use super::schema::orders;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::model::{ListQuery, Page};
+use crate::store::page_sql::{Dialect, PageSql};
 use crate::store::read::Reader;
 use crate::telemetry::QueryName;
 
@@ -34,30 +37,32 @@ impl Reader for Sqlite {
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
-            let mut query = orders::table
-                .select(OrderRow::as_select())
-                .order(orders::id.desc())
-                .limit(list.limit.into())
-                .into_boxed();
-            if let Some(after) = list.starting_after {
-                query = query.filter(orders::id.lt(after.into_bytes().to_vec()));
-            }
-            if let Some(status) = list.status {
-                query = query.filter(orders::status.eq(status.as_str()));
-            }
-            if let Some(product_id) = list.product_id {
-                query = query.filter(orders::product_id.eq(product_id));
-            }
-            if let Some(customer_id) = list.customer_id {
-                query = query.filter(orders::customer_id.eq(customer_id));
-            }
-            let orders: Vec<Order> = query
-                .load(connection)?
+            let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &list, |id| {
+                id.into_bytes().to_vec()
+            });
+            let rows: Vec<OrderRow> = page.load(connection)?;
+            let orders: Vec<Order> = rows
                 .into_iter()
                 .map(Order::try_from)
                 .collect::<Result<_, _>>()?;
-            Page::try_from(orders)
+            Page::new(&orders, list.limit)
         })
         .await
     }
 }
+
+impl Query for PageSql<Vec<u8>, Binary> {
+    type SqlType = (
+        Binary,
+        Text,
+        Integer,
+        Text,
+        Nullable<Text>,
+        Text,
+        Integer,
+        BigInt,
+        BigInt,
+    );
+}
+
+impl RunQueryDsl<SqliteConnection> for PageSql<Vec<u8>, Binary> {}

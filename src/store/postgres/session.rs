@@ -1,0 +1,305 @@
+//! A connection to the server: its client, and the task that drives it to its end.
+//!
+//! The task outlives the client. It holds the connection's slot until the server has closed the
+//! connection, and has the server cancel the statement that the client gave up.
+
+use std::future::poll_fn;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::pooled_connection::PoolableConnection as _;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{AsyncMessage, CancelToken};
+
+use super::slots::{Address, Slot};
+use super::socket::{Socket, Stream};
+use super::sqlstate::SqlState;
+use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
+use crate::store::pool::{Held, Session};
+
+/// How long an idle server may take to hear that it is no longer needed.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// Between two requests to cancel the same statement.
+const CANCEL_PAUSE: Duration = Duration::from_secs(3);
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What tokio-postgres reads and writes.
+pub(super) type Wire = tokio_postgres::Connection<Tapped<Socket>, Tapped<TlsSocket>>;
+
+/// A socket and the slot that it has until the server has closed it.
+pub(super) struct Opened {
+    returned: oneshot::Receiver<Stream>,
+    slot: Slot,
+}
+
+impl Opened {
+    async fn closed(self) {
+        if let Ok(stream) = self.returned.await {
+            stream.close().await;
+        }
+        drop(self.slot);
+    }
+}
+
+/// A socket on which a session is being opened. If that is given up, it is closed like any other.
+pub(super) struct Attempt(Option<Opened>);
+
+impl Attempt {
+    pub(super) fn new(returned: oneshot::Receiver<Stream>, slot: Slot) -> Self {
+        Self(Some(Opened { returned, slot }))
+    }
+
+    /// The session is open.
+    pub(super) fn succeed(mut self) -> Option<Opened> {
+        self.0.take()
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(opened) = self.0.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(opened.closed());
+        }
+    }
+}
+
+/// How to have a statement cancelled.
+pub(super) struct Cancel {
+    pub(super) token: CancelToken,
+    pub(super) address: Address,
+    /// For one handshake each.
+    pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
+}
+
+impl Cancel {
+    /// Asks again and again, never twice at the same time.
+    async fn keep_asking(self) {
+        loop {
+            // Whether it helped is seen at the connection itself.
+            let _ = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address))
+                .await
+                .map(async |connected| {
+                    let Ok((socket, returned)) = connected else {
+                        return;
+                    };
+                    let asking = self.token.cancel_query_raw(socket, (self.handshake)());
+                    let _ = timeout(CANCEL_TIMEOUT, asking).await;
+                    // The server closes it when it has read it.
+                    if let Ok(stream) = returned.await {
+                        stream.close().await;
+                    }
+                });
+            sleep(CANCEL_PAUSE).await;
+        }
+    }
+}
+
+/// How the client ended.
+struct End {
+    at_work: bool,
+    /// Given back when the server has closed the connection.
+    _held: Option<Held>,
+}
+
+/// The client's hold on its connection. On drop the connection is closed.
+pub(super) struct Hold {
+    tap: Arc<Tap>,
+    end: Option<oneshot::Sender<End>>,
+    over: oneshot::Receiver<()>,
+}
+
+impl Hold {
+    fn end(&mut self, held: Option<Held>) {
+        if let Some(end) = self.end.take() {
+            let at_work = self.tap.is_busy();
+            // If it is over already, what is held is given back right here.
+            let _ = end.send(End {
+                at_work,
+                _held: held,
+            });
+        }
+    }
+
+    /// Waits until the connection is over.
+    pub(super) async fn over(&mut self) {
+        let _ = (&mut self.over).await;
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+/// All that the task of a connection needs.
+pub(super) struct Driver {
+    pub(super) wire: Wire,
+    pub(super) opened: Opened,
+    pub(super) cancel: Cancel,
+    /// The server that the pool connected to last.
+    pub(super) current: watch::Receiver<Option<Address>>,
+    /// Called for each notification.
+    pub(super) notified: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Driver {
+    /// Starts the task.
+    pub(super) fn start(self, tap: Arc<Tap>) -> Hold {
+        let (end, ended) = oneshot::channel();
+        let (over, is_over) = oneshot::channel();
+        tokio::spawn(self.run(ended, over));
+        Hold {
+            tap,
+            end: Some(end),
+            over: is_over,
+        }
+    }
+
+    async fn run(self, mut ended: oneshot::Receiver<End>, over: oneshot::Sender<()>) {
+        let Self {
+            mut wire, notified, ..
+        } = self;
+        let at_work = {
+            let mut driving = std::pin::pin!(async {
+                // The end and an error are final.
+                while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
+                    if let AsyncMessage::Notification(_) = message {
+                        notified();
+                    }
+                }
+            });
+            tokio::select! {
+                () = &mut driving => None,
+                end = &mut ended => match end {
+                    Ok(end) if end.at_work => Some(end),
+                    // It has nothing to wait for but that its goodbye is sent.
+                    end => match timeout(GOODBYE, driving).await {
+                        Ok(()) => None,
+                        Err(_) => end.ok(),
+                    },
+                },
+            }
+        };
+        drop(wire);
+        drop(over);
+        let closed = self.opened.closed();
+        match at_work {
+            // What is held comes through `ended` at any time, and is dropped with it.
+            None => closed.await,
+            Some(end) => {
+                give_up(closed, self.cancel, self.current, end).await;
+            }
+        }
+    }
+}
+
+/// Waits until the server has closed the connection on which it is at work.
+async fn give_up(
+    closed: impl Future<Output = ()>,
+    cancel: Cancel,
+    mut current: watch::Receiver<Option<Address>>,
+    end: End,
+) {
+    let address = cancel.address.clone();
+    let mut closed = std::pin::pin!(async {
+        tokio::select! {
+            () = closed => {}
+            () = cancel.keep_asking() => {}
+        }
+    });
+    let elsewhere = current.wait_for(|current| current.as_ref().is_some_and(|at| *at != address));
+    tokio::select! {
+        () = &mut closed => return,
+        // A server that the pool no longer connects to takes no share of its connections.
+        _ = elsewhere => drop(end),
+    }
+    closed.await;
+}
+
+/// A connection for Diesel.
+pub(crate) struct PgConnection {
+    /// Dropped before the hold: the task then finds that nothing more will come.
+    inner: AsyncPgConnection,
+    hold: Hold,
+    encoding: String,
+    at_work: bool,
+}
+
+impl PgConnection {
+    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, encoding: String) -> Self {
+        Self {
+            inner,
+            hold,
+            encoding,
+            at_work: false,
+        }
+    }
+
+    /// A statement begins: forgets the error of the one before. If the statement does not end, the
+    /// connection is broken.
+    pub(super) fn begin(&mut self) {
+        self.hold.tap.clear();
+        self.at_work = true;
+    }
+
+    /// The statement has ended. The code of its error, if it failed on the server.
+    pub(super) fn end(&mut self) -> Option<SqlState> {
+        self.at_work = false;
+        self.hold.tap.sqlstate()
+    }
+
+    /// Why the database's encoding cannot hold all orders, unless it can.
+    pub(in crate::store) fn encoding_fault(&self) -> Option<String> {
+        (self.encoding != "UTF8").then(|| {
+            format!(
+                "the encoding of the database is {}, and must be UTF8: \
+                 create it with ENCODING 'UTF8'",
+                self.encoding
+            )
+        })
+    }
+
+    /// Diesel's part, and what keeps the connection open.
+    pub(in crate::store) fn into_parts(self) -> (AsyncPgConnection, impl Drop + Send) {
+        (self.inner, self.hold)
+    }
+}
+
+impl Session for PgConnection {
+    fn is_broken(&mut self) -> bool {
+        self.at_work || self.inner.is_broken()
+    }
+
+    fn close(mut self, held: Option<Held>) {
+        self.hold.end(held);
+    }
+
+    async fn answers(&mut self) -> bool {
+        // An empty statement goes to the server and back, and nothing is planned for it.
+        self.begin();
+        let answer = self.inner.batch_execute("").await;
+        self.end();
+        answer.is_ok()
+    }
+}
+
+impl Deref for PgConnection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.inner
+    }
+}
+
+impl DerefMut for PgConnection {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.inner
+    }
+}

@@ -1,0 +1,187 @@
+//! The socket below a connection.
+//!
+//! tokio-postgres drops its stream when it is done with it, and with the stream the last sign of the
+//! connection, although the server may still be at work on it. This one comes back to us then, and
+//! is read to its end: only the server, or the kernel when the peer is dead, ends it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::oneshot;
+
+use super::slots::Address;
+
+/// A peer that vanished without a word is noticed within about 20 s.
+const OPEN: Limits = Limits {
+    idle: Duration::from_secs(10),
+    interval: Duration::from_secs(3),
+    unacknowledged: Duration::from_secs(20),
+};
+/// A connection that is given up has been silent for long already.
+const CLOSING: Limits = Limits {
+    idle: Duration::from_secs(1),
+    interval: Duration::from_secs(1),
+    unacknowledged: Duration::from_secs(4),
+};
+
+/// When the kernel takes a peer for dead.
+struct Limits {
+    idle: Duration,
+    interval: Duration,
+    unacknowledged: Duration,
+}
+
+/// An open socket of either family.
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let stream = Self::Tcp(stream);
+                stream.limit(&OPEN)?;
+                Ok(stream)
+            }
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
+    }
+
+    fn limit(&self, limits: &Limits) -> io::Result<()> {
+        let Self::Tcp(stream) = self else {
+            return Ok(());
+        };
+        let socket = SockRef::from(stream);
+        let keepalive = TcpKeepalive::new()
+            .with_time(limits.idle)
+            .with_interval(limits.interval)
+            .with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(Some(limits.unacknowledged))?;
+        Ok(())
+    }
+
+    /// Tells the server that nothing more comes, and waits until it has closed its side as well or
+    /// the kernel reports that it is dead.
+    pub(super) async fn close(mut self) {
+        // Each may fail on a connection that is dead already, which the read then says.
+        let _ = self.limit(&CLOSING);
+        let _ = self.shutdown().await;
+        let mut unread = [0; 4096];
+        while matches!(self.read(&mut unread).await, Ok(1..)) {}
+    }
+}
+
+/// A socket that comes back when it is dropped.
+pub(super) struct Socket {
+    /// None only while it is dropped.
+    stream: Option<Stream>,
+    back: Option<oneshot::Sender<Stream>>,
+}
+
+impl Socket {
+    /// Opens a socket. What is returned with it gets the stream when the socket is dropped.
+    pub(super) async fn connect(
+        address: &Address,
+    ) -> io::Result<(Self, oneshot::Receiver<Stream>)> {
+        let (back, returned) = oneshot::channel();
+        let socket = Self {
+            stream: Some(Stream::connect(address).await?),
+            back: Some(back),
+        };
+        Ok((socket, returned))
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
+            let _ = back.send(stream);
+        }
+    }
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! on {
+    ($socket:expr, $method:ident($($argument:expr),*)) => {
+        match &mut $socket {
+            Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Unix(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on!(*self, poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on!(*self, poll_write(cx, buf))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(*self, poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on!(*self, poll_shutdown(cx))
+    }
+}
+
+impl Socket {
+    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut Stream>> {
+        let stream = self.get_mut().stream.as_mut();
+        stream
+            .map(Pin::new)
+            .ok_or(io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(cx)
+    }
+}
