@@ -1,7 +1,9 @@
 //! What is going on on one connection, as the edge tells the socket below it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
@@ -14,6 +16,10 @@ pub struct Activity {
     head: Cell<Option<Instant>>,
     /// When the last answer began or went on, or the connection began.
     idle: Cell<Instant>,
+    /// The client has closed its side.
+    left: Cell<bool>,
+    /// Who waits for that.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Default for Activity {
@@ -22,6 +28,8 @@ impl Default for Activity {
             busy: Cell::new(0),
             head: Cell::new(None),
             idle: Cell::new(Instant::now()),
+            left: Cell::new(false),
+            waiting: RefCell::new(None),
         }
     }
 }
@@ -32,6 +40,26 @@ impl Activity {
         if !self.is_busy() && self.head.get().is_none() {
             self.head.set(Some(Instant::now()));
         }
+    }
+
+    /// The client has closed its side. It may still read, so this ends no response that ends by itself.
+    pub fn leave(&self) {
+        self.left.set(true);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Waits until the client closes its side. For one waiter.
+    pub async fn left(&self) {
+        poll_fn(|cx| {
+            if self.left.get() {
+                return Poll::Ready(());
+            }
+            self.waiting.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Bytes of an answer have gone out. An answer may be a stream that never ends.

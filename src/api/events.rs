@@ -200,7 +200,7 @@ pub(super) async fn feed(
             page(&context, &api, after, 1).await?;
             Ok(stream::head().finish())
         } else {
-            stream::response(&context, &api, after).await
+            stream::response(&context, &api, &request, after).await
         };
     }
     let (page, next) = page(&context, &api, after, limit).await?;

@@ -6,14 +6,16 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
-use actix_web::{HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 
+use super::activity::Activity;
 use super::context::Context;
 use super::problem::Problem;
 use super::slug::Slug;
@@ -39,14 +41,24 @@ pub(super) fn head() -> HttpResponseBuilder {
     response
 }
 
-/// The response that does not end by itself, if the events behind the cursor can be read.
+/// The response that does not end by itself, if the events behind the cursor can be read. A client that
+/// has closed its side is gone: nobody else would end the stream before a heartbeat fails, and until
+/// then it would count.
 pub(super) async fn response(
     context: &Context,
     api: &Api,
+    request: &HttpRequest,
     after: Option<Cursor>,
 ) -> Result<HttpResponse, Problem> {
+    let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
+    let activity = activity.unwrap_or_default();
     let mut reader = api.store.follow(after)?;
-    let events = match context.within(reader.look(), Slug::Timeout).await?? {
+    let look = tokio::select! {
+        biased;
+        look = context.within(reader.look(), Slug::Timeout) => look??,
+        () = activity.left() => return Err(Slug::MalformedRequest.into()),
+    };
+    let events = match look {
         Look::Events(events) => events,
         Look::Expired { oldest } => return Err(Problem::expired(oldest)),
     };
@@ -54,19 +66,20 @@ pub(super) async fn response(
     let mut hello = "retry: 1000\n\n".to_owned();
     write_page(&mut hello, &events);
     let chunks = stream::once(async { Bytes::from(hello) })
-        .chain(follow(reader, api.drain.clone()))
+        .chain(follow(reader, api.drain.clone(), activity))
         .map(Ok::<_, Infallible>);
     Ok(head().streaming(chunks))
 }
 
-fn follow(reader: FeedReader, drain: Drain) -> impl Stream<Item = Bytes> {
+fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stream<Item = Bytes> {
     stream::unfold(Some(reader), move |reader| {
-        let drain = drain.clone();
+        let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
             let mut reader = reader?;
             let next = tokio::select! {
                 biased;
                 () = drain.started() => None,
+                () = activity.left() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
             match next {

@@ -103,6 +103,8 @@ impl AsyncRead for Connection {
         if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buf) {
             if buf.filled().len() > before {
                 self.activity.received();
+            } else if result.is_ok() && buf.remaining() > 0 {
+                self.activity.leave();
             }
             return Poll::Ready(result);
         }

@@ -302,12 +302,18 @@ async fn a_cursor_continues_in_a_database_restored_from_a_dump() {
     drop(server);
     // Into a young cluster, which counts transactions from the beginning again.
     let restored = Database::postgres_in(cluster.url.clone()).await;
-    restored
-        .execute(&String::from_utf8(dump.stdout).unwrap().replace(
-            "SELECT pg_catalog.set_config('search_path', '', false);",
-            "",
-        ))
-        .await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, dump.stdout).unwrap();
+    let load = [
+        "-q",
+        "-v",
+        "ON_ERROR_STOP=1",
+        "-f",
+        file.path().to_str().unwrap(),
+    ];
+    let loaded = Command::new("psql").arg(restored.url()).args(load).output();
+    let loaded = loaded.unwrap();
+    assert!(loaded.status.success(), "{loaded:?}");
     migrate(&restored);
     let server = Server::start(&restored, &[]).await;
     expired(&server, &lost).await;

@@ -186,11 +186,6 @@ impl Cluster {
         script(&["stop", self.path().to_str().unwrap(), "fast"]);
     }
 
-    /// What the server has logged.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(self.path().join("log")).unwrap()
-    }
-
     /// Ends the database server as a crash would.
     pub fn stop(&self) {
         script(&["stop", self.path().to_str().unwrap(), "immediate"]);

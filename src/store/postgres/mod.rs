@@ -114,7 +114,8 @@ impl Postgres {
         writing: &AtomicBool,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Twice::UntilWritten(writing), work).await
+        self.try_run(query, Twice::UntilWritten(writing), work)
+            .await
     }
 
     async fn try_run<T: Send>(
