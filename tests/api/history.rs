@@ -285,22 +285,13 @@ async fn readers_of_events_that_a_failover_lost_are_told_so() {
     assert_eq!(data(feed(&server, &behind_kept).await), all[1..]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cursor_continues_in_a_database_restored_from_a_dump() {
-    let cluster = Cluster::start();
-    let database = Database::postgres().await;
-    let server = Server::start(&database, &[]).await;
-    server.place("dumped").await;
-    let surviving = read_to_the_end(&server, 1).await;
+/// Restores a dump into a young cluster, which counts transactions from the beginning again.
+async fn restored(database: &Database, cluster: &Cluster) -> Database {
     let dump = Command::new("pg_dump")
         .arg(database.url())
         .output()
         .unwrap();
     assert!(dump.status.success(), "{dump:?}");
-    server.place("after the dump").await;
-    let lost = read_to_the_end(&server, 2).await;
-    drop(server);
-    // Into a young cluster, which counts transactions from the beginning again.
     let restored = Database::postgres_in(cluster.url.clone()).await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, dump.stdout).unwrap();
@@ -315,10 +306,52 @@ async fn a_cursor_continues_in_a_database_restored_from_a_dump() {
     let loaded = loaded.unwrap();
     assert!(loaded.status.success(), "{loaded:?}");
     migrate(&restored);
+    restored
+}
+
+/// A database with many transactions behind it.
+async fn old_database(cluster: &Cluster) -> Database {
+    let client = crate::support::database::connect(&cluster.url).await;
+    for _ in 0..2_000 {
+        client
+            .batch_execute("SELECT pg_current_xact_id()")
+            .await
+            .unwrap();
+    }
+    Database::postgres_in(cluster.url.clone()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_continues_in_a_database_restored_from_a_dump() {
+    let (old, young) = (Cluster::start(), Cluster::start());
+    let database = old_database(&old).await;
+    let server = Server::start(&database, &[]).await;
+    server.place("dumped").await;
+    let surviving = read_to_the_end(&server, 1).await;
+    let restored = restored(&database, &young).await;
+    server.place("after the dump").await;
+    let lost = read_to_the_end(&server, 2).await;
+    drop(server);
     let server = Server::start(&restored, &[]).await;
     expired(&server, &lost).await;
     continues(&server, &surviving).await;
     expired(&server, &lost).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_continues_in_a_database_restored_without_any_events() {
+    let (old, young) = (Cluster::start(), Cluster::start());
+    let database = old_database(&old).await;
+    let server = Server::start(&database, &[]).await;
+    server.place("removed").await;
+    let end = read_to_the_end(&server, 1).await;
+    raise_floor(&database, 1).await;
+    remove_below_floor(&database).await;
+    drop(server);
+    let restored = restored(&database, &young).await;
+    let server = Server::start(&restored, &[]).await;
+    // New events stand behind those that were removed.
+    continues(&server, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -106,7 +106,7 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
         }
         before = after;
     }
-    let events = store.order_events(order.id, 0, 100).await.unwrap();
+    let events = store.order_events(order.id, 0, 100).await.unwrap().events;
     let versions: Vec<_> = events
         .iter()
         .map(|event| i64::from(event.version))
