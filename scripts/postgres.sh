@@ -5,8 +5,8 @@
 #   postgres.sh start DIR        make a cluster in DIR (must not exist) and start it; prints its URL
 #   postgres.sh up DIR           start a cluster again that was stopped
 #   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
-#   postgres.sh standby DIR URL  make a standby in DIR of the cluster with this URL, start it; prints its URL
-#   postgres.sh promote DIR      make a standby a primary
+#   postgres.sh standby FROM DIR make and start a server in DIR that follows the one in FROM; prints its URL
+#   postgres.sh promote DIR      make a standby a server of its own
 #   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL naming a fresh cluster
 #
 # POSTGRES_CONF may hold more lines of postgresql.conf; the last of a setting counts.
@@ -46,7 +46,7 @@ unprivileged() {
 }
 
 start() {
-    local dir=$1 bin
+    local dir=$1 bin port
     install
     bin=$(bin_dir)
     mkdir "$dir"
@@ -63,15 +63,16 @@ max_connections = 300
 fsync = off
 ${POSTGRES_CONF:-}
 CONF
-    listen "$dir"
+    launch "$dir"
 }
 
-# Starts the cluster in a directory on a free port.
-listen() {
-    local dir=$1 port
+# Starts what is in a directory on a free port, and prints its URL.
+launch() {
+    local dir=$1 bin port
+    bin=$(bin_dir)
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + RANDOM % 12000))
-        if unprivileged "$(bin_dir)/pg_ctl" -D "$dir/data" -o "-p $port" -l "$dir/log" -w -t 60 start >/dev/null 2>&1; then
+        if unprivileged "$bin/pg_ctl" -D "$dir/data" -o "-p $port" -l "$dir/log" -w -t 60 start >/dev/null 2>&1; then
             unprivileged tee "$dir/port" >/dev/null <<<"$port"
             echo "postgres://postgres@127.0.0.1:$port/postgres"
             return
@@ -82,13 +83,14 @@ listen() {
 }
 
 standby() {
-    local dir=$1
+    local from=$1 dir=$2
     mkdir "$dir"
     chmod 700 "$dir"
     [ "$(id -u)" != 0 ] || chown postgres: "$dir"
-    unprivileged "$(bin_dir)/pg_basebackup" -d "$2" -D "$dir/data" -R -X stream -c fast --no-sync
+    unprivileged "$(bin_dir)/pg_basebackup" -h 127.0.0.1 -p "$(cat "$from/port")" -U postgres -c fast -R -D "$dir/data" >&2
+    # The last of a setting counts; the copy has the directory of the other.
     unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<<"unix_socket_directories = '$dir'"
-    listen "$dir"
+    launch "$dir"
 }
 
 promote() {
@@ -115,6 +117,6 @@ with() {
 
 command=${1:-}
 case "$command" in
-install | start | up | stop | standby | promote | with) shift && "$command" "$@" ;;
+install | start | standby | promote | up | stop | with) shift && "$command" "$@" ;;
 *) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

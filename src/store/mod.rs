@@ -22,6 +22,7 @@ mod queues;
 mod read;
 mod readiness;
 pub(crate) mod schema;
+mod schema_state;
 mod sqlite;
 mod wake;
 
@@ -53,8 +54,8 @@ use postgres::Postgres;
 pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
-use readiness::Probe;
 pub use readiness::Readiness;
+use readiness::{Probe, Target};
 use sqlite::Sqlite;
 use wake::Wake;
 
@@ -80,7 +81,6 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     database: Database,
-    connector: Connector,
     probe: Probe,
     runtime: Handle,
     queues: Queues,
@@ -109,7 +109,7 @@ impl Store {
             max_lifetime: settings.pool_max_lifetime,
         };
         let wake = Wake::new();
-        let database = match connector.way() {
+        let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
@@ -121,12 +121,19 @@ impl Store {
                 runtime.spawn(listen);
                 let postgres =
                     Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
-                Database::Postgres(postgres)
+                let probe = Probe::new(Target::Postgres {
+                    connector: Arc::clone(connector),
+                    pool: postgres.pool.clone(),
+                    served: postgres.served(),
+                });
+                (Database::Postgres(postgres), probe)
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
-                Database::Sqlite(Sqlite::new(pool, Arc::clone(&metrics)))
+                let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
+                let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
+                (Database::Sqlite(sqlite), probe)
             }
         };
         let queues = Queues::new(
@@ -139,8 +146,7 @@ impl Store {
         let following = Following::start(&database, settings, &wake, &metrics, &runtime);
         Ok(Self(Arc::new(Inner {
             database,
-            connector,
-            probe: Probe::new(),
+            probe,
             runtime,
             queues,
             order_locks: OrderLocks::default(),
@@ -196,7 +202,7 @@ impl Store {
         let check = self
             .0
             .runtime
-            .spawn(async move { inner.probe.check(&inner.connector).await });
+            .spawn(async move { inner.probe.check().await });
         check.await.unwrap_or(Readiness::DatabaseUnavailable)
     }
 

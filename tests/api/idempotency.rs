@@ -4,9 +4,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::database::Database;
+use crate::support::database::{Cluster, Database};
 use crate::support::eventually;
-use crate::support::server::{Server, order, problem, slug};
+use crate::support::relay::Relay;
+use crate::support::server::{Server, migrate, order, problem, slug};
 
 crate::on_both!(
     an_order_that_the_database_does_not_keep_is_never_a_201,
@@ -284,4 +285,38 @@ async fn a_replay_needs_no_event(database: Database) {
     let other = problem(post(&server, "key", &order("sku-2")).await);
     assert_eq!(slug(&other), "idempotency-key-reused");
     assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
+}
+
+/// The database moves between the insert, which finds the key taken, and the look-up of the key.
+#[tokio::test]
+async fn an_order_is_never_confirmed_by_a_server_that_does_not_have_it() {
+    let clusters = [Cluster::start(), Cluster::start()];
+    let name = "moves".to_owned();
+    let first = Database::postgres_named(clusters[0].url.clone(), name.clone()).await;
+    let second = Database::postgres_named(clusters[1].url.clone(), name).await;
+    migrate(&first);
+    migrate(&second);
+    let relay = Relay::before(&first, &second).await;
+    let one = [
+        ("POOL_MAX_SIZE", "1"),
+        ("POOL_MIN_IDLE", "1"),
+        ("DATABASE_URL", relay.url()),
+    ];
+    let server = Server::spawn(&one).await;
+    // Prepares both statements.
+    for _ in 0..2 {
+        assert_eq!(post(&server, "key", &order("sku-1")).await.status(), 201);
+    }
+    relay.move_after_next_response();
+    let answer = post(&server, "key", &order("sku-1")).await;
+    assert!(relay.has_moved());
+    assert_eq!(answer.status(), 201);
+    assert!(
+        !replayed(&answer),
+        "the second server has never seen the key"
+    );
+    let stored = server.get(answer.header("location")).await;
+    assert_eq!(stored.status(), 200);
+    assert_eq!(stored.text(), answer.text());
+    assert_eq!(second.number("SELECT count(*) FROM orders").await, 1);
 }

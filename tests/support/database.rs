@@ -32,13 +32,28 @@ impl Database {
 
     /// A new database in the cluster with this URL.
     pub async fn postgres_in(admin: String) -> Self {
-        let name = format!("t{}", Uuid::new_v4().simple());
+        Self::postgres_named(admin, format!("t{}", Uuid::new_v4().simple())).await
+    }
+
+    /// A new database of this name.
+    pub async fn postgres_named(admin: String, name: String) -> Self {
         connect(&admin)
             .await
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .await
             .unwrap();
         Self::Postgres { admin, name }
+    }
+
+    /// The same database in a copy of its cluster.
+    pub fn same_in(&self, cluster: &Cluster) -> Self {
+        let Self::Postgres { name, .. } = self else {
+            panic!("a file is in no cluster");
+        };
+        Self::Postgres {
+            admin: cluster.url.clone(),
+            name: name.clone(),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -53,17 +68,6 @@ impl Database {
 
     pub fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres { .. })
-    }
-
-    /// The same database in another cluster: a copy that was made of the whole cluster.
-    pub fn same_in(&self, cluster: &Cluster) -> Self {
-        let Self::Postgres { name, .. } = self else {
-            panic!("a file is in no cluster");
-        };
-        Self::Postgres {
-            admin: cluster.url.clone(),
-            name: name.clone(),
-        }
     }
 
     /// A connection of the test's own to this PostgreSQL database.
@@ -154,9 +158,22 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let dir = directory();
+        let dir = reachable_dir();
         let url = script(&["start", dir.path().join("pg").to_str().unwrap()]);
         Self { dir, url }
+    }
+
+    /// A second server that follows this one.
+    pub fn standby(&self) -> Self {
+        let dir = reachable_dir();
+        let (from, to) = (self.path(), dir.path().join("pg"));
+        let url = script(&["standby", from.to_str().unwrap(), to.to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    /// Makes a standby a server of its own.
+    pub fn promote(&self) {
+        script(&["promote", self.path().to_str().unwrap()]);
     }
 
     /// What the database server has logged so far.
@@ -166,19 +183,6 @@ impl Cluster {
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
-    }
-
-    /// A standby of this cluster that follows it asynchronously.
-    pub fn standby(&self) -> Self {
-        let dir = directory();
-        let path = dir.path().join("pg");
-        let url = script(&["standby", path.to_str().unwrap(), &self.url]);
-        Self { dir, url }
-    }
-
-    /// Makes a primary of a standby.
-    pub fn promote(&self) {
-        script(&["promote", self.path().to_str().unwrap()]);
     }
 
     /// Ends the database server in order: a standby gets everything.
@@ -225,8 +229,8 @@ impl Drop for Cluster {
     }
 }
 
-/// A directory that the user who runs PostgreSQL gets through.
-fn directory() -> TempDir {
+/// A directory for the user that runs PostgreSQL.
+fn reachable_dir() -> TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod database;
 pub mod proxy;
+pub mod relay;
 pub mod server;
 pub mod sse;
 

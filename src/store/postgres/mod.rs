@@ -7,6 +7,7 @@ mod find_placed;
 mod listen;
 mod read;
 mod rows;
+mod served;
 mod session;
 mod slots;
 mod socket;
@@ -31,6 +32,7 @@ use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::PgConnector;
 pub(super) use create::Create;
 pub(super) use listen::listen;
+pub(super) use served::Served;
 pub(super) use session::PgConnection;
 use sqlstate::Remedy;
 pub use url::{check_postgres_url, describe_postgres_url};
@@ -45,6 +47,7 @@ pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
     /// How long a statement may take before its connection is given up.
     patience: Duration,
+    served: Arc<Served>,
     metrics: Arc<Metrics>,
 }
 
@@ -84,8 +87,14 @@ impl Postgres {
         Self {
             pool,
             patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            served: Arc::new(Served::new()),
             metrics,
         }
+    }
+
+    /// When statements succeeded.
+    pub(super) fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served)
     }
 
     /// The same for few that serve many; see [`Pool::first_in_line`].
@@ -138,7 +147,10 @@ impl Postgres {
                 Ok(done) => {
                     let code = lease.end();
                     match done {
-                        Ok(value) => return Ok(value),
+                        Ok(value) => {
+                            self.served.note();
+                            return Ok(value);
+                        }
                         Err(error) => sqlstate::judge(code, &error),
                     }
                 }

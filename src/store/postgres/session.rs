@@ -244,7 +244,7 @@ impl PgConnection {
 
     /// A statement begins: forgets the error of the one before. If the statement does not end, the
     /// connection is broken.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::store) fn begin(&mut self) {
         self.hold.tap.clear();
         self.at_work = true;
     }
@@ -253,6 +253,11 @@ impl PgConnection {
     pub(super) fn end(&mut self) -> Option<SqlState> {
         self.at_work = false;
         self.hold.tap.sqlstate()
+    }
+
+    /// The statement has succeeded.
+    pub(in crate::store) fn succeeded(&mut self) {
+        self.at_work = false;
     }
 
     /// Why the database's encoding cannot hold all orders, unless it can.
