@@ -72,7 +72,7 @@ fn example(slug: Slug) -> serde_json::Value {
             json!([{"pointer": "/quantity", "detail": "must be from 1 to 1000000, is 0"}]),
         )),
         Slug::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
-        Slug::CursorExpired => Some(("oldest", json!("AQ"))),
+        Slug::CursorExpired => Some(("oldest", json!("AA"))),
         _ => None,
     };
     if let (Some((member, value)), Some(object)) = (more, problem.as_object_mut()) {

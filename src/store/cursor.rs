@@ -18,7 +18,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-/// An event as the feed knows it. The order is that of the feed: position, then sequence.
+/// An event as the feed knows it. The order is that of the feed: position, then sequence, which no two
+/// events of one history share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     /// The writing transaction; always 0 on SQLite.
@@ -52,25 +53,36 @@ pub(super) struct Evidence {
 }
 
 impl Cursor {
+    /// Where it is in the order of the feed.
+    pub(super) fn in_feed(self) -> Option<(i64, i64)> {
+        self.0.map(|place| (place.position, place.seq))
+    }
+
     /// Whether reading may continue here.
     pub(super) fn is_good(self, evidence: Evidence) -> bool {
         let Evidence { floor, present } = evidence;
         // Everything up to the floor was delivered; or, for both, nothing ever was.
-        self.0 == floor || present && self.0 > floor
+        self.0 == floor || present && self.in_feed() > Self(floor).in_feed()
     }
 }
 
-/// The first byte of the binary form. A change of the form takes another number.
-const FORM: u8 = 1;
+/// The first byte of the binary form of a cursor before the first event. A change of a form takes another
+/// number.
+const BEFORE_ALL: u8 = 0;
+/// The first byte of the binary form of a cursor behind an event.
+const BEHIND_EVENT: u8 = 1;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = vec![FORM];
+        let mut bytes = Vec::new();
         if let Some(place) = self.0 {
+            bytes.push(BEHIND_EVENT);
             bytes.extend(place.position.to_be_bytes());
             bytes.extend(place.seq.to_be_bytes());
             bytes.extend(place.order_id.as_bytes());
             bytes.extend(place.version.to_be_bytes());
+        } else {
+            bytes.push(BEFORE_ALL);
         }
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
@@ -85,13 +97,11 @@ impl FromStr for Cursor {
             return Err(InvalidCursor);
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-        let (form, rest) = bytes.split_first().ok_or(InvalidCursor)?;
-        if *form != FORM {
-            return Err(InvalidCursor);
-        }
-        if rest.is_empty() {
-            return Ok(Self(None));
-        }
+        let rest = match bytes.split_first() {
+            Some((&BEFORE_ALL, [])) => return Ok(Self(None)),
+            Some((&BEHIND_EVENT, rest)) => rest,
+            _ => return Err(InvalidCursor),
+        };
         let (position, rest) = number(rest).ok_or(InvalidCursor)?;
         let (seq, rest) = number(rest).ok_or(InvalidCursor)?;
         let (order_id, version) = rest.split_first_chunk().ok_or(InvalidCursor)?;
@@ -143,7 +153,9 @@ mod tests {
         }
         assert!(Cursor(None) < Cursor(Some(place(i64::MIN, 0))));
         assert!(place(9, 1) < place(10, 0) && place(9, 9) < place(9, 10));
-        for bad in ["", "-", "1", "12-7", "AQ=", "AQ==", "AR", "Ag", "Aé"] {
+        for bad in [
+            "", "-", "1", "12-7", "AA=", "AA==", "AB", "AQ", "AAAA", "Aé",
+        ] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad}");
         }
     }

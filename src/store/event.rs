@@ -106,7 +106,7 @@ impl Feed {
             None => page
                 .events
                 .first()
-                .is_some_and(|first| first.cursor <= oldest),
+                .is_some_and(|first| first.cursor.in_feed() <= oldest.in_feed()),
         };
         if expired {
             return Self::Expired { oldest };

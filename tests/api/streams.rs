@@ -64,6 +64,8 @@ async fn a_thousand_idle_streams_cost_one_query_a_second(database: Database) {
         expect(stream, "\"first\"").await;
     }
     assert!((value(&server, "event_streams ").await - 1_000.0).abs() < 0.5);
+    let resident = value(&server, "process_resident_memory_bytes ").await;
+    assert!(resident < 100e6, "{resident} bytes");
     let before = value(&server, READS).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     let reads = value(&server, READS).await - before;
