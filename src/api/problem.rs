@@ -197,6 +197,8 @@ impl From<StoreError> for Problem {
                 Self::from(Slug::Timeout).because(error)
             }
             StoreError::Internal(why) => Self::internal(why),
+            // A batch of one is never too large.
+            StoreError::BatchTooLarge => Self::internal(error),
         }
     }
 }

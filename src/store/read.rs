@@ -13,7 +13,8 @@ use crate::domain::Order;
 
 /// A database to read orders from.
 pub(super) trait Reader: Send + Sync + 'static {
-    /// The orders that have one of these ids, in any order.
+    /// The orders that have one of these ids, in any order; [`StoreError::BatchTooLarge`] when several have
+    /// more bytes together than a page may have.
     fn orders(&self, ids: Vec<Uuid>)
     -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
 
@@ -34,7 +35,10 @@ impl<R: Reader> Batch for Get<R> {
         ids: Arc<[Uuid]>,
         _: LockWait,
     ) -> Result<Vec<Option<Document>>, StoreError> {
-        let orders = self.0.orders(ids.to_vec()).await?;
+        let mut unique = ids.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        let orders = self.0.orders(unique).await?;
         let found: HashMap<Uuid, Document> = orders
             .iter()
             .map(|order| Ok((order.id, Document::try_from(order)?)))

@@ -64,12 +64,12 @@ impl<B: Batch> Parts<'_, B> {
                 let left = self.serve_rest(part, StoreError::LockTimeout);
                 join(left, self.serve_rest(right, StoreError::LockTimeout)).await;
             }
-            StoreError::Internal(_) if !one => {
+            StoreError::Internal(_) | StoreError::BatchTooLarge if !one => {
                 let right = part.split_off(part.len() / 2);
                 self.serve_rest(part, error.clone()).await;
                 self.serve_rest(right, error).await;
             }
-            StoreError::Internal(_) => fail(part, &error),
+            StoreError::Internal(_) | StoreError::BatchTooLarge => fail(part, &error),
             // What says something about the database and not about the items is true for all of them.
             outage => {
                 fail(part, &outage);

@@ -4,6 +4,7 @@ mod connect;
 mod create;
 mod events;
 mod find_placed;
+mod get;
 mod listen;
 mod read;
 mod rows;

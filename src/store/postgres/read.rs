@@ -2,7 +2,6 @@
 
 use diesel::query_builder::Query;
 use diesel::sql_types::{Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{ExpressionMethods as _, QueryDsl as _, SelectableHelper as _};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -14,25 +13,11 @@ use crate::store::StoreError;
 use crate::store::model::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::store::read::Reader;
-use crate::store::schema::orders;
 use crate::telemetry::QueryName;
 
 impl Reader for Postgres {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
-        let rows: Vec<OrderRow> = self
-            .run(QueryName::GetOrders, move |connection| {
-                let ids = ids.clone();
-                async move {
-                    orders::table
-                        .filter(orders::id.eq_any(ids))
-                        .select(OrderRow::as_select())
-                        .load(connection)
-                        .await
-                }
-                .boxed()
-            })
-            .await?;
-        rows.into_iter().map(Order::try_from).collect()
+        self.get(ids).await
     }
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {

@@ -20,19 +20,24 @@ impl Reader for Sqlite {
         self.read(QueryName::GetOrders, move |connection| {
             // One by one: each is a look-up by a prepared statement in this process's memory,
             // and a list of ids would be another statement for each length.
-            ids.iter()
-                .map(|id| {
-                    orders::table
-                        .find(id.as_bytes().as_slice())
-                        .select(OrderRow::as_select())
-                        .first(connection)
-                        .optional()
-                })
-                .filter_map(Result::transpose)
-                .map(|row| Order::try_from(row?))
-                .collect()
+            let (mut orders, mut bytes) = (Vec::with_capacity(ids.len()), 0_usize);
+            for id in &ids {
+                let row = orders::table
+                    .find(id.as_bytes().as_slice())
+                    .select((OrderRow::as_select(), orders::json_bytes))
+                    .first::<(OrderRow, i32)>(connection)
+                    .optional()?;
+                let Some((row, length)) = row else { continue };
+                bytes += usize::try_from(length).unwrap_or_default();
+                if bytes > ListQuery::MAX_BYTES && ids.len() > 1 {
+                    return Ok(None);
+                }
+                orders.push(Order::try_from(row)?);
+            }
+            Ok(Some(orders))
         })
-        .await
+        .await?
+        .ok_or(StoreError::BatchTooLarge)
     }
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
