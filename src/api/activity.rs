@@ -1,7 +1,9 @@
 //! What is going on on one connection: the edge and the connection below Actix tell each other here.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 
 use tokio::time::Instant;
 
@@ -55,6 +57,10 @@ pub struct Activity {
     refusal: RefCell<Option<Refusal>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
+    /// The client has closed its side.
+    left: Cell<bool>,
+    /// Who waits for that.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Default for Activity {
@@ -71,6 +77,8 @@ impl Default for Activity {
             overflow: Cell::new(false),
             refusal: RefCell::new(None),
             permit: RefCell::new(None),
+            left: Cell::new(false),
+            waiting: RefCell::new(None),
         }
     }
 }
@@ -116,6 +124,26 @@ impl Activity {
     /// The connection is beyond `MAX_CONNECTIONS`: one request, and only some are served.
     pub fn set_overflow(&self) {
         self.overflow.set(true);
+    }
+
+    /// The client has closed its side. It may still read, so this ends no response that ends by itself.
+    pub fn leave(&self) {
+        self.left.set(true);
+        if let Some(waiting) = self.waiting.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Waits until the client closes its side. For one waiter.
+    pub async fn left(&self) {
+        poll_fn(|cx| {
+            if self.left.get() {
+                return Poll::Ready(());
+            }
+            self.waiting.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Bytes of a response have gone out. A response may be a stream that never ends.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Slug;
 use crate::domain::{Refusal, Status, Violation};
-use crate::store::StoreError;
+use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Seconds after which a client may try again; the readiness check is a second old at most.
@@ -27,6 +27,7 @@ pub struct Problem {
     allowed: Option<&'static [Status]>,
     /// A header that says what would have been accepted.
     accepts: Option<Box<(&'static str, String)>>,
+    oldest: Option<String>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -59,6 +60,9 @@ pub(super) struct ProblemBody<'a> {
     /// The statuses that the order may go to (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<Vec<&'static str>>,
+    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }
 
 /// One thing that does not fit.
@@ -83,6 +87,7 @@ impl Problem {
             reason: None,
             allowed: None,
             accepts: None,
+            oldest: None,
             cause: None,
         }
     }
@@ -117,6 +122,14 @@ impl Problem {
         self
     }
 
+    /// The problem with a cursor behind which reading cannot continue.
+    pub(super) fn expired(oldest: Cursor) -> Self {
+        Self {
+            oldest: Some(oldest.to_string()),
+            ..Slug::CursorExpired.into()
+        }
+    }
+
     /// The problem for a status with which the framework answered on its own.
     pub(super) fn of_status(status: StatusCode) -> Self {
         Slug::of_status(status).into()
@@ -143,6 +156,7 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+            oldest: self.oldest.as_deref(),
         }
     }
 

@@ -106,6 +106,9 @@ pub struct Settings {
     /// Bytes of responses that may wait for their clients; past it 503
     #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
     pub response_buffer_bytes: NonZeroUsize,
+    /// Open event streams; past it 503
+    #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
+    pub max_streams: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -240,6 +243,7 @@ impl Settings {
             queue_capacity,
             max_connections,
             response_buffer_bytes,
+            max_streams,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -272,6 +276,7 @@ impl Settings {
             ("queue_capacity", queue_capacity.to_string()),
             ("max_connections", max_connections.to_string()),
             ("response_buffer_bytes", response_buffer_bytes.to_string()),
+            ("max_streams", max_streams.to_string()),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

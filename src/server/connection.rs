@@ -224,7 +224,10 @@ impl AsyncRead for Connection {
                         }
                         continue;
                     }
-                    Poll::Ready(Ok(())) => this.ended = true,
+                    Poll::Ready(Ok(())) => {
+                        this.ended = true;
+                        this.activity.leave();
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }

@@ -143,11 +143,12 @@ async fn migrate_postgres(
 
 /// In a database restored from a dump, transactions count from the beginning again, and events of
 /// before stand at positions that are yet to come. This moves the new ones behind them, and puts the row
-/// back if it is missing. It changes nothing anywhere else.
+/// back if it is missing. It changes nothing anywhere else. The last
+/// event may be one that retention has removed.
 const CONTINUE_FEED: &str = "
     INSERT INTO feed (xid_offset) SELECT 0 WHERE NOT EXISTS (SELECT FROM feed);
     UPDATE feed SET xid_offset = last.position + 1 - next.xid
-    FROM (SELECT max(position) AS position FROM events) AS last,
+    FROM (SELECT greatest(max(position), (SELECT floor_position FROM feed)) AS position FROM events) AS last,
         (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid) AS next
     WHERE last.position >= next.xid + xid_offset";
 

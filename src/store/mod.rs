@@ -8,6 +8,7 @@ mod admission;
 mod change;
 mod coalesce;
 mod connector;
+mod cursor;
 mod error;
 mod event;
 mod feed;
@@ -30,7 +31,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
@@ -38,9 +38,11 @@ use crate::config::Settings;
 use crate::telemetry::Metrics;
 pub use connector::Connector;
 use connector::Way;
+pub use cursor::{Cursor, InvalidCursor};
 pub use error::StoreError;
-pub use event::{Cursor, Event, InvalidCursor};
-pub use feed::FeedReader;
+pub use event::{Event, EventPage, Feed};
+use feed::Following;
+pub use feed::{FeedReader, Look};
 pub use migrate::MigrateOptions;
 pub use model::{
     Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
@@ -85,13 +87,8 @@ struct Inner {
     queues: Queues,
     order_locks: OrderLocks,
     wake: Wake,
-    /// Turns for those who follow the feed: however many there are, they take few connections, and
-    /// no place from requests.
-    followers: Semaphore,
+    following: Arc<Following>,
 }
-
-/// How many followers of the feed read at the same time.
-const FOLLOWERS_AT_ONCE: usize = 4;
 
 impl Store {
     /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
@@ -125,7 +122,6 @@ impl Store {
                 runtime.spawn(listen);
                 let postgres =
                     Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
-                runtime.spawn(measure_feed_lag(postgres.clone(), Arc::clone(&metrics)));
                 let probe = Probe::new(Target::Postgres {
                     connector: Arc::clone(connector),
                     pool: postgres.pool.clone(),
@@ -148,6 +144,7 @@ impl Store {
             &wake,
             &runtime,
         );
+        let following = Following::start(&database, settings, &wake, &metrics, &runtime);
         Ok(Self(Arc::new(Inner {
             database,
             probe,
@@ -155,7 +152,7 @@ impl Store {
             queues,
             order_locks: OrderLocks::default(),
             wake,
-            followers: Semaphore::new(FOLLOWERS_AT_ONCE),
+            following,
         })))
     }
 
@@ -197,48 +194,6 @@ impl Store {
         let changing = Arc::new(changing);
         self.run(bytes, |inner| async move { inner.change(changing).await })
             .await
-    }
-
-    /// The events of one order behind a version, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.run(0, move |inner| async move {
-            on!(&inner.database, order_events(id, after, limit))
-        })
-        .await
-    }
-
-    /// The events behind `after` in the order of their commits, at most `limit`. A reader who
-    /// goes on behind the last of them misses none and sees none twice.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn feed(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.run(0, move |inner| async move {
-            on!(&inner.database, feed(after, limit))
-        })
-        .await
-    }
-
-    /// The same for a follower, who waits for a turn instead of being refused.
-    async fn follow_on(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
-        let _turn = self.0.followers.acquire().await.map_err(closed)?;
-        let inner = Arc::clone(&self.0);
-        let read = async move { on!(&inner.database, feed(after, limit)) };
-        self.0.runtime.spawn(read).await.map_err(panicked)?
-    }
-
-    /// A reader that follows the feed from `after` on.
-    pub fn follow(&self, after: Cursor) -> FeedReader {
-        FeedReader::new(self.clone(), self.0.wake.subscribe(), after)
     }
 
     /// Whether requests would be served; at most a second old. Never queues behind requests.
@@ -295,18 +250,6 @@ impl Store {
 /// A task panicked; the panic hook has logged it.
 fn panicked(error: JoinError) -> StoreError {
     StoreError::Internal(error.to_string())
-}
-
-/// How often the lag of the feed is measured; a scrape interval is longer.
-const FEED_LAG_PAUSE: Duration = Duration::from_secs(5);
-
-async fn measure_feed_lag(postgres: Postgres, metrics: Arc<Metrics>) {
-    loop {
-        tokio::time::sleep(FEED_LAG_PAUSE).await;
-        if let Ok(lag) = postgres.feed_lag().await {
-            metrics.feed_lag.set(lag);
-        }
-    }
 }
 
 impl Inner {

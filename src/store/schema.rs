@@ -17,6 +17,10 @@ diesel::table! {
     feed (id) {
         id -> Bool,
         xid_offset -> Int8,
+        floor_position -> Nullable<Int8>,
+        floor_seq -> Nullable<Int8>,
+        floor_order_id -> Nullable<Uuid>,
+        floor_version -> Nullable<Int4>,
     }
 }
 

@@ -45,8 +45,13 @@ pub struct Metrics {
     queue_depth: IntGaugeVec,
     queue_rejected: IntCounterVec,
     batch_size: HistogramVec,
-    /// Age of the oldest event that readers do not get yet, in seconds.
+    /// Open event streams.
+    pub event_streams: IntGauge,
+    /// Age of the oldest event that readers do not get yet, in seconds; NaN when it could not be
+    /// measured.
     pub feed_lag: Gauge,
+    /// Attempts to measure it that failed.
+    pub feed_lag_failures: IntCounter,
     /// Orders placed.
     pub orders_created: IntCounter,
     /// Requests that repeated one that had placed an order.
@@ -155,9 +160,14 @@ impl Metrics {
                     .buckets(prometheus::exponential_buckets(1.0, 2.0, 13)?),
                 &["queue"],
             )?,
+            event_streams: IntGauge::new("event_streams", "Open event streams.")?,
             feed_lag: Gauge::new(
-                "event_feed_lag_seconds",
-                "Age of the oldest event that waits for a transaction before it reaches the feed.",
+                "feed_lag_seconds",
+                "Age of the oldest event that waits for a transaction before it reaches the feed; NaN when it could not be measured.",
+            )?,
+            feed_lag_failures: IntCounter::new(
+                "feed_lag_failures_total",
+                "Failed attempts to measure the lag of the feed.",
             )?,
             orders_created: IntCounter::new("orders_created_total", "Orders placed.")?,
             orders_replayed: IntCounter::new(
@@ -203,7 +213,9 @@ impl Metrics {
             queue_depth,
             queue_rejected,
             batch_size,
+            event_streams,
             feed_lag,
+            feed_lag_failures,
             orders_created,
             orders_replayed,
             panics,
@@ -222,7 +234,9 @@ impl Metrics {
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(queue_rejected.clone()))?;
         registry.register(Box::new(batch_size.clone()))?;
+        registry.register(Box::new(event_streams.clone()))?;
         registry.register(Box::new(feed_lag.clone()))?;
+        registry.register(Box::new(feed_lag_failures.clone()))?;
         registry.register(Box::new(orders_created.clone()))?;
         registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::lists::next;
 use crate::support::database::{Cluster, Database};
 use crate::support::server::{Server, migrate};
+use crate::support::sse::Stream;
 
 /// How many orders and events there are.
 const ROWS: u32 = 400_000;
@@ -30,7 +32,12 @@ fn fill() -> String {
             '{{}}', 1, now(), now(), 288
          FROM generate_series(1, {ROWS}) AS i;
          INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
-         SELECT id, 1, 100, now(), '{EVENT}', 300 FROM orders;
+         SELECT id, 1, position, now(), '{EVENT}', 300 FROM (
+            SELECT id, row_number() OVER () / 1000 AS position FROM orders ORDER BY random()) AS shuffled;
+         -- A slow transaction holds back as many again.
+         INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+         SELECT gen_random_uuid(), 1, 1000000000 + i, now(), '{EVENT}', 300
+         FROM generate_series(1, {ROWS}) AS i ORDER BY random();
          INSERT INTO idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
          SELECT 'key-' || id, id, sha256(id::text::bytea), 1, '{{}}', now() FROM orders LIMIT 100000;
          ANALYZE",
@@ -110,7 +117,20 @@ async fn every_statement_is_an_index_walk(mode: &str) {
     assert_eq!(patch.send().await.unwrap().status(), 200);
     assert_eq!(server.status(&path).await, 200);
     assert_eq!(server.status(&format!("{path}/events")).await, 200);
-    assert_eq!(server.status("/api/v1/events?limit=5").await, 200);
+    // Pages from the beginning and from a place in between, and a stream.
+    let mut link = "/api/v1/events?limit=1".to_owned();
+    for limit in [100, 7, 1] {
+        let page = server.get(&link).await;
+        assert_eq!(page.status(), 200);
+        let behind = next(&page).unwrap();
+        let (path, _) = behind.split_once("&limit").unwrap();
+        link = format!("{path}&limit={limit}");
+    }
+    let mut stream = Stream::open(&server, None).await;
+    for _ in 0..100 {
+        stream.next().await.unwrap();
+    }
+    drop(stream);
     for filter in [
         "",
         "&status=pending",

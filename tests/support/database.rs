@@ -45,6 +45,17 @@ impl Database {
         Self::Postgres { admin, name }
     }
 
+    /// The same database in a copy of its cluster.
+    pub fn same_in(&self, cluster: &Cluster) -> Self {
+        let Self::Postgres { name, .. } = self else {
+            panic!("a file is in no cluster");
+        };
+        Self::Postgres {
+            admin: cluster.url.clone(),
+            name: name.clone(),
+        }
+    }
+
     pub fn url(&self) -> String {
         match self {
             Self::Sqlite(dir) => format!("sqlite://{}", dir.path().join("orders.db").display()),
@@ -191,6 +202,11 @@ impl Cluster {
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
+    }
+
+    /// Ends the database server in order: a standby gets everything.
+    pub fn shut_down(&self) {
+        script(&["stop", self.path().to_str().unwrap(), "fast"]);
     }
 
     /// Ends the database server as a crash would.

@@ -69,6 +69,15 @@ CREATE UNIQUE INDEX events_feed ON events (position, seq);
 -- and every write fails.
 CREATE TABLE feed (
     id boolean PRIMARY KEY DEFAULT true CHECK (id),
-    xid_offset bigint NOT NULL
+    xid_offset bigint NOT NULL,
+    -- The floor: the last event that retention has removed, by position, then seq. Events up to and
+    -- including it may be gone, those behind it are complete. NULL while nothing was removed. Whoever removes
+    -- events raises it in the same transaction, and no further than readers may read: a reader that stands
+    -- exactly here has missed nothing, one before it may have (src/store/cursor.rs).
+    floor_position bigint,
+    floor_seq bigint,
+    floor_order_id uuid,
+    floor_version order_version,
+    CHECK (num_nulls(floor_position, floor_seq, floor_order_id, floor_version) IN (0, 4))
 );
 INSERT INTO feed (xid_offset) VALUES (0);

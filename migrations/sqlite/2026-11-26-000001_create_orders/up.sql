@@ -44,3 +44,13 @@ CREATE TABLE events (
     traceparent TEXT
 );
 CREATE UNIQUE INDEX events_of_order ON events (order_id, version);
+
+-- One row, as on PostgreSQL: the last event that retention has removed, or NULL.
+CREATE TABLE feed (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    floor_seq BIGINT,
+    floor_order_id BLOB CHECK (length(floor_order_id) = 16),
+    floor_version INTEGER CHECK (floor_version >= 1),
+    CHECK ((floor_seq IS NULL) = (floor_order_id IS NULL) AND (floor_seq IS NULL) = (floor_version IS NULL))
+);
+INSERT INTO feed (id) VALUES (1);

@@ -2,6 +2,7 @@
 
 mod code;
 mod connect;
+mod events;
 mod handle;
 mod location;
 mod read;

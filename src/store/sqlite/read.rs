@@ -1,4 +1,4 @@
-//! Reads orders and events.
+//! Reads orders.
 
 use diesel::prelude::*;
 use diesel::query_builder::Query;
@@ -6,11 +6,10 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::rows::{EventRow, OrderRow};
-use super::schema::{events, orders};
+use super::rows::OrderRow;
+use super::schema::orders;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::event::{Cursor, Event};
 use crate::store::model::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::store::read::Reader;
@@ -72,43 +71,3 @@ impl Query for PageSql<Vec<u8>, Binary> {
 }
 
 impl RunQueryDsl<SqliteConnection> for PageSql<Vec<u8>, Binary> {}
-
-impl Sqlite {
-    /// The events behind `after`, in the order of their commits.
-    pub(in crate::store) async fn feed(
-        &self,
-        after: Cursor,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadFeed, move |connection| {
-            let rows = events::table
-                .filter(events::seq.gt(after.seq))
-                .order(events::seq)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
-        })
-        .await
-    }
-
-    /// The events of one order behind a version, oldest first.
-    pub(in crate::store) async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadOrderEvents, move |connection| {
-            let rows = events::table
-                .filter(events::order_id.eq(id.as_bytes().as_slice()))
-                .filter(events::version.gt(after))
-                .order(events::version)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
-        })
-        .await
-    }
-}

@@ -13,6 +13,15 @@ diesel::table! {
 }
 
 diesel::table! {
+    feed (id) {
+        id -> BigInt,
+        floor_seq -> Nullable<BigInt>,
+        floor_order_id -> Nullable<Binary>,
+        floor_version -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
     idempotency_keys (key) {
         key -> Text,
         order_id -> Binary,
@@ -38,4 +47,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, idempotency_keys, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, feed, idempotency_keys, orders,);
