@@ -20,6 +20,7 @@ mod outgoing;
 mod problem;
 mod query;
 mod responses;
+mod rest;
 mod root;
 mod routes;
 mod schema;

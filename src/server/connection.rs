@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use actix_rt::net::TcpStream;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::inbound::{Inbound, MAX_DISCARDED};
 use super::slots::Slot;
 use crate::api::{Activity, Missing};
+
+mod stream;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +41,6 @@ pub(super) struct Patience {
 /// After a last response with nothing missing of its request, the client has so long to close first.
 /// Longer only costs descriptors, and a reset after it would hit a response that was received.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// Rounds of reading in one go, so that a client that sends without end keeps nobody else waiting.
-const ROUNDS: usize = 16;
 
 /// A connection of a client.
 pub(super) struct Connection {
@@ -196,112 +196,6 @@ impl Connection {
             }
         }
         Poll::Ready(())
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let before = buf.filled().len();
-        for _ in 0..ROUNDS {
-            if this.inbound.hand_over(buf) {
-                return Poll::Ready(Ok(()));
-            }
-            if this.inbound.has_ended() {
-                return Poll::Ready(Ok(()));
-            }
-            if !this.ended && this.inbound.has_room() {
-                match Pin::new(&mut this.stream).poll_read(cx, buf) {
-                    Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                        this.slot.busy();
-                        this.inbound.received(buf, before);
-                        if buf.filled().len() > before {
-                            return Poll::Ready(Ok(()));
-                        }
-                        continue;
-                    }
-                    Poll::Ready(Ok(())) => {
-                        this.ended = true;
-                        this.activity.leave();
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {}
-                }
-            }
-            // Requests that wait behind the present one are answered although their client has
-            // closed its side.
-            if this.ended && (this.inbound.is_empty() || !this.inbound.in_request()) {
-                return Poll::Ready(Ok(()));
-            }
-            if this.is_idle() {
-                this.slot.idle(this.activity.idle_since(), cx.waker());
-                if this.slot.is_evicted() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            ready!(this.poll_late(cx));
-            if this.activity.head_since().is_some() && !this.slot.is_overflow() {
-                this.inbound.too_slow();
-                continue;
-            }
-            if this.inbound.discards() {
-                return Poll::Ready(Ok(()));
-            }
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note_sent(result, cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note_sent(result, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Actix flushes when the socket has taken everything.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.inbound.written() {
-            if self.inbound.is_empty() {
-                self.slot.idle(self.activity.idle_since(), cx.waker());
-            }
-            // A request may wait already, and nothing else would make Actix read.
-            if !self.inbound.is_empty() || self.slot.is_evicted() {
-                cx.waker().wake_by_ref();
-            }
-        }
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // More than once: a socket that is closed already says so, and that is no matter.
-        if self.lingers_until.is_none() {
-            self.activity.written();
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        }
-        self.poll_linger(cx).map(Ok)
     }
 }
 

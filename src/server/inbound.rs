@@ -10,8 +10,12 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
 use super::chunks::Chunks;
-use super::head::{self, Length, MAX_HEAD, Refused};
+use super::head::{self, MAX_HEAD, Refused};
 use crate::api::{Activity, Missing, SMALL_REST};
+
+mod judge;
+
+use judge::Verdict;
 
 /// The most bytes that are kept for later, while a request is answered or a head is not whole.
 const MAX_STASH: usize = MAX_HEAD;
@@ -48,19 +52,6 @@ enum State {
     Over,
     /// Nothing that could be understood.
     Broken,
-}
-
-/// What may be done with bytes, from the first one on.
-struct Verdict {
-    discard: usize,
-    pass: usize,
-}
-
-impl Verdict {
-    const WAIT: Self = Self {
-        discard: 0,
-        pass: 0,
-    };
 }
 
 impl Inbound {
@@ -245,116 +236,4 @@ impl Inbound {
             self.activity.set_missing(Missing::Nothing);
         }
     }
-
-    fn judge(&mut self, bytes: &mut [u8]) -> Result<Verdict, Box<Refused>> {
-        match &mut self.state {
-            State::Over | State::Broken => Ok(self.throw_away(bytes.len())),
-            State::Unwanted(rest) => {
-                let here = within(*rest, bytes.len());
-                *rest -= u64::try_from(here).unwrap_or(0);
-                if *rest == 0 {
-                    self.state = State::Head;
-                }
-                Ok(self.throw_away(here))
-            }
-            State::Bytes(_) | State::Chunks(_) => {
-                let pass = self.follow_body(bytes);
-                Ok(Verdict { discard: 0, pass })
-            }
-            State::Head => self.judge_head(bytes),
-        }
-    }
-
-    fn throw_away(&mut self, bytes: usize) -> Verdict {
-        self.discarded += u64::try_from(bytes).unwrap_or(0);
-        Verdict {
-            discard: bytes,
-            pass: 0,
-        }
-    }
-
-    /// How many of the bytes belong to the body.
-    fn follow_body(&mut self, bytes: &[u8]) -> usize {
-        let (pass, missing) = match &mut self.state {
-            State::Bytes(rest) => {
-                let here = within(*rest, bytes.len());
-                *rest -= u64::try_from(here).unwrap_or(0);
-                let missing = match *rest {
-                    0 => Missing::Nothing,
-                    rest => Missing::Bytes(rest),
-                };
-                (here, missing)
-            }
-            State::Chunks(chunks) => match chunks.advance(bytes) {
-                Ok(here) if chunks.is_complete() => (here, Missing::Nothing),
-                Ok(here) => (here, Missing::Chunks),
-                Err(_) => {
-                    self.state = State::Broken;
-                    self.activity.break_body();
-                    return 0;
-                }
-            },
-            _ => (0, Missing::Nothing),
-        };
-        self.activity.set_missing(missing);
-        if self.activity.is_unwanted() {
-            self.discarded += u64::try_from(pass).unwrap_or(0);
-        }
-        if missing == Missing::Nothing {
-            self.state = if self.activity.ends_after_this() {
-                State::Over
-            } else {
-                State::Head
-            };
-        }
-        pass
-    }
-
-    fn judge_head(&mut self, bytes: &mut [u8]) -> Result<Verdict, Box<Refused>> {
-        if self.in_request {
-            return Ok(Verdict::WAIT);
-        }
-        if self.activity.ends_after_this() {
-            self.state = State::Over;
-            return Ok(self.throw_away(bytes.len()));
-        }
-        // RFC 9112, section 2.2.
-        let empty = bytes
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
-        if empty > 0 && self.seen == 0 {
-            return Ok(Verdict {
-                discard: empty,
-                pass: 0,
-            });
-        }
-        self.activity.head_begins();
-        // A head that comes byte by byte is not read anew for each of them.
-        let fresh = bytes.get(self.seen..).unwrap_or_default();
-        if self.seen > 0 && !fresh.contains(&b'\n') && bytes.len() < MAX_HEAD {
-            return Ok(Verdict::WAIT);
-        }
-        let Some(head) = head::read(bytes)? else {
-            self.seen = bytes.len();
-            return Ok(Verdict::WAIT);
-        };
-        self.seen = 0;
-        self.state = match head.length {
-            Length::Bytes(bytes) => State::Bytes(bytes),
-            Length::Chunks => State::Chunks(Chunks::new()),
-        };
-        self.discarded = 0;
-        let body = head.length != Length::Bytes(0);
-        self.in_request = true;
-        self.activity.head_passes(body, head.last);
-        let rest = bytes.get(head.bytes..).unwrap_or_default();
-        let pass = head.bytes + self.follow_body(rest);
-        Ok(Verdict { discard: 0, pass })
-    }
-}
-
-/// How many of `bytes` are within the next `rest`.
-fn within(rest: u64, bytes: usize) -> usize {
-    usize::try_from(rest).unwrap_or(bytes).min(bytes)
 }

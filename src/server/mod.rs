@@ -2,7 +2,9 @@
 
 mod chunks;
 mod connection;
+mod fields;
 mod head;
+mod http;
 mod inbound;
 mod limits;
 mod listen;
