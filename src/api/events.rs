@@ -171,9 +171,9 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
     path = "/api/v1/events",
     tag = "events",
     params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[A-Za-z0-9_-]{2,60}$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
+        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
         ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([A-Za-z0-9_-]{2,60})?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])?$"),
     ),
     responses(
         (status = 200, description = "The events.", content(

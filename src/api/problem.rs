@@ -25,7 +25,7 @@ pub struct Problem {
     errors: Vec<Violation>,
     reason: Option<&'static str>,
     allowed: Option<&'static [Status]>,
-    oldest: Option<String>,
+    oldest: Option<Box<Cursor>>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -60,7 +60,7 @@ pub(super) struct ProblemBody<'a> {
     allowed: Option<Vec<&'static str>>,
     /// A cursor from which to read everything that there is (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<&'a str>,
+    oldest: Option<String>,
 }
 
 /// One thing that does not fit.
@@ -115,7 +115,7 @@ impl Problem {
     /// The problem with a cursor behind which reading cannot continue.
     pub(super) fn expired(oldest: Cursor) -> Self {
         Self {
-            oldest: Some(oldest.to_string()),
+            oldest: Some(Box::new(oldest)),
             ..Slug::CursorExpired.into()
         }
     }
@@ -146,7 +146,7 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
-            oldest: self.oldest.as_deref(),
+            oldest: self.oldest.as_ref().map(ToString::to_string),
         }
     }
 
