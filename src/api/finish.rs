@@ -10,18 +10,22 @@ use super::responses;
 /// # Errors
 /// When a part of it cannot be written as JSON.
 pub(super) fn finish(document: &mut Value) -> Result<(), serde_json::Error> {
-    // The edge refuses a head that is too large, whatever it is for.
-    let malformed = serde_json::to_value(responses::AnyRequest::responses())?;
-    for operation in members(document.get_mut("paths")).flat_map(|path| members(Some(path))) {
+    // The edge refuses a head that is too large, whatever it is for, and everything but a probe when
+    // too many clients are connected or too much waits to be sent.
+    let probe = serde_json::to_value(responses::AnyRequest::responses())?;
+    let others = serde_json::to_value(responses::AnyButHealthz::responses())?;
+    let operations = entries(document.get_mut("paths")).flat_map(|(path, item)| {
+        let common = if path == "/healthz" { &probe } else { &others };
+        members(Some(item)).map(move |operation| (common, operation))
+    });
+    for (common, operation) in operations {
         let Some(operation) = operation.as_object_mut() else {
             continue;
         };
         parameters(operation);
         let responses = operation.entry("responses").or_insert_with(|| json!({}));
-        if let (Some(responses), Some(malformed)) =
-            (responses.as_object_mut(), malformed.as_object())
-        {
-            for (status, response) in malformed {
+        if let (Some(responses), Some(common)) = (responses.as_object_mut(), common.as_object()) {
+            for (status, response) in common {
                 responses.entry(status).or_insert_with(|| response.clone());
             }
         }

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
 use super::body::Json;
-use super::conditional::{etag, if_match, if_none_match};
+use super::conditional::{etag, failed, if_match, if_none_match};
 use super::context::Context;
 use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
@@ -141,7 +141,7 @@ pub(super) async fn get(
     let order = context.within(api.store.get(id), Slug::Timeout).await??;
     let document = order.ok_or_else(missing)?;
     if !if_match(request.headers())?.allows(document.version) {
-        return Err(Slug::PreconditionFailed.into());
+        return Err(failed(request.headers()));
     }
     let known = if_none_match(request.headers())?;
     if known.is_some_and(|versions| versions.allows(document.version)) {
@@ -195,7 +195,7 @@ pub(super) async fn patch(
     match context.within(changed, Slug::Timeout).await?? {
         Changed::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
         Changed::Missing => Err(missing()),
-        Changed::Stale => Err(Slug::PreconditionFailed.into()),
+        Changed::Stale => Err(failed(request.headers())),
         Changed::Refused(refusal) => Err(refusal.into()),
     }
 }

@@ -25,9 +25,11 @@ pub struct Problem {
     errors: Vec<Violation>,
     reason: Option<&'static str>,
     allowed: Option<&'static [Status]>,
+    /// A header that says what would have been accepted.
+    accepts: Option<Box<(&'static str, String)>>,
     oldest: Option<Box<Cursor>>,
     /// What is behind it, for the log only.
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 /// The body of a problem.
@@ -84,6 +86,7 @@ impl Problem {
             errors: Vec::new(),
             reason: None,
             allowed: None,
+            accepts: None,
             oldest: None,
             cause: None,
         }
@@ -95,15 +98,22 @@ impl Problem {
     }
 
     fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into());
         self
     }
 
     /// Logs what is behind the problem, if anything is.
     pub(super) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
-            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_str(); "request failed");
+            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_ref(); "request failed");
         }
+    }
+
+    /// The same problem with a header that says what would have been accepted (RFC 9110, section
+    /// 15.5.16).
+    pub(super) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
+        self.accepts = Some(Box::new((header, what.into())));
+        self
     }
 
     /// The same problem with the reason why the service is not ready.
@@ -150,11 +160,6 @@ impl Problem {
         }
     }
 
-    /// The body of the answer as JSON.
-    pub(super) fn json(&self, instance: &str, request_id: &str) -> String {
-        serde_json::to_string(&self.body(instance, request_id)).unwrap_or_default()
-    }
-
     /// The whole answer.
     pub(super) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
         let status = self.slug.status();
@@ -162,6 +167,9 @@ impl Problem {
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+        }
+        if let Some((header, what)) = self.accepts.as_deref() {
+            response.insert_header((*header, what.as_str()));
         }
         response.json(self.body(instance, request_id))
     }

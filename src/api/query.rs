@@ -1,6 +1,9 @@
 //! Reads the parameters of a query.
 
+use std::borrow::Cow;
+
 use actix_web::HttpRequest;
+use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::problem::Problem;
@@ -11,6 +14,9 @@ use crate::store::{Cursor, ListFilter, ListQuery};
 /// some 100 KiB, so this also bounds the memory of an answer.
 const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
 
+/// A query has room for thousands of mistakes; a person reads a few.
+const MOST: usize = 10;
+
 /// A parameter: its name, and what reads it.
 type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
 
@@ -18,14 +24,22 @@ type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
 fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), Problem> {
     let mut violations = Vec::new();
     let mut seen = vec![false; parameters.len()];
-    for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
+    for pair in request
+        .query_string()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
+        let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(raw);
         let known = parameters
             .iter_mut()
             .zip(&mut seen)
-            .find(|((n, _), _)| *n == name);
-        let result = match known {
-            None => Err("is not a parameter here".to_owned()),
-            Some(((_, read), seen)) => {
+            .find(|((n, _), _)| name.as_deref() == Some(*n));
+        let result = match (known, decode(value)) {
+            (_, None) => Err(NOT_UTF_8.to_owned()),
+            (None, _) if name.is_none() => Err(NOT_UTF_8.to_owned()),
+            (None, _) => Err("is not a parameter here".to_owned()),
+            (Some(((_, read), seen)), Some(value)) => {
                 if std::mem::replace(seen, true) {
                     Err("must be given once".to_owned())
                 } else {
@@ -33,11 +47,11 @@ fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), P
                 }
             }
         };
+        let name = name.as_deref().unwrap_or(raw);
         if let Err(detail) = result {
-            violations.push(Violation::new(format!("/{}", pointer_token(&name)), detail));
+            violations.push(Violation::new(format!("/{}", pointer_token(name)), detail));
         }
-        // A query has room for thousands; a person reads a few.
-        if violations.len() == 10 {
+        if violations.len() == MOST {
             break;
         }
     }
@@ -47,6 +61,19 @@ fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), P
         Err(violations.into())
     }
 }
+
+/// Decodes a name or a value (application/x-www-form-urlencoded). What is not UTF-8 is `None`: with
+/// replacement characters it would match what really contains them.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+        return Some(Cow::Owned(decoded.into_owned()));
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+const NOT_UTF_8: &str = "must be UTF-8, percent-encoded";
 
 /// Puts what was read into its place.
 fn into<T>(slot: &mut T, read: Result<T, String>) -> Result<(), String> {
@@ -195,6 +222,23 @@ mod tests {
             ("ten", None),
         ] {
             assert_eq!(parse_limit(text).ok(), limit, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_values_are_decoded_and_must_be_utf_8() {
+        for (text, decoded) in [
+            ("", Some("")),
+            ("a+b%2Bc%20d", Some("a b+c d")),
+            ("%C3%A9", Some("\u{e9}")),
+            ("%EF%BF%BD", Some("\u{fffd}")),
+            ("100%", Some("100%")),
+            ("%zz", Some("%zz")),
+            ("%FF", None),
+            ("a+%C3", None),
+            ("%ED%A0%80", None),
+        ] {
+            assert_eq!(decode(text).as_deref(), decoded, "{text}");
         }
     }
 

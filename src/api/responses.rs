@@ -120,6 +120,8 @@ groups! {
     Busy: [Internal, Overloaded, Unavailable, Timeout];
     /// What may be wrong with any request.
     AnyRequest: [MalformedRequest];
+    /// Why any request may be refused that is no probe of the process.
+    AnyButHealthz: [MalformedRequest, Overloaded];
     /// What is answered to a method that a path does not take.
     WrongMethod: [MethodNotAllowed];
     /// What may be missing.

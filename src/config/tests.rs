@@ -27,6 +27,8 @@ fn help_names_every_variable_with_its_default() {
         ("REQUEST_TIMEOUT", "10s"),
         ("MAX_BODY_BYTES", "65536"),
         ("QUEUE_CAPACITY", "4096"),
+        ("MAX_CONNECTIONS", "8192"),
+        ("RESPONSE_BUFFER_BYTES", "33554432"),
         ("MAX_STREAMS", "1000"),
         ("MIGRATE_ON_START", "true for SQLite, false for PostgreSQL"),
         ("DRAIN_DELAY", "0s"),

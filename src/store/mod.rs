@@ -57,6 +57,7 @@ use read::Reader as _;
 pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;
+pub use sqlite::check_sqlite_url;
 use wake::Wake;
 
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod examine;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use diesel::SqliteConnection;
 use diesel_async::AsyncPgConnection;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -170,12 +171,11 @@ impl Inner {
         match &self.target {
             Target::Sqlite(connector) => {
                 let mut connection = in_time(connector.connect()).await?;
-                in_time(async {
-                    Ok(connection
-                        .spawn_blocking(|connection| Ok(examine_sqlite(connection)))
-                        .await?)
-                })
-                .await?
+                let (handle, limit) = (connection.handle(), connection.statement_timeout());
+                let examine = move |connection: &mut SqliteConnection| {
+                    Ok(examine_sqlite(connection, &handle, limit))
+                };
+                in_time(async { Ok(connection.spawn_blocking(examine).await?) }).await?
             }
             Target::Postgres {
                 connector, pool, ..

@@ -30,6 +30,10 @@ pub struct Metrics {
     http_duration: HistogramVec,
     /// Requests being answered now.
     pub http_in_flight: IntGauge,
+    /// Client connections that are open now.
+    pub http_connections: IntGauge,
+    /// Bytes of large responses that are not sent yet.
+    pub response_buffer: IntGauge,
     pool_connections: IntGaugeVec,
     pool_max: IntGauge,
     /// Time to get a connection, in seconds.
@@ -54,6 +58,8 @@ pub struct Metrics {
     pub orders_replayed: IntCounter,
     /// Panics caught.
     pub panics: IntCounter,
+    /// Log lines that could not be written.
+    pub log_lines_dropped: IntCounter,
 }
 
 /// The metrics of one kind of request, found once and kept by each worker.
@@ -109,6 +115,14 @@ impl Metrics {
                 "http_requests_in_flight",
                 "Requests being answered now.",
             )?,
+            http_connections: IntGauge::new(
+                "http_connections",
+                "Client connections of the API that are open now.",
+            )?,
+            response_buffer: IntGauge::new(
+                "http_response_buffer_bytes",
+                "Bytes of responses that are not sent yet; small responses do not count.",
+            )?,
             pool_connections: IntGaugeVec::new(
                 Opts::new(
                     "db_pool_connections",
@@ -161,6 +175,10 @@ impl Metrics {
                 "Requests that repeated one that had placed an order.",
             )?,
             panics: IntCounter::new("panics_total", "Panics caught.")?,
+            log_lines_dropped: IntCounter::new(
+                "log_lines_dropped_total",
+                "Log lines that were dropped because nobody read them in time.",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -184,6 +202,8 @@ impl Metrics {
             http_requests,
             http_duration,
             http_in_flight,
+            http_connections,
+            response_buffer,
             pool_connections,
             pool_max,
             pool_acquire,
@@ -199,10 +219,13 @@ impl Metrics {
             orders_created,
             orders_replayed,
             panics,
+            log_lines_dropped,
         } = self;
         registry.register(Box::new(http_requests.clone()))?;
         registry.register(Box::new(http_duration.clone()))?;
         registry.register(Box::new(http_in_flight.clone()))?;
+        registry.register(Box::new(http_connections.clone()))?;
+        registry.register(Box::new(response_buffer.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         registry.register(Box::new(pool_max.clone()))?;
         registry.register(Box::new(pool_acquire.clone()))?;
@@ -217,6 +240,7 @@ impl Metrics {
         registry.register(Box::new(orders_created.clone()))?;
         registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;
+        registry.register(Box::new(log_lines_dropped.clone()))?;
         registry.register(Box::new(build_info))?;
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),

@@ -11,8 +11,9 @@ crate::on_both!(
 );
 
 /// Section 3 of the contract, as far as what they count exists.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 24] = [
     "db_errors_total",
+    "log_lines_dropped_total",
     "batch_size",
     "event_streams",
     "feed_lag_seconds",
@@ -21,6 +22,8 @@ const NAMES: [&str; 21] = [
     "http_requests_total",
     "http_request_duration_seconds",
     "http_requests_in_flight",
+    "http_connections",
+    "http_response_buffer_bytes",
     "db_pool_connections",
     "db_pool_max_connections",
     "db_pool_acquire_seconds",

@@ -17,5 +17,7 @@ mod support;
 
 mod changes;
 mod coalescing;
+mod codes;
 mod contract;
 mod pool;
+mod sqlite_limits;

@@ -158,8 +158,16 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with variables for the script and the server: `POSTGRES_CONF`, `LOCPATH`.
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
         let dir = reachable_dir();
-        let url = script(&["start", dir.path().join("pg").to_str().unwrap()]);
+        let url = script_with(
+            &["start", dir.path().join("pg").to_str().unwrap()],
+            variables,
+        );
         Self { dir, url }
     }
 
@@ -179,6 +187,17 @@ impl Cluster {
     /// What the database server has logged so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.path().join("log")).unwrap()).into_owned()
+    }
+
+    /// The port of the server.
+    pub fn port(&self) -> u16 {
+        let (address, _) = self.url.rsplit_once('/').unwrap();
+        address.rsplit_once(':').unwrap().1.parse().unwrap()
+    }
+
+    /// The directory of its data.
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
     }
 
     fn path(&self) -> PathBuf {
@@ -242,8 +261,16 @@ fn script_path() -> PathBuf {
 }
 
 fn script(args: &[&str]) -> String {
+    script_with(args, &[])
+}
+
+fn script_with(args: &[&str], variables: &[(&str, &str)]) -> String {
     // Inherited output would keep the pipe open as long as the server runs.
-    let out = Command::new(script_path()).args(args).output().unwrap();
+    let out = Command::new(script_path())
+        .args(args)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{args:?}: {out:?}");
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }

@@ -1,9 +1,11 @@
 //! What the tests share: real databases, the real binary, and a way to wait.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+pub mod certificates;
 pub mod client;
 pub mod database;
 pub mod proxy;
+pub mod raw;
 pub mod relay;
 pub mod server;
 pub mod sse;

@@ -12,9 +12,11 @@ use super::lanes::Lanes;
 use super::{Batch, LockWait, Reply, Waiting, guarded};
 use crate::store::StoreError;
 
-/// The most statements that one batch is served with. Enough to find three bad items among a thousand; a
-/// fault that every item has, such as a broken schema, is not tried on each.
+/// The most statements that a batch is tried with in vain: a fault that every item has, such as a broken
+/// schema, is not tried on each.
 const STATEMENTS: usize = 64;
+/// How many more there may be for each that succeeds.
+const MORE: usize = 4;
 
 /// Serves what was taken from the queue and replies to each.
 pub(super) async fn serve_in_parts<B: Batch>(
@@ -46,6 +48,7 @@ impl<B: Batch> Parts<'_, B> {
         self.take_statement();
         match guarded(self.batch, items, LockWait::Short).await {
             Ok(answers) => {
+                self.statements.fetch_add(MORE, Ordering::Relaxed);
                 for (waiting, answer) in part.into_iter().zip(answers) {
                     waiting.reply.send(Ok(answer));
                 }

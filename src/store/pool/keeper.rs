@@ -1,18 +1,22 @@
 //! How a connection is opened, checked, lent and given back.
 
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use deadpool::managed::{Manager, Metrics as ObjectMetrics, Object, RecycleError, RecycleResult};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use deadpool::managed::{Manager, Metrics as ObjectMetrics, Object, RecycleResult};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{sleep, timeout};
 
-use super::{Connect, Held, Session as _};
+use super::{Connect, Held, Session};
 use crate::store::StoreError;
 
 /// How long a connection may take to show that its server still answers.
 const PROOF_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What is at work when the database moves may take this long to end.
+const LEFT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What deadpool asks to open and to check connections.
 pub(super) struct Keeper<C: Connect> {
@@ -22,6 +26,8 @@ pub(super) struct Keeper<C: Connect> {
     outdated_before: parking_lot::Mutex<Option<Instant>>,
     /// Connections whose server has said nothing since this must show that it answers.
     suspected_since: parking_lot::Mutex<Option<Instant>>,
+    /// When the database was moved, and how often.
+    moved: watch::Sender<(Option<Instant>, u64)>,
     /// Opened already, to be taken before a new one is opened.
     pub(super) spare: parking_lot::Mutex<Vec<Kept<C::Connection>>>,
 }
@@ -33,6 +39,7 @@ impl<C: Connect> Keeper<C> {
             max_lifetime,
             outdated_before: parking_lot::Mutex::default(),
             suspected_since: parking_lot::Mutex::default(),
+            moved: watch::Sender::default(),
             spare: parking_lot::Mutex::default(),
         }
     }
@@ -60,7 +67,24 @@ impl<C: Connect> Keeper<C> {
         Ok(opened.map(|connection| self.keep(connection)))
     }
 
-    fn keep(&self, connection: C::Connection) -> Kept<C::Connection> {
+    pub(super) fn has_moved(&self) -> bool {
+        self.connector.has_moved()
+    }
+
+    /// A connection for the pool. If it is the first to another place, those of before are left.
+    pub(super) fn keep(&self, connection: C::Connection) -> Kept<C::Connection> {
+        let generation = connection.generation();
+        let moved = self.moved.send_if_modified(|(at, last)| {
+            let moved = generation > *last;
+            if moved {
+                (*at, *last) = (Some(Instant::now()), generation);
+            }
+            moved
+        });
+        if moved {
+            log::info!("the database has moved");
+            self.outdate();
+        }
         let opened = Instant::now();
         Kept {
             connection,
@@ -68,6 +92,18 @@ impl<C: Connect> Keeper<C> {
             proven: opened,
             expires: opened + jittered(self.max_lifetime),
         }
+    }
+
+    /// Whether a request may have the connection.
+    ///
+    /// No `SELECT 1`: it would halve the throughput. A connection that broke since is found by its
+    /// first statement.
+    pub(super) async fn is_usable(&self, kept: &mut Kept<C::Connection>) -> bool {
+        let outdated_before = *self.outdated_before.lock();
+        !kept.connection.is_broken()
+            && outdated_before.is_none_or(|limit| kept.opened >= limit)
+            && Instant::now() < kept.expires
+            && self.is_alive(kept).await
     }
 
     /// Whether the connection's server answers, if there is a doubt.
@@ -99,6 +135,12 @@ pub(super) struct Kept<T> {
     pub(super) expires: Instant,
 }
 
+impl<T: Session> Kept<T> {
+    pub(super) fn close(self, held: Held) {
+        self.connection.close(Some(held));
+    }
+}
+
 impl<C: Connect> Manager for Keeper<C> {
     type Type = Kept<C::Connection>;
     type Error = StoreError;
@@ -112,25 +154,8 @@ impl<C: Connect> Manager for Keeper<C> {
         }
     }
 
-    /// No `SELECT 1`: it would halve the throughput. A connection that broke since is found by its
-    /// first statement.
-    async fn recycle(&self, kept: &mut Self::Type, _: &ObjectMetrics) -> RecycleResult<StoreError> {
-        if kept.connection.is_broken() {
-            return Err(RecycleError::message("the connection is broken"));
-        }
-        if self
-            .outdated_before
-            .lock()
-            .is_some_and(|limit| kept.opened < limit)
-        {
-            return Err(RecycleError::message("the connection is outdated"));
-        }
-        if Instant::now() >= kept.expires {
-            return Err(RecycleError::message("the connection is too old"));
-        }
-        if !self.is_alive(kept).await {
-            return Err(RecycleError::message("the server says nothing"));
-        }
+    /// Looked at by [`Keeper::is_usable`] instead: what is not usable is closed with care.
+    async fn recycle(&self, _: &mut Self::Type, _: &ObjectMetrics) -> RecycleResult<StoreError> {
         Ok(())
     }
 }
@@ -153,6 +178,13 @@ pub(super) struct Permits {
     pub(super) _turn: Option<OwnedSemaphorePermit>,
     /// A part of the share of its class.
     pub(super) share: Option<OwnedSemaphorePermit>,
+    /// A part of the whole pool.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+}
+
+/// Takes a connection out of the pool and closes it.
+pub(super) fn close<C: Connect>(object: Object<Keeper<C>>, held: Held) {
+    Object::take(object).close(held);
 }
 
 /// A connection on loan. Given back on drop; one that is broken, at work or inside a transaction is
@@ -184,16 +216,38 @@ impl<C: Connect> Lease<C> {
         self.kept().opened
     }
 
-    /// Closes the connection instead of giving it back. The part of the share stays taken until the
-    /// server has closed it as well: so long it may be at work.
+    /// Waits until the connection's place has been left for another, and for as long as a healthy
+    /// server takes to end what it is at.
+    pub(in crate::store) fn left(&self) -> impl Future<Output = ()> + Send + use<C> {
+        let opened = self.opened();
+        let moved = self
+            .object
+            .as_ref()
+            .and_then(Object::pool)
+            .map(|pool| pool.manager().moved.subscribe());
+        async move {
+            if let Some(mut moved) = moved
+                && (moved.wait_for(|(at, _)| at.is_some_and(|at| at > opened)))
+                    .await
+                    .is_ok()
+            {
+                sleep(LEFT_TIMEOUT).await;
+            } else {
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// Closes the connection instead of giving it back. Its part of the share and of the pool stays
+    /// taken until the server has closed it as well: so long it may be at work.
     pub(in crate::store) fn discard(mut self) {
         self.close();
     }
 
     fn close(&mut self) {
         if let Some(object) = self.object.take() {
-            let held = self.permits.share.take().map(Held::new);
-            Object::take(object).connection.close(held);
+            let Permits { share, place, .. } = &mut self.permits;
+            close(object, Held::new(share.take(), place.take()));
         }
     }
 }

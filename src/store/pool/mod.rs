@@ -46,6 +46,11 @@ pub(in crate::store) trait Connect: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Self::Connection>, StoreError>> + Send {
         async { self.connect().await.map(Some) }
     }
+
+    /// Whether the settings name another place by now than that of the last connection.
+    fn has_moved(&self) -> bool {
+        false
+    }
 }
 
 /// The limits of a pool.
@@ -132,17 +137,24 @@ impl<C: Connect> Pool<C> {
     pub(in crate::store) async fn get(&self, class: Class) -> Result<Lease<C>, StoreError> {
         let start = Instant::now();
         let getting = async {
-            let permits = Permits {
-                _turn: match self.first_in_line {
-                    true => None,
-                    false => self.shares.turn(class).await,
-                },
-                share: self.shares.part(class).await,
+            let _turn = match self.first_in_line {
+                true => None,
+                false => self.shares.turn(class).await,
             };
-            self.inner
-                .get()
-                .await
-                .map(|object| Lease::new(object, permits))
+            let share = self.shares.part(class).await;
+            loop {
+                let place = self.shares.place().await;
+                let mut object = self.inner.get().await?;
+                if self.inner.manager().is_usable(&mut object).await {
+                    let permits = Permits {
+                        _turn,
+                        share,
+                        place,
+                    };
+                    return Ok(Lease::new(object, permits));
+                }
+                keeper::close(object, Held::new(None, place));
+            }
         };
         let got = tokio::time::timeout(self.limits.acquire_timeout, getting).await;
         self.metrics
@@ -192,9 +204,25 @@ impl<C: Connect> Pool<C> {
         let shortest = self.limits.idle_timeout.min(self.limits.max_lifetime);
         let pause = (shortest / 10).clamp(Duration::from_millis(50), Duration::from_secs(1));
         while !self.inner.is_closed() {
+            self.follow().await;
             // None grows too old before the next look, nor while its successor is opened.
             self.look(Instant::now() + 2 * pause).await;
             tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Opens a connection to where the settings point by now. If that succeeds, those to another
+    /// place are left ([`Keeper::keep`]); if not, they are better than nothing.
+    async fn follow(&self) {
+        let manager = self.inner.manager();
+        if manager.has_moved() {
+            let limit = self.limits.acquire_timeout;
+            // No place of the pool is asked for: they may all be taken by the old database.
+            match tokio::time::timeout(limit, manager.open_if_room()).await {
+                Ok(Ok(opened)) => self.take_in(opened.into_iter().collect()),
+                Ok(Err(error)) => log::warn!(error:%; "cannot connect to the new database"),
+                Err(_) => log::warn!("the new database does not answer"),
+            }
         }
     }
 
@@ -222,9 +250,8 @@ impl<C: Connect> Pool<C> {
         });
         let remaining = self.inner.status().size.saturating_sub(too_old);
         let missing = self.limits.min_idle.saturating_sub(remaining);
-        let manager = self.inner.manager();
         let limit = self.limits.acquire_timeout;
-        let opening = (0..missing).map(|_| tokio::time::timeout(limit, manager.open_if_room()));
+        let opening = (0..missing).map(|_| tokio::time::timeout(limit, self.open_in_place()));
         let (mut opened, mut room) = (Vec::new(), true);
         for result in join_all(opening).await {
             match result {
@@ -237,6 +264,14 @@ impl<C: Connect> Pool<C> {
         (opened, room)
     }
 
+    /// Opens a connection if there is room for it in the pool and on the server.
+    async fn open_in_place(&self) -> Result<Option<Kept<C::Connection>>, StoreError> {
+        let Some(_place) = self.shares.try_place() else {
+            return Ok(None);
+        };
+        self.inner.manager().open_if_room().await
+    }
+
     /// Closes idle connections that are too old by then, and those idle for too long above the minimum.
     fn retire(&self, until: Instant) {
         let mut spare = self
@@ -244,7 +279,7 @@ impl<C: Connect> Pool<C> {
             .status()
             .size
             .saturating_sub(self.limits.min_idle);
-        self.inner.retain(|kept, metrics| {
+        let result = self.inner.retain(|kept, metrics| {
             let too_old = until >= kept.expires;
             let too_idle = spare > 0 && metrics.last_used() >= self.limits.idle_timeout;
             if too_old || too_idle {
@@ -252,6 +287,9 @@ impl<C: Connect> Pool<C> {
             }
             !(too_old || too_idle)
         });
+        for kept in result.removed {
+            kept.close(Held::new(None, self.shares.try_place()));
+        }
     }
 
     /// Puts connections into the pool.

@@ -9,12 +9,19 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Held until a connection is closed for good.
 pub(in crate::store) struct Held {
-    _permit: OwnedSemaphorePermit,
+    _share: Option<OwnedSemaphorePermit>,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Held {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: permit }
+    pub(super) fn new(
+        share: Option<OwnedSemaphorePermit>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            _share: share,
+            _place: place,
+        }
     }
 }
 
@@ -26,6 +33,11 @@ pub(in crate::store) trait Session: Send + 'static {
 
     /// Closes it. `held` is given back when the server has closed it as well.
     fn close(self, held: Option<Held>);
+
+    /// How often the database had been moved when it was opened.
+    fn generation(&self) -> u64 {
+        0
+    }
 
     /// Whether the server answers on it; never, if it says nothing.
     fn answers(&mut self) -> impl Future<Output = bool> + Send;

@@ -17,6 +17,9 @@ pub(in crate::store) enum Class {
 pub(super) struct Shares {
     read: Share,
     write: Share,
+    /// For each connection that is lent, opened, or not closed by the server yet: who has one finds
+    /// an idle connection, or may open one.
+    places: Arc<Semaphore>,
 }
 
 struct Share {
@@ -39,6 +42,7 @@ impl Shares {
         Self {
             read: new(),
             write: new(),
+            places: Arc::new(Semaphore::new(max_size)),
         }
     }
 
@@ -59,6 +63,16 @@ impl Shares {
     pub(super) async fn part(&self, class: Class) -> Option<OwnedSemaphorePermit> {
         let parts = Arc::clone(&self.share(class).parts);
         parts.acquire_owned().await.ok()
+    }
+
+    /// A part of the whole pool.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    /// A part of the whole pool, if one is free now.
+    pub(super) fn try_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 }
 

@@ -1,8 +1,6 @@
 use diesel::{Connection as _, SqliteConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use diesel_async::{
-    AsyncConnection, AsyncPgConnection, SimpleAsyncConnection as _, TransactionManager as _,
-};
+use diesel_async::{AsyncConnection, SimpleAsyncConnection as _, TransactionManager as _};
 
 use super::*;
 
@@ -22,9 +20,9 @@ fn pool<C: Connect>(connector: Arc<C>, max_size: usize, min_idle: usize) -> Pool
 struct Silent;
 
 impl Connect for Silent {
-    type Connection = AsyncPgConnection;
+    type Connection = <Memory as Connect>::Connection;
 
-    async fn connect(&self) -> Result<AsyncPgConnection, StoreError> {
+    async fn connect(&self) -> Result<Self::Connection, StoreError> {
         std::future::pending().await
     }
 }

@@ -5,7 +5,9 @@ mod create;
 mod events;
 mod find_placed;
 mod get;
+mod hosts;
 mod listen;
+mod own_root;
 mod read;
 mod rows;
 mod served;
@@ -16,7 +18,9 @@ mod sqlstate;
 mod tap;
 mod tls;
 mod update;
+mod uri;
 mod url;
+mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,10 +146,14 @@ impl Postgres {
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
             lease.begin();
-            let result = timeout(self.patience, work(&mut lease)).await;
+            let left = lease.left();
+            let result = tokio::select! {
+                result = timeout(self.patience, work(&mut lease)) => Some(result),
+                () = left => None,
+            };
             self.metrics.query_took(query, start.elapsed());
             let (error, remedy) = match result {
-                Ok(done) => {
+                Some(Ok(done)) => {
                     let code = lease.end();
                     match done {
                         Ok(value) => {
@@ -155,7 +163,12 @@ impl Postgres {
                         Err(error) => sqlstate::judge(code, &error),
                     }
                 }
-                Err(_) => {
+                // On the new one the time begins anew.
+                None => {
+                    let error = StoreError::Unavailable("the database has moved".to_owned());
+                    (error, Remedy::Lost)
+                }
+                Some(Err(_)) => {
                     // The others were opened to the same server.
                     self.pool.suspect();
                     lease.discard();

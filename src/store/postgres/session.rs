@@ -15,10 +15,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, CancelToken};
 
-use super::slots::{Address, Slot};
+use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
 use super::sqlstate::SqlState;
 use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
+use super::url::SocketOptions;
 use crate::store::pool::{Held, Session};
 
 /// How long an idle server may take to hear that it is no longer needed.
@@ -72,29 +73,26 @@ impl Drop for Attempt {
 /// How to have a statement cancelled.
 pub(super) struct Cancel {
     pub(super) token: CancelToken,
-    pub(super) address: Address,
+    pub(super) slots: Arc<Slots>,
+    pub(super) socket: SocketOptions,
     /// For one handshake each.
     pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
 }
 
 impl Cancel {
-    /// Asks again and again, never twice at the same time.
-    async fn keep_asking(self) {
+    /// Asks again and again.
+    async fn keep_asking(self, address: &Address) {
         loop {
             // Whether it helped is seen at the connection itself.
-            let _ = timeout(CANCEL_TIMEOUT, Socket::connect(&self.address))
-                .await
-                .map(async |connected| {
-                    let Ok((socket, returned)) = connected else {
-                        return;
-                    };
-                    let asking = self.token.cancel_query_raw(socket, (self.handshake)());
-                    let _ = timeout(CANCEL_TIMEOUT, asking).await;
-                    // The server closes it when it has read it.
-                    if let Ok(stream) = returned.await {
-                        stream.close().await;
-                    }
-                });
+            let slot = self.slots.take(Purpose::Cancel, address).await;
+            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(address, &self.socket));
+            if let (Some(slot), Ok(Ok((socket, returned)))) = (slot, connecting.await) {
+                // However this ends, the slot is taken until the server has closed the socket.
+                let closed = Attempt::new(returned, slot);
+                let asking = self.token.cancel_query_raw(socket, (self.handshake)());
+                let _ = timeout(CANCEL_TIMEOUT, asking).await;
+                drop(closed);
+            }
             sleep(CANCEL_PAUSE).await;
         }
     }
@@ -142,6 +140,7 @@ impl Drop for Hold {
 pub(super) struct Driver {
     pub(super) wire: Wire,
     pub(super) opened: Opened,
+    pub(super) address: Address,
     pub(super) cancel: Cancel,
     /// The server that the pool connected to last.
     pub(super) current: watch::Receiver<Option<Address>>,
@@ -166,7 +165,7 @@ impl Driver {
         let Self {
             mut wire, notified, ..
         } = self;
-        let at_work = {
+        let end = {
             let mut driving = std::pin::pin!(async {
                 // The end and an error are final.
                 while let Some(Ok(message)) = poll_fn(|cx| wire.poll_message(cx)).await {
@@ -178,40 +177,46 @@ impl Driver {
             tokio::select! {
                 () = &mut driving => None,
                 end = &mut ended => match end {
-                    Ok(end) if end.at_work => Some(end),
+                    Ok(end) if end.at_work => Some((end, true)),
                     // It has nothing to wait for but that its goodbye is sent.
-                    end => match timeout(GOODBYE, driving).await {
-                        Ok(()) => None,
-                        Err(_) => end.ok(),
-                    },
+                    Ok(end) => {
+                        let silent = timeout(GOODBYE, driving).await.is_err();
+                        Some((end, silent))
+                    }
+                    // The client's hold always says how it ended.
+                    Err(_) => None,
                 },
             }
         };
         drop(wire);
         drop(over);
         let closed = self.opened.closed();
-        match at_work {
+        match end {
             // What is held comes through `ended` at any time, and is dropped with it.
             None => closed.await,
-            Some(end) => {
-                give_up(closed, self.cancel, self.current, end).await;
+            Some((end, at_work)) => {
+                let cancel = at_work.then_some(self.cancel);
+                give_up(closed, self.address, cancel, self.current, end).await;
             }
         }
     }
 }
 
-/// Waits until the server has closed the connection on which it is at work.
+/// Waits until the server has closed the connection, and has it cancel what it is at.
 async fn give_up(
     closed: impl Future<Output = ()>,
-    cancel: Cancel,
+    address: Address,
+    cancel: Option<Cancel>,
     mut current: watch::Receiver<Option<Address>>,
     end: End,
 ) {
-    let address = cancel.address.clone();
     let mut closed = std::pin::pin!(async {
-        tokio::select! {
-            () = closed => {}
-            () = cancel.keep_asking() => {}
+        match cancel {
+            None => closed.await,
+            Some(cancel) => tokio::select! {
+                () = closed => {}
+                () = cancel.keep_asking(&address) => {}
+            },
         }
     });
     let elsewhere = current.wait_for(|current| current.as_ref().is_some_and(|at| *at != address));
@@ -228,16 +233,24 @@ pub(crate) struct PgConnection {
     /// Dropped before the hold: the task then finds that nothing more will come.
     inner: AsyncPgConnection,
     hold: Hold,
-    encoding: String,
+    about: About,
     at_work: bool,
 }
 
+/// What is known of a session from its beginning.
+pub(super) struct About {
+    /// The encoding of the database.
+    pub(super) encoding: String,
+    /// How often the URL had named another place until then.
+    pub(super) generation: u64,
+}
+
 impl PgConnection {
-    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, encoding: String) -> Self {
+    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, about: About) -> Self {
         Self {
             inner,
             hold,
-            encoding,
+            about,
             at_work: false,
         }
     }
@@ -262,11 +275,11 @@ impl PgConnection {
 
     /// Why the database's encoding cannot hold all orders, unless it can.
     pub(in crate::store) fn encoding_fault(&self) -> Option<String> {
-        (self.encoding != "UTF8").then(|| {
+        let encoding = &self.about.encoding;
+        (encoding != "UTF8").then(|| {
             format!(
-                "the encoding of the database is {}, and must be UTF8: \
-                 create it with ENCODING 'UTF8'",
-                self.encoding
+                "the encoding of the database is {encoding}, and must be UTF8: \
+                 create it with ENCODING 'UTF8'"
             )
         })
     }
@@ -284,6 +297,10 @@ impl Session for PgConnection {
 
     fn close(mut self, held: Option<Held>) {
         self.hold.end(held);
+    }
+
+    fn generation(&self) -> u64 {
+        self.about.generation
     }
 
     async fn answers(&mut self) -> bool {

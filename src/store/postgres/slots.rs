@@ -21,6 +21,15 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// What a connection is for. Each purpose has slots of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
@@ -32,6 +41,8 @@ pub(super) enum Purpose {
     Listener,
     /// Migrations: one slot.
     Migration,
+    /// Requests to cancel a statement: one slot. A server that does not take them is asked once.
+    Cancel,
 }
 
 /// The slots of all servers.
@@ -79,7 +90,7 @@ impl Slots {
         servers.retain(|_, slots| Arc::strong_count(slots) > 1);
         let size = match purpose {
             Purpose::Pool => self.pool_size,
-            Purpose::Probe | Purpose::Listener | Purpose::Migration => 1,
+            Purpose::Probe | Purpose::Listener | Purpose::Migration | Purpose::Cancel => 1,
         };
         let slots = Arc::new(Semaphore::new(size));
         servers.insert(key, Arc::clone(&slots));

@@ -1,5 +1,7 @@
 //! What is looked at in a database.
 
+use std::time::Duration;
+
 use diesel::connection::SimpleConnection as _;
 use diesel::sql_types::Bool;
 use diesel::{QueryableByName, SqliteConnection};
@@ -8,6 +10,7 @@ use diesel_async::AsyncPgConnection;
 use super::Readiness;
 use crate::store::StoreError;
 use crate::store::schema_state::{Schema, schema_of_postgres, schema_of_sqlite};
+use crate::store::sqlite::Handle;
 
 /// What of the schema stands in the way.
 fn of_schema(schema: &Schema) -> Option<Readiness> {
@@ -62,17 +65,22 @@ pub(super) async fn examine_postgres(
 
 /// On SQLite a transaction that may write shows whether writes are possible. Another that is writing right
 /// now shows it as well.
-pub(super) fn examine_sqlite(connection: &mut SqliteConnection) -> Result<Readiness, StoreError> {
-    if let Some(fault) = of_schema(&schema_of_sqlite(connection)?) {
+pub(super) fn examine_sqlite(
+    connection: &mut SqliteConnection,
+    handle: &Handle,
+    limit: Duration,
+) -> Result<Readiness, StoreError> {
+    let schema = handle.run(limit, || schema_of_sqlite(connection))?;
+    if let Some(fault) = of_schema(&schema) {
         return Ok(fault);
     }
-    connection.batch_execute("PRAGMA busy_timeout = 0")?;
-    match connection.batch_execute("BEGIN IMMEDIATE; ROLLBACK") {
-        Ok(()) => Ok(Readiness::Ready),
-        Err(error) => match StoreError::from(error) {
-            StoreError::StatementTimeout => Ok(Readiness::Ready),
-            StoreError::Unavailable(_) => Ok(Readiness::ReadOnly),
-            other => Err(other),
-        },
+    let writing = handle.run(limit, || {
+        connection.batch_execute("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK")?;
+        Ok(())
+    });
+    match writing {
+        Ok(()) | Err(StoreError::StatementTimeout) => Ok(Readiness::Ready),
+        Err(StoreError::Unavailable(_)) => Ok(Readiness::ReadOnly),
+        Err(error) => Err(error),
     }
 }

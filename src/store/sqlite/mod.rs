@@ -1,7 +1,10 @@
 //! The use cases on SQLite.
 
+mod code;
 mod connect;
 mod events;
+mod handle;
+mod location;
 mod read;
 mod rows;
 mod schema;
@@ -16,6 +19,8 @@ use super::StoreError;
 use super::pool::{Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
+pub(super) use handle::Handle;
+pub use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
@@ -77,8 +82,9 @@ impl Sqlite {
         let got = self.pool.get(class).await;
         let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
+        let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
-            .spawn_blocking(move |connection| Ok(work(connection)))
+            .spawn_blocking(move |connection| Ok(handle.run(limit, || work(connection))))
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {

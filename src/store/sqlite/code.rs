@@ -1,0 +1,96 @@
+//! What a result code of SQLite means for a request (SQLite manual, "Result and Error Codes").
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use libsqlite3_sys as ffi;
+
+use super::handle::{Handle, text_of};
+use crate::store::StoreError;
+
+/// Codes that say something about the database and not about the statement.
+const OF_THE_DATABASE: [c_int; 9] = [
+    // No room, no memory, no access to the file or to its locks.
+    ffi::SQLITE_FULL,
+    ffi::SQLITE_IOERR,
+    ffi::SQLITE_NOMEM,
+    ffi::SQLITE_READONLY,
+    ffi::SQLITE_CANTOPEN,
+    ffi::SQLITE_PERM,
+    ffi::SQLITE_AUTH,
+    ffi::SQLITE_PROTOCOL,
+    // The whole file is something else. (SQLITE_CORRUPT may be one page, and says nothing about
+    // statements that do not need it.)
+    ffi::SQLITE_NOTADB,
+];
+
+/// Codes of a statement that took or waited too long: for a lock at most the busy time-out, which is
+/// the statement's.
+const TOO_LATE: [c_int; 3] = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_INTERRUPT];
+
+impl Handle {
+    /// Does work on the connection for at most `limit`. An error is judged by its code.
+    pub(in crate::store) fn run<T>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.begin(limit);
+        let result = work();
+        let code = self.end();
+        result.map_err(|error| judge(code, error))
+    }
+}
+
+/// What an error is, given the result code.
+fn judge(code: Option<c_int>, error: StoreError) -> StoreError {
+    let StoreError::Internal(text) = error else {
+        return error;
+    };
+    let Some(code) = code.or_else(|| code_of(&text)) else {
+        return StoreError::Internal(text);
+    };
+    // The extended part says more, but nothing that matters here.
+    let primary = code & 0xff;
+    let text = format!("SQLite result {code}: {text}");
+    if TOO_LATE.contains(&primary) {
+        StoreError::StatementTimeout
+    } else if OF_THE_DATABASE.contains(&primary) {
+        StoreError::Unavailable(text)
+    } else {
+        StoreError::Internal(text)
+    }
+}
+
+/// The code of an error of which only SQLite's text is left. Diesel resets a query that failed in its
+/// rows before anybody can ask for the code. SQLite has one text for each code, and is asked for it.
+fn code_of(text: &str) -> Option<c_int> {
+    let mut known = OF_THE_DATABASE.iter().chain(&TOO_LATE).copied();
+    known.find(|code| text_of(*code) == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_apart_by_their_code() {
+        let kind = |code: Option<c_int>, text: &str| {
+            judge(code, StoreError::Internal(text.to_owned())).kind()
+        };
+        assert_eq!(kind(Some(ffi::SQLITE_FULL), "x"), "unavailable");
+        assert_eq!(kind(Some(ffi::SQLITE_IOERR_WRITE), "x"), "unavailable");
+        assert_eq!(kind(Some(ffi::SQLITE_READONLY_DBMOVED), "x"), "unavailable");
+        assert_eq!(
+            kind(Some(ffi::SQLITE_BUSY_SNAPSHOT), "x"),
+            "statement_timeout"
+        );
+        assert_eq!(kind(Some(ffi::SQLITE_INTERRUPT), "x"), "statement_timeout");
+        assert_eq!(kind(Some(ffi::SQLITE_CONSTRAINT_CHECK), "x"), "internal");
+        assert_eq!(kind(Some(ffi::SQLITE_CORRUPT), "x"), "internal");
+        assert_eq!(kind(None, &text_of(ffi::SQLITE_IOERR)), "unavailable");
+        assert_eq!(kind(None, "no such table: orders"), "internal");
+        let known = judge(Some(ffi::SQLITE_FULL), StoreError::Overloaded);
+        assert_eq!(known, StoreError::Overloaded);
+    }
+}
