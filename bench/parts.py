@@ -1,7 +1,9 @@
 """What is measured, part by part."""
 
+import base64
 import os
 import statistics
+import struct
 import subprocess
 import tempfile
 import time
@@ -274,6 +276,9 @@ def grown(cluster, name, rows):
 
 def middle_of_feed(cluster, url):
     """The cursor of an event half-way."""
-    row = cluster.sql(url, "SELECT position, seq FROM events ORDER BY position, seq "
+    row = cluster.sql(url, "SELECT position, seq, order_id, version FROM events ORDER BY position, seq "
                            "OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
-    return "-".join(row.split("|"))
+    position, seq, order, version = row.split("|")
+    # The binary form of src/store/cursor.rs.
+    place = struct.pack(">Bqq16si", 1, int(position), int(seq), uuid.UUID(order).bytes, int(version))
+    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()

@@ -2,14 +2,12 @@
 
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Api;
+use super::cloud_event::{EventBody, batch};
 use super::context::Context;
 use super::negotiate::names;
 use super::orders::missing;
@@ -21,91 +19,9 @@ use super::schema::Limit;
 use super::slug::Slug;
 use super::stream;
 use crate::domain::Violation;
-use crate::store::{Cursor, Event, EventPage, Feed};
-use crate::wire;
+use crate::store::{Cursor, EventPage, Feed};
 
 const BATCH: &str = "application/cloudevents-batch+json";
-
-/// A change of an order (CloudEvents 1.0).
-#[derive(Serialize, ToSchema)]
-#[schema(as = OrderEvent)]
-pub(super) struct EventBody<'a> {
-    /// Always 1.0.
-    #[schema(example = "1.0")]
-    specversion: &'static str,
-    /// Unique to the event.
-    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
-    id: String,
-    /// Always the path of the orders.
-    #[schema(example = "/api/v1/orders")]
-    source: &'static str,
-    /// `order.created` for version 1, else `order.updated`.
-    #[schema(example = "order.created")]
-    r#type: &'static str,
-    /// The id of the order.
-    subject: Uuid,
-    /// When the order changed.
-    #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
-    time: String,
-    /// Always JSON.
-    #[schema(example = "application/json")]
-    datacontenttype: &'static str,
-    /// The version that the change made.
-    #[schema(example = "1")]
-    sequence: String,
-    /// The trace that the change belongs to, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    traceparent: Option<&'a str>,
-    /// The order after the change.
-    #[schema(value_type = wire::OrderJson<'static>)]
-    data: &'a RawValue,
-}
-
-impl<'a> TryFrom<&'a Event> for EventBody<'a> {
-    type Error = serde_json::Error;
-
-    fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
-        Ok(Self {
-            specversion: "1.0",
-            id: format!("{}.{}", event.order_id, event.version),
-            source: "/api/v1/orders",
-            r#type: kind(event),
-            subject: event.order_id,
-            time: wire::rfc3339(&event.occurred_at),
-            datacontenttype: "application/json",
-            sequence: event.version.to_string(),
-            traceparent: event.traceparent.as_deref(),
-            // Stored as it was sent, so sent as it is stored.
-            data: serde_json::from_str(&event.data)?,
-        })
-    }
-}
-
-/// What kind of change it was.
-pub(super) fn kind(event: &Event) -> &'static str {
-    if event.version == 1 {
-        "order.created"
-    } else {
-        "order.updated"
-    }
-}
-
-/// An event as JSON.
-pub(super) fn json(event: &Event) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&EventBody::try_from(event)?)
-}
-
-fn batch(events: &[Event]) -> Result<Bytes, Problem> {
-    let bodies: Vec<_> = events
-        .iter()
-        .map(EventBody::try_from)
-        .collect::<Result<_, _>>()
-        .map_err(Problem::internal)?;
-    Ok(serde_json::to_vec(&bodies)
-        .map_err(Problem::internal)?
-        .into())
-}
 
 /// List the events of an order, oldest first.
 #[utoipa::path(
@@ -171,9 +87,9 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
     path = "/api/v1/events",
     tag = "events",
     params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[A-Za-z0-9_-]{2,60}$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
+        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
         ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([A-Za-z0-9_-]{2,60})?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])?$"),
     ),
     responses(
         (status = 200, description = "The events.", content(

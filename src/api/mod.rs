@@ -3,6 +3,7 @@
 mod activity;
 mod body;
 mod budget;
+mod cloud_event;
 mod conditional;
 mod context;
 mod docs;

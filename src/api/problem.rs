@@ -27,9 +27,9 @@ pub struct Problem {
     allowed: Option<&'static [Status]>,
     /// A header that says what would have been accepted.
     accepts: Option<Box<(&'static str, String)>>,
-    oldest: Option<String>,
+    oldest: Option<Box<Cursor>>,
     /// What is behind it, for the log only.
-    cause: Option<String>,
+    cause: Option<Box<str>>,
 }
 
 /// The body of a problem.
@@ -62,7 +62,7 @@ pub(super) struct ProblemBody<'a> {
     allowed: Option<Vec<&'static str>>,
     /// A cursor from which to read everything that there is (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<&'a str>,
+    oldest: Option<String>,
 }
 
 /// One thing that does not fit.
@@ -98,14 +98,14 @@ impl Problem {
     }
 
     fn because(mut self, cause: impl fmt::Display) -> Self {
-        self.cause = Some(cause.to_string());
+        self.cause = Some(cause.to_string().into());
         self
     }
 
     /// Logs what is behind the problem, if anything is.
     pub(super) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
-            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_str(); "request failed");
+            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_ref(); "request failed");
         }
     }
 
@@ -125,7 +125,7 @@ impl Problem {
     /// The problem with a cursor behind which reading cannot continue.
     pub(super) fn expired(oldest: Cursor) -> Self {
         Self {
-            oldest: Some(oldest.to_string()),
+            oldest: Some(Box::new(oldest)),
             ..Slug::CursorExpired.into()
         }
     }
@@ -156,7 +156,7 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
-            oldest: self.oldest.as_deref(),
+            oldest: self.oldest.as_ref().map(ToString::to_string),
         }
     }
 

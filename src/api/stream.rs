@@ -19,7 +19,7 @@ use super::activity::Activity;
 use super::context::Context;
 use super::problem::Problem;
 use super::slug::Slug;
-use super::{Api, events};
+use super::{Api, cloud_event};
 use crate::shutdown::Drain;
 use crate::store::{Cursor, Event, FeedReader, Look};
 
@@ -113,8 +113,8 @@ fn end(reader: &FeedReader) -> Bytes {
 
 fn write_page(text: &mut String, events: &[Arc<Event>]) {
     for event in events {
-        let kind = events::kind(event);
-        let written = events::json(event).map(|json| {
+        let kind = cloud_event::kind(event);
+        let written = cloud_event::json(event).map(|json| {
             // A carriage return ends a line as well as a line feed does. The service writes JSON without
             // either, so that one `data` line holds it; what came from elsewhere, by a migration or by
             // hand, may have some between its tokens. Inside of strings JSON has no raw control characters.

@@ -46,7 +46,7 @@ impl PageSize {
 }
 
 /// What an event has in JSON beside its data and its traceparent, in bytes, at most: names, ids, time, comma
-/// (`src/api/events.rs`).
+/// (`src/api/cloud_event.rs`).
 pub(super) const ENVELOPE_BYTES: u32 = 448;
 
 /// A page of events.

@@ -73,6 +73,13 @@ async fn continues(server: &Server, link: &str) {
     assert_eq!(events[0]["data"], order);
 }
 
+/// Waits for the end of a stream, and returns the last id that came.
+async fn ends(stream: &mut Stream) -> String {
+    let end = tokio::time::timeout(Duration::from_secs(12), stream.next()).await;
+    assert!(end.expect("an end in time").is_none(), "no event");
+    stream.last_id.clone().unwrap()
+}
+
 /// Moves the floor to the last of the oldest `count` events, as whatever removes them does.
 async fn raise_floor(database: &Database, count: usize) {
     let last = |columns: &str, order: &str| {
@@ -161,8 +168,7 @@ async fn an_event_that_is_missing_above_the_floor_expires_a_cursor(database: Dat
         .execute("DELETE FROM events WHERE seq = (SELECT max(seq) FROM events)")
         .await;
     // The stream at the head notices, and ends in order.
-    assert!(stream.next().await.is_none());
-    assert_eq!(stream.last_id.as_deref(), Some(cursor(&end)));
+    assert_eq!(ends(&mut stream).await, cursor(&end));
     let oldest = expired(&server, &end).await;
     assert_eq!(feed(&server, &oldest).await.len(), 1);
 }
@@ -264,8 +270,7 @@ async fn readers_of_events_that_a_failover_lost_are_told_so() {
     standby.promote();
     let database = database.same_in(&standby);
     std::fs::write(&file, database.url()).unwrap();
-    assert!(stream.next().await.is_none(), "the stream ends in order");
-    assert_eq!(stream.last_id.as_deref(), Some(cursor(&behind_lost)));
+    assert_eq!(ends(&mut stream).await, cursor(&behind_lost));
     eventually("served again", Duration::from_secs(10), async || {
         server.status("/readyz").await == 200
     })

@@ -2,6 +2,7 @@
 
 mod connect;
 mod create;
+mod event_sql;
 mod events;
 mod find_placed;
 mod get;

@@ -1,0 +1,93 @@
+//! The form of an event: CloudEvents 1.0 as JSON.
+
+use actix_web::web::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::store::Event;
+use crate::wire;
+
+/// A change of an order (CloudEvents 1.0).
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
+pub(super) struct EventBody<'a> {
+    /// Always 1.0.
+    #[schema(example = "1.0")]
+    specversion: &'static str,
+    /// Unique to the event.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
+    id: String,
+    /// Always the path of the orders.
+    #[schema(example = "/api/v1/orders")]
+    source: &'static str,
+    /// `order.created` for version 1, else `order.updated`.
+    #[schema(example = "order.created")]
+    r#type: &'static str,
+    /// The id of the order.
+    subject: Uuid,
+    /// When the order changed.
+    #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
+    time: String,
+    /// Always JSON.
+    #[schema(example = "application/json")]
+    datacontenttype: &'static str,
+    /// The version that the change made.
+    #[schema(example = "1")]
+    sequence: String,
+    /// The trace that the change belongs to, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    traceparent: Option<&'a str>,
+    /// The order after the change.
+    #[schema(value_type = wire::OrderJson<'static>)]
+    data: &'a RawValue,
+}
+
+impl<'a> TryFrom<&'a Event> for EventBody<'a> {
+    type Error = serde_json::Error;
+
+    fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            specversion: "1.0",
+            id: format!("{}.{}", event.order_id, event.version),
+            source: "/api/v1/orders",
+            r#type: kind(event),
+            subject: event.order_id,
+            time: wire::rfc3339(&event.occurred_at),
+            datacontenttype: "application/json",
+            sequence: event.version.to_string(),
+            traceparent: event.traceparent.as_deref(),
+            // Stored as it was sent, so sent as it is stored.
+            data: serde_json::from_str(&event.data)?,
+        })
+    }
+}
+
+/// What kind of change it was.
+pub(super) fn kind(event: &Event) -> &'static str {
+    if event.version == 1 {
+        "order.created"
+    } else {
+        "order.updated"
+    }
+}
+
+/// An event as JSON.
+pub(super) fn json(event: &Event) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&EventBody::try_from(event)?)
+}
+
+/// A batch of events as JSON.
+pub(super) fn batch(events: &[Event]) -> Result<Bytes, Problem> {
+    let bodies: Vec<_> = events
+        .iter()
+        .map(EventBody::try_from)
+        .collect::<Result<_, _>>()
+        .map_err(Problem::internal)?;
+    Ok(serde_json::to_vec(&bodies)
+        .map_err(Problem::internal)?
+        .into())
+}

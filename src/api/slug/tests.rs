@@ -1,0 +1,30 @@
+use super::*;
+
+#[test]
+fn the_table_is_that_of_the_contract() {
+    let table: Vec<_> = Slug::ALL
+        .iter()
+        .map(|slug| (slug.as_str(), slug.status().as_u16()))
+        .collect();
+    assert_eq!(
+        table,
+        [
+            ("malformed-request", 400),
+            ("not-found", 404),
+            ("method-not-allowed", 405),
+            ("request-timeout", 408),
+            ("illegal-transition", 409),
+            ("order-not-editable", 409),
+            ("cursor-expired", 410),
+            ("precondition-failed", 412),
+            ("payload-too-large", 413),
+            ("unsupported-media-type", 415),
+            ("validation-failed", 422),
+            ("idempotency-key-reused", 422),
+            ("internal", 500),
+            ("overloaded", 503),
+            ("unavailable", 503),
+            ("timeout", 503),
+        ]
+    );
+}
