@@ -115,7 +115,6 @@ fn open(location: &str, busy_timeout: Duration) -> Result<(SqliteConnection, Han
         |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
     Handle::prepare_new_connections();
     let mut connection = SqliteConnection::establish(location).map_err(|e| failed(&e))?;
-    let handle = Handle::of(&mut connection).map_err(|e| failed(&e))?;
     connection
         .batch_execute(&format!(
             "PRAGMA busy_timeout = {};
@@ -131,6 +130,8 @@ fn open(location: &str, busy_timeout: Duration) -> Result<(SqliteConnection, Han
         }
         std::thread::sleep(RETRY_PAUSE);
     }
+    // The first statement that reads the file, after those that may meet a lock.
+    let handle = Handle::of(&mut connection).map_err(|e| failed(&e))?;
     Ok((connection, handle))
 }
 
