@@ -58,13 +58,14 @@ e2e-figures: deps ## Measure the operator's memory, time and writes against an A
 kind: ## Make a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
 	scripts/kind.sh $(IMAGES)
 
-lint: deps tools ## Formatting, clippy, dependencies, shell scripts; warnings are errors
+lint: deps tools ## Formatting, clippy, dependencies, migrations, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
+	scripts/lint-migrations.sh $(TOOLS)
 	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run
 
 openapi: build-deps ## Write openapi.json anew from the code

@@ -24,15 +24,22 @@ SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n 
     'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
 FROM generate_series({first}, {last}) n;
 """
-# The same orders in the service's own schema: with a key, its hash, and the event.
-KEYED = {"columns": ", idempotency_key, request_hash", "values": ", md5(n::text), sha256(n::text::bytea)"}
+# The same orders in the service's own schema: with their length, the event and the key.
+KEYED = {"columns": ", json_bytes", "values": ", 270"}
 PLAIN = {"columns": "", "values": ""}
 EVENTS = """
-INSERT INTO events (order_id, version, position, occurred_at, data)
-SELECT id, 1, pg_current_xact_id()::text::bigint, created_at, json_build_object(
-    'id', id, 'product_id', product_id, 'quantity', quantity, 'status', status, 'customer_id', customer_id,
-    'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at)
-FROM orders WHERE id > '{after}'::uuid;
+WITH documents AS (
+    SELECT id, created_at, json_build_object(
+        'id', id, 'product_id', product_id, 'quantity', quantity, 'status', status, 'customer_id', customer_id,
+        'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at) AS document
+    FROM orders WHERE id > '{after}'::uuid
+), logged AS (
+    INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+    SELECT id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text)
+    FROM documents
+)
+INSERT INTO idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
+SELECT md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
 """
 
 
@@ -64,7 +71,8 @@ def plain_database(cluster, name):
 
 def refill(cluster, url, kind):
     """The same content each time, settled: no vacuum and no checkpoint is due."""
-    cluster.sql(url, "TRUNCATE orders; TRUNCATE events")
+    cluster.sql(url, "TRUNCATE orders; TRUNCATE events"
+                     + ("; TRUNCATE idempotency_keys" if kind is KEYED else ""))
     cluster.sql(url, FILL.format(first=1, last=PRELOADED, **kind))
     if kind is KEYED:
         cluster.sql(url, EVENTS.format(after=order_id(0)))

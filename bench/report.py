@@ -98,6 +98,15 @@ def memory(results, verdicts):
     verdicts.at_most(f"resident memory, {m['idle_clients']} idle keep-alive clients that have read an order", m["idle_clients_mib"], 64, " MiB")
 
 
+def attacks(results, verdicts):
+    """With the settings of overlays/prod, whose limit is 128 MiB."""
+    for name, figures in results["attacks"]["attacks"].items():
+        verdicts.at_most(f"resident memory, peak: {name}", figures["memory_peak_mib"], 128, " MiB")
+        if "database_connections" in figures:
+            most = int(results["attacks"]["settings"]["POOL_MAX_SIZE"]) + 2
+            verdicts.at_most(f"connections to the database: {name}", figures["database_connections"], most)
+
+
 def recording(verdicts):
     """What the benchmark of Cargo found (`cargo bench --bench record`)."""
     found = ROOT / "target/criterion/record of a request/new/estimates.json"
@@ -165,7 +174,7 @@ def main():
             f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; PostgreSQL {machine['postgresql']} with its default "
             f"settings (fsync on) on the same machine; {results['rounds']} rounds of {results['seconds']} s, interleaved; "
             "medians, and medians of the ratios within a round.", ""]
-    parts = {"throughput": throughput, "latency": latency, "memory": memory, "start": start, "overload": overload,
+    parts = {"throughput": throughput, "latency": latency, "memory": memory, "attacks": attacks, "start": start, "overload": overload,
              "growth": growth}
     body = []
     for name, part in parts.items():

@@ -3,7 +3,7 @@
 
     bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
 
-Parts: throughput, memory, start, overload, growth. All numbers go to
+Parts: throughput, memory, attacks, start, overload, growth. All numbers go to
 target/bench/results.json; bench/report.py makes bench/results.md and the chart of them.
 """
 
@@ -17,10 +17,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attacks
 import parts
 from processes import ROOT, Cluster
 
-PARTS = ["throughput", "memory", "start", "overload", "growth"]
+PARTS = ["throughput", "memory", "attacks", "start", "overload", "growth"]
 
 
 def machine():
@@ -62,7 +63,8 @@ def main():
         for part in PARTS:
             if part in wanted:
                 print(f"== {part}", flush=True)
-                results[part] = getattr(parts, part)(cluster, options)
+                module = attacks if part == "attacks" else parts
+                results[part] = getattr(module, part)(cluster, options)
     output = ROOT / "target/bench/results.json"
     output.write_text(json.dumps(results, indent=1))
     print(f"numbers in {output.relative_to(ROOT)}")

@@ -19,6 +19,7 @@ if [ "${1:-build}" = test ]; then
     need curl curl
     need pkg-config pkg-config
     need psql postgresql-client
+    need openssl openssl
     need setpriv util-linux
     need pgrep procps
     need sqlite3 sqlite3

@@ -5,6 +5,8 @@
 #   postgres.sh start DIR        make a cluster in DIR (must not exist) and start it; prints its URL
 #   postgres.sh up DIR           start a cluster again that was stopped
 #   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
+#   postgres.sh standby FROM DIR make and start a server in DIR that follows the one in FROM; prints its URL
+#   postgres.sh promote DIR      make a standby a server of its own
 #   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL naming a fresh cluster
 #
 # POSTGRES_CONF may hold more lines of postgresql.conf; the last of a setting counts.
@@ -61,6 +63,13 @@ max_connections = 300
 fsync = off
 ${POSTGRES_CONF:-}
 CONF
+    launch "$dir"
+}
+
+# Starts what is in a directory on a free port, and prints its URL.
+launch() {
+    local dir=$1 bin port
+    bin=$(bin_dir)
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + RANDOM % 12000))
         if unprivileged "$bin/pg_ctl" -D "$dir/data" -o "-p $port" -l "$dir/log" -w -t 60 start >/dev/null 2>&1; then
@@ -71,6 +80,21 @@ CONF
     done
     cat "$dir/log" >&2
     exit 1
+}
+
+standby() {
+    local from=$1 dir=$2
+    mkdir "$dir"
+    chmod 700 "$dir"
+    [ "$(id -u)" != 0 ] || chown postgres: "$dir"
+    unprivileged "$(bin_dir)/pg_basebackup" -h 127.0.0.1 -p "$(cat "$from/port")" -U postgres -c fast -R -D "$dir/data" >&2
+    # The last of a setting counts; the copy has the directory of the other.
+    unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<<"unix_socket_directories = '$dir'"
+    launch "$dir"
+}
+
+promote() {
+    unprivileged "$(bin_dir)/pg_ctl" -D "$1/data" -w -t 60 promote >/dev/null
 }
 
 up() {
@@ -93,6 +117,6 @@ with() {
 
 command=${1:-}
 case "$command" in
-install | start | up | stop | with) shift && "$command" "$@" ;;
-*) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 2 ;;
+install | start | standby | promote | up | stop | with) shift && "$command" "$@" ;;
+*) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

@@ -1,14 +1,12 @@
-//! The subcommands that do not serve. Each prints what a person wants to know.
+//! The subcommands. Those that do not serve print what a person wants to know.
 
-#![expect(clippy::print_stdout, reason = "standard output is what these are for")]
-
-use std::io::{Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use crate::api;
 use crate::config::{MigrateArgs, Settings};
-use crate::server::block_on;
+use crate::server::{self, block_on};
 use crate::shutdown;
 use crate::store::{Connector, MigrateOptions};
 use crate::telemetry::logging;
@@ -19,19 +17,70 @@ const HEALTHCHECK_TIMEOUT: Duration = Duration::from_millis(900);
 /// What a command failed with: a sentence for standard error.
 pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
+/// Runs the service until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or a server ends by itself.
+pub fn serve(settings: Settings) -> CommandResult {
+    let log = logging::init(&settings)?;
+    let served = server::serve(settings, &log);
+    if let Err(error) = &served {
+        log::error!("{error}");
+    }
+    log.finish();
+    // Logged, and not printed: every line of a server's standard error is a log line.
+    served.map_err(|_| Logged.into())
+}
+
+/// Says on standard error why a command failed, unless that is in the log already.
+pub fn complain(error: &(dyn std::error::Error + 'static)) {
+    if !error.is::<Logged>() {
+        // Nobody may be reading, and nothing else could be done about it.
+        let _ = writeln!(io::stderr(), "order-service: {error}");
+    }
+}
+
+/// A failure that is in the log.
+#[derive(Debug)]
+struct Logged;
+
+impl std::fmt::Display for Logged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("see the log")
+    }
+}
+
+impl std::error::Error for Logged {}
+
+/// Prints a text. Whoever reads only the beginning of it, such as `head`, closes the pipe.
+fn print(text: &str) -> CommandResult {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Applies pending migrations, or with `--check` only looks for them.
 ///
 /// # Errors
 /// When a migration fails or the database does not answer; with `--check` also when one is pending.
 pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
-    logging::init(settings);
+    let log = logging::init(settings)?;
+    let result = migrate_logged(settings, args);
+    log.finish();
+    result
+}
+
+fn migrate_logged(settings: &Settings, args: &MigrateArgs) -> CommandResult {
     shutdown::end_at_once()?;
     let connector = Connector::new(settings)?;
     if args.check {
         let pending = block_on(connector.pending(args.wait))??;
         if pending.is_empty() {
-            println!("the schema is up to date");
-            return Ok(());
+            return print("the schema is up to date");
         }
         return Err(format!("pending: {}", pending.join(", ")).into());
     }
@@ -41,11 +90,10 @@ pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
     };
     let applied = block_on(connector.migrate(options))??;
     if applied.is_empty() {
-        println!("nothing to do, the schema is up to date");
+        print("nothing to do, the schema is up to date")
     } else {
-        println!("applied {}", applied.join(", "));
+        print(&format!("applied {}", applied.join(", ")))
     }
-    Ok(())
 }
 
 /// Asks the local server whether it is ready.
@@ -61,8 +109,7 @@ pub fn healthcheck(settings: &Settings) -> CommandResult {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     if answer.starts_with("HTTP/1.1 200 ") {
-        println!("ready");
-        Ok(())
+        print("ready")
     } else {
         let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
         Err(format!("not ready: {body}").into())
@@ -82,8 +129,7 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 /// Prints the OpenAPI document.
 ///
 /// # Errors
-/// When it cannot be written as JSON.
+/// When it cannot be written as JSON, or standard output takes nothing.
 pub fn openapi() -> CommandResult {
-    println!("{}", api::document()?);
-    Ok(())
+    print(&api::document()?)
 }

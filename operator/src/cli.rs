@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Keeps order-service running, migrated and safe: one OrderService object each.
 ///
@@ -18,6 +19,31 @@ pub struct Cli {
     /// How to run.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl Cli {
+    /// Reads the command line and the environment. On a bad value it says which and what it takes, and
+    /// ends the process with exit code 2.
+    pub fn read() -> Self {
+        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The same from given words (the first is the name of the program), for tests. An empty variable
+    /// counts as unset.
+    ///
+    /// # Errors
+    /// What `read` would have printed.
+    pub fn read_from<T: Into<std::ffi::OsString> + Clone>(
+        words: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let is_empty =
+            |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|v| v.is_empty());
+        let definition = Self::command().mut_args(|arg| match arg.get_env() {
+            Some(name) if is_empty(name) => arg.env(Resettable::Reset),
+            _ => arg,
+        });
+        Self::from_arg_matches(&definition.try_get_matches_from(words)?)
+    }
 }
 
 /// What the program can do.

@@ -1,43 +1,99 @@
-//! The subcommands that need no cluster. Each prints YAML.
+//! The subcommands. Those that need no cluster print YAML.
 
-#![expect(clippy::print_stdout, reason = "standard output is what these are for")]
-
+use std::fmt::Write as _;
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use crate::build::{self, Replicas, Target};
+use crate::cli::Settings;
 use crate::cluster::Kind;
 use crate::controller::apply::Desired;
 use crate::crd::{self, OrderService};
+use crate::{controller, logging};
 
 /// What a command failed with: a sentence for standard error.
 pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 
+/// Runs the operator until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or cannot go on.
+pub fn run(settings: &Settings) -> CommandResult {
+    let log = logging::init(settings)?;
+    log.catch_panics();
+    let result = controller::run(settings, &log);
+    if let Err(error) = &result {
+        log::error!("{error}");
+    }
+    log.finish();
+    // Logged, and not printed: every line of standard error is a log line.
+    result.map_err(|_| Logged.into())
+}
+
+/// Says on standard error why a command failed, unless that is in the log already.
+pub fn complain(error: &(dyn std::error::Error + 'static)) {
+    if !error.is::<Logged>() {
+        // Nobody may be reading, and nothing else could be done about it.
+        let _ = writeln!(io::stderr(), "order-operator: {error}");
+    }
+}
+
+/// A failure that is in the log.
+#[derive(Debug, thiserror::Error)]
+#[error("see the log")]
+struct Logged;
+
+/// Prints a text. Whoever reads only the beginning of it, such as `head`, closes the pipe.
+fn print(text: &str) -> CommandResult {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(format!("standard output: {error}").into())
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints the custom resource definition.
 ///
 /// # Errors
-/// When it cannot be written as YAML.
+/// When it cannot be written as YAML, or standard output takes nothing.
 pub fn definition() -> CommandResult {
-    print!("{}", crd::yaml()?);
-    Ok(())
+    print(&crd::yaml()?)
 }
 
 /// Prints what would be applied for the OrderService in a file.
 ///
 /// # Errors
-/// When the file cannot be read, or its OrderService cannot be built.
+/// When the file cannot be read, does not hold exactly one OrderService, or that cannot be built.
 pub fn render(file: &Path) -> CommandResult {
+    let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
     let text = if file == Path::new("-") {
-        std::io::read_to_string(std::io::stdin())?
+        io::read_to_string(io::stdin())
     } else {
-        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?
+        std::fs::read_to_string(file)
     };
-    // By way of JSON, which is read here anyway: a second reader for each type is memory for nothing.
-    let value: serde_json::Value = serde_saphyr::from_str(&text)?;
-    for desired in rendered(serde_json::from_slice(&serde_json::to_vec(&value)?)?)? {
-        println!("---");
-        print!("{}", serde_saphyr::to_string(&desired.value)?);
+    let object = read(&text.map_err(|error| in_file(&error))?).map_err(|error| in_file(&error))?;
+    let mut all = String::new();
+    for desired in rendered(object)? {
+        write!(all, "---\n{}", serde_saphyr::to_string(&desired.value)?)?;
     }
-    Ok(())
+    print(&all)
+}
+
+/// Reads one OrderService.
+fn read(text: &str) -> Result<OrderService, Box<dyn std::error::Error>> {
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(text)?;
+    let [value] = documents.as_slice() else {
+        return Err(format!(
+            "one OrderService is wanted, not {} objects",
+            documents.len()
+        )
+        .into());
+    };
+    crd::check_kind(value)?;
+    // By way of JSON, which is read here anyway: a second reader for each type is memory for nothing.
+    Ok(serde_json::from_slice(&serde_json::to_vec(value)?)?)
 }
 
 /// What would be applied for an OrderService, in that order. In place of what only a cluster knows

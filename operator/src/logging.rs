@@ -3,45 +3,99 @@
 //! server along.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
+use order_logging::Output;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
 use crate::cli::{LogFormat, Settings};
+use crate::metrics::Metrics;
 
-/// Sends all log records of the process to standard error.
-pub fn init(settings: &Settings) {
-    let format = settings.log_format.unwrap_or_else(|| {
+/// The most that lines may take that are not written yet, in bytes.
+const QUEUE_BYTES: usize = 256 << 10;
+
+/// How long the end of the process waits for somebody to read the last lines.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The log of the process.
+#[derive(Clone)]
+pub struct Log(Output);
+
+/// Sends all log records of the process to standard error. Logging never blocks: what cannot be
+/// written is dropped and counted.
+///
+/// # Errors
+/// When the thread that writes cannot be started.
+pub fn init(settings: &Settings) -> io::Result<Log> {
+    let form = settings.log_format.unwrap_or_else(|| {
         if io::stderr().is_terminal() {
             LogFormat::Text
         } else {
             LogFormat::Json
         }
     });
+    let (format, notice): (Format, fn(u64) -> Vec<u8>) = match form {
+        LogFormat::Json => (write_json, |dropped| notice(write_json, dropped)),
+        LogFormat::Text => (write_text, |dropped| notice(write_text, dropped)),
+    };
+    let output = Output::start(io::stderr(), QUEUE_BYTES, notice)?;
     env_logger::Builder::new()
         // A line for each reconcile helps nobody, unless RUST_LOG names it.
         .filter_module("kube_runtime", log::LevelFilter::Warn)
         .filter_module("kube_client", log::LevelFilter::Warn)
         .parse_filters(&settings.rust_log)
-        .format(move |out, record| match format {
-            LogFormat::Json => write_json(out, Timestamp::now(), record),
-            LogFormat::Text => write_text(out, Timestamp::now(), record),
-        })
+        .target(env_logger::Target::Pipe(Box::new(output.clone())))
+        .format(move |out, record| format(out, Timestamp::now(), record))
         .init();
+    Ok(Log(output))
 }
 
-/// Logs each panic as one line, instead of many lines on standard error.
-pub fn log_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        log::error!(
-            target: "order_operator::panic",
-            location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
-            backtrace = std::backtrace::Backtrace::force_capture().to_string().as_str();
-            "panic: {}", panic.payload_as_str().unwrap_or("no message")
-        );
-    }));
+impl Log {
+    /// Has dropped lines counted.
+    pub fn count_dropped(&self, metrics: &Metrics) {
+        let dropped = metrics.log_lines_dropped.clone();
+        self.0.count_with(move |count| dropped.inc_by(count));
+    }
+
+    /// Waits a moment until what was logged is written. Call it at the end of the process.
+    pub fn finish(&self) {
+        self.0.flush(LAST_WORDS);
+    }
+
+    /// Logs each panic as one line, instead of many lines on standard error.
+    pub fn catch_panics(&self) {
+        let log = self.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            log::error!(
+                target: "order_operator::panic",
+                location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
+                backtrace = std::backtrace::Backtrace::force_capture().to_string().as_str();
+                "panic: {}", panic.payload_as_str().unwrap_or("no message")
+            );
+            // The process ends with it: a panic aborts.
+            log.finish();
+        }));
+    }
+}
+
+type Format = fn(&mut dyn Write, Timestamp, &Record<'_>) -> io::Result<()>;
+
+/// The line that says how many lines are missing.
+fn notice(format: Format, dropped: u64) -> Vec<u8> {
+    let mut line = Vec::new();
+    let fields = [("dropped", Value::from(dropped))];
+    let record = Record::builder()
+        .args(format_args!("log lines were dropped"))
+        .level(log::Level::Warn)
+        .target(module_path!())
+        .key_values(&fields)
+        .build();
+    // Writing to memory does not fail, and a notice that does is not worth a panic.
+    let _ = format(&mut line, Timestamp::now(), &record);
+    line
 }
 
 /// The fields that every line has. A record's own field of such a name gets a `field_` before it.

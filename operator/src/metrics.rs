@@ -2,8 +2,8 @@
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// What is measured.
@@ -27,6 +27,8 @@ pub struct Metrics {
     pub writes: IntCounterVec,
     /// Fields that were set back, by kind.
     pub drift: IntCounterVec,
+    /// Log lines that could not be written.
+    pub log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -83,6 +85,10 @@ impl Metrics {
                 "Objects that somebody else had changed and that were set back, by kind",
                 &["kind"],
             )?,
+            log_lines_dropped: IntCounter::new(
+                "order_operator_log_lines_dropped_total",
+                "Log lines that were dropped because nobody read them in time",
+            )?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.reconciles.clone()))?;
@@ -94,6 +100,7 @@ impl Metrics {
         registry.register(Box::new(metrics.objects.clone()))?;
         registry.register(Box::new(metrics.writes.clone()))?;
         registry.register(Box::new(metrics.drift.clone()))?;
+        registry.register(Box::new(metrics.log_lines_dropped.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
     }

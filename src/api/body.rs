@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
+use actix_web::http::Method;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
@@ -13,6 +15,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
 
 use super::Api;
+use super::activity::Activity;
 use super::context::Context;
 use super::problem::Problem;
 use super::slug::Slug;
@@ -61,7 +64,8 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
         return Err(Problem::new(
             Slug::UnsupportedMediaType,
             "The body must not be encoded (Content-Encoding).",
-        ));
+        )
+        .accepting("accept-encoding", "identity"));
     }
     let given = header(CONTENT_TYPE).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
@@ -74,6 +78,15 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
         Err(Problem::new(
             Slug::UnsupportedMediaType,
             format!("The Content-Type must be {}.", media_types.join(" or ")),
+        )
+        .accepting(
+            // RFC 5789, section 2.2, and RFC 9110, section 15.5.16.
+            if request.method() == Method::PATCH {
+                "accept-patch"
+            } else {
+                "accept"
+            },
+            media_types.join(", "),
         ))
     }
 }
@@ -86,6 +99,7 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
             format!("The body must have at most {max} bytes."),
         )
     };
+    let activity = request.conn_data::<Rc<Activity>>();
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
@@ -98,12 +112,19 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
+            _ if activity.is_some_and(|activity| activity.is_broken()) => Problem::new(
+                Slug::MalformedRequest,
+                "The chunks of the body are malformed.",
+            ),
             _ => Problem::new(Slug::MalformedRequest, "The body ended half-way."),
         })?;
         if body.len() + chunk.len() > max {
             return Err(too_large());
         }
         body.extend_from_slice(&chunk);
+    }
+    if let Some(activity) = activity {
+        activity.body_is_read();
     }
     Ok(body.freeze())
 }

@@ -35,6 +35,19 @@ pub(super) fn if_none_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Prob
     }))
 }
 
+/// The problem when the preconditions do not hold, which says why as far as the headers tell.
+pub(super) fn failed(headers: &HeaderMap) -> Problem {
+    let detail = match tags(headers, IF_MATCH) {
+        Ok(Some(Tags::List(tags))) if !tags.is_empty() && tags.iter().all(|tag| tag.weak) => {
+            "If-Match compares strongly, and the entity tag that was sent is weak (W/), so it matches \
+             no version. A proxy may have weakened it: send it without the W/."
+        }
+        Ok(None) => "The order has a version that If-None-Match names.",
+        _ => return Slug::PreconditionFailed.into(),
+    };
+    Problem::new(Slug::PreconditionFailed, detail)
+}
+
 enum Tags<'a> {
     Any,
     List(Vec<Tag<'a>>),

@@ -36,6 +36,11 @@ impl Context {
         context.ok_or_else(|| Problem::internal("a request came past the edge"))
     }
 
+    /// The time by which the request must be answered.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The output of `work`, or the problem `late` when the time of the request is over first.
     pub(super) async fn within<T>(
         &self,

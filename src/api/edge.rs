@@ -7,18 +7,20 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready as poll_ready};
 
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
+use actix_web::http::{ConnectionType, Method, StatusCode, Uri, Version};
 use actix_web::{Error, HttpMessage as _, HttpResponse};
 use pin_project_lite::pin_project;
 
-use super::activity::{Activity, Busy};
+use super::activity::{Activity, Busy, Missing, SMALL_REST};
+use super::budget;
 use super::context::{Context, REQUEST_ID, request_id};
 use super::head::check_head;
+use super::outgoing::Outgoing;
 use super::problem::Problem;
 use super::slug::Slug;
 use super::trace::traceparent;
@@ -40,32 +42,14 @@ impl Edge {
             recorder,
         }
     }
-
-    /// The answer, as bytes, for a client whose head did not come in time: there is no request, so
-    /// it passes no middleware. It is counted and logged all the same.
-    pub fn too_slow(&self) -> Vec<u8> {
-        let id: Rc<str> = uuid::Uuid::now_v7().to_string().into();
-        let uri = Uri::from_static("/");
-        let recorder = &self.recorder;
-        let mut record = recorder.open("other", "unmatched", uri, Rc::clone(&id), None);
-        record.answered(StatusCode::REQUEST_TIMEOUT.as_u16());
-        let body = Problem::from(Slug::RequestTimeout).json("/", &id);
-        format!(
-            "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: {}\r\n\
-             content-type: application/problem+json\r\nx-request-id: {id}\r\n\
-             x-content-type-options: nosniff\r\ncache-control: no-store\r\n\r\n{body}",
-            body.len()
-        )
-        .into_bytes()
-    }
 }
 
 impl<S, B> Transform<S, ServiceRequest> for Edge
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B>>;
+    type Response = ServiceResponse<Outgoing<EitherBody<B>>>;
     type Error = Error;
     type InitError = ();
     type Transform = EdgeService<S>;
@@ -88,11 +72,11 @@ pub struct EdgeService<S> {
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
-    type Response = ServiceResponse<EitherBody<B>>;
+    type Response = ServiceResponse<Outgoing<EitherBody<B>>>;
     type Error = Error;
-    type Future = EdgeFuture<S::Future>;
+    type Future = EdgeFuture<S::Future, B>;
 
     actix_web::dev::forward_ready!(service);
 
@@ -100,9 +84,21 @@ where
         let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
-        let template = routes::route(&mut request);
+        let mut template = routes::route(&mut request);
+        let mut method = method_label(request.method());
+        let mut early = None;
+        if let Some(activity) = busy.as_ref().map(Busy::activity) {
+            if let Some(refusal) = activity.take_refusal() {
+                if !refusal.readable {
+                    (method, template) = ("other", routes::UNMATCHED);
+                }
+                early = Some(refusal.problem);
+            } else if activity.is_overflow() && !routes::is_probe(template) {
+                early = Some(Problem::new(Slug::Overloaded, TOO_MANY));
+            }
+        }
         let record = self.edge.recorder.open(
-            method_label(request.method()),
+            method,
             template,
             uri.clone(),
             Rc::clone(&id),
@@ -110,7 +106,8 @@ where
         );
         let context = Context::new(template, self.edge.api.request_timeout);
         request.extensions_mut().insert(context);
-        let inner = match check_head(&request) {
+        let old = request.version() < Version::HTTP_11;
+        let inner = match early.map_or_else(|| check_head(&request), Err) {
             Err(problem) => Err(problem),
             // A handler may panic before its future exists. The panic hook has logged it.
             Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
@@ -123,57 +120,87 @@ where
         EdgeFuture {
             inner,
             early,
+            waiting: None,
             rest: Some(Rest {
-                _busy: busy,
+                busy,
                 api: Rc::clone(&self.edge.api),
                 record,
                 id,
                 uri,
+                template,
+                old,
+                rounds: 0,
             }),
         }
     }
 }
 
+/// How often Actix is given a round to take the rest of a request. It takes 128 KiB in each.
+const MAX_ROUNDS: u8 = 8;
+/// What a client is told whose response has no room.
+const TOO_MUCH: &str = "Too many large responses are waiting for their clients. Try again later.";
+/// What a client beyond `MAX_CONNECTIONS` is told.
+const TOO_MANY: &str = "Too many clients are connected. Try again later.";
+
 pin_project! {
     /// A request on its way through [`Edge`].
-    pub struct EdgeFuture<F> {
+    pub struct EdgeFuture<F, B> {
         #[pin]
         inner: Option<F>,
-        // The answer when there is no future.
+        // The response when there is no future.
         early: Option<Problem>,
+        // The response, while the rest of the request is put out of the way.
+        waiting: Option<Result<ServiceResponse<B>, Error>>,
         rest: Option<Rest>,
     }
 }
 
-/// What is needed when the answer is there.
+/// What is needed when the response is there.
 struct Rest {
-    _busy: Option<Busy>,
+    busy: Option<Busy>,
     api: Rc<Api>,
     record: AccessRecord,
     id: Rc<str>,
     uri: Uri,
+    template: &'static str,
+    /// The client speaks HTTP/1.0.
+    old: bool,
+    /// How often the rest of the body has been waited for.
+    rounds: u8,
 }
 
-impl<F, B> Future for EdgeFuture<F>
+impl<F, B> Future for EdgeFuture<F, B>
 where
     F: Future<Output = Result<ServiceResponse<B>, Error>>,
-    B: MessageBody,
+    B: MessageBody + 'static,
 {
-    type Output = Result<ServiceResponse<EitherBody<B>>, Error>;
+    type Output = Result<ServiceResponse<Outgoing<EitherBody<B>>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = match this.inner.as_pin_mut() {
-            None => Err(this.early.take().unwrap_or(Slug::Internal.into()).into()),
-            Some(inner) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+        let response = match (this.waiting.take(), this.inner.as_pin_mut()) {
+            (Some(response), _) => response,
+            (None, None) => Err(this.early.take().unwrap_or(Slug::Internal.into()).into()),
+            (None, Some(inner)) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(poll) => poll_ready!(poll),
                 Err(_) => Err(Problem::from(Slug::Internal).into()),
             },
         };
         let Some(mut rest) = this.rest.take() else {
-            return Poll::Ready(answer.map(ServiceResponse::map_into_left_body));
+            // A future that is ready is polled no more.
+            return Poll::Ready(Err(Problem::from(Slug::Internal).into()));
         };
-        let answer = match answer {
+        let status = match &response {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        if rest.waits_for_body(status) {
+            *this.waiting = Some(response);
+            *this.rest = Some(rest);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(match response {
             Ok(response) => Ok(rest.finish(response)),
             // The request is gone with the service that failed; Actix sends what the error says.
             Err(error) => {
@@ -181,33 +208,94 @@ where
                     error.as_error::<Problem>(),
                     error.as_response_error().status_code(),
                 );
+                let problem = problem.map_body(|_, body| BoxBody::new(rest.send(body)));
                 Err(actix_web::error::InternalError::from_response(error, problem).into())
             }
-        };
-        Poll::Ready(answer)
+        })
     }
 }
 
 impl Rest {
-    fn finish<B: MessageBody>(
+    fn activity(&self) -> Option<&Activity> {
+        self.busy.as_ref().map(Busy::activity)
+    }
+
+    /// Whether Actix has to see more of the request before the response.
+    ///
+    /// Actix ends a connection whose request it has not seen as a whole when the response begins. So
+    /// it gets one round to take what has come already, and a small rest is made up for it by the
+    /// connection. What is larger ends the connection, and is read after the response.
+    fn waits_for_body(&mut self, status: StatusCode) -> bool {
+        let Some(activity) = self.activity().filter(|activity| activity.is_unread()) else {
+            return false;
+        };
+        let missing = activity.missing();
+        if self.rounds == 0 {
+            let large = matches!(missing, Missing::Bytes(rest) if rest > SMALL_REST);
+            // A client that was too slow with its request is not waited for.
+            if large || status == StatusCode::REQUEST_TIMEOUT {
+                activity.end_after_this();
+            }
+            activity.abandon_body();
+        }
+        let whole = activity.ends_after_this() || !matches!(missing, Missing::Bytes(_));
+        // A client that has closed its side sends no more, and nothing is made up for it.
+        if self.rounds > 0 && whole || self.rounds == MAX_ROUNDS {
+            return false;
+        }
+        self.rounds += 1;
+        true
+    }
+
+    fn finish<B: MessageBody + 'static>(
         &mut self,
         response: ServiceResponse<B>,
-    ) -> ServiceResponse<EitherBody<B>> {
+    ) -> ServiceResponse<Outgoing<EitherBody<B>>> {
         let status = response.status();
-        if !(status.is_client_error() || status.is_server_error()) {
-            let mut response = response.map_into_left_body();
-            self.mark(response.response_mut());
-            return response;
-        }
         let known = response
             .response()
             .error()
             .and_then(|error| error.as_error::<Problem>());
+        let refused;
+        let known = if status.is_client_error() || status.is_server_error() {
+            known
+        } else if self.has_room_for(response.response().body().size()) {
+            let mut response = response.map_into_left_body();
+            self.mark(response.response_mut());
+            return response.map_body(|_, body| self.send(body));
+        } else {
+            refused = Problem::new(Slug::Overloaded, TOO_MUCH);
+            Some(&refused)
+        };
         let mut problem = self.problem(known, status);
         if let Some(allow) = response.headers().get(ALLOW) {
             problem.headers_mut().insert(ALLOW, allow.clone());
         }
-        response.into_response(problem).map_into_right_body()
+        let response = response.into_response(problem).map_into_right_body();
+        response.map_body(|_, body| self.send(body))
+    }
+
+    /// Whether the response may wait in memory until it is sent.
+    fn has_room_for(&self, size: BodySize) -> bool {
+        let BodySize::Sized(bytes) = size else {
+            return true;
+        };
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if bytes <= budget::SMALL || routes::is_probe(self.template) {
+            return true;
+        }
+        let Some(permit) = self.api.responses.take(bytes) else {
+            return false;
+        };
+        if let Some(activity) = self.activity() {
+            activity.hold(permit);
+        }
+        true
+    }
+
+    /// The body on its way out; the request is busy until it is gone.
+    fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
+        Outgoing::new(body, self.busy.take(), &self.api.responses)
     }
 
     fn problem(&mut self, known: Option<&Problem>, status: StatusCode) -> HttpResponse<BoxBody> {
@@ -218,8 +306,8 @@ impl Rest {
         response
     }
 
-    /// Sets the headers that every answer has, and closes the record.
-    fn mark<B>(&mut self, response: &mut HttpResponse<B>) {
+    /// Sets the headers that every response has, and closes the record.
+    fn mark<B: MessageBody + 'static>(&mut self, response: &mut HttpResponse<B>) {
         self.record.answered(response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             response
@@ -231,10 +319,19 @@ impl Rest {
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        if self.api.drain.is_draining() {
+        // HTTP/1.0 knows no chunks: there, what has no length ends with the connection.
+        let endless = self.old && response.body().size() == BodySize::Stream;
+        if endless {
+            response.head_mut().no_chunking(true);
+        }
+        let ends = self.activity().is_some_and(Activity::ends_after_this);
+        if endless || ends || self.api.drain.is_draining() {
             response
                 .head_mut()
                 .set_connection_type(ConnectionType::Close);
+            if let Some(activity) = self.activity() {
+                activity.end_after_this();
+            }
         }
     }
 }

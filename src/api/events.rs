@@ -1,5 +1,6 @@
 //! The events of orders as CloudEvents 1.0: per order, and as a feed that loses nothing.
 
+use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse};
@@ -14,13 +15,13 @@ use super::negotiate::names;
 use super::orders::missing;
 use super::problem::Problem;
 use super::query;
-use super::responses::{BadOrderQuery, BadQuery, Busy};
+use super::responses::{BadCursor, BadOrderQuery, Busy};
 use super::routes::Parameter;
 use super::schema::Limit;
 use super::slug::Slug;
 use super::stream;
 use crate::domain::Violation;
-use crate::store::{Cursor, Event};
+use crate::store::{Cursor, Event, EventPage, Feed};
 use crate::wire;
 
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -132,15 +133,15 @@ pub(super) async fn of_order(
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(missing)?;
-    let events = api.store.order_events(id, after, limit);
-    let events = context.within(events, Slug::Timeout).await??;
+    let page = api.store.order_events(id, after, limit);
+    let page = context.within(page, Slug::Timeout).await??;
     // Every order has an event; nothing behind a version says nothing about the order.
-    if events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
+    if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(missing());
     }
     let mut response = HttpResponse::Ok();
-    if let Some(last) = events.last()
-        && u32::try_from(events.len()) == Ok(limit)
+    if let Some(last) = page.events.last()
+        && page.more
     {
         let next = format!(
             "/api/v1/orders/{id}/events?after={}&limit={limit}",
@@ -150,7 +151,7 @@ pub(super) async fn of_order(
     }
     Ok(response
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(batch(&events)?))
+        .body(batch(&page.events)?))
 }
 
 async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem> {
@@ -160,7 +161,9 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
 
 /// Follow the events of all orders, in the order of their commits.
 ///
-/// Follow `Link` with `rel="next"` for ever: it misses no event and brings none twice. With
+/// Follow `Link` with `rel="next"` indefinitely: it misses no event and brings none twice. A page ends at
+/// 1 MiB, so it may be shorter than `limit` although there is more. If the database lost what was read, or
+/// removed what was not read yet, the response is 410 `cursor-expired` and never a gap. With
 /// `Accept: text/event-stream` the same as a live stream of server-sent events, whose `id` is the
 /// cursor.
 #[utoipa::path(
@@ -168,18 +171,18 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
     path = "/api/v1/events",
     tag = "events",
     params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[0-9]{1,18}-[0-9]{1,18}$", example = "771-12"),
+        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^[A-Za-z0-9_-]{2,60}$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
         ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([0-9]{1,18}-[0-9]{1,18})?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^([A-Za-z0-9_-]{2,60})?$"),
     ),
     responses(
         (status = 200, description = "The events.", content(
             ([EventBody<'_>] = "application/cloudevents-batch+json"),
-            (String = "text/event-stream", example = "id: 771-12\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+            (String = "text/event-stream", example = "id: AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
         ), headers(
             ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
         )),
-        BadQuery,
+        BadCursor,
         Busy,
     )
 )]
@@ -191,21 +194,37 @@ pub(super) async fn feed(
     let (after, limit) = query::feed(&request)?;
     let last = last_event_id(&request)?;
     if wants_stream(&request) {
-        let after = last.or(after).unwrap_or_default();
-        return Ok(stream::answer(&api, request.method(), after));
+        let after = last.or(after);
+        return if request.method() == Method::HEAD {
+            // Only the head, without a stream: the same status that a stream would have.
+            page(&context, &api, after, 1).await?;
+            Ok(stream::head().finish())
+        } else {
+            stream::response(&context, &api, &request, after).await
+        };
     }
-    let after = after.unwrap_or_default();
-    let events = context
-        .within(api.store.feed(after, limit), Slug::Timeout)
-        .await??;
-    let next = events.last().map_or(after, |last| last.cursor);
+    let (page, next) = page(&context, &api, after, limit).await?;
     Ok(HttpResponse::Ok()
         .insert_header((
             LINK,
             format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
         ))
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(batch(&events)?))
+        .body(batch(&page.events)?))
+}
+
+/// A page of the feed, and where to continue.
+async fn page(
+    context: &Context,
+    api: &Api,
+    after: Option<Cursor>,
+    limit: u32,
+) -> Result<(EventPage, Cursor), Problem> {
+    let read = api.store.feed(after, limit);
+    match context.within(read, Slug::Timeout).await?? {
+        Feed::Page { page, next } => Ok((page, next)),
+        Feed::Expired { oldest } => Err(Problem::expired(oldest)),
+    }
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {

@@ -10,18 +10,22 @@ use super::responses;
 /// # Errors
 /// When a part of it cannot be written as JSON.
 pub(super) fn finish(document: &mut Value) -> Result<(), serde_json::Error> {
-    // The edge refuses a head that is too large, whatever it is for.
-    let malformed = serde_json::to_value(responses::AnyRequest::responses())?;
-    for operation in members(document.get_mut("paths")).flat_map(|path| members(Some(path))) {
+    // The edge refuses a head that is too large, whatever it is for, and everything but a probe when
+    // too many clients are connected or too much waits to be sent.
+    let probe = serde_json::to_value(responses::AnyRequest::responses())?;
+    let others = serde_json::to_value(responses::AnyButHealthz::responses())?;
+    let operations = entries(document.get_mut("paths")).flat_map(|(path, item)| {
+        let common = if path == "/healthz" { &probe } else { &others };
+        members(Some(item)).map(move |operation| (common, operation))
+    });
+    for (common, operation) in operations {
         let Some(operation) = operation.as_object_mut() else {
             continue;
         };
         parameters(operation);
         let responses = operation.entry("responses").or_insert_with(|| json!({}));
-        if let (Some(responses), Some(malformed)) =
-            (responses.as_object_mut(), malformed.as_object())
-        {
-            for (status, response) in malformed {
+        if let (Some(responses), Some(common)) = (responses.as_object_mut(), common.as_object()) {
+            for (status, response) in common {
                 responses.entry(status).or_insert_with(|| response.clone());
             }
         }
@@ -214,11 +218,13 @@ fn name_example(item: &mut Value, name: &str) {
         "customer_id" => "customer-7",
         "file" => "swagger-ui.css",
         "Idempotency-Key" => "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11",
-        "Last-Event-ID" => "771-12",
+        "Last-Event-ID" => "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ",
         "Location" => "/api/v1/orders/0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
         "ETag" => "\"1\"",
         "Idempotency-Replayed" => "true",
-        "Link" => "</api/v1/events?after=771-12&limit=100>; rel=\"next\"",
+        "Link" => {
+            "</api/v1/events?after=AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ&limit=100>; rel=\"next\""
+        }
         "after" => {
             // A cursor brings its own; this is the version of an order.
             let number = item

@@ -6,13 +6,14 @@ use super::problem::Problem;
 use super::slug::Slug;
 
 /// The longest path with query, in bytes.
-const MAX_URI: usize = 8 * 1024;
-/// The most headers, and their names and values together in bytes.
-const MAX_HEADERS: usize = 64;
-const MAX_HEADER_BYTES: usize = 32 * 1024;
+pub const MAX_URI: usize = 8 * 1024;
+/// The most headers.
+pub const MAX_HEADERS: usize = 64;
+/// The most bytes of their names and values together.
+pub const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Refuses a head that is larger than any client of this API needs. Actix has limits of its own
-/// above these (96 headers, 128 KiB), past which it answers without a body and closes.
+/// Refuses a head that is larger than any client of this API needs. What is larger by far does not
+/// get here: the connection refuses it with the same limits.
 pub(super) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     let uri = request
         .uri()

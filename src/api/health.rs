@@ -51,6 +51,20 @@ pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {
                 ("The database does not answer.", "database_unavailable")
             }
             Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
+            Readiness::SchemaUnreleased => (
+                "An unreleased build made the database; it cannot be migrated.",
+                "schema_unreleased",
+            ),
+            Readiness::ReadOnly => ("The database takes no writes.", "read_only"),
+            Readiness::FeedMissing => (
+                "The table feed of the database is empty; `order-service migrate` fills it.",
+                "feed_missing",
+            ),
+            Readiness::FeedBehind => (
+                "The database was restored from a dump; run `order-service migrate`.",
+                "feed_behind",
+            ),
+            Readiness::Encoding => ("The encoding of the database is not UTF8.", "encoding"),
         }
     };
     Err(Problem::new(Slug::Unavailable, detail).with_reason(reason))

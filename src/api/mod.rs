@@ -2,6 +2,7 @@
 
 mod activity;
 mod body;
+mod budget;
 mod conditional;
 mod context;
 mod docs;
@@ -15,6 +16,7 @@ mod idempotency;
 mod negotiate;
 mod openapi;
 mod orders;
+mod outgoing;
 mod problem;
 mod query;
 mod responses;
@@ -30,8 +32,10 @@ use std::time::Duration;
 use crate::shutdown::Drain;
 use crate::store::Store;
 
-pub use activity::Activity;
+pub use activity::{Activity, Busy, Missing, Refusal, SMALL_REST};
+pub use budget::ResponseBudget;
 pub use edge::Edge;
+pub use head::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 pub use openapi::document;
 pub use problem::Problem;
 pub use routes::{TEMPLATES, configure, template_of};
@@ -48,4 +52,6 @@ pub struct Api {
     pub request_timeout: Duration,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// The memory for responses that are not sent yet.
+    pub responses: ResponseBudget,
 }

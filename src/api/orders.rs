@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
 use super::body::Json;
-use super::conditional::{etag, if_match, if_none_match};
+use super::conditional::{etag, failed, if_match, if_none_match};
 use super::context::Context;
 use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
@@ -52,6 +52,7 @@ pub(super) async fn create(
     let new = NewOrder::parse(body.0.into())?;
     let placing = Placing {
         idempotency: idempotency(request.headers(), &new)?,
+        deadline: context.deadline(),
         traceparent: traceparent(request.headers()).map(str::to_owned),
         new,
     };
@@ -70,6 +71,9 @@ pub(super) async fn create(
 }
 
 /// List orders, newest first.
+///
+/// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
+/// any; only `Link` says whether there is more. `status` combines with one of `product_id` and `customer_id`.
 #[utoipa::path(
     get,
     path = "/api/v1/orders",
@@ -98,10 +102,7 @@ pub(super) async fn list(
     let page = api.store.list(list.clone());
     let page = context.within(page, Slug::Timeout).await??;
     let mut response = HttpResponse::Ok();
-    // No count and no extra row: a full page may have a successor.
-    if let Some(last) = page.last
-        && u32::try_from(page.len) == Ok(list.limit)
-    {
+    if let Some(last) = page.next {
         let next = query::next_page(&list, last);
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
@@ -140,7 +141,7 @@ pub(super) async fn get(
     let order = context.within(api.store.get(id), Slug::Timeout).await??;
     let document = order.ok_or_else(missing)?;
     if !if_match(request.headers())?.allows(document.version) {
-        return Err(Slug::PreconditionFailed.into());
+        return Err(failed(request.headers()));
     }
     let known = if_none_match(request.headers())?;
     if known.is_some_and(|versions| versions.allows(document.version)) {
@@ -186,6 +187,7 @@ pub(super) async fn patch(
         patch: body.0.try_into()?,
         if_match: if_match(request.headers())?,
         if_none_match: if_none_match(request.headers())?,
+        deadline: context.deadline(),
         id: query::order_id(&id).ok_or_else(missing)?,
         traceparent: traceparent(request.headers()).map(str::to_owned),
     };
@@ -193,7 +195,7 @@ pub(super) async fn patch(
     match context.within(changed, Slug::Timeout).await?? {
         Changed::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
         Changed::Missing => Err(missing()),
-        Changed::Stale => Err(Slug::PreconditionFailed.into()),
+        Changed::Stale => Err(failed(request.headers())),
         Changed::Refused(refusal) => Err(refusal.into()),
     }
 }

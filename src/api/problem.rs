@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Slug;
 use crate::domain::{Refusal, Status, Violation};
-use crate::store::StoreError;
+use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Seconds after which a client may try again; the readiness check is a second old at most.
@@ -25,6 +25,9 @@ pub struct Problem {
     errors: Vec<Violation>,
     reason: Option<&'static str>,
     allowed: Option<&'static [Status]>,
+    /// A header that says what would have been accepted.
+    accepts: Option<Box<(&'static str, String)>>,
+    oldest: Option<String>,
     /// What is behind it, for the log only.
     cause: Option<String>,
 }
@@ -57,6 +60,9 @@ pub(super) struct ProblemBody<'a> {
     /// The statuses that the order may go to (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<Vec<&'static str>>,
+    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<&'a str>,
 }
 
 /// One thing that does not fit.
@@ -80,6 +86,8 @@ impl Problem {
             errors: Vec::new(),
             reason: None,
             allowed: None,
+            accepts: None,
+            oldest: None,
             cause: None,
         }
     }
@@ -101,10 +109,25 @@ impl Problem {
         }
     }
 
+    /// The same problem with a header that says what would have been accepted (RFC 9110, section
+    /// 15.5.16).
+    pub(super) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
+        self.accepts = Some(Box::new((header, what.into())));
+        self
+    }
+
     /// The same problem with the reason why the service is not ready.
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
+    }
+
+    /// The problem with a cursor behind which reading cannot continue.
+    pub(super) fn expired(oldest: Cursor) -> Self {
+        Self {
+            oldest: Some(oldest.to_string()),
+            ..Slug::CursorExpired.into()
+        }
     }
 
     /// The problem for a status with which the framework answered on its own.
@@ -133,12 +156,8 @@ impl Problem {
             allowed: self
                 .allowed
                 .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+            oldest: self.oldest.as_deref(),
         }
-    }
-
-    /// The body of the answer as JSON.
-    pub(super) fn json(&self, instance: &str, request_id: &str) -> String {
-        serde_json::to_string(&self.body(instance, request_id)).unwrap_or_default()
     }
 
     /// The whole answer.
@@ -148,6 +167,9 @@ impl Problem {
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+        }
+        if let Some((header, what)) = self.accepts.as_deref() {
+            response.insert_header((*header, what.as_str()));
         }
         response.json(self.body(instance, request_id))
     }
@@ -183,6 +205,8 @@ impl From<StoreError> for Problem {
                 Self::from(Slug::Timeout).because(error)
             }
             StoreError::Internal(why) => Self::internal(why),
+            // A batch of one is never too large.
+            StoreError::BatchTooLarge => Self::internal(error),
         }
     }
 }

@@ -1,15 +1,21 @@
 //! Reads the parameters of a query.
 
+use std::borrow::Cow;
+
 use actix_web::HttpRequest;
+use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
 use super::problem::Problem;
 use crate::domain::{Label, Violation, pointer_token};
-use crate::store::{Cursor, ListQuery};
+use crate::store::{Cursor, ListFilter, ListQuery};
 
 /// The most entries of one page, and the number when the client does not say. An order may have
 /// some 100 KiB, so this also bounds the memory of an answer.
 const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
+
+/// A query has room for thousands of mistakes; a person reads a few.
+const MOST: usize = 10;
 
 /// A parameter: its name, and what reads it.
 type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
@@ -18,14 +24,22 @@ type Parameter<'a> = (&'a str, &'a mut dyn FnMut(&str) -> Result<(), String>);
 fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), Problem> {
     let mut violations = Vec::new();
     let mut seen = vec![false; parameters.len()];
-    for (name, value) in form_urlencoded::parse(request.query_string().as_bytes()) {
+    for pair in request
+        .query_string()
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+    {
+        let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(raw);
         let known = parameters
             .iter_mut()
             .zip(&mut seen)
-            .find(|((n, _), _)| *n == name);
-        let result = match known {
-            None => Err("is not a parameter here".to_owned()),
-            Some(((_, read), seen)) => {
+            .find(|((n, _), _)| name.as_deref() == Some(*n));
+        let result = match (known, decode(value)) {
+            (_, None) => Err(NOT_UTF_8.to_owned()),
+            (None, _) if name.is_none() => Err(NOT_UTF_8.to_owned()),
+            (None, _) => Err("is not a parameter here".to_owned()),
+            (Some(((_, read), seen)), Some(value)) => {
                 if std::mem::replace(seen, true) {
                     Err("must be given once".to_owned())
                 } else {
@@ -33,11 +47,11 @@ fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), P
                 }
             }
         };
+        let name = name.as_deref().unwrap_or(raw);
         if let Err(detail) = result {
-            violations.push(Violation::new(format!("/{}", pointer_token(&name)), detail));
+            violations.push(Violation::new(format!("/{}", pointer_token(name)), detail));
         }
-        // A query has room for thousands; a person reads a few.
-        if violations.len() == 10 {
+        if violations.len() == MOST {
             break;
         }
     }
@@ -48,6 +62,19 @@ fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), P
     }
 }
 
+/// Decodes a name or a value (application/x-www-form-urlencoded). What is not UTF-8 is `None`: with
+/// replacement characters it would match what really contains them.
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+        return Some(Cow::Owned(decoded.into_owned()));
+    }
+    percent_decode_str(text).decode_utf8().ok()
+}
+
+const NOT_UTF_8: &str = "must be UTF-8, percent-encoded";
+
 /// Puts what was read into its place.
 fn into<T>(slot: &mut T, read: Result<T, String>) -> Result<(), String> {
     *slot = read?;
@@ -57,12 +84,12 @@ fn into<T>(slot: &mut T, read: Result<T, String>) -> Result<(), String> {
 /// The parameters of a list of orders.
 pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::FIRST_PAGE;
+    let (mut product_id, mut customer_id) = (None, None);
     let ListQuery {
         limit,
         starting_after,
         status,
-        product_id,
-        customer_id,
+        filter,
     } = &mut list;
     read(
         request,
@@ -79,13 +106,22 @@ pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
                 )
             }),
             ("product_id", &mut |text| {
-                into(product_id, parse_label(text).map(Some))
+                into(&mut product_id, parse_label(text).map(Some))
             }),
             ("customer_id", &mut |text| {
-                into(customer_id, parse_label(text).map(Some))
+                into(&mut customer_id, parse_label(text).map(Some))
             }),
         ],
     )?;
+    *filter = match (product_id, customer_id) {
+        (Some(_), Some(_)) => {
+            let detail = "must not be combined with product_id; status may be combined with either";
+            return Err(Violation::new("/customer_id", detail).into());
+        }
+        (Some(product), None) => Some(ListFilter::Product(product)),
+        (None, Some(customer)) => Some(ListFilter::Customer(customer)),
+        (None, None) => None,
+    };
     Ok(list)
 }
 
@@ -156,11 +192,10 @@ pub(super) fn next_page(list: &ListQuery, last: Uuid) -> String {
     if let Some(status) = list.status {
         query.append_pair("status", status.as_str());
     }
-    if let Some(product_id) = &list.product_id {
-        query.append_pair("product_id", product_id);
-    }
-    if let Some(customer_id) = &list.customer_id {
-        query.append_pair("customer_id", customer_id);
+    match &list.filter {
+        Some(ListFilter::Product(id)) => drop(query.append_pair("product_id", id)),
+        Some(ListFilter::Customer(id)) => drop(query.append_pair("customer_id", id)),
+        None => {}
     }
     query.append_pair("starting_after", &last.to_string());
     format!("/api/v1/orders?{}", query.finish())
@@ -191,6 +226,23 @@ mod tests {
     }
 
     #[test]
+    fn names_and_values_are_decoded_and_must_be_utf_8() {
+        for (text, decoded) in [
+            ("", Some("")),
+            ("a+b%2Bc%20d", Some("a b+c d")),
+            ("%C3%A9", Some("\u{e9}")),
+            ("%EF%BF%BD", Some("\u{fffd}")),
+            ("100%", Some("100%")),
+            ("%zz", Some("%zz")),
+            ("%FF", None),
+            ("a+%C3", None),
+            ("%ED%A0%80", None),
+        ] {
+            assert_eq!(decode(text).as_deref(), decoded, "{text}");
+        }
+    }
+
+    #[test]
     fn ids() {
         let id = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071";
         assert!(order_id(id).is_some());
@@ -211,13 +263,12 @@ mod tests {
         let list = ListQuery {
             limit: 7,
             status: Some(crate::domain::Status::Pending),
-            product_id: Some("a&b".to_owned()),
-            customer_id: Some("c d".to_owned()),
+            filter: Some(ListFilter::Product("a&b d".to_owned())),
             starting_after: None,
         };
         assert_eq!(
             next_page(&list, Uuid::nil()),
-            "/api/v1/orders?limit=7&status=pending&product_id=a%26b&customer_id=c+d\
+            "/api/v1/orders?limit=7&status=pending&product_id=a%26b+d\
              &starting_after=00000000-0000-0000-0000-000000000000"
         );
     }

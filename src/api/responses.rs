@@ -72,6 +72,7 @@ fn example(slug: Slug) -> serde_json::Value {
             json!([{"pointer": "/quantity", "detail": "must be from 1 to 1000000, is 0"}]),
         )),
         Slug::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
+        Slug::CursorExpired => Some(("oldest", json!("AA"))),
         _ => None,
     };
     if let (Some((member, value)), Some(object)) = (more, problem.as_object_mut()) {
@@ -109,6 +110,8 @@ groups! {
     ];
     /// What may be wrong with the query of a list.
     BadQuery: [ValidationFailed];
+    /// What may be wrong with a place in the feed.
+    BadCursor: [CursorExpired, ValidationFailed];
     /// What may be wrong with a request for one order.
     BadGet: [MalformedRequest, NotFound, PreconditionFailed];
     /// What may be wrong with a request for something that belongs to an order.
@@ -117,6 +120,8 @@ groups! {
     Busy: [Internal, Overloaded, Unavailable, Timeout];
     /// What may be wrong with any request.
     AnyRequest: [MalformedRequest];
+    /// Why any request may be refused that is no probe of the process.
+    AnyButHealthz: [MalformedRequest, Overloaded];
     /// What is answered to a method that a path does not take.
     WrongMethod: [MethodNotAllowed];
     /// What may be missing.

@@ -23,6 +23,9 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 const OPENAPI: &str = "/openapi.json";
 
+/// What stands for the template of a path that has none.
+pub(super) const UNMATCHED: &str = "unmatched";
+
 /// The template of every route there is.
 pub const TEMPLATES: [&str; 10] = [
     ORDERS,
@@ -85,6 +88,11 @@ pub(super) fn route(request: &mut ServiceRequest) -> &'static str {
     template
 }
 
+/// Whether a template is that of a probe, which is served whatever is going on.
+pub(super) fn is_probe(template: &str) -> bool {
+    matches!(template, HEALTHZ | READYZ)
+}
+
 /// What stands in the path of a request for the parameter of its template.
 pub(super) struct Parameter(pub(super) String);
 
@@ -99,8 +107,10 @@ impl FromRequest for Parameter {
             let (_, segment) = segments
                 .find(|(expected, _)| expected.starts_with('{'))
                 .ok_or_else(missing)?;
-            let decoded = percent_decode_str(segment).decode_utf8_lossy();
-            Ok(Self(decoded.into_owned()))
+            // With replacement characters, what is not UTF-8 would name what contains them. Empty, it
+            // names nothing, as no segment is empty that stands for a parameter.
+            let decoded = percent_decode_str(segment).decode_utf8();
+            Ok(Self(decoded.unwrap_or_default().into_owned()))
         });
         ready(found)
     }
@@ -112,7 +122,7 @@ pub fn template_of(path: &str) -> &'static str {
     TEMPLATES
         .into_iter()
         .find(|template| matches(template, path))
-        .unwrap_or("unmatched")
+        .unwrap_or(UNMATCHED)
 }
 
 fn matches(template: &str, path: &str) -> bool {

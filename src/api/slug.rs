@@ -17,6 +17,8 @@ pub enum Slug {
     IllegalTransition,
     /// The order does not take this change any more.
     OrderNotEditable,
+    /// The events behind the cursor are not those that follow what its reader has seen.
+    CursorExpired,
     /// The order has another version than the client wants to change.
     PreconditionFailed,
     /// The body is larger than `MAX_BODY_BYTES`.
@@ -39,13 +41,14 @@ pub enum Slug {
 
 impl Slug {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MalformedRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::IllegalTransition,
         Self::OrderNotEditable,
+        Self::CursorExpired,
         Self::PreconditionFailed,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
@@ -96,6 +99,12 @@ impl Slug {
                 S::CONFLICT,
                 "Order not editable",
                 "The order does not take this change any more.",
+            ),
+            Self::CursorExpired => (
+                "cursor-expired",
+                S::GONE,
+                "Cursor expired",
+                "Events behind the cursor are gone. Start again from oldest.",
             ),
             Self::PreconditionFailed => (
                 "precondition-failed",
@@ -206,6 +215,7 @@ mod tests {
                 ("request-timeout", 408),
                 ("illegal-transition", 409),
                 ("order-not-editable", 409),
+                ("cursor-expired", 410),
                 ("precondition-failed", 412),
                 ("payload-too-large", 413),
                 ("unsupported-media-type", 415),

@@ -6,17 +6,22 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 
+use super::activity::Activity;
+use super::context::Context;
+use super::problem::Problem;
+use super::slug::Slug;
 use super::{Api, events};
 use crate::shutdown::Drain;
-use crate::store::{Cursor, Event, FeedReader};
+use crate::store::{Cursor, Event, FeedReader, Look};
 
 /// The type of a stream of server-sent events.
 pub(super) const MEDIA_TYPE: &str = "text/event-stream";
@@ -24,46 +29,67 @@ pub(super) const MEDIA_TYPE: &str = "text/event-stream";
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How long to wait before asking a database again that did not answer.
 const RETRY: Duration = Duration::from_secs(1);
-/// Few, as every stream may hold a page that its client is slow to take.
-const PAGE: u32 = 32;
 
-/// The answer that never ends; to HEAD only its head, or the connection would never be free again.
-pub(super) fn answer(api: &Api, method: &Method, after: Cursor) -> HttpResponse {
+/// The head of the response.
+pub(super) fn head() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, MEDIA_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))
-        // Asks nginx not to collect the answer before it passes it on.
+        // Asks nginx not to collect the response before it passes it on.
         .insert_header(("X-Accel-Buffering", "no"));
-    if method == Method::HEAD {
-        return response.finish();
-    }
-    let reader = api.store.follow(after);
-    // Sends the head at once, and says how soon to come back.
-    let hello = Bytes::from_static(b"retry: 1000\n\n");
-    let chunks = stream::once(async { hello })
-        .chain(follow(reader, api.drain.clone()))
-        .map(Ok::<_, Infallible>);
-    response.streaming(chunks)
+    response
 }
 
-fn follow(reader: FeedReader, drain: Drain) -> impl Stream<Item = Bytes> {
+/// The response that does not end by itself, if the events behind the cursor can be read. A client that
+/// has closed its side is gone: nobody else would end the stream before a heartbeat fails, and until
+/// then it would count.
+pub(super) async fn response(
+    context: &Context,
+    api: &Api,
+    request: &HttpRequest,
+    after: Option<Cursor>,
+) -> Result<HttpResponse, Problem> {
+    let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
+    let activity = activity.unwrap_or_default();
+    let mut reader = api.store.follow(after)?;
+    let look = tokio::select! {
+        biased;
+        look = context.within(reader.look(), Slug::Timeout) => look??,
+        () = activity.left() => return Err(Slug::MalformedRequest.into()),
+    };
+    let events = match look {
+        Look::Events(events) => events,
+        Look::Expired { oldest } => return Err(Problem::expired(oldest)),
+    };
+    // Sends the head at once, and says how soon to come back.
+    let mut hello = "retry: 1000\n\n".to_owned();
+    write_page(&mut hello, &events);
+    let chunks = stream::once(async { Bytes::from(hello) })
+        .chain(follow(reader, api.drain.clone(), activity))
+        .map(Ok::<_, Infallible>);
+    Ok(head().streaming(chunks))
+}
+
+fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stream<Item = Bytes> {
     stream::unfold(Some(reader), move |reader| {
-        let drain = drain.clone();
+        let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
             let mut reader = reader?;
             let next = tokio::select! {
                 biased;
                 () = drain.started() => None,
-                next = tokio::time::timeout(HEARTBEAT, reader.next(PAGE)) => Some(next),
+                () = activity.left() => return None,
+                next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
             match next {
-                // The end: an id without data moves the client's place and shows it nothing.
-                None => Some((
-                    Bytes::from(format!(": ending\nid: {}\n\n", reader.cursor())),
-                    None,
-                )),
-                Some(Ok(Ok(events))) => Some((page(&events), Some(reader))),
+                // A client that comes back after the end learns whether its cursor has expired.
+                None | Some(Ok(Ok(Look::Expired { .. }))) => Some((end(&reader), None)),
+                Some(Ok(Ok(Look::Events(events)))) => {
+                    let mut text = String::new();
+                    write_page(&mut text, &events);
+                    Some((text.into(), Some(reader)))
+                }
                 Some(Ok(Err(error))) => {
                     log::debug!(error:%; "a stream of events waits for the database");
                     tokio::time::sleep(RETRY).await;
@@ -79,14 +105,20 @@ fn heartbeat() -> Bytes {
     Bytes::from_static(b":\n\n")
 }
 
-fn page(events: &[Event]) -> Bytes {
-    let mut text = String::new();
+/// The end: an id without data moves the client's place and shows it nothing.
+fn end(reader: &FeedReader) -> Bytes {
+    let id = reader.cursor().map(|cursor| format!("id: {cursor}\n"));
+    format!(": ending\n{}\n", id.unwrap_or_default()).into()
+}
+
+fn write_page(text: &mut String, events: &[Arc<Event>]) {
     for event in events {
         let kind = events::kind(event);
-        // The service writes JSON without line breaks, so that one `data` line holds it.
-        // What came from elsewhere, by a migration or by hand, may have some between its tokens.
         let written = events::json(event).map(|json| {
-            let data = json.replace('\n', " ");
+            // A carriage return ends a line as well as a line feed does. The service writes JSON without
+            // either, so that one `data` line holds it; what came from elsewhere, by a migration or by
+            // hand, may have some between its tokens. Inside of strings JSON has no raw control characters.
+            let data = json.replace(['\r', '\n'], " ");
             write!(
                 text,
                 "id: {}\nevent: {kind}\ndata: {data}\n\n",
@@ -97,5 +129,4 @@ fn page(events: &[Event]) -> Bytes {
             log::error!(error:%, order_id:% = event.order_id; "an event is not JSON");
         }
     }
-    text.into()
 }

@@ -130,7 +130,8 @@ impl DatabaseUrl {
     /// What it takes and what is wrong, without the URL.
     fn check(&self) -> Result<(), String> {
         match self.kind {
-            DatabaseKind::Sqlite => Ok(()),
+            DatabaseKind::Sqlite => crate::store::check_sqlite_url(self)
+                .map_err(|error| format!("takes sqlite://FILE or sqlite::memory:: {error}")),
             DatabaseKind::Postgres => crate::store::check_postgres_url(self)
                 .map_err(|error| format!("takes postgres://USER:PASSWORD@HOST/NAME: {error}")),
         }

@@ -6,11 +6,12 @@
 mod database;
 mod values;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
@@ -99,6 +100,15 @@ pub struct Settings {
     /// Requests that may wait for the database; past it 503 at once
     #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
     pub queue_capacity: NonZeroUsize,
+    /// Most client connections, as far as the limit of file descriptors allows
+    #[arg(long, env, default_value = "8192", value_parser = at_least_one)]
+    pub max_connections: NonZeroUsize,
+    /// Bytes of responses that may wait for their clients; past it 503
+    #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
+    pub response_buffer_bytes: NonZeroUsize,
+    /// Open event streams; past it 503
+    #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
+    pub max_streams: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -132,15 +142,25 @@ impl Cli {
         Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from given words (the first is the name of the program), for tests.
+    /// The same from given words (the first is the name of the program), for tests. An empty variable
+    /// counts as unset.
     ///
     /// # Errors
     /// What `read` would have printed.
     pub fn read_from<T: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = T>,
     ) -> Result<(Command, Settings), clap::Error> {
-        // `--help` shows the values of variables otherwise, and with them secrets.
-        let mut definition = Self::command().mut_args(|arg| arg.global(true).hide_env_values(true));
+        let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        let mut definition = Self::command().mut_args(|arg| {
+            let unset = arg.get_env().is_some_and(is_empty);
+            // `--help` shows the values of variables otherwise, and with them secrets.
+            let arg = arg.global(true).hide_env_values(true);
+            if unset {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        });
         let cli = definition
             .try_get_matches_from_mut(words)
             .and_then(|matches| Self::from_arg_matches(&matches))?;
@@ -221,6 +241,9 @@ impl Settings {
             request_timeout,
             max_body_bytes,
             queue_capacity,
+            max_connections,
+            response_buffer_bytes,
+            max_streams,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -251,6 +274,9 @@ impl Settings {
             ("request_timeout", time(request_timeout)),
             ("max_body_bytes", max_body_bytes.to_string()),
             ("queue_capacity", queue_capacity.to_string()),
+            ("max_connections", max_connections.to_string()),
+            ("response_buffer_bytes", response_buffer_bytes.to_string()),
+            ("max_streams", max_streams.to_string()),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

@@ -18,6 +18,14 @@ impl Metadata {
     /// The most characters of a value.
     pub const MAX_VALUE_CHARS: usize = 500;
 
+    /// The length of all keys and values in bytes.
+    pub fn bytes(&self) -> usize {
+        self.0
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum()
+    }
+
     /// Accepts the entries, or names each one that is wrong.
     ///
     /// # Errors

@@ -1,9 +1,11 @@
-//! A connection with the time-outs that Actix lacks.
+//! A connection of a client, below Actix.
 //!
 //! Actix bounds the time of a connection's first head only. Here every head has the time of a request
-//! from its first byte on, and who is too slow gets a problem like everybody else.
+//! from its first byte on, and a response whose client takes nothing of it is cut off. What a client
+//! sends goes through [`Inbound`], and a connection ends so that the client sees its last response.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -11,10 +13,13 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_rt::net::TcpStream;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::api::Activity;
+use super::inbound::{Inbound, MAX_DISCARDED};
+use super::slots::Slot;
+use crate::api::{Activity, Missing};
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -23,30 +28,61 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Between two requests.
     pub(super) idle: Duration,
+    /// For taking a part of a response.
+    pub(super) stuck: Duration,
+    /// For the rest of a request after its response.
+    pub(super) linger: Duration,
+    /// For everything, on a connection beyond `MAX_CONNECTIONS`.
+    pub(super) overflow: Duration,
 }
+
+/// After a last response with nothing missing of its request, the client has so long to close first.
+/// Longer only costs descriptors, and a reset after it would hit a response that was received.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Rounds of reading in one go, so that a client that sends without end keeps nobody else waiting.
+const ROUNDS: usize = 16;
 
 /// A connection of a client.
 pub(super) struct Connection {
     stream: TcpStream,
     activity: Rc<Activity>,
+    inbound: Inbound,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
-    /// Makes the answer for a client that was too slow.
-    too_slow: Rc<dyn Fn() -> Vec<u8>>,
+    opened: Instant,
+    /// The client sends nothing more.
+    ended: bool,
+    /// Since when the socket has taken nothing of a response that waits.
+    stuck_since: Option<Instant>,
+    /// When the connection stops reading after its last response.
+    lingers_until: Option<Instant>,
+    /// Bytes that came after it.
+    lingered: u64,
+    slot: Slot,
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        patience: Patience,
-        too_slow: Rc<dyn Fn() -> Vec<u8>>,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Patience, slot: Slot) -> Self {
+        let activity: Rc<Activity> = Rc::default();
+        let opened = Instant::now();
+        let first = if slot.is_overflow() {
+            activity.set_overflow();
+            patience.overflow
+        } else {
+            patience.idle
+        };
         Self {
             stream,
-            activity: Rc::default(),
+            inbound: Inbound::new(Rc::clone(&activity)),
+            activity,
             patience,
-            timer: Box::pin(sleep_until(Instant::now() + patience.idle)),
-            too_slow,
+            timer: Box::pin(sleep_until(opened + first)),
+            opened,
+            ended: false,
+            stuck_since: None,
+            lingers_until: None,
+            lingered: 0,
+            slot,
         }
     }
 
@@ -63,23 +99,19 @@ impl Connection {
         &self.stream
     }
 
-    fn note_sent(&self, result: &Poll<io::Result<usize>>) {
-        if matches!(result, Poll::Ready(Ok(bytes)) if *bytes > 0) {
-            self.activity.sent();
-        }
+    /// Nothing is asked and nothing is being answered.
+    fn is_idle(&self) -> bool {
+        !self.inbound.in_request() && self.inbound.is_empty()
     }
 
-    /// Ready when the client was too slow.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = match (self.activity.is_busy(), self.activity.head_since()) {
-            // A request that is being answered has a deadline of its own. Nobody looks here at its
-            // end, so the timer has to go on.
-            (true, _) => Instant::now() + self.patience.idle,
-            (false, Some(began)) => began + self.patience.head,
-            (false, None) => self.activity.idle_since() + self.patience.idle,
+    /// Ready when the time of `deadline` is over. It may move on with every request: the timer
+    /// follows when it rings, so that a request costs no change in the timers of the worker.
+    fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = if self.slot.is_overflow() {
+            deadline.min(self.opened + self.patience.overflow)
+        } else {
+            deadline
         };
-        // A deadline moves on with every request. The timer follows when it rings, so that a request
-        // costs no change in the timers of the worker.
         loop {
             if deadline < self.timer.deadline() {
                 self.timer.as_mut().reset(deadline);
@@ -91,6 +123,80 @@ impl Connection {
             self.timer.as_mut().reset(deadline);
         }
     }
+
+    /// Ready when the client was too slow.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = if self.activity.is_busy() {
+            // A request that is being answered has a deadline of its own. Nobody looks here at its
+            // end, so the timer has to go on.
+            Instant::now() + self.patience.idle
+        } else if let Some(began) = self.activity.head_since() {
+            began + self.patience.head
+        } else if self.inbound.discards() {
+            self.activity.idle_since() + self.patience.linger
+        } else {
+            self.activity.idle_since() + self.patience.idle
+        };
+        self.poll_timer(deadline, cx)
+    }
+
+    /// The socket has taken so much, or nothing.
+    fn note_sent(
+        &mut self,
+        result: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match result {
+            Poll::Ready(Ok(bytes)) => {
+                if bytes > 0 {
+                    self.stuck_since = None;
+                    self.activity.sent();
+                }
+                Poll::Ready(Ok(bytes))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                let since = *self.stuck_since.get_or_insert_with(Instant::now);
+                let deadline = since + self.patience.stuck;
+                // Reading shares the timer and may have heard it ring.
+                if Instant::now() < deadline {
+                    ready!(self.poll_timer(deadline, cx));
+                }
+                // What the kernel still has of the response goes with the connection.
+                let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    /// Reads what comes after the last response and throws it away, until the client has closed its
+    /// side or was given its chance (RFC 9112, section 9.6). Closing earlier would make the kernel
+    /// reset the connection, and the client might never see the response.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = *self.lingers_until.get_or_insert_with(|| {
+            let missing = self.activity.missing() != Missing::Nothing;
+            let now = Instant::now();
+            if missing {
+                now + self.patience.linger
+            } else if self.activity.ends_after_this() || !self.inbound.is_empty() {
+                now + self.patience.linger.min(FAREWELL)
+            } else {
+                now
+            }
+        });
+        let mut room = [const { MaybeUninit::uninit() }; 16 * 1024];
+        while self.lingered < MAX_DISCARDED && Instant::now() < until {
+            let mut buf = ReadBuf::uninit(&mut room);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.lingered += u64::try_from(buf.filled().len()).unwrap_or(0);
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.poll_timer(until, cx),
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl AsyncRead for Connection {
@@ -99,19 +205,56 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(cx, buf) {
-            if buf.filled().len() > before {
-                self.activity.received();
+        for _ in 0..ROUNDS {
+            if this.inbound.hand_over(buf) {
+                return Poll::Ready(Ok(()));
             }
-            return Poll::Ready(result);
+            if this.inbound.has_ended() {
+                return Poll::Ready(Ok(()));
+            }
+            if !this.ended && this.inbound.has_room() {
+                match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                    Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                        this.slot.busy();
+                        this.inbound.received(buf, before);
+                        if buf.filled().len() > before {
+                            return Poll::Ready(Ok(()));
+                        }
+                        continue;
+                    }
+                    Poll::Ready(Ok(())) => {
+                        this.ended = true;
+                        this.activity.leave();
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {}
+                }
+            }
+            // Requests that wait behind the present one are answered although their client has
+            // closed its side.
+            if this.ended && (this.inbound.is_empty() || !this.inbound.in_request()) {
+                return Poll::Ready(Ok(()));
+            }
+            if this.is_idle() {
+                this.slot.idle(this.activity.idle_since(), cx.waker());
+                if this.slot.is_evicted() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            ready!(this.poll_late(cx));
+            if this.activity.head_since().is_some() && !this.slot.is_overflow() {
+                this.inbound.too_slow();
+                continue;
+            }
+            if this.inbound.discards() {
+                return Poll::Ready(Ok(()));
+            }
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        ready!(self.poll_late(cx));
-        if self.activity.head_since().is_some() {
-            // The buffer of a socket to which nothing else is being written has room for it.
-            let _ = self.stream.try_write(&(self.too_slow)());
-        }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -122,8 +265,7 @@ impl AsyncWrite for Connection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.note_sent(&result);
-        result
+        self.note_sent(result, cx)
     }
 
     fn poll_write_vectored(
@@ -132,101 +274,36 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.note_sent(&result);
-        result
+        self.note_sent(result, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
+    /// Actix flushes when the socket has taken everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.inbound.written() {
+            if self.inbound.is_empty() {
+                self.slot.idle(self.activity.idle_since(), cx.waker());
+            }
+            // A request may wait already, and nothing else would make Actix read.
+            if !self.inbound.is_empty() || self.slot.is_evicted() {
+                cx.waker().wake_by_ref();
+            }
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        // More than once: a socket that is closed already says so, and that is no matter.
+        if self.lingers_until.is_none() {
+            self.activity.written();
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.poll_linger(cx).map(Ok)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    async fn pair(patience: Patience) -> (TcpStream, Connection) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let too_slow = Rc::new(|| b"too slow".to_vec());
-        (client, Connection::new(stream, patience, too_slow))
-    }
-
-    const PATIENCE: Patience = Patience {
-        head: Duration::from_millis(100),
-        idle: Duration::from_millis(500),
-    };
-
-    #[actix_rt::test]
-    async fn a_stream_that_goes_on_is_not_idle_and_one_that_stops_is() {
-        let (_client, connection) = pair(PATIENCE).await;
-        let (mut reader, mut writer) = tokio::io::split(connection);
-        let start = Instant::now();
-        let answering = async {
-            for _ in 0..30 {
-                writer.write_all(b"x").await.unwrap();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let mut buffer = [0; 8];
-        let result = tokio::select! {
-            () = answering => unreachable!(),
-            result = reader.read(&mut buffer) => result,
-        };
-        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(
-            start.elapsed() >= Duration::from_millis(1_900),
-            "{:?}",
-            start.elapsed()
-        );
-    }
-
-    #[actix_rt::test]
-    async fn a_client_that_is_silent_after_a_long_answer_is_idle() {
-        let (_client, mut connection) = pair(PATIENCE).await;
-        let request = connection.activity().begin();
-        let answering = async move {
-            tokio::time::sleep(Duration::from_millis(700)).await;
-            drop(request);
-            std::future::pending::<()>().await;
-        };
-        let start = Instant::now();
-        let mut buffer = [0; 8];
-        let result = tokio::select! {
-            () = answering => unreachable!(),
-            result = connection.read(&mut buffer) => result,
-        };
-        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let idle = start.elapsed() - Duration::from_millis(700);
-        assert!(idle >= Duration::from_millis(490), "{idle:?}");
-    }
-
-    #[actix_rt::test]
-    async fn a_head_that_stops_is_told_so() {
-        let (mut client, mut connection) = pair(PATIENCE).await;
-        client.write_all(b"GET").await.unwrap();
-        let mut buffer = [0; 8];
-        assert_eq!(connection.read(&mut buffer).await.unwrap(), 3);
-        let error = connection.read(&mut buffer).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        drop(connection);
-        let mut told = String::new();
-        client.read_to_string(&mut told).await.unwrap();
-        assert_eq!(told, "too slow");
-    }
-}
+mod tests;

@@ -1,7 +1,12 @@
 //! Puts the parts together and runs them from the first bind to the last answer.
 
+mod chunks;
 mod connection;
+mod head;
+mod inbound;
+mod limits;
 mod listen;
+mod slots;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,7 +19,8 @@ use tokio::runtime::Handle;
 use crate::config::{LogFormat, Settings};
 use crate::shutdown::{self, Drain};
 use crate::store::{Connector, MigrateOptions, Store, StoreError};
-use crate::telemetry::{Metrics, logging};
+use crate::telemetry::Metrics;
+use crate::telemetry::logging::Log;
 use listen::{api_server, metrics_server};
 
 /// Why the service could not start or had to end.
@@ -43,11 +49,11 @@ fn failed(what: impl fmt::Display) -> impl FnOnce(&dyn fmt::Display) -> ServeErr
 ///
 /// # Errors
 /// When it cannot start, or a server ends by itself.
-pub fn serve(settings: Settings) -> Result<(), ServeError> {
+pub fn serve(settings: Settings, log: &Log) -> Result<(), ServeError> {
     let drain = Drain::default();
     shutdown::listen(drain.clone()).map_err(|e| failed("signal handlers")(&e))?;
     block_on(async move {
-        let build = Application::build(settings, drain.clone());
+        let build = Application::build(settings, drain.clone(), log);
         let application = tokio::select! {
             application = build => application?,
             // A migration may wait for another process; whoever ends this one need not.
@@ -90,9 +96,10 @@ impl Application {
     ///
     /// # Errors
     /// When a port is taken or a migration fails.
-    pub async fn build(settings: Settings, drain: Drain) -> Result<Self, ServeError> {
+    pub async fn build(settings: Settings, drain: Drain, log: &Log) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new().map_err(|e| failed("metrics")(&e))?);
-        logging::log_panics(Arc::clone(&metrics));
+        log.count_dropped(&metrics);
+        log.catch_panics(Arc::clone(&metrics));
         let connector = Connector::new(&settings)?;
         let resolved = settings.resolved(connector.kind());
         let fields: Vec<_> = resolved.iter().map(|(k, v)| (*k, v.as_str())).collect();

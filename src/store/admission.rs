@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::StoreError;
+use crate::domain::Order;
 use crate::telemetry::QueueMetrics;
 
 /// How many bytes of metadata one place holds; with its JSON and the copy for the database, a request
@@ -65,6 +66,23 @@ impl Admission {
         }
     }
 
+    /// Room for what was read of an order, beside the place of the request; or `Overloaded`.
+    pub(super) fn charge(&self, order: &Order) -> Result<Charge, StoreError> {
+        let places = u32::try_from(order.metadata.bytes() / PLACE).unwrap_or(u32::MAX);
+        // The request itself holds at least one place.
+        let places = places.min(self.capacity - 1);
+        match Arc::clone(&self.places).try_acquire_many_owned(places) {
+            Ok(places) => Ok(Charge { _places: places }),
+            Err(TryAcquireError::NoPermits) => {
+                self.metrics.rejected.inc();
+                Err(StoreError::Overloaded)
+            }
+            Err(TryAcquireError::Closed) => {
+                Err(StoreError::Unavailable("the store is closed".to_owned()))
+            }
+        }
+    }
+
     /// Waits at most `timeout` until everybody is out, then lets nobody in any more. False when
     /// somebody was still inside.
     pub(super) async fn close(&self, timeout: Duration) -> bool {
@@ -73,6 +91,11 @@ impl Admission {
         self.places.close();
         matches!(empty, Ok(Ok(_)))
     }
+}
+
+/// Room in the store for what a request has read; given back on drop.
+pub(super) struct Charge {
+    _places: OwnedSemaphorePermit,
 }
 
 /// Room in the store; given back on drop.

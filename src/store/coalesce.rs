@@ -9,6 +9,9 @@
 //! small ones. When a batch takes longer than [`PATIENCE`], the next worker goes on with what waits,
 //! so that one slow statement does not hold up everybody.
 
+mod lanes;
+mod split;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -18,15 +21,26 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::StoreError;
 use super::admission::Ticket;
+use lanes::Lanes;
+use split::serve_in_parts;
 
 /// How long a batch may take until the next one begins beside it. Several times what a batch of some
 /// hundred takes on a healthy database, and short beside what a client notices. A full one takes about
 /// as long; then two at once keep the database busy while one of them is answered.
 const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long a batch may wait for a lock that another transaction holds on what one of its items needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LockWait {
+    /// Briefly, as others are in the batch; past it [`StoreError::LockTimeout`].
+    Short,
+    /// As long as a statement may take.
+    Long,
+}
 
 /// How one kind of request is served together.
 pub(super) trait Batch: Send + Sync + 'static {
@@ -39,10 +53,16 @@ pub(super) trait Batch: Send + Sync + 'static {
     fn serve(
         &self,
         items: Arc<[Self::Item]>,
+        wait: LockWait,
     ) -> impl Future<Output = Result<Vec<Self::Answer>, StoreError>> + Send;
 
     /// Whether an item is served although nobody waits for its answer any more.
     const SERVE_ABANDONED: bool;
+
+    /// What the item locks: items with the same value wait for the same lock.
+    fn lock_of(_item: &Self::Item) -> Option<&str> {
+        None
+    }
 }
 
 /// How many may be at work and how much each takes at a time.
@@ -55,6 +75,8 @@ pub(super) struct Shape {
 struct Waiting<B: Batch> {
     item: B::Item,
     reply: Reply<B>,
+    /// When its client gives up.
+    deadline: Instant,
 }
 
 /// A queue of requests of one kind and the workers behind it.
@@ -69,17 +91,28 @@ impl<B: Batch> Coalescer<B> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
         let batch = Arc::new(batch);
+        let lanes = Arc::new(Lanes::new(Arc::clone(&batch)));
         for _ in 0..shape.workers {
-            runtime.spawn(work(Arc::clone(&batch), Arc::clone(&receiver), shape.limit));
+            let (batch, lanes) = (Arc::clone(&batch), Arc::clone(&lanes));
+            runtime.spawn(work(batch, lanes, Arc::clone(&receiver), shape.limit));
         }
         Self { sender }
     }
 
-    /// The answer to one item, for who has a place in the store.
-    pub(super) async fn ask(&self, ticket: Ticket, item: B::Item) -> Result<B::Answer, StoreError> {
+    /// The answer to one item, for who has a place in the store. Past `deadline` it no longer waits for a
+    /// lock that other items do not need.
+    pub(super) async fn ask(
+        &self,
+        ticket: Ticket,
+        item: B::Item,
+        deadline: Instant,
+    ) -> Result<B::Answer, StoreError> {
         let (sender, answer) = oneshot::channel();
-        let reply = Reply { sender, ticket };
-        let waiting = Waiting { item, reply };
+        let waiting = Waiting {
+            item,
+            reply: Reply { sender, ticket },
+            deadline,
+        };
         let gone = || StoreError::Internal("the worker of a queue is gone".to_owned());
         self.sender.send(waiting).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -88,6 +121,7 @@ impl<B: Batch> Coalescer<B> {
 
 async fn work<B: Batch>(
     batch: Arc<B>,
+    lanes: Arc<Lanes<B>>,
     receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting<B>>>>,
     limit: usize,
 ) {
@@ -101,11 +135,12 @@ async fn work<B: Batch>(
         if !B::SERVE_ABANDONED {
             taken.retain(|waiting| !waiting.reply.sender.is_closed());
         }
-        if taken.is_empty() {
+        lanes.take_blocked(&mut taken);
+        let Some(first) = taken.first() else {
             continue;
-        }
-        let (items, replies) = split(taken.drain(..));
-        let mut serving = pin!(answer(&*batch, items, replies));
+        };
+        first.reply.ticket.batch_of(taken.len());
+        let mut serving = pin!(serve_in_parts(&*batch, &lanes, taken.drain(..)));
         if timeout(PATIENCE, &mut serving).await.is_err() {
             drop(turn);
             serving.await;
@@ -127,64 +162,22 @@ impl<B: Batch> Reply<B> {
     }
 }
 
-fn split<B: Batch>(taken: impl Iterator<Item = Waiting<B>>) -> (Arc<[B::Item]>, Vec<Reply<B>>) {
-    let (mut items, mut replies) = (Vec::new(), Vec::new());
-    for waiting in taken {
-        items.push(waiting.item);
-        replies.push(waiting.reply);
-    }
-    if let Some(first) = replies.first() {
-        first.ticket.batch_of(items.len());
-    }
-    (items.into(), replies)
-}
-
-/// Serves the items in one statement; if that fails on what is in them, each alone, so that one
-/// bad row cannot fail its neighbours.
-async fn answer<B: Batch>(batch: &B, items: Arc<[B::Item]>, replies: Vec<Reply<B>>) {
-    let error = match guarded(batch, Arc::clone(&items)).await {
-        Ok(answers) => {
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                reply.send(Ok(answer));
-            }
-            return;
-        }
-        Err(error) => error,
-    };
-    // What says something about the database and not about the items is true for all of them.
-    let of_items = |error: &StoreError| matches!(error, StoreError::Internal(_));
-    let mut failed = Some(error).filter(|error| items.len() == 1 || !of_items(error));
-    for (reply, item) in replies.into_iter().zip(items.iter()) {
-        let answer = match &failed {
-            Some(error) => Err(error.clone()),
-            None => alone(batch, item).await,
-        };
-        failed = answer.as_ref().err().filter(|e| !of_items(e)).cloned();
-        reply.send(answer);
-    }
-}
-
-async fn alone<B: Batch>(batch: &B, item: &B::Item) -> Result<B::Answer, StoreError> {
-    let answers = guarded(batch, Arc::from([item.clone()])).await?;
-    answers.into_iter().next().ok_or_else(left_out)
-}
-
 /// The batch's own answer, or an error when it panics or answers too few.
-async fn guarded<B: Batch>(batch: &B, items: Arc<[B::Item]>) -> Result<Vec<B::Answer>, StoreError> {
+async fn guarded<B: Batch>(
+    batch: &B,
+    items: Arc<[B::Item]>,
+    wait: LockWait,
+) -> Result<Vec<B::Answer>, StoreError> {
     let expected = items.len();
-    let answers = AssertUnwindSafe(batch.serve(items))
+    let answers = AssertUnwindSafe(batch.serve(items, wait))
         .catch_unwind()
         .await
         .unwrap_or_else(|_| Err(StoreError::Internal("a batch panicked".to_owned())))?;
     if answers.len() == expected {
         Ok(answers)
     } else {
-        Err(left_out())
+        Err(StoreError::Internal("a batch left an item out".to_owned()))
     }
-}
-
-fn left_out() -> StoreError {
-    StoreError::Internal("a batch left an item out".to_owned())
 }
 
 #[cfg(test)]

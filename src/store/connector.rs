@@ -29,7 +29,9 @@ impl Connector {
         Ok(Self(match url.kind() {
             DatabaseKind::Postgres => {
                 let pool_size = settings.pool_max_size.get();
-                Way::Postgres(Arc::new(PgConnector::new(source, timeout, pool_size)))
+                let acquire_timeout = settings.pool_acquire_timeout;
+                let connector = PgConnector::new(source, timeout, acquire_timeout, pool_size);
+                Way::Postgres(Arc::new(connector))
             }
             DatabaseKind::Sqlite => Way::Sqlite(Arc::new(SqliteConnector::new(&url, timeout)?)),
         }))

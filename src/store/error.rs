@@ -12,8 +12,11 @@ pub enum StoreError {
     Unavailable(String),
     /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
     StatementTimeout,
-    /// A statement waited for a lock for longer than the database's `lock_timeout`.
+    /// A lock that another transaction holds was not free in time. Nothing was done.
     LockTimeout,
+    /// The items of a batch have more bytes together than a batch may have. Nothing was done; its halves may
+    /// be served.
+    BatchTooLarge,
     /// Anything else; a fault of this service or of the schema. The text is for the log only.
     Internal(String),
 }
@@ -24,7 +27,8 @@ impl std::fmt::Display for StoreError {
             Self::Overloaded => f.write_str("too many requests wait for the database"),
             Self::Unavailable(why) => write!(f, "the database is not available: {why}"),
             Self::StatementTimeout => f.write_str("a statement took too long"),
-            Self::LockTimeout => f.write_str("a statement waited too long for a lock"),
+            Self::LockTimeout => f.write_str("a lock was not free in time"),
+            Self::BatchTooLarge => f.write_str("a batch has too many bytes"),
             Self::Internal(why) => f.write_str(why),
         }
     }
@@ -33,7 +37,8 @@ impl std::fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
-    /// Every value of the `kind` label of `db_errors_total`.
+    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is no error of the
+    /// database.
     pub const KINDS: [&'static str; 5] = [
         "overloaded",
         "unavailable",
@@ -49,6 +54,7 @@ impl StoreError {
             Self::Unavailable(_) => "unavailable",
             Self::StatementTimeout => "statement_timeout",
             Self::LockTimeout => "lock_timeout",
+            Self::BatchTooLarge => "batch_too_large",
             Self::Internal(_) => "internal",
         }
     }

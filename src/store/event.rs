@@ -1,52 +1,9 @@
-//! What happened to orders, and where in the feed it stands.
-
-use std::fmt;
-use std::num::ParseIntError;
-use std::str::FromStr;
+//! What happened to orders.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-/// A place in the feed of events.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor {
-    pub(super) position: i64,
-    pub(super) seq: i64,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.position, self.seq)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = InvalidCursor;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        let (position, seq) = text.split_once('-').ok_or(InvalidCursor)?;
-        // 18 digits always fit, and last for ever.
-        let digits =
-            |part: &str| part.len() <= 18 && part.bytes().all(|byte| byte.is_ascii_digit());
-        if !(digits(position) && digits(seq)) {
-            return Err(InvalidCursor);
-        }
-        Ok(Self {
-            position: position.parse()?,
-            seq: seq.parse()?,
-        })
-    }
-}
-
-/// The text is not a cursor that an answer contained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidCursor;
-
-impl From<ParseIntError> for InvalidCursor {
-    fn from(_: ParseIntError) -> Self {
-        Self
-    }
-}
+use super::cursor::{Cursor, Evidence};
 
 /// A change of an order that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,33 +18,101 @@ pub struct Event {
     pub data: String,
     /// The trace it belongs to.
     pub traceparent: Option<String>,
-    /// Where in the feed.
+    /// The place behind it in the feed.
     pub cursor: Cursor,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How much a page may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PageSize {
+    /// The most events, at most [`Self::MAX_EVENTS`].
+    pub(super) events: u32,
+    /// The most bytes of JSON. The first event is in the page however long it is.
+    pub(super) bytes: u32,
+}
 
-    #[test]
-    fn cursors_round_trip_and_compare_as_numbers() {
-        let cursor = |text: &str| text.parse::<Cursor>();
-        assert_eq!(cursor("12-7").unwrap().to_string(), "12-7");
-        assert!(cursor("9-1").unwrap() < cursor("10-0").unwrap());
-        assert!(cursor("9-9").unwrap() < cursor("9-10").unwrap());
-        for bad in [
-            "",
-            "-",
-            "1",
-            "1-",
-            "-1-1",
-            "1--1",
-            "+1-1",
-            "a-1",
-            "1-1-1",
-            "99999999999999999999-1",
-        ] {
-            assert_eq!(cursor(bad), Err(InvalidCursor), "{bad}");
+impl PageSize {
+    /// The most events of a page. It stands in the statements as a number: with a parameter, the database
+    /// would plan for a tenth of the table.
+    pub(super) const MAX_EVENTS: u32 = 100;
+
+    /// A page of a response: 1 MiB with the brackets of the array.
+    pub(super) fn of_response(events: u32) -> Self {
+        Self {
+            events: events.min(Self::MAX_EVENTS),
+            bytes: (1 << 20) - 2,
         }
+    }
+}
+
+/// What an event has in JSON beside its data and its traceparent, in bytes, at most: names, ids, time, comma
+/// (`src/api/events.rs`).
+pub(super) const ENVELOPE_BYTES: u32 = 448;
+
+/// A page of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events, in their order.
+    pub events: Vec<Event>,
+    /// Whether there are more behind them now.
+    pub more: bool,
+}
+
+impl EventPage {
+    /// A page of what the database sent, which had `waiting` events to send, counted to one more than a
+    /// page may hold. What a row says of its own length is not relied on.
+    pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
+        let mut bytes = 0_usize;
+        let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
+        let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
+        let fitting = events.iter().take_while(|event| {
+            let traceparent = event.traceparent.as_ref().map_or(0, String::len);
+            bytes = bytes.saturating_add(envelope + event.data.len() + traceparent);
+            bytes <= budget
+        });
+        let fitting = fitting.count().max(1);
+        events.truncate(fitting);
+        let more = i64::try_from(events.len()).is_ok_and(|sent| waiting > sent);
+        Self { events, more }
+    }
+}
+
+/// What a reader of the feed gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feed {
+    /// The next events, perhaps none yet.
+    Page {
+        /// The events.
+        page: EventPage,
+        /// Where to continue.
+        next: Cursor,
+    },
+    /// Reading cannot continue at the cursor: its event, or some behind it that the reader has not seen,
+    /// are not there any more.
+    Expired {
+        /// A cursor before all events that there are.
+        oldest: Cursor,
+    },
+}
+
+impl Feed {
+    /// What the reader gets that asked for what lies behind `after`; without a cursor, for everything that
+    /// there is.
+    pub(super) fn new(after: Option<Cursor>, evidence: Evidence, page: EventPage) -> Self {
+        let oldest = Cursor(evidence.floor);
+        let expired = match after {
+            Some(after) => !after.is_good(evidence),
+            // Retention may have left some events below its floor; they are no place to begin at.
+            None => page
+                .events
+                .first()
+                .is_some_and(|first| first.cursor.in_feed() <= oldest.in_feed()),
+        };
+        if expired {
+            return Self::Expired { oldest };
+        }
+        let after = after.unwrap_or(oldest);
+        let next = page.events.last().map_or(after, |last| last.cursor);
+        Self::Page { page, next }
     }
 }

@@ -1,24 +1,22 @@
 //! Migrations: embedded in the binary, applied under one lock, recorded where the `diesel` CLI
 //! records them, so that both are interchangeable.
 
-use std::collections::HashSet;
 use std::fmt::Display;
 use std::time::Duration;
 
-use diesel::migration::{Migration, MigrationSource, MigrationVersion};
-use diesel::pg::Pg;
-use diesel::sqlite::Sqlite;
-use diesel::{QueryDsl as _, QueryResult, QueryableByName, SqliteConnection};
+use diesel::migration::{Migration, MigrationSource};
+use diesel::{QueryResult, QueryableByName};
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::time::Instant;
 
 use super::connector::Way;
 use super::postgres::{PgConnection, PgConnector};
+use super::schema_state::{schema_of_postgres, schema_of_sqlite};
 use super::{Connector, StoreError};
 
-const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
-const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
+pub(super) const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
+pub(super) const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
 
 /// The key of the advisory lock: any number that nothing else in the database uses.
 const LOCK_KEY: i64 = 0x006f_7264_6572_7331;
@@ -62,7 +60,10 @@ impl Connector {
                 let mut connection = connector.connect_blocking()?;
                 blocking(move || {
                     // One transaction around all is the lock.
-                    connection.immediate_transaction(|connection| apply(connection, SQLITE))
+                    connection.immediate_transaction(|connection| {
+                        schema_of_sqlite(connection)?.pending()?;
+                        apply(connection, SQLITE)
+                    })
                 })
                 .await
             }
@@ -72,16 +73,16 @@ impl Connector {
     /// The names of the migrations that are not applied yet, oldest first.
     ///
     /// # Errors
-    /// When the database does not answer in time.
+    /// When the database does not answer in time, or an unreleased build made its schema.
     pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
         match self.way() {
             Way::Postgres(connector) => {
                 let mut connection = answering(connector, wait).await?;
-                pending_on_postgres(&mut connection).await
+                schema_of_postgres(&mut connection).await?.pending()
             }
             Way::Sqlite(connector) => {
                 let mut connection = connector.connect_blocking()?;
-                blocking(move || pending_on_sqlite(&mut connection)).await
+                blocking(move || schema_of_sqlite(&mut connection)?.pending()).await
             }
         }
     }
@@ -126,6 +127,7 @@ async fn migrate_postgres(
         }
         tokio::time::sleep(LOCK_POLL).await;
     }
+    schema_of_postgres(&mut connection).await?.pending()?;
     // The lock ends with the session, however the work ends.
     let migrated = tokio::task::spawn_blocking(move || {
         let mut harness = AsyncMigrationHarness::new(connection);
@@ -140,11 +142,13 @@ async fn migrate_postgres(
 }
 
 /// In a database restored from a dump, transactions count from the beginning again, and events of
-/// before stand at positions that are yet to come. This moves the new ones behind them. It changes
-/// nothing anywhere else.
+/// before stand at positions that are yet to come. This moves the new ones behind them, and puts the row
+/// back if it is missing. It changes nothing anywhere else. The last
+/// event may be one that retention has removed.
 const CONTINUE_FEED: &str = "
+    INSERT INTO feed (xid_offset) SELECT 0 WHERE NOT EXISTS (SELECT FROM feed);
     UPDATE feed SET xid_offset = last.position + 1 - next.xid
-    FROM (SELECT max(position) AS position FROM events) AS last,
+    FROM (SELECT greatest(max(position), (SELECT floor_position FROM feed)) AS position FROM events) AS last,
         (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid) AS next
     WHERE last.position >= next.xid + xid_offset";
 
@@ -179,84 +183,6 @@ fn apply<DB: diesel::backend::Backend>(
     Ok(applied)
 }
 
-/// The names of the migrations that the database lacks. Never changes anything: Diesel's harness
-/// would create its table.
-pub(super) async fn pending_on_postgres(
-    connection: &mut AsyncPgConnection,
-) -> Result<Vec<String>, StoreError> {
-    use diesel_async::RunQueryDsl as _;
-
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = diesel::sql_types::Bool)]
-        found: bool,
-    }
-    let table: Row =
-        diesel::sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found")
-            .get_result(connection)
-            .await?;
-    let applied = if table.found {
-        applied_table::table
-            .select(applied_table::version)
-            .load(connection)
-            .await?
-    } else {
-        Vec::new()
-    };
-    lacking::<Pg>(&POSTGRES, applied)
-}
-
-pub(super) fn pending_on_sqlite(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<String>, StoreError> {
-    use diesel::RunQueryDsl as _;
-
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        found: i64,
-    }
-    let table: Row = diesel::sql_query(
-        "SELECT count(*) AS found FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
-    )
-    .get_result(connection)?;
-    let applied = if table.found > 0 {
-        applied_table::table
-            .select(applied_table::version)
-            .load(connection)?
-    } else {
-        Vec::new()
-    };
-    lacking::<Sqlite>(&SQLITE, applied)
-}
-
-/// Diesel's own table, as its CLI creates it.
-mod applied_table {
-    #![allow(unreachable_pub, reason = "generated by the macro")]
-    diesel::table! {
-        __diesel_schema_migrations (version) {
-            version -> Text,
-        }
-    }
-    pub(super) use __diesel_schema_migrations::{table, version};
-}
-
-fn lacking<DB: diesel::backend::Backend>(
-    source: &impl MigrationSource<DB>,
-    applied: Vec<String>,
-) -> Result<Vec<String>, StoreError> {
-    let applied: HashSet<MigrationVersion<'_>> = applied.into_iter().map(Into::into).collect();
-    let mut names: Vec<String> = source
-        .migrations()
-        .map_err(failed)?
-        .iter()
-        .filter(|migration| !applied.contains(&migration.name().version()))
-        .map(|migration| migration.name().to_string())
-        .collect();
-    names.sort();
-    Ok(names)
-}
-
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -265,6 +191,6 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| StoreError::Internal(error.to_string()))?
 }
 
-fn failed(error: impl Display) -> StoreError {
+pub(super) fn failed(error: impl Display) -> StoreError {
     StoreError::Internal(format!("migrations: {error}"))
 }

@@ -5,19 +5,24 @@
 //! ever dropped half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod change;
 mod coalesce;
 mod connector;
+mod cursor;
 mod error;
 mod event;
 mod feed;
 mod migrate;
 mod model;
+mod order_locks;
+mod page_sql;
 mod pool;
 mod postgres;
 mod queues;
 mod read;
 mod readiness;
 pub(crate) mod schema;
+mod schema_state;
 mod sqlite;
 mod wake;
 
@@ -25,35 +30,34 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
-use crate::domain::Order;
 use crate::telemetry::Metrics;
-use crate::wire;
 pub use connector::Connector;
 use connector::Way;
+pub use cursor::{Cursor, InvalidCursor};
 pub use error::StoreError;
-pub use event::{Cursor, Event, InvalidCursor};
-pub use feed::FeedReader;
+pub use event::{Event, EventPage, Feed};
+use feed::Following;
+pub use feed::{FeedReader, Look};
 pub use migrate::MigrateOptions;
-use model::not_json;
 pub use model::{
-    Changed, Changing, Document, Idempotency, IfMatch, ListQuery, Page, Placed, Placing,
+    Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
 };
+use order_locks::OrderLocks;
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
 pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
-use readiness::Probe;
 pub use readiness::Readiness;
+use readiness::{Probe, Target};
 use sqlite::Sqlite;
+pub use sqlite::check_sqlite_url;
 use wake::Wake;
 
 #[derive(Clone)]
@@ -78,18 +82,13 @@ pub struct Store(Arc<Inner>);
 
 struct Inner {
     database: Database,
-    connector: Connector,
     probe: Probe,
     runtime: Handle,
     queues: Queues,
+    order_locks: OrderLocks,
     wake: Wake,
-    /// Turns for those who follow the feed: however many there are, they take few connections, and
-    /// no place from requests.
-    followers: Semaphore,
+    following: Arc<Following>,
 }
-
-/// How many followers of the feed read at the same time.
-const FOLLOWERS_AT_ONCE: usize = 4;
 
 impl Store {
     /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
@@ -111,7 +110,7 @@ impl Store {
             max_lifetime: settings.pool_max_lifetime,
         };
         let wake = Wake::new();
-        let database = match connector.way() {
+        let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
@@ -123,13 +122,19 @@ impl Store {
                 runtime.spawn(listen);
                 let postgres =
                     Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
-                runtime.spawn(measure_feed_lag(postgres.clone(), Arc::clone(&metrics)));
-                Database::Postgres(postgres)
+                let probe = Probe::new(Target::Postgres {
+                    connector: Arc::clone(connector),
+                    pool: postgres.pool.clone(),
+                    served: postgres.served(),
+                });
+                (Database::Postgres(postgres), probe)
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
                 runtime.spawn(pool.clone().upkeep());
-                Database::Sqlite(Sqlite::new(pool, Arc::clone(&metrics)))
+                let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
+                let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
+                (Database::Sqlite(sqlite), probe)
             }
         };
         let queues = Queues::new(
@@ -139,14 +144,15 @@ impl Store {
             &wake,
             &runtime,
         );
+        let following = Following::start(&database, settings, &wake, &metrics, &runtime);
         Ok(Self(Arc::new(Inner {
             database,
-            connector,
-            probe: Probe::new(),
+            probe,
             runtime,
             queues,
+            order_locks: OrderLocks::default(),
             wake,
-            followers: Semaphore::new(FOLLOWERS_AT_ONCE),
+            following,
         })))
     }
 
@@ -181,53 +187,13 @@ impl Store {
     /// Changes an order.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded`, the order may have been changed all the same.
+    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been changed all the
+    /// same.
     pub async fn change(&self, changing: Changing) -> Result<Changed, StoreError> {
         let bytes = changing.bytes();
-        self.run(bytes, |inner| async move { inner.change(&changing).await })
+        let changing = Arc::new(changing);
+        self.run(bytes, |inner| async move { inner.change(changing).await })
             .await
-    }
-
-    /// The events of one order behind a version, oldest first.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.run(0, move |inner| async move {
-            on!(&inner.database, order_events(id, after, limit))
-        })
-        .await
-    }
-
-    /// The events behind `after` in the order of their commits, at most `limit`. A reader who
-    /// goes on behind the last of them misses none and sees none twice.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn feed(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
-        self.run(0, move |inner| async move {
-            on!(&inner.database, feed(after, limit))
-        })
-        .await
-    }
-
-    /// The same for a follower, who waits for a turn instead of being refused.
-    async fn follow_on(&self, after: Cursor, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
-        let _turn = self.0.followers.acquire().await.map_err(closed)?;
-        let inner = Arc::clone(&self.0);
-        let read = async move { on!(&inner.database, feed(after, limit)) };
-        self.0.runtime.spawn(read).await.map_err(panicked)?
-    }
-
-    /// A reader that follows the feed from `after` on.
-    pub fn follow(&self, after: Cursor) -> FeedReader {
-        FeedReader::new(self.clone(), self.0.wake.subscribe(), after)
     }
 
     /// Whether requests would be served; at most a second old. Never queues behind requests.
@@ -237,7 +203,7 @@ impl Store {
         let check = self
             .0
             .runtime
-            .spawn(async move { inner.probe.check(&inner.connector).await });
+            .spawn(async move { inner.probe.check().await });
         check.await.unwrap_or(Readiness::DatabaseUnavailable)
     }
 
@@ -286,46 +252,16 @@ fn panicked(error: JoinError) -> StoreError {
     StoreError::Internal(error.to_string())
 }
 
-/// How often the lag of the feed is measured; a scrape interval is longer.
-const FEED_LAG_PAUSE: Duration = Duration::from_secs(5);
-
-async fn measure_feed_lag(postgres: Postgres, metrics: Arc<Metrics>) {
-    loop {
-        tokio::time::sleep(FEED_LAG_PAUSE).await;
-        if let Ok(lag) = postgres.feed_lag().await {
-            metrics.feed_lag.set(lag);
-        }
-    }
-}
-
 impl Inner {
-    /// Reads, decides, and writes if nobody else wrote in between; else from the beginning.
-    async fn change(&self, changing: &Changing) -> Result<Changed, StoreError> {
-        loop {
-            let Some(order): Option<Order> = on!(&self.database, order(changing.id))? else {
-                return Ok(Changed::Missing);
-            };
-            let unwanted = changing.if_none_match.as_ref();
-            if !changing.if_match.allows(order.version)
-                || unwanted.is_some_and(|versions| versions.allows(order.version))
-            {
-                return Ok(Changed::Stale);
-            }
-            let next = match order.patched(&changing.patch, Utc::now()) {
-                Ok(Some(next)) => next,
-                Ok(None) => return Document::try_from(&order).map(Changed::Now),
-                Err(refusal) => return Ok(Changed::Refused(refusal)),
-            };
-            let json = wire::order(&next).map_err(not_json)?;
-            if on!(&self.database, replace(&next, changing, &json))? {
-                self.wake.ring();
-                return Ok(Changed::Now(Document {
-                    id: next.id,
-                    version: next.version,
-                    json: json.into(),
-                }));
-            }
-            // Somebody else was faster. Each round somebody gets on, so this ends.
+    async fn change(&self, changing: Arc<Changing>) -> Result<Changed, StoreError> {
+        let _lock = self
+            .order_locks
+            .lock(changing.id, changing.deadline)
+            .await?;
+        let outcome = on!(&self.database, change(&changing, &self.queues.other))?;
+        if outcome.written {
+            self.wake.ring();
         }
+        Ok(outcome.changed)
     }
 }

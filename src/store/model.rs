@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use chrono::Utc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -43,6 +44,11 @@ pub(super) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
     serde_json::to_string(metadata.entries()).map_err(not_json)
 }
 
+/// The length of a document as the database keeps it.
+pub(super) fn json_bytes(json: &str) -> i32 {
+    i32::try_from(json.len()).unwrap_or(i32::MAX)
+}
+
 /// A request to place an order.
 #[derive(Clone, Debug)]
 pub struct Placing {
@@ -50,6 +56,9 @@ pub struct Placing {
     pub new: NewOrder,
     /// How a retry of the request is known.
     pub idempotency: Option<Idempotency>,
+    /// When the client gives up. The order may be placed later all the same, unless it would still wait
+    /// for another transaction that uses its key.
+    pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
 }
@@ -57,8 +66,7 @@ pub struct Placing {
 impl Placing {
     /// How many bytes of metadata it brings; the rest is short.
     pub(super) fn bytes(&self) -> usize {
-        let entries = self.new.metadata.entries().iter();
-        entries.map(|(key, value)| key.len() + value.len()).sum()
+        self.new.metadata.bytes()
     }
 }
 
@@ -69,6 +77,12 @@ pub struct Idempotency {
     pub key: String,
     /// A hash of what the request means.
     pub hash: [u8; 32],
+}
+
+impl Idempotency {
+    /// How `hash` is computed. A change of the computation takes the next number: a hash of another
+    /// version says nothing about the request.
+    pub const HASH_VERSION: i16 = 1;
 }
 
 /// What became of a request to place an order.
@@ -114,6 +128,11 @@ impl NewRow {
         self.idempotency.as_ref().map(|i| i.hash.as_slice())
     }
 
+    /// The length of [`Self::json`] as the database keeps it.
+    pub(super) fn json_bytes(&self) -> i32 {
+        json_bytes(&self.json)
+    }
+
     pub(super) fn document(&self) -> Document {
         Document {
             id: self.order.id,
@@ -122,30 +141,42 @@ impl NewRow {
         }
     }
 
-    /// What a row found under this row's key means for it.
-    pub(super) fn against(&self, found: &Found) -> Placed {
-        let same = self.hash() == Some(&found.hash);
+    /// What a row that was found in the database means for this one, which was not inserted.
+    pub(super) fn resolve_conflict(&self, found: &Found) -> Placed {
         if found.id == self.order.id {
-            // Written by an earlier attempt whose answer was lost.
-            Placed::New(self.document())
-        } else if same {
-            Placed::Replay(Document {
-                id: found.id,
-                version: 1,
-                json: found.json.clone(),
-            })
-        } else {
-            Placed::KeyReused
+            // Written by an earlier attempt whose response was lost.
+            return Placed::New(self.document());
+        }
+        match &found.replay {
+            Some(replay)
+                if replay.hash_version == Idempotency::HASH_VERSION
+                    && self.hash() == Some(&replay.hash) =>
+            {
+                Placed::Replay(Document {
+                    id: found.id,
+                    version: 1,
+                    json: replay.json.clone(),
+                })
+            }
+            _ => Placed::KeyReused,
         }
     }
 }
 
-/// An order that was placed before with the same key.
+/// An order that is in the database already: under the key of a row, or under its id.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
     pub(super) id: Uuid,
+    /// What was kept under the key.
+    pub(super) replay: Option<Replay>,
+}
+
+/// What is kept under an idempotency key.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
     pub(super) hash: Vec<u8>,
-    /// The order as it was placed.
+    pub(super) hash_version: i16,
+    /// The order as it was created.
     pub(super) json: Bytes,
 }
 
@@ -179,6 +210,8 @@ pub struct Changing {
     pub if_match: IfMatch,
     /// Which versions not to change (`If-None-Match`, RFC 9110, section 13.1.2).
     pub if_none_match: Option<IfMatch>,
+    /// When the client gives up. No attempt to change the order begins after it.
+    pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
 }
@@ -219,23 +252,43 @@ pub struct ListQuery {
     pub starting_after: Option<Uuid>,
     /// Only orders that stand so.
     pub status: Option<Status>,
-    /// Only orders of this product.
-    pub product_id: Option<String>,
-    /// Only orders of this customer.
-    pub customer_id: Option<String>,
+    /// Only orders of one product or customer.
+    pub filter: Option<ListFilter>,
+}
+
+/// What the orders of a list have in common. Only one of them at a time: both together would be no walk
+/// along an index, and take time in proportion to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListFilter {
+    /// Orders of this product.
+    Product(String),
+    /// Orders of this customer.
+    Customer(String),
+}
+
+impl ListFilter {
+    /// The column that it compares, and with what.
+    pub(super) fn column_and_value(&self) -> (&'static str, &String) {
+        match self {
+            Self::Product(value) => ("product_id", value),
+            Self::Customer(value) => ("customer_id", value),
+        }
+    }
 }
 
 impl ListQuery {
     /// The most orders of one page, and the number when the client does not say.
     pub const MAX_LIMIT: u32 = 100;
 
+    /// The length in bytes at which a page ends, also before its limit. One order always fits.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
     /// The page that everybody asks for first.
     pub const FIRST_PAGE: Self = Self {
         limit: Self::MAX_LIMIT,
         starting_after: None,
         status: None,
-        product_id: None,
-        customer_id: None,
+        filter: None,
     };
 }
 
@@ -244,20 +297,25 @@ impl ListQuery {
 pub struct Page {
     /// The orders as a JSON array.
     pub json: Bytes,
-    /// How many there are.
-    pub len: usize,
-    /// The id of the last.
-    pub last: Option<Uuid>,
+    /// The id of the last order, when there may be more behind it.
+    pub next: Option<Uuid>,
 }
 
-impl TryFrom<Vec<Order>> for Page {
-    type Error = StoreError;
+/// An order as JSON is never longer: 50 entries of metadata of 540 characters, each at most 6 bytes
+/// (`\u0000`), and the rest.
+const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
 
-    fn try_from(orders: Vec<Order>) -> Result<Self, StoreError> {
+impl Page {
+    /// The page of a list that asked for `limit` orders.
+    pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
+        let json = wire::orders(orders).map_err(not_json)?;
+        // No count and no extra row: a full page may have a successor, and so may one that the next
+        // order might have made longer than a page may be.
+        let full = u32::try_from(orders.len()) == Ok(limit)
+            || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
         Ok(Self {
-            json: wire::orders(&orders).map_err(not_json)?,
-            len: orders.len(),
-            last: orders.last().map(|order| order.id),
+            json,
+            next: orders.last().filter(|_| full).map(|order| order.id),
         })
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::admission::{Admission, Ticket};
-use super::coalesce::{Batch, Coalescer, Shape};
+use super::coalesce::{Batch, Coalescer, LockWait, Shape};
 use super::model::{Document, NewRow, Page, Placed, Placing};
 use super::postgres::{self, Postgres};
 use super::read::{FirstPage, Get};
@@ -46,8 +47,16 @@ impl<B: Batch<Answer = Placed>> Batch for Announced<B> {
     type Answer = Placed;
     const SERVE_ABANDONED: bool = B::SERVE_ABANDONED;
 
-    async fn serve(&self, items: Arc<[B::Item]>) -> Result<Vec<Placed>, StoreError> {
-        let answers = self.create.serve(items).await?;
+    fn lock_of(item: &B::Item) -> Option<&str> {
+        B::lock_of(item)
+    }
+
+    async fn serve(
+        &self,
+        items: Arc<[B::Item]>,
+        wait: LockWait,
+    ) -> Result<Vec<Placed>, StoreError> {
+        let answers = self.create.serve(items, wait).await?;
         let mut any = false;
         for placed in &answers {
             match placed {
@@ -73,10 +82,15 @@ enum Queue<P: Batch, S: Batch> {
 }
 
 impl<P: Batch, S: Batch<Item = P::Item, Answer = P::Answer>> Queue<P, S> {
-    async fn ask(&self, ticket: Ticket, item: P::Item) -> Result<P::Answer, StoreError> {
+    async fn ask(
+        &self,
+        ticket: Ticket,
+        item: P::Item,
+        deadline: Instant,
+    ) -> Result<P::Answer, StoreError> {
         match self {
-            Self::Postgres(queue) => queue.ask(ticket, item).await,
-            Self::Sqlite(queue) => queue.ask(ticket, item).await,
+            Self::Postgres(queue) => queue.ask(ticket, item, deadline).await,
+            Self::Sqlite(queue) => queue.ask(ticket, item, deadline).await,
         }
     }
 }
@@ -140,15 +154,19 @@ impl Queues {
     pub(super) async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
         // Before the row is made: a refusal should cost little.
         let ticket = self.create.0.enter(placing.bytes())?;
-        self.create.1.ask(ticket, NewRow::new(placing)?).await
+        let deadline = placing.deadline;
+        let row = NewRow::new(placing)?;
+        self.create.1.ask(ticket, row, deadline).await
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        self.get.1.ask(self.get.0.enter(0)?, id).await
+        let ticket = self.get.0.enter(0)?;
+        self.get.1.ask(ticket, id, Instant::now()).await
     }
 
     pub(super) async fn first_page(&self) -> Result<Page, StoreError> {
-        self.first_page.1.ask(self.first_page.0.enter(0)?, ()).await
+        let ticket = self.first_page.0.enter(0)?;
+        self.first_page.1.ask(ticket, (), Instant::now()).await
     }
 
     /// Waits at most `timeout` until all work is done, then refuses more. False when work was left.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::coalesce::Batch;
+use super::coalesce::{Batch, LockWait};
 use super::model::{Document, ListQuery, Page};
 use crate::domain::Order;
 
 /// A database to read orders from.
 pub(super) trait Reader: Send + Sync + 'static {
-    /// The orders that have one of these ids, in any order.
+    /// The orders that have one of these ids, in any order; [`StoreError::BatchTooLarge`] when several have
+    /// more bytes together than a page may have.
     fn orders(&self, ids: Vec<Uuid>)
     -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
 
@@ -29,8 +30,15 @@ impl<R: Reader> Batch for Get<R> {
     type Answer = Option<Document>;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, ids: Arc<[Uuid]>) -> Result<Vec<Option<Document>>, StoreError> {
-        let orders = self.0.orders(ids.to_vec()).await?;
+    async fn serve(
+        &self,
+        ids: Arc<[Uuid]>,
+        _: LockWait,
+    ) -> Result<Vec<Option<Document>>, StoreError> {
+        let mut unique = ids.to_vec();
+        unique.sort_unstable();
+        unique.dedup();
+        let orders = self.0.orders(unique).await?;
         let found: HashMap<Uuid, Document> = orders
             .iter()
             .map(|order| Ok((order.id, Document::try_from(order)?)))
@@ -47,7 +55,7 @@ impl<R: Reader> Batch for FirstPage<R> {
     type Answer = Page;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, askers: Arc<[()]>) -> Result<Vec<Page>, StoreError> {
+    async fn serve(&self, askers: Arc<[()]>, _: LockWait) -> Result<Vec<Page>, StoreError> {
         let page = self.0.list(ListQuery::FIRST_PAGE).await?;
         Ok(vec![page; askers.len()])
     }

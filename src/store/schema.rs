@@ -8,6 +8,7 @@ diesel::table! {
         seq -> Int8,
         occurred_at -> Timestamptz,
         data -> Json,
+        data_bytes -> Int4,
         traceparent -> Nullable<Text>,
     }
 }
@@ -16,6 +17,21 @@ diesel::table! {
     feed (id) {
         id -> Bool,
         xid_offset -> Int8,
+        floor_position -> Nullable<Int8>,
+        floor_seq -> Nullable<Int8>,
+        floor_order_id -> Nullable<Uuid>,
+        floor_version -> Nullable<Int4>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (key) {
+        key -> Text,
+        order_id -> Uuid,
+        request_hash -> Bytea,
+        hash_version -> Int2,
+        document -> Json,
+        created_at -> Timestamptz,
     }
 }
 
@@ -30,9 +46,8 @@ diesel::table! {
         version -> Int4,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
-        idempotency_key -> Nullable<Text>,
-        request_hash -> Nullable<Bytea>,
+        json_bytes -> Int4,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, feed, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, feed, idempotency_keys, orders,);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-/// A bell between writers and readers of events. Cheap to clone.
+/// A signal from writers to the reader of events. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Wake {
     readers: watch::Sender<()>,

@@ -3,42 +3,100 @@
 use std::backtrace::Backtrace;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
+use order_logging::Output;
 use serde::ser::{SerializeMap as _, Serializer as _};
 
 use super::Metrics;
 use crate::config::{LogFormat, Settings};
 
-/// Sends all log records of the process to standard error.
-pub fn init(settings: &Settings) {
-    let format = match settings.log_format() {
-        LogFormat::Json => write_json,
-        LogFormat::Text => write_text,
+/// The most that lines may take that are not written yet, in bytes.
+const QUEUE_BYTES: usize = 1 << 20;
+
+/// How long the end of the process waits for somebody to read the last lines.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The log of the process.
+#[derive(Clone)]
+pub struct Log(Output);
+
+/// Sends all log records of the process to standard error. Logging never blocks: what cannot be
+/// written is dropped and counted.
+///
+/// # Errors
+/// When the thread that writes cannot be started.
+pub fn init(settings: &Settings) -> io::Result<Log> {
+    let (format, notice): (Format, fn(u64) -> Vec<u8>) = match settings.log_format() {
+        LogFormat::Json => (write_json, |dropped| notice(write_json, dropped)),
+        LogFormat::Text => (write_text, |dropped| notice(write_text, dropped)),
     };
+    let output = Output::start(io::stderr(), QUEUE_BYTES, notice)?;
     env_logger::Builder::new()
         // Its lines about each worker help nobody, unless RUST_LOG names it.
         .filter_module("actix_server", log::LevelFilter::Warn)
+        // It writes an error for each malformed request. Whoever can connect must not be able to write
+        // errors into the log; unless RUST_LOG names it.
+        .filter_module("actix_http", log::LevelFilter::Off)
         .parse_filters(&settings.rust_log)
+        .target(env_logger::Target::Pipe(Box::new(output.clone())))
         .format(move |out, record| format(out, Utc::now(), record))
         .init();
+    Ok(Log(output))
 }
 
-/// Counts each panic and logs it as one line, instead of many lines on standard error.
-pub fn log_panics(metrics: Arc<Metrics>) {
-    std::panic::set_hook(Box::new(move |panic| {
-        metrics.panics.inc();
-        let thread = std::thread::current();
-        log::error!(
-            target: "order_service::panic",
-            location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
-            thread = thread.name().unwrap_or("unnamed"),
-            backtrace = Backtrace::force_capture().to_string().as_str();
-            "panic: {}", panic.payload_as_str().unwrap_or("no message")
-        );
-    }));
+impl Log {
+    /// Has dropped lines counted.
+    pub fn count_dropped(&self, metrics: &Metrics) {
+        let dropped = metrics.log_lines_dropped.clone();
+        self.0.count_with(move |count| dropped.inc_by(count));
+    }
+
+    /// Waits a moment until what was logged is written. Call it at the end of the process.
+    pub fn finish(&self) {
+        self.0.flush(LAST_WORDS);
+    }
+
+    /// Counts each panic and logs it as one line, instead of many lines on standard error.
+    pub fn catch_panics(&self, metrics: Arc<Metrics>) {
+        let log = self.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            metrics.panics.inc();
+            let thread = std::thread::current();
+            let name = thread.name().unwrap_or("unnamed");
+            log::error!(
+                target: "order_service::panic",
+                location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
+                thread = name,
+                backtrace = Backtrace::force_capture().to_string().as_str();
+                "panic: {}", panic.payload_as_str().unwrap_or("no message")
+            );
+            if name == "main" {
+                // The process ends with it.
+                log.finish();
+            }
+        }));
+    }
+}
+
+type Format = fn(&mut dyn Write, DateTime<Utc>, &Record<'_>) -> io::Result<()>;
+
+/// The line that says how many lines are missing.
+fn notice(format: Format, dropped: u64) -> Vec<u8> {
+    let mut line = Vec::new();
+    let fields = [("dropped", Value::from(dropped))];
+    let record = Record::builder()
+        .args(format_args!("log lines were dropped"))
+        .level(log::Level::Warn)
+        .target(module_path!())
+        .key_values(&fields)
+        .build();
+    // Writing to memory does not fail, and a notice that does is not worth a panic.
+    let _ = format(&mut line, Utc::now(), &record);
+    line
 }
 
 /// The fields that every line has. A record's own field of such a name gets a `field_` before it.

@@ -30,6 +30,10 @@ pub struct Metrics {
     http_duration: HistogramVec,
     /// Requests being answered now.
     pub http_in_flight: IntGauge,
+    /// Client connections that are open now.
+    pub http_connections: IntGauge,
+    /// Bytes of large responses that are not sent yet.
+    pub response_buffer: IntGauge,
     pool_connections: IntGaugeVec,
     pool_max: IntGauge,
     /// Time to get a connection, in seconds.
@@ -41,14 +45,21 @@ pub struct Metrics {
     queue_depth: IntGaugeVec,
     queue_rejected: IntCounterVec,
     batch_size: HistogramVec,
-    /// Age of the oldest event that readers do not get yet, in seconds.
+    /// Open event streams.
+    pub event_streams: IntGauge,
+    /// Age of the oldest event that readers do not get yet, in seconds; NaN when it could not be
+    /// measured.
     pub feed_lag: Gauge,
+    /// Attempts to measure it that failed.
+    pub feed_lag_failures: IntCounter,
     /// Orders placed.
     pub orders_created: IntCounter,
     /// Requests that repeated one that had placed an order.
     pub orders_replayed: IntCounter,
     /// Panics caught.
     pub panics: IntCounter,
+    /// Log lines that could not be written.
+    pub log_lines_dropped: IntCounter,
 }
 
 /// The metrics of one kind of request, found once and kept by each worker.
@@ -104,6 +115,14 @@ impl Metrics {
                 "http_requests_in_flight",
                 "Requests being answered now.",
             )?,
+            http_connections: IntGauge::new(
+                "http_connections",
+                "Client connections of the API that are open now.",
+            )?,
+            response_buffer: IntGauge::new(
+                "http_response_buffer_bytes",
+                "Bytes of responses that are not sent yet; small responses do not count.",
+            )?,
             pool_connections: IntGaugeVec::new(
                 Opts::new(
                     "db_pool_connections",
@@ -141,9 +160,14 @@ impl Metrics {
                     .buckets(prometheus::exponential_buckets(1.0, 2.0, 13)?),
                 &["queue"],
             )?,
+            event_streams: IntGauge::new("event_streams", "Open event streams.")?,
             feed_lag: Gauge::new(
-                "event_feed_lag_seconds",
-                "Age of the oldest event that waits for a transaction before it reaches the feed.",
+                "feed_lag_seconds",
+                "Age of the oldest event that waits for a transaction before it reaches the feed; NaN when it could not be measured.",
+            )?,
+            feed_lag_failures: IntCounter::new(
+                "feed_lag_failures_total",
+                "Failed attempts to measure the lag of the feed.",
             )?,
             orders_created: IntCounter::new("orders_created_total", "Orders placed.")?,
             orders_replayed: IntCounter::new(
@@ -151,6 +175,10 @@ impl Metrics {
                 "Requests that repeated one that had placed an order.",
             )?,
             panics: IntCounter::new("panics_total", "Panics caught.")?,
+            log_lines_dropped: IntCounter::new(
+                "log_lines_dropped_total",
+                "Log lines that were dropped because nobody read them in time.",
+            )?,
             registry,
         };
         metrics.register()?;
@@ -174,6 +202,8 @@ impl Metrics {
             http_requests,
             http_duration,
             http_in_flight,
+            http_connections,
+            response_buffer,
             pool_connections,
             pool_max,
             pool_acquire,
@@ -183,14 +213,19 @@ impl Metrics {
             queue_depth,
             queue_rejected,
             batch_size,
+            event_streams,
             feed_lag,
+            feed_lag_failures,
             orders_created,
             orders_replayed,
             panics,
+            log_lines_dropped,
         } = self;
         registry.register(Box::new(http_requests.clone()))?;
         registry.register(Box::new(http_duration.clone()))?;
         registry.register(Box::new(http_in_flight.clone()))?;
+        registry.register(Box::new(http_connections.clone()))?;
+        registry.register(Box::new(response_buffer.clone()))?;
         registry.register(Box::new(pool_connections.clone()))?;
         registry.register(Box::new(pool_max.clone()))?;
         registry.register(Box::new(pool_acquire.clone()))?;
@@ -199,10 +234,13 @@ impl Metrics {
         registry.register(Box::new(queue_depth.clone()))?;
         registry.register(Box::new(queue_rejected.clone()))?;
         registry.register(Box::new(batch_size.clone()))?;
+        registry.register(Box::new(event_streams.clone()))?;
         registry.register(Box::new(feed_lag.clone()))?;
+        registry.register(Box::new(feed_lag_failures.clone()))?;
         registry.register(Box::new(orders_created.clone()))?;
         registry.register(Box::new(orders_replayed.clone()))?;
         registry.register(Box::new(panics.clone()))?;
+        registry.register(Box::new(log_lines_dropped.clone()))?;
         registry.register(Box::new(build_info))?;
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),

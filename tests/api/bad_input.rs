@@ -15,6 +15,7 @@ crate::on_both!(
     other_content_types_are_415,
     bodies_past_the_limit_are_413,
     unfinished_bodies_are_400_or_408,
+    what_is_not_utf_8_in_a_path_or_a_query_matches_nothing,
 );
 
 async fn send(server: &Server, body: impl Into<reqwest::Body>, content_type: &str) -> Value {
@@ -183,6 +184,7 @@ async fn other_content_types_are_415(database: Database) {
     }
     let url = server.url("/api/v1/orders");
     let without = server.client.post(&url).body(body).send().await.unwrap();
+    assert_eq!(without.header("accept"), "application/json");
     assert_eq!(slug(&problem(without)), "unsupported-media-type");
     let request = server
         .client
@@ -194,6 +196,7 @@ async fn other_content_types_are_415(database: Database) {
         .send()
         .await
         .unwrap();
+    assert_eq!(packed.header("accept-encoding"), "identity");
     assert_eq!(slug(&problem(packed)), "unsupported-media-type");
     for content_type in [
         "application/json",
@@ -261,4 +264,37 @@ async fn unfinished_bodies_are_400_or_408(database: Database) {
         "{answer}"
     );
     assert_eq!(database.number("SELECT count(*) FROM orders").await, 0);
+}
+
+async fn what_is_not_utf_8_in_a_path_or_a_query_matches_nothing(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    // What a lenient reader makes of %FF.
+    server.place("\u{fffd}").await;
+    let found = |path: &'static str| server.get(path);
+    let list: Vec<Value> = found("/api/v1/orders?product_id=%EF%BF%BD").await.json();
+    assert_eq!(list.len(), 1);
+    for (query, pointer) in [
+        ("product_id=%FF", "/product_id"),
+        ("product_id=a%C3", "/product_id"),
+        ("customer_id=%ED%A0%80", "/customer_id"),
+        ("%FF=1", "/%FF"),
+        ("limit=%FF", "/limit"),
+    ] {
+        for path in ["/api/v1/orders", "/api/v1/events"] {
+            let refused = problem(server.get(&format!("{path}?{query}")).await);
+            assert_eq!(slug(&refused), "validation-failed", "{path} {query}");
+            assert_eq!(refused["errors"][0]["pointer"], pointer, "{path} {query}");
+        }
+    }
+    for path in [
+        "/api/v1/orders/%FF",
+        "/api/v1/orders/%FF/events",
+        "/docs/%FF",
+    ] {
+        assert_eq!(
+            slug(&problem(server.get(path).await)),
+            "not-found",
+            "{path}"
+        );
+    }
 }

@@ -13,6 +13,7 @@ crate::on_both!(
     of_twenty_writers_one_wins,
     writers_without_a_condition_all_get_through,
     conditional_reads,
+    a_weak_tag_is_told_apart_from_a_stale_one,
 );
 
 const NEXT: [(&str, &[&str]); 5] = [
@@ -224,7 +225,10 @@ async fn bad_patches_are_422(database: Database) {
         .client
         .patch(url)
         .header("content-type", "application/x-www-form-urlencoded");
-    let refused = problem(form.body("status=confirmed").send().await.unwrap());
+    let refused = form.body("status=confirmed").send().await.unwrap();
+    let accepted = "application/merge-patch+json, application/json";
+    assert_eq!(refused.header("accept-patch"), accepted);
+    let refused = problem(refused);
     assert_eq!(slug(&refused), "unsupported-media-type");
 }
 
@@ -312,4 +316,27 @@ async fn conditional_reads(database: Database) {
             .unwrap();
         assert_eq!(answer.status(), status, "{tags}");
     }
+}
+
+async fn a_weak_tag_is_told_apart_from_a_stale_one(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let id = order_in(&server, "pending").await;
+    let url = server.url(&format!("/api/v1/orders/{id}"));
+    for (name, value, part) in [
+        ("if-match", "W/\"1\"", "weak"),
+        ("if-match", "W/\"1\", W/\"2\"", "weak"),
+        ("if-match", "\"2\"", "has changed"),
+        ("if-match", "W/\"1\", \"2\"", "has changed"),
+        ("if-none-match", "*", "If-None-Match"),
+    ] {
+        let request = server.client.patch(&url).header(name, value);
+        let refused = request.json(&json!({"quantity": 9})).send().await.unwrap();
+        let refused = problem(refused);
+        assert_eq!(slug(&refused), "precondition-failed");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.contains(part), "{name}: {value}: {detail}");
+    }
+    let weak = server.client.get(&url).header("if-match", "W/\"1\"");
+    let refused = problem(weak.send().await.unwrap());
+    assert!(refused["detail"].as_str().unwrap().contains("weak"));
 }

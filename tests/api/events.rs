@@ -17,6 +17,7 @@ crate::on_both!(
     the_feed_is_streamed_and_resumed,
     cursors_are_checked,
     a_stream_ends_with_the_place_to_resume_from,
+    a_page_ends_at_a_mebibyte_but_holds_an_event,
 );
 
 pub async fn feed(server: &Server, first: &str) -> Vec<Value> {
@@ -148,7 +149,9 @@ async fn cursors_are_checked(database: Database) {
     }
     for query in [
         "after=1",
-        "after=-1-1",
+        "after=12-7",
+        "after=AQ",
+        "after=AA==",
         "after=x",
         "after=",
         "limit=0",
@@ -175,4 +178,71 @@ async fn a_stream_ends_with_the_place_to_resume_from(database: Database) {
     assert!(stream.next().await.is_none(), "the stream ends");
     assert_eq!(stream.last_id.as_deref(), Some(event.id.as_str()));
     assert_eq!(server.ended(Duration::from_secs(5)).await.code(), Some(0));
+}
+
+/// Writes `count` events of one order, each with so many bytes of data more than an order has.
+async fn fill(database: &Database, id: &str, bytes: usize, first: usize, count: usize) {
+    let data = |filler: &str| {
+        format!(
+            r#"'{{"id":"{id}","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{{}},
+            "version":1,"created_at":"2026-11-22T00:00:00.000000Z","updated_at":"2026-11-22T00:00:00.000000Z",
+            "filler":"' || {filler} || '"}}'"#
+        )
+    };
+    let last = first + count - 1;
+    let sql = if database.is_postgres() {
+        let data = data(&format!("repeat('x', {bytes})"));
+        format!(
+            "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+            SELECT '{id}', i, 1, now(), ({data})::json, length({data}) FROM generate_series({first}, {last}) AS i"
+        )
+    } else {
+        let id = id.replace('-', "");
+        let data = data(&format!("replace(hex(zeroblob({})), '0', 'x')", bytes / 2));
+        format!(
+            "INSERT INTO events (order_id, version, occurred_at, data, data_bytes)
+            WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
+            SELECT x'{id}', i, 0, {data}, length({data}) FROM n"
+        )
+    };
+    database.execute(&sql).await;
+}
+
+async fn a_page_ends_at_a_mebibyte_but_holds_an_event(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let id = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071";
+    fill(&database, id, 200_000, 1, 12).await;
+    fill(&database, id, 2_000_000, 13, 2).await;
+    fill(&database, id, 10, 15, 300).await;
+    let mebibyte = 1 << 20;
+    for path in [
+        "/api/v1/events".to_owned(),
+        format!("/api/v1/orders/{id}/events"),
+    ] {
+        let (mut sizes, mut seen, mut link) = (Vec::new(), 0, Some(path.clone()));
+        while seen < 314 {
+            let page = server.get(&link.expect("a link while there is more")).await;
+            let events: Vec<Value> = page.json();
+            for event in &events {
+                seen += 1;
+                assert_eq!(event["sequence"], seen.to_string());
+            }
+            let bytes = page.text().len();
+            assert!(bytes <= mebibyte || events.len() == 1, "{path}: {bytes}");
+            sizes.push(events.len());
+            link = next(&page);
+        }
+        assert_eq!(sizes[..5], [5, 5, 2, 1, 1], "{path}");
+        assert_eq!(sizes[5..], [100, 100, 100], "{path}");
+        // The feed always has a link, an order's events while there may be more.
+        assert_eq!(link.is_some(), path == "/api/v1/events");
+    }
+    // A stream has the same events in smaller pieces.
+    let mut stream = Stream::open(&server, None).await;
+    for version in 1..=314 {
+        assert_eq!(
+            stream.next().await.unwrap().data["sequence"],
+            version.to_string()
+        );
+    }
 }

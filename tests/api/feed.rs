@@ -112,8 +112,8 @@ const EVENTS_EACH: usize = 6_250;
 async fn write(database_url: String) {
     let client = crate::support::database::connect(&database_url).await;
     let insert = format!(
-        "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}
+        "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}, 300
         FROM feed, generate_series($2::int, $3::int) AS v"
     );
     let random = |below: u128| u32::try_from(Uuid::new_v4().as_u128() % below).unwrap();
@@ -225,8 +225,8 @@ async fn events_arrive_from_other_processes_and_after_a_restart_of_the_database(
 async fn a_reader_that_stops_reading_is_not_buffered_and_cut_off() {
     let database = Database::postgres().await;
     let server = Server::start(&database, &[]).await;
-    let fill = "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000))
+    let fill = "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000)), 2020
         FROM generate_series(1, 50000)";
     database.execute(fill).await;
     let resident = async || {
@@ -286,8 +286,8 @@ async fn a_database_restored_from_a_dump_goes_on_behind_its_old_events() {
     migrate(&database);
     // As after a restore into a young cluster: events from transactions that are yet to come.
     let restored = format!(
-        "INSERT INTO events (order_id, version, position, occurred_at, data)
-        SELECT gen_random_uuid(), 1, 4000000000 + i, now(), {DATA} FROM generate_series(1, 3) AS i"
+        "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT gen_random_uuid(), 1, 4000000000 + i, now(), {DATA}, 300 FROM generate_series(1, 3) AS i"
     );
     database.execute(&restored).await;
     migrate(&database);
@@ -312,7 +312,7 @@ async fn the_lag_of_the_feed_is_measured_and_a_quiet_stream_says_that_it_lives()
         let scrape = server.scrape().await;
         let line = scrape
             .lines()
-            .find(|line| line.starts_with("event_feed_lag_seconds "))
+            .find(|line| line.starts_with("feed_lag_seconds "))
             .unwrap();
         line.split(' ').nth(1).unwrap().parse::<f64>().unwrap()
     };
@@ -340,6 +340,153 @@ async fn the_lag_of_the_feed_is_measured_and_a_quiet_stream_says_that_it_lives()
     let mut stream = Stream::open(&server, None).await;
     stream.next().await.unwrap();
     assert!(stream.heartbeat().await, "a comment within 20 s");
+}
+
+#[tokio::test]
+async fn a_lag_that_cannot_be_measured_is_no_number_and_is_counted() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[("STATEMENT_TIMEOUT", "500ms")]).await;
+    server.place("first").await;
+    let value = async |name: &str| -> f64 {
+        let scrape = server.scrape().await;
+        let line = scrape.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().parse().unwrap()
+    };
+    let failures = async || value("feed_lag_failures_total ").await;
+    eventually("the lag is known", Duration::from_secs(15), async || {
+        value("feed_lag_seconds ").await < 0.001
+    })
+    .await;
+    let before = failures().await;
+    let lock = database.client().await;
+    lock.batch_execute("BEGIN; LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    eventually("the lag is unknown", Duration::from_secs(15), async || {
+        value("feed_lag_seconds ").await.is_nan() && failures().await > before
+    })
+    .await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    eventually(
+        "the lag is known again",
+        Duration::from_secs(15),
+        async || value("feed_lag_seconds ").await < 0.001,
+    )
+    .await;
+}
+
+/// Whether an event that was placed now is in the feed within a second.
+async fn arrives(server: &Server) -> bool {
+    let count = feed(server, "/api/v1/events").await.len();
+    server.place("sku").await;
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if feed(server, "/api/v1/events").await.len() > count {
+            return true;
+        }
+    }
+    false
+}
+
+/// What docs/API.md and the runbook say about who holds events back.
+#[tokio::test]
+async fn writers_of_the_whole_cluster_hold_events_back_and_nobody_else_does() {
+    let cluster = Cluster::start();
+    let system = crate::support::database::connect(&cluster.url).await;
+    for setting in [
+        "max_prepared_transactions = 2",
+        "wal_level = logical",
+        "autovacuum = off",
+    ] {
+        let sql = format!("ALTER SYSTEM SET {setting}");
+        system.batch_execute(&sql).await.unwrap();
+    }
+    drop(system);
+    cluster.shut_down();
+    cluster.start_again();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    let server = Server::start(&database, &[]).await;
+    let other = crate::support::database::connect(&cluster.url).await;
+    let run = async |sql: &str| other.batch_execute(sql).await.unwrap();
+
+    // A dump, and a slot that nobody reads, have a snapshot and no transaction id.
+    run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT count(*) FROM pg_class").await;
+    assert!(arrives(&server).await);
+    run("COMMIT").await;
+    run("SELECT pg_create_physical_replication_slot('idle', true)").await;
+    run("SELECT pg_create_logical_replication_slot('unread', 'test_decoding')").await;
+    assert!(arrives(&server).await);
+    // A transaction of another database that has written something.
+    run("BEGIN; CREATE TABLE elsewhere ()").await;
+    assert!(!arrives(&server).await);
+    let runbook = include_str!("../../docs/OPERATIONS.md");
+    let (_, alert) = runbook
+        .split_once("### OrderServiceEventFeedLag\n")
+        .unwrap();
+    let (_, sql) = alert.split_once("```sql\n").unwrap();
+    let sql = sql.split("```").next().unwrap();
+    let found = async || {
+        let rows = database.client().await.simple_query(sql).await.unwrap();
+        let rows = rows.into_iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap().to_owned()),
+            _ => None,
+        });
+        rows.collect::<Vec<_>>()
+    };
+    let pid = other
+        .query_one("SELECT pg_backend_pid()::text", &[])
+        .await
+        .unwrap();
+    assert_eq!(found().await, [format!("pid {}", pid.get::<_, String>(0))]);
+    run("COMMIT").await;
+    assert!(arrives(&server).await);
+    run("BEGIN; DROP TABLE elsewhere; PREPARE TRANSACTION 'forgotten'").await;
+    assert!(!arrives(&server).await);
+    assert_eq!(found().await, ["prepared forgotten"]);
+    run("ROLLBACK PREPARED 'forgotten'").await;
+    assert!(arrives(&server).await);
+    assert_eq!(found().await, Vec::<String>::new());
+    run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots").await;
+}
+
+/// Why readers wait for every writer, and not only for those that hold a lock on `events`: a transaction
+/// may have its number before it touches the table.
+#[tokio::test]
+async fn a_horizon_of_those_who_hold_a_lock_on_events_would_lose_some() {
+    let database = Database::postgres().await;
+    migrate(&database);
+    let (late, early, reader) = (
+        database.client().await,
+        database.client().await,
+        database.client().await,
+    );
+    let insert = format!(
+        "INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+        SELECT gen_random_uuid(), 1, pg_current_xact_id()::text::bigint + xid_offset, now(), {DATA}, 300 FROM feed"
+    );
+    // The first of: the transactions that hold a lock on the table, those yet to come.
+    let horizon = "SELECT coalesce(min(backend_xid::text::bigint),
+            pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
+        FROM pg_stat_activity WHERE pid IN (SELECT pid FROM pg_locks
+            WHERE relation = 'events'::regclass AND mode = 'RowExclusiveLock')";
+    let read = async |after: i64| -> (usize, i64) {
+        let below: i64 = reader.query_one(horizon, &[]).await.unwrap().get(0);
+        let sql =
+            "SELECT position FROM events WHERE position > $1 AND position < $2 ORDER BY position";
+        let rows = reader.query(sql, &[&after, &below]).await.unwrap();
+        (rows.len(), rows.last().map_or(after, |row| row.get(0)))
+    };
+    late.batch_execute("BEGIN; SELECT pg_current_xact_id()")
+        .await
+        .unwrap();
+    early.batch_execute(&insert).await.unwrap();
+    let (first, cursor) = read(0).await;
+    late.batch_execute(&format!("{insert}; COMMIT"))
+        .await
+        .unwrap();
+    let (second, _) = read(cursor).await;
+    assert_eq!((first, second), (1, 0), "and the second event is lost");
+    assert_eq!(database.number("SELECT count(*) FROM events").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

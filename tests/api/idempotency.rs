@@ -4,11 +4,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
-use crate::support::database::Database;
+use crate::support::database::{Cluster, Database};
 use crate::support::eventually;
-use crate::support::server::{Server, order, problem, slug};
+use crate::support::relay::Relay;
+use crate::support::server::{Server, migrate, order, problem, slug};
 
 crate::on_both!(
+    an_order_that_the_database_does_not_keep_is_never_a_201,
+    a_replay_needs_no_event,
     fifty_at_once_place_one_order,
     another_body_under_the_same_key_is_refused,
     bodies_that_mean_the_same_are_the_same,
@@ -239,4 +242,81 @@ async fn a_retry_after_a_503_succeeds_and_batches_of_the_same_keys_do_not_deadlo
     }
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(database.number(deadlocks).await, 0);
+}
+
+/// Triggers that pass over rows without an error.
+fn passing_over(database: &Database, table: &str) -> String {
+    if database.is_postgres() {
+        format!(
+            "CREATE FUNCTION pass_{table}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+             CREATE TRIGGER pass BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pass_{table}()"
+        )
+    } else {
+        format!(
+            "CREATE TRIGGER pass_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END"
+        )
+    }
+}
+
+async fn an_order_that_the_database_does_not_keep_is_never_a_201(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    database.execute(&passing_over(&database, "orders")).await;
+    for _ in 0..2 {
+        let refused = problem(server.post(&order("sku-1")).await);
+        assert_eq!(slug(&refused), "unavailable");
+    }
+    database
+        .execute(&passing_over(&database, "idempotency_keys"))
+        .await;
+    let refused = problem(post(&server, "key", &order("sku-1")).await);
+    assert_eq!(slug(&refused), "unavailable");
+    assert_eq!(rows(&database).await, (0, 0));
+}
+
+async fn a_replay_needs_no_event(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let first = post(&server, "key", &order("sku-1")).await;
+    // As retention will.
+    database.execute("DELETE FROM events").await;
+    let again = post(&server, "key", &order("sku-1")).await;
+    assert_eq!(again.status(), 201);
+    assert!(replayed(&again));
+    assert_eq!(again.text(), first.text());
+    let other = problem(post(&server, "key", &order("sku-2")).await);
+    assert_eq!(slug(&other), "idempotency-key-reused");
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
+}
+
+/// The database moves between the insert, which finds the key taken, and the look-up of the key.
+#[tokio::test]
+async fn an_order_is_never_confirmed_by_a_server_that_does_not_have_it() {
+    let clusters = [Cluster::start(), Cluster::start()];
+    let name = "moves".to_owned();
+    let first = Database::postgres_named(clusters[0].url.clone(), name.clone()).await;
+    let second = Database::postgres_named(clusters[1].url.clone(), name).await;
+    migrate(&first);
+    migrate(&second);
+    let relay = Relay::before(&first, &second).await;
+    let one = [
+        ("POOL_MAX_SIZE", "1"),
+        ("POOL_MIN_IDLE", "1"),
+        ("DATABASE_URL", relay.url()),
+    ];
+    let server = Server::spawn(&one).await;
+    // Prepares both statements.
+    for _ in 0..2 {
+        assert_eq!(post(&server, "key", &order("sku-1")).await.status(), 201);
+    }
+    relay.move_after_next_response();
+    let answer = post(&server, "key", &order("sku-1")).await;
+    assert!(relay.has_moved());
+    assert_eq!(answer.status(), 201);
+    assert!(
+        !replayed(&answer),
+        "the second server has never seen the key"
+    );
+    let stored = server.get(answer.header("location")).await;
+    assert_eq!(stored.status(), 200);
+    assert_eq!(stored.text(), answer.text());
+    assert_eq!(second.number("SELECT count(*) FROM orders").await, 1);
 }

@@ -13,18 +13,6 @@ async fn connect(server: &Server) -> TcpStream {
         .unwrap()
 }
 
-/// Sends raw bytes and reads until the server closes.
-async fn raw(server: &Server, request: &str) -> String {
-    let mut stream = connect(server).await;
-    let _ = stream.write_all(request.as_bytes()).await;
-    let mut answer = Vec::new();
-    let read = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), read)
-        .await
-        .expect("it closes");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 #[tokio::test]
 async fn a_head_that_is_too_large_is_a_problem() {
     let server = Server::on_sqlite(&[]).await;
@@ -58,28 +46,6 @@ async fn a_head_that_is_too_large_is_a_problem() {
     assert!(
         refused["detail"].as_str().unwrap().contains("32768"),
         "{refused}"
-    );
-    assert_eq!(server.status("/healthz").await, 200);
-}
-
-#[tokio::test]
-async fn far_beyond_the_limits_the_connection_is_closed() {
-    let server = Server::on_sqlite(&[]).await;
-    let headers: String = (0..150).map(|i| format!("X-{i}: v\r\n")).collect();
-    let many = raw(
-        &server,
-        &format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n"),
-    )
-    .await;
-    assert!(many.starts_with("HTTP/1.1 431"), "{many}");
-    let large = format!(
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Large: {}\r\n\r\n",
-        "v".repeat(300_000)
-    );
-    let large = raw(&server, &large).await;
-    assert!(
-        large.starts_with("HTTP/1.1 431") || large.is_empty(),
-        "{large}"
     );
     assert_eq!(server.status("/healthz").await, 200);
 }

@@ -11,14 +11,19 @@ crate::on_both!(
 );
 
 /// Section 3 of the contract, as far as what they count exists.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 24] = [
     "db_errors_total",
+    "log_lines_dropped_total",
     "batch_size",
-    "event_feed_lag_seconds",
+    "event_streams",
+    "feed_lag_seconds",
+    "feed_lag_failures_total",
     "orders_idempotent_replays_total",
     "http_requests_total",
     "http_request_duration_seconds",
     "http_requests_in_flight",
+    "http_connections",
+    "http_response_buffer_bytes",
     "db_pool_connections",
     "db_pool_max_connections",
     "db_pool_acquire_seconds",

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::database::{Cluster, Database};
 use crate::support::eventually;
-use crate::support::server::{Server, migrate, problem};
+use crate::support::server::{Server, migrate, order, problem, slug};
 
 crate::on_both!(a_server_on_an_older_schema_becomes_ready);
 
@@ -108,4 +108,178 @@ async fn it_starts_without_a_database() {
     })
     .await;
     server.place("sku-1").await;
+}
+
+/// The reason, once it is another than the one before.
+async fn becomes(server: &Server, expected: Option<&str>) {
+    let what = format!("{expected:?}");
+    eventually(&what, Duration::from_secs(4), async || {
+        reason(server).await.as_deref() == expected
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_not_ready() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    becomes(&server, None).await;
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let alter = async |value: &str| {
+        let sql = format!(
+            "ALTER DATABASE {name} SET default_transaction_read_only = {value};
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        );
+        let client = database.client().await;
+        client
+            .batch_execute("SET default_transaction_read_only = off")
+            .await
+            .unwrap();
+        client.batch_execute(&sql).await.unwrap();
+    };
+    alter("on").await;
+    becomes(&server, Some("read_only")).await;
+    let refused = problem(server.post(&order("sku-1")).await);
+    assert_eq!(slug(&refused), "unavailable");
+    alter("off").await;
+    becomes(&server, None).await;
+    server.place("afterwards").await;
+}
+
+#[tokio::test]
+async fn a_standby_is_not_ready() {
+    let cluster = Cluster::start();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    migrate(&database);
+    let standby = cluster.standby();
+    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let (at, _) = standby.url.rsplit_once('/').unwrap();
+    let url = format!("{at}/{name}");
+    let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
+    becomes(&server, Some("read_only")).await;
+    assert_eq!(
+        slug(&problem(server.post(&order("sku-1")).await)),
+        "unavailable"
+    );
+    assert_eq!(server.status("/api/v1/orders").await, 200);
+    standby.promote();
+    becomes(&server, None).await;
+    server.place("sku-1").await;
+}
+
+#[tokio::test]
+async fn without_the_row_of_the_feed_it_is_not_ready_and_takes_no_writes() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let placed = server.place("before").await;
+    database.execute("DELETE FROM feed").await;
+    becomes(&server, Some("feed_missing")).await;
+    assert_eq!(
+        slug(&problem(server.post(&order("sku-1")).await)),
+        "unavailable"
+    );
+    let patch = server
+        .client
+        .patch(server.url(&format!(
+            "/api/v1/orders/{}",
+            placed["id"].as_str().unwrap()
+        )))
+        .json(&serde_json::json!({"status": "confirmed"}));
+    assert_eq!(slug(&problem(patch.send().await.unwrap())), "unavailable");
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
+    assert_eq!(database.number("SELECT count(*) FROM events").await, 1);
+    migrate(&database);
+    becomes(&server, None).await;
+    server.place("afterwards").await;
+}
+
+#[tokio::test]
+async fn a_restored_dump_is_not_ready_before_it_is_migrated() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    server.place("before").await;
+    becomes(&server, None).await;
+    // The cluster that the dump came from had counted further.
+    database
+        .execute("UPDATE events SET position = position + 1000000")
+        .await;
+    becomes(&server, Some("feed_behind")).await;
+    migrate(&database);
+    becomes(&server, None).await;
+    server.place("afterwards").await;
+    let events: Value = server.get("/api/v1/events").await.json();
+    assert_eq!(events.as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn terminated_backends_and_a_rotated_login_do_not_make_it_unready() {
+    let cluster = Cluster::start();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    let admin = database.client().await;
+    admin
+        .batch_execute("CREATE ROLE service LOGIN SUPERUSER PASSWORD 'first'")
+        .await
+        .unwrap();
+    let url = database.url().replace("postgres@", "service:first@");
+    let server = Server::spawn(&[("DATABASE_URL", &url), ("MIGRATE_ON_START", "true")]).await;
+    becomes(&server, None).await;
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE usename = 'service'";
+    for _ in 0..5 {
+        admin.batch_execute(terminate).await.unwrap();
+        server.place("sku-1").await;
+        assert_eq!(reason(&server).await, None);
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+    }
+    // From now on no connection can be opened; what is open works.
+    admin
+        .batch_execute("ALTER ROLE service NOLOGIN")
+        .await
+        .unwrap();
+    let probe = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE usename = 'service' AND query LIKE '%transaction_read_only%'";
+    for _ in 0..5 {
+        admin.batch_execute(probe).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(reason(&server).await, None);
+        server.place("sku-1").await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_readiness_is_logged_once_with_its_cause() {
+    let cluster = Cluster::start();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    let server = Server::start(&database, &[]).await;
+    becomes(&server, None).await;
+    cluster.stop();
+    becomes(&server, Some("database_unavailable")).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    assert_eq!(
+        reason(&server).await.as_deref(),
+        Some("database_unavailable")
+    );
+    let logs = server.logs();
+    let warnings: Vec<_> = logs
+        .iter()
+        .filter(|line| line["msg"] == "not ready")
+        .collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0]["level"], "WARN");
+    assert!(!warnings[0]["error"].as_str().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_sqlite_database_that_cannot_be_written_is_not_ready() {
+    let database = Database::sqlite();
+    migrate(&database);
+    let url = format!("{}?mode=ro", database.url());
+    let server = Server::spawn(&[("DATABASE_URL", &url), ("MIGRATE_ON_START", "false")]).await;
+    becomes(&server, Some("read_only")).await;
+    assert_eq!(
+        slug(&problem(server.post(&order("sku-1")).await)),
+        "unavailable"
+    );
+    assert_eq!(server.status("/api/v1/orders").await, 200);
 }

@@ -111,7 +111,7 @@ def test_every_metric_is_known(metrics):
 
 
 def test_what_only_comes_with_trouble_is_there_at_zero(stack):
-    for query in ("panics_total", "queue_rejected_total", "db_errors_total", "event_feed_lag_seconds"):
+    for query in ("panics_total", "queue_rejected_total", "db_errors_total", "feed_lag_seconds"):
         found = stack.query(f'{query}{{job="order-service"}}')
         assert found and {s["value"][1] for s in found} == {"0"}, (query, found)
 

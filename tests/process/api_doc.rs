@@ -15,7 +15,7 @@ async fn the_session_of_the_api_page_works(database: Database) {
         .skip(1)
         .map(|block| block.split("```").next().unwrap())
         .collect();
-    assert_eq!(script.len(), 4);
+    assert_eq!(script.len(), 5);
     let dir = tempfile::tempdir().unwrap();
     let out = Command::new("bash")
         .args(["-euxo", "pipefail", "-c", &script.concat()])

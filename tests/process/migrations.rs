@@ -5,13 +5,13 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::support::database::Database;
-use crate::support::eventually;
 use crate::support::server::{Server, command, kill, migrate, run};
 
 crate::on_both!(
     down_and_up_again_leaves_the_same_schema,
     eight_at_once_apply_each_migration_once,
     the_diesel_command_and_ours_are_interchangeable,
+    the_database_of_an_unreleased_build_is_refused,
 );
 
 fn root() -> &'static Path {
@@ -164,42 +164,45 @@ async fn the_diesel_command_and_ours_are_interchangeable(database: Database) {
 }
 
 #[tokio::test]
-async fn a_migration_that_waits_for_a_lock_gives_up_and_stalls_nobody() {
+async fn a_migration_that_waits_for_a_lock_gives_up() {
     let database = Database::postgres().await;
-    let server = Server::start(&database, &[]).await;
     let url = database.url();
-    server.place("before").await;
-    // The newest migration is pending again: it wants to index the orders, which a transaction
-    // that is not done yet has written.
-    let again = "DROP INDEX orders_status, orders_product_id, orders_customer_id;
-        DELETE FROM __diesel_schema_migrations WHERE version = '20261122000003'";
-    database.client().await.batch_execute(again).await.unwrap();
-    let writer = database.client().await;
-    let unfinished = "BEGIN; UPDATE orders SET updated_at = updated_at";
-    writer.batch_execute(unfinished).await.unwrap();
-
+    let holder = database.client().await;
+    let unfinished = "BEGIN; CREATE TABLE orders (id int)";
+    holder.batch_execute(unfinished).await.unwrap();
     let start = Instant::now();
-    let migration = command(&["migrate"], &[("DATABASE_URL", &url)])
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
-    eventually("the migration waits", Duration::from_secs(3), async || {
-        database.number(waiting).await > 0
-    })
-    .await;
-    // A write queues behind the waiting migration; it gets through when that gives up.
-    server.place("while it waits").await;
-    let out = migration.wait_with_output().unwrap();
+    let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
     assert_eq!(out.status.code(), Some(1));
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("lock timeout"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(5));
-    server.place("afterwards").await;
-
-    writer.batch_execute("ROLLBACK").await.unwrap();
+    holder.batch_execute("ROLLBACK").await.unwrap();
     migrate(&database);
-    server.place("migrated").await;
+    Server::start(&database, &[]).await.place("migrated").await;
+}
+
+/// What an unreleased build of before left.
+const UNRELEASED: &str = "
+    CREATE TABLE __diesel_schema_migrations
+        (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
+    INSERT INTO __diesel_schema_migrations (version) VALUES ('20261122000001');
+    CREATE TABLE orders (id INT);";
+
+async fn the_database_of_an_unreleased_build_is_refused(database: Database) {
+    database.execute(UNRELEASED).await;
+    let url = database.url();
+    for args in [&["migrate"][..], &["migrate", "--check"]] {
+        let out = run(args, &[("DATABASE_URL", &url)]);
+        assert_eq!(out.status.code(), Some(1));
+        let text = String::from_utf8(out.stderr).unwrap();
+        assert!(
+            text.contains("an unreleased build of order-service made"),
+            "{text}"
+        );
+    }
+    let server = Server::start(&database, &[("MIGRATE_ON_START", "false")]).await;
+    let refused: serde_json::Value = server.get("/readyz").await.json();
+    assert_eq!(refused["reason"], "schema_unreleased");
 }
 
 #[test]

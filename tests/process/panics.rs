@@ -18,8 +18,8 @@ fn child() {
     }
     let (_, settings) = Cli::read_from(["order-service", "--log-format", "json"]).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
-    logging::init(&settings);
-    logging::log_panics(Arc::clone(&metrics));
+    let log = logging::init(&settings).unwrap();
+    log.catch_panics(Arc::clone(&metrics));
     let panicked = std::thread::Builder::new()
         .name("worker".to_owned())
         .spawn(|| panic!("planted\npanic"))
@@ -27,6 +27,7 @@ fn child() {
     assert!(panicked.join().is_err());
     let text = String::from_utf8(metrics.render(PoolStatus::default()).unwrap()).unwrap();
     assert!(text.contains("\npanics_total 1\n"), "{text}");
+    log.finish();
 }
 
 #[test]

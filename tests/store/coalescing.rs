@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::contract::{new_order, place, store};
 use crate::support::database::Database;
+use crate::support::in_a_minute;
 use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
 use order_service::store::{Changed, Changing, IfMatch, ListQuery, Placed, Placing};
 
@@ -63,6 +64,7 @@ async fn a_client_reads_what_it_changed(database: Database) {
                     if_match: IfMatch::Any,
                     if_none_match: None,
                     traceparent: None,
+                    deadline: in_a_minute(),
                 };
                 let Changed::Now(changed) = store.change(changing).await.unwrap() else {
                     panic!("not changed");
@@ -128,6 +130,7 @@ async fn a_cached_plan_that_a_migration_outdated_heals() {
         .unwrap(),
         idempotency: None,
         traceparent: None,
+        deadline: in_a_minute(),
     };
     // Warm every connection and its prepared statements.
     let rounds = async |count: usize| {

@@ -37,6 +37,7 @@ async fn confirm(store: &Store, id: uuid::Uuid) -> Result<Changed, StoreError> {
         if_match: IfMatch::Any,
         if_none_match: None,
         traceparent: None,
+        deadline: crate::support::in_a_minute(),
     };
     store.change(changing).await
 }

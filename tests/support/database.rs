@@ -32,13 +32,28 @@ impl Database {
 
     /// A new database in the cluster with this URL.
     pub async fn postgres_in(admin: String) -> Self {
-        let name = format!("t{}", Uuid::new_v4().simple());
+        Self::postgres_named(admin, format!("t{}", Uuid::new_v4().simple())).await
+    }
+
+    /// A new database of this name.
+    pub async fn postgres_named(admin: String, name: String) -> Self {
         connect(&admin)
             .await
             .batch_execute(&format!("CREATE DATABASE {name}"))
             .await
             .unwrap();
         Self::Postgres { admin, name }
+    }
+
+    /// The same database in a copy of its cluster.
+    pub fn same_in(&self, cluster: &Cluster) -> Self {
+        let Self::Postgres { name, .. } = self else {
+            panic!("a file is in no cluster");
+        };
+        Self::Postgres {
+            admin: cluster.url.clone(),
+            name: name.clone(),
+        }
     }
 
     pub fn url(&self) -> String {
@@ -148,15 +163,30 @@ impl Cluster {
 
     /// The same with variables for the script and the server: `POSTGRES_CONF`, `LOCPATH`.
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // The user that runs PostgreSQL must get through.
-        use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let dir = reachable_dir();
         let url = script_with(
             &["start", dir.path().join("pg").to_str().unwrap()],
             variables,
         );
         Self { dir, url }
+    }
+
+    /// A second server that follows this one.
+    pub fn standby(&self) -> Self {
+        let dir = reachable_dir();
+        let (from, to) = (self.path(), dir.path().join("pg"));
+        let url = script(&["standby", from.to_str().unwrap(), to.to_str().unwrap()]);
+        Self { dir, url }
+    }
+
+    /// Makes a standby a server of its own.
+    pub fn promote(&self) {
+        script(&["promote", self.path().to_str().unwrap()]);
+    }
+
+    /// What the database server has logged so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.path().join("log")).unwrap()).into_owned()
     }
 
     /// The port of the server.
@@ -172,6 +202,11 @@ impl Cluster {
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("pg")
+    }
+
+    /// Ends the database server in order: a standby gets everything.
+    pub fn shut_down(&self) {
+        script(&["stop", self.path().to_str().unwrap(), "fast"]);
     }
 
     /// Ends the database server as a crash would.
@@ -211,6 +246,14 @@ impl Drop for Cluster {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// A directory for the user that runs PostgreSQL.
+fn reachable_dir() -> TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    dir
 }
 
 fn script_path() -> PathBuf {

@@ -1,9 +1,12 @@
 //! What the tests share: real databases, the real binary, and a way to wait.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
+pub mod certificates;
 pub mod client;
 pub mod database;
 pub mod proxy;
+pub mod raw;
+pub mod relay;
 pub mod server;
 pub mod sse;
 
@@ -23,6 +26,11 @@ pub async fn eventually<F: Future<Output = bool>>(
     };
     let done = tokio::time::timeout(limit, asking).await;
     assert!(done.is_ok(), "not within {limit:?}: {what}");
+}
+
+/// A deadline that no test reaches.
+pub fn in_a_minute() -> tokio::time::Instant {
+    tokio::time::Instant::now() + Duration::from_secs(60)
 }
 
 /// Makes each named test twice: on SQLite and on PostgreSQL.

@@ -74,7 +74,26 @@ impl Server {
             ("WORKERS", "2"),
         ];
         all.extend(variables);
-        let mut child = command(&[], &all).stderr(Stdio::piped()).spawn().unwrap();
+        Self::run(command(&[], &all)).await
+    }
+
+    /// Starts the service on an SQLite file, with no more than so many file descriptors.
+    pub async fn with_descriptors(most: usize) -> Self {
+        let database = Database::sqlite();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {most}; exec {BINARY}")])
+            .env_clear()
+            .env("DATABASE_URL", database.url())
+            .env("BIND_ADDRESS", "127.0.0.1:0")
+            .env("METRICS_ADDRESS", "127.0.0.1:0");
+        let mut server = Self::run(command).await;
+        server.database = Some(database);
+        server
+    }
+
+    async fn run(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let reader = std::thread::spawn({

@@ -16,13 +16,29 @@ pub struct Event {
 
 pub struct Stream {
     chunks: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
+    /// What came, with a line feed at the end of each line.
     buffer: String,
+    /// Whether the last chunk ended with a carriage return.
+    carriage_return: bool,
     /// The last id that came, with data or without.
     pub last_id: Option<String>,
 }
 
 impl Stream {
     pub async fn open(server: &Server, last_event_id: Option<&str>) -> Self {
+        let response = Self::request(server, last_event_id).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self {
+            chunks: response.bytes_stream().boxed(),
+            buffer: String::new(),
+            carriage_return: false,
+            last_id: None,
+        }
+    }
+
+    /// The response to a request for a stream, whatever it is.
+    pub async fn request(server: &Server, last_event_id: Option<&str>) -> reqwest::Response {
         let mut request = server
             .client
             .get(server.url("/api/v1/events"))
@@ -30,13 +46,18 @@ impl Stream {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        let response = request.send_streaming().await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self {
-            chunks: response.bytes_stream().boxed(),
-            buffer: String::new(),
-            last_id: None,
+        request.send_streaming().await.unwrap()
+    }
+
+    /// A line ends with a carriage return, a line feed, or both (HTML, section 9.2.5).
+    fn receive(&mut self, chunk: &[u8]) {
+        for c in std::str::from_utf8(chunk).unwrap().chars() {
+            match c {
+                '\n' if self.carriage_return => {}
+                '\r' | '\n' => self.buffer.push('\n'),
+                c => self.buffer.push(c),
+            }
+            self.carriage_return = c == '\r';
         }
     }
 
@@ -70,7 +91,7 @@ impl Stream {
             }
             let chunk = tokio::time::timeout(Duration::from_secs(40), self.chunks.next());
             match chunk.await.expect("something comes") {
-                Some(Ok(chunk)) => self.buffer.push_str(std::str::from_utf8(&chunk).unwrap()),
+                Some(Ok(chunk)) => self.receive(&chunk),
                 Some(Err(_)) | None => return None,
             }
         }

@@ -20,6 +20,7 @@ use crate::cluster::{Cluster, Recorder};
 use crate::crd::OrderService;
 use crate::http::{self, Answer};
 use crate::leader::{Election, Fence, Timing};
+use crate::logging::Log;
 use crate::metrics::Metrics;
 
 // What ends the process.
@@ -42,17 +43,18 @@ struct Vitals {
 ///
 /// # Errors
 /// When it cannot start, or cannot go on.
-pub fn run(settings: &Settings) -> Result<(), Failure> {
+pub fn run(settings: &Settings, log: &Log) -> Result<(), Failure> {
     // One thread: reconciles wait for the API server, not for each other.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, log))
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
+async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     let metrics = Arc::new(Metrics::new()?);
+    log.count_dropped(&metrics);
     let fence = Fence::default();
     let watches = Watches::default();
     let vitals = Arc::new(Vitals {

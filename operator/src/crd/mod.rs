@@ -15,7 +15,7 @@ pub use spec::{
 };
 pub use status::{Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus};
 
-use kube::CustomResourceExt as _;
+use kube::{CustomResourceExt as _, Resource as _};
 use serde_json::Value;
 
 /// The custom resource definition as it is installed.
@@ -32,6 +32,25 @@ pub fn definition() -> Result<Value, serde_json::Error> {
     let mut crd = serde_json::to_value(crd)?;
     refuse_null(&mut crd);
     Ok(crd)
+}
+
+/// Checks that an object says that it is an OrderService, in the version that is served.
+///
+/// # Errors
+/// What it is instead.
+pub fn check_kind(object: &Value) -> Result<(), String> {
+    let says = |field| object.get(field).and_then(Value::as_str);
+    let (kind, version) = (OrderService::kind(&()), OrderService::api_version(&()));
+    match (says("kind"), says("apiVersion")) {
+        (Some(said), Some(of)) if said == kind && of == version => Ok(()),
+        (Some(said), of) => Err(format!(
+            "a {kind} of {version} is wanted, not a {said} of {}",
+            of.unwrap_or("no version")
+        )),
+        (None, _) => Err(format!(
+            "a {kind} of {version} is wanted; the object names no kind"
+        )),
+    }
 }
 
 /// What is optional may be left out and not be null: there is one way to say nothing, and `has()`

@@ -13,6 +13,7 @@
 )]
 
 mod architecture;
+mod commands;
 mod crd;
 mod election;
 mod golden;

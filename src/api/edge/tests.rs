@@ -29,6 +29,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
         drain: crate::shutdown::Drain::default(),
         request_timeout: settings.request_timeout,
         max_body_bytes: 1,
+        responses: super::super::ResponseBudget::new(1, Arc::clone(&metrics)),
     };
     let server = HttpServer::new(move || {
         App::new()

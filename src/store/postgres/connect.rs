@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
-use tokio::net::lookup_host;
+use futures_util::future::select_all;
+use parking_lot::Mutex;
 use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, SslNegotiation, TargetSessionAttrs};
+use tokio_postgres::Client;
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::hosts::{self, Open};
 use super::session::{About, Attempt, Cancel, Driver, Hold, PgConnection};
 use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::Socket;
 use super::sqlstate::describe;
 use super::tap::{Tap, Tapped, TappedTls, TlsHandshake};
-use super::url::Target;
+use super::url::{Endpoint, Target};
+use super::wanted::Wanted;
 use crate::config::DatabaseSource;
 use crate::store::StoreError;
 use crate::store::pool::Connect;
@@ -29,9 +32,11 @@ const SLOT_WAIT: Duration = Duration::from_millis(300);
 pub(crate) struct PgConnector {
     source: DatabaseSource,
     statement_timeout: Duration,
+    /// How long the first way to a session may take, over all hosts.
+    patience: Duration,
     slots: Arc<Slots>,
     /// Where the pool connected to last, as the URL names it, and how often that has changed.
-    last: parking_lot::Mutex<(Option<String>, u64)>,
+    last: Mutex<(Option<String>, u64)>,
 }
 
 /// A session that is open.
@@ -41,12 +46,15 @@ struct Connected {
     about: About,
 }
 
-/// How to come to a server, whichever address it has.
-struct Way {
-    config: Config,
+/// How to open a session, whichever address the server has.
+struct Way<'a> {
+    connector: &'a PgConnector,
+    target: &'a Target,
     tls: MakeRustlsConnect,
     purpose: Purpose,
     notified: Arc<dyn Fn() + Send + Sync>,
+    /// Where all slots were taken.
+    full: Mutex<Vec<(Endpoint, Address, Wanted)>>,
 }
 
 /// Whether a connection may wait for a slot.
@@ -59,17 +67,21 @@ enum Wait {
 }
 
 impl PgConnector {
-    /// A connector with `pool_size` slots for the pool on each server.
+    /// A connector with `pool_size` slots for the pool on each server, whose statements end after
+    /// `statement_timeout`. Whoever wants a connection waits for `acquire_timeout`; the last host of the URL is
+    /// tried before that is over.
     pub(crate) fn new(
         source: DatabaseSource,
         statement_timeout: Duration,
+        acquire_timeout: Duration,
         pool_size: usize,
     ) -> Self {
         Self {
             source,
             statement_timeout,
+            patience: acquire_timeout * 4 / 5,
             slots: Arc::new(Slots::new(pool_size)),
-            last: parking_lot::Mutex::default(),
+            last: Mutex::default(),
         }
     }
 
@@ -118,6 +130,7 @@ impl PgConnector {
         format!(
             "SET statement_timeout = {timeout};
              SET idle_in_transaction_session_timeout = {timeout};
+             {PLANS};
              {ISOLATION}"
         )
     }
@@ -130,111 +143,107 @@ impl PgConnector {
         wait: Wait,
         notified: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<Connected>, StoreError> {
-        let Target { config, tls } = self.target().map_err(StoreError::Unavailable)?;
-        let tls = MakeRustlsConnect::new(tls.client_config().map_err(StoreError::Unavailable)?);
+        let target = self.target().map_err(StoreError::Unavailable)?;
+        let tls = target.tls.client_config();
         let way = Way {
-            config,
-            tls,
+            connector: self,
+            target: &target,
+            tls: MakeRustlsConnect::new(tls.map_err(StoreError::Unavailable)?),
             purpose,
             notified,
+            full: Mutex::default(),
         };
-        let mut error = None;
-        let mut full = Vec::new();
-        for (host, address) in addresses(&way.config, &mut error).await {
-            match self.slot_soon(&way, &address).await {
-                Some(slot) => match self.connect_address(&way, &host, &address, slot).await {
-                    Ok(connected) => return Ok(Some(connected)),
-                    Err(failed) => error = Some(failed),
-                },
-                None => full.push((host, address)),
-            }
+        let error = match hosts::connect(&target, self.patience, &way).await {
+            Ok(connected) => return Ok(Some(connected)),
+            Err(error) => error,
+        };
+        let full = std::mem::take(&mut *way.full.lock());
+        match wait {
+            _ if full.is_empty() => Err(StoreError::Unavailable(error)),
+            Wait::No => Ok(None),
+            Wait::Yes => way.open_when_free(&full).await.map(Some),
         }
-        if wait == Wait::Yes && !full.is_empty() {
-            let slots = full
-                .iter()
-                .map(|(_, address)| Box::pin(self.slots.take(purpose, address)));
-            let (slot, first, _) = futures_util::future::select_all(slots).await;
-            if let (Some(slot), Some((host, address))) = (slot, full.get(first)) {
-                let connected = self.connect_address(&way, host, address, slot).await;
-                return connected.map(Some);
-            }
-        }
-        error.map_or(Ok(None), Err)
+    }
+}
+
+impl Way<'_> {
+    /// Waits for a slot at one of these places, for as long as the caller does.
+    async fn open_when_free(
+        &self,
+        full: &[(Endpoint, Address, Wanted)],
+    ) -> Result<Connected, StoreError> {
+        let slots = full
+            .iter()
+            .map(|(_, address, _)| Box::pin(self.connector.slots.take(self.purpose, address)));
+        let (slot, first, _) = select_all(slots).await;
+        let (Some(slot), Some((endpoint, address, wanted))) = (slot, full.get(first)) else {
+            return Err(no_room());
+        };
+        let opened = self.open_session(endpoint, address, *wanted, slot).await;
+        opened.map_err(StoreError::Unavailable)
     }
 
-    async fn slot_soon(&self, way: &Way, address: &Address) -> Option<Slot> {
-        match self.slots.try_take(way.purpose, address) {
+    async fn slot_soon(&self, address: &Address) -> Option<Slot> {
+        let slots = &self.connector.slots;
+        match slots.try_take(self.purpose, address) {
             Some(slot) => Some(slot),
-            None => timeout(SLOT_WAIT, self.slots.take(way.purpose, address))
+            None => timeout(SLOT_WAIT, slots.take(self.purpose, address))
                 .await
                 .ok()?,
         }
     }
 
     /// A session with the server at one address, which takes the slot until the server has closed it.
-    async fn connect_address(
-        &self,
-        way: &Way,
-        host: &str,
-        address: &Address,
-        slot: Slot,
-    ) -> Result<Connected, StoreError> {
-        let opening = self.open_session(way, host, address, slot);
-        let connected = match way.config.get_connect_timeout() {
-            None => opening.await,
-            Some(limit) => timeout(*limit, opening)
-                .await
-                .unwrap_or_else(|_| Err(format!("no answer within {limit:?}"))),
-        };
-        connected.map_err(StoreError::Unavailable)
-    }
-
     async fn open_session(
         &self,
-        way: &Way,
-        host: &str,
+        endpoint: &Endpoint,
         address: &Address,
+        wanted: Wanted,
         slot: Slot,
     ) -> Result<Connected, String> {
-        let mut config = way.config.clone();
+        let Target { config, socket, .. } = self.target;
+        let slots = &self.connector.slots;
+        let mut config = config.clone();
         if matches!(address, Address::Unix(_)) {
-            // As in libpq: nobody can listen in on a Unix socket.
+            // As in libpq, TLS is not for Unix sockets.
             config.ssl_mode(SslMode::Disable);
         }
-        let (socket, returned) = Socket::connect(address).await.map_err(|e| e.to_string())?;
+        let connected = Socket::connect(address, socket).await;
+        let (stream, returned) = connected.map_err(|error| error.to_string())?;
         let attempt = Attempt::new(returned, slot);
         let tap = Arc::<Tap>::default();
         let asks_for_tls = config.get_ssl_mode() != SslMode::Disable
             && config.get_ssl_negotiation() == SslNegotiation::Postgres;
-        let stream = Tapped::new(socket, Arc::clone(&tap), asks_for_tls);
-        let handshakes = handshakes(way.tls.clone(), host.to_owned());
+        let stream = Tapped::new(stream, Arc::clone(&tap), asks_for_tls);
+        let handshakes = handshakes(self.tls.clone(), endpoint.name.clone());
         let tls = TappedTls {
             handshake: handshakes(),
         };
         let connected = config.connect_raw(stream, tls).await;
-        let (client, wire) = connected.map_err(|error| describe(&error))?;
+        let (client, mut wire) = connected.map_err(|error| describe(&error))?;
+        wanted.check(&client, &mut wire).await?;
         let opened = attempt.succeed().ok_or("the socket is gone")?;
         let encoding = wire.parameter("server_encoding").unwrap_or_default();
         let encoding = encoding.to_owned();
-        let notified = Arc::clone(&way.notified);
+        let notified = Arc::clone(&self.notified);
         let driver = Driver {
             wire,
             opened,
             address: address.clone(),
             cancel: Cancel {
                 token: client.cancel_token(),
-                slots: Arc::clone(&self.slots),
+                slots: Arc::clone(slots),
+                socket: socket.clone(),
                 handshake: handshakes,
             },
-            current: self.slots.watch(),
+            current: slots.watch(),
             notified: Box::new(move || notified()),
         };
         let hold = driver.start(tap);
-        suits(&client, way.config.get_target_session_attrs()).await?;
-        let generation = match way.purpose {
+        let generation = match self.purpose {
             Purpose::Pool => {
-                self.slots.connected_to(address);
-                self.generation(&way.config)
+                slots.connected_to(address);
+                self.connector.generation(self.target)
             }
             _ => 0,
         };
@@ -249,10 +258,30 @@ impl PgConnector {
     }
 }
 
+impl Open for Way<'_> {
+    type Session = Connected;
+
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        address: &Address,
+        wanted: Wanted,
+    ) -> Result<Connected, String> {
+        match self.slot_soon(address).await {
+            Some(slot) => self.open_session(endpoint, address, wanted, slot).await,
+            None => {
+                let place = (endpoint.clone(), address.clone(), wanted);
+                self.full.lock().push(place);
+                Err("this process has as many connections to it as it may have".to_owned())
+            }
+        }
+    }
+}
+
 impl PgConnector {
     /// How often the place has changed, after the pool has connected to this one.
-    fn generation(&self, config: &Config) -> u64 {
-        let now = place(config);
+    fn generation(&self, target: &Target) -> u64 {
+        let now = place(target);
         let mut last = self.last.lock();
         let (before, generation) = &mut *last;
         if before.as_ref().is_some_and(|before| *before != now) {
@@ -265,14 +294,8 @@ impl PgConnector {
 
 /// The servers and the database that a URL names. The login is no part of it: sessions that are open
 /// outlast a new password.
-fn place(config: &Config) -> String {
-    format!(
-        "{:?} {:?} {:?} {:?}",
-        config.get_hosts(),
-        config.get_hostaddrs(),
-        config.get_ports(),
-        config.get_dbname(),
-    )
+fn place(target: &Target) -> String {
+    format!("{:?} {:?}", target.endpoints, target.config.get_dbname())
 }
 
 /// A default of the database's or the role's own would change what statements see.
@@ -293,57 +316,6 @@ fn handshakes(tls: MakeRustlsConnect, host: String) -> Box<dyn Fn() -> TlsHandsh
             Err(never) => match never {},
         }
     })
-}
-
-/// Each address of each host, with the name that its certificate must have. What cannot be resolved
-/// is left out, and noted as an error.
-async fn addresses(config: &Config, error: &mut Option<StoreError>) -> Vec<(String, Address)> {
-    let (hosts, ips, ports) = (
-        config.get_hosts(),
-        config.get_hostaddrs(),
-        config.get_ports(),
-    );
-    let mut found = Vec::new();
-    for at in 0..hosts.len().max(ips.len()) {
-        let port = ports.get(at).or(ports.first()).copied().unwrap_or(5432);
-        let name = match hosts.get(at) {
-            Some(Host::Tcp(name)) => name.clone(),
-            Some(Host::Unix(dir)) => {
-                let file = dir.join(format!(".s.PGSQL.{port}"));
-                found.push((String::new(), Address::Unix(file)));
-                continue;
-            }
-            None => String::new(),
-        };
-        if let Some(ip) = ips.get(at) {
-            found.push((name, Address::Tcp((*ip, port).into())));
-            continue;
-        }
-        match lookup_host((name.as_str(), port)).await {
-            Ok(all) => found.extend(all.map(|address| (name.clone(), Address::Tcp(address)))),
-            Err(failed) => {
-                *error = Some(StoreError::Unavailable(format!("{name}: {failed}")));
-            }
-        }
-    }
-    found
-}
-
-/// Whether the server is of the kind that the URL asks for (`target_session_attrs`).
-async fn suits(client: &Client, wanted: TargetSessionAttrs) -> Result<(), String> {
-    if wanted == TargetSessionAttrs::Any {
-        return Ok(());
-    }
-    let answer = client.simple_query("SHOW transaction_read_only").await;
-    let answer = answer.map_err(|error| describe(&error))?;
-    let read_only = answer
-        .iter()
-        .any(|message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("on")));
-    match (wanted, read_only) {
-        (TargetSessionAttrs::ReadWrite, true) => Err("the server is read-only".to_owned()),
-        (TargetSessionAttrs::ReadOnly, false) => Err("the server is not read-only".to_owned()),
-        _ => Ok(()),
-    }
 }
 
 async fn for_diesel(connected: Connected, setup: &str) -> Result<PgConnection, StoreError> {
@@ -368,6 +340,12 @@ async fn for_diesel(connected: Connected, setup: &str) -> Result<PgConnection, S
     }
 }
 
+/// Every statement of ours is a walk along one index in the order of that index. Statistics that are old, or
+/// of columns that depend on each other, must not make a scan or a sort of the table look cheaper. What has
+/// to sort a page all the same looks very expensive then, and must not be compiled for it.
+const PLANS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+
 impl Connect for PgConnector {
     type Connection = PgConnection;
 
@@ -381,7 +359,7 @@ impl Connect for PgConnector {
 
     fn has_moved(&self) -> bool {
         let last = self.last.lock().0.clone();
-        let now = self.target().ok().map(|target| place(&target.config));
+        let now = self.target().ok().map(|target| place(&target));
         // A URL that cannot be read names no other place.
         matches!((last, now), (Some(last), Some(now)) if last != now)
     }

@@ -1,26 +1,37 @@
-//! Places a batch of orders in one statement: orders, idempotency and events together, so in one
+//! Places a batch of orders in one statement: orders, idempotency keys and events together, so in one
 //! transaction and one commit.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{Array, Binary, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{QueryResult, QueryableByName};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel::sql_types::{
+    Array, Binary, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+};
+use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::find_placed::{FindPlaced, FoundRow};
 use crate::store::StoreError;
-use crate::store::coalesce::Batch;
-use crate::store::model::{Found, NewRow, Placed};
+use crate::store::coalesce::{Batch, LockWait};
+use crate::store::model::{Found, Idempotency, NewRow, Placed};
 use crate::telemetry::QueryName;
 
 /// Places orders.
 pub(in crate::store) struct Create(pub(in crate::store) Postgres);
+
+/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys.
+/// Several times what a commit takes; a key that takes longer is served apart from the others.
+const SHORT_LOCK_WAIT: &str = "100ms";
+
+/// How often a batch is written when the database shows neither the rows nor what they conflict with:
+/// the server changed between two statements.
+const ROUNDS: usize = 3;
 
 impl Batch for Create {
     type Item = Arc<NewRow>;
@@ -29,86 +40,116 @@ impl Batch for Create {
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
 
-    async fn serve(&self, rows: Arc<[Arc<NewRow>]>) -> Result<Vec<Placed>, StoreError> {
-        let batch = Arc::clone(&rows);
-        let inserted: HashSet<Uuid> = self
-            .0
-            .run(QueryName::CreateOrders, move |connection| {
-                let rows = Arc::clone(&batch);
-                async move { Insert::new(&rows).load(connection).await }.boxed()
-            })
-            .await?
-            .into_iter()
-            .collect();
-        let conflicts: Vec<String> = rows
-            .iter()
-            .filter(|row| !inserted.contains(&row.order.id))
-            .filter_map(|row| row.key().map(str::to_owned))
-            .collect();
-        let found = if conflicts.is_empty() {
-            HashMap::new()
-        } else {
-            self.placed_before(conflicts).await?
-        };
-        let answer = |row: &Arc<NewRow>| match row.key().and_then(|key| found.get(key)) {
-            Some(found) if !inserted.contains(&row.order.id) => row.against(found),
-            // Not inserted and yet no other order has its key: it conflicts with itself. An
-            // earlier attempt was committed, and its answer lost with the connection.
-            _ => Placed::New(row.document()),
-        };
-        Ok(rows.iter().map(answer).collect())
+    fn lock_of(row: &Arc<NewRow>) -> Option<&str> {
+        row.key()
+    }
+
+    /// Each response is proven: the insert returned the row, or a look-up found it or what it conflicts
+    /// with.
+    async fn serve(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Vec<Placed>, StoreError> {
+        let mut placed: Vec<Option<Placed>> = vec![None; rows.len()];
+        let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
+        for _ in 0..ROUNDS {
+            let known = self.insert_or_find(&open, wait).await?;
+            for (slot, row) in placed.iter_mut().zip(rows.iter()) {
+                if slot.is_none() {
+                    *slot = known.resolve(row);
+                }
+            }
+            let unresolved = placed.iter().zip(rows.iter());
+            open = unresolved
+                .filter(|(slot, _)| slot.is_none())
+                .map(|(_, row)| Arc::clone(row))
+                .collect();
+            if open.is_empty() {
+                return Ok(placed.into_iter().flatten().collect());
+            }
+        }
+        Err(StoreError::Unavailable(
+            "the database neither keeps an order nor shows what it conflicts with".to_owned(),
+        ))
+    }
+}
+
+/// What is known of a batch after its statements.
+struct Known {
+    inserted: HashSet<Uuid>,
+    by_key: HashMap<String, Found>,
+    by_id: HashSet<Uuid>,
+}
+
+impl Known {
+    /// What became of one row, if that is proven.
+    fn resolve(&self, row: &NewRow) -> Option<Placed> {
+        if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
+            return Some(Placed::New(row.document()));
+        }
+        let found = self.by_key.get(row.key()?)?;
+        Some(row.resolve_conflict(found))
     }
 }
 
 impl Create {
-    /// The orders that were placed before with these keys, by key. A statement of its own, as the
-    /// snapshot of the first may be older than the commit that it waited for.
-    async fn placed_before(&self, keys: Vec<String>) -> Result<HashMap<String, Found>, StoreError> {
-        let rows: Vec<FoundRow> = self
+    /// Inserts the rows, then looks up what the others conflict with. The look-up is a statement of its
+    /// own, as the snapshot of the first may be older than the commit that it waited for.
+    async fn insert_or_find(
+        &self,
+        rows: &Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Known, StoreError> {
+        let batch = Arc::clone(rows);
+        let inserted: HashSet<Uuid> = self
+            .0
+            .run(QueryName::CreateOrders, move |connection| {
+                let rows = Arc::clone(&batch);
+                async move { Insert::new(&rows, wait).load(connection).await }.boxed()
+            })
+            .await?
+            .into_iter()
+            .collect();
+        let mut known = Known {
+            inserted,
+            by_key: HashMap::new(),
+            by_id: HashSet::new(),
+        };
+        let mut find = FindPlaced::default();
+        for row in rows.iter() {
+            if known.inserted.contains(&row.order.id) {
+                continue;
+            }
+            match row.key() {
+                Some(key) => find.keys.push(key.to_owned()),
+                None => find.ids.push(row.order.id),
+            }
+        }
+        if find.is_empty() {
+            return Ok(known);
+        }
+        let found: Vec<FoundRow> = self
             .0
             .run(QueryName::FindIdempotencyKeys, move |connection| {
-                let keys = keys.clone();
-                async move { find(connection, &keys).await }.boxed()
+                let find = find.clone();
+                async move { find.load(connection).await }.boxed()
             })
             .await?;
-        let found = |row: FoundRow| {
-            let found = Found {
-                id: row.id,
-                hash: row.request_hash,
-                json: row.data.into(),
-            };
-            (row.idempotency_key, found)
-        };
-        Ok(rows.into_iter().map(found).collect())
+        for row in found {
+            match row.into_found() {
+                (Some(key), found) => drop(known.by_key.insert(key, found)),
+                (None, found) => drop(known.by_id.insert(found.id)),
+            }
+        }
+        Ok(known)
     }
-}
-
-#[derive(QueryableByName)]
-struct FoundRow {
-    #[diesel(sql_type = Text)]
-    idempotency_key: String,
-    #[diesel(sql_type = Binary)]
-    request_hash: Vec<u8>,
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-    #[diesel(sql_type = Text)]
-    data: String,
-}
-
-async fn find(connection: &mut AsyncPgConnection, keys: &[String]) -> QueryResult<Vec<FoundRow>> {
-    diesel::sql_query(
-        "SELECT o.idempotency_key, o.request_hash, o.id, e.data::text AS data
-         FROM orders o JOIN events e ON e.order_id = o.id AND e.version = 1
-         WHERE o.idempotency_key = ANY($1)",
-    )
-    .bind::<Array<Text>, _>(keys)
-    .load(connection)
-    .await
 }
 
 /// The columns of a batch. One array each, so that batches of all sizes are one prepared
 /// statement.
 struct Insert<'a> {
+    lock_timeout: &'static str,
     ids: Vec<Uuid>,
     product_ids: Vec<&'a str>,
     quantities: Vec<i32>,
@@ -118,16 +159,21 @@ struct Insert<'a> {
     keys: Vec<Option<&'a str>>,
     hashes: Vec<Option<&'a [u8]>>,
     documents: Vec<&'a str>,
+    lengths: Vec<i32>,
     traceparents: Vec<Option<&'a str>>,
 }
 
 impl<'a> Insert<'a> {
-    fn new(rows: &'a [Arc<NewRow>]) -> Self {
+    fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
         // Batches of other connections may hold the same keys. In one order for all, they wait
         // for each other; in different ones, they would deadlock.
         rows.sort_by_key(|row| row.key());
         Self {
+            lock_timeout: match wait {
+                LockWait::Short => SHORT_LOCK_WAIT,
+                LockWait::Long => "0",
+            },
             ids: rows.iter().map(|row| row.order.id).collect(),
             product_ids: rows
                 .iter()
@@ -143,6 +189,7 @@ impl<'a> Insert<'a> {
             keys: rows.iter().map(|row| row.key()).collect(),
             hashes: rows.iter().map(|row| row.hash()).collect(),
             documents: rows.iter().map(|row| &*row.json).collect(),
+            lengths: rows.iter().map(|row| row.json_bytes()).collect(),
             traceparents: rows.iter().map(|row| row.traceparent.as_deref()).collect(),
         }
     }
@@ -151,9 +198,14 @@ impl<'a> Insert<'a> {
 /// Rows come in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, also when it comes
 /// twice in the batch or is being inserted by another transaction, for which it waits; and the id,
 /// when the statement is repeated after its connection broke.
+///
+/// The wait for another transaction is the only one that `lock_timeout` bounds here: it is set when the
+/// statement has its locks on the tables already.
 impl QueryFragment<Pg> for Insert<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH input AS (SELECT * FROM unnest(");
+        out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', ");
+        out.push_bind_param::<Text, _>(self.lock_timeout)?;
+        out.push_sql(", true), unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.product_ids)?;
@@ -172,24 +224,41 @@ impl QueryFragment<Pg> for Insert<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.documents)?;
         out.push_sql(", ");
+        out.push_bind_param::<Array<Integer>, _>(&self.lengths)?;
+        out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.traceparents)?;
         out.push_sql(
-            ") AS t (id, product_id, quantity, customer_id, metadata, at, key, hash, data, trace)
+            ") AS t (id, product_id, quantity, customer_id, metadata, at, key, hash, data, bytes, trace)
+            ), keyed AS (
+                INSERT INTO idempotency_keys
+                    (key, order_id, request_hash, hash_version, document, created_at)
+                SELECT key, id, hash, ",
+        );
+        out.push_bind_param::<SmallInt, _>(&Idempotency::HASH_VERSION)?;
+        out.push_sql(
+            ", data::json, at FROM input WHERE key IS NOT NULL
+                ON CONFLICT DO NOTHING
+                RETURNING order_id
             ), placed AS (
                 INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version,
-                    created_at, updated_at, idempotency_key, request_hash)
+                    created_at, updated_at, json_bytes)
                 SELECT id, product_id, quantity, 'pending', customer_id, metadata::jsonb, 1,
-                    at, at, key, hash
+                    at, at, bytes
                 FROM input
+                WHERE key IS NULL OR id IN (SELECT order_id FROM keyed)
                 ON CONFLICT DO NOTHING
                 RETURNING id
             ), logged AS (
-                INSERT INTO events (order_id, version, position, occurred_at, data, traceparent)
-                SELECT id, 1, here.position, at, data::json, trace
-                FROM input JOIN placed USING (id), ",
+                INSERT INTO events
+                    (order_id, version, position, occurred_at, data, data_bytes, traceparent)
+                SELECT id, 1, ",
         );
         out.push_sql(super::POSITION);
-        out.push_sql(") SELECT id FROM placed");
+        out.push_sql(
+            ", at, data::json, bytes, trace
+                FROM input JOIN placed USING (id)
+            ) SELECT id FROM placed",
+        );
         Ok(())
     }
 }

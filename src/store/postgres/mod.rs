@@ -3,9 +3,14 @@
 mod connect;
 mod create;
 mod events;
+mod find_placed;
+mod get;
+mod hosts;
 mod listen;
+mod own_root;
 mod read;
 mod rows;
+mod served;
 mod session;
 mod slots;
 mod socket;
@@ -13,9 +18,12 @@ mod sqlstate;
 mod tap;
 mod tls;
 mod update;
+mod uri;
 mod url;
+mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
@@ -29,13 +37,14 @@ use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::PgConnector;
 pub(super) use create::Create;
 pub(super) use listen::listen;
+pub(super) use served::Served;
 pub(super) use session::PgConnection;
 use sqlstate::Remedy;
 pub use url::{check_postgres_url, describe_postgres_url};
 
-/// SQL for the position in the feed of what the current transaction writes.
-const POSITION: &str =
-    "(SELECT pg_current_xact_id()::text::bigint + xid_offset AS position FROM feed) AS here";
+/// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
+/// when the row of `feed` is missing: an event without a position would reach no reader.
+const POSITION: &str = "(SELECT pg_current_xact_id()::text::bigint + xid_offset FROM feed)";
 
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -43,16 +52,27 @@ pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
     /// How long a statement may take before its connection is given up.
     patience: Duration,
+    served: Arc<Served>,
     metrics: Arc<Metrics>,
 }
 
 /// Whether work may be done twice.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Twice {
+#[derive(Clone, Copy)]
+enum Twice<'a> {
     /// It is safe.
     Yes,
-    /// It is not: when the connection breaks, nobody knows what became of it.
-    No,
+    /// It is while this is false. Once a write has begun and the connection breaks, nobody knows what
+    /// became of it.
+    UntilWritten(&'a AtomicBool),
+}
+
+impl Twice<'_> {
+    fn is_safe(self) -> bool {
+        match self {
+            Self::Yes => true,
+            Self::UntilWritten(writing) => !writing.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// How often a statement is repeated that the server undid because of another transaction.
@@ -72,8 +92,14 @@ impl Postgres {
         Self {
             pool,
             patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            served: Arc::new(Served::new()),
             metrics,
         }
+    }
+
+    /// When statements succeeded.
+    pub(super) fn served(&self) -> Arc<Served> {
+        Arc::clone(&self.served)
     }
 
     /// The same for few that serve many; see [`Pool::first_in_line`].
@@ -94,20 +120,22 @@ impl Postgres {
         self.try_run(query, Twice::Yes, work).await
     }
 
-    /// Runs work that must not be done twice. It is repeated only when the server says that it did
-    /// nothing, or has undone it.
-    async fn run_once<T: Send>(
+    /// Runs work that must not be done twice from the moment on at which it sets `writing`. After that it is
+    /// repeated only when the server says that it did nothing, or has undone it.
+    async fn run_until_written<T: Send>(
         &self,
         query: QueryName,
+        writing: &AtomicBool,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Twice::No, work).await
+        self.try_run(query, Twice::UntilWritten(writing), work)
+            .await
     }
 
     async fn try_run<T: Send>(
         &self,
         query: QueryName,
-        twice: Twice,
+        twice: Twice<'_>,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
@@ -128,7 +156,10 @@ impl Postgres {
                 Some(Ok(done)) => {
                     let code = lease.end();
                     match done {
-                        Ok(value) => return Ok(value),
+                        Ok(value) => {
+                            self.served.note();
+                            return Ok(value);
+                        }
                         Err(error) => sqlstate::judge(code, &error),
                     }
                 }
@@ -177,7 +208,7 @@ impl Postgres {
                 }
                 Remedy::Lost => {
                     lease.discard();
-                    twice == Twice::Yes
+                    twice.is_safe()
                 }
             };
             if !again || replaced && !opened_before {

@@ -14,15 +14,15 @@ use crate::store::schema::orders;
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Pg))]
 pub(super) struct OrderRow {
-    id: Uuid,
-    product_id: String,
-    quantity: i32,
-    status: String,
-    customer_id: Option<String>,
-    metadata: MetadataJson,
-    version: i32,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub(super) id: Uuid,
+    pub(super) product_id: String,
+    pub(super) quantity: i32,
+    pub(super) status: String,
+    pub(super) customer_id: Option<String>,
+    pub(super) metadata: MetadataJson,
+    pub(super) version: i32,
+    pub(super) created_at: DateTime<Utc>,
+    pub(super) updated_at: DateTime<Utc>,
 }
 
 impl TryFrom<OrderRow> for Order {

@@ -19,6 +19,7 @@ use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
 use super::sqlstate::SqlState;
 use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
+use super::url::SocketOptions;
 use crate::store::pool::{Held, Session};
 
 /// How long an idle server may take to hear that it is no longer needed.
@@ -73,6 +74,7 @@ impl Drop for Attempt {
 pub(super) struct Cancel {
     pub(super) token: CancelToken,
     pub(super) slots: Arc<Slots>,
+    pub(super) socket: SocketOptions,
     /// For one handshake each.
     pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
 }
@@ -83,7 +85,7 @@ impl Cancel {
         loop {
             // Whether it helped is seen at the connection itself.
             let slot = self.slots.take(Purpose::Cancel, address).await;
-            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(address));
+            let connecting = timeout(CANCEL_TIMEOUT, Socket::connect(address, &self.socket));
             if let (Some(slot), Ok(Ok((socket, returned)))) = (slot, connecting.await) {
                 // However this ends, the slot is taken until the server has closed the socket.
                 let closed = Attempt::new(returned, slot);
@@ -255,7 +257,7 @@ impl PgConnection {
 
     /// A statement begins: forgets the error of the one before. If the statement does not end, the
     /// connection is broken.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::store) fn begin(&mut self) {
         self.hold.tap.clear();
         self.at_work = true;
     }
@@ -264,6 +266,11 @@ impl PgConnection {
     pub(super) fn end(&mut self) -> Option<SqlState> {
         self.at_work = false;
         self.hold.tap.sqlstate()
+    }
+
+    /// The statement has succeeded.
+    pub(in crate::store) fn succeeded(&mut self) {
+        self.at_work = false;
     }
 
     /// Why the database's encoding cannot hold all orders, unless it can.

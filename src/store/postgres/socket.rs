@@ -15,26 +15,17 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
 use super::slots::Address;
+use super::url::{Keepalive, SocketOptions};
 
-/// A peer that vanished without a word is noticed within about 20 s.
-const OPEN: Limits = Limits {
-    idle: Duration::from_secs(10),
-    interval: Duration::from_secs(3),
-    unacknowledged: Duration::from_secs(20),
-};
 /// A connection that is given up has been silent for long already.
-const CLOSING: Limits = Limits {
-    idle: Duration::from_secs(1),
-    interval: Duration::from_secs(1),
-    unacknowledged: Duration::from_secs(4),
+const CLOSING: SocketOptions = SocketOptions {
+    keepalive: Some(Keepalive {
+        idle: Duration::from_secs(1),
+        interval: Duration::from_secs(1),
+        count: 3,
+    }),
+    user_timeout: Some(Duration::from_secs(4)),
 };
-
-/// When the kernel takes a peer for dead.
-struct Limits {
-    idle: Duration,
-    interval: Duration,
-    unacknowledged: Duration,
-}
 
 /// An open socket of either family.
 pub(super) enum Stream {
@@ -43,31 +34,34 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    async fn connect(address: &Address) -> io::Result<Self> {
+    async fn connect(address: &Address, options: &SocketOptions) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let stream = Self::Tcp(stream);
-                stream.limit(&OPEN)?;
+                stream.set(options)?;
                 Ok(stream)
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
     }
 
-    fn limit(&self, limits: &Limits) -> io::Result<()> {
+    fn set(&self, options: &SocketOptions) -> io::Result<()> {
         let Self::Tcp(stream) = self else {
             return Ok(());
         };
         let socket = SockRef::from(stream);
-        let keepalive = TcpKeepalive::new()
-            .with_time(limits.idle)
-            .with_interval(limits.interval)
-            .with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
+        if let Some(keepalive) = &options.keepalive {
+            socket.set_tcp_keepalive(
+                &TcpKeepalive::new()
+                    .with_time(keepalive.idle)
+                    .with_interval(keepalive.interval)
+                    .with_retries(keepalive.count),
+            )?;
+        }
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(limits.unacknowledged))?;
+        socket.set_tcp_user_timeout(options.user_timeout)?;
         Ok(())
     }
 
@@ -75,7 +69,7 @@ impl Stream {
     /// the kernel reports that it is dead.
     pub(super) async fn close(mut self) {
         // Each may fail on a connection that is dead already, which the read then says.
-        let _ = self.limit(&CLOSING);
+        let _ = self.set(&CLOSING);
         let _ = self.shutdown().await;
         let mut unread = [0; 4096];
         while matches!(self.read(&mut unread).await, Ok(1..)) {}
@@ -93,10 +87,11 @@ impl Socket {
     /// Opens a socket. What is returned with it gets the stream when the socket is dropped.
     pub(super) async fn connect(
         address: &Address,
+        options: &SocketOptions,
     ) -> io::Result<(Self, oneshot::Receiver<Stream>)> {
         let (back, returned) = oneshot::channel();
         let socket = Self {
-            stream: Some(Stream::connect(address).await?),
+            stream: Some(Stream::connect(address, options).await?),
             back: Some(back),
         };
         Ok((socket, returned))

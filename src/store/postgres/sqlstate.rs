@@ -67,6 +67,9 @@ pub(super) fn judge(code: Option<SqlState>, error: &DieselError) -> (StoreError,
         b"42P01" | b"42703" | b"42883" | b"42704" | b"3F000" | b"42501" => {
             unavailable(Remedy::None)
         }
+        // No value of ours is NULL where the table wants one, but the position of an event is when the row
+        // of the table `feed` is missing.
+        b"23502" => unavailable(Remedy::None),
         // Constraints, values, corruption (XX001, XX002), and what nobody thought of. It says nothing
         // about other statements.
         _ => (StoreError::Internal(text), Remedy::None),
@@ -118,6 +121,7 @@ mod tests {
             (b"53100", "unavailable", Remedy::None),
             (b"58030", "unavailable", Remedy::None),
             (b"42P01", "unavailable", Remedy::None),
+            (b"23502", "unavailable", Remedy::None),
             (b"23514", "internal", Remedy::None),
             (b"XX001", "internal", Remedy::None),
             (b"P0001", "internal", Remedy::None),

@@ -1,69 +1,231 @@
-//! What a PostgreSQL URL says, read as libpq reads it.
+//! What a PostgreSQL URL says, read as libpq reads it (PostgreSQL manual, section 34.1.2
+//! "Parameter Key Words").
 
-use percent_encoding::percent_decode_str;
-use tokio_postgres::config::Host;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
 use super::tls::TlsWish;
+use super::uri::Parameters;
+use super::wanted::Wanted;
 use crate::config::DatabaseUrl;
 
 /// What a URL says: where to connect and how.
 pub(super) struct Target {
+    /// How to log in. It names no host; that is for [`super::hosts`].
     pub(super) config: tokio_postgres::Config,
     pub(super) tls: TlsWish,
+    /// In the order to try them; at least one.
+    pub(super) endpoints: Vec<Endpoint>,
+    /// Try them in a random order instead.
+    pub(super) shuffled: bool,
+    /// What the server must be.
+    pub(super) wanted: Wanted,
+    /// How long one address may take, from its name to a session that is ready.
+    pub(super) connect_timeout: Option<Duration>,
+    pub(super) socket: SocketOptions,
 }
 
+/// A place where a server may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    /// What the certificate must be for.
+    pub(super) name: String,
+    pub(super) place: Place,
+    pub(super) port: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// To be looked up.
+    Name,
+    Address(IpAddr),
+    /// The directory of a Unix socket.
+    Directory(PathBuf),
+}
+
+/// What is set on a TCP connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SocketOptions {
+    pub(super) keepalive: Option<Keepalive>,
+    /// How long sent bytes may stay unacknowledged; none leaves it to the kernel.
+    pub(super) user_timeout: Option<Duration>,
+}
+
+/// When the kernel asks a silent peer whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Keepalive {
+    pub(super) idle: Duration,
+    pub(super) interval: Duration,
+    pub(super) count: u32,
+}
+
+/// A peer that vanished without a word is noticed within about this time.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+const KEEPALIVE: Keepalive = Keepalive {
+    idle: Duration::from_secs(10),
+    interval: Duration::from_secs(3),
+    count: 3,
+};
+
 impl Target {
-    /// Reads a URL as libpq does (PostgreSQL manual, section 34.1.1.2). tokio-postgres knows
-    /// neither `sslrootcert` nor all values of `sslmode`; they are taken out before.
+    /// Reads a URL. A parameter without a value counts as not given.
+    ///
+    /// # Errors
+    /// What is wrong, with the name of a parameter and never a value: it may be a secret.
     pub(super) fn parse(url: &DatabaseUrl) -> Result<Self, String> {
-        let (base, query) = url.expose().split_once('?').unwrap_or((url.expose(), ""));
-        let mut sslmode = None;
-        let mut root_cert = None;
-        let mut others = Vec::new();
-        for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
-            let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-            let decoded = || percent_decode_str(value).decode_utf8_lossy().into_owned();
-            match name {
-                "sslmode" => sslmode = Some(decoded()),
-                "sslrootcert" => root_cert = Some(decoded()),
-                // tokio-postgres takes any `@` for the end of the password.
-                _ => others.push(parameter.replace('@', "%40")),
-            }
-        }
-        let tls = TlsWish::parse(sslmode.as_deref(), root_cert.as_deref())?;
-        let mut config: tokio_postgres::Config = format!("{base}?{}", others.join("&"))
-            .parse()
-            // The error's text may quote the URL, and with it the password.
-            .map_err(|_| "not a valid PostgreSQL URL".to_owned())?;
-        config.ssl_mode(tls.mode);
-        if config.get_hosts().is_empty() {
-            return Err("the URL names no host".to_owned());
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("order-service");
-        }
-        Ok(Self { config, tls })
+        let mut given = Parameters::parse(url.expose())?;
+        let tls = TlsWish::read(&mut given)?;
+        let target = Self {
+            endpoints: endpoints(&mut given)?,
+            config: login(&mut given, &tls)?,
+            tls,
+            shuffled: given
+                .choice(
+                    "load_balance_hosts",
+                    &[("disable", false), ("random", true)],
+                )?
+                .unwrap_or(false),
+            wanted: given
+                .choice("target_session_attrs", &Wanted::WORDS)?
+                .unwrap_or(Wanted::Any),
+            connect_timeout: seconds(&mut given, "connect_timeout")?,
+            socket: socket_options(&mut given)?,
+        };
+        // There is no Kerberos here; `prefer` uses it only where a ticket is.
+        given.choice("gssencmode", &[("disable", ()), ("prefer", ())])?;
+        // Everything is UTF-8 here; `auto` is what the environment says.
+        given.choice(
+            "client_encoding",
+            &[("UTF8", ()), ("utf8", ()), ("auto", ())],
+        )?;
+        given.finish()?;
+        Ok(target)
     }
 
-    /// Host, port and database, without user and password.
+    /// Hosts, ports and database, without user and password.
     fn describe(&self) -> String {
-        let ports = self.config.get_ports();
-        let hosts: Vec<String> = self
-            .config
-            .get_hosts()
-            .iter()
-            .enumerate()
-            .map(|(i, host)| {
-                let port = ports.get(i).or(ports.first()).copied().unwrap_or(5432);
-                match host {
-                    Host::Tcp(name) => format!("{name}:{port}"),
-                    Host::Unix(path) => path.display().to_string(),
-                }
-            })
-            .collect();
+        let hosts: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
         let name = self.config.get_dbname().unwrap_or_default();
         format!("postgres://{}/{name}", hosts.join(","))
     }
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.place {
+            Place::Directory(path) => write!(f, "{}", path.display()),
+            _ if self.name.contains(':') => write!(f, "[{}]:{}", self.name, self.port),
+            _ => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
+}
+
+/// Who logs in, and into what.
+fn login(given: &mut Parameters, tls: &TlsWish) -> Result<tokio_postgres::Config, String> {
+    let mut config = tokio_postgres::Config::new();
+    config.ssl_mode(tls.mode);
+    if let Some(user) = given.text("user")? {
+        config.user(user);
+    }
+    if let Some(password) = given.bytes("password") {
+        config.password(password);
+    }
+    if let Some(name) = given.text("dbname")? {
+        config.dbname(name);
+    }
+    if let Some(options) = given.text("options")? {
+        config.options(options);
+    }
+    let fallback = given.text("fallback_application_name")?;
+    let name = given.text("application_name")?.or(fallback);
+    config.application_name(name.unwrap_or_else(|| "order-service".to_owned()));
+    let binding = [
+        ("disable", ChannelBinding::Disable),
+        ("prefer", ChannelBinding::Prefer),
+        ("require", ChannelBinding::Require),
+    ];
+    if let Some(binding) = given.choice("channel_binding", &binding)? {
+        config.channel_binding(binding);
+    }
+    if tls.direct {
+        config.ssl_negotiation(SslNegotiation::Direct);
+    }
+    Ok(config)
+}
+
+/// Where to connect to. The lists of hosts, addresses and ports belong together.
+fn endpoints(given: &mut Parameters) -> Result<Vec<Endpoint>, String> {
+    let mut list = |name| -> Result<Vec<String>, String> {
+        let text = given.text(name)?;
+        Ok(text.map_or_else(Vec::new, |text| {
+            text.split(',').map(str::to_owned).collect()
+        }))
+    };
+    let (hosts, addresses, ports) = (list("host")?, list("hostaddr")?, list("port")?);
+    let count = hosts.len().max(addresses.len());
+    if count == 0 {
+        return Err("the URL names no host".to_owned());
+    }
+    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
+        return Err("host and hostaddr take lists of the same length".to_owned());
+    }
+    if ports.len() > 1 && ports.len() != count {
+        return Err("port takes one number, or one for each host".to_owned());
+    }
+    (0..count)
+        .map(|i| {
+            let host = hosts.get(i).map_or("", String::as_str);
+            let address = addresses.get(i).map_or("", String::as_str);
+            let place = if !address.is_empty() {
+                let address = address.parse();
+                Place::Address(address.map_err(|_| "hostaddr takes IP addresses")?)
+            } else if host.starts_with('/') {
+                Place::Directory(PathBuf::from(host))
+            } else if host.is_empty() {
+                return Err("the list of hosts has an empty place".to_owned());
+            } else {
+                host.parse().map_or(Place::Name, Place::Address)
+            };
+            let port =
+                match ports.get(i).or(ports.first()).map_or("", String::as_str) {
+                    "" => 5432,
+                    text => text.parse().ok().filter(|port| *port > 0).ok_or(
+                        "a port is a number from 1 to 65535; write %2F for a / in a password",
+                    )?,
+                };
+            let name = if host.is_empty() { address } else { host }.to_owned();
+            Ok(Endpoint { name, place, port })
+        })
+        .collect()
+}
+
+/// A time in seconds; 0 counts as not given.
+fn seconds(given: &mut Parameters, name: &str) -> Result<Option<Duration>, String> {
+    let seconds = given.number(name)?.filter(|seconds| *seconds > 0);
+    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
+}
+
+fn socket_options(given: &mut Parameters) -> Result<SocketOptions, String> {
+    // The second name is that of tokio-postgres.
+    let count = given.number("keepalives_count")?;
+    let count = count.or(given.number("keepalives_retries")?);
+    let keepalive = Keepalive {
+        idle: seconds(given, "keepalives_idle")?.unwrap_or(KEEPALIVE.idle),
+        interval: seconds(given, "keepalives_interval")?.unwrap_or(KEEPALIVE.interval),
+        count: count.filter(|count| *count > 0).unwrap_or(KEEPALIVE.count),
+    };
+    let user_timeout = match given.number("tcp_user_timeout")? {
+        None => Some(USER_TIMEOUT),
+        Some(0) => None,
+        Some(milliseconds) => Some(Duration::from_millis(milliseconds.into())),
+    };
+    Ok(SocketOptions {
+        keepalive: (given.number("keepalives")? != Some(0)).then_some(keepalive),
+        user_timeout,
+    })
 }
 
 /// Checks a PostgreSQL URL without connecting.
@@ -81,56 +243,4 @@ pub fn describe_postgres_url(url: &DatabaseUrl) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio_postgres::config::SslMode;
-
-    fn target(text: &str) -> Result<Target, String> {
-        Target::parse(&DatabaseUrl::parse(text).unwrap())
-    }
-
-    #[test]
-    fn the_description_holds_no_secret() {
-        for url in [
-            "postgres://user:secret@db.example:5433/shop",
-            "postgres://db.example:5433/shop?user=user&password=secret@x",
-        ] {
-            assert_eq!(
-                target(url).unwrap().describe(),
-                "postgres://db.example:5433/shop"
-            );
-        }
-        let two = target("postgres://u:secret@a:1,b:2/shop").unwrap();
-        assert_eq!(two.describe(), "postgres://a:1,b:2/shop");
-    }
-
-    #[test]
-    fn ssl_parameters_are_read_as_libpq_does() {
-        let mode = |text: &str| target(text).map(|target| target.tls.mode);
-        assert_eq!(mode("postgres://h/d"), Ok(SslMode::Prefer));
-        assert_eq!(mode("postgres://h/d?sslmode=disable"), Ok(SslMode::Disable));
-        assert_eq!(
-            mode("postgres://h/d?sslmode=verify-full"),
-            Ok(SslMode::Require)
-        );
-        assert!(mode("postgres://h/d?sslmode=sometimes").is_err());
-        let wish = |mode, cert| TlsWish::parse(Some(mode), cert).unwrap();
-        assert_eq!(
-            wish("require", Some("/ca.pem")),
-            wish("verify-ca", Some("/ca.pem"))
-        );
-        assert_ne!(wish("require", None), wish("verify-ca", None));
-    }
-
-    #[test]
-    fn a_bad_url_is_refused_without_being_quoted() {
-        for bad in [
-            "postgres://u:secret@h:port/d",
-            "postgres:///d",
-            "postgres://u:secret@h/d?nonsense=secret",
-        ] {
-            let message = target(bad).map(|_| ()).unwrap_err();
-            assert!(!message.contains("secret"), "{message}");
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,11 @@
 //! What a result code of SQLite means for a request (SQLite manual, "Result and Error Codes").
 
 use std::ffi::c_int;
+use std::time::Duration;
 
 use libsqlite3_sys as ffi;
 
-use super::handle::text_of;
+use super::handle::{Handle, text_of};
 use crate::store::StoreError;
 
 /// Codes that say something about the database and not about the statement.
@@ -27,8 +28,22 @@ const OF_THE_DATABASE: [c_int; 9] = [
 /// the statement's.
 const TOO_LATE: [c_int; 3] = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_INTERRUPT];
 
+impl Handle {
+    /// Does work on the connection for at most `limit`. An error is judged by its code.
+    pub(in crate::store) fn run<T>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.begin(limit);
+        let result = work();
+        let code = self.end();
+        result.map_err(|error| judge(code, error))
+    }
+}
+
 /// What an error is, given the result code.
-pub(super) fn judge(code: Option<c_int>, error: StoreError) -> StoreError {
+fn judge(code: Option<c_int>, error: StoreError) -> StoreError {
     let StoreError::Internal(text) = error else {
         return error;
     };

@@ -8,6 +8,7 @@ use diesel::{Connection as _, SqliteConnection};
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 
 use super::handle::Handle;
+use super::location::{Location, Mode};
 use crate::config::DatabaseUrl;
 use crate::store::StoreError;
 use crate::store::pool::{Connect, Held, Session};
@@ -15,6 +16,8 @@ use crate::store::pool::{Connect, Held, Session};
 /// Opens connections to one SQLite database.
 pub(crate) struct SqliteConnector {
     location: String,
+    /// Whether it may be changed.
+    writes: bool,
     statement_timeout: Duration,
     /// A database in memory lives as long as a connection to it. This one is never used.
     _anchor: Option<std::sync::Mutex<SqliteConnection>>,
@@ -22,9 +25,12 @@ pub(crate) struct SqliteConnector {
 
 impl SqliteConnector {
     pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
-        if url.expose() != "sqlite::memory:" {
+        let location = Location::parse(url).map_err(StoreError::Unavailable)?;
+        location.check().map_err(StoreError::Unavailable)?;
+        if let Location::File { mode, .. } = location {
             return Ok(Self {
-                location: url.expose().to_owned(),
+                location: location.to_string(),
+                writes: mode != Mode::Read,
                 statement_timeout,
                 _anchor: None,
             });
@@ -32,9 +38,10 @@ impl SqliteConnector {
         // The `memdb` VFS shares a named database among the connections of a process, with the
         // locks of a file (SQLite source, `src/memdb.c`); `:memory:` would be one per connection.
         let location = format!("file:/{}?vfs=memdb", uuid::Uuid::new_v4());
-        let (anchor, _) = open(&location, statement_timeout)?;
+        let (anchor, _) = open(&location, true, statement_timeout)?;
         Ok(Self {
             location,
+            writes: true,
             statement_timeout,
             _anchor: Some(std::sync::Mutex::new(anchor)),
         })
@@ -42,7 +49,7 @@ impl SqliteConnector {
 
     /// Opens a connection for use on a thread that may block.
     pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
-        open(&self.location, self.statement_timeout).map(|(connection, _)| connection)
+        open(&self.location, self.writes, self.statement_timeout).map(|(connection, _)| connection)
     }
 }
 
@@ -51,7 +58,8 @@ impl Connect for SqliteConnector {
 
     async fn connect(&self) -> Result<Self::Connection, StoreError> {
         let (location, timeout) = (self.location.clone(), self.statement_timeout);
-        tokio::task::spawn_blocking(move || open(&location, timeout))
+        let writes = self.writes;
+        tokio::task::spawn_blocking(move || open(&location, writes, timeout))
             .await
             .map_err(|error| StoreError::Internal(error.to_string()))?
             .map(|(connection, handle)| SqliteSession {
@@ -70,12 +78,12 @@ pub(crate) struct SqliteSession {
 }
 
 impl SqliteSession {
-    pub(super) fn handle(&self) -> Handle {
+    pub(in crate::store) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// How long work may take.
-    pub(super) fn statement_timeout(&self) -> Duration {
+    pub(in crate::store) fn statement_timeout(&self) -> Duration {
         self.statement_timeout
     }
 }
@@ -110,7 +118,11 @@ impl DerefMut for SqliteSession {
 
 /// Opens a connection and sets it up. `synchronous = FULL` keeps what was answered even when the
 /// power fails (SQLite manual, "PRAGMA synchronous").
-fn open(location: &str, busy_timeout: Duration) -> Result<(SqliteConnection, Handle), StoreError> {
+fn open(
+    location: &str,
+    writes: bool,
+    busy_timeout: Duration,
+) -> Result<(SqliteConnection, Handle), StoreError> {
     let failed =
         |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
     Handle::prepare_new_connections();
@@ -124,7 +136,7 @@ fn open(location: &str, busy_timeout: Duration) -> Result<(SqliteConnection, Han
         ))
         .map_err(|e| failed(&e))?;
     let start = Instant::now();
-    while let Err(error) = write_ahead(&mut connection) {
+    while writes && let Err(error) = write_ahead(&mut connection) {
         if start.elapsed() >= busy_timeout {
             return Err(failed(&error));
         }

@@ -39,7 +39,7 @@ struct Shared {
 
 /// The owner's side.
 #[derive(Clone)]
-pub(super) struct Handle(Arc<Shared>);
+pub(in crate::store) struct Handle(Arc<Shared>);
 
 #[derive(QueryableByName)]
 struct Address {

@@ -2,7 +2,9 @@
 
 mod code;
 mod connect;
+mod events;
 mod handle;
+mod location;
 mod read;
 mod rows;
 mod schema;
@@ -17,6 +19,8 @@ use super::StoreError;
 use super::pool::{Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
+pub(super) use handle::Handle;
+pub use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
@@ -80,12 +84,7 @@ impl Sqlite {
         let start = Instant::now();
         let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
-            .spawn_blocking(move |connection| {
-                handle.begin(limit);
-                let result = work(connection);
-                let code = handle.end();
-                Ok(result.map_err(|error| code::judge(code, error)))
-            })
+            .spawn_blocking(move |connection| Ok(handle.run(limit, || work(connection))))
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {

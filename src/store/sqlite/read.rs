@@ -1,111 +1,73 @@
-//! Reads orders and events.
+//! Reads orders.
 
 use diesel::prelude::*;
+use diesel::query_builder::Query;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::rows::{EventRow, OrderRow};
-use super::schema::{events, orders};
+use super::rows::OrderRow;
+use super::schema::orders;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::event::{Cursor, Event};
 use crate::store::model::{ListQuery, Page};
+use crate::store::page_sql::{Dialect, PageSql};
 use crate::store::read::Reader;
 use crate::telemetry::QueryName;
-
-impl Sqlite {
-    /// The order with this id.
-    pub(in crate::store) async fn order(&self, id: Uuid) -> Result<Option<Order>, StoreError> {
-        Ok(self.orders(vec![id]).await?.pop())
-    }
-}
 
 impl Reader for Sqlite {
     async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         self.read(QueryName::GetOrders, move |connection| {
             // One by one: each is a look-up by a prepared statement in this process's memory,
             // and a list of ids would be another statement for each length.
-            ids.iter()
-                .map(|id| {
-                    orders::table
-                        .find(id.as_bytes().as_slice())
-                        .select(OrderRow::as_select())
-                        .first(connection)
-                        .optional()
-                })
-                .filter_map(Result::transpose)
-                .map(|row| Order::try_from(row?))
-                .collect()
+            let (mut orders, mut bytes) = (Vec::with_capacity(ids.len()), 0_usize);
+            for id in &ids {
+                let row = orders::table
+                    .find(id.as_bytes().as_slice())
+                    .select((OrderRow::as_select(), orders::json_bytes))
+                    .first::<(OrderRow, i32)>(connection)
+                    .optional()?;
+                let Some((row, length)) = row else { continue };
+                bytes += usize::try_from(length).unwrap_or_default();
+                if bytes > ListQuery::MAX_BYTES && ids.len() > 1 {
+                    return Ok(None);
+                }
+                orders.push(Order::try_from(row)?);
+            }
+            Ok(Some(orders))
         })
-        .await
+        .await?
+        .ok_or(StoreError::BatchTooLarge)
     }
 
     async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
-            let mut query = orders::table
-                .select(OrderRow::as_select())
-                .order(orders::id.desc())
-                .limit(list.limit.into())
-                .into_boxed();
-            if let Some(after) = list.starting_after {
-                query = query.filter(orders::id.lt(after.into_bytes().to_vec()));
-            }
-            if let Some(status) = list.status {
-                query = query.filter(orders::status.eq(status.as_str()));
-            }
-            if let Some(product_id) = list.product_id {
-                query = query.filter(orders::product_id.eq(product_id));
-            }
-            if let Some(customer_id) = list.customer_id {
-                query = query.filter(orders::customer_id.eq(customer_id));
-            }
-            let orders: Vec<Order> = query
-                .load(connection)?
+            let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &list, |id| {
+                id.into_bytes().to_vec()
+            });
+            let rows: Vec<OrderRow> = page.load(connection)?;
+            let orders: Vec<Order> = rows
                 .into_iter()
                 .map(Order::try_from)
                 .collect::<Result<_, _>>()?;
-            Page::try_from(orders)
+            Page::new(&orders, list.limit)
         })
         .await
     }
 }
 
-impl Sqlite {
-    /// The events behind `after`, in the order of their commits.
-    pub(in crate::store) async fn feed(
-        &self,
-        after: Cursor,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadFeed, move |connection| {
-            let rows = events::table
-                .filter(events::seq.gt(after.seq))
-                .order(events::seq)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
-        })
-        .await
-    }
-
-    /// The events of one order behind a version, oldest first.
-    pub(in crate::store) async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        limit: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        self.read(QueryName::ReadOrderEvents, move |connection| {
-            let rows = events::table
-                .filter(events::order_id.eq(id.as_bytes().as_slice()))
-                .filter(events::version.gt(after))
-                .order(events::version)
-                .limit(limit.into())
-                .select(EventRow::as_select())
-                .load(connection)?;
-            rows.into_iter().map(Event::try_from).collect()
-        })
-        .await
-    }
+impl Query for PageSql<Vec<u8>, Binary> {
+    type SqlType = (
+        Binary,
+        Text,
+        Integer,
+        Text,
+        Nullable<Text>,
+        Text,
+        Integer,
+        BigInt,
+        BigInt,
+    );
 }
+
+impl RunQueryDsl<SqliteConnection> for PageSql<Vec<u8>, Binary> {}

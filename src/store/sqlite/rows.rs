@@ -1,14 +1,13 @@
-//! An order and an event as rows of SQLite.
+//! An order as a row of SQLite.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sqlite::Sqlite;
 use uuid::Uuid;
 
-use super::schema::{events, orders};
+use super::schema::orders;
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
-use crate::store::event::{Cursor, Event};
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Sqlite))]
@@ -43,40 +42,11 @@ impl TryFrom<OrderRow> for Order {
     }
 }
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = events, check_for_backend(Sqlite))]
-pub(super) struct EventRow {
-    seq: i64,
-    order_id: Vec<u8>,
-    version: i32,
-    occurred_at: i64,
-    data: String,
-    traceparent: Option<String>,
-}
-
-impl TryFrom<EventRow> for Event {
-    type Error = StoreError;
-
-    fn try_from(row: EventRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            order_id: uuid(&row.order_id)?,
-            version: row.version,
-            occurred_at: time(row.occurred_at)?,
-            data: row.data,
-            traceparent: row.traceparent,
-            cursor: Cursor {
-                position: 0,
-                seq: row.seq,
-            },
-        })
-    }
-}
-
 pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
     Uuid::from_slice(bytes).map_err(|_| corrupt("id"))
 }
 
-fn time(micros: i64) -> Result<DateTime<Utc>, StoreError> {
+pub(super) fn time(micros: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("time"))
 }
 

@@ -7,7 +7,28 @@ diesel::table! {
         version -> Integer,
         occurred_at -> BigInt,
         data -> Text,
+        data_bytes -> Integer,
         traceparent -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    feed (id) {
+        id -> BigInt,
+        floor_seq -> Nullable<BigInt>,
+        floor_order_id -> Nullable<Binary>,
+        floor_version -> Nullable<Integer>,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (key) {
+        key -> Text,
+        order_id -> Binary,
+        request_hash -> Binary,
+        hash_version -> Integer,
+        document -> Text,
+        created_at -> BigInt,
     }
 }
 
@@ -22,9 +43,8 @@ diesel::table! {
         version -> Integer,
         created_at -> BigInt,
         updated_at -> BigInt,
-        idempotency_key -> Nullable<Text>,
-        request_hash -> Nullable<Binary>,
+        json_bytes -> Integer,
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, feed, idempotency_keys, orders,);

@@ -7,12 +7,14 @@ use diesel::SqliteConnection;
 use diesel::prelude::*;
 
 use super::Sqlite;
-use super::rows::uuid;
-use super::schema::{events, orders};
+use super::rows::{OrderRow, uuid};
+use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::coalesce::Batch;
-use crate::store::model::{Changing, Found, NewRow, Placed, metadata_json};
+use crate::store::admission::Admission;
+use crate::store::change::{Decision, Next, Outcome, decide};
+use crate::store::coalesce::{Batch, LockWait};
+use crate::store::model::{Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes};
 use crate::telemetry::QueryName;
 
 /// Places orders.
@@ -25,7 +27,11 @@ impl Batch for Create {
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
 
-    async fn serve(&self, rows: Arc<[Arc<NewRow>]>) -> Result<Vec<Placed>, StoreError> {
+    async fn serve(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        _: LockWait,
+    ) -> Result<Vec<Placed>, StoreError> {
         self.0
             .write(QueryName::CreateOrders, move |connection| {
                 rows.iter().map(|row| place(connection, row)).collect()
@@ -34,9 +40,27 @@ impl Batch for Create {
     }
 }
 
+/// Writes one order, or finds what was placed before with its key. The transaction has the right to write
+/// from its beginning, so nothing changes between the look-up and the insert.
 fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, StoreError> {
     let order = &row.order;
-    let written = diesel::insert_or_ignore_into(orders::table)
+    if let Some((key, hash)) = row.key().zip(row.hash()) {
+        if let Some(found) = find(connection, key)? {
+            return Ok(row.resolve_conflict(&found));
+        }
+        let written = diesel::insert_into(idempotency_keys::table)
+            .values((
+                idempotency_keys::key.eq(key),
+                idempotency_keys::order_id.eq(order.id.as_bytes().as_slice()),
+                idempotency_keys::request_hash.eq(hash),
+                idempotency_keys::hash_version.eq(i32::from(Idempotency::HASH_VERSION)),
+                idempotency_keys::document.eq(&*row.json),
+                idempotency_keys::created_at.eq(order.created_at.timestamp_micros()),
+            ))
+            .execute(connection)?;
+        proven(written)?;
+    }
+    let written = diesel::insert_into(orders::table)
         .values((
             orders::id.eq(order.id.as_bytes().as_slice()),
             orders::product_id.eq(&order.product_id),
@@ -47,46 +71,41 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
             orders::version.eq(order.version),
             orders::created_at.eq(order.created_at.timestamp_micros()),
             orders::updated_at.eq(order.updated_at.timestamp_micros()),
-            orders::idempotency_key.eq(row.key()),
-            orders::request_hash.eq(row.hash()),
+            orders::json_bytes.eq(row.json_bytes()),
         ))
         .execute(connection)?;
-    if written == 1 {
-        log(
-            connection,
-            order,
-            order.created_at,
-            &row.json,
-            row.traceparent.as_deref(),
-        )?;
-        return Ok(Placed::New(row.document()));
-    }
-    match found(connection, row)? {
-        Some(found) => Ok(row.against(&found)),
-        // `INSERT OR IGNORE` passes over a broken CHECK as well.
-        None => Err(StoreError::Internal(
-            "the database refused an order".to_owned(),
-        )),
-    }
+    proven(written)?;
+    log(
+        connection,
+        order,
+        order.created_at,
+        &row.json,
+        row.traceparent.as_deref(),
+    )?;
+    Ok(Placed::New(row.document()))
 }
 
-/// The order that was placed before with the key of this row.
-fn found(connection: &mut SqliteConnection, row: &NewRow) -> Result<Option<Found>, StoreError> {
-    let Some(key) = row.key() else {
-        return Ok(None);
-    };
-    let found: Option<(Vec<u8>, Option<Vec<u8>>, String)> = orders::table
-        .inner_join(events::table.on(events::order_id.eq(orders::id).and(events::version.eq(1))))
-        .filter(orders::idempotency_key.eq(key))
-        .select((orders::id, orders::request_hash, events::data))
+/// What was placed before with this key.
+fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<Found>, StoreError> {
+    let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
+        .find(key)
+        .select((
+            idempotency_keys::order_id,
+            idempotency_keys::request_hash,
+            idempotency_keys::hash_version,
+            idempotency_keys::document,
+        ))
         .first(connection)
         .optional()?;
     found
-        .map(|(id, hash, data)| {
+        .map(|(id, hash, hash_version, document)| {
             Ok(Found {
                 id: uuid(&id)?,
-                hash: hash.unwrap_or_default(),
-                json: data.into(),
+                replay: Some(Replay {
+                    hash,
+                    hash_version: i16::try_from(hash_version).unwrap_or_default(),
+                    json: document.into(),
+                }),
             })
         })
         .transpose()
@@ -99,53 +118,82 @@ fn log(
     at: DateTime<Utc>,
     data: &str,
     traceparent: Option<&str>,
-) -> QueryResult<usize> {
-    diesel::insert_into(events::table)
+) -> Result<(), StoreError> {
+    let written = diesel::insert_into(events::table)
         .values((
             events::order_id.eq(order.id.as_bytes().as_slice()),
             events::version.eq(order.version),
             events::occurred_at.eq(at.timestamp_micros()),
             events::data.eq(data),
+            events::data_bytes.eq(json_bytes(data)),
             events::traceparent.eq(traceparent),
         ))
-        .execute(connection)
+        .execute(connection)?;
+    proven(written)
 }
 
 impl Sqlite {
-    /// Writes `next` over the version before it. False when the order has another version by now.
-    pub(in crate::store) async fn replace(
+    /// Changes an order in one transaction, which has the right to write from its beginning.
+    pub(in crate::store) async fn change(
         &self,
-        next: &Order,
-        changing: &Changing,
-        json: &str,
-    ) -> Result<bool, StoreError> {
-        let metadata = metadata_json(&next.metadata)?;
-        let (next, json) = (next.clone(), json.to_owned());
-        let traceparent = changing.traceparent.clone();
+        changing: &Arc<Changing>,
+        admission: &Admission,
+    ) -> Result<Outcome, StoreError> {
+        let (changing, admission) = (Arc::clone(changing), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
-            let before = orders::table
-                .find(next.id.as_bytes().as_slice())
-                .filter(orders::version.eq(next.version - 1));
-            let written = diesel::update(before)
-                .set((
-                    orders::quantity.eq(next.quantity),
-                    orders::status.eq(next.status.as_str()),
-                    orders::metadata.eq(metadata),
-                    orders::version.eq(next.version),
-                    orders::updated_at.eq(next.updated_at.timestamp_micros()),
-                ))
-                .execute(connection)?;
-            if written == 1 {
-                log(
-                    connection,
-                    &next,
-                    next.updated_at,
-                    &json,
-                    traceparent.as_deref(),
-                )?;
+            let row: Option<OrderRow> = orders::table
+                .find(changing.id.as_bytes().as_slice())
+                .select(OrderRow::as_select())
+                .first(connection)
+                .optional()?;
+            let order = row.map(Order::try_from).transpose()?;
+            let _charge = order
+                .as_ref()
+                .map(|order| admission.charge(order))
+                .transpose()?;
+            match decide(order.as_ref(), &changing)? {
+                Decision::Respond(changed) => Ok(changed.into()),
+                Decision::Write(next) => {
+                    replace(connection, &next, changing.traceparent.as_deref())?;
+                    Ok(next.written())
+                }
             }
-            Ok(written == 1)
         })
         .await
     }
+}
+
+/// Writes the next version of an order, which exists, with its event.
+fn replace(
+    connection: &mut SqliteConnection,
+    next: &Next,
+    traceparent: Option<&str>,
+) -> Result<(), StoreError> {
+    let Next {
+        order,
+        json,
+        metadata,
+    } = next;
+    let written = diesel::update(orders::table.find(order.id.as_bytes().as_slice()))
+        .set((
+            orders::quantity.eq(order.quantity),
+            orders::status.eq(order.status.as_str()),
+            orders::metadata.eq(metadata),
+            orders::version.eq(order.version),
+            orders::updated_at.eq(order.updated_at.timestamp_micros()),
+            orders::json_bytes.eq(json_bytes(json)),
+        ))
+        .execute(connection)?;
+    proven(written)?;
+    log(connection, order, order.updated_at, json, traceparent)
+}
+
+/// An error unless exactly one row was written: a trigger may have passed over it.
+fn proven(written: usize) -> Result<(), StoreError> {
+    if written == 1 {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(
+        "the database did not keep a row".to_owned(),
+    ))
 }

@@ -1,3 +1,0 @@
-DROP INDEX orders_customer_id;
-DROP INDEX orders_product_id;
-DROP INDEX orders_status;

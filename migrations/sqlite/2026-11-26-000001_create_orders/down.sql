@@ -1,0 +1,4 @@
+DROP TABLE feed;
+DROP TABLE events;
+DROP TABLE idempotency_keys;
+DROP TABLE orders;

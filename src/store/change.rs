@@ -1,0 +1,77 @@
+//! Decides about a change of an order; the same on both databases.
+
+use chrono::Utc;
+
+use super::StoreError;
+use super::model::{Changed, Changing, Document, metadata_json, not_json};
+use crate::domain::Order;
+use crate::wire;
+
+/// What to do about a change.
+pub(super) enum Decision {
+    /// Nothing is to be written.
+    Respond(Changed),
+    /// Write this over the version before it.
+    Write(Next),
+}
+
+/// The next version of an order.
+pub(super) struct Next {
+    pub(super) order: Order,
+    /// The order as JSON.
+    pub(super) json: String,
+    /// Its metadata alone as JSON.
+    pub(super) metadata: String,
+}
+
+impl Next {
+    /// What to respond once it is written.
+    pub(super) fn written(self) -> Outcome {
+        Outcome {
+            changed: Changed::Now(Document {
+                id: self.order.id,
+                version: self.order.version,
+                json: self.json.into(),
+            }),
+            written: true,
+        }
+    }
+}
+
+/// What became of a change.
+pub(super) struct Outcome {
+    pub(super) changed: Changed,
+    /// Whether there is a new version.
+    pub(super) written: bool,
+}
+
+impl From<Changed> for Outcome {
+    fn from(changed: Changed) -> Self {
+        Self {
+            changed,
+            written: false,
+        }
+    }
+}
+
+/// Decides by the order as it is now, if there is one.
+pub(super) fn decide(order: Option<&Order>, changing: &Changing) -> Result<Decision, StoreError> {
+    let Some(order) = order else {
+        return Ok(Decision::Respond(Changed::Missing));
+    };
+    let unwanted = changing.if_none_match.as_ref();
+    if !changing.if_match.allows(order.version)
+        || unwanted.is_some_and(|versions| versions.allows(order.version))
+    {
+        return Ok(Decision::Respond(Changed::Stale));
+    }
+    Ok(match order.patched(&changing.patch, Utc::now()) {
+        Ok(Some(next)) => Decision::Write(Next {
+            json: wire::order(&next).map_err(not_json)?,
+            metadata: metadata_json(&next.metadata)?,
+            order: next,
+        }),
+        Ok(None) => Decision::Respond(Changed::Now(Document::try_from(order)?)),
+        Err(refusal) => Decision::Respond(Changed::Refused(refusal)),
+    })
+}

@@ -1,0 +1,86 @@
+//! What is looked at in a database.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::Bool;
+use diesel::{QueryableByName, SqliteConnection};
+use diesel_async::AsyncPgConnection;
+
+use super::Readiness;
+use crate::store::StoreError;
+use crate::store::schema_state::{Schema, schema_of_postgres, schema_of_sqlite};
+use crate::store::sqlite::Handle;
+
+/// What of the schema stands in the way.
+fn of_schema(schema: &Schema) -> Option<Readiness> {
+    match schema {
+        Schema::Current => None,
+        Schema::Behind(_) => Some(Readiness::SchemaBehind),
+        Schema::Unreleased(_) => Some(Readiness::SchemaUnreleased),
+    }
+}
+
+/// One snapshot tells whether the server takes writes, and where an event that is written now would be in
+/// the feed: its transaction's id is at least `xmax` (PostgreSQL manual, section 9.27.8), so no event that is
+/// there, or was until retention removed it, may have a position from there on.
+const EXAMINE: &str = "SELECT current_setting('transaction_read_only')::bool AS read_only,
+    EXISTS (SELECT FROM feed) AS has_feed,
+    coalesce(greatest((SELECT max(position) FROM events), (SELECT floor_position FROM feed))
+        >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + (SELECT xid_offset FROM feed),
+        false) AS feed_behind";
+
+#[derive(QueryableByName)]
+struct Examined {
+    #[diesel(sql_type = Bool)]
+    read_only: bool,
+    #[diesel(sql_type = Bool)]
+    has_feed: bool,
+    #[diesel(sql_type = Bool)]
+    feed_behind: bool,
+}
+
+pub(super) async fn examine_postgres(
+    connection: &mut AsyncPgConnection,
+) -> Result<Readiness, StoreError> {
+    use diesel_async::RunQueryDsl as _;
+
+    if let Some(fault) = of_schema(&schema_of_postgres(connection).await?) {
+        return Ok(fault);
+    }
+    let found: Examined = diesel::sql_query(EXAMINE).get_result(connection).await?;
+    Ok(match found {
+        Examined {
+            read_only: true, ..
+        } => Readiness::ReadOnly,
+        Examined {
+            has_feed: false, ..
+        } => Readiness::FeedMissing,
+        Examined {
+            feed_behind: true, ..
+        } => Readiness::FeedBehind,
+        _ => Readiness::Ready,
+    })
+}
+
+/// On SQLite a transaction that may write shows whether writes are possible. Another that is writing right
+/// now shows it as well.
+pub(super) fn examine_sqlite(
+    connection: &mut SqliteConnection,
+    handle: &Handle,
+    limit: Duration,
+) -> Result<Readiness, StoreError> {
+    let schema = handle.run(limit, || schema_of_sqlite(connection))?;
+    if let Some(fault) = of_schema(&schema) {
+        return Ok(fault);
+    }
+    let writing = handle.run(limit, || {
+        connection.batch_execute("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK")?;
+        Ok(())
+    });
+    match writing {
+        Ok(()) | Err(StoreError::StatementTimeout) => Ok(Readiness::Ready),
+        Err(StoreError::Unavailable(_)) => Ok(Readiness::ReadOnly),
+        Err(error) => Err(error),
+    }
+}

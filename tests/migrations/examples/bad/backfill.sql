@@ -1,0 +1,3 @@
+-- refused: backfill
+SET LOCAL lock_timeout = '1s';
+UPDATE orders SET note = '';

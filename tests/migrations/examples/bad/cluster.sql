@@ -1,0 +1,3 @@
+-- refused: rewrite
+SET LOCAL lock_timeout = '1s';
+CLUSTER orders USING orders_pkey;

@@ -1,0 +1,3 @@
+-- refused: adding-required-field
+SET LOCAL lock_timeout = '1s';
+ALTER TABLE orders ADD COLUMN note text NOT NULL;

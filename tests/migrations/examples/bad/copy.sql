@@ -1,0 +1,4 @@
+-- refused: backfill
+SET LOCAL lock_timeout = '1s';
+INSERT INTO notes (id)
+SELECT id FROM orders;

@@ -1,0 +1,3 @@
+-- refused: do-block
+SET LOCAL lock_timeout = '1s';
+DO $$ BEGIN UPDATE orders SET note = ''; END $$;

@@ -1,0 +1,3 @@
+-- refused: lock
+SET LOCAL lock_timeout = '1s';
+LOCK TABLE orders;

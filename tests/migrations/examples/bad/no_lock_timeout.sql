@@ -1,0 +1,3 @@
+-- refused: lock-timeout
+-- refused: require-lock-timeout
+ALTER TABLE orders ADD COLUMN note text;

@@ -1,0 +1,3 @@
+-- refused: no-transaction
+-- no transaction
+ALTER TABLE orders ADD COLUMN note text;

@@ -1,0 +1,3 @@
+-- refused: backfill
+-- database: sqlite
+UPDATE orders SET note = '';

@@ -1,0 +1,3 @@
+-- refused: rewrite
+-- database: sqlite
+ALTER TABLE orders ADD COLUMN note TEXT CHECK (note <> '');

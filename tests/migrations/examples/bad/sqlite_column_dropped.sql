@@ -1,0 +1,3 @@
+-- refused: rewrite
+-- database: sqlite
+ALTER TABLE orders DROP COLUMN note;

@@ -1,0 +1,7 @@
+-- refused: rewrite
+-- refused: compatibility
+-- database: sqlite
+CREATE TABLE new (id BLOB PRIMARY KEY);
+INSERT INTO new SELECT id FROM orders;
+DROP TABLE orders;
+ALTER TABLE new RENAME TO orders;

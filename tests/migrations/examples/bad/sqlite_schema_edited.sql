@@ -1,0 +1,5 @@
+-- refused: backfill
+-- refused: pragma
+-- database: sqlite
+PRAGMA writable_schema = ON;
+UPDATE sqlite_master SET sql = '';

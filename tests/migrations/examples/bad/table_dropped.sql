@@ -1,0 +1,3 @@
+-- refused: ban-drop-table
+SET LOCAL lock_timeout = '1s';
+DROP TABLE orders;

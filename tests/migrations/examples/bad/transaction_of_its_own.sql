@@ -1,0 +1,4 @@
+-- refused: transaction
+-- refused: transaction-nesting
+SET LOCAL lock_timeout = '1s';
+COMMIT;

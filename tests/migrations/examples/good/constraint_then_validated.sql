@@ -1,0 +1,5 @@
+SET LOCAL lock_timeout = '1s';
+ALTER TABLE orders ADD CONSTRAINT short CHECK (char_length(note) < 10) NOT VALID;
+-- migration
+SET LOCAL lock_timeout = '1s';
+ALTER TABLE orders VALIDATE CONSTRAINT short;

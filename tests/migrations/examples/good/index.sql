@@ -1,0 +1,2 @@
+-- no transaction
+CREATE INDEX CONCURRENTLY orders_note ON orders (note);
