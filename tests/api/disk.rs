@@ -40,14 +40,14 @@ impl Small {
     }
 
     /// Takes what is left but for `kilobytes`.
-    fn fill_but(&self, kilobytes: usize) {
+    fn fill_but(&self, kilobytes: u64) {
         let file = self.filler();
         let mut filler = std::fs::File::create(&file).unwrap();
-        let mut length = 0;
+        let mut length = 0_u64;
         while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {
             length += 4096;
         }
-        filler.set_len(length - 1024 * kilobytes as u64).unwrap();
+        filler.set_len(length - 1024 * kilobytes).unwrap();
     }
 
     fn free(&self) {

@@ -127,7 +127,6 @@ fn open(
         |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
     Handle::prepare_new_connections();
     let mut connection = SqliteConnection::establish(location).map_err(|e| failed(&e))?;
-    let handle = Handle::of(&mut connection).map_err(|e| failed(&e))?;
     connection
         .batch_execute(&format!(
             "PRAGMA busy_timeout = {};
@@ -136,16 +135,15 @@ fn open(
             busy_timeout.as_millis()
         ))
         .map_err(|e| failed(&e))?;
-    if !writes {
-        return Ok((connection, handle));
-    }
     let start = Instant::now();
-    while let Err(error) = write_ahead(&mut connection) {
+    while writes && let Err(error) = write_ahead(&mut connection) {
         if start.elapsed() >= busy_timeout {
             return Err(failed(&error));
         }
         std::thread::sleep(RETRY_PAUSE);
     }
+    // The first statement that reads the file, after those that may meet a lock.
+    let handle = Handle::of(&mut connection).map_err(|e| failed(&e))?;
     Ok((connection, handle))
 }
 
