@@ -4,9 +4,11 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::{QueryResult, QueryableByName};
-use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 use tokio::time::Instant;
 
@@ -62,7 +64,7 @@ impl Connector {
                     // One transaction around all is the lock.
                     connection.immediate_transaction(|connection| {
                         schema_of_sqlite(connection)?.pending()?;
-                        apply(connection, SQLITE)
+                        apply(connection, SQLITE, None)
                     })
                 })
                 .await
@@ -116,9 +118,6 @@ async fn migrate_postgres(
         return Err(StoreError::Internal(fault));
     }
     let (mut connection, _open) = connection.into_parts();
-    connection
-        .batch_execute(&format!("SET lock_timeout = {}", lock_timeout.as_millis()))
-        .await?;
     let mut told = false;
     while !try_lock(&mut connection).await? {
         if !told {
@@ -130,9 +129,9 @@ async fn migrate_postgres(
     schema_of_postgres(&mut connection).await?.pending()?;
     // The lock ends with the session, however the work ends.
     let migrated = tokio::task::spawn_blocking(move || {
-        let mut harness = AsyncMigrationHarness::new(connection);
-        let applied = apply(&mut harness, POSTGRES)?;
-        Ok::<_, StoreError>((applied, harness.into_inner()))
+        let mut connection = AsyncConnectionWrapper::<_>::from(connection);
+        let applied = apply(&mut connection, POSTGRES, Some(lock_timeout))?;
+        Ok::<_, StoreError>((applied, connection.into_inner()))
     });
     let (applied, mut connection) = migrated
         .await
@@ -143,8 +142,8 @@ async fn migrate_postgres(
 
 /// In a database restored from a dump, transactions count from the beginning again, and events of
 /// before stand at positions that are yet to come. This moves the new ones behind them, and puts the row
-/// back if it is missing. It changes nothing anywhere else. The last
-/// event may be one that retention has removed.
+/// back if it is missing. It changes nothing anywhere else. The last event may be one that retention has
+/// removed.
 const CONTINUE_FEED: &str = "
     INSERT INTO feed (xid_offset) SELECT 0 WHERE NOT EXISTS (SELECT FROM feed);
     UPDATE feed SET xid_offset = last.position + 1 - next.xid
@@ -167,15 +166,27 @@ async fn try_lock(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
         .map(|row| row.locked)
 }
 
+/// Applies what is missing. `lock_timeout` bounds the wait for locks of migrations in a transaction.
 fn apply<DB: diesel::backend::Backend>(
-    harness: &mut impl MigrationHarness<DB>,
+    connection: &mut (impl MigrationHarness<DB> + SimpleConnection),
     source: impl MigrationSource<DB>,
+    lock_timeout: Option<Duration>,
 ) -> Result<Vec<String>, StoreError> {
     let mut applied = Vec::new();
-    for migration in harness.pending_migrations(source).map_err(failed)? {
+    for migration in connection.pending_migrations(source).map_err(failed)? {
         let name = migration.name().to_string();
         log::info!(migration = name.as_str(); "applying migration");
-        harness
+        if let Some(limit) = lock_timeout {
+            // `CREATE INDEX CONCURRENTLY` waits for every transaction that is older, and holds nobody up
+            // meanwhile. Cut short, it leaves an index that is not valid.
+            let limit = if migration.metadata().run_in_transaction() {
+                limit
+            } else {
+                Duration::ZERO
+            };
+            connection.batch_execute(&format!("SET lock_timeout = {}", limit.as_millis()))?;
+        }
+        connection
             .run_migration(&migration)
             .map_err(|error| StoreError::Internal(format!("migration {name}: {error}")))?;
         applied.push(name);

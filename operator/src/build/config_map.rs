@@ -31,6 +31,9 @@ fn environment(settings: &Settings) -> Texts {
         request_timeout,
         max_body_bytes,
         queue_capacity,
+        max_connections,
+        response_buffer_bytes,
+        max_streams,
         // These belong to the rest of the pod and are in the Deployment.
         drain_delay: _,
         shutdown_timeout: _,
@@ -58,6 +61,15 @@ fn environment(settings: &Settings) -> Texts {
             "QUEUE_CAPACITY",
             queue_capacity.map(|length| length.to_string()),
         ),
+        (
+            "MAX_CONNECTIONS",
+            max_connections.map(|count| count.to_string()),
+        ),
+        (
+            "RESPONSE_BUFFER_BYTES",
+            response_buffer_bytes.map(|bytes| bytes.to_string()),
+        ),
+        ("MAX_STREAMS", max_streams.map(|count| count.to_string())),
         ("LOG_FORMAT", log_format),
         ("RUST_LOG", Some(rust_log.clone())),
     ]

@@ -48,6 +48,18 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub queue_capacity: Option<i32>,
+    /// MAX_CONNECTIONS: most connections of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_connections: Option<i32>,
+    /// RESPONSE_BUFFER_BYTES: bytes of responses that are not sent yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1099511627776_i64))]
+    pub response_buffer_bytes: Option<i64>,
+    /// MAX_STREAMS: open event streams.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_streams: Option<i32>,
     /// DRAIN_DELAY: how long a pod that is going keeps accepting, until all have noticed.
     #[schemars(length(max = 12), regex(pattern = schema::DURATION))]
     pub drain_delay: String,
@@ -78,6 +90,9 @@ impl Default for Settings {
             request_timeout: "10s".to_owned(),
             max_body_bytes: None,
             queue_capacity: None,
+            max_connections: None,
+            response_buffer_bytes: None,
+            max_streams: None,
             drain_delay: "5s".to_owned(),
             shutdown_timeout: "20s".to_owned(),
             workers: None,

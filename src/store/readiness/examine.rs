@@ -63,8 +63,8 @@ pub(super) async fn examine_postgres(
     })
 }
 
-/// On SQLite a transaction that may write shows whether writes are possible. Another that is writing right
-/// now shows it as well.
+/// On SQLite a statement that may write shows whether writes are possible; `BEGIN IMMEDIATE` alone does
+/// nothing on a read-only file. Another transaction that is writing right now shows it as well.
 pub(super) fn examine_sqlite(
     connection: &mut SqliteConnection,
     handle: &Handle,
@@ -75,7 +75,9 @@ pub(super) fn examine_sqlite(
         return Ok(fault);
     }
     let writing = handle.run(limit, || {
-        connection.batch_execute("PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; ROLLBACK")?;
+        connection.batch_execute(
+            "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE; DELETE FROM orders WHERE false; ROLLBACK",
+        )?;
         Ok(())
     });
     match writing {
