@@ -144,9 +144,9 @@ def test_probes(objects):
     probes = containers(deployment(objects))[0]
     assert probes["livenessProbe"]["httpGet"] == probes["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert probes["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    # The check's own time-out (src/store/readiness.rs) is below the probe's.
+    # The response of the service (src/store/readiness.rs) comes before the probe's time-out.
     source = (ROOT / "src/store/readiness.rs").read_text()
-    own = int(re.search(r"CHECK_TIMEOUT: Duration = Duration::from_millis\((\d+)\)", source)[1])
+    own = int(re.search(r"RESPONSE_TIMEOUT: Duration = Duration::from_millis\((\d+)\)", source)[1])
     assert own / 1000 < probes["readinessProbe"]["timeoutSeconds"]
 
 
