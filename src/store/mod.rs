@@ -31,7 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::task::JoinError;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -86,6 +88,8 @@ struct Inner {
     runtime: Handle,
     queues: Queues,
     order_locks: OrderLocks,
+    /// For changes of orders that are locked outside this process.
+    locked_changes: Semaphore,
     wake: Wake,
     following: Arc<Following>,
 }
@@ -151,6 +155,7 @@ impl Store {
             runtime,
             queues,
             order_locks: OrderLocks::default(),
+            locked_changes: Semaphore::new(1),
             wake,
             following,
         })))
@@ -252,13 +257,26 @@ fn panicked(error: JoinError) -> StoreError {
     StoreError::Internal(error.to_string())
 }
 
+/// Between two attempts to change an order that is locked outside this process.
+const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+
 impl Inner {
     async fn change(&self, changing: Arc<Changing>) -> Result<Changed, StoreError> {
         let _lock = self
             .order_locks
             .lock(changing.id, changing.deadline)
             .await?;
-        let outcome = on!(&self.database, change(&changing, &self.queues.other))?;
+        let mut outcome = on!(&self.database, change(&changing, &self.queues.other));
+        while outcome.as_ref().err() == Some(&StoreError::LockTimeout)
+            && Instant::now() < changing.deadline
+        {
+            // The order is locked outside this process. Changes that wait for such a lock take one
+            // connection together, and none while they pause.
+            sleep(LOCKED_PAUSE).await;
+            let _turn = self.locked_changes.acquire().await;
+            outcome = on!(&self.database, change(&changing, &self.queues.other));
+        }
+        let outcome = outcome?;
         if outcome.written {
             self.wake.ring();
         }

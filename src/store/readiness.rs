@@ -17,14 +17,18 @@ use super::postgres::{PgConnection, PgConnector, Served};
 use super::sqlite::SqliteConnector;
 use examine::{examine_postgres, examine_sqlite};
 
-/// A result is good for this long, so that probes cost the database nothing.
+/// A good result is kept for this long, so that probes cost the database nothing.
 const CACHED_FOR: Duration = Duration::from_secs(1);
+/// A bad one: it may be over at once.
+const BAD_CACHED_FOR: Duration = Duration::from_millis(200);
+/// How many new connections a check tries: an administrator may end one after the other.
+const ATTEMPTS: usize = 3;
 /// How long a probe waits for a result: below the time-out of a probe of Kubernetes, which is 1 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long the statements of a check may take, and how long each way to a connection.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 /// A new connection goes to where the URL points by now: after a failover, or a rotated secret.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
 /// What the readiness check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +50,16 @@ pub enum Readiness {
     FeedBehind,
     /// The encoding of the database is not UTF-8.
     Encoding,
+}
+
+impl Readiness {
+    fn good_for(self) -> Duration {
+        if self == Self::Ready {
+            CACHED_FOR
+        } else {
+            BAD_CACHED_FOR
+        }
+    }
 }
 
 /// What is checked: the database by a connection of the check's own, or, if none can be opened, by one of
@@ -93,13 +107,13 @@ impl Probe {
         }))
     }
 
-    /// The result, at most [`CACHED_FOR`] old, within [`RESPONSE_TIMEOUT`]. Callers at the same time share
+    /// The result, at most [`CACHED_FOR`] old (or [`BAD_CACHED_FOR`]), within [`RESPONSE_TIMEOUT`]. Callers at the same time share
     /// one check. Must be called on the runtime of the store.
     pub(super) async fn check(&self) -> Readiness {
         let mut running = {
             let mut state = self.0.state.lock();
             if let Some((at, readiness)) = state.last
-                && at.elapsed() < CACHED_FOR
+                && at.elapsed() < readiness.good_for()
             {
                 return readiness;
             }
@@ -181,24 +195,35 @@ impl Inner {
                 connector, pool, ..
             } => {
                 let mut kept = self.postgres.lock().await;
-                // One that was open before may have broken since, which says nothing about now.
+                // One that was open before may have broken since, or keep settings that have changed:
+                // only a good result of it says something about now.
                 if let Some((opened, mut connection)) = kept.take()
-                    && let Ok(readiness) = examine(&mut connection).await
+                    && let Ok(Readiness::Ready) = examine(&mut connection).await
                 {
                     *kept = Some((opened, connection));
-                    return Ok(readiness);
+                    return Ok(Readiness::Ready);
                 }
-                match in_time(connector.connect_probe()).await {
-                    Ok(mut connection) => {
-                        let readiness = examine(&mut connection).await?;
-                        *kept = Some((Instant::now(), connection));
-                        Ok(readiness)
+                let mut error = None;
+                for _ in 0..ATTEMPTS {
+                    let mut connection = match in_time(connector.connect_probe()).await {
+                        Ok(connection) => connection,
+                        Err(failed) => {
+                            error = Some(failed);
+                            break;
+                        }
+                    };
+                    match examine(&mut connection).await {
+                        Ok(readiness) => {
+                            *kept = Some((Instant::now(), connection));
+                            return Ok(readiness);
+                        }
+                        Err(failed) => error = Some(failed),
                     }
-                    // The login may have been rotated: what is open keeps working.
-                    Err(error) => match pool.first_in_line().get(Class::Read).await {
-                        Ok(mut lease) => examine(&mut lease).await,
-                        Err(_) => Err(error),
-                    },
+                }
+                // The login may have been rotated: what is open keeps working.
+                match pool.first_in_line().get(Class::Read).await {
+                    Ok(mut lease) => examine(&mut lease).await,
+                    Err(failed) => Err(error.unwrap_or(failed)),
                 }
             }
         }

@@ -189,3 +189,78 @@ async fn many_large_orders_are_read_within_bounds(database: Database) {
     let peak = peak_memory(&server) >> 20;
     assert!(peak < 100, "{peak} MiB");
 }
+
+#[tokio::test]
+async fn orders_that_are_locked_elsewhere_take_no_connections_from_others() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[("POOL_MAX_SIZE", "4")]).await;
+    let mut urls = Vec::new();
+    for i in 0..12 {
+        let order = server.place(&format!("sku-{i}")).await;
+        urls.push(server.url(&format!("/api/v1/orders/{}", order["id"].as_str().unwrap())));
+    }
+    let holder = database.client().await;
+    holder
+        .batch_execute("BEGIN; SELECT FROM orders FOR UPDATE")
+        .await
+        .unwrap();
+    let changes: Vec<_> = urls
+        .iter()
+        .map(|url| {
+            let request = server.client.patch(url).json(&json!({"quantity": 7}));
+            tokio::spawn(async move { request.send().await.unwrap() })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for round in 0..3 {
+        let start = Instant::now();
+        let posts: Vec<_> = (0..20).map(|_| post(&server, None)).collect();
+        for placed in posts {
+            assert_eq!(placed.await.unwrap().status(), 201);
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(1_500), "{round}: {took:?}");
+    }
+    assert!(changes.iter().all(|change| !change.is_finished()));
+    holder.batch_execute("ROLLBACK").await.unwrap();
+    for change in changes {
+        assert_eq!(change.await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_free_again_does_not_wait_for_those_that_are_not() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[("POOL_MAX_SIZE", "2")]).await;
+    let hold = |from: i32, to: i32| {
+        format!(
+            "BEGIN; INSERT INTO idempotency_keys
+                (key, order_id, request_hash, hash_version, document, created_at)
+            SELECT 'blocked-' || i, gen_random_uuid(), sha256('x'), 1, '{{}}', now()
+            FROM generate_series({from}, {to}) AS i"
+        )
+    };
+    let (most, last) = (database.client().await, database.client().await);
+    most.batch_execute(&hold(1, 12)).await.unwrap();
+    last.batch_execute(&hold(13, 13)).await.unwrap();
+    let blocked: Vec<_> = (1..=12)
+        .map(|i| post(&server, Some(format!("blocked-{i}"))))
+        .collect();
+    let freed = post(&server, Some("blocked-13".to_owned()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for _ in 0..20 {
+        assert_eq!(post(&server, None).await.unwrap().status(), 201);
+    }
+    last.batch_execute("ROLLBACK").await.unwrap();
+    let start = Instant::now();
+    assert_eq!(freed.await.unwrap().status(), 201);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    most.batch_execute("ROLLBACK").await.unwrap();
+    for request in blocked {
+        assert_eq!(request.await.unwrap().status(), 201);
+    }
+}

@@ -125,26 +125,40 @@ async fn a_read_only_server_is_not_ready() {
     let server = Server::start(&database, &[]).await;
     becomes(&server, None).await;
     let name = database.url().rsplit_once('/').unwrap().1.to_owned();
-    let alter = async |value: &str| {
-        let sql = format!(
-            "ALTER DATABASE {name} SET default_transaction_read_only = {value};
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        );
-        let client = database.client().await;
-        client
-            .batch_execute("SET default_transaction_read_only = off")
-            .await
-            .unwrap();
-        client.batch_execute(&sql).await.unwrap();
-    };
-    alter("on").await;
+    let admin = database.client().await;
+    let writable = "SET default_transaction_read_only = off";
+    admin.batch_execute(writable).await.unwrap();
+    let alter = format!("ALTER DATABASE {name} SET default_transaction_read_only =");
+    let read_only = format!(
+        "{alter} on; SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    );
+    admin.batch_execute(&read_only).await.unwrap();
     becomes(&server, Some("read_only")).await;
     let refused = problem(server.post(&order("sku-1")).await);
     assert_eq!(slug(&refused), "unavailable");
-    alter("off").await;
+    // New sessions may write again: those that may not must not be taken for the database.
+    admin.batch_execute(&format!("{alter} off")).await.unwrap();
     becomes(&server, None).await;
     server.place("afterwards").await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_write_is_not_ready() {
+    let cluster = Cluster::start();
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    migrate(&database);
+    let grants = "CREATE ROLE reader LOGIN;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader";
+    database.execute(grants).await;
+    let url = database.url().replace("postgres@", "reader@");
+    let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
+    becomes(&server, Some("read_only")).await;
+    let granted = "GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO reader;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO reader";
+    database.execute(granted).await;
+    becomes(&server, None).await;
+    server.place("sku-1").await;
 }
 
 #[tokio::test]
@@ -205,6 +219,12 @@ async fn a_restored_dump_is_not_ready_before_it_is_migrated() {
         .execute("UPDATE events SET position = position + 1000000")
         .await;
     becomes(&server, Some("feed_behind")).await;
+    // Nobody who follows the feed would get the event.
+    assert_eq!(
+        slug(&problem(server.post(&order("sku-1")).await)),
+        "unavailable"
+    );
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
     migrate(&database);
     becomes(&server, None).await;
     server.place("afterwards").await;
@@ -282,4 +302,31 @@ async fn an_sqlite_database_that_cannot_be_written_is_not_ready() {
         "unavailable"
     );
     assert_eq!(server.status("/api/v1/orders").await, 200);
+}
+
+#[tokio::test]
+async fn an_sqlite_file_that_is_gone_or_replaced_takes_no_orders() {
+    let database = Database::sqlite();
+    let url = database.url();
+    let file = url.strip_prefix("sqlite://").unwrap();
+    let server = Server::start(&database, &[]).await;
+    server.place("before").await;
+    becomes(&server, None).await;
+    let kept = format!("{file}.kept");
+    for end in ["", "-wal", "-shm"] {
+        std::fs::rename(format!("{file}{end}"), format!("{kept}{end}")).unwrap();
+    }
+    assert_eq!(
+        slug(&problem(server.post(&order("lost")).await)),
+        "unavailable"
+    );
+    becomes(&server, Some("database_unavailable")).await;
+    assert!(!std::path::Path::new(file).exists(), "no empty one is made");
+    // Another file takes its place.
+    let other = Database::sqlite();
+    migrate(&other);
+    std::fs::copy(other.url().strip_prefix("sqlite://").unwrap(), file).unwrap();
+    becomes(&server, None).await;
+    server.place("afterwards").await;
+    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
 }

@@ -16,8 +16,10 @@ use super::split::fail;
 use super::{Batch, LockWait, Waiting, guarded};
 use crate::store::StoreError;
 
-/// How many lanes are served at once. Each may hold a connection for as long as a statement takes.
-const LANES_AT_ONCE: usize = 2;
+/// How many lanes are served at once: what they wait for takes at most this many connections from others.
+const LANES_AT_ONCE: usize = 1;
+/// How long a lane whose lock is still held pauses, so that others get the connection.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How long a lane stays after its lock was still held: clients that retry find it.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -95,11 +97,28 @@ impl<B: Batch> Lanes<B> {
                 }
                 continue;
             }
-            let Ok(_permit) = self.permits.acquire().await else {
+            let Ok(permit) = self.permits.acquire().await else {
                 return;
             };
-            held = self.serve_together(next).await;
+            let blocked = self.serve_together(next, lane.is_some()).await;
+            drop(permit);
+            // None were served: nothing new is known of the lock.
+            held = blocked.as_ref().map_or(held, |blocked| !blocked.is_empty());
+            if let Some(blocked) = blocked
+                && held
+            {
+                self.put_back(&lane, blocked);
+                sleep(PAUSE).await;
+            }
         }
+    }
+
+    /// Puts items before those that have come since.
+    fn put_back(&self, lane: &Option<String>, mut blocked: Vec<Waiting<B>>) {
+        let mut queues = self.queues.lock();
+        let queue = queues.entry(lane.clone()).or_default();
+        blocked.append(queue);
+        *queue = blocked;
     }
 
     /// All that waits in a lane now.
@@ -108,32 +127,40 @@ impl<B: Batch> Lanes<B> {
         queues.get_mut(lane).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Serves items, and tells whether their lock is still held. Items whose clients have given up are
-    /// not served: they have waited for a lane, so nothing of them is in the database.
-    async fn serve_together(&self, mut part: Vec<Waiting<B>>) -> bool {
+    /// Serves items, and returns them if their lock is still held. Items whose clients have given up are
+    /// not served: they have waited for a lane, so nothing of them is in the database. None when that were
+    /// all.
+    ///
+    /// A lock that has a name is tried briefly, again and again, so that many lanes get on together. What
+    /// waits for a lock that nothing is known of waits as long as a statement may take.
+    async fn serve_together(
+        &self,
+        mut part: Vec<Waiting<B>>,
+        named: bool,
+    ) -> Option<Vec<Waiting<B>>> {
         let now = Instant::now();
         let late: Vec<_> = part
             .extract_if(.., |waiting| waiting.deadline <= now)
             .collect();
         fail(late, &StoreError::LockTimeout);
         if part.is_empty() {
-            return false;
+            return None;
         }
         let items = part.iter().map(|waiting| waiting.item.clone()).collect();
-        match guarded(&*self.batch, items, LockWait::Long).await {
+        let wait = if named {
+            LockWait::Short
+        } else {
+            LockWait::Long
+        };
+        match guarded(&*self.batch, items, wait).await {
             Ok(answers) => {
                 for (waiting, answer) in part.into_iter().zip(answers) {
                     waiting.reply.send(Ok(answer));
                 }
-                false
             }
-            Err(error) => {
-                fail(part, &error);
-                matches!(
-                    error,
-                    StoreError::LockTimeout | StoreError::StatementTimeout
-                )
-            }
+            Err(StoreError::LockTimeout) if named => return Some(part),
+            Err(error) => fail(part, &error),
         }
+        Some(Vec::new())
     }
 }

@@ -44,8 +44,15 @@ use sqlstate::Remedy;
 pub use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
-/// when the row of `feed` is missing: an event without a position would reach no reader.
-const POSITION: &str = "(SELECT pg_current_xact_id()::text::bigint + xid_offset FROM feed)";
+/// when an event there would reach no reader: when the row of `feed` is missing, or when events stand at
+/// positions that are yet to come, as in a database that was restored from a dump and not migrated since. No
+/// event of a transaction that is over can stand at `pg_snapshot_xmax` or behind it (PostgreSQL manual,
+/// section 9.27.8).
+const POSITION: &str = "(SELECT CASE
+        WHEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
+            > greatest((SELECT max(position) FROM events), floor_position, -1)
+        THEN pg_current_xact_id()::text::bigint + xid_offset
+    END FROM feed)";
 
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]

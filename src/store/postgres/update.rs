@@ -23,6 +23,10 @@ use crate::store::model::{Changing, json_bytes};
 use crate::store::schema::orders;
 use crate::telemetry::QueryName;
 
+/// `lock_timeout` of a change that waits for the order's row. Several times what a commit takes; a change
+/// that waits longer gives its connection to others and tries again (`store/change.rs`).
+const LOCK_WAIT: &str = "100ms";
+
 impl Postgres {
     /// Changes an order on one connection. Until a version is being written, it may begin anew on another
     /// connection; after that nobody knows what became of the write when the connection breaks.
@@ -127,7 +131,10 @@ impl<'a> Update<'a> {
 
 impl QueryFragment<Pg> for Update<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH changed AS (UPDATE orders SET quantity = ");
+        // Joined, so that it is done before the row is locked.
+        out.push_sql("WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', '");
+        out.push_sql(LOCK_WAIT);
+        out.push_sql("', true)), changed AS (UPDATE orders SET quantity = ");
         out.push_bind_param::<Integer, _>(&self.quantity)?;
         out.push_sql(", status = ");
         out.push_bind_param::<Text, _>(&self.status)?;
@@ -137,7 +144,7 @@ impl QueryFragment<Pg> for Update<'_> {
         out.push_bind_param::<Timestamptz, _>(&self.at)?;
         out.push_sql(", json_bytes = ");
         out.push_bind_param::<Integer, _>(&self.bytes)?;
-        out.push_sql(" WHERE id = ");
+        out.push_sql(" FROM wait WHERE id = ");
         out.push_bind_param::<SqlUuid, _>(&self.id)?;
         out.push_sql(" AND version + 1 = ");
         out.push_bind_param::<Integer, _>(&self.version)?;

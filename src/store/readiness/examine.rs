@@ -21,10 +21,14 @@ fn of_schema(schema: &Schema) -> Option<Readiness> {
     }
 }
 
-/// One snapshot tells whether the server takes writes, and where an event that is written now would be in
-/// the feed: its transaction's id is at least `xmax` (PostgreSQL manual, section 9.27.8), so no event that is
-/// there, or was until retention removed it, may have a position from there on.
-const EXAMINE: &str = "SELECT current_setting('transaction_read_only')::bool AS read_only,
+/// One snapshot tells whether the server takes our writes, and where an event that is written now would be
+/// in the feed: its transaction's id is at least `xmax` (PostgreSQL manual, section 9.27.8), so no event that
+/// is there may have a position from there on.
+const EXAMINE: &str = "SELECT
+    current_setting('transaction_read_only')::bool
+        OR NOT (has_table_privilege('orders', 'INSERT') AND has_table_privilege('orders', 'UPDATE')
+            AND has_table_privilege('events', 'INSERT')
+            AND has_table_privilege('idempotency_keys', 'INSERT')) AS read_only,
     EXISTS (SELECT FROM feed) AS has_feed,
     coalesce(greatest((SELECT max(position) FROM events), (SELECT floor_position FROM feed))
         >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + (SELECT xid_offset FROM feed),

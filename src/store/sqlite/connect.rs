@@ -1,6 +1,10 @@
 //! Opens connections to an SQLite file, or to a database in this process's memory.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection as _;
@@ -15,23 +19,71 @@ use crate::store::pool::{Connect, Held, Session};
 
 /// Opens connections to one SQLite database.
 pub(crate) struct SqliteConnector {
-    location: String,
+    file: Arc<DatabaseFile>,
+    /// A database in memory lives as long as a connection to it. This one is never used.
+    _anchor: Option<std::sync::Mutex<SqliteConnection>>,
+}
+
+/// Where the database is.
+struct DatabaseFile {
+    /// None in memory.
+    path: Option<PathBuf>,
+    /// For the first connection, which may make the file.
+    first: String,
+    /// For all others: a file that is gone must not be made anew, empty.
+    other: String,
     /// Whether it may be changed.
     writes: bool,
     statement_timeout: Duration,
-    /// A database in memory lives as long as a connection to it. This one is never used.
-    _anchor: Option<std::sync::Mutex<SqliteConnection>>,
+    opened: AtomicBool,
+}
+
+/// What tells one file from another under the same path: its device and its inode.
+type Identity = (u64, u64);
+
+impl DatabaseFile {
+    fn open(&self) -> Result<(SqliteConnection, Handle), StoreError> {
+        let location = if self.opened.load(Ordering::Relaxed) {
+            &self.other
+        } else {
+            &self.first
+        };
+        let opened = open(location, self.writes, self.statement_timeout)?;
+        self.opened.store(true, Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// Which file has the path now.
+    fn identity(&self) -> Option<Identity> {
+        let found = self.path.as_ref()?.metadata().ok()?;
+        Some((found.dev(), found.ino()))
+    }
 }
 
 impl SqliteConnector {
     pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
         let location = Location::parse(url).map_err(StoreError::Unavailable)?;
         location.check().map_err(StoreError::Unavailable)?;
-        if let Location::File { mode, .. } = location {
-            return Ok(Self {
-                location: location.to_string(),
+        let first = location.to_string();
+        if let Location::File { path, mode } = location {
+            let other = Location::File {
+                path: path.clone(),
+                mode: if mode == Mode::Create {
+                    Mode::Write
+                } else {
+                    mode
+                },
+            };
+            let file = DatabaseFile {
+                path: Some(path),
+                first,
+                other: other.to_string(),
                 writes: mode != Mode::Read,
                 statement_timeout,
+                opened: AtomicBool::new(false),
+            };
+            return Ok(Self {
+                file: Arc::new(file),
                 _anchor: None,
             });
         }
@@ -39,17 +91,23 @@ impl SqliteConnector {
         // locks of a file (SQLite source, `src/memdb.c`); `:memory:` would be one per connection.
         let location = format!("file:/{}?vfs=memdb", uuid::Uuid::new_v4());
         let (anchor, _) = open(&location, true, statement_timeout)?;
-        Ok(Self {
-            location,
+        let file = DatabaseFile {
+            path: None,
+            first: location.clone(),
+            other: location,
             writes: true,
             statement_timeout,
+            opened: AtomicBool::new(true),
+        };
+        Ok(Self {
+            file: Arc::new(file),
             _anchor: Some(std::sync::Mutex::new(anchor)),
         })
     }
 
     /// Opens a connection for use on a thread that may block.
     pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
-        open(&self.location, self.writes, self.statement_timeout).map(|(connection, _)| connection)
+        self.file.open().map(|(connection, _)| connection)
     }
 }
 
@@ -57,16 +115,18 @@ impl Connect for SqliteConnector {
     type Connection = SqliteSession;
 
     async fn connect(&self) -> Result<Self::Connection, StoreError> {
-        let (location, timeout) = (self.location.clone(), self.statement_timeout);
-        let writes = self.writes;
-        tokio::task::spawn_blocking(move || open(&location, writes, timeout))
-            .await
-            .map_err(|error| StoreError::Internal(error.to_string()))?
-            .map(|(connection, handle)| SqliteSession {
+        let file = Arc::clone(&self.file);
+        tokio::task::spawn_blocking(move || {
+            let (connection, handle) = file.open()?;
+            Ok(SqliteSession {
                 inner: SyncConnectionWrapper::new(connection),
                 handle,
-                statement_timeout: timeout,
+                identity: file.identity(),
+                file,
             })
+        })
+        .await
+        .map_err(|error| StoreError::Internal(error.to_string()))?
     }
 }
 
@@ -74,17 +134,25 @@ impl Connect for SqliteConnector {
 pub(crate) struct SqliteSession {
     inner: SyncConnectionWrapper<SqliteConnection>,
     handle: Handle,
-    statement_timeout: Duration,
+    /// The file that was opened.
+    identity: Option<Identity>,
+    file: Arc<DatabaseFile>,
 }
 
 impl SqliteSession {
+    /// Whether the path still names the file that was opened. What is written into one that was removed
+    /// or replaced is lost.
+    pub(super) fn is_current(&self) -> bool {
+        self.file.path.is_none() || self.identity.is_some() && self.identity == self.file.identity()
+    }
+
     pub(in crate::store) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
     /// How long work may take.
     pub(in crate::store) fn statement_timeout(&self) -> Duration {
-        self.statement_timeout
+        self.file.statement_timeout
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Instant;
 use diesel::SqliteConnection;
 
 use super::StoreError;
-use super::pool::{Class, Pool};
+use super::pool::{Class, Lease, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
 pub(super) use handle::Handle;
@@ -72,6 +72,20 @@ impl Sqlite {
         self.run(Class::Read, query, work).await
     }
 
+    /// A connection to the file that has the path now. Those to one that was removed or replaced are closed.
+    async fn current(&self, class: Class) -> Result<Lease<SqliteConnector>, StoreError> {
+        for _ in 0..=self.pool.status().max {
+            let lease = self.pool.get(class).await?;
+            if lease.is_current() {
+                return Ok(lease);
+            }
+            lease.discard();
+        }
+        Err(StoreError::Unavailable(
+            "the file of the database is replaced again and again".to_owned(),
+        ))
+    }
+
     /// Runs work on a thread that may block, with one connection.
     async fn run<T: Send + 'static>(
         &self,
@@ -79,8 +93,8 @@ impl Sqlite {
         query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let got = self.pool.get(class).await;
-        let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
+        let lease = self.current(class).await;
+        let mut lease = lease.inspect_err(|e| self.metrics.db_error(e))?;
         let start = Instant::now();
         let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
