@@ -10,7 +10,7 @@ use actix_web::{App, HttpResponse, web};
 
 use super::http::Http;
 use super::{ServeError, failed, limits};
-use crate::api::{self, Api, Edge, ResponseBudget};
+use crate::api::{self, Api, Edge, RequestBudget, ResponseBudget};
 use crate::config::Settings;
 use crate::shutdown::Drain;
 use crate::store::Store;
@@ -35,6 +35,7 @@ pub(super) fn api_server(
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
         responses: ResponseBudget::new(buffer, Arc::clone(metrics)),
+        bodies: RequestBudget::default(),
     };
     let http = Http {
         name: "api",
@@ -70,6 +71,7 @@ pub(super) fn metrics_server(
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
         responses: ResponseBudget::new(METRICS_BUFFER, Arc::clone(&uncounted)),
+        bodies: RequestBudget::default(),
     };
     let data = web::Data::new((store.clone(), Arc::clone(metrics)));
     let http = Http {
