@@ -109,7 +109,7 @@ async fn bodies_that_never_end_have_a_budget_and_small_ones_need_none() {
     // What is complete makes room.
     let order = format!(
         r#"{{"product_id":"s","quantity":1}}{}"#,
-        " ".repeat(65_536 - 32)
+        " ".repeat(65_536 - 31)
     );
     assert_eq!(order.len(), 65_536);
     for client in &mut clients[..100] {

@@ -105,8 +105,9 @@ impl AsyncWrite for Connection {
             if self.inbound.is_empty() {
                 self.slot.idle(self.activity.idle_since(), cx.waker());
             }
-            // A request may wait already, and nothing else would make Actix read.
-            if !self.inbound.is_empty() || self.slot.is_evicted() {
+            // A request may wait already, and nothing else would make Actix read. Neither would the
+            // time for the rest of a body, which begins now, while the timer has a later one.
+            if !self.inbound.is_empty() || self.inbound.discards() || self.slot.is_evicted() {
                 cx.waker().wake_by_ref();
             }
         }
