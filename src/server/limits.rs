@@ -26,7 +26,7 @@ pub(super) struct Connections {
 impl Connections {
     /// With all that close for others.
     pub(super) fn at_once(self) -> usize {
-        self.most.saturating_add(self.overflow.saturating_mul(4))
+        self.most.saturating_add(self.overflow.saturating_mul(3))
     }
 }
 

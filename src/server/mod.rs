@@ -184,9 +184,10 @@ impl Application {
     pub async fn run(self) -> Result<(), ServeError> {
         let api_handle = self.api.handle();
         let metrics_handle = self.metrics_server.handle();
-        // Started inside Actix's system, so that their workers are its arbiters.
-        let mut api = actix_rt::spawn(self.api);
+        // Started inside Actix's system, so that their workers are its arbiters. The API comes last: its
+        // clients must not take the descriptors that the worker of the other needs to start.
         let mut metrics = actix_rt::spawn(self.metrics_server);
+        let mut api = actix_rt::spawn(self.api);
         tokio::select! {
             () = self.drain.started() => {}
             ended = &mut api => return Err(ended_early("API", ended)),

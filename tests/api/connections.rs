@@ -225,12 +225,17 @@ async fn with_hardly_any_descriptors_probes_get_through_and_the_log_says_so() {
                 .is_some_and(|msg| msg.contains("too low"))
     });
     assert!(warned, "{logs:?}");
+    // At once, while the workers start.
+    let many = (0..150).map(|_| Raw::to(&server.api));
+    let many = futures_util::future::join_all(many).await;
     let storm = silent_storm(&server, Duration::from_millis(10));
     tokio::time::sleep(Duration::from_millis(500)).await;
     let answered = answered_probes(&server).await;
     storm.abort();
     assert!(answered >= 10, "{answered} of 20");
     let _ = server.scrape().await;
-    let probe = server.get("/readyz").await;
-    assert_eq!(probe.status(), 200);
+    drop(many);
+    assert_eq!(server.status("/readyz").await, 200);
+    let mut logs = server.logs().into_iter();
+    assert!(logs.all(|line| line["target"] != "order_service::panic"));
 }
