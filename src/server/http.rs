@@ -79,8 +79,9 @@ impl Http {
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
-            // The slots bound all workers together; each must be able to take as many.
-            .max_concurrent_connections(self.connections.at_once())
+            // The slots bound all workers together. What has been accepted and waits for its worker to
+            // look at its slot has a descriptor too. A worker that is full leaves the next to another.
+            .max_concurrent_connections(self.connections.at_once().div_ceil(self.workers.max(1)))
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {

@@ -162,14 +162,14 @@ async fn the_limit_of_descriptors_is_respected() {
     assert_eq!(probe.response().await.status, 200);
 }
 
-/// Connects again and again, and sends nothing; keeps the last hundred.
+/// Connects again and again, and sends nothing; keeps the last thousand.
 fn silent_storm(server: &Server, pause: Duration) -> tokio::task::JoinHandle<()> {
     let url = server.api.clone();
     tokio::spawn(async move {
         let mut clients = std::collections::VecDeque::new();
         loop {
             clients.push_back(Raw::to(&url).await);
-            if clients.len() > 100 {
+            if clients.len() > 1_000 {
                 clients.pop_front();
             }
             tokio::time::sleep(pause).await;
