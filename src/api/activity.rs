@@ -45,6 +45,10 @@ pub struct Activity {
     idle: Cell<Instant>,
     /// The request has a body that no handler has read to its end.
     unread: Cell<bool>,
+    /// A handler reads the body.
+    wanted: Cell<bool>,
+    /// The connection, when it waits for that.
+    reader: RefCell<Option<Waker>>,
     missing: Cell<Missing>,
     /// The response is there, and nobody wants the rest of the body.
     unwanted: Cell<bool>,
@@ -70,6 +74,8 @@ impl Default for Activity {
             head: Cell::new(None),
             idle: Cell::new(Instant::now()),
             unread: Cell::new(false),
+            wanted: Cell::new(false),
+            reader: RefCell::new(None),
             missing: Cell::new(Missing::Nothing),
             unwanted: Cell::new(false),
             broken: Cell::new(false),
@@ -98,6 +104,7 @@ impl Activity {
         self.head.set(None);
         self.busy.set(true);
         self.unread.set(body);
+        self.wanted.set(false);
         self.unwanted.set(false);
         self.broken.set(false);
         if last || self.overflow.get() {
@@ -173,6 +180,16 @@ impl Activity {
         self.idle.get()
     }
 
+    /// Whether no handler has begun to read the body, and none has been found not to.
+    pub fn ignores_body(&self) -> bool {
+        self.busy.get() && !self.wanted.get() && !self.unwanted.get()
+    }
+
+    /// Wakes the connection when a handler begins to read the body.
+    pub fn wait_for_handler(&self, waker: &Waker) {
+        self.reader.replace(Some(waker.clone()));
+    }
+
     /// Whether the response is there and nobody wants the rest of the request's body.
     pub fn is_unwanted(&self) -> bool {
         self.unwanted.get()
@@ -196,6 +213,14 @@ impl Activity {
     /// Whether the request has a body that has not been read to its end.
     pub(super) fn is_unread(&self) -> bool {
         self.unread.get()
+    }
+
+    /// A handler reads the body from now on.
+    pub(super) fn want_body(&self) {
+        self.wanted.set(true);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     /// The body has been read to its end.

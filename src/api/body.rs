@@ -18,6 +18,7 @@ use super::Api;
 use super::activity::Activity;
 use super::context::Context;
 use super::problem::Problem;
+use super::received::Share;
 use super::slug::Slug;
 use crate::domain::{Violation, pointer_token};
 
@@ -39,18 +40,20 @@ impl<T: Body> FromRequest for Json<T> {
         let payload = payload.take();
         Box::pin(async move {
             let context = Context::extract(&request).await?;
-            let max = Data::<Api>::extract(&request)
+            let api = Data::<Api>::extract(&request)
                 .await
-                .map_err(Problem::internal)?
-                .max_body_bytes;
+                .map_err(Problem::internal)?;
             is_of(&request, T::MEDIA_TYPES)?;
-            let body = context
-                .within(read(&request, payload, max), Slug::RequestTimeout)
-                .await??;
+            let mut share = api.bodies.share();
+            let body = read(&request, payload, api.max_body_bytes, &mut share);
+            let body = context.within(body, Slug::RequestTimeout).await??;
             parse(&body).map(Self)
         })
     }
 }
+
+/// What a client is told whose body has no room.
+const TOO_MUCH: &str = "Too many large requests are being received. Try again later.";
 
 /// Refuses a body of another type, or one that is encoded.
 fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
@@ -92,7 +95,12 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
 }
 
 /// The whole body, never more than `max` bytes of it in memory.
-async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result<Bytes, Problem> {
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    max: usize,
+    share: &mut Share<'_>,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
             Slug::PayloadTooLarge,
@@ -108,7 +116,14 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
     if announced.is_some_and(|length| length > max) {
         return Err(too_large());
     }
+    let too_many = || Problem::new(Slug::Overloaded, TOO_MUCH);
+    if !share.grow_to(announced.unwrap_or_default()) {
+        return Err(too_many());
+    }
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
+    if let Some(activity) = activity {
+        activity.want_body();
+    }
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
@@ -120,6 +135,15 @@ async fn read(request: &HttpRequest, mut payload: Payload, max: usize) -> Result
         })?;
         if body.len() + chunk.len() > max {
             return Err(too_large());
+        }
+        let length = body.len() + chunk.len();
+        if length > body.capacity() {
+            // A chunked body, which has announced nothing. It doubles.
+            let room = length.saturating_mul(2).min(max);
+            if !share.grow_to(room) {
+                return Err(too_many());
+            }
+            body.reserve(room.saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);
     }

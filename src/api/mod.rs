@@ -20,6 +20,7 @@ mod orders;
 mod outgoing;
 mod problem;
 mod query;
+mod received;
 mod responses;
 mod rest;
 mod root;
@@ -40,6 +41,7 @@ pub use edge::Edge;
 pub use head::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 pub use openapi::document;
 pub use problem::Problem;
+pub use received::RequestBudget;
 pub use routes::{TEMPLATES, configure, template_of};
 pub use slug::Slug;
 
@@ -56,4 +58,6 @@ pub struct Api {
     pub max_body_bytes: usize,
     /// The memory for responses that are not sent yet.
     pub responses: ResponseBudget,
+    /// The memory for request bodies that are being received.
+    pub bodies: RequestBudget,
 }

@@ -19,8 +19,9 @@ use super::slug::Slug;
 use super::{Api, routes};
 use crate::telemetry::AccessRecord;
 
-/// How often Actix is given a round to take the rest of a request. It takes 128 KiB in each.
-const MAX_ROUNDS: u8 = 8;
+/// How often Actix is given a round to take the rest of a request. It takes 1 to 8 KiB in each, and the
+/// rest is no larger than [`SMALL_REST`].
+const MAX_ROUNDS: u8 = 160;
 /// What a client is told whose response has no room.
 const TOO_MUCH: &str = "Too many large responses are waiting for their clients. Try again later.";
 /// What is needed when the response is there.

@@ -27,6 +27,8 @@ use crate::store::{Cursor, Event, FeedReader, Look};
 pub(super) const MEDIA_TYPE: &str = "text/event-stream";
 /// How often a quiet stream says that it lives, so that nobody between takes it for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The beginning: how soon to come back after the end, in milliseconds.
+const HELLO: &str = "retry: 1000\n\n";
 /// How long to wait before asking a database again that did not answer.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -56,14 +58,15 @@ pub(super) async fn response(
     let look = tokio::select! {
         biased;
         look = context.within(reader.look(), Slug::Timeout) => look??,
-        () = activity.left() => return Err(Slug::MalformedRequest.into()),
+        // It may still read, and nothing is wrong with its request.
+        () = activity.left() => return Ok(head().body(HELLO)),
     };
     let events = match look {
         Look::Events(events) => events,
         Look::Expired { oldest } => return Err(Problem::expired(oldest)),
     };
-    // Sends the head at once, and says how soon to come back.
-    let mut hello = "retry: 1000\n\n".to_owned();
+    // Sends the head at once.
+    let mut hello = HELLO.to_owned();
     write_page(&mut hello, &events);
     let chunks = stream::once(async { Bytes::from(hello) })
         .chain(follow(reader, api.drain.clone(), activity))

@@ -1,7 +1,15 @@
-//! Where a chunked body ends (RFC 9112, section 7.1).
+//! Reads chunked bodies, and writes them anew in larger chunks (RFC 9112, section 7.1).
+//!
+//! Actix keeps every chunk as a value of its own, so that chunks of one byte would take some forty times
+//! their size in memory.
+
+use bytes::BytesMut;
 
 /// The most bytes of the extensions of one chunk, or of all trailer fields.
 const MAX_LINE: u32 = 8 * 1024;
+
+/// The most digits of the size of a chunk that is written anew, with leading zeros.
+const SIZE: usize = 8;
 
 /// The coding is broken; what follows cannot be understood.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,8 +55,8 @@ impl Chunks {
         self.state == State::End
     }
 
-    /// How many of the bytes belong to the body.
-    pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<usize, Broken> {
+    /// How many of the bytes belong to the body. What they carry goes to the end of `data`.
+    pub(super) fn advance(&mut self, bytes: &[u8], data: &mut BytesMut) -> Result<usize, Broken> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at)
             && self.state != State::End
@@ -57,6 +65,7 @@ impl Chunks {
                 let rest = bytes.len() - at;
                 let take = usize::try_from(self.left).unwrap_or(rest).min(rest);
                 self.left -= u64::try_from(take).unwrap_or(0);
+                data.extend_from_slice(bytes.get(at..at + take).unwrap_or_default());
                 at += take;
                 if self.left == 0 {
                     self.state = State::DataCr;
@@ -67,6 +76,30 @@ impl Chunks {
             }
         }
         Ok(at)
+    }
+
+    /// Follows the bytes like [`advance`](Self::advance), and appends what they carry to `out` as one
+    /// chunk, and the end of the body when they reach it. Trailer fields are left out.
+    pub(super) fn rewrite(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<usize, Broken> {
+        let start = out.len();
+        out.extend_from_slice(&[b'0'; SIZE]);
+        out.extend_from_slice(b"\r\n");
+        let data = out.len();
+        let here = self.advance(bytes, out)?;
+        let length = out.len() - data;
+        if length == 0 {
+            out.truncate(start);
+        } else {
+            let size = format!("{length:0SIZE$x}");
+            if let Some(place) = out.get_mut(start..start + SIZE) {
+                place.copy_from_slice(size.get(..SIZE).unwrap_or_default().as_bytes());
+            }
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.is_complete() {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+        Ok(here)
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Broken> {

@@ -50,6 +50,8 @@ pub(super) struct Connection {
     patience: Patience,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
+    /// A part of a body was handed over, and Actix has to pass it on before it gets the next.
+    paused: bool,
     /// The client sends nothing more.
     ended: bool,
     /// Since when the socket has taken nothing of a response that waits.
@@ -78,6 +80,7 @@ impl Connection {
             patience,
             timer: Box::pin(sleep_until(opened + first)),
             opened,
+            paused: false,
             ended: false,
             stuck_since: None,
             lingers_until: None,
@@ -97,6 +100,13 @@ impl Connection {
 
     pub(super) fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// Bytes were handed to Actix. It would read on until nothing is left and keep that in a buffer of
+    /// its own, beside the body that the handler has. So it gets one part of a body in each round.
+    fn handed_over(&mut self) -> Poll<io::Result<()>> {
+        self.paused = self.inbound.in_body();
+        Poll::Ready(Ok(()))
     }
 
     /// Nothing is asked and nothing is being answered.

@@ -21,7 +21,8 @@ use actix_web::http::KeepAlive;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::connection::{Connection, Patience};
-use super::slots::{OVERFLOW, Slots};
+use super::limits::Connections;
+use super::slots::Slots;
 use crate::shutdown::Drain;
 use crate::telemetry::Metrics;
 
@@ -41,7 +42,7 @@ pub(super) struct Http {
     pub(super) workers: usize,
     pub(super) request_timeout: Duration,
     pub(super) shutdown_timeout: Duration,
-    pub(super) connections: usize,
+    pub(super) connections: Connections,
     /// Where the connections are counted, if they are.
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) stopping: Drain,
@@ -70,12 +71,17 @@ impl Http {
         };
         let listener = listener(self.address)?;
         let address = listener.local_addr()?;
-        let slots = Slots::new(self.connections, self.metrics);
+        let slots = Slots::new(
+            self.connections.most,
+            self.connections.overflow,
+            self.metrics,
+        );
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
-            // The slots bound all workers together; each must be able to take as many.
-            .max_concurrent_connections(self.connections.saturating_add(4 * OVERFLOW))
+            // The slots bound all workers together. What has been accepted and waits for its worker to
+            // look at its slot has a descriptor too. A worker that is full leaves the next to another.
+            .max_concurrent_connections(self.connections.at_once().div_ceil(self.workers.max(1)))
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {

@@ -29,6 +29,8 @@ pub(super) struct Inbound {
     stash: BytesMut,
     /// So many bytes of it may be handed to Actix.
     cleared: usize,
+    /// Chunks that are written anew, and not handed to Actix.
+    chunks: BytesMut,
     /// So many bytes of a body nobody wants are still to be made up for Actix.
     made_up: u64,
     discarded: u64,
@@ -60,6 +62,7 @@ impl Inbound {
             state: State::Head,
             stash: BytesMut::new(),
             cleared: 0,
+            chunks: BytesMut::new(),
             made_up: 0,
             discarded: 0,
             seen: 0,
@@ -70,7 +73,7 @@ impl Inbound {
 
     /// Whether nothing is kept for later.
     pub(super) fn is_empty(&self) -> bool {
-        self.stash.is_empty()
+        self.stash.is_empty() && self.chunks.is_empty()
     }
 
     /// Whether there is room for more.
@@ -83,6 +86,7 @@ impl Inbound {
         let answered = !self.in_request;
         let spent = self.discarded >= MAX_DISCARDED;
         self.cleared == 0
+            && self.chunks.is_empty()
             && match self.state {
                 State::Broken => true,
                 State::Over => answered,
@@ -112,6 +116,17 @@ impl Inbound {
             State::Chunks(_) => self.activity.is_unwanted(),
             _ => false,
         }
+    }
+
+    /// Whether a part of a body was handed over and more of it is to come.
+    pub(super) fn in_body(&self) -> bool {
+        self.made_up > 0 || matches!(self.state, State::Bytes(_) | State::Chunks(_))
+    }
+
+    /// Whether the rest of the body has to stay with the kernel: no handler reads it yet, and what
+    /// Actix takes ahead of one that never does is memory for nothing.
+    pub(super) fn waits_for_handler(&self) -> bool {
+        matches!(self.state, State::Bytes(_) | State::Chunks(_)) && self.activity.ignores_body()
     }
 
     /// Takes what has been read into `buf` behind its first `before` bytes, and leaves there what
@@ -165,7 +180,15 @@ impl Inbound {
                 self.let_go();
                 return bytes > 0;
             }
-            if self.stash.is_empty() {
+            if !self.chunks.is_empty() {
+                let bytes = self.chunks.len().min(buf.remaining());
+                buf.put_slice(&self.chunks.split_to(bytes));
+                if self.chunks.is_empty() {
+                    self.chunks = BytesMut::new();
+                }
+                return bytes > 0;
+            }
+            if self.stash.is_empty() || self.waits_for_handler() {
                 return false;
             }
             let mut stash = std::mem::take(&mut self.stash);

@@ -9,15 +9,14 @@ use actix_web::http::header;
 use actix_web::{App, HttpResponse, web};
 
 use super::http::Http;
-use super::{ServeError, failed, limits};
-use crate::api::{self, Api, Edge, ResponseBudget};
+use super::limits::Connections;
+use super::{ServeError, failed};
+use crate::api::{self, Api, Edge, RequestBudget, ResponseBudget};
 use crate::config::Settings;
 use crate::shutdown::Drain;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Recorder};
 
-/// Connections of the metrics server: some Prometheus servers and a person.
-const METRICS_CONNECTIONS: usize = 64;
 /// For responses of the metrics server that are not sent yet; one has some tens of KiB.
 const METRICS_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -26,6 +25,7 @@ pub(super) fn api_server(
     store: &Store,
     drain: &Drain,
     stopping: &Drain,
+    connections: Connections,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     let buffer = settings.response_buffer_bytes.get();
@@ -35,6 +35,7 @@ pub(super) fn api_server(
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
         responses: ResponseBudget::new(buffer, Arc::clone(metrics)),
+        bodies: RequestBudget::default(),
     };
     let http = Http {
         name: "api",
@@ -42,7 +43,7 @@ pub(super) fn api_server(
         workers: settings.workers(),
         request_timeout: settings.request_timeout,
         shutdown_timeout: settings.shutdown_timeout,
-        connections: limits::connections(settings),
+        connections,
         metrics: Some(Arc::clone(metrics)),
         stopping: stopping.clone(),
     };
@@ -59,6 +60,7 @@ pub(super) fn api_server(
 pub(super) fn metrics_server(
     settings: &Settings,
     store: &Store,
+    connections: Connections,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     // The same edge, so that what is refused is refused in the same form. Its requests are logged,
@@ -70,6 +72,7 @@ pub(super) fn metrics_server(
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
         responses: ResponseBudget::new(METRICS_BUFFER, Arc::clone(&uncounted)),
+        bodies: RequestBudget::default(),
     };
     let data = web::Data::new((store.clone(), Arc::clone(metrics)));
     let http = Http {
@@ -78,7 +81,7 @@ pub(super) fn metrics_server(
         workers: 1,
         request_timeout: settings.request_timeout,
         shutdown_timeout: Duration::ZERO,
-        connections: METRICS_CONNECTIONS,
+        connections,
         metrics: None,
         stopping: Drain::default(),
     };

@@ -23,6 +23,7 @@ use crate::shutdown::{self, Drain};
 use crate::store::{Connector, MigrateOptions, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::telemetry::logging::Log;
+use limits::limits;
 use listen::{api_server, metrics_server};
 
 /// Why the service could not start or had to end.
@@ -123,8 +124,11 @@ impl Application {
             Handle::current(),
         )?;
         let stopping = Drain::default();
-        let (api, api_address) = api_server(&settings, &store, &drain, &stopping, &metrics)?;
-        let (metrics_server, metrics_address) = metrics_server(&settings, &store, &metrics)?;
+        let limits = limits(&settings);
+        let (api, api_address) =
+            api_server(&settings, &store, &drain, &stopping, limits.api, &metrics)?;
+        let (metrics_server, metrics_address) =
+            metrics_server(&settings, &store, limits.metrics, &metrics)?;
         Ok(Self {
             settings,
             store,
@@ -180,9 +184,10 @@ impl Application {
     pub async fn run(self) -> Result<(), ServeError> {
         let api_handle = self.api.handle();
         let metrics_handle = self.metrics_server.handle();
-        // Started inside Actix's system, so that their workers are its arbiters.
-        let mut api = actix_rt::spawn(self.api);
+        // Started inside Actix's system, so that their workers are its arbiters. The API comes last: its
+        // clients must not take the descriptors that the worker of the other needs to start.
         let mut metrics = actix_rt::spawn(self.metrics_server);
+        let mut api = actix_rt::spawn(self.api);
         tokio::select! {
             () = self.drain.started() => {}
             ended = &mut api => return Err(ended_early("API", ended)),

@@ -18,11 +18,13 @@ use tokio::time::Instant;
 
 use crate::telemetry::Metrics;
 
-/// Connections beyond the limit that get one request each. As many again may be open for a moment
-/// while idle ones close for them.
+/// Connections beyond the limit that get one request each, unless there are too few descriptors.
 pub(super) const OVERFLOW: usize = 64;
 /// A connection that was asked something so lately is likely to be asked again.
 const FRESH: Duration = Duration::from_millis(100);
+/// A connection beyond the limit that has sent nothing for so long closes for another one. A probe sends
+/// its request as soon as it is connected.
+const SILENT: Duration = Duration::from_millis(50);
 /// How long it is remembered that no connection was idle; looking for one takes time.
 const REMEMBERED: Duration = Duration::from_millis(10);
 /// What `idle_since` says while a request is being answered.
@@ -34,6 +36,9 @@ pub(super) struct Slots(Arc<Shared>);
 
 struct Shared {
     max: usize,
+    /// Connections beyond `max` that get one request each. As many again may be open for a moment while
+    /// those that were told to close still do.
+    overflow: usize,
     began: Instant,
     /// Taken when a connection begins or ends, never for a request.
     table: Mutex<Table>,
@@ -49,12 +54,14 @@ struct Table {
     peers: Vec<Arc<Peer>>,
     /// Where to go on looking for an idle one, so that everybody's turn comes.
     hand: usize,
-    /// Until when there is no idle one.
-    barren_until: Instant,
+    /// Until when there is no idle one, within the limit and beyond it.
+    barren_until: [Instant; 2],
 }
 
 /// What others may know of a connection.
 struct Peer {
+    /// It is beyond the limit.
+    overflow: bool,
     /// Its place in the table.
     place: AtomicUsize,
     /// Milliseconds from the beginning of the server, or [`BUSY`].
@@ -64,18 +71,19 @@ struct Peer {
 }
 
 impl Slots {
-    /// Slots for `max` connections.
-    pub(super) fn new(max: usize, metrics: Option<Arc<Metrics>>) -> Self {
+    /// Slots for `max` connections, and `overflow` beyond them.
+    pub(super) fn new(max: usize, overflow: usize, metrics: Option<Arc<Metrics>>) -> Self {
         let began = Instant::now();
         Self(Arc::new(Shared {
             max,
+            overflow,
             began,
             table: Mutex::new(Table {
                 open: 0,
                 overflow: 0,
                 peers: Vec::new(),
                 hand: 0,
-                barren_until: began,
+                barren_until: [began; 2],
             }),
             metrics,
         }))
@@ -85,18 +93,24 @@ impl Slots {
     pub(super) fn take(&self) -> Option<Slot> {
         let shared = &self.0;
         let mut table = shared.table.lock();
-        let free = table.open < shared.max;
-        let most = shared.max.saturating_add(OVERFLOW);
-        let overflow = if free || table.open < most && table.evict(shared.began, Instant::now()) {
-            table.open += 1;
-            false
-        } else if table.overflow < OVERFLOW {
-            table.overflow += 1;
-            true
-        } else {
-            return None;
-        };
+        let (began, now) = (shared.began, Instant::now());
+        // Those that are told to close need their descriptors for a moment more.
+        let within = shared.max.saturating_add(shared.overflow);
+        let beyond = shared.overflow.saturating_mul(2);
+        let overflow =
+            if table.open < shared.max || table.open < within && table.evict(false, began, now) {
+                table.open += 1;
+                false
+            } else if table.overflow < shared.overflow
+                || table.overflow < beyond && table.evict(true, began, now)
+            {
+                table.overflow += 1;
+                true
+            } else {
+                return None;
+            };
         let peer = Arc::new(Peer {
+            overflow,
             place: AtomicUsize::new(table.peers.len()),
             idle_since: AtomicU64::new(BUSY),
             evicted: AtomicBool::new(false),
@@ -116,21 +130,29 @@ impl Slots {
 }
 
 impl Table {
-    /// Tells the next idle connection to close. False when there is none.
-    fn evict(&mut self, began: Instant, now: Instant) -> bool {
-        if now < self.barren_until {
+    /// Tells the next idle connection, within the limit or beyond it, to close. False when there is none.
+    fn evict(&mut self, overflow: bool, began: Instant, now: Instant) -> bool {
+        let [within, beyond] = &mut self.barren_until;
+        let (barren_until, fresh) = if overflow {
+            (beyond, SILENT)
+        } else {
+            (within, FRESH)
+        };
+        if now < *barren_until {
             return false;
         }
         let now_millis = millis(began, now);
-        let fresh = u64::try_from(FRESH.as_millis()).unwrap_or(0);
+        let fresh = u64::try_from(fresh.as_millis()).unwrap_or(0);
         let (before, behind) = self.peers.split_at(self.hand.min(self.peers.len()));
         let from_hand = behind.iter().chain(before);
         let found = from_hand.enumerate().find(|(_, peer)| {
             let idle_since = peer.idle_since.load(Relaxed);
-            idle_since.saturating_add(fresh) <= now_millis && !peer.evicted.swap(true, Release)
+            peer.overflow == overflow
+                && idle_since.saturating_add(fresh) <= now_millis
+                && !peer.evicted.swap(true, Release)
         });
         let Some((steps, peer)) = found else {
-            self.barren_until = now + REMEMBERED;
+            *barren_until = now + REMEMBERED;
             return false;
         };
         peer.waker.wake();
@@ -157,12 +179,8 @@ impl Slot {
         self.peer.idle_since.store(BUSY, Relaxed);
     }
 
-    /// Nothing has been asked since then. The waker is woken when the connection has to close, which
-    /// only those within the limit may have to: the others end soon anyway.
+    /// Nothing has been asked since then. The waker is woken when the connection has to close.
     pub(super) fn idle(&self, since: Instant, waker: &Waker) {
-        if self.overflow {
-            return;
-        }
         self.peer.waker.register(waker);
         let since = millis(self.slots.0.began, since);
         self.peer.idle_since.store(since, Relaxed);

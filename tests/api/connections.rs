@@ -99,11 +99,13 @@ async fn beyond_the_limit_probes_get_through_and_others_are_told_why_not() {
         assert!(response.header("retry-after").is_some() && response.closes());
         client.ends().await;
     }
-    // Those beyond the limit have a second, and there are 64 of them.
+    // Those beyond the limit have a second, and there are 64 of them that have sent something.
     let start = Instant::now();
     let mut beyond = Vec::new();
     for _ in 0..64 {
-        beyond.push(Raw::to(&server.api).await);
+        let mut client = Raw::to(&server.api).await;
+        client.send("G").await;
+        beyond.push(client);
     }
     let refused = |mut client: Raw| async move {
         let _ = client.stream.write_all(b"GET /healthz HTTP/1.1\r\n").await;
@@ -158,4 +160,82 @@ async fn the_limit_of_descriptors_is_respected() {
     let mut probe = Raw::to(&server.api).await;
     probe.send("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(probe.response().await.status, 200);
+}
+
+/// Connects again and again, and sends nothing; keeps the last thousand.
+fn silent_storm(server: &Server, pause: Duration) -> tokio::task::JoinHandle<()> {
+    let url = server.api.clone();
+    tokio::spawn(async move {
+        let mut clients = std::collections::VecDeque::new();
+        loop {
+            clients.push_back(Raw::to(&url).await);
+            if clients.len() > 1_000 {
+                clients.pop_front();
+            }
+            tokio::time::sleep(pause).await;
+        }
+    })
+}
+
+/// How many of 20 probes are answered within a second.
+async fn answered_probes(server: &Server) -> usize {
+    let mut answered = 0;
+    for _ in 0..20 {
+        let probe = async {
+            let mut client = Raw::to(&server.api).await;
+            let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let _ = client.stream.write_all(request).await;
+            let mut text = Vec::new();
+            let _ = client.stream.read_to_end(&mut text).await;
+            text.starts_with(b"HTTP/1.1 200")
+        };
+        let second = Duration::from_secs(1);
+        if tokio::time::timeout(second, probe).await == Ok(true) {
+            answered += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    answered
+}
+
+#[tokio::test]
+async fn silent_clients_do_not_keep_probes_out() {
+    let server = Server::on_sqlite(&[("MAX_CONNECTIONS", "10")]).await;
+    let mut working = Vec::new();
+    for _ in 0..10 {
+        let mut client = Raw::to(&server.api).await;
+        client.send(HALF).await;
+        working.push(client);
+    }
+    let storm = silent_storm(&server, Duration::from_millis(2));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answered = answered_probes(&server).await;
+    storm.abort();
+    assert!(answered >= 12, "{answered} of 20");
+}
+
+#[tokio::test]
+async fn with_hardly_any_descriptors_probes_get_through_and_the_log_says_so() {
+    let server = Server::with_descriptors(64).await;
+    let logs = server.logs();
+    let warned = logs.iter().any(|line| {
+        line["level"] == "WARN"
+            && line["msg"]
+                .as_str()
+                .is_some_and(|msg| msg.contains("too low"))
+    });
+    assert!(warned, "{logs:?}");
+    // At once, while the workers start.
+    let many = (0..150).map(|_| Raw::to(&server.api));
+    let many = futures_util::future::join_all(many).await;
+    let storm = silent_storm(&server, Duration::from_millis(10));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let answered = answered_probes(&server).await;
+    storm.abort();
+    assert!(answered >= 10, "{answered} of 20");
+    let _ = server.scrape().await;
+    drop(many);
+    assert_eq!(server.status("/readyz").await, 200);
+    let mut logs = server.logs().into_iter();
+    assert!(logs.all(|line| line["target"] != "order_service::panic"));
 }

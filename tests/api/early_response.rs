@@ -330,3 +330,20 @@ async fn nginx_passes_every_response_on() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_rest_of_a_body_that_never_comes_ends_the_connection() {
+    let server = Server::on_sqlite(&[]).await;
+    let mut client = Raw::to(&server.api).await;
+    client
+        .send(head("GET /healthz", "application/json", 100))
+        .await;
+    let start = Instant::now();
+    assert_eq!(client.response().await.status, 200);
+    client.ends().await;
+    let took = start.elapsed();
+    assert!(
+        took > Duration::from_secs(4) && took < Duration::from_secs(8),
+        "{took:?}"
+    );
+}

@@ -34,6 +34,7 @@ mod neighbours;
 mod orders;
 mod plans;
 mod readiness;
+mod request_memory;
 mod response_budget;
 mod streams;
 mod timeouts;

@@ -184,3 +184,25 @@ async fn clients_that_connect_and_leave_take_few_connections() {
     let mut stream = Stream::open(&server, None).await;
     assert_eq!(stream.next().await.unwrap().kind, "order.created");
 }
+
+#[tokio::test]
+async fn a_client_that_closes_its_side_gets_a_stream_that_ends() {
+    let server = Server::on_sqlite(&[]).await;
+    for _ in 0..20 {
+        let mut client = crate::support::raw::Raw::to(&server.api).await;
+        client
+            .send("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            .await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+            .await
+            .unwrap();
+        let mut text = String::new();
+        let read = tokio::io::AsyncReadExt::read_to_string(&mut client.stream, &mut text);
+        let read = tokio::time::timeout(Duration::from_secs(5), read).await;
+        read.unwrap().unwrap();
+        let text = text.to_lowercase();
+        assert!(text.starts_with("http/1.1 200"), "{text}");
+        assert!(text.contains("text/event-stream"), "{text}");
+        assert!(text.contains("retry: 1000"), "{text}");
+    }
+}

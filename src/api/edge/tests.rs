@@ -30,6 +30,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
         request_timeout: settings.request_timeout,
         max_body_bytes: 1,
         responses: super::super::ResponseBudget::new(1, Arc::clone(&metrics)),
+        bodies: super::super::RequestBudget::default(),
     };
     let server = HttpServer::new(move || {
         App::new()

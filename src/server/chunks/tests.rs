@@ -2,10 +2,11 @@ use super::*;
 
 /// How many bytes the body has, if it is complete; the same byte by byte.
 fn whole(text: &str) -> Result<Option<usize>, Broken> {
+    let mut data = BytesMut::new();
     let (mut at_once, mut by_byte) = (Chunks::new(), Chunks::new());
-    let end = at_once.advance(text.as_bytes());
+    let end = at_once.advance(text.as_bytes(), &mut data);
     let slowly = text.bytes().try_fold(0, |taken, byte| {
-        by_byte.advance(&[byte]).map(|more| taken + more)
+        by_byte.advance(&[byte], &mut data).map(|more| taken + more)
     });
     if slowly != end || at_once.is_complete() != by_byte.is_complete() {
         return Ok(Some(usize::MAX));
@@ -28,6 +29,24 @@ fn a_body_ends_where_it_ends() {
     for half in ["", "5", "5\r\nhel", "0\r\n", "0\r\nX: y\r\n"] {
         assert_eq!(whole(half), Ok(None), "{half:?}");
     }
+}
+
+#[test]
+fn many_small_chunks_become_one() {
+    let mut out = BytesMut::new();
+    let mut chunks = Chunks::new();
+    let here = chunks.rewrite(b"1\r\na\r\n1;x\r\nb\r\n3\r\nc", &mut out);
+    assert_eq!(here, Ok(18));
+    assert_eq!(out, "00000003\r\nabc\r\n");
+    out.clear();
+    assert_eq!(chunks.rewrite(b"d", &mut out), Ok(1));
+    assert_eq!(out, "00000001\r\nd\r\n");
+    out.clear();
+    assert_eq!(chunks.rewrite(b"e\r\n0\r", &mut out), Ok(5));
+    assert_eq!(out, "00000001\r\ne\r\n");
+    out.clear();
+    assert_eq!(chunks.rewrite(b"\nX: y\r\n\r\nGET", &mut out), Ok(9));
+    assert_eq!(out, "0\r\n\r\n");
 }
 
 #[test]

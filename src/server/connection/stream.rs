@@ -19,20 +19,26 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
+        if std::mem::take(&mut this.paused) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         for _ in 0..ROUNDS {
             if this.inbound.hand_over(buf) {
-                return Poll::Ready(Ok(()));
+                return this.handed_over();
             }
             if this.inbound.has_ended() {
                 return Poll::Ready(Ok(()));
             }
-            if !this.ended && this.inbound.has_room() {
+            if this.inbound.waits_for_handler() {
+                this.activity.wait_for_handler(cx.waker());
+            } else if !this.ended && this.inbound.has_room() {
                 match Pin::new(&mut this.stream).poll_read(cx, buf) {
                     Poll::Ready(Ok(())) if buf.filled().len() > before => {
                         this.slot.busy();
                         this.inbound.received(buf, before);
                         if buf.filled().len() > before {
-                            return Poll::Ready(Ok(()));
+                            return this.handed_over();
                         }
                         continue;
                     }
@@ -99,8 +105,9 @@ impl AsyncWrite for Connection {
             if self.inbound.is_empty() {
                 self.slot.idle(self.activity.idle_since(), cx.waker());
             }
-            // A request may wait already, and nothing else would make Actix read.
-            if !self.inbound.is_empty() || self.slot.is_evicted() {
+            // A request may wait already, and nothing else would make Actix read. Neither would the
+            // time for the rest of a body, which begins now, while the timer has a later one.
+            if !self.inbound.is_empty() || self.inbound.discards() || self.slot.is_evicted() {
                 cx.waker().wake_by_ref();
             }
         }

@@ -10,7 +10,7 @@ async fn pair(patience: Patience) -> (TcpStream, Connection) {
         .await
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let slot = Slots::new(1, None).take().unwrap();
+    let slot = Slots::new(1, 1, None).take().unwrap();
     (client, Connection::new(stream, patience, slot))
 }
 

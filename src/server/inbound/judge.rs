@@ -31,7 +31,11 @@ impl Inbound {
                 }
                 Ok(self.throw_away(here))
             }
-            State::Bytes(_) | State::Chunks(_) => {
+            State::Chunks(_) => Ok(Verdict {
+                discard: self.follow_chunks(bytes),
+                pass: 0,
+            }),
+            State::Bytes(_) => {
                 let pass = self.follow_body(bytes);
                 Ok(Verdict { discard: 0, pass })
             }
@@ -47,7 +51,28 @@ impl Inbound {
         }
     }
 
-    /// How many of the bytes belong to the body.
+    /// How many of the bytes belong to a chunked body. What they carry is written anew for Actix.
+    fn follow_chunks(&mut self, bytes: &[u8]) -> usize {
+        let State::Chunks(chunks) = &mut self.state else {
+            return 0;
+        };
+        let before = self.chunks.len();
+        let Ok(here) = chunks.rewrite(bytes, &mut self.chunks) else {
+            self.chunks.truncate(before);
+            self.state = State::Broken;
+            self.activity.break_body();
+            return bytes.len();
+        };
+        let missing = if chunks.is_complete() {
+            Missing::Nothing
+        } else {
+            Missing::Chunks
+        };
+        self.body_goes_on(here, missing);
+        here
+    }
+
+    /// How many of the bytes belong to a body with a length.
     fn follow_body(&mut self, bytes: &[u8]) -> usize {
         let (pass, missing) = match &mut self.state {
             State::Bytes(rest) => {
@@ -59,20 +84,18 @@ impl Inbound {
                 };
                 (here, missing)
             }
-            State::Chunks(chunks) => match chunks.advance(bytes) {
-                Ok(here) if chunks.is_complete() => (here, Missing::Nothing),
-                Ok(here) => (here, Missing::Chunks),
-                Err(_) => {
-                    self.state = State::Broken;
-                    self.activity.break_body();
-                    return 0;
-                }
-            },
+            // Chunks are handed over by themselves.
+            State::Chunks(_) => (0, Missing::Chunks),
             _ => (0, Missing::Nothing),
         };
+        self.body_goes_on(pass, missing);
+        pass
+    }
+
+    fn body_goes_on(&mut self, bytes: usize, missing: Missing) {
         self.activity.set_missing(missing);
         if self.activity.is_unwanted() {
-            self.discarded += u64::try_from(pass).unwrap_or(0);
+            self.discarded += u64::try_from(bytes).unwrap_or(0);
         }
         if missing == Missing::Nothing {
             self.state = if self.activity.ends_after_this() {
@@ -81,7 +104,6 @@ impl Inbound {
                 State::Head
             };
         }
-        pass
     }
 
     fn judge_head(&mut self, bytes: &mut [u8]) -> Result<Verdict, Box<Refused>> {
