@@ -15,6 +15,7 @@ mod feed;
 mod migrate;
 mod model;
 mod order_locks;
+mod page_room;
 mod page_sql;
 mod pool;
 mod postgres;
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use uuid::Uuid;
@@ -48,6 +50,8 @@ pub use model::{
     Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
 };
 use order_locks::OrderLocks;
+use page_room::PageRooms;
+pub use page_room::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
@@ -76,6 +80,11 @@ macro_rules! on {
     };
 }
 
+/// The most pages in memory, of the feed, of the events of an order, and of lists but the first page,
+/// before they are bodies of responses. Each may be 3 MiB: what came from the database, its values, its
+/// JSON.
+const MAX_PAGES: usize = 4;
+
 /// Where orders are kept. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -86,6 +95,7 @@ struct Inner {
     runtime: Handle,
     queues: Queues,
     order_locks: OrderLocks,
+    page_rooms: PageRooms,
     wake: Wake,
     following: Arc<Following>,
 }
@@ -151,6 +161,7 @@ impl Store {
             runtime,
             queues,
             order_locks: OrderLocks::default(),
+            page_rooms: PageRooms::new(MAX_PAGES),
             wake,
             following,
         })))
@@ -176,11 +187,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
+    pub async fn list(&self, list: ListQuery) -> Result<Held<Page>, StoreError> {
         if list == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }
-        self.run(0, |inner| async move { on!(&inner.database, list(list)) })
+        self.page(|inner| async move { on!(&inner.database, list(list)) })
             .await
     }
 
@@ -244,6 +255,25 @@ impl Store {
             result
         };
         self.0.runtime.spawn(task).await.map_err(panicked)?
+    }
+
+    /// Reads a page as [`Self::run`] does, with its room.
+    async fn page<T, F>(&self, read: impl FnOnce(Arc<Inner>) -> F) -> Result<Held<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let ticket = self.0.queues.other.enter(0)?;
+        let read = read(Arc::clone(&self.0));
+        let task = async move {
+            let result = read.await;
+            drop(ticket);
+            result
+        };
+        self.0
+            .page_rooms
+            .read_on(&self.0.runtime, task.boxed())
+            .await
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::cursor::Cursor;
 use super::event::{EventPage, Feed, PageSize};
 use super::wake::Wake;
-use super::{Database, Store, StoreError};
+use super::{Database, Held, Store, StoreError};
 use crate::config::Settings;
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, Look};
@@ -160,12 +160,10 @@ impl Store {
         id: Uuid,
         after: i32,
         limit: u32,
-    ) -> Result<EventPage, StoreError> {
+    ) -> Result<Held<EventPage>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.run(0, move |inner| async move {
-            inner.database.order_events(id, after, size).await
-        })
-        .await
+        self.page(move |inner| async move { inner.database.order_events(id, after, size).await })
+            .await
     }
 
     /// The events behind `after` in the order of their commits; without a cursor, from the oldest that
@@ -174,12 +172,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Feed, StoreError> {
+    pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Held<Feed>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.run(0, move |inner| async move {
-            inner.database.feed(after, size).await
-        })
-        .await
+        self.page(move |inner| async move { inner.database.feed(after, size).await })
+            .await
     }
 
     /// A reader that follows the feed from `after` on, or from the oldest event.
