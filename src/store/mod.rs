@@ -83,7 +83,7 @@ macro_rules! on {
 /// The most pages in memory, of the feed, of the events of an order, and of lists but the first page,
 /// before they are bodies of responses. Each may be 3 MiB: what came from the database, its values, its
 /// JSON.
-const MAX_PAGES: usize = 4;
+const MAX_PAGES: u32 = 4;
 
 /// Where orders are kept. Cheap to clone.
 #[derive(Clone)]
@@ -191,8 +191,10 @@ impl Store {
         if list == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }
-        self.page(|inner| async move { on!(&inner.database, list(list)) })
-            .await
+        self.page(list.limit, |inner| async move {
+            on!(&inner.database, list(list))
+        })
+        .await
     }
 
     /// Changes an order.
@@ -257,8 +259,12 @@ impl Store {
         self.0.runtime.spawn(task).await.map_err(panicked)?
     }
 
-    /// Reads a page as [`Self::run`] does, with its room.
-    async fn page<T, F>(&self, read: impl FnOnce(Arc<Inner>) -> F) -> Result<Held<T>, StoreError>
+    /// Reads a page of at most `entries` orders or events as [`Self::run`] does, with its room.
+    async fn page<T, F>(
+        &self,
+        entries: u32,
+        read: impl FnOnce(Arc<Inner>) -> F,
+    ) -> Result<Held<T>, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -272,7 +278,7 @@ impl Store {
         };
         self.0
             .page_rooms
-            .read_on(&self.0.runtime, task.boxed())
+            .read_on(&self.0.runtime, entries, task.boxed())
             .await
     }
 }

@@ -14,42 +14,49 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{StoreError, panicked};
 
+/// The parts of a room. A page of few orders or events takes one part for each: in JSON the longest is less
+/// than a sixth of 1 MiB.
+const PARTS: u32 = 6;
+
 /// Rooms for a few pages. Clones share them.
 #[derive(Clone)]
 pub(super) struct PageRooms(Arc<Semaphore>);
 
 impl PageRooms {
-    pub(super) fn new(rooms: usize) -> Self {
-        Self(Arc::new(Semaphore::new(rooms)))
+    pub(super) fn new(rooms: u32) -> Self {
+        let parts = usize::try_from(rooms.saturating_mul(PARTS)).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(parts.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// A room; waits for one in the order of the calls. Whoever goes away while waiting takes none.
-    async fn enter(&self) -> Result<PageRoom, StoreError> {
-        let room = Arc::clone(&self.0).acquire_owned().await;
+    /// Room for so many orders or events; waits for it in the order of the calls. Whoever goes away while waiting takes none.
+    async fn enter(&self, entries: u32) -> Result<PageRoom, StoreError> {
+        let parts = entries.clamp(1, PARTS);
+        let room = Arc::clone(&self.0).acquire_many_owned(parts).await;
         let room = room.map_err(|_| StoreError::Unavailable("the store is closed".to_owned()))?;
         Ok(PageRoom {
             _permit: Arc::new(room),
         })
     }
 
-    /// Reads a page when there is a room for it.
+    /// Reads a whole page when there is a room for it.
     pub(super) async fn read<T>(
         &self,
         read: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<Held<T>, StoreError> {
-        let room = self.enter().await?;
+        let room = self.enter(PARTS).await?;
         let page = read.await?;
         Ok(Held { page, room })
     }
 
-    /// The same with a task of `runtime`, which a read that has begun runs to its end. If nobody waits for
+    /// Reads a page of at most `entries` orders or events with a task of `runtime`, which a read that has begun runs to its end. If nobody waits for
     /// its page any more, the page and its room are free at that moment.
     pub(super) async fn read_on<T: Send + 'static>(
         &self,
         runtime: &Handle,
+        entries: u32,
         read: BoxFuture<'static, Result<T, StoreError>>,
     ) -> Result<Held<T>, StoreError> {
-        let room = self.enter().await?;
+        let room = self.enter(entries).await?;
         let task = async move {
             let page = read.await?;
             Ok(Held { page, room })
@@ -103,10 +110,18 @@ mod tests {
         let rooms = PageRooms::new(1);
         let runtime = Handle::current();
         let (done, waits) = oneshot::channel::<()>();
-        let begun = rooms.read_on(&runtime, async move { Ok(waits.await.is_ok()) }.boxed());
+        let begun = rooms.read_on(
+            &runtime,
+            100,
+            async move { Ok(waits.await.is_ok()) }.boxed(),
+        );
         assert!(timeout(SOON, begun).await.is_err());
         let (began, begins) = oneshot::channel();
-        let waiting = rooms.read_on(&runtime, async move { Ok(began.send(()).is_ok()) }.boxed());
+        let waiting = rooms.read_on(
+            &runtime,
+            100,
+            async move { Ok(began.send(()).is_ok()) }.boxed(),
+        );
         assert!(timeout(SOON, waiting).await.is_err());
         assert!(begins.await.is_err(), "it never began");
         assert_eq!(rooms.0.available_permits(), 0, "the first still reads");

@@ -59,7 +59,7 @@ pub(super) struct FirstPage<R> {
 
 impl<R> FirstPage<R> {
     /// The most first pages in memory that no response is charged for yet.
-    const MAX_PAGES: usize = 4;
+    const MAX_PAGES: u32 = 4;
 
     pub(super) fn new(reader: R) -> Self {
         Self {

@@ -162,8 +162,10 @@ impl Store {
         limit: u32,
     ) -> Result<Held<EventPage>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.page(move |inner| async move { inner.database.order_events(id, after, size).await })
-            .await
+        self.page(size.events, move |inner| async move {
+            inner.database.order_events(id, after, size).await
+        })
+        .await
     }
 
     /// The events behind `after` in the order of their commits; without a cursor, from the oldest that
@@ -174,8 +176,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Held<Feed>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.page(move |inner| async move { inner.database.feed(after, size).await })
-            .await
+        self.page(size.events, move |inner| async move {
+            inner.database.feed(after, size).await
+        })
+        .await
     }
 
     /// A reader that follows the feed from `after` on, or from the oldest event.
