@@ -276,9 +276,11 @@ def grown(cluster, name, rows):
 
 def middle_of_feed(cluster, url):
     """The cursor of an event half-way."""
-    row = cluster.sql(url, "SELECT position, seq, order_id, version FROM events ORDER BY position, seq "
-                           "OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
-    position, seq, order, version = row.split("|")
+    row = cluster.sql(url, "SELECT position, seq, order_id, version, "
+                           "(extract(epoch FROM occurred_at) * 1000000)::bigint FROM events "
+                           "ORDER BY position, seq OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
+    position, seq, order, version, at = row.split("|")
     # The binary form of src/store/cursor.rs.
-    place = struct.pack(">Bqq16si", 1, int(position), int(seq), uuid.UUID(order).bytes, int(version))
+    place = struct.pack(">Bqq16siq", 2, int(position), int(seq), uuid.UUID(order).bytes, int(version),
+                        int(at))
     return base64.urlsafe_b64encode(place).rstrip(b"=").decode()

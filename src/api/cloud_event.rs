@@ -80,14 +80,19 @@ pub(super) fn json(event: &Event) -> Result<String, serde_json::Error> {
     serde_json::to_string(&EventBody::try_from(event)?)
 }
 
-/// A batch of events as JSON.
-pub(super) fn batch(events: &[Event]) -> Result<Bytes, Problem> {
-    let bodies: Vec<_> = events
-        .iter()
-        .map(EventBody::try_from)
-        .collect::<Result<_, _>>()
-        .map_err(Problem::internal)?;
-    Ok(serde_json::to_vec(&bodies)
-        .map_err(Problem::internal)?
-        .into())
+/// A batch of events as JSON. Each event is dropped once it is written, and the buffer is as long from the
+/// beginning as it will be.
+pub(super) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
+    let length = events.iter().map(Event::json_bytes).sum::<usize>();
+    let mut json = Vec::with_capacity(length + 2);
+    json.push(b'[');
+    for event in events {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        let body = EventBody::try_from(&event).map_err(Problem::internal)?;
+        serde_json::to_writer(&mut json, &body).map_err(Problem::internal)?;
+    }
+    json.push(b']');
+    Ok(json.into())
 }

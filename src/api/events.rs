@@ -19,7 +19,7 @@ use super::schema::Limit;
 use super::slug::Slug;
 use super::stream;
 use crate::domain::Violation;
-use crate::store::{Cursor, EventPage, Feed};
+use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 
@@ -50,7 +50,8 @@ pub(super) async fn of_order(
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(missing)?;
     let page = api.store.order_events(id, after, limit);
-    let page = context.within(page, Slug::Timeout).await??;
+    // The edge charges the budget for the response before anything else happens.
+    let Held { page, room: _room } = context.within(page, Slug::Timeout).await??;
     // Every order has an event; nothing behind a version says nothing about the order.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(missing());
@@ -67,7 +68,7 @@ pub(super) async fn of_order(
     }
     Ok(response
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(batch(&page.events)?))
+        .body(batch(page.events)?))
 }
 
 async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem> {
@@ -87,14 +88,14 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
     path = "/api/v1/events",
     tag = "events",
     params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])$", example = "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ"),
+        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})$", example = "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A"),
         ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[Q-Za-f][A-Za-z0-9_-]{47}[AQgw])?$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})?$"),
     ),
     responses(
         (status = 200, description = "The events.", content(
             ([EventBody<'_>] = "application/cloudevents-batch+json"),
-            (String = "text/event-stream", example = "id: AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+            (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
         ), headers(
             ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
         )),
@@ -113,32 +114,33 @@ pub(super) async fn feed(
         let after = last.or(after);
         return if request.method() == Method::HEAD {
             // Only the head, without a stream: the same status that a stream would have.
-            page(&context, &api, after, 1).await?;
+            let _ = page(&context, &api, after, 1).await?;
             Ok(stream::head().finish())
         } else {
             stream::response(&context, &api, &request, after).await
         };
     }
-    let (page, next) = page(&context, &api, after, limit).await?;
+    let (page, next, _room) = page(&context, &api, after, limit).await?;
     Ok(HttpResponse::Ok()
         .insert_header((
             LINK,
             format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
         ))
         .insert_header((CONTENT_TYPE, BATCH))
-        .body(batch(&page.events)?))
+        .body(batch(page.events)?))
 }
 
-/// A page of the feed, and where to continue.
+/// A page of the feed, where to continue, and the room of the page.
 async fn page(
     context: &Context,
     api: &Api,
     after: Option<Cursor>,
     limit: u32,
-) -> Result<(EventPage, Cursor), Problem> {
+) -> Result<(EventPage, Cursor, PageRoom), Problem> {
     let read = api.store.feed(after, limit);
-    match context.within(read, Slug::Timeout).await?? {
-        Feed::Page { page, next } => Ok((page, next)),
+    let Held { page, room } = context.within(read, Slug::Timeout).await??;
+    match page {
+        Feed::Page { page, next } => Ok((page, next, room)),
         Feed::Expired { oldest } => Err(Problem::expired(oldest)),
     }
 }

@@ -218,12 +218,12 @@ fn name_example(item: &mut Value, name: &str) {
         "customer_id" => "customer-7",
         "file" => "swagger-ui.css",
         "Idempotency-Key" => "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11",
-        "Last-Event-ID" => "AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ",
+        "Last-Event-ID" => "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A",
         "Location" => "/api/v1/orders/0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
         "ETag" => "\"1\"",
         "Idempotency-Replayed" => "true",
         "Link" => {
-            "</api/v1/events?after=AQAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQ&limit=100>; rel=\"next\""
+            "</api/v1/events?after=AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A&limit=100>; rel=\"next\""
         }
         "after" => {
             // A cursor brings its own; this is the version of an order.

@@ -18,7 +18,7 @@ use super::schema::{EntityTags, LabelText, Limit};
 use super::slug::Slug;
 use super::trace::traceparent;
 use crate::domain::NewOrder;
-use crate::store::{Changed, Changing, Document, Placed, Placing};
+use crate::store::{Changed, Changing, Document, Held, Placed, Placing};
 use crate::wire::OrderJson;
 
 /// Place an order.
@@ -100,7 +100,8 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
-    let page = context.within(page, Slug::Timeout).await??;
+    // The edge charges the budget for the response before anything else happens.
+    let Held { page, room: _room } = context.within(page, Slug::Timeout).await??;
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.next {
         let next = query::next_page(&list, last);

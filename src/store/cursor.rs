@@ -1,9 +1,11 @@
 //! Places in the feed of events, and the text by which clients name them.
 //!
-//! A cursor names the last event that was delivered: position, sequence, order and version. Reading
+//! A cursor names the last event that was delivered: position, sequence, order, version and time. Reading
 //! continues behind exactly that event or not at all. If a failover or a recovery has lost it, or has put
 //! another event in its place, the history is another one than the reader has seen, and what lies behind
-//! the place says nothing about what the reader lacks.
+//! the place says nothing about what the reader lacks. The time tells two copies of a database apart that
+//! changed the same order in different ways: both count positions, sequences and versions on from the
+//! same numbers.
 //!
 //! Retention is the one reason for which an event may be gone and the cursor still be good. It records the
 //! last event that it has removed, the floor. A reader that has read everything up to a floor stands at
@@ -27,6 +29,8 @@ pub(super) struct Place {
     pub(super) seq: i64,
     pub(super) order_id: Uuid,
     pub(super) version: i32,
+    /// When the event happened, in microseconds since 1970, which is as exact as both databases are.
+    pub(super) occurred_at: i64,
 }
 
 impl Place {
@@ -36,6 +40,7 @@ impl Place {
         seq: i64::MIN,
         order_id: Uuid::nil(),
         version: 0,
+        occurred_at: 0,
     };
 }
 
@@ -69,8 +74,8 @@ impl Cursor {
 /// The first byte of the binary form of a cursor before the first event. A change of a form takes another
 /// number.
 const BEFORE_ALL: u8 = 0;
-/// The first byte of the binary form of a cursor behind an event.
-const BEHIND_EVENT: u8 = 1;
+/// The first byte of the binary form of a cursor behind an event. The form with the number 1 had no time.
+const BEHIND_EVENT: u8 = 2;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,6 +86,7 @@ impl fmt::Display for Cursor {
             bytes.extend(place.seq.to_be_bytes());
             bytes.extend(place.order_id.as_bytes());
             bytes.extend(place.version.to_be_bytes());
+            bytes.extend(place.occurred_at.to_be_bytes());
         } else {
             bytes.push(BEFORE_ALL);
         }
@@ -104,12 +110,17 @@ impl FromStr for Cursor {
         };
         let (position, rest) = number(rest).ok_or(InvalidCursor)?;
         let (seq, rest) = number(rest).ok_or(InvalidCursor)?;
-        let (order_id, version) = rest.split_first_chunk().ok_or(InvalidCursor)?;
+        let (order_id, rest) = rest.split_first_chunk().ok_or(InvalidCursor)?;
+        let (version, rest) = rest.split_first_chunk().ok_or(InvalidCursor)?;
+        let (occurred_at, []) = number(rest).ok_or(InvalidCursor)? else {
+            return Err(InvalidCursor);
+        };
         Ok(Self(Some(Place {
             position,
             seq,
             order_id: Uuid::from_bytes(*order_id),
-            version: i32::from_be_bytes(version.try_into().map_err(|_| InvalidCursor)?),
+            version: i32::from_be_bytes(*version),
+            occurred_at,
         })))
     }
 }
@@ -133,6 +144,7 @@ mod tests {
             seq,
             order_id: Uuid::from_u128(7),
             version: 3,
+            occurred_at: 1_764_000_000_123_456,
         }
     }
 
@@ -176,11 +188,17 @@ mod tests {
         assert!(good(two, two, true));
         assert!(good(three, two, true));
         assert!(!good(three, two, false), "lost");
-        let other = Some(Place {
+        let version = Place {
             version: 4,
             ..place(2, 2)
-        });
-        assert!(!good(other, two, false), "another history");
-        assert!(!good(other, two, true));
+        };
+        let time = Place {
+            occurred_at: 1_764_000_000_123_457,
+            ..place(2, 2)
+        };
+        for other in [Some(version), Some(time)] {
+            assert!(!good(other, two, false), "another history");
+            assert!(!good(other, two, true));
+        }
     }
 }

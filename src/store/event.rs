@@ -22,6 +22,15 @@ pub struct Event {
     pub cursor: Cursor,
 }
 
+impl Event {
+    /// How many bytes the event has in JSON at most, with the comma before it.
+    pub fn json_bytes(&self) -> usize {
+        let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
+        let traceparent = self.traceparent.as_ref().map_or(0, String::len);
+        envelope + self.data.len() + traceparent
+    }
+}
+
 /// How much a page may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageSize {
@@ -64,10 +73,8 @@ impl EventPage {
     pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
         let mut bytes = 0_usize;
         let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
-        let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
         let fitting = events.iter().take_while(|event| {
-            let traceparent = event.traceparent.as_ref().map_or(0, String::len);
-            bytes = bytes.saturating_add(envelope + event.data.len() + traceparent);
+            bytes = bytes.saturating_add(event.json_bytes());
             bytes <= budget
         });
         let fitting = fitting.count().max(1);

@@ -15,6 +15,7 @@ mod feed;
 mod migrate;
 mod model;
 mod order_locks;
+mod page_room;
 mod page_sql;
 mod pool;
 mod postgres;
@@ -30,6 +31,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
@@ -50,6 +52,8 @@ pub use model::{
     Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
 };
 use order_locks::OrderLocks;
+use page_room::PageRooms;
+pub use page_room::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
@@ -78,6 +82,11 @@ macro_rules! on {
     };
 }
 
+/// The most pages in memory, of the feed, of the events of an order, and of lists but the first page,
+/// before they are bodies of responses. Each may be 3 MiB: what came from the database, its values, its
+/// JSON.
+const MAX_PAGES: u32 = 4;
+
 /// Where orders are kept. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
@@ -90,6 +99,7 @@ struct Inner {
     order_locks: OrderLocks,
     /// For changes of orders that are locked outside this process.
     locked_changes: Semaphore,
+    page_rooms: PageRooms,
     wake: Wake,
     following: Arc<Following>,
 }
@@ -156,6 +166,7 @@ impl Store {
             queues,
             order_locks: OrderLocks::default(),
             locked_changes: Semaphore::new(1),
+            page_rooms: PageRooms::new(MAX_PAGES),
             wake,
             following,
         })))
@@ -181,12 +192,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
+    pub async fn list(&self, list: ListQuery) -> Result<Held<Page>, StoreError> {
         if list == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }
-        self.run(0, |inner| async move { on!(&inner.database, list(list)) })
-            .await
+        self.page(list.limit, |inner| async move {
+            on!(&inner.database, list(list))
+        })
+        .await
     }
 
     /// Changes an order.
@@ -249,6 +262,29 @@ impl Store {
             result
         };
         self.0.runtime.spawn(task).await.map_err(panicked)?
+    }
+
+    /// Reads a page of at most `entries` orders or events as [`Self::run`] does, with its room.
+    async fn page<T, F>(
+        &self,
+        entries: u32,
+        read: impl FnOnce(Arc<Inner>) -> F,
+    ) -> Result<Held<T>, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let ticket = self.0.queues.other.enter(0)?;
+        let read = read(Arc::clone(&self.0));
+        let task = async move {
+            let result = read.await;
+            drop(ticket);
+            result
+        };
+        self.0
+            .page_rooms
+            .read_on(&self.0.runtime, entries, task.boxed())
+            .await
     }
 }
 

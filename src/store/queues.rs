@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::admission::{Admission, Ticket};
 use super::coalesce::{Batch, Coalescer, LockWait, Shape};
 use super::model::{Document, NewRow, Page, Placed, Placing};
+use super::page_room::Held;
 use super::postgres::{self, Postgres};
 use super::read::{FirstPage, Get};
 use super::sqlite::{self, Sqlite};
@@ -127,7 +128,7 @@ impl Queues {
                         runtime,
                     )),
                     Queue::Postgres(Coalescer::new(Get(new()), GET, runtime)),
-                    Queue::Postgres(Coalescer::new(FirstPage(new()), FIRST_PAGE, runtime)),
+                    Queue::Postgres(Coalescer::new(FirstPage::new(new()), FIRST_PAGE, runtime)),
                 )
             }
             Database::Sqlite(database) => {
@@ -139,7 +140,7 @@ impl Queues {
                         runtime,
                     )),
                     Queue::Sqlite(Coalescer::new(Get(new()), GET, runtime)),
-                    Queue::Sqlite(Coalescer::new(FirstPage(new()), FIRST_PAGE, runtime)),
+                    Queue::Sqlite(Coalescer::new(FirstPage::new(new()), FIRST_PAGE, runtime)),
                 )
             }
         };
@@ -164,7 +165,7 @@ impl Queues {
         self.get.1.ask(ticket, id, Instant::now()).await
     }
 
-    pub(super) async fn first_page(&self) -> Result<Page, StoreError> {
+    pub(super) async fn first_page(&self) -> Result<Held<Page>, StoreError> {
         let ticket = self.first_page.0.enter(0)?;
         self.first_page.1.ask(ticket, (), Instant::now()).await
     }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::coalesce::{Batch, LockWait};
 use super::model::{Document, ListQuery, Page};
+use super::page_room::{Held, PageRooms};
 use crate::domain::Order;
 
 /// A database to read orders from.
@@ -48,15 +49,34 @@ impl<R: Reader> Batch for Get<R> {
 }
 
 /// Gets the first page of the list, once for all who ask at the same time.
-pub(super) struct FirstPage<R>(pub(super) R);
+///
+/// All of them share its bytes. A page that has been read keeps its room until the last of them has taken
+/// it, or there would be as many pages as statements end before a worker comes to take one.
+pub(super) struct FirstPage<R> {
+    reader: R,
+    rooms: PageRooms,
+}
+
+impl<R> FirstPage<R> {
+    /// The most first pages in memory that no response is charged for yet.
+    const MAX_PAGES: u32 = 4;
+
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            reader,
+            rooms: PageRooms::new(Self::MAX_PAGES),
+        }
+    }
+}
 
 impl<R: Reader> Batch for FirstPage<R> {
     type Item = ();
-    type Answer = Page;
+    type Answer = Held<Page>;
     const SERVE_ABANDONED: bool = false;
 
-    async fn serve(&self, askers: Arc<[()]>, _: LockWait) -> Result<Vec<Page>, StoreError> {
-        let page = self.0.list(ListQuery::FIRST_PAGE).await?;
+    async fn serve(&self, askers: Arc<[()]>, _: LockWait) -> Result<Vec<Held<Page>>, StoreError> {
+        let read = self.reader.list(ListQuery::FIRST_PAGE);
+        let page = self.rooms.read(read).await?;
         Ok(vec![page; askers.len()])
     }
 }

@@ -21,6 +21,7 @@ diesel::table! {
         floor_seq -> Nullable<Int8>,
         floor_order_id -> Nullable<Uuid>,
         floor_version -> Nullable<Int4>,
+        floor_occurred_at -> Nullable<Timestamptz>,
     }
 }
 

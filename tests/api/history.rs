@@ -17,6 +17,7 @@ crate::on_both!(
     what_retention_removed_unseen_expires_a_cursor,
     an_event_that_is_missing_above_the_floor_expires_a_cursor,
     an_event_that_another_one_replaced_expires_a_cursor,
+    an_event_of_the_same_order_and_version_that_happened_at_another_time_expires_a_cursor,
 );
 
 /// The link behind everything that there is, once that is `count` events.
@@ -89,13 +90,18 @@ async fn raise_floor(database: &Database, count: usize) {
         )
     };
     let sql = if database.is_postgres() {
-        let last = last("position, seq, order_id, version", "position, seq");
+        let last = last(
+            "position, seq, order_id, version, occurred_at",
+            "position, seq",
+        );
         format!(
-            "UPDATE feed SET (floor_position, floor_seq, floor_order_id, floor_version) = ({last})"
+            "UPDATE feed SET (floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at) = ({last})"
         )
     } else {
-        let last = last("seq, order_id, version", "seq");
-        format!("UPDATE feed SET (floor_seq, floor_order_id, floor_version) = ({last})")
+        let last = last("seq, order_id, version, occurred_at", "seq");
+        format!(
+            "UPDATE feed SET (floor_seq, floor_order_id, floor_version, floor_occurred_at) = ({last})"
+        )
     };
     database.execute(&sql).await;
 }
@@ -192,6 +198,33 @@ async fn an_event_that_another_one_replaced_expires_a_cursor(database: Database)
         .await;
     let oldest = expired(&server, &end).await;
     assert_eq!(feed(&server, &oldest).await.len(), 2);
+}
+
+async fn an_event_of_the_same_order_and_version_that_happened_at_another_time_expires_a_cursor(
+    database: Database,
+) {
+    let server = Server::start(&database, &[]).await;
+    for i in 0..2 {
+        server.place(&format!("sku-{i}")).await;
+    }
+    let end = read_to_the_end(&server, 2).await;
+    // A copy of the database in which the same change was made a microsecond later.
+    let later = if database.is_postgres() {
+        "occurred_at + interval '1 microsecond'"
+    } else {
+        "occurred_at + 1"
+    };
+    database
+        .execute(&format!(
+            "UPDATE events SET occurred_at = {later} WHERE seq = (SELECT max(seq) FROM events)"
+        ))
+        .await;
+    let oldest = expired(&server, &end).await;
+    assert_eq!(feed(&server, &oldest).await.len(), 2);
+    // The same below the floor: what was removed is not what the reader has seen.
+    raise_floor(&database, 2).await;
+    remove_below_floor(&database).await;
+    expired(&server, &end).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -380,4 +413,91 @@ async fn a_cursor_of_an_older_copy_of_the_file_continues_and_a_newer_one_expires
     // The sequence of the lost event is given to another one.
     continues(&server, &surviving).await;
     expired(&server, &lost).await;
+}
+
+/// Changes the status of an order.
+async fn change(server: &Server, id: &str, status: &str) {
+    let patch = server
+        .client
+        .patch(server.url(&format!("/api/v1/orders/{id}")))
+        .json(&serde_json::json!({ "status": status }));
+    let changed: Value = patch.send().await.unwrap().json();
+    assert_eq!(
+        (&changed["status"], &changed["version"]),
+        (&Value::from(status), &Value::from(2))
+    );
+}
+
+/// Where the last event stands in the feed.
+async fn last_place(database: &Database) -> (i64, i64) {
+    let position = if database.is_postgres() {
+        "max(position)"
+    } else {
+        "max(0)"
+    };
+    let last = |what| format!("SELECT {what} FROM events");
+    (
+        database.number(&last(position)).await,
+        database.number(&last("max(seq)")).await,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_expires_when_a_restored_file_changes_the_same_order_otherwise() {
+    let database = Database::sqlite();
+    let file = database.url().replace("sqlite://", "");
+    let copy = format!("{file}.bak");
+    let server = Server::start(&database, &[]).await;
+    let order = server.place("copied").await;
+    let id = order["id"].as_str().unwrap();
+    database.execute(&format!(".backup '{copy}'")).await;
+    change(&server, id, "confirmed").await;
+    let lost = read_to_the_end(&server, 2).await;
+    let place = last_place(&database).await;
+    drop(server);
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{file}{suffix}"));
+    }
+    std::fs::copy(&copy, &file).unwrap();
+    let server = Server::start(&database, &[]).await;
+    change(&server, id, "cancelled").await;
+    assert_eq!(last_place(&database).await, place);
+    let oldest = expired(&server, &lost).await;
+    let events = feed(&server, &oldest).await;
+    assert_eq!(events[1]["data"]["status"], "cancelled");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_expires_when_a_cold_copy_of_the_cluster_changes_the_same_order_otherwise() {
+    // Nothing else takes transaction ids.
+    let cluster = Cluster::start_with(&[("POSTGRES_CONF", "autovacuum = off")]);
+    let database = Database::postgres_in(cluster.url.clone()).await;
+    let server = Server::start(&database, &[]).await;
+    let order = server.place("copied").await;
+    let id = order["id"].as_str().unwrap();
+    drop(server);
+    cluster.shut_down();
+    let copy = cluster.data().with_file_name("copy");
+    copy_directory(&cluster.data(), &copy);
+    cluster.start_again();
+    let server = Server::start(&database, &[]).await;
+    change(&server, id, "confirmed").await;
+    let lost = read_to_the_end(&server, 2).await;
+    let place = last_place(&database).await;
+    drop(server);
+    cluster.shut_down();
+    std::fs::remove_dir_all(cluster.data()).unwrap();
+    std::fs::rename(&copy, cluster.data()).unwrap();
+    cluster.start_again();
+    let server = Server::start(&database, &[]).await;
+    change(&server, id, "cancelled").await;
+    assert_eq!(last_place(&database).await, place);
+    let oldest = expired(&server, &lost).await;
+    let events = feed(&server, &oldest).await;
+    assert_eq!(events[1]["data"]["status"], "cancelled");
+}
+
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+    let copied = Command::new("cp").arg("-a").args([from, to]).status();
+    assert!(copied.unwrap().success());
 }

@@ -32,6 +32,7 @@ mod lists;
 mod metrics;
 mod neighbours;
 mod orders;
+mod pages;
 mod plans;
 mod readiness;
 mod request_memory;

@@ -16,7 +16,7 @@ crate::on_both!(
 );
 
 /// An order of some 50 KB: values are counted in characters, of up to 4 bytes each.
-fn large_order() -> Value {
+pub fn large_order() -> Value {
     let value = "\u{1f600}".repeat(500);
     let metadata: serde_json::Map<_, _> = (0..25)
         .map(|i| (format!("key-{i}"), value.clone().into()))
@@ -24,7 +24,7 @@ fn large_order() -> Value {
     json!({"product_id": "large", "quantity": 1, "metadata": metadata})
 }
 
-async fn place(server: &Server, orders: usize) {
+pub async fn place(server: &Server, orders: usize) {
     for _ in 0..orders {
         let placed = server.post(&large_order()).await;
         assert_eq!(placed.status(), 201, "{placed:?}");
@@ -32,7 +32,7 @@ async fn place(server: &Server, orders: usize) {
 }
 
 /// The largest resident set so far, in MiB.
-fn peak_rss(server: &Server) -> usize {
+pub fn peak_rss(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kib: usize = line
@@ -44,7 +44,7 @@ fn peak_rss(server: &Server) -> usize {
     kib / 1024
 }
 
-async fn waiting(server: &Server) -> usize {
+pub async fn waiting(server: &Server) -> usize {
     let scrape = server.scrape().await;
     let line = scrape
         .lines()
@@ -53,7 +53,7 @@ async fn waiting(server: &Server) -> usize {
 }
 
 /// A client that asks, and reads next to nothing.
-async fn ask(server: &Server, path: &str) -> Raw {
+pub async fn ask(server: &Server, path: &str) -> Raw {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     // Little goes into the kernel, so that it stays with the server.
     socket.set_recv_buffer_size(4096).unwrap();

@@ -106,7 +106,12 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
         }
         before = after;
     }
-    let events = store.order_events(order.id, 0, 100).await.unwrap().events;
+    let events = store
+        .order_events(order.id, 0, 100)
+        .await
+        .unwrap()
+        .page
+        .events;
     let versions: Vec<_> = events
         .iter()
         .map(|event| i64::from(event.version))
@@ -144,8 +149,8 @@ async fn ten_thousand_random_commands_keep_to_the_state_machine(database: Databa
     let (mut versions, mut cursor) = (HashMap::new(), Cursor::default());
     loop {
         let feed = store.feed(Some(cursor), 100).await.unwrap();
-        let Feed::Page { page, next } = feed else {
-            panic!("{feed:?}");
+        let Feed::Page { page, next } = feed.page else {
+            panic!("the cursor has expired");
         };
         if page.events.is_empty() {
             // On PostgreSQL the feed waits for every transaction of the cluster that began before,

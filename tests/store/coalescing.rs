@@ -31,7 +31,7 @@ async fn a_client_reads_what_it_placed(database: Database) {
                 let read = store.get(order.id).await.unwrap();
                 assert_eq!(read.as_ref(), Some(&order), "{client} {round}");
                 let page = store.list(ListQuery::FIRST_PAGE).await.unwrap();
-                let page = std::str::from_utf8(&page.json).unwrap();
+                let page = std::str::from_utf8(&page.page.json).unwrap();
                 // It may be missing only when a whole page of others came after it.
                 let id = order.id.to_string();
                 let oldest = page

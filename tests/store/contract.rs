@@ -113,7 +113,7 @@ async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
             starting_after,
             ..ListQuery::FIRST_PAGE
         };
-        let page = store.list(query).await.unwrap();
+        let page = store.list(query).await.unwrap().page;
         let orders: Vec<Value> = serde_json::from_slice(&page.json).unwrap();
         let ids: Vec<Uuid> = orders
             .iter()

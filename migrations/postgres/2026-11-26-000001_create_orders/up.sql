@@ -78,6 +78,7 @@ CREATE TABLE feed (
     floor_seq bigint,
     floor_order_id uuid,
     floor_version order_version,
-    CHECK (num_nulls(floor_position, floor_seq, floor_order_id, floor_version) IN (0, 4))
+    floor_occurred_at timestamptz,
+    CHECK (num_nulls(floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at) IN (0, 5))
 );
 INSERT INTO feed (xid_offset) VALUES (0);

@@ -51,6 +51,8 @@ CREATE TABLE feed (
     floor_seq BIGINT,
     floor_order_id BLOB CHECK (length(floor_order_id) = 16),
     floor_version INTEGER CHECK (floor_version >= 1),
-    CHECK ((floor_seq IS NULL) = (floor_order_id IS NULL) AND (floor_seq IS NULL) = (floor_version IS NULL))
+    floor_occurred_at BIGINT,
+    CHECK ((floor_seq IS NULL) = (floor_order_id IS NULL) AND (floor_seq IS NULL) = (floor_version IS NULL)
+        AND (floor_seq IS NULL) = (floor_occurred_at IS NULL))
 );
 INSERT INTO feed (id) VALUES (1);

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::cursor::Cursor;
 use super::event::{EventPage, Feed, PageSize};
 use super::wake::Wake;
-use super::{Database, Store, StoreError};
+use super::{Database, Held, Store, StoreError};
 use crate::config::Settings;
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, Look};
@@ -160,9 +160,9 @@ impl Store {
         id: Uuid,
         after: i32,
         limit: u32,
-    ) -> Result<EventPage, StoreError> {
+    ) -> Result<Held<EventPage>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.run(0, move |inner| async move {
+        self.page(size.events, move |inner| async move {
             inner.database.order_events(id, after, size).await
         })
         .await
@@ -174,9 +174,9 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Feed, StoreError> {
+    pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Held<Feed>, StoreError> {
         let size = PageSize::of_response(limit);
-        self.run(0, move |inner| async move {
+        self.page(size.events, move |inner| async move {
             inner.database.feed(after, size).await
         })
         .await

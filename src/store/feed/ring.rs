@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::store::cursor::Cursor;
-use crate::store::event::{ENVELOPE_BYTES, Event, PageSize};
+use crate::store::event::{Event, PageSize};
 
 /// The most events and bytes of them that are kept. A reader that falls further behind reads pages from
 /// the database.
@@ -79,14 +79,14 @@ impl Ring {
             return;
         };
         for event in events {
-            tail.bytes += size(&event);
+            tail.bytes += event.json_bytes();
             tail.events.push_back(Arc::new(event));
         }
         while tail.events.len() > MAX_EVENTS || tail.bytes > MAX_BYTES {
             let Some(event) = tail.events.pop_front() else {
                 break;
             };
-            tail.bytes -= size(&event);
+            tail.bytes -= event.json_bytes();
             tail.from = event.cursor;
         }
         self.changed.send_replace(());
@@ -124,8 +124,8 @@ impl Ring {
             .take(usize::try_from(limit.events).unwrap_or(usize::MAX))
             .take_while(|event| {
                 // The first, however long it is.
-                let fits = bytes == 0 || bytes + size(event) <= budget;
-                bytes += size(event);
+                let fits = bytes == 0 || bytes + event.json_bytes() <= budget;
+                bytes += event.json_bytes();
                 fits
             })
             .map(Arc::clone)
@@ -142,12 +142,6 @@ impl Tail {
     fn head(&self) -> Cursor {
         self.events.back().map_or(self.from, |event| event.cursor)
     }
-}
-
-/// The bytes of an event, in memory and as JSON.
-fn size(event: &Event) -> usize {
-    let traceparent = event.traceparent.as_ref().map_or(0, String::len);
-    usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX) + event.data.len() + traceparent
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
@@ -55,6 +55,7 @@ impl From<EventColumns> for Event {
                 seq: row.seq,
                 order_id: row.order_id,
                 version: row.version,
+                occurred_at: row.occurred_at.timestamp_micros(),
             })),
         }
     }
@@ -103,7 +104,8 @@ impl QueryFragment<Pg> for ReadFeed {
         out.push_sql("WITH state AS MATERIALIZED (SELECT ");
         out.push_sql(HORIZON);
         out.push_sql(
-            " AS horizon, floor_position, floor_seq, floor_order_id, floor_version FROM feed),
+            " AS horizon, floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at
+            FROM feed),
             next AS MATERIALIZED (SELECT * FROM events WHERE (position, seq) > (",
         );
         out.push_bind_param::<BigInt, _>(&self.after.position)?;
@@ -114,8 +116,8 @@ impl QueryFragment<Pg> for ReadFeed {
         out.push_sql("), page AS (");
         push_walk(&mut out, "position, seq");
         out.push_sql(
-            ") SELECT floor_position, floor_seq, floor_order_id, floor_version,
-            EXISTS (SELECT FROM events WHERE order_id = ",
+            ") SELECT floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at,
+            (SELECT occurred_at FROM events WHERE order_id = ",
         );
         out.push_bind_param::<SqlUuid, _>(&self.after.order_id)?;
         out.push_sql(" AND version = ");
@@ -144,7 +146,8 @@ impl Query for ReadFeed {
         Nullable<BigInt>,
         Nullable<SqlUuid>,
         Nullable<Integer>,
-        Bool,
+        Nullable<Timestamptz>,
+        Nullable<Timestamptz>,
         BigInt,
         Nullable<EventSql>,
     );
@@ -156,24 +159,30 @@ pub(super) struct FeedRow {
     floor_seq: Option<i64>,
     floor_order_id: Option<Uuid>,
     floor_version: Option<i32>,
-    present: bool,
+    floor_occurred_at: Option<DateTime<Utc>>,
+    /// When the event happened that has the position, sequence, order and version of the cursor. It is
+    /// compared here: a cursor may hold a time that the server refuses as out of range.
+    present_occurred_at: Option<DateTime<Utc>>,
     pub(super) waiting: i64,
     pub(super) event: Option<EventColumns>,
 }
 
 impl FeedRow {
-    pub(super) fn evidence(&self) -> Evidence {
+    /// What the row says about the cursor `after`.
+    pub(super) fn evidence(&self, after: Place) -> Evidence {
         let floor = self.floor_position.zip(self.floor_seq);
         let event = self.floor_order_id.zip(self.floor_version);
-        let floor = floor.zip(event);
+        let floor = floor.zip(event).zip(self.floor_occurred_at);
+        let present = self.present_occurred_at;
         Evidence {
-            floor: floor.map(|((position, seq), (order_id, version))| Place {
+            floor: floor.map(|(((position, seq), (order_id, version)), at)| Place {
                 position,
                 seq,
                 order_id,
                 version,
+                occurred_at: at.timestamp_micros(),
             }),
-            present: self.present,
+            present: present.is_some_and(|at| at.timestamp_micros() == after.occurred_at),
         }
     }
 }

@@ -25,10 +25,11 @@ impl Postgres {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Feed, StoreError> {
+        let place = after
+            .and_then(|cursor| cursor.0)
+            .unwrap_or(Place::BEGINNING);
         let read = ReadFeed {
-            after: after
-                .and_then(|cursor| cursor.0)
-                .unwrap_or(Place::BEGINNING),
+            after: place,
             events: size.events.into(),
             bytes: size.bytes.into(),
         };
@@ -40,7 +41,7 @@ impl Postgres {
             .await?;
         let first = rows.as_slice().first();
         let first = first.ok_or_else(|| StoreError::Internal("feed has no row".to_owned()))?;
-        let (evidence, waiting) = (first.evidence(), first.waiting);
+        let (evidence, waiting) = (first.evidence(place), first.waiting);
         let events = rows.into_iter().filter_map(|row| row.event);
         let page = EventPage::new(events.map(Event::from).collect(), waiting, size);
         Ok(Feed::new(after, evidence, page))

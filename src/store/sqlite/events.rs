@@ -21,6 +21,8 @@ struct Row {
     floor_order_id: Option<Vec<u8>>,
     #[diesel(sql_type = Nullable<Integer>)]
     floor_version: Option<i32>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    floor_occurred_at: Option<i64>,
     #[diesel(sql_type = Bool)]
     present: bool,
     #[diesel(sql_type = BigInt)]
@@ -42,9 +44,9 @@ struct Row {
 impl Row {
     fn evidence(&self) -> Result<Evidence, StoreError> {
         let event = self.floor_order_id.as_ref().zip(self.floor_version);
-        let floor = self.floor_seq.zip(event);
+        let floor = self.floor_seq.zip(event).zip(self.floor_occurred_at);
         let floor = match floor {
-            Some((seq, (id, version))) => Some(place(seq, uuid(id)?, version)),
+            Some(((seq, (id, version)), at)) => Some(place(seq, uuid(id)?, version, at)),
             None => None,
         };
         Ok(Evidence {
@@ -67,18 +69,19 @@ impl Row {
             occurred_at: time(at)?,
             data,
             traceparent: self.traceparent,
-            cursor: Cursor(Some(place(seq, order_id, version))),
+            cursor: Cursor(Some(place(seq, order_id, version, at))),
         }))
     }
 }
 
 /// SQLite has one writer at a time, so the sequence alone is the order of the commits.
-fn place(seq: i64, order_id: Uuid, version: i32) -> Place {
+fn place(seq: i64, order_id: Uuid, version: i32, occurred_at: i64) -> Place {
     Place {
         position: 0,
         seq,
         order_id,
         version,
+        occurred_at,
     }
 }
 
@@ -112,17 +115,21 @@ impl Sqlite {
             .unwrap_or(Place::BEGINNING);
         let rows = self
             .read(QueryName::ReadFeed, move |connection| {
-                let state = "floor_seq, floor_order_id, floor_version,
-                    EXISTS (SELECT 1 FROM events WHERE seq = ?3 AND order_id = ?4 AND version = ?5) AS present";
+                let state = "floor_seq, floor_order_id, floor_version, floor_occurred_at,
+                    EXISTS (SELECT 1 FROM events WHERE seq = ?3 AND order_id = ?4 AND version = ?5
+                        AND occurred_at = ?6) AS present";
                 let sql = page("seq > ?3", "seq", state);
-                diesel::sql_query(format!("{sql} FROM feed LEFT JOIN page ON {FITS} ORDER BY number"))
-                    .bind::<BigInt, _>(i64::from(size.events))
-                    .bind::<BigInt, _>(i64::from(size.bytes))
-                    .bind::<BigInt, _>(place.seq)
-                    .bind::<Binary, _>(place.order_id.as_bytes().as_slice())
-                    .bind::<Integer, _>(place.version)
-                    .load::<Row>(connection)
-                    .map_err(StoreError::from)
+                diesel::sql_query(format!(
+                    "{sql} FROM feed LEFT JOIN page ON {FITS} ORDER BY number"
+                ))
+                .bind::<BigInt, _>(i64::from(size.events))
+                .bind::<BigInt, _>(i64::from(size.bytes))
+                .bind::<BigInt, _>(place.seq)
+                .bind::<Binary, _>(place.order_id.as_bytes().as_slice())
+                .bind::<Integer, _>(place.version)
+                .bind::<BigInt, _>(place.occurred_at)
+                .load::<Row>(connection)
+                .map_err(StoreError::from)
             })
             .await?;
         let first = rows.as_slice().first();
@@ -140,7 +147,8 @@ impl Sqlite {
     ) -> Result<EventPage, StoreError> {
         let rows = self
             .read(QueryName::ReadOrderEvents, move |connection| {
-                let state = "NULL AS floor_seq, NULL AS floor_order_id, NULL AS floor_version, 0 AS present";
+                let state = "NULL AS floor_seq, NULL AS floor_order_id, NULL AS floor_version,
+                    NULL AS floor_occurred_at, 0 AS present";
                 let sql = page("order_id = ?3 AND version > ?4", "version", state);
                 diesel::sql_query(format!("{sql} FROM page WHERE {FITS} ORDER BY number"))
                     .bind::<BigInt, _>(i64::from(size.events))

@@ -18,6 +18,7 @@ diesel::table! {
         floor_seq -> Nullable<BigInt>,
         floor_order_id -> Nullable<Binary>,
         floor_version -> Nullable<Integer>,
+        floor_occurred_at -> Nullable<BigInt>,
     }
 }
 

@@ -13,6 +13,7 @@ fn cursor(position: i64) -> Cursor {
         seq: 1,
         order_id: Uuid::from_u128(1),
         version: 1,
+        occurred_at: 1,
     }))
 }
 
