@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import json
 import re
+import resource
 import subprocess
 import time
-from pathlib import Path
-
 from parts import BODY, ORDERS, service_database
 from processes import ROOT, SERVICE, Server
 
@@ -54,7 +53,7 @@ async def request(server, method, path, body=None, *headers):
     client = Client(server)
     await client.open()
     try:
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         await client.send(method, path, data, "Connection: close", *headers)
         status = await client.status()
         return status, await asyncio.wait_for(client.reader.read(), 60)
@@ -223,6 +222,9 @@ ATTACKS = {
 
 def attacks(cluster, _):
     """Each attack on a fresh process."""
+    # Thousands of connections, on both sides.
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     results = {}
     for number, (name, attack) in enumerate(ATTACKS.items()):
         url = service_database(cluster, f"attack_{number}")
