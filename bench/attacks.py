@@ -7,6 +7,7 @@ import re
 import resource
 import subprocess
 import time
+
 from parts import BODY, ORDERS, service_database
 from processes import ROOT, SERVICE, Server
 
