@@ -42,29 +42,31 @@ pub(super) async fn healthz() -> HttpResponse {
     )
 )]
 pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {
-    let (detail, reason) = if api.drain.is_draining() {
-        ("The service is about to end.", "draining")
-    } else {
-        match api.store.readiness().await {
-            Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
-            Readiness::DatabaseUnavailable => {
-                ("The database does not answer.", "database_unavailable")
-            }
-            Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
-            Readiness::SchemaUnreleased => (
-                "An unreleased build made the database; it cannot be migrated.",
-                "schema_unreleased",
-            ),
-            Readiness::ReadOnly => ("The database takes no writes.", "read_only"),
-            Readiness::FeedMissing => (
-                "The table feed of the database is empty; `order-service migrate` fills it.",
-                "feed_missing",
-            ),
-            Readiness::FeedBehind => (
-                "The database was restored from a dump; run `order-service migrate`.",
-                "feed_behind",
-            ),
-            Readiness::Encoding => ("The encoding of the database is not UTF8.", "encoding"),
+    if api.drain.is_draining() {
+        let detail = "The service is about to end.";
+        return Err(Problem::new(Slug::Unavailable, detail).with_reason("draining"));
+    }
+    let readiness = api.store.readiness().await;
+    let (detail, reason) = match &readiness {
+        Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
+        Readiness::DatabaseUnavailable => ("The database does not answer.", "database_unavailable"),
+        Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
+        Readiness::SchemaUnreleased => (
+            "An unreleased build made the database; it cannot be migrated.",
+            "schema_unreleased",
+        ),
+        Readiness::ReadOnly => ("The database takes no writes.", "read_only"),
+        Readiness::FeedMissing => (
+            "The table feed of the database is empty; `order-service migrate` fills it.",
+            "feed_missing",
+        ),
+        Readiness::FeedBehind => (
+            "The database was restored from a dump; run `order-service migrate`.",
+            "feed_behind",
+        ),
+        Readiness::Encoding(encoding) => {
+            let detail = format!("The encoding of the database is {encoding}, and must be UTF8.");
+            return Err(Problem::new(Slug::Unavailable, detail).with_reason("encoding"));
         }
     };
     Err(Problem::new(Slug::Unavailable, detail).with_reason(reason))

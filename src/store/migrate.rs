@@ -114,8 +114,10 @@ async fn migrate_postgres(
     connection: PgConnection,
     lock_timeout: Duration,
 ) -> Result<Vec<String>, StoreError> {
-    if let Some(fault) = connection.encoding_fault() {
-        return Err(StoreError::Internal(fault));
+    if let Some(encoding) = connection.other_encoding() {
+        return Err(StoreError::Internal(format!(
+            "the encoding of the database is {encoding}, and must be UTF8: create it with ENCODING 'UTF8'"
+        )));
     }
     let (mut connection, _open) = connection.into_parts();
     let mut told = false;

@@ -31,7 +31,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
 /// What the readiness check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Requests are served.
     Ready,
@@ -48,13 +48,13 @@ pub enum Readiness {
     /// The database was restored from a dump and not migrated since: events that are written now would come
     /// before those that readers have.
     FeedBehind,
-    /// The encoding of the database is not UTF-8.
-    Encoding,
+    /// The encoding of the database, which this names, is not UTF-8.
+    Encoding(String),
 }
 
 impl Readiness {
-    fn good_for(self) -> Duration {
-        if self == Self::Ready {
+    fn good_for(&self) -> Duration {
+        if *self == Self::Ready {
             CACHED_FOR
         } else {
             BAD_CACHED_FOR
@@ -112,10 +112,10 @@ impl Probe {
     pub(super) async fn check(&self) -> Readiness {
         let mut running = {
             let mut state = self.0.state.lock();
-            if let Some((at, readiness)) = state.last
+            if let Some((at, readiness)) = &state.last
                 && at.elapsed() < readiness.good_for()
             {
-                return readiness;
+                return readiness.clone();
             }
             match &state.running {
                 Some(running) => running.clone(),
@@ -128,7 +128,7 @@ impl Probe {
         {
             self.0.not_in_time(running.began);
         }
-        let last = self.0.state.lock().last;
+        let last = self.0.state.lock().last.clone();
         last.map_or(Readiness::DatabaseUnavailable, |(_, readiness)| readiness)
     }
 
@@ -167,10 +167,11 @@ impl Inner {
     /// Keeps a result, and logs a change with its cause.
     fn publish(&self, result: Result<Readiness, StoreError>) {
         let readiness = match &result {
-            Ok(readiness) => *readiness,
+            Ok(readiness) => readiness.clone(),
             Err(_) => Readiness::DatabaseUnavailable,
         };
-        let before = self.state.lock().last.replace((Instant::now(), readiness));
+        let last = (Instant::now(), readiness.clone());
+        let before = self.state.lock().last.replace(last);
         if before.is_some_and(|(_, before)| before == readiness) {
             return;
         }
@@ -249,9 +250,8 @@ impl Inner {
 
 /// Examines the database behind a connection.
 async fn examine(connection: &mut PgConnection) -> Result<Readiness, StoreError> {
-    if let Some(fault) = connection.encoding_fault() {
-        log::debug!(fault = fault.as_str(); "readiness");
-        return Ok(Readiness::Encoding);
+    if let Some(encoding) = connection.other_encoding() {
+        return Ok(Readiness::Encoding(encoding.to_owned()));
     }
     connection.begin();
     let inner: &mut AsyncPgConnection = connection;

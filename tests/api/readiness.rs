@@ -330,3 +330,17 @@ async fn an_sqlite_file_that_is_gone_or_replaced_takes_no_orders() {
     server.place("afterwards").await;
     assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
 }
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_named() {
+    let cluster = Cluster::start();
+    let create = "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0";
+    let admin = crate::support::database::connect(&cluster.url).await;
+    admin.batch_execute(create).await.unwrap();
+    let (at, _) = cluster.url.rsplit_once('/').unwrap();
+    let url = format!("{at}/latin");
+    let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
+    becomes(&server, Some("encoding")).await;
+    let refused = problem(server.get("/readyz").await);
+    assert!(refused["detail"].as_str().unwrap().contains("LATIN1"));
+}

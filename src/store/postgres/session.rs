@@ -273,15 +273,10 @@ impl PgConnection {
         self.at_work = false;
     }
 
-    /// Why the database's encoding cannot hold all orders, unless it can.
-    pub(in crate::store) fn encoding_fault(&self) -> Option<String> {
-        let encoding = &self.about.encoding;
-        (encoding != "UTF8").then(|| {
-            format!(
-                "the encoding of the database is {encoding}, and must be UTF8: \
-                 create it with ENCODING 'UTF8'"
-            )
-        })
+    /// The encoding of the database, if it cannot hold all orders.
+    pub(in crate::store) fn other_encoding(&self) -> Option<&str> {
+        let encoding = self.about.encoding.as_str();
+        (encoding != "UTF8").then_some(encoding)
     }
 
     /// Diesel's part, and what keeps the connection open.
