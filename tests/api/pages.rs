@@ -15,8 +15,8 @@ crate::on_both!(
     pages_of_orders_for_clients_that_do_not_take_them_do_not_fill_the_memory,
 );
 
-/// The most memory that the service may ever take, in MiB.
-const MOST: usize = 128;
+/// The most memory that a build without optimisation may take, in MiB. `make bench` holds the release to 128.
+const MOST: usize = 160;
 
 /// Asks, and resets the connection at once.
 async fn ask_and_reset(server: &Server, path: &str) {
