@@ -254,13 +254,7 @@ impl Store {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let ticket = self.0.queues.other.enter(bytes)?;
-        let work = work(Arc::clone(&self.0));
-        let task = async move {
-            let result = work.await;
-            drop(ticket);
-            result
-        };
+        let task = self.admitted(bytes, work(Arc::clone(&self.0)))?;
         self.0.runtime.spawn(task).await.map_err(panicked)?
     }
 
@@ -274,17 +268,30 @@ impl Store {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let ticket = self.0.queues.other.enter(0)?;
-        let read = read(Arc::clone(&self.0));
-        let task = async move {
-            let result = read.await;
+        let task = self.admitted(0, read(Arc::clone(&self.0)))?;
+        let Inner {
+            page_rooms,
+            runtime,
+            ..
+        } = &*self.0;
+        page_rooms.read_on(runtime, entries, task.boxed()).await
+    }
+
+    /// `work` with a place in the store for the bytes it brings, until it is done.
+    fn admitted<T, F>(
+        &self,
+        bytes: usize,
+        work: F,
+    ) -> Result<impl Future<Output = Result<T, StoreError>> + use<T, F>, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let ticket = self.0.queues.other.enter(bytes)?;
+        Ok(async move {
+            let result = work.await;
             drop(ticket);
             result
-        };
-        self.0
-            .page_rooms
-            .read_on(&self.0.runtime, entries, task.boxed())
-            .await
+        })
     }
 }
 

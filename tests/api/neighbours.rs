@@ -92,20 +92,6 @@ async fn a_key_that_stays_blocked_is_a_timeout_and_holds_nothing() {
     assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
 }
 
-/// The largest resident set of the process so far, in bytes.
-fn peak_memory(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes: u64 = line
-        .unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
-    kibibytes * 1024
-}
-
 /// How often changes of orders have been tried.
 async fn attempts(server: &Server) -> u64 {
     let scrape = server.scrape().await;
@@ -152,7 +138,7 @@ async fn a_storm_of_changes_on_one_order_ends_with_its_clients(database: Databas
         (changed..=tried).contains(&versions),
         "{changed} {versions} {tried}"
     );
-    let peak = peak_memory(&server) >> 20;
+    let peak = server.peak_mib();
     assert!(peak < 128, "{peak} MiB");
 }
 
@@ -186,7 +172,7 @@ async fn many_large_orders_are_read_within_bounds(database: Database) {
             assert_eq!(answer.json::<Value>()["product_id"], product.as_str());
         }
     }
-    let peak = peak_memory(&server) >> 20;
+    let peak = server.peak_mib();
     assert!(peak < 100, "{peak} MiB");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::response_budget::{ask, peak_rss, place, waiting};
+use super::response_budget::{ask, place, waiting};
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::raw::Raw;
@@ -43,7 +43,7 @@ async fn bad_clients(server: &Server, path: &str) {
         waiting(server).await == 0 && server.status(path).await == 200
     })
     .await;
-    let peak = peak_rss(server);
+    let peak = server.peak_mib();
     eprintln!("{path}: {peak} MiB");
     assert!(peak <= MOST, "{path}: {peak} MiB");
 }

@@ -31,19 +31,6 @@ pub async fn place(server: &Server, orders: usize) {
     }
 }
 
-/// The largest resident set so far, in MiB.
-pub fn peak_rss(server: &Server) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: usize = line
-        .unwrap()
-        .trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .unwrap();
-    kib / 1024
-}
-
 pub async fn waiting(server: &Server) -> usize {
     let scrape = server.scrape().await;
     let line = scrape
@@ -94,7 +81,7 @@ async fn clients_that_do_not_read_do_not_fill_the_memory(database: Database) {
         assert_eq!(server.status("/healthz").await, 200);
         assert_eq!(server.status("/readyz").await, 200);
         server.place("small").await;
-        let peak = peak_rss(&server);
+        let peak = server.peak_mib();
         eprintln!("{path}: {peak} MiB");
         // Of a build without optimisation on a busy machine; `make bench` holds the release to 128 MiB.
         assert!(peak <= 160, "{path}: {peak} MiB");

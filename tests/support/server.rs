@@ -139,6 +139,19 @@ impl Server {
         i32::try_from(self.child.id()).unwrap()
     }
 
+    /// The largest resident set so far, in MiB.
+    pub fn peak_mib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: usize = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        kib / 1024
+    }
+
     pub fn signal(&self, signal: i32) {
         kill(self.pid(), signal);
     }

@@ -253,7 +253,7 @@ impl QueryFragment<Pg> for Insert<'_> {
                     (order_id, version, position, occurred_at, data, data_bytes, traceparent)
                 SELECT id, 1, ",
         );
-        out.push_sql(super::POSITION);
+        super::push_position(&mut out);
         out.push_sql(
             ", at, data::json, bytes, trace
                 FROM input JOIN placed USING (id)

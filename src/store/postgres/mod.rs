@@ -28,6 +28,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
@@ -43,16 +45,20 @@ pub(super) use session::PgConnection;
 use sqlstate::Remedy;
 pub use url::{check_postgres_url, describe_postgres_url};
 
+/// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
+/// in a database that was restored from a dump and not migrated since. No event of a transaction that is over
+/// can stand at `pg_snapshot_xmax` or behind it (PostgreSQL manual, section 9.27.8).
+pub(super) const FEED_IS_CURRENT: &str =
+    "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
+        > greatest((SELECT max(position) FROM events), floor_position, -1)";
+
 /// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
-/// when an event there would reach no reader: when the row of `feed` is missing, or when events stand at
-/// positions that are yet to come, as in a database that was restored from a dump and not migrated since. No
-/// event of a transaction that is over can stand at `pg_snapshot_xmax` or behind it (PostgreSQL manual,
-/// section 9.27.8).
-const POSITION: &str = "(SELECT CASE
-        WHEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
-            > greatest((SELECT max(position) FROM events), floor_position, -1)
-        THEN pg_current_xact_id()::text::bigint + xid_offset
-    END FROM feed)";
+/// when an event there would reach no reader: when the feed is not current, or its row is missing.
+fn push_position(out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("(SELECT CASE WHEN ");
+    out.push_sql(FEED_IS_CURRENT);
+    out.push_sql(" THEN pg_current_xact_id()::text::bigint + xid_offset END FROM feed)");
+}
 
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]

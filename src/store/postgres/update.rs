@@ -154,7 +154,7 @@ impl QueryFragment<Pg> for Update<'_> {
                 (order_id, version, position, occurred_at, data, data_bytes, traceparent)
             SELECT id, version, ",
         );
-        out.push_sql(super::POSITION);
+        super::push_position(&mut out);
         out.push_sql(", updated_at, ");
         out.push_bind_param::<Text, _>(&self.data)?;
         out.push_sql("::json, json_bytes, ");

@@ -9,6 +9,7 @@ use diesel_async::AsyncPgConnection;
 
 use super::Readiness;
 use crate::store::StoreError;
+use crate::store::postgres::FEED_IS_CURRENT;
 use crate::store::schema_state::{Schema, schema_of_postgres, schema_of_sqlite};
 use crate::store::sqlite::Handle;
 
@@ -21,18 +22,18 @@ fn of_schema(schema: &Schema) -> Option<Readiness> {
     }
 }
 
-/// One snapshot tells whether the server takes our writes, and where an event that is written now would be
-/// in the feed: its transaction's id is at least `xmax` (PostgreSQL manual, section 9.27.8), so no event that
-/// is there may have a position from there on.
-const EXAMINE: &str = "SELECT
-    current_setting('transaction_read_only')::bool
-        OR NOT (has_table_privilege('orders', 'INSERT') AND has_table_privilege('orders', 'UPDATE')
-            AND has_table_privilege('events', 'INSERT')
-            AND has_table_privilege('idempotency_keys', 'INSERT')) AS read_only,
-    EXISTS (SELECT FROM feed) AS has_feed,
-    coalesce(greatest((SELECT max(position) FROM events), (SELECT floor_position FROM feed))
-        >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint + (SELECT xid_offset FROM feed),
-        false) AS feed_behind";
+/// Whether the server takes our writes, and whether what is written now would reach readers of the feed, in
+/// one snapshot.
+fn examination() -> String {
+    format!(
+        "SELECT current_setting('transaction_read_only')::bool
+            OR NOT (has_table_privilege('orders', 'INSERT') AND has_table_privilege('orders', 'UPDATE')
+                AND has_table_privilege('events', 'INSERT')
+                AND has_table_privilege('idempotency_keys', 'INSERT')) AS read_only,
+        EXISTS (SELECT FROM feed) AS has_feed,
+        coalesce((SELECT NOT ({FEED_IS_CURRENT}) FROM feed), false) AS feed_behind"
+    )
+}
 
 #[derive(QueryableByName)]
 struct Examined {
@@ -52,7 +53,9 @@ pub(super) async fn examine_postgres(
     if let Some(fault) = of_schema(&schema_of_postgres(connection).await?) {
         return Ok(fault);
     }
-    let found: Examined = diesel::sql_query(EXAMINE).get_result(connection).await?;
+    let found: Examined = diesel::sql_query(examination())
+        .get_result(connection)
+        .await?;
     Ok(match found {
         Examined {
             read_only: true, ..
