@@ -6,9 +6,10 @@
 //! - [`server`]: puts the parts together, from the first bind to the last answer
 //! - [`shutdown`]: from a signal to the end
 //! - [`telemetry`]: logs, metrics, and a record of every request
-//! - [`api`]: the HTTP edge
+//! - [`api`]: the routes
+//! - [`http`]: connections, the edge, requests and responses
 //! - [`domain`]: what an order is and which orders are legal
-//! - `wire`: the JSON form of an order
+//! - `order_json`: the JSON form of an order
 //! - [`store`]: where orders are kept
 //! - [`commands`]: the subcommands that do not serve
 
@@ -16,8 +17,9 @@ pub mod api;
 pub mod commands;
 pub mod config;
 pub mod domain;
+pub mod http;
+mod order_json;
 pub mod server;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
-mod wire;

@@ -75,7 +75,7 @@ fn actix_is_known_at_the_edge_only() {
             "actix_http::",
             "actix_server::",
         ],
-        &["api/", "server/", "telemetry/access.rs"],
+        &["api/", "http/", "server/", "telemetry/access.rs"],
     );
 }
 

@@ -7,18 +7,18 @@ use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
 use super::Api;
-use super::cloud_event::{EventBody, batch};
-use super::context::Context;
-use super::negotiate::names;
+use super::event_json::{EventBody, batch};
+use super::event_stream;
+use super::openapi::responses::{BadCursor, BadOrderQuery, Busy};
+use super::openapi::schemas::Limit;
 use super::orders::missing;
-use super::problem::Problem;
 use super::query;
-use super::responses::{BadCursor, BadOrderQuery, Busy};
 use super::routes::Parameter;
-use super::schema::Limit;
-use super::slug::Slug;
-use super::stream;
 use crate::domain::Violation;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+use crate::http::request::context::Context;
+use crate::http::request::negotiate::names;
 use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
 
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -115,9 +115,9 @@ pub(super) async fn feed(
         return if request.method() == Method::HEAD {
             // Only the head, without a stream: the same status that a stream would have.
             let _ = page(&context, &api, after, 1).await?;
-            Ok(stream::head().finish())
+            Ok(event_stream::head().finish())
         } else {
-            stream::response(&context, &api, &request, after).await
+            event_stream::response(&context, &api, &request, after).await
         };
     }
     let (page, next, _room) = page(&context, &api, after, limit).await?;
@@ -146,7 +146,7 @@ async fn page(
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {
-    names(request.headers(), &ACCEPT, stream::MEDIA_TYPE)
+    names(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
 }
 
 /// Where a client of a stream was when it lost the connection (HTML, section 9.2.4).

@@ -6,9 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::problem::Problem;
-use super::responses::NotReady;
-use super::slug::Slug;
+use super::openapi::responses::NotReady;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
 use crate::store::Readiness;
 
 /// How the service is.

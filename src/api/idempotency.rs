@@ -2,11 +2,11 @@
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-use super::problem::Problem;
-use super::slug::Slug;
 use crate::domain::NewOrder;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+use crate::order_json;
 use crate::store::Idempotency;
-use crate::wire;
 
 /// The header with which a client marks a request as one it may repeat.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -36,6 +36,6 @@ pub(super) fn idempotency(
     };
     Ok(Some(Idempotency {
         key: text.to_owned(),
-        hash: wire::request_hash(new).map_err(Problem::internal)?,
+        hash: order_json::request_hash(new).map_err(Problem::internal)?,
     }))
 }

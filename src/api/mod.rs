@@ -1,49 +1,26 @@
-//! The HTTP edge: the only place that knows what goes over the wire.
+//! The routes of the service: what each request does and what its response says.
 
-mod activity;
-mod body;
-mod budget;
-mod cloud_event;
-mod conditional;
-mod context;
-mod docs;
-mod dto;
-mod edge;
+mod event_json;
+mod event_stream;
 mod events;
-mod finish;
-mod head;
 mod health;
 mod idempotency;
-mod negotiate;
 mod openapi;
+mod order_body;
 mod orders;
-mod outgoing;
-mod problem;
 mod query;
-mod received;
-mod responses;
-mod rest;
+mod reference_page;
 mod root;
-mod routes;
-mod schema;
-mod slug;
-mod stream;
-mod trace;
+pub(crate) mod routes;
 
 use std::time::Duration;
 
+use crate::http::{RequestBudget, ResponseBudget};
 use crate::shutdown::Drain;
 use crate::store::Store;
 
-pub use activity::{Activity, Busy, Missing, Refusal, SMALL_REST};
-pub use budget::ResponseBudget;
-pub use edge::Edge;
-pub use head::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 pub use openapi::document;
-pub use problem::Problem;
-pub use received::RequestBudget;
 pub use routes::{TEMPLATES, configure, template_of};
-pub use slug::Slug;
 
 /// What the handlers share.
 #[derive(Clone)]

@@ -1,5 +1,9 @@
 //! The OpenAPI document, made from the annotations of the handlers.
 
+mod finish;
+pub(crate) mod responses;
+pub(crate) mod schemas;
+
 use std::cell::OnceCell;
 
 use actix_web::http::header::CONTENT_TYPE;
@@ -7,10 +11,10 @@ use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
-use super::finish::finish;
-use super::problem::{Problem, ProblemBody};
-use super::schema::{EntityTags, LabelText, Limit};
-use super::{docs, events, health, orders, root};
+use super::{events, health, orders, reference_page, root};
+use crate::http::problem::{Problem, ProblemBody};
+use finish::finish;
+use schemas::{EntityTags, LabelText, Limit};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,8 +32,8 @@ use super::{docs, events, health, orders, root};
         events::of_order,
         events::feed,
         root::root,
-        docs::page,
-        docs::file,
+        reference_page::page,
+        reference_page::file,
         health::healthz,
         health::readyz,
         openapi_json,

@@ -5,21 +5,21 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::Api;
-use super::body::Json;
-use super::conditional::{etag, failed, if_match, if_none_match};
-use super::context::Context;
-use super::dto::{NewOrderBody, OrderPatchBody, StatusName};
 use super::idempotency::{REPLAYED, idempotency};
-use super::problem::Problem;
+use super::openapi::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
+use super::openapi::schemas::{EntityTags, LabelText, Limit};
+use super::order_body::{NewOrderBody, OrderPatchBody, StatusName};
 use super::query;
-use super::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
 use super::routes::Parameter;
-use super::schema::{EntityTags, LabelText, Limit};
-use super::slug::Slug;
-use super::trace::traceparent;
 use crate::domain::NewOrder;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+use crate::http::request::body::Json;
+use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
+use crate::http::request::context::Context;
+use crate::http::request::traceparent::traceparent;
+use crate::order_json::OrderJson;
 use crate::store::{Changed, Changing, Document, Held, Placed, Placing};
-use crate::wire::OrderJson;
 
 /// Place an order.
 ///

@@ -6,8 +6,8 @@ use actix_web::HttpRequest;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use super::problem::Problem;
 use crate::domain::{Label, Violation, pointer_token};
+use crate::http::problem::Problem;
 use crate::store::{Cursor, ListFilter, ListQuery};
 
 /// The most entries of one page, and the number when the client does not say. An order may have

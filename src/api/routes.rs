@@ -8,9 +8,9 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
-use super::context::Context;
-use super::problem::Problem;
-use super::{docs, events, health, openapi, orders, root};
+use super::{events, health, openapi, orders, reference_page, root};
+use crate::http::problem::Problem;
+use crate::http::request::context::Context;
 
 const ROOT: &str = "/";
 const ORDERS: &str = "/api/v1/orders";
@@ -24,7 +24,7 @@ const READYZ: &str = "/readyz";
 const OPENAPI: &str = "/openapi.json";
 
 /// What stands for the template of a path that has none.
-pub(super) const UNMATCHED: &str = "unmatched";
+pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// The template of every route there is.
 pub const TEMPLATES: [&str; 10] = [
@@ -61,8 +61,8 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(readable!(HEALTHZ, health::healthz))
         .service(readable!(READYZ, health::readyz))
         .service(readable!(OPENAPI, openapi::openapi_json))
-        .service(readable!(DOCS, docs::page))
-        .service(readable!(DOCS_FILE, docs::file))
+        .service(readable!(DOCS, reference_page::page))
+        .service(readable!(DOCS_FILE, reference_page::file))
         .service(readable!(ROOT, root::root));
 }
 
@@ -78,7 +78,7 @@ fn routed(template: &'static str) -> &'static str {
 }
 
 /// Finds the template of a request, and sends it there.
-pub(super) fn route(request: &mut ServiceRequest) -> &'static str {
+pub(crate) fn route(request: &mut ServiceRequest) -> &'static str {
     let template = template_of(request.match_info().as_str());
     let routed = routed(template);
     if routed != template {
@@ -89,12 +89,12 @@ pub(super) fn route(request: &mut ServiceRequest) -> &'static str {
 }
 
 /// Whether a template is that of a probe, which is served whatever is going on.
-pub(super) fn is_probe(template: &str) -> bool {
+pub(crate) fn is_probe(template: &str) -> bool {
     matches!(template, HEALTHZ | READYZ)
 }
 
 /// What stands in the path of a request for the parameter of its template.
-pub(super) struct Parameter(pub(super) String);
+pub(crate) struct Parameter(pub(super) String);
 
 impl FromRequest for Parameter {
     type Error = Problem;

@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use super::slots::OVERFLOW;
 use crate::config::Settings;
+use crate::http::connection::slots::OVERFLOW;
 
 /// Descriptors for files, both listeners and the main runtime.
 const OTHERS: usize = 24;
@@ -16,29 +16,29 @@ const LEAST_OVERFLOW: usize = 4;
 
 /// How many connections one server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     /// Those that are served.
-    pub(super) most: usize,
+    pub(crate) most: usize,
     /// Those beyond them that get one request each.
-    pub(super) overflow: usize,
+    pub(crate) overflow: usize,
 }
 
 impl Connections {
     /// With all that close for others.
-    pub(super) fn at_once(self) -> usize {
+    pub(crate) fn at_once(self) -> usize {
         self.most.saturating_add(self.overflow.saturating_mul(3))
     }
 }
 
 /// The limits of both servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    pub(super) api: Connections,
-    pub(super) metrics: Connections,
+pub(crate) struct Limits {
+    pub(crate) api: Connections,
+    pub(crate) metrics: Connections,
 }
 
 /// `MAX_CONNECTIONS`, or fewer if there are not enough file descriptors for them.
-pub(super) fn limits(settings: &Settings) -> Limits {
+pub(crate) fn limits(settings: &Settings) -> Limits {
     let wanted = settings.max_connections.get();
     let current = getrlimit(Resource::Nofile).current;
     let descriptors = current.and_then(|limit| usize::try_from(limit).ok());

@@ -8,11 +8,12 @@ use actix_web::dev::Server;
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, web};
 
-use super::http::Http;
 use super::limits::Connections;
 use super::{ServeError, failed};
-use crate::api::{self, Api, Edge, RequestBudget, ResponseBudget};
+use crate::api::{self, Api};
 use crate::config::Settings;
+use crate::http::server::Http;
+use crate::http::{Edge, RequestBudget, ResponseBudget};
 use crate::shutdown::Drain;
 use crate::store::Store;
 use crate::telemetry::{Metrics, Recorder};

@@ -1,14 +1,7 @@
 //! Puts the parts together and runs them from the first bind to the last answer.
 
-mod chunks;
-mod connection;
-mod fields;
-mod head;
-mod http;
-mod inbound;
-mod limits;
+pub(crate) mod limits;
 mod listen;
-mod slots;
 
 use std::fmt;
 use std::net::SocketAddr;

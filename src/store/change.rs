@@ -5,7 +5,7 @@ use chrono::Utc;
 use super::StoreError;
 use super::model::{Changed, Changing, Document, metadata_json, not_json};
 use crate::domain::Order;
-use crate::wire;
+use crate::order_json;
 
 /// What to do about a change.
 pub(super) enum Decision {
@@ -67,7 +67,7 @@ pub(super) fn decide(order: Option<&Order>, changing: &Changing) -> Result<Decis
     }
     Ok(match order.patched(&changing.patch, Utc::now()) {
         Ok(Some(next)) => Decision::Write(Next {
-            json: wire::order(&next).map_err(not_json)?,
+            json: order_json::order(&next).map_err(not_json)?,
             metadata: metadata_json(&next.metadata)?,
             order: next,
         }),

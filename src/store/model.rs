@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::domain::{Metadata, MetadataPatch, NewOrder, Order, Patch, Refusal, Status};
-use crate::wire;
+use crate::order_json;
 
 /// A version of an order, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl TryFrom<&Order> for Document {
         Ok(Self {
             id: order.id,
             version: order.version,
-            json: wire::order(order).map_err(not_json)?.into(),
+            json: order_json::order(order).map_err(not_json)?.into(),
         })
     }
 }
@@ -112,7 +112,7 @@ impl NewRow {
     pub(super) fn new(placing: Placing) -> Result<Arc<Self>, StoreError> {
         let order = placing.new.place(Uuid::now_v7(), Utc::now());
         Ok(Arc::new(Self {
-            json: wire::order(&order).map_err(not_json)?.into(),
+            json: order_json::order(&order).map_err(not_json)?.into(),
             metadata: metadata_json(&order.metadata)?,
             order,
             idempotency: placing.idempotency,
@@ -308,7 +308,7 @@ const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
 impl Page {
     /// The page of a list that asked for `limit` orders.
     pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
-        let json = wire::orders(orders).map_err(not_json)?;
+        let json = order_json::orders(orders).map_err(not_json)?;
         // No count and no extra row: a full page may have a successor, and so may one that the next
         // order might have made longer than a page may be.
         let full = u32::try_from(orders.len()) == Ok(limit)

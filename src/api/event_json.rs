@@ -1,0 +1,98 @@
+//! The form of an event: CloudEvents 1.0 as JSON.
+
+use actix_web::web::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::problem::Problem;
+use crate::order_json;
+use crate::store::Event;
+
+/// A change of an order (CloudEvents 1.0).
+#[derive(Serialize, ToSchema)]
+#[schema(as = OrderEvent)]
+pub(crate) struct EventBody<'a> {
+    /// Always 1.0.
+    #[schema(example = "1.0")]
+    specversion: &'static str,
+    /// Unique to the event.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
+    id: String,
+    /// Always the path of the orders.
+    #[schema(example = "/api/v1/orders")]
+    source: &'static str,
+    /// `order.created` for version 1, else `order.updated`.
+    #[schema(example = "order.created")]
+    r#type: &'static str,
+    /// The id of the order.
+    subject: Uuid,
+    /// When the order changed.
+    #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
+    time: String,
+    /// Always JSON.
+    #[schema(example = "application/json")]
+    datacontenttype: &'static str,
+    /// The version that the change made.
+    #[schema(example = "1")]
+    sequence: String,
+    /// The trace that the change belongs to, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    traceparent: Option<&'a str>,
+    /// The order after the change.
+    #[schema(value_type = order_json::OrderJson<'static>)]
+    data: &'a RawValue,
+}
+
+impl<'a> TryFrom<&'a Event> for EventBody<'a> {
+    type Error = serde_json::Error;
+
+    fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            specversion: "1.0",
+            id: format!("{}.{}", event.order_id, event.version),
+            source: "/api/v1/orders",
+            r#type: kind(event),
+            subject: event.order_id,
+            time: order_json::rfc3339(&event.occurred_at),
+            datacontenttype: "application/json",
+            sequence: event.version.to_string(),
+            traceparent: event.traceparent.as_deref(),
+            // Stored as it was sent, so sent as it is stored.
+            data: serde_json::from_str(&event.data)?,
+        })
+    }
+}
+
+/// What kind of change it was.
+pub(crate) fn kind(event: &Event) -> &'static str {
+    if event.version == 1 {
+        "order.created"
+    } else {
+        "order.updated"
+    }
+}
+
+/// An event as JSON.
+pub(crate) fn json(event: &Event) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&EventBody::try_from(event)?)
+}
+
+/// A batch of events as JSON. Each event is dropped once it is written, and the buffer is as long from the
+/// beginning as it will be.
+pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
+    let length = events.iter().map(Event::json_bytes).sum::<usize>();
+    let mut json = Vec::with_capacity(length + 2);
+    json.push(b'[');
+    for event in events {
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        let body = EventBody::try_from(&event).map_err(Problem::internal)?;
+        serde_json::to_writer(&mut json, &body).map_err(Problem::internal)?;
+    }
+    json.push(b']');
+    Ok(json.into())
+}

@@ -1,0 +1,107 @@
+//! `/docs`: the reference for people, where requests can be tried on this same server. Swagger UI,
+//! compiled in; nothing is loaded from anywhere else, and the browser is told to forbid it.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use actix_web::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    REFERRER_POLICY, VARY, X_FRAME_OPTIONS,
+};
+use actix_web::{HttpRequest, HttpResponse};
+use flate2::read::GzDecoder;
+use utoipa_swagger_ui::Config;
+
+use super::openapi::responses::{Fault, MissingFile};
+use super::routes::Parameter;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+use crate::http::request::negotiate::names;
+
+/// Everything from this server, nothing from elsewhere, no script or style in the page itself.
+/// Swagger UI brings small pictures as `data:` URLs, and one style on an element (it hides the
+/// icons that others refer to), which is allowed by its hash.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
+    'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+    frame-ancestors 'none'";
+
+const PAGE: &str = r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="UTF-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>order-service</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/swagger-ui-standalone-preset.js"></script>
+<script src="/docs/swagger-initializer.js"></script>
+</body>
+</html>
+"#;
+
+/// The reference for people.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    tag = "operations",
+    responses((status = 200, description = "A page to read and to try requests.", body = String, content_type = "text/html"))
+)]
+pub(crate) async fn page() -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_FRAME_OPTIONS, "DENY"))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .body(PAGE)
+}
+
+/// A file that the page needs.
+#[utoipa::path(
+    get,
+    path = "/docs/{file}",
+    tag = "operations",
+    params(("file" = String, Path, description = "The name of the file.")),
+    responses(
+        (status = 200, description = "The file.", content(
+            (String = "text/css"), (String = "text/javascript"), (String = "image/png"), (String = "text/html"),
+        )),
+        MissingFile,
+        Fault,
+    )
+)]
+pub(crate) async fn file(
+    request: HttpRequest,
+    Parameter(name): Parameter,
+) -> Result<HttpResponse, Problem> {
+    // The badge of Swagger's validator would be asked for from another host.
+    let config = Config::from("/openapi.json")
+        .validator_url("none")
+        .try_it_out_enabled(true)
+        .display_request_duration(true);
+    let found = utoipa_swagger_ui::serve(&name, Arc::new(config)).map_err(Problem::internal)?;
+    let Some(file) = found.filter(|_| !name.is_empty()) else {
+        return Err(Problem::new(Slug::NotFound, "There is no such file."));
+    };
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_TYPE, file.content_type))
+        .insert_header((CACHE_CONTROL, "public, max-age=3600"));
+    if !file.gzpipped {
+        return Ok(response.body(file.bytes.into_owned()));
+    }
+    response.insert_header((VARY, "Accept-Encoding"));
+    if names(request.headers(), &ACCEPT_ENCODING, "gzip") {
+        response.insert_header((CONTENT_ENCODING, "gzip"));
+        return Ok(response.body(file.bytes.into_owned()));
+    }
+    let mut plain = Vec::new();
+    GzDecoder::new(&*file.bytes)
+        .read_to_end(&mut plain)
+        .map_err(Problem::internal)?;
+    Ok(response.body(plain))
+}

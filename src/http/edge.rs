@@ -1,0 +1,216 @@
+//! The outermost middleware. It opens the access record and the context of a request, catches
+//! panics, makes every error a problem, and sets the headers that every answer has.
+
+mod in_flight;
+
+use std::future::{Future, Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready as poll_ready};
+
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::{Method, Version};
+use actix_web::{Error, HttpMessage as _};
+use pin_project_lite::pin_project;
+
+use super::activity::{Activity, Busy};
+use super::problem::Problem;
+use super::problem::kind::Slug;
+use super::request::context::{Context, request_id};
+use super::request::limits::check_head;
+use super::request::traceparent::traceparent;
+use super::response::outgoing::Outgoing;
+use crate::api::{Api, routes};
+use crate::telemetry::Recorder;
+use in_flight::Rest;
+
+/// The outermost middleware.
+#[derive(Clone)]
+pub struct Edge {
+    api: Rc<Api>,
+    recorder: Recorder,
+}
+
+impl Edge {
+    /// An edge for one worker.
+    pub fn new(api: Api, recorder: Recorder) -> Self {
+        Self {
+            api: Rc::new(api),
+            recorder,
+        }
+    }
+}
+
+impl<S, B> Transform<S, ServiceRequest> for Edge
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<Outgoing<EitherBody<B>>>;
+    type Error = Error;
+    type InitError = ();
+    type Transform = EdgeService<S>;
+    type Future = Ready<Result<Self::Transform, ()>>;
+
+    fn new_transform(&self, service: S) -> Self::Future {
+        ready(Ok(EdgeService {
+            edge: self.clone(),
+            service,
+        }))
+    }
+}
+
+/// [`Edge`] around one service.
+pub struct EdgeService<S> {
+    edge: Edge,
+    service: S,
+}
+
+impl<S, B> Service<ServiceRequest> for EdgeService<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody + 'static,
+{
+    type Response = ServiceResponse<Outgoing<EitherBody<B>>>;
+    type Error = Error;
+    type Future = EdgeFuture<S::Future, B>;
+
+    actix_web::dev::forward_ready!(service);
+
+    fn call(&self, mut request: ServiceRequest) -> Self::Future {
+        let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
+        let id = request_id(request.headers());
+        let uri = request.uri().clone();
+        let mut template = routes::route(&mut request);
+        let mut method = method_label(request.method());
+        let mut early = None;
+        if let Some(activity) = busy.as_ref().map(Busy::activity) {
+            if let Some(refusal) = activity.take_refusal() {
+                if !refusal.readable {
+                    (method, template) = ("other", routes::UNMATCHED);
+                }
+                early = Some(refusal.problem);
+            } else if activity.is_overflow() && !routes::is_probe(template) {
+                early = Some(Problem::new(Slug::Overloaded, TOO_MANY));
+            }
+        }
+        let record = self.edge.recorder.open(
+            method,
+            template,
+            uri.clone(),
+            Rc::clone(&id),
+            traceparent(request.headers()).map(str::to_owned),
+        );
+        let context = Context::new(template, self.edge.api.request_timeout);
+        request.extensions_mut().insert(context);
+        let old = request.version() < Version::HTTP_11;
+        let inner = match early.map_or_else(|| check_head(&request), Err) {
+            Err(problem) => Err(problem),
+            // A handler may panic before its future exists. The panic hook has logged it.
+            Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
+                .map_err(|_| Slug::Internal.into()),
+        };
+        let (inner, early) = match inner {
+            Ok(future) => (Some(future), None),
+            Err(problem) => (None, Some(problem)),
+        };
+        EdgeFuture {
+            inner,
+            early,
+            waiting: None,
+            rest: Some(Rest {
+                busy,
+                api: Rc::clone(&self.edge.api),
+                record,
+                id,
+                uri,
+                template,
+                old,
+                rounds: 0,
+            }),
+        }
+    }
+}
+
+/// What a client beyond `MAX_CONNECTIONS` is told.
+const TOO_MANY: &str = "Too many clients are connected. Try again later.";
+
+pin_project! {
+    /// A request on its way through [`Edge`].
+    pub struct EdgeFuture<F, B> {
+        #[pin]
+        inner: Option<F>,
+        // The response when there is no future.
+        early: Option<Problem>,
+        // The response, while the rest of the request is put out of the way.
+        waiting: Option<Result<ServiceResponse<B>, Error>>,
+        rest: Option<Rest>,
+    }
+}
+
+impl<F, B> Future for EdgeFuture<F, B>
+where
+    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+    B: MessageBody + 'static,
+{
+    type Output = Result<ServiceResponse<Outgoing<EitherBody<B>>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = match (this.waiting.take(), this.inner.as_pin_mut()) {
+            (Some(response), _) => response,
+            (None, None) => Err(this.early.take().unwrap_or(Slug::Internal.into()).into()),
+            (None, Some(inner)) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
+                Ok(poll) => poll_ready!(poll),
+                Err(_) => Err(Problem::from(Slug::Internal).into()),
+            },
+        };
+        let Some(mut rest) = this.rest.take() else {
+            // A future that is ready is polled no more.
+            return Poll::Ready(Err(Problem::from(Slug::Internal).into()));
+        };
+        let status = match &response {
+            Ok(response) => response.status(),
+            Err(error) => error.as_response_error().status_code(),
+        };
+        if rest.waits_for_body(status) {
+            *this.waiting = Some(response);
+            *this.rest = Some(rest);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(match response {
+            Ok(response) => Ok(rest.finish(response)),
+            // The request is gone with the service that failed; Actix sends what the error says.
+            Err(error) => {
+                let problem = rest.problem(
+                    error.as_error::<Problem>(),
+                    error.as_response_error().status_code(),
+                );
+                let problem = problem.map_body(|_, body| BoxBody::new(rest.send(body)));
+                Err(actix_web::error::InternalError::from_response(error, problem).into())
+            }
+        })
+    }
+}
+
+/// The method as a label: clients may invent methods, labels must not.
+fn method_label(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        "OPTIONS" => "OPTIONS",
+        "TRACE" => "TRACE",
+        "CONNECT" => "CONNECT",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+use std::sync::Arc;
+
+use actix_web::{App, HttpResponse, HttpServer, web};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::*;
+use crate::config::Cli;
+use crate::store::{Connector, Store};
+use crate::telemetry::Metrics;
+
+async fn panics_at_once() -> HttpResponse {
+    panic!("planted");
+}
+
+/// A server with two handlers that panic: the request's future, and before there is one.
+fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
+    let words = ["order-service", "--database-url", "sqlite::memory:"];
+    let (_, settings) = Cli::read_from(words).unwrap();
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let store = Store::new(
+        Connector::new(&settings).unwrap(),
+        &settings,
+        Arc::clone(&metrics),
+        tokio::runtime::Handle::current(),
+    )
+    .unwrap();
+    let api = Api {
+        store,
+        drain: crate::shutdown::Drain::default(),
+        request_timeout: settings.request_timeout,
+        max_body_bytes: 1,
+        responses: crate::http::ResponseBudget::new(1, Arc::clone(&metrics)),
+        bodies: crate::http::RequestBudget::default(),
+    };
+    let server = HttpServer::new(move || {
+        App::new()
+            .route("/panics", web::get().to(panics_at_once))
+            .route("/fine", web::get().to(HttpResponse::Ok))
+            .wrap(Edge::new(api.clone(), Recorder::new(Arc::clone(&metrics))))
+    })
+    .workers(1)
+    .disable_signals()
+    .bind("127.0.0.1:0")
+    .unwrap();
+    let address = server.addrs()[0];
+    let server = server.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    (address, handle)
+}
+
+#[actix_rt::test]
+async fn a_panic_is_a_500_problem_and_the_connection_lives() {
+    let (address, handle) = server();
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut buffer = vec![0; 4096];
+    for (path, status, text) in [
+        ("/panics", "500", "urn:problem:order-service:internal"),
+        ("/fine", "200", ""),
+        ("/panics", "500", "\"request_id\":\"mine\""),
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let read = stream.read(&mut buffer).await.unwrap();
+        let answer = String::from_utf8_lossy(&buffer[..read]);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains("x-request-id: mine"), "{answer}");
+        assert!(answer.contains(text), "{answer}");
+        assert!(!answer.contains("planted"), "{answer}");
+    }
+    handle.stop(false).await;
+}

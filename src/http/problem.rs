@@ -1,0 +1,272 @@
+//! Every error on the wire is a problem (RFC 9457). The one mapping from errors to answers.
+
+pub(crate) mod kind;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{Refusal, Status, Violation};
+use crate::http::Slug;
+use crate::store::{Cursor, StoreError};
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+/// Seconds after which a client may try again; the readiness check is a second old at most.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error as the client sees it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    slug: Slug,
+    detail: Cow<'static, str>,
+    errors: Vec<Violation>,
+    reason: Option<&'static str>,
+    allowed: Option<&'static [Status]>,
+    /// A header that says what would have been accepted.
+    accepts: Option<Box<(&'static str, String)>>,
+    oldest: Option<Box<Cursor>>,
+    /// What is behind it, for the log only.
+    cause: Option<Box<str>>,
+}
+
+/// The body of a problem.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct ProblemBody<'a> {
+    /// `urn:problem:order-service:` and the kind.
+    #[schema(example = "urn:problem:order-service:validation-failed")]
+    r#type: String,
+    /// The kind, for a person.
+    title: &'static str,
+    /// The status code.
+    status: u16,
+    /// What went wrong this time.
+    detail: &'a str,
+    /// The path of the request.
+    instance: &'a str,
+    /// The id of the request, as in the `X-Request-Id` header and the logs.
+    request_id: &'a str,
+    /// What exactly does not fit (422 only).
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<ErrorBody<'a>>,
+    /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind` or
+    /// `draining`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    /// The statuses that the order may go to (`illegal-transition` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed: Option<Vec<&'static str>>,
+    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+}
+
+/// One thing that does not fit.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ProblemError)]
+pub(crate) struct ErrorBody<'a> {
+    /// Where: a JSON Pointer into the body, or `/` and the name of the query parameter.
+    #[schema(example = "/quantity")]
+    pointer: &'a str,
+    /// What is wrong.
+    #[schema(example = "must be from 1 to 1000000, is 0")]
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A problem with a detail of its own.
+    pub fn new(slug: Slug, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            slug,
+            detail: detail.into(),
+            errors: Vec::new(),
+            reason: None,
+            allowed: None,
+            accepts: None,
+            oldest: None,
+            cause: None,
+        }
+    }
+
+    /// A fault of this service. The cause goes into the log and not to the client.
+    pub fn internal(cause: impl fmt::Display) -> Self {
+        Self::from(Slug::Internal).because(cause)
+    }
+
+    fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.cause = Some(cause.to_string().into());
+        self
+    }
+
+    /// Logs what is behind the problem, if anything is.
+    pub(crate) fn log(&self, request_id: &str) {
+        if let Some(cause) = &self.cause {
+            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_ref(); "request failed");
+        }
+    }
+
+    /// The same problem with a header that says what would have been accepted (RFC 9110, section
+    /// 15.5.16).
+    pub(crate) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
+        self.accepts = Some(Box::new((header, what.into())));
+        self
+    }
+
+    /// The same problem with the reason why the service is not ready.
+    pub fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The problem with a cursor behind which reading cannot continue.
+    pub(crate) fn expired(oldest: Cursor) -> Self {
+        Self {
+            oldest: Some(Box::new(oldest)),
+            ..Slug::CursorExpired.into()
+        }
+    }
+
+    /// The problem for a status with which the framework answered on its own.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        Slug::of_status(status).into()
+    }
+
+    /// The body of the answer.
+    fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
+        ProblemBody {
+            r#type: format!("urn:problem:order-service:{}", self.slug.as_str()),
+            title: self.slug.title(),
+            status: self.slug.status().as_u16(),
+            detail: &self.detail,
+            instance,
+            request_id,
+            errors: self
+                .errors
+                .iter()
+                .map(|violation| ErrorBody {
+                    pointer: &violation.pointer,
+                    detail: &violation.detail,
+                })
+                .collect(),
+            reason: self.reason,
+            allowed: self
+                .allowed
+                .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
+            oldest: self.oldest.as_ref().map(ToString::to_string),
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
+        let status = self.slug.status();
+        let mut response = HttpResponse::build(status);
+        response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, RETRY_SECONDS));
+        }
+        if let Some((header, what)) = self.accepts.as_deref() {
+            response.insert_header((*header, what.as_str()));
+        }
+        response.json(self.body(instance, request_id))
+    }
+}
+
+impl From<Slug> for Problem {
+    fn from(slug: Slug) -> Self {
+        Self::new(slug, slug.detail())
+    }
+}
+
+impl From<Vec<Violation>> for Problem {
+    fn from(errors: Vec<Violation>) -> Self {
+        Self {
+            errors,
+            ..Slug::ValidationFailed.into()
+        }
+    }
+}
+
+impl From<Violation> for Problem {
+    fn from(error: Violation) -> Self {
+        vec![error].into()
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Overloaded => Slug::Overloaded.into(),
+            StoreError::Unavailable(why) => Self::from(Slug::Unavailable).because(why),
+            StoreError::StatementTimeout | StoreError::LockTimeout => {
+                Self::from(Slug::Timeout).because(error)
+            }
+            StoreError::Internal(why) => Self::internal(why),
+            // A batch of one is never too large.
+            StoreError::BatchTooLarge => Self::internal(error),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::IllegalTransition { from, to } => Self {
+                allowed: Some(from.next()),
+                ..Self::new(
+                    Slug::IllegalTransition,
+                    format!("A {} order cannot become {}.", from.as_str(), to.as_str()),
+                )
+            },
+            Refusal::NotEditable { status } => Self::new(
+                Slug::OrderNotEditable,
+                format!("The quantity of a {} order cannot change.", status.as_str()),
+            ),
+            Refusal::Invalid(violations) => violations.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.slug.as_str(), self.detail)
+    }
+}
+
+/// Lets handlers and extractors return it. [`crate::http::Edge`] writes the body, as only it knows the
+/// request.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.slug.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.status_code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_store_error_has_its_answer_and_tells_nothing_inside() {
+        let secret = "relation \"orders\" does not exist".to_owned();
+        for (error, slug) in [
+            (StoreError::Overloaded, Slug::Overloaded),
+            (StoreError::Unavailable(secret.clone()), Slug::Unavailable),
+            (StoreError::StatementTimeout, Slug::Timeout),
+            (StoreError::LockTimeout, Slug::Timeout),
+            (StoreError::Internal(secret.clone()), Slug::Internal),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!(problem.slug, slug);
+            assert!(!problem.to_string().contains("relation"));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What a request carries.
+
+pub(crate) mod body;
+pub(crate) mod budget;
+pub(crate) mod conditional;
+pub(crate) mod context;
+pub(crate) mod limits;
+pub(crate) mod negotiate;
+pub(crate) mod traceparent;

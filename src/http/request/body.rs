@@ -1,0 +1,201 @@
+//! Reads a JSON body, and says precisely what is wrong with a bad one.
+
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use actix_web::web::{Bytes, BytesMut, Data};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt as _;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_path_to_error::{Path, Segment};
+
+use super::budget::Share;
+use super::context::Context;
+use crate::api::Api;
+use crate::domain::{Violation, pointer_token};
+use crate::http::activity::Activity;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+
+/// A JSON body that fits `T`.
+pub(crate) struct Json<T>(pub(crate) T);
+
+/// Something that a client may send.
+pub(crate) trait Body: DeserializeOwned + 'static {
+    /// The media types under which it may come.
+    const MEDIA_TYPES: &'static [&'static str];
+}
+
+impl<T: Body> FromRequest for Json<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let request = request.clone();
+        let payload = payload.take();
+        Box::pin(async move {
+            let context = Context::extract(&request).await?;
+            let api = Data::<Api>::extract(&request)
+                .await
+                .map_err(Problem::internal)?;
+            is_of(&request, T::MEDIA_TYPES)?;
+            let mut share = api.bodies.share();
+            let body = read(&request, payload, api.max_body_bytes, &mut share);
+            let body = context.within(body, Slug::RequestTimeout).await??;
+            parse(&body).map(Self)
+        })
+    }
+}
+
+/// What a client is told whose body has no room.
+const TOO_MUCH: &str = "Too many large requests are being received. Try again later.";
+
+/// Refuses a body of another type, or one that is encoded.
+fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
+    let header = |name| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|v: &HeaderValue| v.to_str().ok())
+    };
+    if header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Problem::new(
+            Slug::UnsupportedMediaType,
+            "The body must not be encoded (Content-Encoding).",
+        )
+        .accepting("accept-encoding", "identity"));
+    }
+    let given = header(CONTENT_TYPE).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if media_types
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(essence))
+    {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            Slug::UnsupportedMediaType,
+            format!("The Content-Type must be {}.", media_types.join(" or ")),
+        )
+        .accepting(
+            // RFC 5789, section 2.2, and RFC 9110, section 15.5.16.
+            if request.method() == Method::PATCH {
+                "accept-patch"
+            } else {
+                "accept"
+            },
+            media_types.join(", "),
+        ))
+    }
+}
+
+/// The whole body, never more than `max` bytes of it in memory.
+async fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+    max: usize,
+    share: &mut Share<'_>,
+) -> Result<Bytes, Problem> {
+    let too_large = || {
+        Problem::new(
+            Slug::PayloadTooLarge,
+            format!("The body must have at most {max} bytes."),
+        )
+    };
+    let activity = request.conn_data::<Rc<Activity>>();
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > max) {
+        return Err(too_large());
+    }
+    let too_many = || Problem::new(Slug::Overloaded, TOO_MUCH);
+    if !share.grow_to(announced.unwrap_or_default()) {
+        return Err(too_many());
+    }
+    let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
+    if let Some(activity) = activity {
+        activity.want_body();
+    }
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| match error {
+            PayloadError::Overflow => too_large(),
+            _ if activity.is_some_and(|activity| activity.is_broken()) => Problem::new(
+                Slug::MalformedRequest,
+                "The chunks of the body are malformed.",
+            ),
+            _ => Problem::new(Slug::MalformedRequest, "The body ended half-way."),
+        })?;
+        if body.len() + chunk.len() > max {
+            return Err(too_large());
+        }
+        let length = body.len() + chunk.len();
+        if length > body.capacity() {
+            // A chunked body, which has announced nothing. It doubles.
+            let room = length.saturating_mul(2).min(max);
+            if !share.grow_to(room) {
+                return Err(too_many());
+            }
+            body.reserve(room.saturating_sub(body.len()));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if let Some(activity) = activity {
+        activity.body_is_read();
+    }
+    Ok(body.freeze())
+}
+
+/// Reads JSON: what is no JSON is 400, what is JSON and does not fit is 422.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // serde takes an array for a struct, field by field; a client that sends one is mistaken.
+    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if object && let Ok(value) = serde_json::from_slice(body) {
+        return Ok(value);
+    }
+    // Only now, as it costs time: is it JSON at all, and where does it not fit? RFC 8259 asks for
+    // UTF-8, which serde_json checks only in the texts that it keeps.
+    let malformed = |why: &dyn fmt::Display| {
+        Problem::new(
+            Slug::MalformedRequest,
+            format!("The body is not JSON: {why}."),
+        )
+    };
+    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
+    if !object {
+        return Err(Violation::new("", "must be an object").into());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    // serde_json appends where in the text it was; the pointer says it better.
+    let text = error.inner().to_string();
+    let detail = text.split(" at line ").next().unwrap_or_default();
+    // By its grammar it is JSON. A number out of range does not fit; what else serde_json calls
+    // a mistake of syntax is beyond what is taken: nested too deep, or half a surrogate pair.
+    if error.inner().is_syntax() && detail != "number out of range" {
+        return Err(malformed(error.inner()));
+    }
+    Err(Violation::new(pointer(error.path()), detail).into())
+}
+
+fn pointer(path: &Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Map { key } => format!("/{}", pointer_token(key)),
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => "/".to_owned(),
+        })
+        .collect()
+}

@@ -1,0 +1,98 @@
+//! What belongs to one request, for whoever answers it.
+
+use std::future::{Future, Ready, ready};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::HeaderMap;
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use crate::http::problem::Problem;
+use crate::http::problem::kind::Slug;
+
+/// The header that carries the id of a request, in both directions.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
+
+/// Where a request belongs, and the time by which it must be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    pub(crate) template: &'static str,
+    deadline: Instant,
+}
+
+impl Context {
+    pub(crate) fn new(template: &'static str, timeout: Duration) -> Self {
+        Self {
+            template,
+            deadline: Instant::now() + timeout,
+        }
+    }
+
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
+        let context = request.extensions().get::<Self>().copied();
+        context.ok_or_else(|| Problem::internal("a request came past the edge"))
+    }
+
+    /// The time by which the request must be answered.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The output of `work`, or the problem `late` when the time of the request is over first.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = T>,
+        late: Slug,
+    ) -> Result<T, Problem> {
+        timeout_at(self.deadline, work)
+            .await
+            .map_err(|_| Problem::from(late))
+    }
+}
+
+impl FromRequest for Context {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(Self::of(request))
+    }
+}
+
+/// The id that the client gave, when it is 1 to 128 visible ASCII characters, else a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> Rc<str> {
+    headers
+        .get(REQUEST_ID)
+        .map(|value| value.as_bytes())
+        .filter(|bytes| (1..=128).contains(&bytes.len()))
+        .filter(|bytes| bytes.iter().all(u8::is_ascii_graphic))
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .map_or_else(|| Uuid::now_v7().to_string().into(), Rc::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    #[test]
+    fn only_a_sane_request_id_is_taken_over() {
+        let id = |value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                HeaderName::from_static(REQUEST_ID),
+                HeaderValue::from_bytes(value).unwrap(),
+            );
+            request_id(&headers)
+        };
+        assert_eq!(&*id(b"abc-1"), "abc-1");
+        assert_eq!(id(&[b'x'; 128]).len(), 128);
+        for refused in [&b""[..], b"a b", &[b'x'; 129], "é".as_bytes()] {
+            assert!(Uuid::try_parse(&id(refused)).is_ok());
+        }
+        assert!(Uuid::try_parse(&request_id(&HeaderMap::new())).is_ok());
+    }
+}

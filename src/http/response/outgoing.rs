@@ -1,0 +1,87 @@
+//! The body of a response on its way out.
+//!
+//! Actix copies each part of a body into its own buffer as a whole. Here a part goes there in pieces,
+//! and the next one when the socket has taken the ones before, so that a large response is in memory
+//! once and not twice.
+
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::web::Bytes;
+use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
+
+use super::budget::{Permit, ResponseBudget, SMALL};
+use crate::http::activity::Busy;
+
+/// The most that goes to Actix at once, in bytes. It stops asking at 32 KiB that are not written.
+const PIECE: usize = 32 * 1024;
+/// How soon a stream that found the budget spent looks again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+pin_project! {
+    /// A body in pieces. The request is busy until it is dropped.
+    pub struct Outgoing<B> {
+        #[pin]
+        body: B,
+        // What of the last part has not gone to Actix yet.
+        part: Bytes,
+        // For the part of a stream. A body of a known size has its permit for the whole of it.
+        permit: Option<Permit>,
+        stream: Option<ResponseBudget>,
+        wait: Option<Pin<Box<Sleep>>>,
+        _busy: Option<Busy>,
+    }
+}
+
+impl<B: MessageBody> Outgoing<B> {
+    pub(crate) fn new(body: B, busy: Option<Busy>, budget: &ResponseBudget) -> Self {
+        let stream = (body.size() == BodySize::Stream).then(|| budget.clone());
+        Self {
+            body,
+            part: Bytes::new(),
+            permit: None,
+            stream,
+            wait: None,
+            _busy: busy,
+        }
+    }
+}
+
+impl<B: MessageBody> MessageBody for Outgoing<B> {
+    type Error = B::Error;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        let this = self.project();
+        if this.part.is_empty() {
+            *this.permit = None;
+            if let Some(budget) = this.stream {
+                while budget.is_spent() {
+                    let wait = this.wait.get_or_insert_with(|| Box::pin(sleep(AGAIN)));
+                    ready!(wait.as_mut().poll(cx));
+                    *this.wait = None;
+                }
+            }
+            match ready!(this.body.poll_next(cx)) {
+                Some(Ok(part)) => *this.part = part,
+                end => return Poll::Ready(end),
+            }
+            if let Some(budget) = this.stream
+                && this.part.len() > SMALL
+            {
+                *this.permit = Some(budget.charge(this.part.len()));
+            }
+        }
+        let piece = this.part.split_to(this.part.len().min(PIECE));
+        Poll::Ready(Some(Ok(piece)))
+    }
+}
