@@ -15,11 +15,11 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 
-use crate::api::{Api, event_json};
+use crate::api::{ApiState, event_json};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
-use crate::http::request::context::Context;
+use crate::http::problem::kind::ProblemKind;
+use crate::http::request::context::RequestContext;
 use crate::shutdown::Drain;
 use crate::store::{Cursor, Event, FeedReader, Look};
 
@@ -47,8 +47,8 @@ pub(crate) fn head() -> HttpResponseBuilder {
 /// has closed its side is gone: nobody else would end the stream before a heartbeat fails, and until
 /// then it would count.
 pub(crate) async fn response(
-    context: &Context,
-    api: &Api,
+    context: &RequestContext,
+    api: &ApiState,
     request: &HttpRequest,
     after: Option<Cursor>,
 ) -> Result<HttpResponse, Problem> {
@@ -57,7 +57,7 @@ pub(crate) async fn response(
     let mut reader = api.store.follow(after)?;
     let look = tokio::select! {
         biased;
-        look = context.within(reader.look(), Slug::Timeout) => look??,
+        look = context.within(reader.look(), ProblemKind::Timeout) => look??,
         // It may still read, and nothing is wrong with its request.
         () = activity.left() => return Ok(head().body(HELLO)),
     };

@@ -6,18 +6,18 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
-use super::Api;
+use super::ApiState;
 use super::event_json::{EventBody, batch};
 use super::event_stream;
-use super::openapi::responses::{BadCursor, BadOrderQuery, Busy};
+use super::openapi::responses::{BadCursor, BadOrderQuery, ServerErrors};
 use super::openapi::schemas::Limit;
-use super::orders::missing;
+use super::orders::order_not_found;
 use super::query;
 use super::routes::Parameter;
 use crate::domain::Violation;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
-use crate::http::request::context::Context;
+use crate::http::problem::kind::ProblemKind;
+use crate::http::request::context::RequestContext;
 use crate::http::request::negotiate::names;
 use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
 
@@ -38,23 +38,23 @@ const BATCH: &str = "application/cloudevents-batch+json";
             ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
         )),
         BadOrderQuery,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn of_order(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
     Parameter(id): Parameter,
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::order_events(&request)?;
-    let id = query::order_id(&id).ok_or_else(missing)?;
+    let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let page = api.store.order_events(id, after, limit);
     // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, Slug::Timeout).await??;
+    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
     // Every order has an event; nothing behind a version says nothing about the order.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
-        return Err(missing());
+        return Err(order_not_found());
     }
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.events.last()
@@ -71,8 +71,10 @@ pub(super) async fn of_order(
         .body(batch(page.events)?))
 }
 
-async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem> {
-    let order = context.within(api.store.get(id), Slug::Timeout).await??;
+async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bool, Problem> {
+    let order = context
+        .within(api.store.get(id), ProblemKind::Timeout)
+        .await??;
     Ok(order.is_some())
 }
 
@@ -100,12 +102,12 @@ async fn exists(context: &Context, api: &Api, id: Uuid) -> Result<bool, Problem>
             ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
         )),
         BadCursor,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn feed(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::feed(&request)?;
@@ -132,13 +134,13 @@ pub(super) async fn feed(
 
 /// A page of the feed, where to continue, and the room of the page.
 async fn page(
-    context: &Context,
-    api: &Api,
+    context: &RequestContext,
+    api: &ApiState,
     after: Option<Cursor>,
     limit: u32,
 ) -> Result<(EventPage, Cursor, PageRoom), Problem> {
     let read = api.store.feed(after, limit);
-    let Held { page, room } = context.within(read, Slug::Timeout).await??;
+    let Held { page, room } = context.within(read, ProblemKind::Timeout).await??;
     match page {
         Feed::Page { page, next } => Ok((page, next, room)),
         Feed::Expired { oldest } => Err(Problem::expired(oldest)),

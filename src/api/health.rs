@@ -5,10 +5,10 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Api;
+use super::ApiState;
 use super::openapi::responses::NotReady;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::store::Readiness;
 
 /// How the service is.
@@ -41,10 +41,10 @@ pub(super) async fn healthz() -> HttpResponse {
         NotReady,
     )
 )]
-pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {
     if api.drain.is_draining() {
         let detail = "The service is about to end.";
-        return Err(Problem::new(Slug::Unavailable, detail).with_reason("draining"));
+        return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }
     let readiness = api.store.readiness().await;
     let (detail, reason) = match &readiness {
@@ -66,8 +66,8 @@ pub(super) async fn readyz(api: Data<Api>) -> Result<HttpResponse, Problem> {
         ),
         Readiness::Encoding(encoding) => {
             let detail = format!("The encoding of the database is {encoding}, and must be UTF8.");
-            return Err(Problem::new(Slug::Unavailable, detail).with_reason("encoding"));
+            return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("encoding"));
         }
     };
-    Err(Problem::new(Slug::Unavailable, detail).with_reason(reason))
+    Err(Problem::new(ProblemKind::Unavailable, detail).with_reason(reason))
 }

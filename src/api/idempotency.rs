@@ -4,7 +4,7 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 
 use crate::domain::NewOrder;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::order_json;
 use crate::store::Idempotency;
 
@@ -30,7 +30,7 @@ pub(super) fn idempotency(
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
     let Some(text) = text else {
         return Err(Problem::new(
-            Slug::MalformedRequest,
+            ProblemKind::MalformedRequest,
             "The header Idempotency-Key must be given once, with 1 to 255 visible ASCII characters.",
         ));
     };

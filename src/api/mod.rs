@@ -24,7 +24,7 @@ pub use routes::{TEMPLATES, configure, template_of};
 
 /// What the handlers share.
 #[derive(Clone)]
-pub struct Api {
+pub struct ApiState {
     /// Where orders are kept.
     pub store: Store,
     /// Whether the service is about to end.

@@ -58,7 +58,7 @@ pub fn document() -> Result<String, serde_json::Error> {
 }
 
 /// The document as one worker sends it: it never changes, and takes longer to make than to send.
-pub(super) type Made = OnceCell<Bytes>;
+pub(super) type CachedDocument = OnceCell<Bytes>;
 
 /// This document.
 #[utoipa::path(
@@ -67,7 +67,7 @@ pub(super) type Made = OnceCell<Bytes>;
     tag = "operations",
     responses((status = 200, description = "The OpenAPI 3.1 document.", body = serde_json::Value, example = json!({"openapi": "3.1.0"})))
 )]
-pub(super) async fn openapi_json(made: web::Data<Made>) -> Result<HttpResponse, Problem> {
+pub(super) async fn openapi_json(made: web::Data<CachedDocument>) -> Result<HttpResponse, Problem> {
     let json = match made.get() {
         Some(json) => json.clone(),
         None => {

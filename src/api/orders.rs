@@ -4,22 +4,22 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::Api;
+use super::ApiState;
 use super::idempotency::{REPLAYED, idempotency};
-use super::openapi::responses::{BadGet, BadOrder, BadPatch, BadQuery, Busy};
+use super::openapi::responses::{BadGet, BadOrder, BadPatch, BadQuery, ServerErrors};
 use super::openapi::schemas::{EntityTags, LabelText, Limit};
 use super::order_body::{NewOrderBody, OrderPatchBody, StatusName};
 use super::query;
 use super::routes::Parameter;
 use crate::domain::NewOrder;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::http::request::body::Json;
 use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
-use crate::http::request::context::Context;
+use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
-use crate::store::{Changed, Changing, Document, Held, Placed, Placing};
+use crate::store::{CreateOrder, CreateOutcome, Document, Held, UpdateOrder, UpdateOutcome};
 
 /// Place an order.
 ///
@@ -34,33 +34,33 @@ use crate::store::{Changed, Changing, Document, Held, Placed, Placing};
     ),
     request_body(content = inline(NewOrderBody), content_type = "application/json"),
     responses(
-        (status = 201, description = "Placed, now or by an earlier request with the same key.", body = OrderJson<'_>, headers(
+        (status = 201, description = "CreateOutcome, now or by an earlier request with the same key.", body = OrderJson<'_>, headers(
             ("Location" = String, description = "The path of the order."),
             ("ETag" = String, description = "The version of the order, in quotes."),
             ("Idempotency-Replayed" = Option<String>, description = "`true` when an earlier request with the same key placed it; the order as it was then."),
         )),
         BadOrder,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn create(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
     body: Json<NewOrderBody>,
 ) -> Result<HttpResponse, Problem> {
     let new = NewOrder::parse(body.0.into())?;
-    let placing = Placing {
+    let command = CreateOrder {
         idempotency: idempotency(request.headers(), &new)?,
         deadline: context.deadline(),
         traceparent: traceparent(request.headers()).map(str::to_owned),
         new,
     };
-    let placed = api.store.create(placing);
-    let (document, replayed) = match context.within(placed, Slug::Timeout).await?? {
-        Placed::New(document) => (document, false),
-        Placed::Replay(document) => (document, true),
-        Placed::KeyReused => return Err(Slug::IdempotencyKeyReused.into()),
+    let placed = api.store.create(command);
+    let (document, replayed) = match context.within(placed, ProblemKind::Timeout).await?? {
+        CreateOutcome::New(document) => (document, false),
+        CreateOutcome::Replay(document) => (document, true),
+        CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
     };
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
@@ -90,18 +90,18 @@ pub(super) async fn create(
             ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
         )),
         BadQuery,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn list(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
     // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, Slug::Timeout).await??;
+    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.next {
         let next = query::next_page(&list, last);
@@ -129,18 +129,20 @@ pub(super) async fn list(
             ("ETag" = String, description = "The version of the order, in quotes."),
         )),
         BadGet,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn get(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
     Parameter(id): Parameter,
 ) -> Result<HttpResponse, Problem> {
-    let id = query::order_id(&id).ok_or_else(missing)?;
-    let order = context.within(api.store.get(id), Slug::Timeout).await??;
-    let document = order.ok_or_else(missing)?;
+    let id = query::order_id(&id).ok_or_else(order_not_found)?;
+    let order = context
+        .within(api.store.get(id), ProblemKind::Timeout)
+        .await??;
+    let document = order.ok_or_else(order_not_found)?;
     if !if_match(request.headers())?.allows(document.version) {
         return Err(failed(request.headers()));
     }
@@ -174,35 +176,35 @@ pub(super) async fn get(
             ("ETag" = String, description = "The version of the order, in quotes."),
         )),
         BadPatch,
-        Busy,
+        ServerErrors,
     )
 )]
 pub(super) async fn patch(
-    context: Context,
-    api: Data<Api>,
+    context: RequestContext,
+    api: Data<ApiState>,
     request: HttpRequest,
     Parameter(id): Parameter,
     body: Json<OrderPatchBody>,
 ) -> Result<HttpResponse, Problem> {
-    let changing = Changing {
+    let command = UpdateOrder {
         patch: body.0.try_into()?,
         if_match: if_match(request.headers())?,
         if_none_match: if_none_match(request.headers())?,
         deadline: context.deadline(),
-        id: query::order_id(&id).ok_or_else(missing)?,
+        id: query::order_id(&id).ok_or_else(order_not_found)?,
         traceparent: traceparent(request.headers()).map(str::to_owned),
     };
-    let changed = api.store.change(changing);
-    match context.within(changed, Slug::Timeout).await?? {
-        Changed::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
-        Changed::Missing => Err(missing()),
-        Changed::Stale => Err(failed(request.headers())),
-        Changed::Refused(refusal) => Err(refusal.into()),
+    let changed = api.store.update(command);
+    match context.within(changed, ProblemKind::Timeout).await?? {
+        UpdateOutcome::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
+        UpdateOutcome::Missing => Err(order_not_found()),
+        UpdateOutcome::Stale => Err(failed(request.headers())),
+        UpdateOutcome::Refused(refusal) => Err(refusal.into()),
     }
 }
 
-pub(super) fn missing() -> Problem {
-    Problem::new(Slug::NotFound, "There is no order with this id.")
+pub(super) fn order_not_found() -> Problem {
+    Problem::new(ProblemKind::NotFound, "There is no order with this id.")
 }
 
 fn with_document(response: &mut HttpResponseBuilder, document: Document) -> HttpResponse {

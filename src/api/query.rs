@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use percent_encoding::percent_decode_str;
 use uuid::Uuid;
 
-use crate::domain::{Label, Violation, pointer_token};
+use crate::domain::{ShortText, Violation, pointer_token};
 use crate::http::problem::Problem;
 use crate::store::{Cursor, ListFilter, ListQuery};
 
@@ -177,7 +177,7 @@ fn parse_id(text: &str) -> Result<Uuid, String> {
 }
 
 fn parse_label(text: &str) -> Result<String, String> {
-    Label::parse(text.to_owned()).map(Label::into_string)
+    ShortText::parse(text.to_owned()).map(ShortText::into_string)
 }
 
 /// An id in the hyphenated form of RFC 9562, the only one that answers contain.

@@ -15,7 +15,7 @@ use utoipa_swagger_ui::Config;
 use super::openapi::responses::{Fault, MissingFile};
 use super::routes::Parameter;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::http::request::negotiate::names;
 
 /// Everything from this server, nothing from elsewhere, no script or style in the page itself.
@@ -85,7 +85,10 @@ pub(crate) async fn file(
         .display_request_duration(true);
     let found = utoipa_swagger_ui::serve(&name, Arc::new(config)).map_err(Problem::internal)?;
     let Some(file) = found.filter(|_| !name.is_empty()) else {
-        return Err(Problem::new(Slug::NotFound, "There is no such file."));
+        return Err(Problem::new(
+            ProblemKind::NotFound,
+            "There is no such file.",
+        ));
     };
     let mut response = HttpResponse::Ok();
     response

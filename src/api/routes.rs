@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{events, health, openapi, orders, reference_page, root};
 use crate::http::problem::Problem;
-use crate::http::request::context::Context;
+use crate::http::request::context::RequestContext;
 
 const ROOT: &str = "/";
 const ORDERS: &str = "/api/v1/orders";
@@ -53,7 +53,7 @@ macro_rules! readable {
 /// `Allow` when only the method is wrong; Actix answers both and [`super::Edge`] makes them
 /// problems.
 pub fn configure(app: &mut ServiceConfig) {
-    app.app_data(web::Data::new(openapi::Made::new()))
+    app.app_data(web::Data::new(openapi::CachedDocument::new()))
         .service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
         .service(readable!(ORDER, orders::get).route(web::patch().to(orders::patch)))
         .service(readable!(ORDER_EVENTS, events::of_order))
@@ -102,7 +102,7 @@ impl FromRequest for Parameter {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let missing = || Problem::internal("a route has no parameter");
-        let found = Context::of(request).and_then(|context| {
+        let found = RequestContext::of(request).and_then(|context| {
             let mut segments = context.template.split('/').zip(request.path().split('/'));
             let (_, segment) = segments
                 .find(|(expected, _)| expected.starts_with('{'))

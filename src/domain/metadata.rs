@@ -70,7 +70,7 @@ impl Metadata {
     }
 
     /// Takes entries that were checked when they were stored.
-    pub fn trusted(entries: BTreeMap<String, String>) -> Self {
+    pub fn from_stored(entries: BTreeMap<String, String>) -> Self {
         Self(entries)
     }
 

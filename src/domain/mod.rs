@@ -8,9 +8,9 @@ mod text;
 
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
-pub use patch::{MetadataPatch, Patch, Refusal};
+pub use patch::{MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
-pub use text::Label;
+pub use text::ShortText;
 
 /// One reason why a value is not a legal order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use uuid::Uuid;
 
-use super::{Label, Metadata, Status, Violation};
+use super::{Metadata, ShortText, Status, Violation};
 
 /// The largest quantity of one order.
 pub const MAX_QUANTITY: i32 = 1_000_000;
@@ -50,11 +50,11 @@ pub struct Draft {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOrder {
     /// The product.
-    pub product_id: Label,
+    pub product_id: ShortText,
     /// How many.
     pub quantity: Quantity,
     /// For whom, if known.
-    pub customer_id: Option<Label>,
+    pub customer_id: Option<ShortText>,
     /// The client's own notes.
     pub metadata: Metadata,
 }
@@ -66,13 +66,13 @@ impl NewOrder {
     /// Every violation found, not only the first.
     pub fn parse(draft: Draft) -> Result<Self, Vec<Violation>> {
         let mut violations = Vec::new();
-        let product_id = Label::parse(draft.product_id)
+        let product_id = ShortText::parse(draft.product_id)
             .map_err(|detail| violations.push(Violation::new("/product_id", detail)));
         let quantity = Quantity::parse(draft.quantity)
             .map_err(|detail| violations.push(Violation::new("/quantity", detail)));
         let customer_id = draft
             .customer_id
-            .map(Label::parse)
+            .map(ShortText::parse)
             .transpose()
             .map_err(|detail| violations.push(Violation::new("/customer_id", detail)));
         let metadata = Metadata::parse(draft.metadata).map_err(|found| violations.extend(found));
@@ -96,7 +96,7 @@ impl NewOrder {
             product_id: self.product_id.into_string(),
             quantity: self.quantity.get(),
             status: Status::Pending,
-            customer_id: self.customer_id.map(Label::into_string),
+            customer_id: self.customer_id.map(ShortText::into_string),
             metadata: self.metadata,
             version: 1,
             created_at: now,

@@ -61,7 +61,7 @@ pub struct Patch {
 
 /// Why an order does not take a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum PatchError {
     /// The status cannot follow the one the order has.
     IllegalTransition {
         /// Where the order stands.
@@ -82,12 +82,12 @@ impl Order {
     /// The next version of the order, or `None` when the patch changes nothing.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub fn patched(&self, patch: &Patch, now: DateTime<Utc>) -> Result<Option<Self>, Refusal> {
+    /// [`PatchError`].
+    pub fn patched(&self, patch: &Patch, now: DateTime<Utc>) -> Result<Option<Self>, PatchError> {
         let mut next = self.clone();
         if let Some(to) = patch.status.filter(|to| *to != self.status) {
             if !self.status.next().contains(&to) {
-                return Err(Refusal::IllegalTransition {
+                return Err(PatchError::IllegalTransition {
                     from: self.status,
                     to,
                 });
@@ -96,14 +96,16 @@ impl Order {
         }
         if let Some(quantity) = patch.quantity.filter(|q| q.get() != self.quantity) {
             if self.status != Status::Pending {
-                return Err(Refusal::NotEditable {
+                return Err(PatchError::NotEditable {
                     status: self.status,
                 });
             }
             next.quantity = quantity.get();
         }
         if let Some(metadata) = &patch.metadata {
-            next.metadata = metadata.applied(&self.metadata).map_err(Refusal::Invalid)?;
+            next.metadata = metadata
+                .applied(&self.metadata)
+                .map_err(PatchError::Invalid)?;
         }
         if next == *self {
             return Ok(None);

@@ -4,9 +4,9 @@
 ///
 /// PostgreSQL cannot store U+0000 in a text; refusing control characters covers it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Label(String);
+pub struct ShortText(String);
 
-impl Label {
+impl ShortText {
     /// The most characters (Unicode scalar values) a label may have.
     pub const MAX_CHARS: usize = 128;
 
@@ -43,7 +43,7 @@ impl Label {
 
 #[cfg(test)]
 mod tests {
-    use super::Label;
+    use super::ShortText;
 
     #[test]
     fn accepts_and_refuses() {
@@ -62,7 +62,7 @@ mod tests {
             ("a\u{85}b", false),
         ];
         for (text, legal) in table {
-            assert_eq!(Label::parse(text.to_owned()).is_ok(), legal, "{text:?}");
+            assert_eq!(ShortText::parse(text.to_owned()).is_ok(), legal, "{text:?}");
         }
     }
 }

@@ -27,7 +27,7 @@ pub const SMALL_REST: u64 = 128 * 1024;
 
 /// A request that never becomes one, because its head was refused below Actix.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RejectedHead {
     /// What the client is told.
     pub problem: Problem,
     /// Whether the method and the path are those of the client.
@@ -58,7 +58,7 @@ pub struct Activity {
     last: Cell<bool>,
     /// The connection is beyond `MAX_CONNECTIONS`.
     overflow: Cell<bool>,
-    refusal: RefCell<Option<Refusal>>,
+    refusal: RefCell<Option<RejectedHead>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
     /// The client has closed its side.
@@ -124,7 +124,7 @@ impl Activity {
     }
 
     /// The request that Actix gets next stands for a head that is refused.
-    pub fn refuse(&self, refusal: Refusal) {
+    pub fn refuse(&self, refusal: RejectedHead) {
         *self.refusal.borrow_mut() = Some(refusal);
     }
 
@@ -199,14 +199,14 @@ impl Activity {
 /// What the edge says and asks.
 impl Activity {
     /// A request reaches the edge: it is busy until the guard is dropped.
-    pub fn begin(self: &Rc<Self>) -> Busy {
+    pub fn begin(self: &Rc<Self>) -> RequestGuard {
         self.head.set(None);
         self.busy.set(true);
-        Busy(Rc::clone(self))
+        RequestGuard(Rc::clone(self))
     }
 
     /// Why the request must be refused, if it stands for a head that was.
-    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
+    pub(crate) fn take_refusal(&self) -> Option<RejectedHead> {
         self.refusal.borrow_mut().take()
     }
 
@@ -266,15 +266,15 @@ impl Activity {
 
 /// A request being answered, from its head to the end of its response.
 #[derive(Debug)]
-pub struct Busy(Rc<Activity>);
+pub struct RequestGuard(Rc<Activity>);
 
-impl Busy {
+impl RequestGuard {
     pub(crate) fn activity(&self) -> &Activity {
         &self.0
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.busy.set(false);
         self.0.idle.set(Instant::now());

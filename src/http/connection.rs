@@ -30,7 +30,7 @@ mod stream;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct ClientTimeouts {
     /// For the head of a request, from its first byte on.
     pub(crate) head: Duration,
     /// Between two requests.
@@ -52,7 +52,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     activity: Rc<Activity>,
     inbound: Inbound,
-    patience: Patience,
+    timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// A part of a body was handed over, and Actix has to pass it on before it gets the next.
@@ -69,20 +69,20 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, patience: Patience, slot: Slot) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeouts: ClientTimeouts, slot: Slot) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {
             activity.set_overflow();
-            patience.overflow
+            timeouts.overflow
         } else {
-            patience.idle
+            timeouts.idle
         };
         Self {
             stream,
             inbound: Inbound::new(Rc::clone(&activity)),
             activity,
-            patience,
+            timeouts,
             timer: Box::pin(sleep_until(opened + first)),
             opened,
             paused: false,
@@ -123,7 +123,7 @@ impl Connection {
     /// follows when it rings, so that a request costs no change in the timers of the worker.
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.slot.is_overflow() {
-            deadline.min(self.opened + self.patience.overflow)
+            deadline.min(self.opened + self.timeouts.overflow)
         } else {
             deadline
         };
@@ -144,13 +144,13 @@ impl Connection {
         let deadline = if self.activity.is_busy() {
             // A request that is being answered has a deadline of its own. Nobody looks here at its
             // end, so the timer has to go on.
-            Instant::now() + self.patience.idle
+            Instant::now() + self.timeouts.idle
         } else if let Some(began) = self.activity.head_since() {
-            began + self.patience.head
+            began + self.timeouts.head
         } else if self.inbound.discards() {
-            self.activity.idle_since() + self.patience.linger
+            self.activity.idle_since() + self.timeouts.linger
         } else {
-            self.activity.idle_since() + self.patience.idle
+            self.activity.idle_since() + self.timeouts.idle
         };
         self.poll_timer(deadline, cx)
     }
@@ -172,7 +172,7 @@ impl Connection {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => {
                 let since = *self.stuck_since.get_or_insert_with(Instant::now);
-                let deadline = since + self.patience.stuck;
+                let deadline = since + self.timeouts.stuck;
                 // Reading shares the timer and may have heard it ring.
                 if Instant::now() < deadline {
                     ready!(self.poll_timer(deadline, cx));
@@ -192,9 +192,9 @@ impl Connection {
             let missing = self.activity.missing() != Missing::Nothing;
             let now = Instant::now();
             if missing {
-                now + self.patience.linger
+                now + self.timeouts.linger
             } else if self.activity.ends_after_this() || !self.inbound.is_empty() {
-                now + self.patience.linger.min(FAREWELL)
+                now + self.timeouts.linger.min(FAREWELL)
             } else {
                 now
             }

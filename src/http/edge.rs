@@ -15,27 +15,27 @@ use actix_web::http::{Method, Version};
 use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 
-use super::activity::{Activity, Busy};
+use super::activity::{Activity, RequestGuard};
 use super::problem::Problem;
-use super::problem::kind::Slug;
-use super::request::context::{Context, request_id};
+use super::problem::kind::ProblemKind;
+use super::request::context::{RequestContext, request_id};
 use super::request::limits::check_head;
 use super::request::traceparent::traceparent;
 use super::response::outgoing::Outgoing;
-use crate::api::{Api, routes};
+use crate::api::{ApiState, routes};
 use crate::telemetry::Recorder;
-use in_flight::Rest;
+use in_flight::InFlight;
 
 /// The outermost middleware.
 #[derive(Clone)]
 pub struct Edge {
-    api: Rc<Api>,
+    api: Rc<ApiState>,
     recorder: Recorder,
 }
 
 impl Edge {
     /// An edge for one worker.
-    pub fn new(api: Api, recorder: Recorder) -> Self {
+    pub fn new(api: ApiState, recorder: Recorder) -> Self {
         Self {
             api: Rc::new(api),
             recorder,
@@ -86,14 +86,14 @@ where
         let mut template = routes::route(&mut request);
         let mut method = method_label(request.method());
         let mut early = None;
-        if let Some(activity) = busy.as_ref().map(Busy::activity) {
+        if let Some(activity) = busy.as_ref().map(RequestGuard::activity) {
             if let Some(refusal) = activity.take_refusal() {
                 if !refusal.readable {
                     (method, template) = ("other", routes::UNMATCHED);
                 }
                 early = Some(refusal.problem);
             } else if activity.is_overflow() && !routes::is_probe(template) {
-                early = Some(Problem::new(Slug::Overloaded, TOO_MANY));
+                early = Some(Problem::new(ProblemKind::Overloaded, TOO_MANY));
             }
         }
         let record = self.edge.recorder.open(
@@ -103,14 +103,14 @@ where
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = Context::new(template, self.edge.api.request_timeout);
+        let context = RequestContext::new(template, self.edge.api.request_timeout);
         request.extensions_mut().insert(context);
         let old = request.version() < Version::HTTP_11;
         let inner = match early.map_or_else(|| check_head(&request), Err) {
             Err(problem) => Err(problem),
             // A handler may panic before its future exists. The panic hook has logged it.
             Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
-                .map_err(|_| Slug::Internal.into()),
+                .map_err(|_| ProblemKind::Internal.into()),
         };
         let (inner, early) = match inner {
             Ok(future) => (Some(future), None),
@@ -120,7 +120,7 @@ where
             inner,
             early,
             waiting: None,
-            rest: Some(Rest {
+            rest: Some(InFlight {
                 busy,
                 api: Rc::clone(&self.edge.api),
                 record,
@@ -146,7 +146,7 @@ pin_project! {
         early: Option<Problem>,
         // The response, while the rest of the request is put out of the way.
         waiting: Option<Result<ServiceResponse<B>, Error>>,
-        rest: Option<Rest>,
+        rest: Option<InFlight>,
     }
 }
 
@@ -161,15 +161,19 @@ where
         let this = self.project();
         let response = match (this.waiting.take(), this.inner.as_pin_mut()) {
             (Some(response), _) => response,
-            (None, None) => Err(this.early.take().unwrap_or(Slug::Internal.into()).into()),
+            (None, None) => Err(this
+                .early
+                .take()
+                .unwrap_or(ProblemKind::Internal.into())
+                .into()),
             (None, Some(inner)) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
                 Ok(poll) => poll_ready!(poll),
-                Err(_) => Err(Problem::from(Slug::Internal).into()),
+                Err(_) => Err(Problem::from(ProblemKind::Internal).into()),
             },
         };
         let Some(mut rest) = this.rest.take() else {
             // A future that is ready is polled no more.
-            return Poll::Ready(Err(Problem::from(Slug::Internal).into()));
+            return Poll::Ready(Err(Problem::from(ProblemKind::Internal).into()));
         };
         let status = match &response {
             Ok(response) => response.status(),

@@ -9,10 +9,10 @@ pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod server;
 
-pub use activity::{Activity, Busy, Missing, Refusal, SMALL_REST};
+pub use activity::{Activity, Missing, RejectedHead, RequestGuard, SMALL_REST};
 pub use edge::Edge;
 pub use problem::Problem;
-pub use problem::kind::Slug;
+pub use problem::kind::ProblemKind;
 pub use request::budget::RequestBudget;
 pub use request::limits::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 pub use response::budget::ResponseBudget;

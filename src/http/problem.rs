@@ -11,8 +11,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Refusal, Status, Violation};
-use crate::http::Slug;
+use crate::domain::{PatchError, Status, Violation};
+use crate::http::ProblemKind;
 use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -22,7 +22,7 @@ const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    slug: Slug,
+    kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
     reason: Option<&'static str>,
@@ -81,9 +81,9 @@ pub(crate) struct ErrorBody<'a> {
 
 impl Problem {
     /// A problem with a detail of its own.
-    pub fn new(slug: Slug, detail: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            slug,
+            kind,
             detail: detail.into(),
             errors: Vec::new(),
             reason: None,
@@ -96,7 +96,7 @@ impl Problem {
 
     /// A fault of this service. The cause goes into the log and not to the client.
     pub fn internal(cause: impl fmt::Display) -> Self {
-        Self::from(Slug::Internal).because(cause)
+        Self::from(ProblemKind::Internal).because(cause)
     }
 
     fn because(mut self, cause: impl fmt::Display) -> Self {
@@ -107,7 +107,7 @@ impl Problem {
     /// Logs what is behind the problem, if anything is.
     pub(crate) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
-            log::warn!(request_id, problem = self.slug.as_str(), cause = cause.as_ref(); "request failed");
+            log::warn!(request_id, problem = self.kind.as_str(), cause = cause.as_ref(); "request failed");
         }
     }
 
@@ -128,21 +128,21 @@ impl Problem {
     pub(crate) fn expired(oldest: Cursor) -> Self {
         Self {
             oldest: Some(Box::new(oldest)),
-            ..Slug::CursorExpired.into()
+            ..ProblemKind::CursorExpired.into()
         }
     }
 
     /// The problem for a status with which the framework answered on its own.
     pub(crate) fn of_status(status: StatusCode) -> Self {
-        Slug::of_status(status).into()
+        ProblemKind::of_status(status).into()
     }
 
     /// The body of the answer.
     fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
         ProblemBody {
-            r#type: format!("urn:problem:order-service:{}", self.slug.as_str()),
-            title: self.slug.title(),
-            status: self.slug.status().as_u16(),
+            r#type: format!("urn:problem:order-service:{}", self.kind.as_str()),
+            title: self.kind.title(),
+            status: self.kind.status().as_u16(),
             detail: &self.detail,
             instance,
             request_id,
@@ -164,7 +164,7 @@ impl Problem {
 
     /// The whole answer.
     pub(crate) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
-        let status = self.slug.status();
+        let status = self.kind.status();
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -177,9 +177,9 @@ impl Problem {
     }
 }
 
-impl From<Slug> for Problem {
-    fn from(slug: Slug) -> Self {
-        Self::new(slug, slug.detail())
+impl From<ProblemKind> for Problem {
+    fn from(kind: ProblemKind) -> Self {
+        Self::new(kind, kind.detail())
     }
 }
 
@@ -187,7 +187,7 @@ impl From<Vec<Violation>> for Problem {
     fn from(errors: Vec<Violation>) -> Self {
         Self {
             errors,
-            ..Slug::ValidationFailed.into()
+            ..ProblemKind::ValidationFailed.into()
         }
     }
 }
@@ -201,10 +201,10 @@ impl From<Violation> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Overloaded => Slug::Overloaded.into(),
-            StoreError::Unavailable(why) => Self::from(Slug::Unavailable).because(why),
+            StoreError::Overloaded => ProblemKind::Overloaded.into(),
+            StoreError::Unavailable(why) => Self::from(ProblemKind::Unavailable).because(why),
             StoreError::StatementTimeout | StoreError::LockTimeout => {
-                Self::from(Slug::Timeout).because(error)
+                Self::from(ProblemKind::Timeout).because(error)
             }
             StoreError::Internal(why) => Self::internal(why),
             // A batch of one is never too large.
@@ -213,28 +213,28 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<PatchError> for Problem {
+    fn from(refusal: PatchError) -> Self {
         match refusal {
-            Refusal::IllegalTransition { from, to } => Self {
+            PatchError::IllegalTransition { from, to } => Self {
                 allowed: Some(from.next()),
                 ..Self::new(
-                    Slug::IllegalTransition,
+                    ProblemKind::IllegalTransition,
                     format!("A {} order cannot become {}.", from.as_str(), to.as_str()),
                 )
             },
-            Refusal::NotEditable { status } => Self::new(
-                Slug::OrderNotEditable,
+            PatchError::NotEditable { status } => Self::new(
+                ProblemKind::OrderNotEditable,
                 format!("The quantity of a {} order cannot change.", status.as_str()),
             ),
-            Refusal::Invalid(violations) => violations.into(),
+            PatchError::Invalid(violations) => violations.into(),
         }
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.slug.as_str(), self.detail)
+        write!(f, "{}: {}", self.kind.as_str(), self.detail)
     }
 }
 
@@ -242,7 +242,7 @@ impl fmt::Display for Problem {
 /// request.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.slug.status()
+        self.kind.status()
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -257,15 +257,18 @@ mod tests {
     #[test]
     fn every_store_error_has_its_answer_and_tells_nothing_inside() {
         let secret = "relation \"orders\" does not exist".to_owned();
-        for (error, slug) in [
-            (StoreError::Overloaded, Slug::Overloaded),
-            (StoreError::Unavailable(secret.clone()), Slug::Unavailable),
-            (StoreError::StatementTimeout, Slug::Timeout),
-            (StoreError::LockTimeout, Slug::Timeout),
-            (StoreError::Internal(secret.clone()), Slug::Internal),
+        for (error, kind) in [
+            (StoreError::Overloaded, ProblemKind::Overloaded),
+            (
+                StoreError::Unavailable(secret.clone()),
+                ProblemKind::Unavailable,
+            ),
+            (StoreError::StatementTimeout, ProblemKind::Timeout),
+            (StoreError::LockTimeout, ProblemKind::Timeout),
+            (StoreError::Internal(secret.clone()), ProblemKind::Internal),
         ] {
             let problem = Problem::from(error);
-            assert_eq!(problem.slug, slug);
+            assert_eq!(problem.kind, kind);
             assert!(!problem.to_string().contains("relation"));
         }
     }

@@ -21,7 +21,7 @@ use actix_web::http::KeepAlive;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::connection::slots::Slots;
-use super::connection::{Connection, Patience};
+use super::connection::{ClientTimeouts, Connection};
 use crate::server::limits::Connections;
 use crate::shutdown::Drain;
 use crate::telemetry::Metrics;
@@ -62,7 +62,7 @@ impl Http {
         S::Service: 'static,
         B: MessageBody + 'static,
     {
-        let patience = Patience {
+        let timeouts = ClientTimeouts {
             head: self.request_timeout,
             idle: KEEP_ALIVE,
             stuck: STUCK,
@@ -110,7 +110,7 @@ impl Http {
                     // Without a slot it is closed at once; the error is no more than that.
                     let slot = slots.take().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, patience, slot);
+                        let connection = Connection::new(stream, timeouts, slot);
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))

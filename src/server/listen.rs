@@ -10,7 +10,7 @@ use actix_web::{App, HttpResponse, web};
 
 use super::limits::Connections;
 use super::{ServeError, failed};
-use crate::api::{self, Api};
+use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::http::server::Http;
 use crate::http::{Edge, RequestBudget, ResponseBudget};
@@ -30,7 +30,7 @@ pub(super) fn api_server(
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
     let buffer = settings.response_buffer_bytes.get();
-    let api = Api {
+    let api = ApiState {
         store: store.clone(),
         drain: drain.clone(),
         request_timeout: settings.request_timeout,
@@ -67,7 +67,7 @@ pub(super) fn metrics_server(
     // The same edge, so that what is refused is refused in the same form. Its requests are logged,
     // but they are none of the API and must not be in its metrics.
     let uncounted = Arc::new(Metrics::new().map_err(|e| failed("metrics")(&e))?);
-    let api = Api {
+    let api = ApiState {
         store: store.clone(),
         drain: Drain::default(),
         request_timeout: settings.request_timeout,

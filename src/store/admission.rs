@@ -13,7 +13,7 @@ use crate::telemetry::QueueMetrics;
 /// How many bytes of metadata one place holds; with its JSON and the copy for the database, a request
 /// takes some three times that. Who brings more takes more places, so that the capacity bounds memory
 /// whatever clients send.
-const PLACE: usize = 2048;
+const BYTES_PER_PERMIT: usize = 2048;
 
 /// A door to the store with the metrics of one queue; all doors share the places inside.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Admission {
 
     /// Room for a request that brings this many bytes, or `Overloaded` at once.
     pub(super) fn enter(&self, bytes: usize) -> Result<Ticket, StoreError> {
-        let wanted = u32::try_from(bytes / PLACE).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
         // Who wants more than there is gets in when nobody else is there.
         let places = wanted.saturating_add(1).min(self.capacity);
         match Arc::clone(&self.places).try_acquire_many_owned(places) {
@@ -68,7 +68,7 @@ impl Admission {
 
     /// Room for what was read of an order, beside the place of the request; or `Overloaded`.
     pub(super) fn charge(&self, order: &Order) -> Result<Charge, StoreError> {
-        let places = u32::try_from(order.metadata.bytes() / PLACE).unwrap_or(u32::MAX);
+        let places = u32::try_from(order.metadata.bytes() / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
         // The request itself holds at least one place.
         let places = places.min(self.capacity - 1);
         match Arc::clone(&self.places).try_acquire_many_owned(places) {
@@ -126,13 +126,16 @@ mod tests {
     #[tokio::test]
     async fn who_brings_much_takes_more_places() {
         let door = Admission::new(4, Metrics::new().unwrap().queue("test"));
-        let large = door.enter(2 * PLACE).unwrap();
-        let small = door.enter(PLACE - 1).unwrap();
+        let large = door.enter(2 * BYTES_PER_PERMIT).unwrap();
+        let small = door.enter(BYTES_PER_PERMIT - 1).unwrap();
         assert_eq!(door.enter(0).err(), Some(StoreError::Overloaded));
         drop(large);
-        assert_eq!(door.enter(3 * PLACE).err(), Some(StoreError::Overloaded));
+        assert_eq!(
+            door.enter(3 * BYTES_PER_PERMIT).err(),
+            Some(StoreError::Overloaded)
+        );
         drop(small);
-        let larger_than_all = door.enter(100 * PLACE).unwrap();
+        let larger_than_all = door.enter(100 * BYTES_PER_PERMIT).unwrap();
         assert_eq!(door.enter(0).err(), Some(StoreError::Overloaded));
         drop(larger_than_all);
         assert!(door.close(Duration::ZERO).await);

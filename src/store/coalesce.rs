@@ -6,7 +6,7 @@
 //! older than its question.
 //!
 //! One worker is at work while the database is quick: few large batches cost it less than many
-//! small ones. When a batch takes longer than [`PATIENCE`], the next worker goes on with what waits,
+//! small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker goes on with what waits,
 //! so that one slow statement does not hold up everybody.
 
 mod lanes;
@@ -31,7 +31,7 @@ use split::serve_in_parts;
 /// How long a batch may take until the next one begins beside it. Several times what a batch of some
 /// hundred takes on a healthy database, and short beside what a client notices. A full one takes about
 /// as long; then two at once keep the database busy while one of them is answered.
-const PATIENCE: Duration = Duration::from_millis(20);
+const OVERLAP_AFTER: Duration = Duration::from_millis(20);
 
 /// How long a batch may wait for a lock that another transaction holds on what one of its items needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub(super) trait Batch: Send + Sync + 'static {
 
 /// How many may be at work and how much each takes at a time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
+pub(super) struct QueueLimits {
     pub(super) workers: usize,
     pub(super) limit: usize,
 }
@@ -86,7 +86,7 @@ pub(super) struct Coalescer<B: Batch> {
 
 impl<B: Batch> Coalescer<B> {
     /// A queue whose workers run on `runtime` until the last sender is gone.
-    pub(super) fn new(batch: B, shape: Shape, runtime: &Handle) -> Self {
+    pub(super) fn new(batch: B, shape: QueueLimits, runtime: &Handle) -> Self {
         // Unbounded as a channel; bounded by admission, which every item has passed.
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
@@ -141,7 +141,7 @@ async fn work<B: Batch>(
         };
         first.reply.ticket.batch_of(taken.len());
         let mut serving = pin!(serve_in_parts(&*batch, &lanes, taken.drain(..)));
-        if timeout(PATIENCE, &mut serving).await.is_err() {
+        if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
             drop(turn);
             serving.await;
         }

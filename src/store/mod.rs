@@ -5,13 +5,13 @@
 //! ever dropped half-way. Every request passes [`admission`] first.
 
 mod admission;
-mod change;
 mod coalesce;
 mod connector;
 mod cursor;
 mod error;
 mod event;
 mod feed;
+mod feed_signal;
 mod migrate;
 mod model;
 mod order_locks;
@@ -25,7 +25,7 @@ mod readiness;
 pub(crate) mod schema;
 mod schema_state;
 mod sqlite;
-mod wake;
+mod update;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -47,9 +47,11 @@ pub use error::StoreError;
 pub use event::{Event, EventPage, Feed};
 use feed::Following;
 pub use feed::{FeedReader, Look};
+use feed_signal::FeedSignal;
 pub use migrate::MigrateOptions;
 pub use model::{
-    Changed, Changing, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page, Placed, Placing,
+    CreateOrder, CreateOutcome, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page,
+    UpdateOrder, UpdateOutcome,
 };
 use order_locks::OrderLocks;
 use page_room::PageRooms;
@@ -64,7 +66,6 @@ pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;
 pub use sqlite::check_sqlite_url;
-use wake::Wake;
 
 #[derive(Clone)]
 enum Database {
@@ -100,7 +101,7 @@ struct Inner {
     /// For changes of orders that are locked outside this process.
     locked_changes: Semaphore,
     page_rooms: PageRooms,
-    wake: Wake,
+    wake: FeedSignal,
     following: Arc<Following>,
 }
 
@@ -123,7 +124,7 @@ impl Store {
             idle_timeout: settings.pool_idle_timeout,
             max_lifetime: settings.pool_max_lifetime,
         };
-        let wake = Wake::new();
+        let wake = FeedSignal::new();
         let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
@@ -176,8 +177,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; unless it is `Overloaded`, the order may have been placed all the same.
-    pub async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
-        self.0.queues.create(placing).await
+    pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
+        self.0.queues.create(command).await
     }
 
     /// The order with this id, if there is one.
@@ -207,10 +208,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been changed all the
     /// same.
-    pub async fn change(&self, changing: Changing) -> Result<Changed, StoreError> {
-        let bytes = changing.bytes();
-        let changing = Arc::new(changing);
-        self.run(bytes, |inner| async move { inner.change(changing).await })
+    pub async fn update(&self, command: UpdateOrder) -> Result<UpdateOutcome, StoreError> {
+        let bytes = command.bytes();
+        let command = Arc::new(command);
+        self.run(bytes, |inner| async move { inner.update(command).await })
             .await
     }
 
@@ -304,20 +305,17 @@ fn panicked(error: JoinError) -> StoreError {
 const LOCKED_PAUSE: Duration = Duration::from_millis(100);
 
 impl Inner {
-    async fn change(&self, changing: Arc<Changing>) -> Result<Changed, StoreError> {
-        let _lock = self
-            .order_locks
-            .lock(changing.id, changing.deadline)
-            .await?;
-        let mut outcome = on!(&self.database, change(&changing, &self.queues.other));
+    async fn update(&self, command: Arc<UpdateOrder>) -> Result<UpdateOutcome, StoreError> {
+        let _lock = self.order_locks.lock(command.id, command.deadline).await?;
+        let mut outcome = on!(&self.database, update(&command, &self.queues.other));
         while outcome.as_ref().err() == Some(&StoreError::LockTimeout)
-            && Instant::now() < changing.deadline
+            && Instant::now() < command.deadline
         {
             // The order is locked outside this process. Changes that wait for such a lock take one
             // connection together, and none while they pause.
             sleep(LOCKED_PAUSE).await;
             let _turn = self.locked_changes.acquire().await;
-            outcome = on!(&self.database, change(&changing, &self.queues.other));
+            outcome = on!(&self.database, update(&command, &self.queues.other));
         }
         let outcome = outcome?;
         if outcome.written {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{Metadata, MetadataPatch, NewOrder, Order, Patch, Refusal, Status};
+use crate::domain::{Metadata, MetadataPatch, NewOrder, Order, Patch, PatchError, Status};
 use crate::order_json;
 
 /// A version of an order, ready to be sent.
@@ -51,7 +51,7 @@ pub(super) fn json_bytes(json: &str) -> i32 {
 
 /// A request to place an order.
 #[derive(Clone, Debug)]
-pub struct Placing {
+pub struct CreateOrder {
     /// What to place.
     pub new: NewOrder,
     /// How a retry of the request is known.
@@ -63,7 +63,7 @@ pub struct Placing {
     pub traceparent: Option<String>,
 }
 
-impl Placing {
+impl CreateOrder {
     /// How many bytes of metadata it brings; the rest is short.
     pub(super) fn bytes(&self) -> usize {
         self.new.metadata.bytes()
@@ -87,7 +87,7 @@ impl Idempotency {
 
 /// What became of a request to place an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub enum CreateOutcome {
     /// It is placed.
     New(Document),
     /// It had been placed before with the same key; the order as it was then.
@@ -109,14 +109,14 @@ pub(super) struct NewRow {
 }
 
 impl NewRow {
-    pub(super) fn new(placing: Placing) -> Result<Arc<Self>, StoreError> {
-        let order = placing.new.place(Uuid::now_v7(), Utc::now());
+    pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
+        let order = command.new.place(Uuid::now_v7(), Utc::now());
         Ok(Arc::new(Self {
             json: order_json::order(&order).map_err(not_json)?.into(),
             metadata: metadata_json(&order.metadata)?,
             order,
-            idempotency: placing.idempotency,
-            traceparent: placing.traceparent,
+            idempotency: command.idempotency,
+            traceparent: command.traceparent,
         }))
     }
 
@@ -142,30 +142,30 @@ impl NewRow {
     }
 
     /// What a row that was found in the database means for this one, which was not inserted.
-    pub(super) fn resolve_conflict(&self, found: &Found) -> Placed {
+    pub(super) fn resolve_conflict(&self, found: &ExistingOrder) -> CreateOutcome {
         if found.id == self.order.id {
             // Written by an earlier attempt whose response was lost.
-            return Placed::New(self.document());
+            return CreateOutcome::New(self.document());
         }
         match &found.replay {
             Some(replay)
                 if replay.hash_version == Idempotency::HASH_VERSION
                     && self.hash() == Some(&replay.hash) =>
             {
-                Placed::Replay(Document {
+                CreateOutcome::Replay(Document {
                     id: found.id,
                     version: 1,
                     json: replay.json.clone(),
                 })
             }
-            _ => Placed::KeyReused,
+            _ => CreateOutcome::KeyReused,
         }
     }
 }
 
 /// An order that is in the database already: under the key of a row, or under its id.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct ExistingOrder {
     pub(super) id: Uuid,
     /// What was kept under the key.
     pub(super) replay: Option<Replay>,
@@ -201,7 +201,7 @@ impl IfMatch {
 
 /// A request to change an order.
 #[derive(Clone, Debug)]
-pub struct Changing {
+pub struct UpdateOrder {
     /// Which order.
     pub id: Uuid,
     /// What to change.
@@ -216,7 +216,7 @@ pub struct Changing {
     pub traceparent: Option<String>,
 }
 
-impl Changing {
+impl UpdateOrder {
     /// How many bytes of metadata it brings; the rest is short.
     pub(super) fn bytes(&self) -> usize {
         let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
@@ -232,7 +232,7 @@ impl Changing {
 
 /// What became of a request to change an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
+pub enum UpdateOutcome {
     /// The order as it is now, changed or, if the patch changed nothing, as it was.
     Now(Document),
     /// There is no such order.
@@ -240,7 +240,7 @@ pub enum Changed {
     /// The order has another version than the client wants to change.
     Stale,
     /// The order does not take this change.
-    Refused(Refusal),
+    Refused(PatchError),
 }
 
 /// A page of orders, newest first.

@@ -8,44 +8,44 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::admission::{Admission, Ticket};
-use super::coalesce::{Batch, Coalescer, LockWait, Shape};
-use super::model::{Document, NewRow, Page, Placed, Placing};
+use super::coalesce::{Batch, Coalescer, LockWait, QueueLimits};
+use super::feed_signal::FeedSignal;
+use super::model::{CreateOrder, CreateOutcome, Document, NewRow, Page};
 use super::page_room::Held;
 use super::postgres::{self, Postgres};
 use super::read::{FirstPage, Get};
 use super::sqlite::{self, Sqlite};
-use super::wake::Wake;
 use super::{Database, StoreError};
 use crate::telemetry::Metrics;
 
-/// Placing orders: one insert for many. As many as wait in an overload: with fewer, the database had
+/// Creates orders: one insert for many. As many as wait in an overload: with fewer, the database had
 /// nothing to do between two of them, just when it was to do its most.
-const CREATE: Shape = Shape {
+const CREATE: QueueLimits = QueueLimits {
     workers: 4,
     limit: 1024,
 };
 /// Getting orders by id: one look-up for many.
-const GET: Shape = Shape {
+const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
 /// The plain first page: one query, its bytes shared by all who asked before it began.
-const FIRST_PAGE: Shape = Shape {
+const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
 };
 
-/// Placing orders, with what follows from it whether or not a client still waits: it is counted,
+/// Creates orders, with what follows from it whether or not a client still waits: it is counted,
 /// and readers of events are woken.
 struct Announced<B> {
     create: B,
     metrics: Arc<Metrics>,
-    wake: Wake,
+    wake: FeedSignal,
 }
 
-impl<B: Batch<Answer = Placed>> Batch for Announced<B> {
+impl<B: Batch<Answer = CreateOutcome>> Batch for Announced<B> {
     type Item = B::Item;
-    type Answer = Placed;
+    type Answer = CreateOutcome;
     const SERVE_ABANDONED: bool = B::SERVE_ABANDONED;
 
     fn lock_of(item: &B::Item) -> Option<&str> {
@@ -56,17 +56,17 @@ impl<B: Batch<Answer = Placed>> Batch for Announced<B> {
         &self,
         items: Arc<[B::Item]>,
         wait: LockWait,
-    ) -> Result<Vec<Placed>, StoreError> {
+    ) -> Result<Vec<CreateOutcome>, StoreError> {
         let answers = self.create.serve(items, wait).await?;
         let mut any = false;
         for placed in &answers {
             match placed {
-                Placed::New(_) => {
+                CreateOutcome::New(_) => {
                     self.metrics.orders_created.inc();
                     any = true;
                 }
-                Placed::Replay(_) => self.metrics.orders_replayed.inc(),
-                Placed::KeyReused => {}
+                CreateOutcome::Replay(_) => self.metrics.orders_replayed.inc(),
+                CreateOutcome::KeyReused => {}
             }
         }
         if any {
@@ -113,7 +113,7 @@ impl Queues {
         database: &Database,
         capacity: usize,
         metrics: &Arc<Metrics>,
-        wake: &Wake,
+        wake: &FeedSignal,
         runtime: &Handle,
     ) -> Self {
         let other = Admission::new(capacity, metrics.queue("other"));
@@ -152,11 +152,11 @@ impl Queues {
         }
     }
 
-    pub(super) async fn create(&self, placing: Placing) -> Result<Placed, StoreError> {
+    pub(super) async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         // Before the row is made: a refusal should cost little.
-        let ticket = self.create.0.enter(placing.bytes())?;
-        let deadline = placing.deadline;
-        let row = NewRow::new(placing)?;
+        let ticket = self.create.0.enter(command.bytes())?;
+        let deadline = command.deadline;
+        let row = NewRow::new(command)?;
         self.create.1.ask(ticket, row, deadline).await
     }
 
@@ -176,7 +176,7 @@ impl Queues {
     }
 }
 
-fn announced<B>(create: B, metrics: &Arc<Metrics>, wake: &Wake) -> Announced<B> {
+fn announced<B>(create: B, metrics: &Arc<Metrics>, wake: &FeedSignal) -> Announced<B> {
     Announced {
         create,
         metrics: Arc::clone(metrics),

@@ -3,7 +3,7 @@
 /// A use case in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryName {
-    /// Placing orders.
+    /// Creates orders.
     CreateOrders,
     /// Looking up who used an idempotency key before.
     FindIdempotencyKeys,

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use order_service::domain::{MetadataPatch, Patch, Quantity, Refusal, Status};
-use order_service::store::{Changed, Changing, Cursor, Feed, IfMatch, MigrateOptions, Store};
+use order_service::domain::{MetadataPatch, Patch, PatchError, Quantity, Status};
+use order_service::store::{
+    Cursor, Feed, IfMatch, MigrateOptions, Store, UpdateOrder, UpdateOutcome,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -74,7 +76,7 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
         } else {
             IfMatch::Any
         };
-        let changing = Changing {
+        let command = UpdateOrder {
             id: order.id,
             patch: patch.clone(),
             if_match,
@@ -82,19 +84,19 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
             traceparent: None,
             deadline: in_a_minute(),
         };
-        let changed = store.change(changing).await.unwrap();
+        let updated = store.update(command).await.unwrap();
         let after = current(&store, order.id).await;
         let from = before["status"].as_str().unwrap();
-        match changed {
-            Changed::Stale => assert!(stale && after == before),
-            Changed::Refused(Refusal::IllegalTransition { .. }) => {
+        match updated {
+            UpdateOutcome::Stale => assert!(stale && after == before),
+            UpdateOutcome::Refused(PatchError::IllegalTransition { .. }) => {
                 let to = patch.status.unwrap().as_str();
                 assert!(!stale && from != to && !may_follow(from, to) && after == before);
             }
-            Changed::Refused(Refusal::NotEditable { .. }) => {
+            UpdateOutcome::Refused(PatchError::NotEditable { .. }) => {
                 assert!(patch.quantity.is_some() && from != "pending" && after == before);
             }
-            Changed::Now(document) => {
+            UpdateOutcome::Now(document) => {
                 assert!(!stale);
                 assert_eq!(json(&document), after);
                 let to = after["status"].as_str().unwrap();

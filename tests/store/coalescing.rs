@@ -6,7 +6,9 @@ use super::contract::{new_order, place, store};
 use crate::support::database::Database;
 use crate::support::in_a_minute;
 use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
-use order_service::store::{Changed, Changing, IfMatch, ListQuery, Placed, Placing};
+use order_service::store::{
+    CreateOrder, CreateOutcome, IfMatch, ListQuery, UpdateOrder, UpdateOutcome,
+};
 
 crate::on_both!(
     a_client_reads_what_it_placed,
@@ -55,7 +57,7 @@ async fn a_client_reads_what_it_changed(database: Database) {
             let order = place(&store, new_order(&client.to_string())).await;
             for round in 0..20 {
                 let note = BTreeMap::from([("round".to_owned(), Some(round.to_string()))]);
-                let changing = Changing {
+                let command = UpdateOrder {
                     id: order.id,
                     patch: Patch {
                         metadata: Some(MetadataPatch::Merge(note)),
@@ -66,7 +68,7 @@ async fn a_client_reads_what_it_changed(database: Database) {
                     traceparent: None,
                     deadline: in_a_minute(),
                 };
-                let Changed::Now(changed) = store.change(changing).await.unwrap() else {
+                let UpdateOutcome::Now(changed) = store.update(command).await.unwrap() else {
                     panic!("not changed");
                 };
                 assert_eq!(store.get(order.id).await.unwrap(), Some(changed));
@@ -107,7 +109,7 @@ async fn one_bad_row_does_not_fail_its_neighbours(database: Database) {
     let (mut good, mut bad) = (0, 0);
     for task in tasks {
         match task.await.unwrap() {
-            ("good", Ok(Placed::New(_))) => good += 1,
+            ("good", Ok(CreateOutcome::New(_))) => good += 1,
             ("bad", Err(_)) => bad += 1,
             other => panic!("{other:?}"),
         }
@@ -121,7 +123,7 @@ async fn one_bad_row_does_not_fail_its_neighbours(database: Database) {
 async fn a_cached_plan_that_a_migration_outdated_heals() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-min-idle", "5"]).await;
-    let placing = |i: usize| Placing {
+    let placing = |i: usize| CreateOrder {
         new: NewOrder::parse(Draft {
             product_id: format!("sku-{i}"),
             quantity: 1,

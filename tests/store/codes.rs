@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use order_service::domain::{Patch, Status};
 use order_service::store::{
-    Changed, Changing, IfMatch, MigrateOptions, Readiness, Store, StoreError,
+    IfMatch, MigrateOptions, Readiness, Store, StoreError, UpdateOrder, UpdateOutcome,
 };
 
 use super::contract::{new_order, open_url, place, store};
@@ -27,8 +27,8 @@ fn raising(code: &str, times: u32) -> String {
     )
 }
 
-async fn confirm(store: &Store, id: uuid::Uuid) -> Result<Changed, StoreError> {
-    let changing = Changing {
+async fn confirm(store: &Store, id: uuid::Uuid) -> Result<UpdateOutcome, StoreError> {
+    let command = UpdateOrder {
         id,
         patch: Patch {
             status: Some(Status::Confirmed),
@@ -39,7 +39,7 @@ async fn confirm(store: &Store, id: uuid::Uuid) -> Result<Changed, StoreError> {
         traceparent: None,
         deadline: crate::support::in_a_minute(),
     };
-    store.change(changing).await
+    store.update(command).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,7 +52,7 @@ async fn what_the_server_undid_because_of_another_transaction_is_repeated() {
         place(&store, new_order("b")).await;
         database.execute("ALTER SEQUENCE attempts RESTART").await;
         let changed = confirm(&store, order.id).await.unwrap();
-        assert!(matches!(changed, Changed::Now(_)), "{changed:?}");
+        assert!(matches!(changed, UpdateOutcome::Now(_)), "{changed:?}");
         // Not for ever.
         database.execute("ALTER SEQUENCE attempts RESTART").await;
         let refusing = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -5,7 +5,8 @@ use std::time::Duration;
 use order_service::config::Cli;
 use order_service::domain::{Draft, Metadata, NewOrder};
 use order_service::store::{
-    Connector, Document, ListQuery, MigrateOptions, Placed, Placing, Readiness, Store, StoreError,
+    Connector, CreateOrder, CreateOutcome, Document, ListQuery, MigrateOptions, Readiness, Store,
+    StoreError,
 };
 use order_service::telemetry::Metrics;
 use serde_json::Value;
@@ -48,13 +49,13 @@ pub fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
     (store, connector)
 }
 
-pub fn new_order(product_id: &str) -> Placing {
+pub fn new_order(product_id: &str) -> CreateOrder {
     let draft = Draft {
         product_id: format!("sku{product_id}"),
         quantity: 1,
         ..Draft::default()
     };
-    Placing {
+    CreateOrder {
         new: NewOrder::parse(draft).unwrap(),
         idempotency: None,
         traceparent: None,
@@ -63,9 +64,9 @@ pub fn new_order(product_id: &str) -> Placing {
 }
 
 /// Places an order and expects it to be new.
-pub async fn place(store: &Store, placing: Placing) -> Document {
+pub async fn place(store: &Store, placing: CreateOrder) -> Document {
     match store.create(placing).await.unwrap() {
-        Placed::New(document) => document,
+        CreateOutcome::New(document) => document,
         other => panic!("{other:?}"),
     }
 }
@@ -83,7 +84,7 @@ async fn a_created_order_is_read_back_whole(database: Database) {
         metadata: BTreeMap::from([("k/~\"".to_owned(), "line\nbreak\\".to_owned())]),
     })
     .unwrap();
-    let placing = Placing {
+    let placing = CreateOrder {
         new,
         ..new_order("")
     };

@@ -10,11 +10,11 @@ use utoipa::openapi::{
     ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
 };
 
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 
 /// The problems of these kinds, as one response for each status.
-fn problems(slugs: &[Slug]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<Slug>> = BTreeMap::new();
+fn problems(slugs: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
+    let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     for slug in slugs {
         by_status
             .entry(slug.status().as_u16())
@@ -27,7 +27,7 @@ fn problems(slugs: &[Slug]) -> BTreeMap<String, RefOr<Response>> {
         .collect()
 }
 
-fn response(status: u16, slugs: &[Slug]) -> Response {
+fn response(status: u16, slugs: &[ProblemKind]) -> Response {
     let titles: Vec<_> = slugs
         .iter()
         .map(|slug| format!("`{}`", slug.as_str()))
@@ -57,7 +57,7 @@ fn response(status: u16, slugs: &[Slug]) -> Response {
 }
 
 /// A problem of this kind as a client might see it.
-fn example(slug: Slug) -> serde_json::Value {
+fn example(slug: ProblemKind) -> serde_json::Value {
     let mut problem = json!({
         "type": format!("urn:problem:order-service:{}", slug.as_str()),
         "title": slug.title(),
@@ -67,12 +67,12 @@ fn example(slug: Slug) -> serde_json::Value {
         "request_id": "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6072",
     });
     let more = match slug {
-        Slug::ValidationFailed => Some((
+        ProblemKind::ValidationFailed => Some((
             "errors",
             json!([{"pointer": "/quantity", "detail": "must be from 1 to 1000000, is 0"}]),
         )),
-        Slug::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
-        Slug::CursorExpired => Some(("oldest", json!("AA"))),
+        ProblemKind::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
+        ProblemKind::CursorExpired => Some(("oldest", json!("AA"))),
         _ => None,
     };
     if let (Some((member, value)), Some(object)) = (more, problem.as_object_mut()) {
@@ -90,7 +90,7 @@ macro_rules! groups {
 
             impl IntoResponses for $name {
                 fn responses() -> BTreeMap<String, RefOr<Response>> {
-                    problems(&[$(Slug::$slug),*])
+                    problems(&[$(ProblemKind::$slug),*])
                 }
             }
         )*
@@ -117,7 +117,7 @@ groups! {
     /// What may be wrong with a request for something that belongs to an order.
     BadOrderQuery: [NotFound, ValidationFailed];
     /// Why the service may not answer although the request is fine.
-    Busy: [Internal, Overloaded, Unavailable, Timeout];
+    ServerErrors: [Internal, Overloaded, Unavailable, Timeout];
     /// What may be wrong with any request.
     AnyRequest: [MalformedRequest];
     /// Why any request may be refused that is no probe of the process.

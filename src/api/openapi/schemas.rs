@@ -4,7 +4,7 @@ use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::{Label, Metadata};
+use crate::domain::{Metadata, ShortText};
 
 /// Characters that are no control characters, as a class of an ECMA-262 regular expression.
 const PRINTABLE: &str = r"[^\u0000-\u001F\u007F-\u009F]";
@@ -14,7 +14,7 @@ pub(crate) fn label() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
-        .max_length(Some(Label::MAX_CHARS))
+        .max_length(Some(ShortText::MAX_CHARS))
         // Something that is no white space is in it.
         .pattern(Some(format!(
             r"^{PRINTABLE}*[^\s\u0000-\u001F\u007F-\u009F]{PRINTABLE}*$"

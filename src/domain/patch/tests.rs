@@ -30,7 +30,7 @@ fn exactly_the_declared_transitions_are_legal() {
                 let next = result.unwrap().unwrap();
                 assert_eq!((next.status, next.version), (to, 2));
             } else {
-                assert_eq!(result, Err(Refusal::IllegalTransition { from, to }));
+                assert_eq!(result, Err(PatchError::IllegalTransition { from, to }));
             }
         }
     }
@@ -48,7 +48,7 @@ fn the_quantity_changes_only_while_pending() {
         let order = order(status);
         assert_eq!(
             order.patched(&patch(5), Utc::now()),
-            Err(Refusal::NotEditable { status })
+            Err(PatchError::NotEditable { status })
         );
         assert_eq!(order.patched(&patch(3), Utc::now()), Ok(None));
     }
@@ -95,7 +95,7 @@ fn merging_past_the_limit_is_refused() {
         ..Patch::default()
     };
     let refused = order(Status::Pending).patched(&patch, Utc::now());
-    assert!(matches!(refused, Err(Refusal::Invalid(_))));
+    assert!(matches!(refused, Err(PatchError::Invalid(_))));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use httparse::Status;
 
 use super::fields::{Fields, Length, is_method, is_path};
-use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI, Problem, Refusal, Slug};
+use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI, Problem, ProblemKind, RejectedHead};
 
 /// The largest head that is read, in bytes: what the edge allows, and a rest for the punctuation.
 pub(crate) const MAX_HEAD: usize = MAX_URI + MAX_HEADER_BYTES + 4 * 1024;
@@ -35,7 +35,7 @@ pub(crate) struct Head {
 /// A head that is refused: the problem, and the bytes of a request to which it is the response.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: RejectedHead,
     pub(crate) request: Vec<u8>,
 }
 
@@ -86,11 +86,11 @@ const IGNORED: &[u8; 7] = b"ignored";
 /// The refusal of a head that did not come in time.
 pub(crate) fn too_slow() -> Box<Refused> {
     let nothing = httparse::Request::new(&mut []);
-    refuse(&nothing, Slug::RequestTimeout.into())
+    refuse(&nothing, ProblemKind::RequestTimeout.into())
 }
 
 fn malformed(what: String) -> Problem {
-    Problem::new(Slug::MalformedRequest, what)
+    Problem::new(ProblemKind::MalformedRequest, what)
 }
 
 fn too_large() -> Problem {
@@ -128,7 +128,7 @@ fn refuse(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Refused>
     }
     text.push_str("\r\n");
     Box::new(Refused {
-        refusal: Refusal { problem, readable },
+        refusal: RejectedHead { problem, readable },
         request: text.into_bytes(),
     })
 }

@@ -4,17 +4,17 @@ use tokio::net::TcpListener;
 use super::slots::Slots;
 use super::*;
 
-async fn pair(patience: Patience) -> (TcpStream, Connection) {
+async fn pair(timeouts: ClientTimeouts) -> (TcpStream, Connection) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let slot = Slots::new(1, 1, None).take().unwrap();
-    (client, Connection::new(stream, patience, slot))
+    (client, Connection::new(stream, timeouts, slot))
 }
 
-const PATIENCE: Patience = Patience {
+const PATIENCE: ClientTimeouts = ClientTimeouts {
     head: Duration::from_millis(100),
     idle: Duration::from_millis(500),
     stuck: Duration::from_millis(300),

@@ -10,10 +10,10 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
-use crate::api::{Api, routes};
-use crate::http::activity::{Activity, Busy, Missing, SMALL_REST};
+use crate::api::{ApiState, routes};
+use crate::http::activity::{Activity, Missing, RequestGuard, SMALL_REST};
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::REQUEST_ID;
 use crate::http::response::budget;
 use crate::http::response::outgoing::Outgoing;
@@ -25,9 +25,9 @@ const MAX_ROUNDS: u8 = 160;
 /// What a client is told whose response has no room.
 const TOO_MUCH: &str = "Too many large responses are waiting for their clients. Try again later.";
 /// What is needed when the response is there.
-pub(crate) struct Rest {
-    pub(crate) busy: Option<Busy>,
-    pub(crate) api: Rc<Api>,
+pub(crate) struct InFlight {
+    pub(crate) busy: Option<RequestGuard>,
+    pub(crate) api: Rc<ApiState>,
     pub(crate) record: AccessRecord,
     pub(crate) id: Rc<str>,
     pub(crate) uri: Uri,
@@ -38,9 +38,9 @@ pub(crate) struct Rest {
     pub(crate) rounds: u8,
 }
 
-impl Rest {
+impl InFlight {
     fn activity(&self) -> Option<&Activity> {
-        self.busy.as_ref().map(Busy::activity)
+        self.busy.as_ref().map(RequestGuard::activity)
     }
 
     /// Whether Actix has to see more of the request before the response.
@@ -87,7 +87,7 @@ impl Rest {
             self.mark(response.response_mut());
             return response.map_body(|_, body| self.send(body));
         } else {
-            refused = Problem::new(Slug::Overloaded, TOO_MUCH);
+            refused = Problem::new(ProblemKind::Overloaded, TOO_MUCH);
             Some(&refused)
         };
         let mut problem = self.problem(known, status);

@@ -24,7 +24,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
         tokio::runtime::Handle::current(),
     )
     .unwrap();
-    let api = Api {
+    let api = ApiState {
         store,
         drain: crate::shutdown::Drain::default(),
         request_timeout: settings.request_timeout,

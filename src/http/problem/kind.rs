@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 
 /// The kinds of problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slug {
+pub enum ProblemKind {
     /// The request is not HTTP, its body not JSON, or it ended half-way.
     MalformedRequest,
     /// There is no such thing.
@@ -39,7 +39,7 @@ pub enum Slug {
     Timeout,
 }
 
-impl Slug {
+impl ProblemKind {
     /// Every kind.
     pub const ALL: [Self; 16] = [
         Self::MalformedRequest,

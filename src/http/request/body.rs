@@ -15,12 +15,12 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
 
 use super::budget::Share;
-use super::context::Context;
-use crate::api::Api;
+use super::context::RequestContext;
+use crate::api::ApiState;
 use crate::domain::{Violation, pointer_token};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 
 /// A JSON body that fits `T`.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -39,14 +39,14 @@ impl<T: Body> FromRequest for Json<T> {
         let request = request.clone();
         let payload = payload.take();
         Box::pin(async move {
-            let context = Context::extract(&request).await?;
-            let api = Data::<Api>::extract(&request)
+            let context = RequestContext::extract(&request).await?;
+            let api = Data::<ApiState>::extract(&request)
                 .await
                 .map_err(Problem::internal)?;
             is_of(&request, T::MEDIA_TYPES)?;
             let mut share = api.bodies.share();
             let body = read(&request, payload, api.max_body_bytes, &mut share);
-            let body = context.within(body, Slug::RequestTimeout).await??;
+            let body = context.within(body, ProblemKind::RequestTimeout).await??;
             parse(&body).map(Self)
         })
     }
@@ -65,7 +65,7 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
     };
     if header(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Problem::new(
-            Slug::UnsupportedMediaType,
+            ProblemKind::UnsupportedMediaType,
             "The body must not be encoded (Content-Encoding).",
         )
         .accepting("accept-encoding", "identity"));
@@ -79,7 +79,7 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(Problem::new(
-            Slug::UnsupportedMediaType,
+            ProblemKind::UnsupportedMediaType,
             format!("The Content-Type must be {}.", media_types.join(" or ")),
         )
         .accepting(
@@ -103,7 +103,7 @@ async fn read(
 ) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
-            Slug::PayloadTooLarge,
+            ProblemKind::PayloadTooLarge,
             format!("The body must have at most {max} bytes."),
         )
     };
@@ -116,7 +116,7 @@ async fn read(
     if announced.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    let too_many = || Problem::new(Slug::Overloaded, TOO_MUCH);
+    let too_many = || Problem::new(ProblemKind::Overloaded, TOO_MUCH);
     if !share.grow_to(announced.unwrap_or_default()) {
         return Err(too_many());
     }
@@ -128,10 +128,10 @@ async fn read(
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
             _ if activity.is_some_and(|activity| activity.is_broken()) => Problem::new(
-                Slug::MalformedRequest,
+                ProblemKind::MalformedRequest,
                 "The chunks of the body are malformed.",
             ),
-            _ => Problem::new(Slug::MalformedRequest, "The body ended half-way."),
+            _ => Problem::new(ProblemKind::MalformedRequest, "The body ended half-way."),
         })?;
         if body.len() + chunk.len() > max {
             return Err(too_large());
@@ -164,7 +164,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // UTF-8, which serde_json checks only in the texts that it keeps.
     let malformed = |why: &dyn fmt::Display| {
         Problem::new(
-            Slug::MalformedRequest,
+            ProblemKind::MalformedRequest,
             format!("The body is not JSON: {why}."),
         )
     };

@@ -4,7 +4,7 @@
 use actix_web::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 use crate::store::IfMatch;
 
 /// The version of an order as a strong entity tag.
@@ -43,9 +43,9 @@ pub(crate) fn failed(headers: &HeaderMap) -> Problem {
              no version. A proxy may have weakened it: send it without the W/."
         }
         Ok(None) => "The order has a version that If-None-Match names.",
-        _ => return Slug::PreconditionFailed.into(),
+        _ => return ProblemKind::PreconditionFailed.into(),
     };
-    Problem::new(Slug::PreconditionFailed, detail)
+    Problem::new(ProblemKind::PreconditionFailed, detail)
 }
 
 enum Tags<'a> {
@@ -71,7 +71,7 @@ impl Tag<'_> {
 fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>, Problem> {
     let malformed = || {
         Problem::new(
-            Slug::MalformedRequest,
+            ProblemKind::MalformedRequest,
             format!("The header {name} is not a list of entity tags such as \"1\", nor *."),
         )
     };

@@ -11,19 +11,19 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 
 /// The header that carries the id of a request, in both directions.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
 /// Where a request belongs, and the time by which it must be answered.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
+pub(crate) struct RequestContext {
     pub(crate) template: &'static str,
     deadline: Instant,
 }
 
-impl Context {
+impl RequestContext {
     pub(crate) fn new(template: &'static str, timeout: Duration) -> Self {
         Self {
             template,
@@ -45,7 +45,7 @@ impl Context {
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = T>,
-        late: Slug,
+        late: ProblemKind,
     ) -> Result<T, Problem> {
         timeout_at(self.deadline, work)
             .await
@@ -53,7 +53,7 @@ impl Context {
     }
 }
 
-impl FromRequest for Context {
+impl FromRequest for RequestContext {
     type Error = Problem;
     type Future = Ready<Result<Self, Problem>>;
 

@@ -3,7 +3,7 @@
 use actix_web::dev::ServiceRequest;
 
 use crate::http::problem::Problem;
-use crate::http::problem::kind::Slug;
+use crate::http::problem::kind::ProblemKind;
 
 /// The longest path with query, in bytes.
 pub const MAX_URI: usize = 8 * 1024;
@@ -34,5 +34,5 @@ pub(crate) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(Slug::MalformedRequest, what))
+    Err(Problem::new(ProblemKind::MalformedRequest, what))
 }

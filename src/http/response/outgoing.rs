@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::budget::{Permit, ResponseBudget, SMALL};
-use crate::http::activity::Busy;
+use crate::http::activity::RequestGuard;
 
 /// The most that goes to Actix at once, in bytes. It stops asking at 32 KiB that are not written.
 const PIECE: usize = 32 * 1024;
@@ -32,12 +32,12 @@ pin_project! {
         permit: Option<Permit>,
         stream: Option<ResponseBudget>,
         wait: Option<Pin<Box<Sleep>>>,
-        _busy: Option<Busy>,
+        _busy: Option<RequestGuard>,
     }
 }
 
 impl<B: MessageBody> Outgoing<B> {
-    pub(crate) fn new(body: B, busy: Option<Busy>, budget: &ResponseBudget) -> Self {
+    pub(crate) fn new(body: B, busy: Option<RequestGuard>, budget: &ResponseBudget) -> Self {
         let stream = (body.size() == BodySize::Stream).then(|| budget.clone());
         Self {
             body,

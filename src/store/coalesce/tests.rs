@@ -68,7 +68,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(shape: Shape, capacity: usize) -> Self {
+    fn new(shape: QueueLimits, capacity: usize) -> Self {
         let gate = Arc::new(Semaphore::new(0));
         let (batches, begun) = (Arc::default(), Arc::default());
         let free = Arc::new(Semaphore::new(0));
@@ -121,7 +121,7 @@ async fn settle() {
     }
 }
 
-const ONE: Shape = Shape {
+const ONE: QueueLimits = QueueLimits {
     workers: 1,
     limit: 10,
 };
@@ -159,12 +159,12 @@ async fn who_asks_after_a_batch_began_is_not_in_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_batch_holds_the_next_up_for_a_moment_only() {
-    let two = Shape { workers: 2, ..ONE };
+    let two = QueueLimits { workers: 2, ..ONE };
     let bench = Bench::new(two, 100);
     let slow = bench.ask(1);
     bench.begun(1).await;
     let next = bench.ask(2);
-    tokio::time::sleep(PATIENCE - Duration::from_millis(1)).await;
+    tokio::time::sleep(OVERLAP_AFTER - Duration::from_millis(1)).await;
     assert_eq!(
         bench.begun.load(Ordering::SeqCst),
         1,
@@ -353,7 +353,7 @@ async fn what_waits_for_a_lane_past_its_deadline_is_not_served() {
 
 #[tokio::test]
 async fn a_fault_that_all_items_have_is_not_tried_on_each() {
-    let large = Shape {
+    let large = QueueLimits {
         workers: 1,
         limit: 1_024,
     };
@@ -372,7 +372,7 @@ async fn a_fault_that_all_items_have_is_not_tried_on_each() {
 
 #[tokio::test]
 async fn three_bad_items_among_a_thousand_fail_alone() {
-    let large = Shape {
+    let large = QueueLimits {
         workers: 1,
         limit: 1_024,
     };

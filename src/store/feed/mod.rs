@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::cursor::Cursor;
 use super::event::{EventPage, Feed, PageSize};
-use super::wake::Wake;
+use super::feed_signal::FeedSignal;
 use super::{Database, Held, Store, StoreError};
 use crate::config::Settings;
 use crate::telemetry::Metrics;
@@ -46,7 +46,7 @@ impl Following {
     pub(super) fn start(
         database: &Database,
         settings: &Settings,
-        wake: &Wake,
+        wake: &FeedSignal,
         metrics: &Arc<Metrics>,
         runtime: &Handle,
     ) -> Arc<Self> {

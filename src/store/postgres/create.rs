@@ -19,7 +19,7 @@ use super::Postgres;
 use super::find_placed::{FindPlaced, FoundRow};
 use crate::store::StoreError;
 use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{Found, Idempotency, NewRow, Placed};
+use crate::store::model::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
 use crate::telemetry::QueryName;
 
 /// Places orders.
@@ -35,7 +35,7 @@ const ROUNDS: usize = 3;
 
 impl Batch for Create {
     type Item = Arc<NewRow>;
-    type Answer = Placed;
+    type Answer = CreateOutcome;
 
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
@@ -50,8 +50,8 @@ impl Batch for Create {
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> Result<Vec<Placed>, StoreError> {
-        let mut placed: Vec<Option<Placed>> = vec![None; rows.len()];
+    ) -> Result<Vec<CreateOutcome>, StoreError> {
+        let mut placed: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
         let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
         for _ in 0..ROUNDS {
             let known = self.insert_or_find(&open, wait).await?;
@@ -78,15 +78,15 @@ impl Batch for Create {
 /// What is known of a batch after its statements.
 struct Known {
     inserted: HashSet<Uuid>,
-    by_key: HashMap<String, Found>,
+    by_key: HashMap<String, ExistingOrder>,
     by_id: HashSet<Uuid>,
 }
 
 impl Known {
     /// What became of one row, if that is proven.
-    fn resolve(&self, row: &NewRow) -> Option<Placed> {
+    fn resolve(&self, row: &NewRow) -> Option<CreateOutcome> {
         if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
-            return Some(Placed::New(row.document()));
+            return Some(CreateOutcome::New(row.document()));
         }
         let found = self.by_key.get(row.key()?)?;
         Some(row.resolve_conflict(found))

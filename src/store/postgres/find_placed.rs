@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
-use crate::store::model::{Found, Replay};
+use crate::store::model::{ExistingOrder, Replay};
 
 /// Finds idempotency keys, and orders by their id.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ pub(super) struct FoundRow {
 
 impl FoundRow {
     /// The key, if it was found by one, and what was found.
-    pub(super) fn into_found(self) -> (Option<String>, Found) {
+    pub(super) fn into_found(self) -> (Option<String>, ExistingOrder) {
         let replay = match (self.request_hash, self.hash_version, self.document) {
             (Some(hash), Some(hash_version), Some(document)) => Some(Replay {
                 hash,
@@ -71,7 +71,7 @@ impl FoundRow {
             }),
             _ => None,
         };
-        let found = Found {
+        let found = ExistingOrder {
             id: self.order_id,
             replay,
         };

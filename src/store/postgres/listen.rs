@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::PgConnector;
 use super::sqlstate::describe;
 use crate::store::StoreError;
-use crate::store::wake::Wake;
+use crate::store::feed_signal::FeedSignal;
 
 /// At most so often are other processes told.
 const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
@@ -21,7 +21,11 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Listens until the runtime ends. A lost connection is replaced, and one of this age as well: the
 /// next is opened with the login, and to the server, that the settings name by then.
-pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake, lifetime: Duration) {
+pub(in crate::store) async fn listen(
+    connector: Arc<PgConnector>,
+    wake: FeedSignal,
+    lifetime: Duration,
+) {
     loop {
         match tokio::time::timeout(lifetime, session(&connector, &wake)).await {
             Ok(Err(error)) => {
@@ -35,7 +39,7 @@ pub(in crate::store) async fn listen(connector: Arc<PgConnector>, wake: Wake, li
 }
 
 /// Listens and tells until something fails.
-async fn session(connector: &PgConnector, wake: &Wake) -> Result<Infallible, StoreError> {
+async fn session(connector: &PgConnector, wake: &FeedSignal) -> Result<Infallible, StoreError> {
     let lost = |error: tokio_postgres::Error| StoreError::Unavailable(describe(&error));
     let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
     let readers = wake.clone();

@@ -56,7 +56,7 @@ impl FromSql<Jsonb, Pg> for MetadataJson {
         match value.as_bytes().split_first() {
             Some((&JSONB_VERSION, text)) => {
                 let entries = serde_json::from_slice(text)?;
-                Ok(Self(Metadata::trusted(entries)))
+                Ok(Self(Metadata::from_stored(entries)))
             }
             _ => Err("unknown version of jsonb".into()),
         }

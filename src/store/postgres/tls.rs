@@ -27,7 +27,7 @@ enum Check {
 
 /// What a URL asks of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TlsWish {
+pub(super) struct TlsOptions {
     /// Whether to use TLS at all.
     pub(super) mode: SslMode,
     /// Begin with TLS at once, without asking the server (`sslnegotiation=direct`).
@@ -39,7 +39,7 @@ pub(super) struct TlsWish {
     client: Option<(String, String)>,
 }
 
-impl TlsWish {
+impl TlsOptions {
     /// Takes the parameters that concern TLS.
     ///
     /// # Errors

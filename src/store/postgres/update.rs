@@ -18,9 +18,9 @@ use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::admission::{Admission, Charge};
-use crate::store::change::{Decision, Next, Outcome, decide};
-use crate::store::model::{Changing, json_bytes};
+use crate::store::model::{UpdateOrder, json_bytes};
 use crate::store::schema::orders;
+use crate::store::update::{Decision, Next, Outcome, decide};
 use crate::telemetry::QueryName;
 
 /// `lock_timeout` of a change that waits for the order's row. Several times what a commit takes; a change
@@ -30,15 +30,15 @@ const LOCK_WAIT: &str = "100ms";
 impl Postgres {
     /// Changes an order on one connection. Until a version is being written, it may begin anew on another
     /// connection; after that nobody knows what became of the write when the connection breaks.
-    pub(in crate::store) async fn change(
+    pub(in crate::store) async fn update(
         &self,
-        changing: &Arc<Changing>,
+        command: &Arc<UpdateOrder>,
         admission: &Admission,
     ) -> Result<Outcome, StoreError> {
         let writing = Arc::new(AtomicBool::new(false));
         self.run_until_written(QueryName::UpdateOrder, &writing, |connection| {
             let change = Change {
-                changing: Arc::clone(changing),
+                command: Arc::clone(command),
                 admission: admission.clone(),
                 writing: Arc::clone(&writing),
             };
@@ -49,7 +49,7 @@ impl Postgres {
 }
 
 struct Change {
-    changing: Arc<Changing>,
+    command: Arc<UpdateOrder>,
     admission: Admission,
     /// Whether a write has begun whose outcome is not known yet.
     writing: Arc<AtomicBool>,
@@ -64,9 +64,9 @@ impl Change {
     ) -> QueryResult<Result<Outcome, StoreError>> {
         // An earlier attempt may have been undone by the server.
         self.writing.store(false, Ordering::Relaxed);
-        while Instant::now() < self.changing.deadline {
+        while Instant::now() < self.command.deadline {
             let row: Option<OrderRow> = orders::table
-                .find(self.changing.id)
+                .find(self.command.id)
                 .select(OrderRow::as_select())
                 .first(connection)
                 .await
@@ -76,7 +76,7 @@ impl Change {
                 Ok((Decision::Respond(changed), _)) => return Ok(Ok(changed.into())),
                 Err(error) => return Ok(Err(error)),
             };
-            let update = Update::new(&next, self.changing.traceparent.as_deref());
+            let update = Update::new(&next, self.command.traceparent.as_deref());
             self.writing.store(true, Ordering::Relaxed);
             let written: Vec<Uuid> = update.load(connection).await?;
             self.writing.store(false, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Change {
     fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<Charge>), StoreError> {
         let order = row.map(Order::try_from).transpose()?;
         let charge = order.as_ref().map(|order| self.admission.charge(order));
-        let decision = decide(order.as_ref(), &self.changing)?;
+        let decision = decide(order.as_ref(), &self.command)?;
         Ok((decision, charge.transpose()?))
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
-use super::tls::TlsWish;
+use super::tls::TlsOptions;
 use super::uri::Parameters;
 use super::wanted::Wanted;
 use crate::config::DatabaseUrl;
@@ -16,7 +16,7 @@ use crate::config::DatabaseUrl;
 pub(super) struct Target {
     /// How to log in. It names no host; that is for [`super::hosts`].
     pub(super) config: tokio_postgres::Config,
-    pub(super) tls: TlsWish,
+    pub(super) tls: TlsOptions,
     /// In the order to try them; at least one.
     pub(super) endpoints: Vec<Endpoint>,
     /// Try them in a random order instead.
@@ -77,7 +77,7 @@ impl Target {
     /// What is wrong, with the name of a parameter and never a value: it may be a secret.
     pub(super) fn parse(url: &DatabaseUrl) -> Result<Self, String> {
         let mut given = Parameters::parse(url.expose())?;
-        let tls = TlsWish::read(&mut given)?;
+        let tls = TlsOptions::read(&mut given)?;
         let target = Self {
             endpoints: endpoints(&mut given)?,
             config: login(&mut given, &tls)?,
@@ -124,7 +124,7 @@ impl std::fmt::Display for Endpoint {
 }
 
 /// Who logs in, and into what.
-fn login(given: &mut Parameters, tls: &TlsWish) -> Result<tokio_postgres::Config, String> {
+fn login(given: &mut Parameters, tls: &TlsOptions) -> Result<tokio_postgres::Config, String> {
     let mut config = tokio_postgres::Config::new();
     config.ssl_mode(tls.mode);
     if let Some(user) = given.text("user")? {

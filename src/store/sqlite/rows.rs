@@ -34,7 +34,7 @@ impl TryFrom<OrderRow> for Order {
             quantity: row.quantity,
             status: row.status.parse().map_err(|_| corrupt("status"))?,
             customer_id: row.customer_id,
-            metadata: Metadata::trusted(entries),
+            metadata: Metadata::from_stored(entries),
             version: row.version,
             created_at: time(row.created_at)?,
             updated_at: time(row.updated_at)?,

@@ -12,9 +12,11 @@ use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::admission::Admission;
-use crate::store::change::{Decision, Next, Outcome, decide};
 use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{Changing, Found, Idempotency, NewRow, Placed, Replay, json_bytes};
+use crate::store::model::{
+    CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay, UpdateOrder, json_bytes,
+};
+use crate::store::update::{Decision, Next, Outcome, decide};
 use crate::telemetry::QueryName;
 
 /// Places orders.
@@ -22,7 +24,7 @@ pub(in crate::store) struct Create(pub(in crate::store) Sqlite);
 
 impl Batch for Create {
     type Item = Arc<NewRow>;
-    type Answer = Placed;
+    type Answer = CreateOutcome;
 
     /// The order is placed even if its client is gone: it was accepted.
     const SERVE_ABANDONED: bool = true;
@@ -31,7 +33,7 @@ impl Batch for Create {
         &self,
         rows: Arc<[Arc<NewRow>]>,
         _: LockWait,
-    ) -> Result<Vec<Placed>, StoreError> {
+    ) -> Result<Vec<CreateOutcome>, StoreError> {
         self.0
             .write(QueryName::CreateOrders, move |connection| {
                 rows.iter().map(|row| place(connection, row)).collect()
@@ -42,7 +44,7 @@ impl Batch for Create {
 
 /// Writes one order, or finds what was placed before with its key. The transaction has the right to write
 /// from its beginning, so nothing changes between the look-up and the insert.
-fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, StoreError> {
+fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<CreateOutcome, StoreError> {
     let order = &row.order;
     if let Some((key, hash)) = row.key().zip(row.hash()) {
         if let Some(found) = find(connection, key)? {
@@ -82,11 +84,11 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<Placed, Stor
         &row.json,
         row.traceparent.as_deref(),
     )?;
-    Ok(Placed::New(row.document()))
+    Ok(CreateOutcome::New(row.document()))
 }
 
 /// What was placed before with this key.
-fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<Found>, StoreError> {
+fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingOrder>, StoreError> {
     let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
         .find(key)
         .select((
@@ -99,7 +101,7 @@ fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<Found>, S
         .optional()?;
     found
         .map(|(id, hash, hash_version, document)| {
-            Ok(Found {
+            Ok(ExistingOrder {
                 id: uuid(&id)?,
                 replay: Some(Replay {
                     hash,
@@ -134,15 +136,15 @@ fn log(
 
 impl Sqlite {
     /// Changes an order in one transaction, which has the right to write from its beginning.
-    pub(in crate::store) async fn change(
+    pub(in crate::store) async fn update(
         &self,
-        changing: &Arc<Changing>,
+        command: &Arc<UpdateOrder>,
         admission: &Admission,
     ) -> Result<Outcome, StoreError> {
-        let (changing, admission) = (Arc::clone(changing), admission.clone());
+        let (command, admission) = (Arc::clone(command), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
             let row: Option<OrderRow> = orders::table
-                .find(changing.id.as_bytes().as_slice())
+                .find(command.id.as_bytes().as_slice())
                 .select(OrderRow::as_select())
                 .first(connection)
                 .optional()?;
@@ -151,10 +153,10 @@ impl Sqlite {
                 .as_ref()
                 .map(|order| admission.charge(order))
                 .transpose()?;
-            match decide(order.as_ref(), &changing)? {
+            match decide(order.as_ref(), &command)? {
                 Decision::Respond(changed) => Ok(changed.into()),
                 Decision::Write(next) => {
-                    replace(connection, &next, changing.traceparent.as_deref())?;
+                    replace(connection, &next, command.traceparent.as_deref())?;
                     Ok(next.written())
                 }
             }

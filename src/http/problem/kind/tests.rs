@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn the_table_is_that_of_the_contract() {
-    let table: Vec<_> = Slug::ALL
+    let table: Vec<_> = ProblemKind::ALL
         .iter()
         .map(|slug| (slug.as_str(), slug.status().as_u16()))
         .collect();

@@ -6,12 +6,12 @@ use tokio::sync::{Notify, watch};
 
 /// A signal from writers to the reader of events. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Wake {
+pub(super) struct FeedSignal {
     readers: watch::Sender<()>,
     written: Arc<Notify>,
 }
 
-impl Wake {
+impl FeedSignal {
     pub(super) fn new() -> Self {
         Self {
             readers: watch::Sender::new(()),

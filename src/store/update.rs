@@ -3,14 +3,14 @@
 use chrono::Utc;
 
 use super::StoreError;
-use super::model::{Changed, Changing, Document, metadata_json, not_json};
+use super::model::{Document, UpdateOrder, UpdateOutcome, metadata_json, not_json};
 use crate::domain::Order;
 use crate::order_json;
 
 /// What to do about a change.
 pub(super) enum Decision {
     /// Nothing is to be written.
-    Respond(Changed),
+    Respond(UpdateOutcome),
     /// Write this over the version before it.
     Write(Next),
 }
@@ -28,7 +28,7 @@ impl Next {
     /// What to respond once it is written.
     pub(super) fn written(self) -> Outcome {
         Outcome {
-            changed: Changed::Now(Document {
+            changed: UpdateOutcome::Now(Document {
                 id: self.order.id,
                 version: self.order.version,
                 json: self.json.into(),
@@ -40,13 +40,13 @@ impl Next {
 
 /// What became of a change.
 pub(super) struct Outcome {
-    pub(super) changed: Changed,
+    pub(super) changed: UpdateOutcome,
     /// Whether there is a new version.
     pub(super) written: bool,
 }
 
-impl From<Changed> for Outcome {
-    fn from(changed: Changed) -> Self {
+impl From<UpdateOutcome> for Outcome {
+    fn from(changed: UpdateOutcome) -> Self {
         Self {
             changed,
             written: false,
@@ -55,23 +55,23 @@ impl From<Changed> for Outcome {
 }
 
 /// Decides by the order as it is now, if there is one.
-pub(super) fn decide(order: Option<&Order>, changing: &Changing) -> Result<Decision, StoreError> {
+pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Decision, StoreError> {
     let Some(order) = order else {
-        return Ok(Decision::Respond(Changed::Missing));
+        return Ok(Decision::Respond(UpdateOutcome::Missing));
     };
-    let unwanted = changing.if_none_match.as_ref();
-    if !changing.if_match.allows(order.version)
+    let unwanted = command.if_none_match.as_ref();
+    if !command.if_match.allows(order.version)
         || unwanted.is_some_and(|versions| versions.allows(order.version))
     {
-        return Ok(Decision::Respond(Changed::Stale));
+        return Ok(Decision::Respond(UpdateOutcome::Stale));
     }
-    Ok(match order.patched(&changing.patch, Utc::now()) {
+    Ok(match order.patched(&command.patch, Utc::now()) {
         Ok(Some(next)) => Decision::Write(Next {
             json: order_json::order(&next).map_err(not_json)?,
             metadata: metadata_json(&next.metadata)?,
             order: next,
         }),
-        Ok(None) => Decision::Respond(Changed::Now(Document::try_from(order)?)),
-        Err(refusal) => Decision::Respond(Changed::Refused(refusal)),
+        Ok(None) => Decision::Respond(UpdateOutcome::Now(Document::try_from(order)?)),
+        Err(refusal) => Decision::Respond(UpdateOutcome::Refused(refusal)),
     })
 }
