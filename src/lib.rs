@@ -13,6 +13,7 @@
 //! - [`store`]: where orders are kept
 //! - [`commands`]: the subcommands that do not serve
 
+pub mod access;
 pub mod api;
 pub mod commands;
 pub mod config;

@@ -4,12 +4,14 @@ mod metadata;
 mod order;
 mod patch;
 mod status;
+mod tenant;
 mod text;
 
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
 pub use patch::{MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
+pub use tenant::{InvalidTenant, Tenant};
 pub use text::ShortText;
 
 /// One reason why a value is not a legal order.

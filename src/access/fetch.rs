@@ -1,0 +1,255 @@
+//! Fetches the key set of an issuer: a few small documents, rarely.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, HeaderMap, HeaderValue, USER_AGENT};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+
+use super::key_set::{KeySet, KeySetError};
+use super::policy::{IssuerPolicy, KeyLocation, check_url};
+
+/// The most bytes of a document.
+const MAX_BYTES: usize = 256 * 1024;
+/// How long one attempt may take, with all its requests.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FetchError {
+    #[error("{path}: {source}")]
+    File {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{path} holds no certificate")]
+    Certificates { path: String },
+    #[error("{path} holds no token")]
+    Token { path: String },
+    #[error("TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("{url} is not a URL to fetch keys from")]
+    Url { url: String },
+    #[error("{url} cannot be reached")]
+    Unreachable {
+        url: String,
+        source: hyper_util::client::legacy::Error,
+    },
+    #[error("{url} responds with status {status}; redirects are not followed")]
+    Status { url: String, status: u16 },
+    #[error("{url} sends an incomplete or too large document")]
+    Body { url: String },
+    #[error("{url} is not a discovery document of this issuer")]
+    Discovery { url: String },
+    #[error(transparent)]
+    Keys(#[from] KeySetError),
+    #[error("no response within {} s", TIMEOUT.as_secs())]
+    Timeout,
+}
+
+/// A key set as it was fetched.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) keys: KeySet,
+    /// How long the server allows it to be kept (`Cache-Control: max-age`, RFC 9111, section 5.2.2.1).
+    pub(super) max_age: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+struct Discovery {
+    issuer: String,
+    jwks_uri: String,
+}
+
+/// Fetches the keys of an issuer.
+///
+/// # Errors
+/// [`FetchError`], within [`TIMEOUT`].
+pub(super) async fn fetch(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
+    tokio::time::timeout(TIMEOUT, attempt(policy))
+        .await
+        .map_err(|_| FetchError::Timeout)?
+}
+
+async fn attempt(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
+    let url = match &policy.keys {
+        KeyLocation::File(path) => {
+            let json = read(path).await?;
+            let keys = KeySet::parse(json.as_bytes())?;
+            return Ok(Fetched { keys, max_age: None });
+        }
+        KeyLocation::Url(url) => url.clone(),
+        KeyLocation::Discovery => {
+            let issuer = policy.issuer.trim_end_matches('/');
+            format!("{issuer}/.well-known/openid-configuration")
+        }
+    };
+    let requests = Requests::new(policy).await?;
+    let url = match &policy.keys {
+        KeyLocation::Discovery => {
+            let (_, json) = requests.get(&url).await?;
+            let found: Option<Discovery> = serde_json::from_slice(&json).ok();
+            // OpenID Connect Discovery 1.0, section 4.3: the issuer must be exactly the one that was asked.
+            found
+                .filter(|found| found.issuer == policy.issuer)
+                .map(|found| found.jwks_uri)
+                .filter(|uri| check_url(uri).is_ok())
+                .ok_or(FetchError::Discovery { url })?
+        }
+        _ => url,
+    };
+    let (headers, json) = requests.get(&url).await?;
+    Ok(Fetched {
+        keys: KeySet::parse(&json)?,
+        max_age: max_age(&headers),
+    })
+}
+
+/// The requests of one attempt. Connections are not kept: the next attempt is minutes away.
+struct Requests {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    token: Option<HeaderValue>,
+}
+
+impl Requests {
+    async fn new(policy: &IssuerPolicy) -> Result<Self, FetchError> {
+        let mut roots = RootCertStore::empty();
+        match &policy.ca_file {
+            Some(path) => {
+                let pem = read(path).await?;
+                let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
+                    .filter_map(Result::ok)
+                    .collect();
+                if roots.add_parsable_certificates(certificates).0 == 0 {
+                    let path = path.display().to_string();
+                    return Err(FetchError::Certificates { path });
+                }
+            }
+            None => {
+                let system = rustls_native_certs::load_native_certs();
+                roots.add_parsable_certificates(system.certs);
+            }
+        }
+        let token = match &policy.token_file {
+            None => None,
+            // Read for each attempt: Kubernetes replaces projected tokens.
+            Some(path) => {
+                let token = format!("Bearer {}", read(path).await?.trim());
+                let mut value = HeaderValue::from_str(&token).map_err(|_| FetchError::Token {
+                    path: path.display().to_string(),
+                })?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        };
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector),
+            token,
+        })
+    }
+
+    async fn get(&self, url: &str) -> Result<(HeaderMap, Bytes), FetchError> {
+        let unusable = || FetchError::Url { url: url.to_owned() };
+        let mut request = http::Request::get(url)
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, "order-service")
+            .body(Empty::new())
+            .map_err(|_| unusable())?;
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
+        }
+        let response = self.client.request(request).await;
+        let response = response.map_err(|source| FetchError::Unreachable {
+            url: url.to_owned(),
+            source,
+        })?;
+        if response.status() != http::StatusCode::OK {
+            return Err(FetchError::Status {
+                url: url.to_owned(),
+                status: response.status().as_u16(),
+            });
+        }
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BYTES).collect().await;
+        let body = body.map_err(|_| FetchError::Body { url: url.to_owned() })?;
+        Ok((head.headers, body.to_bytes()))
+    }
+}
+
+async fn read(path: &Path) -> Result<String, FetchError> {
+    tokio::fs::read_to_string(path)
+        .await
+        .map_err(|source| FetchError::File {
+            path: path.display().to_string(),
+            source,
+        })
+}
+
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    headers
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|directive| directive.trim().split_once('='))
+        .find(|(name, _)| name.eq_ignore_ascii_case("max-age"))
+        .and_then(|(_, seconds)| seconds.trim_matches('"').parse().ok())
+        .map(Duration::from_secs)
+}
+
+impl FetchError {
+    /// The error with its causes, in one line.
+    pub(super) fn chain(&self) -> impl fmt::Display {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(error) = source {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            source = error.source();
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_age_is_read_from_cache_control() {
+        for (value, seconds) in [
+            ("max-age=60", Some(60)),
+            ("public, Max-Age=60, must-revalidate", Some(60)),
+            ("max-age=\"60\"", Some(60)),
+            ("s-maxage=60", None),
+            ("max-age=x", None),
+            ("no-store", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
+            assert_eq!(max_age(&headers), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+}

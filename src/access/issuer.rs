@@ -1,0 +1,158 @@
+//! The keys of one issuer: fetched in the background, shared by all who wait for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+
+use super::fetch::fetch;
+use super::key_set::KeySet;
+use super::policy::IssuerPolicy;
+
+/// How long a key set is used before it is fetched again, unless its server says less.
+const REFRESH: Duration = Duration::from_secs(300);
+/// The shortest time between two attempts, whatever asks for them. Tokens with random key ids must not turn this
+/// service into a load generator for the issuer.
+const MIN_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the last good set is used while attempts fail.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An issuer and its keys.
+pub(super) struct Issuer {
+    pub(super) policy: IssuerPolicy,
+    state: Mutex<State>,
+    /// The number of attempts that have ended.
+    ended: watch::Sender<u64>,
+    /// Ends the pause between two attempts.
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    keys: Option<Arc<KeySet>>,
+    fetched: Option<Instant>,
+    /// When the last attempt began.
+    attempted: Option<Instant>,
+    running: bool,
+}
+
+/// An issuer whose keys are being kept up to date.
+pub(super) struct Running {
+    pub(super) issuer: Arc<Issuer>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+        // Requests that wait for the attempt would wait until their deadline.
+        self.issuer.state.lock().running = false;
+        self.issuer.ended.send_modify(|ended| *ended += 1);
+    }
+}
+
+impl Issuer {
+    /// Starts to fetch keys. `changed` is called when a fetched set differs from the one before.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime.
+    pub(super) fn start(
+        policy: IssuerPolicy,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Running {
+        let issuer = Arc::new(Self {
+            policy,
+            state: Mutex::new(State {
+                running: true,
+                ..State::default()
+            }),
+            ended: watch::Sender::new(0),
+            wanted: Notify::new(),
+        });
+        let task = tokio::spawn(Arc::clone(&issuer).keep_current(changed));
+        Running { issuer, task }
+    }
+
+    /// The keys, unless none was ever fetched or the last good set is too old.
+    pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
+        let state = self.state.lock();
+        let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
+        state.keys.clone().filter(|_| fresh)
+    }
+
+    /// How long ago the keys were fetched.
+    pub(super) fn age(&self) -> Option<Duration> {
+        self.state.lock().fetched.map(|at| at.elapsed())
+    }
+
+    /// Waits for an attempt that begins now or is under way. Returns at once when the last one began too
+    /// recently.
+    pub(super) async fn refresh(&self) {
+        let mut ended = self.ended.subscribe();
+        {
+            let mut state = self.state.lock();
+            if !state.running {
+                let recent = |at: Instant| at.elapsed() < MIN_INTERVAL;
+                if state.attempted.is_some_and(recent) {
+                    return;
+                }
+                state.running = true;
+                self.wanted.notify_one();
+            }
+        }
+        // The sender lives as long as `self`.
+        let _ = ended.changed().await;
+    }
+
+    async fn keep_current(self: Arc<Self>, changed: impl Fn()) {
+        let mut failing = false;
+        loop {
+            let started = Instant::now();
+            {
+                let mut state = self.state.lock();
+                state.running = true;
+                state.attempted = Some(started);
+            }
+            let result = fetch(&self.policy).await;
+            let issuer = self.policy.issuer.as_str();
+            let pause = match &result {
+                Ok(fetched) => fetched.max_age.unwrap_or(REFRESH).clamp(MIN_INTERVAL, REFRESH),
+                Err(_) => MIN_INTERVAL,
+            };
+            match &result {
+                Ok(_) if failing => log::info!(issuer; "the keys of the issuer are fetched again"),
+                Err(error) if !failing => {
+                    log::warn!(issuer, error:% = error.chain(); "the keys of the issuer cannot be fetched");
+                }
+                _ => {}
+            }
+            failing = result.is_err();
+            let replaced = {
+                let mut state = self.state.lock();
+                state.running = false;
+                match result {
+                    Ok(fetched) => {
+                        let same = state.keys.as_ref().is_some_and(|keys| **keys == fetched.keys);
+                        state.fetched = Some(Instant::now());
+                        if !same {
+                            state.keys = Some(Arc::new(fetched.keys));
+                        }
+                        !same
+                    }
+                    Err(_) => false,
+                }
+            };
+            if replaced {
+                changed();
+            }
+            self.ended.send_modify(|ended| *ended += 1);
+            tokio::select! {
+                () = sleep_until(started + pause) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Follows `AUTH_FILE`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+
+use super::Access;
+use super::policy::{Policy, PolicyError};
+
+/// How often the file is read. Its content is compared: Kubernetes replaces a mounted secret by a symbolic link,
+/// and a time of change may go back.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// The most bytes of a file: a few thousand keys.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Why a file is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Where it is.
+        path: PathBuf,
+        /// What the system reports.
+        source: std::io::Error,
+    },
+    /// It is too large.
+    #[error("{path} has more than {MAX_BYTES} bytes", path = path.display())]
+    TooLarge {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// Its content is not a policy.
+    #[error("{path}: {source}", path = path.display())]
+    Policy {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong.
+        source: PolicyError,
+    },
+}
+
+/// Reads the text of a file.
+///
+/// # Errors
+/// [`FileError`].
+pub(super) async fn read(path: &Path) -> Result<String, FileError> {
+    let failed = |source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut text = String::new();
+    let mut bounded = file.take(MAX_BYTES + 1);
+    let bytes = bounded.read_to_string(&mut text).await.map_err(failed)?;
+    if u64::try_from(bytes).is_ok_and(|bytes| bytes > MAX_BYTES) {
+        return Err(FileError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}
+
+/// Reads a policy.
+///
+/// # Errors
+/// [`FileError`].
+pub(super) fn parse(path: &Path, text: &str) -> Result<Policy, FileError> {
+    Policy::parse(text).map_err(|source| FileError::Policy {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Puts each new content of the file into force, until the service ends. A bad file changes nothing and is
+/// reported once.
+pub(super) async fn follow(access: Weak<Access>, path: PathBuf, mut text: String) {
+    let mut unreadable = false;
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let result = read(&path).await;
+        let Some(access) = access.upgrade() else {
+            return;
+        };
+        match result {
+            Ok(new) if new == text => unreadable = false,
+            Ok(new) => {
+                unreadable = false;
+                let parsed = parse(&path, &new);
+                text = new;
+                match parsed {
+                    Ok(policy) => {
+                        access.replace(policy);
+                        access.metrics.auth_file_reloaded(true);
+                        log::info!("AUTH_FILE is in force again, with its new content");
+                    }
+                    Err(error) => report(&access, &error),
+                }
+            }
+            Err(_) if unreadable => {}
+            Err(error) => {
+                unreadable = true;
+                report(&access, &error);
+            }
+        }
+    }
+}
+
+fn report(access: &Access, error: &FileError) {
+    access.metrics.auth_file_reloaded(false);
+    log::error!(error:%; "AUTH_FILE is bad; the one before stays in force");
+}
