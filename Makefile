@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test bench manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,12 +19,19 @@ migrate: build-deps ## Apply pending migrations to the database in DATABASE_URL
 	cargo run -- migrate
 
 test: deps tools ## Run all tests on SQLite and on a throw-away PostgreSQL, and check manifests and alerts
+	@# Compiling needs the processors and installing the network, so they run side by side.
+	$(MAKE) --no-print-directory --jobs=2 test-binaries manifest-tools
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
-	scripts/manifest-tools.sh $(TOOLS)
-	@# `alerts` mostly waits for samples, so the two suites share the processors well.
+	@# `alerts` mostly waits for samples, so the two suites run side by side as well.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
+
+test-binaries: deps
+	cargo test --workspace --no-run
+
+manifest-tools: deps
+	scripts/manifest-tools.sh $(TOOLS)
 
 bench: deps ## Compare the service with Axum + sqlx and pgbench (20 minutes); writes bench/results.md
 	cargo build --release

@@ -1,4 +1,4 @@
--- refused: transaction
--- refused: transaction-nesting
+-- rejected: transaction
+-- rejected: transaction-nesting
 SET LOCAL lock_timeout = '1s';
 COMMIT;
