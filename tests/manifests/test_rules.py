@@ -1,4 +1,4 @@
-"""Alerts and dashboard: unit tests by promtool, known metrics only, a runbook for each alert."""
+"""Alerts and dashboard: unit tests with promtool, existing metrics only, a runbook for each alert."""
 
 import concurrent.futures
 import re
@@ -18,7 +18,7 @@ def promtool(*arguments):
     return subprocess.run([str(PROMTOOL), *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def test_the_rules_are_legal():
+def test_the_rules_are_valid():
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -41,7 +41,7 @@ def test_each_alert_is_tested_both_ways(alert):
     assert silent and firing
 
 
-# What each line of the rules becomes when it is wrong by little. Each must fail the unit tests.
+# Small mistakes in the rules, as (unit tests, text, replacement). The unit tests must detect each.
 MUTANTS = [
     ("slo.yaml", "request_errors:ratio_rate1h > 14.4", "request_errors:ratio_rate1h > 14.6"),
     ("slo.yaml", "14.4 * 0.001", "14.2 * 0.001"),
@@ -73,38 +73,38 @@ MUTANTS = [
 ]
 
 
-def survives(number, file, old, new):
+def passes_with(number, file, old, new):
     text = RULES.read_text()
-    assert old in text, f"{old} is not in the rules any more"
+    assert old in text, f"{old} is no longer in the rules"
     directory = WORK / "mutants" / str(number)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "rules.yaml").write_text(text.replace(old, new))
     tests = (ROOT / "tests/manifests/rules" / file).read_text()
     (directory / "test.yaml").write_text(re.sub(r"(rule_files:\n  - ).*", r"\1rules.yaml", tests))
-    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no rule"
+    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no valid rule"
     return promtool("test", "rules", directory / "test.yaml").returncode == 0
 
 
-def test_the_unit_tests_notice_small_mistakes():
+def test_the_unit_tests_detect_small_mistakes():
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda item: survives(item[0], *item[1]), enumerate(MUTANTS)))
-    alive = [mutant for mutant, lives in zip(MUTANTS, results, strict=True) if lives]
-    assert not alive, f"the unit tests pass with: {alive}"
+        results = list(pool.map(lambda item: passes_with(item[0], *item[1]), enumerate(MUTANTS)))
+    undetected = [mutant for mutant, passes in zip(MUTANTS, results, strict=True) if passes]
+    assert not undetected, f"the unit tests pass with: {undetected}"
 
 
-def test_the_operator_gets_the_same_rules():
+def test_the_prometheus_operator_gets_the_same_rules():
     done = subprocess.run([str(ROOT / "scripts/prometheusrule.sh")], capture_output=True, text=True, check=True)
-    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "make it again: scripts/prometheusrule.sh"
+    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "generate it again: scripts/prometheusrule.sh"
     assert yaml.safe_load(done.stdout)["spec"]["groups"] == GROUPS
 
 
-def test_rules_use_known_metrics_only():
+def test_rules_use_existing_metrics():
     for rule in ALL:
         for name in names_in(rule["expr"]):
             assert known(name), f"{rule.get('alert') or rule.get('record')}: {name}"
 
 
-def test_dashboard_uses_known_metrics_only():
+def test_the_dashboard_uses_existing_metrics():
     for title, query in dashboard_queries():
         names = names_in(query)
         assert names, title
@@ -112,8 +112,8 @@ def test_dashboard_uses_known_metrics_only():
             assert known(name), f"{title}: {name}"
 
 
-def test_names_are_found_in_expressions():
-    """The two tests above cannot pass by finding nothing."""
+def test_metric_names_are_found_in_expressions():
+    """So the two tests above do not pass because they find nothing."""
     query = 'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{job="a",b=~"c"}[5m]))) / on (pod) y:z or 0 * foo_total'
     assert names_in(query) == {"x_seconds_bucket", "y:z", "foo_total"}
     assert known("db_pool_acquire_seconds_bucket") and not known("db_pool_acquire_second")
@@ -124,8 +124,8 @@ def test_every_metric_of_the_service_is_on_the_dashboard():
     assert own_metrics() <= shown | {re.sub(r"_(bucket|sum|count)$", "", n) for r in ALL for n in names_in(r["expr"])}
 
 
-def test_dashboard_queries_are_legal():
-    """As recording rules, which promtool parses; Grafana's variables have to be put in."""
+def test_dashboard_queries_are_valid():
+    """promtool parses them as recording rules, after Grafana's variables are replaced."""
     rules = []
     for number, (_, query) in enumerate(dashboard_queries()):
         query = query.replace("$__rate_interval", "1m")
@@ -140,7 +140,7 @@ def test_dashboard_queries_are_legal():
     assert f"{len(rules)} rules found" in done.stdout
 
 
-def test_dashboard_is_sound():
+def test_dashboard_panels_are_consistent():
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
     taken = set()
@@ -148,14 +148,14 @@ def test_dashboard_is_sound():
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
-        assert not cells & taken, f"{panel['title']} lies on another panel"
+        assert not cells & taken, f"{panel['title']} overlaps another panel"
         taken |= cells
     titles = [panel["title"] for panel in panels()]
     assert len(titles) == len(set(titles))
     for panel in panels():
         assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        # Each selects the namespace that was chosen.
+        # Each query filters by the selected namespace.
         for target in panel["targets"]:
             assert 'namespace=~"$namespace"' in target["expr"], panel["title"]
 
@@ -165,13 +165,13 @@ def slug(heading):
 
 
 def sections():
-    """anchor → text of the section, subsections left out."""
+    """anchor → text of the section, without subsections."""
     found, current = {}, None
     for line in OPERATIONS.read_text().splitlines():
         heading = re.match(r"#+ (.*)", line)
         if heading:
             current = slug(heading[1])
-            assert current not in found, f"two sections are called {heading[1]}"
+            assert current not in found, f"two sections have the title {heading[1]}"
             found[current] = ""
         elif current:
             found[current] += line + "\n"
@@ -190,7 +190,7 @@ def test_each_alert_has_a_runbook(alert):
         assert anchor == slug(alert)
         text = sections()[anchor]
         for part in ("**Means**", "**Check**", "**Do**"):
-            assert part in text, f"{alert}: no {part}"
+            assert part in text, f"{alert} lacks {part}"
 
 
 def test_no_runbook_without_an_alert():
@@ -198,7 +198,7 @@ def test_no_runbook_without_an_alert():
     assert written == {slug(alert) for alert in ALERT_NAMES}
 
 
-def test_runbooks_can_be_where_you_keep_them():
+def test_runbook_urls_can_be_replaced():
     where = "https://git.my-company.com/orders/docs/OPERATIONS.md"
     annotated = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
                  "metadata": {"name": "order-service", "annotations": {"orders.example.com/runbooks": where}}}
@@ -216,5 +216,5 @@ def test_runbooks_can_be_where_you_keep_them():
 def test_the_picture_shows_every_panel():
     picture = (ROOT / "docs/dashboard.svg").read_text()
     shown = set(re.findall(r">([^<]+)</text>", picture))
-    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "draw it again: make dashboard"
+    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "redraw it: make dashboard"
     assert len(picture) < 300_000
