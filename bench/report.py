@@ -56,9 +56,9 @@ def throughput(results, verdicts):
     for kind, target, least in wanted:
         verdicts.at_least(f"{NAMES[kind]}: throughput relative to {GOALS[target]}",
                           ratio(rounds, kind, target), least, "×")
-    refused = sum(run["service"]["failed"] + run["service"]["rejected"]
+    rejected = sum(run["service"]["failed"] + run["service"]["rejected"]
                   for r in rounds for kind in NAMES for run in (r[kind]["closed"], *r[kind]["open"].values()))
-    verdicts.at_most("requests rejected or failed, without the overload", refused, 0)
+    verdicts.at_most("requests rejected or failed, without the overload", rejected, 0)
     for kind, name in NAMES.items():
         verdicts.at_most(f"{name}: CPU per request relative to the baseline", ratio(rounds, kind, "baseline", "cpu_us"), 1, "×")
     return lines

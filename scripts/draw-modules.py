@@ -140,11 +140,11 @@ def arranged(edges, layer):
             for point in between:
                 rows[point[2]].append(point)
             paths[source, target] = [source, *between, target]
-    beside = {}
+    linked_to = {}
     for path in paths.values():
         for upper, lower in zip(path, path[1:]):
-            beside.setdefault(upper, []).append(lower)
-            beside.setdefault(lower, []).append(upper)
+            linked_to.setdefault(upper, []).append(lower)
+            linked_to.setdefault(lower, []).append(upper)
 
     def position(row):
         return {item: x for item, (x, _) in zip(row, spread(row), strict=True)}
@@ -154,7 +154,7 @@ def arranged(edges, layer):
         here = position(rows[index])
 
         def key(item):
-            linked = [there[other] for other in beside.get(item, []) if other in there]
+            linked = [there[other] for other in linked_to.get(item, []) if other in there]
             return (sum(linked) / len(linked) if linked else here[item], str(item))
 
         rows[index].sort(key=key)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 from manifests import KUSTOMIZE, OPERATOR_NAMES, ROOT, WORK, containers, objects_of, only, pod_labels, rust_source
-from test_rules import names_in, promtool, slug
+from test_rules import names_in, promtool, anchor_of
 
 MONITORING = KUSTOMIZE / "operator/components/monitoring"
 RULES = MONITORING / "rules.yaml"
@@ -98,7 +98,7 @@ def test_each_alert_has_a_runbook(alert):
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     file, anchor = rule["annotations"]["runbook_url"].split("#")
-    assert file.endswith("/docs/OPERATOR.md") and anchor == slug(alert)
+    assert file.endswith("/docs/OPERATOR.md") and anchor == anchor_of(alert)
     sections = re.split(r"^#+ ", DOCS.read_text(), flags=re.MULTILINE)
     [section] = [s for s in sections if s.startswith(alert + "\n")]
     for part in ("**Means**", "**Check**", "**Do**"):

@@ -160,7 +160,7 @@ def test_dashboard_panels_are_consistent():
             assert 'namespace=~"$namespace"' in target["expr"], panel["title"]
 
 
-def slug(heading):
+def anchor_of(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
@@ -170,7 +170,7 @@ def sections():
     for line in OPERATIONS.read_text().splitlines():
         heading = re.match(r"#+ (.*)", line)
         if heading:
-            current = slug(heading[1])
+            current = anchor_of(heading[1])
             assert current not in found, f"two sections have the title {heading[1]}"
             found[current] = ""
         elif current:
@@ -187,7 +187,7 @@ def test_each_alert_has_a_runbook(alert):
         assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
         file, anchor = rule["annotations"]["runbook_url"].split("#")
         assert file.endswith("/docs/OPERATIONS.md")
-        assert anchor == slug(alert)
+        assert anchor == anchor_of(alert)
         text = sections()[anchor]
         for part in ("**Means**", "**Check**", "**Do**"):
             assert part in text, f"{alert} lacks {part}"
@@ -195,7 +195,7 @@ def test_each_alert_has_a_runbook(alert):
 
 def test_no_runbook_without_an_alert():
     written = {s for s in sections() if s.startswith("orderservice")}
-    assert written == {slug(alert) for alert in ALERT_NAMES}
+    assert written == {anchor_of(alert) for alert in ALERT_NAMES}
 
 
 def test_runbook_urls_can_be_replaced():
@@ -209,7 +209,7 @@ def test_runbook_urls_can_be_replaced():
     for group, original in zip(groups, GROUPS, strict=True):
         for rule in original["rules"]:
             if "alert" in rule:
-                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{slug(rule['alert'])}"}}
+                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{anchor_of(rule['alert'])}"}}
             assert rule in group["rules"]
 
 
