@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import time
 import uuid
-from pathlib import Path
 
 from processes import BIN, ROOT, SERVICE, Server, load, load_command, pgbench
 
