@@ -31,7 +31,8 @@ WORDS = {
 
 def own_metrics():
     source = rust_source("src/telemetry")
-    found = set(re.findall(r'(?:::new|histogram)\(\s*"([a-z_]+)"', source))
+    # `Gauge::new("name", …)`, or `field: Gauge = "name"` in a declaration.
+    found = set(re.findall(r'(?:(?:::new|histogram)\(\s*|: \w+ = )"([a-z_]+)"', source))
     assert {"http_requests_total", "http_request_duration_seconds", "db_pool_connections", "build_info", "panics_total"} <= found
     return found
 
