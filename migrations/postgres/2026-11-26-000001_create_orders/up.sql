@@ -1,6 +1,6 @@
 -- The limits are those of src/domain; here they are the last line of defence. They are domains, which a
--- session reads once: PostgreSQL reads the constraints of a table anew for every statement, and that took
--- 40 % of a statement that places one order.
+-- session parses once. PostgreSQL parses the constraints of a table for every statement, which took 40 % of a
+-- statement that creates one order.
 CREATE DOMAIN order_label AS text CHECK (char_length(VALUE) BETWEEN 1 AND 128);
 CREATE DOMAIN order_quantity AS integer CHECK (VALUE BETWEEN 1 AND 1000000);
 CREATE DOMAIN order_status AS text
@@ -12,7 +12,7 @@ CREATE DOMAIN idempotency_key AS text CHECK (char_length(VALUE) BETWEEN 1 AND 25
 CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
 
 CREATE TABLE orders (
-    -- UUIDv7: newest first is this key backwards, so the plain list needs no index of its own.
+    -- UUIDv7: newest first is this key in reverse, so the plain list needs no other index.
     id uuid PRIMARY KEY,
     product_id order_label NOT NULL,
     quantity order_quantity NOT NULL,
@@ -22,58 +22,58 @@ CREATE TABLE orders (
     version order_version NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    -- Length in bytes of the order as JSON: a page ends at a number of bytes, and this tells which rows
-    -- fit without reading their metadata.
+    -- Length in bytes of the order as JSON. A page ends at a number of bytes, and this column determines
+    -- which rows fit without reading their metadata.
     json_bytes json_length NOT NULL
--- Orders change a few times. With room on their page, a change of what no index covers stays there and
--- writes no index (heap-only tuples).
+-- Orders change a few times. With free space on the page, an update of unindexed columns stays on the page
+-- and writes no index (heap-only tuples).
 ) WITH (fillfactor = 85);
--- Each filter of the list, newest first, is a walk along one index. Without a status, it is a merge of one
--- walk for each status.
+-- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
+-- status.
 CREATE INDEX orders_status ON orders (status, id);
 CREATE INDEX orders_product_id ON orders (product_id, status, id);
 CREATE INDEX orders_customer_id ON orders (customer_id, status, id) WHERE customer_id IS NOT NULL;
 
--- A retried request finds its order by its key. The hash tells a retry from another request.
+-- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
     key idempotency_key PRIMARY KEY,
     order_id uuid NOT NULL,
     request_hash request_hash NOT NULL,
-    -- How request_hash is computed (src/api/idempotency.rs).
+    -- The method by which request_hash is computed (src/api/idempotency.rs).
     hash_version smallint NOT NULL,
-    -- The order as it was created, which is what a replay sends. json keeps the text as it was written.
+    -- The order as it was created, which a replay sends. The type json preserves the text.
     document json NOT NULL,
     created_at timestamptz NOT NULL
 );
 
--- One row for each version of each order. No foreign key: both rows are written by one statement, and the
--- check would cost as much as the insert.
+-- One row for each version of each order. No foreign key: one statement writes both rows, and the check would
+-- cost as much as the insert.
 CREATE TABLE events (
     order_id uuid NOT NULL,
     version order_version NOT NULL,
-    -- Where in the feed: the writing transaction's id plus feed.xid_offset, then seq. Transactions
-    -- commit in any order, so readers stop below the oldest that still runs.
+    -- The position in the feed: the writing transaction's id plus feed.xid_offset, then seq. Transactions
+    -- commit in any order, so readers stop before the oldest running one.
     position bigint NOT NULL,
     seq bigint GENERATED ALWAYS AS IDENTITY,
     occurred_at timestamptz NOT NULL,
     data json NOT NULL,
-    -- Length in bytes of data, as orders.json_bytes.
+    -- Length of data in bytes, as orders.json_bytes.
     data_bytes json_length NOT NULL,
     traceparent text,
     PRIMARY KEY (order_id, version)
 );
 CREATE UNIQUE INDEX events_feed ON events (position, seq);
 
--- One row. A database restored from a dump counts its transactions from the beginning again; the
--- offset keeps positions growing (order-service migrate sets it). Without the row no event has a position,
--- and every write fails.
+-- One row. A database restored from a dump counts its transactions from the beginning again; the offset
+-- keeps positions increasing (order-service migrate sets it). Without the row no event has a position, and
+-- every write fails.
 CREATE TABLE feed (
     id boolean PRIMARY KEY DEFAULT true CHECK (id),
     xid_offset bigint NOT NULL,
     -- The floor: the last event that retention has removed, by position, then seq. Events up to and
-    -- including it may be gone, those behind it are complete. NULL while nothing was removed. Whoever removes
-    -- events raises it in the same transaction, and no further than readers may read: a reader that stands
-    -- exactly here has missed nothing, one before it may have (src/store/cursor.rs).
+    -- including it may be missing; those after it are complete. NULL while nothing has been removed. The
+    -- transaction that removes events raises the floor, and no further than readers may read: a reader
+    -- whose cursor is exactly here has missed nothing, one before it may have (src/store/cursor.rs).
     floor_position bigint,
     floor_seq bigint,
     floor_order_id uuid,
