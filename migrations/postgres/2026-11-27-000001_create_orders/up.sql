@@ -1,14 +1,17 @@
 -- The limits are those of src/domain; here they are the last line of defence. They are domains, which a
 -- session reads once: PostgreSQL reads the constraints of a table anew for every statement, and that took
 -- 40 % of a statement that places one order.
-CREATE DOMAIN order_label AS text CHECK (char_length(VALUE) BETWEEN 1 AND 128);
+--
+-- Texts compare byte by byte: nothing sorts by them for people, it is cheaper than by the rules of a language,
+-- and indexes outlive a change of those rules with a new version of the operating system.
+CREATE DOMAIN order_label AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 128);
 CREATE DOMAIN order_quantity AS integer CHECK (VALUE BETWEEN 1 AND 1000000);
-CREATE DOMAIN order_status AS text
+CREATE DOMAIN order_status AS text COLLATE "C"
     CHECK (VALUE IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled'));
 CREATE DOMAIN order_metadata AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 CREATE DOMAIN order_version AS integer CHECK (VALUE >= 1);
 CREATE DOMAIN json_length AS integer CHECK (VALUE >= 2);
-CREATE DOMAIN idempotency_key AS text CHECK (char_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN idempotency_key AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
 
 CREATE TABLE orders (
