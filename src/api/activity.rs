@@ -58,7 +58,8 @@ pub struct Activity {
     last: Cell<bool>,
     /// The connection is beyond `MAX_CONNECTIONS`.
     overflow: Cell<bool>,
-    refusal: RefCell<Option<Refusal>>,
+    /// In a box, as hardly any connection has one.
+    refusal: RefCell<Option<Box<Refusal>>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
     /// The client has closed its side.
@@ -125,7 +126,7 @@ impl Activity {
 
     /// The request that Actix gets next stands for a head that is refused.
     pub fn refuse(&self, refusal: Refusal) {
-        *self.refusal.borrow_mut() = Some(refusal);
+        *self.refusal.borrow_mut() = Some(Box::new(refusal));
     }
 
     /// The connection is beyond `MAX_CONNECTIONS`: one request, and only some are served.
@@ -207,7 +208,7 @@ impl Activity {
 
     /// Why the request must be refused, if it stands for a head that was.
     pub(super) fn take_refusal(&self) -> Option<Refusal> {
-        self.refusal.borrow_mut().take()
+        self.refusal.borrow_mut().take().map(|refusal| *refusal)
     }
 
     /// Whether the request has a body that has not been read to its end.

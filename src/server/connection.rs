@@ -47,7 +47,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     activity: Rc<Activity>,
     inbound: Inbound,
-    patience: Patience,
+    patience: Rc<Patience>,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// A part of a body was handed over, and Actix has to pass it on before it gets the next.
@@ -64,7 +64,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, patience: Patience, slot: Slot) -> Self {
+    pub(super) fn new(stream: TcpStream, patience: Rc<Patience>, slot: Slot) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {

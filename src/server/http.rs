@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ impl Http {
             .disable_signals()
             .listen(self.name, listener, move || {
                 let stopping = stopping.clone();
+                let app = app()
+                    .into_factory()
+                    .map_err(|error: S::Error| error.into().error_response());
+                // In a box, an idle connection has no room for the future of a request.
                 let http = HttpService::build()
                     // The connection does both: it bounds every head, and arms no timer for a request.
                     .keep_alive(KeepAlive::Os)
@@ -99,18 +104,14 @@ impl Http {
                         set_options(connection.stream());
                         data.insert(connection.activity());
                     })
-                    .finish(map_config(
-                        app()
-                            .into_factory()
-                            .map_err(|error: S::Error| error.into().error_response()),
-                        |()| AppConfig::default(),
-                    ));
+                    .finish(map_config(boxed::factory(app), |()| AppConfig::default()));
                 let slots = slots.clone();
+                let patience = Rc::new(patience);
                 let connected = fn_service(move |stream: TcpStream| {
                     // Without a slot it is closed at once; the error is no more than that.
                     let slot = slots.take().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, patience, slot);
+                        let connection = Connection::new(stream, Rc::clone(&patience), slot);
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))

@@ -92,7 +92,7 @@ impl<Id, IdType> PageSql<Id, IdType> {
         }
         match (self.dialect, &filter, status) {
             (Dialect::Postgres, Some((column, value)), Some(status)) => {
-                return self.walk_of_group(column, *value, status, out);
+                return self.walk_of_group(column, value, status, out);
             }
             (Dialect::Postgres, None, Some(status)) => {
                 let status = status.as_str();

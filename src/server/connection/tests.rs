@@ -11,7 +11,7 @@ async fn pair(patience: Patience) -> (TcpStream, Connection) {
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let slot = Slots::new(1, 1, None).take().unwrap();
-    (client, Connection::new(stream, patience, slot))
+    (client, Connection::new(stream, Rc::new(patience), slot))
 }
 
 const PATIENCE: Patience = Patience {
