@@ -1,14 +1,17 @@
 -- The limits are those of src/domain; here they are the last line of defence. They are domains, which a
 -- session parses once. PostgreSQL parses the constraints of a table for every statement, which took 40 % of a
 -- statement that creates one order.
-CREATE DOMAIN order_label AS text CHECK (char_length(VALUE) BETWEEN 1 AND 128);
+--
+-- Texts compare byte by byte. No user sees them sorted, comparisons by the rules of a language cost more, and
+-- an index stays valid when a new version of the operating system changes those rules.
+CREATE DOMAIN order_label AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 128);
 CREATE DOMAIN order_quantity AS integer CHECK (VALUE BETWEEN 1 AND 1000000);
-CREATE DOMAIN order_status AS text
+CREATE DOMAIN order_status AS text COLLATE "C"
     CHECK (VALUE IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled'));
 CREATE DOMAIN order_metadata AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 CREATE DOMAIN order_version AS integer CHECK (VALUE >= 1);
 CREATE DOMAIN json_length AS integer CHECK (VALUE >= 2);
-CREATE DOMAIN idempotency_key AS text CHECK (char_length(VALUE) BETWEEN 1 AND 255);
+CREATE DOMAIN idempotency_key AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
 
 CREATE TABLE orders (
