@@ -26,4 +26,4 @@ mod readme;
 mod signals;
 mod sqlite_urls;
 mod tls;
-mod unread;
+mod unread_output;

@@ -15,9 +15,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod changes;
 mod coalescing;
-mod codes;
 mod contract;
 mod pool;
 mod sqlite_limits;
+mod sqlstates;
+mod state_machine;

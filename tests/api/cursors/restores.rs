@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::events::{confirm, feed};
-use super::lists::next;
+use crate::events::{confirm, feed};
+use crate::lists::next;
 use crate::support::database::{Cluster, Database};
 use crate::support::eventually;
 use crate::support::server::{Server, migrate, problem, slug};

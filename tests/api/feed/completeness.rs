@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::events::{confirm, feed};
-use super::lists::next;
+use crate::events::{confirm, feed};
+use crate::lists::next;
 use crate::support::database::{Cluster, Database};
 use crate::support::eventually;
 use crate::support::server::{Server, migrate};
@@ -419,7 +419,7 @@ async fn writers_of_the_whole_cluster_hold_events_back_and_nobody_else_does() {
     // A transaction of another database that has written something.
     run("BEGIN; CREATE TABLE elsewhere ()").await;
     assert!(!arrives(&server).await);
-    let runbook = include_str!("../../docs/OPERATIONS.md");
+    let runbook = include_str!("../../../docs/OPERATIONS.md");
     let (_, alert) = runbook
         .split_once("### OrderServiceEventFeedLag\n")
         .unwrap();

@@ -1,0 +1,3 @@
+//! The feed of events, under concurrent writers, restarts and slow readers.
+
+mod completeness;
