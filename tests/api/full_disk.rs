@@ -1,21 +1,22 @@
-//! A full disk is the database's state, and not a defect of the service.
+//! A full disk makes requests fail as unavailable, not as internal errors.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::database::{Cluster, Database};
+use crate::support::cluster::Cluster;
 use crate::support::eventually;
-use crate::support::server::{Server, problem, slug};
+use crate::support::orders::large_order;
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
-/// A file system of its own, of some megabytes.
-struct Small(TempDir);
+/// A file system of a few megabytes. It is unmounted on drop.
+struct SmallDisk(TempDir);
 
-impl Small {
-    /// None when this user may not mount one.
+impl SmallDisk {
+    /// Mounts one; `None` when this user may not.
     fn mount(megabytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
@@ -30,7 +31,7 @@ impl Small {
             .status()
             .is_ok_and(|status| status.success());
         if !mounted {
-            eprintln!("skipped: no right to mount a file system");
+            eprintln!("skipped: this user may not mount a file system");
         }
         mounted.then_some(Self(dir))
     }
@@ -39,8 +40,8 @@ impl Small {
         self.0.path().join("filler")
     }
 
-    /// Takes what is left but for `kilobytes`.
-    fn fill_but(&self, kilobytes: u64) {
+    /// Fills the file system except for `kilobytes`.
+    fn fill_except(&self, kilobytes: u64) {
         let file = self.filler();
         let mut filler = std::fs::File::create(&file).unwrap();
         let mut length = 0_u64;
@@ -55,76 +56,76 @@ impl Small {
     }
 }
 
-impl Drop for Small {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
     }
 }
 
-async fn goes_on_after_a_full_disk(server: &Server, disk: &Small) {
-    server.place("sku-1").await;
-    disk.fill_but(64);
-    let metadata: serde_json::Map<_, _> = (0..50)
-        .map(|i| (format!("k{i}"), json!(format!("{i}").repeat(100))))
-        .collect();
-    let large = json!({"product_id": "sku-2", "quantity": 1, "metadata": metadata});
-    let mut refused = None;
+/// Creates orders until the disk is full, and again when there is space.
+async fn writes_continue_after_a_full_disk(server: &Server, disk: &SmallDisk) {
+    server.create("sku-1").await;
+    disk.fill_except(64);
+    let large = large_order(5);
+    let mut rejected = None;
     for _ in 0..1000 {
-        let answer = server.post(&large).await;
-        if answer.status() != 201 {
-            refused = Some(answer);
+        let response = server.post(&large).await;
+        if response.status() != 201 {
+            rejected = Some(response);
             break;
         }
     }
-    // With `Retry-After`, as `problem` checks.
-    let refused = problem(refused.expect("the disk is full"));
-    assert_eq!(slug(&refused), "unavailable", "{refused}");
+    let rejected = problem(rejected.expect("the disk is full"));
+    assert_eq!(problem_kind(&rejected), "unavailable", "{rejected}");
     assert_eq!(server.status("/api/v1/orders").await, 200);
-    let metrics = server.scrape().await;
-    assert!(
-        metrics.contains("db_errors_total{kind=\"internal\"} 0"),
-        "{metrics}"
-    );
+    let internal: u64 = server.metric("db_errors_total{kind=\"internal\"}").await;
+    assert_eq!(internal, 0);
     disk.free();
-    eventually("it goes on", Duration::from_secs(5), async || {
-        server.post(&large).await.status() == 201
-    })
+    eventually(
+        "orders are created again",
+        Duration::from_secs(5),
+        async || server.post(&large).await.status() == 201,
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite_goes_on_after_a_full_disk() {
-    let Some(disk) = Small::mount(4) else { return };
+async fn on_sqlite_writes_continue_after_a_full_disk() {
+    let Some(disk) = SmallDisk::mount(4) else {
+        return;
+    };
     let url = format!("sqlite://{}", disk.0.path().join("orders.db").display());
     let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
-    goes_on_after_a_full_disk(&server, &disk).await;
+    writes_continue_after_a_full_disk(&server, &disk).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn postgres_goes_on_after_a_full_disk() {
-    let Some(disk) = Small::mount(8) else { return };
+async fn on_postgres_writes_continue_after_a_full_disk() {
+    let Some(disk) = SmallDisk::mount(8) else {
+        return;
+    };
     let cluster = Cluster::start();
-    let database = Database::postgres_in(cluster.url.clone()).await;
+    let database = cluster.database().await;
     let server = Server::start(&database, &[]).await;
-    let place = disk.0.path().join("space");
-    std::fs::create_dir(&place).unwrap();
-    give(&place, &cluster);
+    let directory = disk.0.path().join("space");
+    std::fs::create_dir(&directory).unwrap();
+    give_to_server(&directory, &cluster);
     let admin = database.client().await;
-    let tablespace = format!("CREATE TABLESPACE small LOCATION '{}'", place.display());
+    let tablespace = format!("CREATE TABLESPACE small LOCATION '{}'", directory.display());
     admin.batch_execute(&tablespace).await.unwrap();
     for table in ["orders", "events"] {
         let moved = format!("ALTER TABLE {table} SET TABLESPACE small");
         admin.batch_execute(&moved).await.unwrap();
     }
-    goes_on_after_a_full_disk(&server, &disk).await;
+    writes_continue_after_a_full_disk(&server, &disk).await;
     let back = "ALTER TABLE orders SET TABLESPACE pg_default;
         ALTER TABLE events SET TABLESPACE pg_default";
     admin.batch_execute(back).await.unwrap();
 }
 
-/// Lets the user of the server write here.
-fn give(place: &Path, cluster: &Cluster) {
+/// Makes the user of the database server the owner of a directory.
+fn give_to_server(directory: &Path, cluster: &Cluster) {
     use std::os::unix::fs::{MetadataExt as _, chown};
-    let of = std::fs::metadata(cluster.data()).unwrap();
-    chown(place, Some(of.uid()), Some(of.gid())).unwrap();
+    let data = std::fs::metadata(cluster.data()).unwrap();
+    chown(directory, Some(data.uid()), Some(data.gid())).unwrap();
 }

@@ -16,6 +16,7 @@
 mod support;
 
 mod bad_input;
+mod conditions;
 mod connections;
 mod contention;
 mod cursors;
@@ -26,9 +27,11 @@ mod every_response;
 mod feed;
 mod framing;
 mod full_disk;
+mod http_clients;
 mod idempotency;
 mod limits;
 mod lists;
+mod load;
 mod metrics;
 mod orders;
 mod plans;

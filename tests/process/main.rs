@@ -1,4 +1,4 @@
-//! The real binary as a process: exit codes, signals, logs, migrations, the README.
+//! The binary as a process: exit codes, signals, logs, migrations, and the commands of the documentation.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! One contract for the store, on both databases.
+//! The contract of the store, on both databases.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of PostgreSQL that can fail as networks and poolers do.
+//! A TCP proxy in front of PostgreSQL that fails as networks and poolers do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    pub async fn before(database: &Database) -> Self {
+    pub async fn in_front_of(database: &Database) -> Self {
         let target = database.url();
         let (scheme, rest) = target.split_once('@').unwrap();
         let (address, name) = rest.split_once('/').unwrap();
@@ -48,7 +48,7 @@ impl Proxy {
                         _ = copy_bidirectional(&mut inbound, &mut outbound) => return,
                         _ = silenced.changed() => {}
                     }
-                    // Both stay open, and the kernel acknowledges what is sent.
+                    // Both sockets stay open, and the kernel acknowledges the bytes that arrive.
                     std::future::pending::<()>().await;
                 });
             }
@@ -60,17 +60,17 @@ impl Proxy {
         &self.url
     }
 
-    /// From now on new connections are taken and kept waiting.
+    /// Accepts new connections from now on without connecting them to the server.
     pub fn hold_new(&self) {
         self.hold.store(true, Ordering::SeqCst);
     }
 
-    /// How many are kept waiting.
+    /// The number of accepted connections that are not connected to the server.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// Nothing is handed on any more on the connections that are open now.
+    /// Stops forwarding bytes on the connections that are open now.
     pub fn silence_open(&self) {
         self.silence.send(()).unwrap();
     }
