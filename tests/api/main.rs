@@ -1,16 +1,6 @@
 //! The HTTP API of the real server over real sockets, on SQLite and on PostgreSQL.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
-)]
+#![cfg(test)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,16 +1,6 @@
 //! The binary as a process: exit codes, signals, logs, migrations, and the commands of the documentation.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
-)]
+#![cfg(test)]
 
 #[path = "../support/mod.rs"]
 mod support;
