@@ -31,7 +31,10 @@ fn recording_metrics_allocates_nothing_once_their_series_exist() {
     };
 
     let first = allocation_counter::measure(record_all);
-    assert!(first.count_total > 0, "the first request creates series, so allocations are counted");
+    assert!(
+        first.count_total > 0,
+        "the first request creates series, so allocations are counted"
+    );
     let later = allocation_counter::measure(|| (0..1000).for_each(|_| record_all()));
     assert_eq!(later.count_total, 0);
 }

@@ -118,7 +118,7 @@ async fn servers_that_do_not_match_target_session_attrs_are_skipped() {
     // It is a primary that does not accept writes.
     let out = migrate(&read_only, &cluster, "primary");
     assert!(!out.status.success(), "{out:?}");
-    // Only the first cluster has a schema; `found` says whether these attributes lead to it.
+    // Only `cluster` has a schema; `found` says whether these attributes lead to it.
     for (first, second, wanted, found) in [
         (&cluster, &standby, "standby", false),
         (&cluster, &read_only, "read-only", false),
