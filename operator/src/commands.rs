@@ -7,9 +7,9 @@ use std::path::Path;
 use crate::build::{self, Replicas, Target};
 use crate::cli::Settings;
 use crate::cluster::Kind;
-use crate::controller::apply::Desired;
 use crate::crd::{self, OrderService};
-use crate::{controller, logging};
+use crate::reconcile::apply::Desired;
+use crate::{logging, serve};
 
 /// What a command failed with: a sentence for standard error.
 pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
@@ -21,7 +21,7 @@ pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 pub fn run(settings: &Settings) -> CommandResult {
     let log = logging::init(settings)?;
     log.catch_panics();
-    let result = controller::run(settings, &log);
+    let result = serve::run(settings, &log);
     if let Err(error) = &result {
         log::error!("{error}");
     }

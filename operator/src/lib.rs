@@ -3,18 +3,23 @@
 //!
 //! - [`crd`] says what a person may ask for,
 //! - [`build`] what that is made of, purely,
-//! - [`controller`] brings the cluster there,
+//! - [`reconcile`] brings the cluster there,
 //! - [`cluster`] is the only way to the API server, and
 //! - [`leader`] says whether this process may write.
 
+pub mod backoff;
 pub mod build;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
 pub mod controller;
 pub mod crd;
+pub mod diff;
 pub mod http;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
 pub mod quantity;
+pub mod reconcile;
+pub mod serve;
+pub mod watch;

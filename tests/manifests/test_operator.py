@@ -162,7 +162,7 @@ def lease_of(objects):
 
 def test_the_key_is_the_one_that_the_program_takes(objects):
     """Empty, for what is in Git is no secret; and where the operator runs, whatever namespace it serves."""
-    source = (ROOT / "operator/src/controller/key.rs").read_text()
+    source = (ROOT / "operator/src/reconcile/digest_key.rs").read_text()
     [name] = re.findall(r'const NAME: &str = "([^"]*)"', source)
     key = only(objects, "Secret", name)
     assert key["metadata"]["namespace"] == NAMESPACE
@@ -175,7 +175,7 @@ def test_the_key_is_the_one_that_the_program_takes(objects):
 
 
 def test_the_lease_is_the_one_that_the_program_takes():
-    source = (ROOT / "operator/src/controller/run.rs").read_text()
+    source = (ROOT / "operator/src/serve.rs").read_text()
     assert 'None => "order-operator".to_owned()' in source and 'format!("order-operator-{namespace}")' in source
     assert lease_of(objects_of("operator")) == "order-operator"
 
@@ -298,7 +298,7 @@ def test_every_metric_is_documented():
 
 def reasons(file):
     """Words in a source of the operator that look like reasons."""
-    source = (ROOT / "operator/src/controller" / file).read_text().split("#[cfg(test)]")[0]
+    source = (ROOT / "operator/src/reconcile" / file).read_text().split("#[cfg(test)]")[0]
     return set(re.findall(r'"([A-Z][a-z]+[A-Za-z]*)"', source))
 
 
@@ -318,4 +318,4 @@ def test_every_condition_and_reason_is_documented():
 def test_every_event_is_documented():
     actions = {"Reconcile", "Rollback", "Validate", "Dereference", "Apply", "Observe", "Migrate", "Pause"}
     conditions = {"Degraded", "Progressing"}
-    assert documented("Events") == reasons("events.rs") - actions - conditions
+    assert documented("Events") == reasons("condition_events.rs") - actions - conditions

@@ -14,7 +14,7 @@ use kube::client::{Body, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
-use super::transport::{Fenced, Guard};
+use super::fence_layer::{Fenced, Guard};
 use crate::leader::Fence;
 
 /// For a connection and its handshake.

@@ -2,9 +2,9 @@
 
 pub mod connect;
 mod events;
+pub mod fence_layer;
 mod kind;
 mod pod;
-pub mod transport;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;

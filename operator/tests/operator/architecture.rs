@@ -82,7 +82,7 @@ fn the_api_server_is_asked_in_one_place() {
     // What is watched is watched in the runtime; the lease is the election's.
     only_in(
         &["Api::<", "Api<", ".patch("],
-        &["cluster/", "leader/", "controller/runtime.rs"],
+        &["cluster/", "leader/", "controller.rs"],
     );
     only_in(
         &["Patch::", "DeleteParams", "PostParams"],

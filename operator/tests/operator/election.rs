@@ -8,7 +8,7 @@ use kube::Client;
 use order_operator::leader::{Election, Fence, Timing};
 use serde_json::{Value, json};
 
-use crate::server::serve;
+use crate::api_server::serve;
 
 const LEASE: Duration = Duration::from_secs(1);
 

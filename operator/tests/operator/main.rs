@@ -12,16 +12,16 @@
     reason = "a test that fails panics, and nobody calls a test"
 )]
 
+mod api_server;
 mod architecture;
 mod commands;
 mod crd;
 mod election;
+mod fence_layer;
 mod golden;
 mod hardening;
 mod reconcile;
-mod server;
-mod wire;
-mod world;
+mod test_cluster;
 
 use std::path::{Path, PathBuf};
 

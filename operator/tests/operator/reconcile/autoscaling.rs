@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::{Value, json};
 
 use super::{QUIET, quiet_and};
-use crate::world::World;
+use crate::test_cluster::World;
 
 fn autoscale(spec: &mut Value) {
     spec.as_object_mut().unwrap().remove("replicas");

@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::QUIET;
-use crate::world::World;
+use crate::test_cluster::World;
 
 fn foreign(name: &str) -> serde_json::Value {
     json!({"metadata": {"name": name, "namespace": "shop", "labels": {"app": "other"}},

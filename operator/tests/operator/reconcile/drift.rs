@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::{QUIET, quiet_and};
-use crate::world::World;
+use crate::test_cluster::World;
 
 #[tokio::test]
 async fn a_changed_field_is_set_back_and_its_manager_named() {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use order_operator::controller::error::Class;
 use order_operator::leader::Moment;
+use order_operator::reconcile::error::Class;
 use serde_json::json;
 
-use crate::world::{World, is_read};
+use crate::test_cluster::{World, is_read};
 
 #[tokio::test]
 async fn who_is_not_the_leader_writes_nothing() {

@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::{QUIET, quiet_and};
-use crate::world::World;
+use crate::test_cluster::World;
 
 const SURROUNDINGS: [&str; 10] = [
     "get serviceaccounts orders",

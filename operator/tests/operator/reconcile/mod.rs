@@ -2,14 +2,14 @@
 
 mod autoscaling;
 mod conflicts;
-mod contests;
+mod contention;
+mod digest_key;
 mod drift;
 mod failures;
-mod key;
-mod lasting;
+mod lasting_errors;
 mod migration;
 mod rollback;
-mod steady;
+mod steady_state;
 
 /// What a quiet reconcile asks: the secret, and how the Deployment stands.
 pub const QUIET: [&str; 2] = ["get secrets db", "get deployments orders"];
@@ -20,11 +20,11 @@ pub fn quiet_and<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// Reads, and writes nothing.
-pub async fn assert_quiet(world: &crate::world::World) {
+pub async fn assert_quiet(world: &crate::test_cluster::World) {
     let (result, calls) = world.run().await;
     result.unwrap();
     assert!(
-        calls.iter().all(|call| crate::world::is_read(call)),
+        calls.iter().all(|call| crate::test_cluster::is_read(call)),
         "{calls:?}"
     );
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::quiet_and;
-use crate::world::World;
+use crate::test_cluster::World;
 
 fn image(world: &World) -> String {
     let deployment = world.deployment();
@@ -147,7 +147,7 @@ async fn a_status_that_is_older_than_the_decision_does_not_undo_it() {
     world.run().await.0.unwrap();
     // The watch is late: the object still looks as it did before the decision.
     let object = std::sync::Arc::new(stale);
-    order_operator::controller::reconcile(object, world.context.clone())
+    order_operator::reconcile::reconcile(object, world.context.clone())
         .await
         .unwrap();
     assert_eq!(image(&world), "orders:1");

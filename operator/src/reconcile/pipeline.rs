@@ -7,13 +7,13 @@ use kube::runtime::controller::Action;
 use tokio::time::timeout;
 
 use super::apply::{self, Belongs, Desired};
-use super::backoff::spread;
-use super::dereference::{self, Secrets};
 use super::error::{Class, Error};
 use super::migration::{self, Migration};
+use super::reconciliation::Work;
 use super::rollout::{Rollout, Template, plan};
-use super::work::Work;
-use super::{Context, deploy};
+use super::secrets::{self, Secrets};
+use super::{Context, deployment};
+use crate::backoff::spread;
 use crate::build::{self, Target};
 use crate::cluster::Kind;
 use crate::crd::OrderService;
@@ -150,7 +150,7 @@ impl Work<'_> {
         self.seen.paused = target.paused;
         self.target = Some(target.clone());
         let context = self.context;
-        let secrets = dereference::secrets(context, &target).await?;
+        let secrets = secrets::secrets(context, &target).await?;
         let live = apply::read(context, Kind::Deployment, &target.namespace, &target.name).await?;
         let ours = match &live {
             Some(live) => apply::belongs(&target, Kind::Deployment, live)? == Belongs::Us,
@@ -188,7 +188,7 @@ impl Work<'_> {
             return Ok(Next::Backoff);
         }
         let template = build::pod_template(&target, &config_map, &secrets.database);
-        deploy::deploy(self, &target, template, live).await?;
+        deployment::deploy(self, &target, template, live).await?;
         Ok(self.next())
     }
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use order_operator::controller::error::Class;
+use order_operator::reconcile::error::Class;
 use tokio::time::{Instant, advance};
 
-use crate::world::World;
+use crate::test_cluster::World;
 
 const LONG: usize = 1000;
 

@@ -12,14 +12,15 @@ use kube::runtime::watcher::{self, Event};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Context, index};
+use super::index;
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 use crate::metrics::Metrics;
+use crate::reconcile::Context;
 
 /// Objects with news, counted once until their reconcile starts.
 #[derive(Clone)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     waiting: Arc<Mutex<HashSet<ObjectRef<OrderService>>>>,
     sender: mpsc::UnboundedSender<ObjectRef<OrderService>>,
     metrics: Arc<Metrics>,
@@ -27,7 +28,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// An empty one, and where its objects come out.
-    pub(super) fn new(
+    pub(crate) fn new(
         metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<ObjectRef<OrderService>>) {
         metrics.queue_depth.set(0);
@@ -41,7 +42,7 @@ impl Queue {
     }
 
     /// Adds an object.
-    pub(super) fn add(&self, object: ObjectRef<OrderService>) {
+    pub(crate) fn add(&self, object: ObjectRef<OrderService>) {
         if self.waiting.lock().insert(object.clone()) {
             self.metrics.queue_depth.inc();
         }
@@ -51,7 +52,7 @@ impl Queue {
     }
 
     /// Its reconcile starts: what comes from now on is news.
-    pub(super) fn start(&self, object: &ObjectRef<OrderService>) {
+    pub(crate) fn start(&self, object: &ObjectRef<OrderService>) {
         if self.waiting.lock().remove(object) {
             self.metrics.queue_depth.dec();
         }
@@ -59,7 +60,7 @@ impl Queue {
 }
 
 /// Follows a watch of what an OrderService is made of.
-pub(super) async fn follow_owned(
+pub(crate) async fn follow_owned(
     stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta>>>,
     kind: Kind,
     context: Arc<Context>,
@@ -128,7 +129,7 @@ fn wake(queue: &Queue, metadata: &ObjectMeta) {
 }
 
 /// Follows the watch of OrderServices.
-pub(super) async fn follow_main(
+pub(crate) async fn follow_main(
     stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<OrderService>>>>,
     mut writer: Writer<OrderService>,
     context: Arc<Context>,

@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::QUIET;
-use crate::world::World;
+use crate::test_cluster::World;
 
 #[tokio::test]
 async fn a_hundred_idle_reconciles_write_nothing() {

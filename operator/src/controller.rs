@@ -16,12 +16,12 @@ use kube::{Client, Resource as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::feed::{Queue, follow_main, follow_owned};
-use super::{Context, error_policy, reconcile};
 use crate::build::labels::{MANAGED_BY, MANAGER};
 use crate::cluster::Kind;
-use crate::cluster::transport::Watches;
+use crate::cluster::fence_layer::Watches;
 use crate::crd::OrderService;
+use crate::reconcile::{Context, error_policy, reconcile};
+use crate::watch::streams::{Queue, follow_main, follow_owned};
 
 /// The API server ends a watch after this; one that died silently is noticed 5 s later.
 const WATCH_SECONDS: u32 = 240;

@@ -1,9 +1,9 @@
 //! What a person would want to be told: changes of conditions, and what was set back.
 
-use super::drift::Drift;
 use super::status::find;
 use crate::cluster::{Event, Kind};
 use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
+use crate::diff::drift::Drift;
 
 /// What is worth telling about the way from one status to the next. Nothing, if nothing changed.
 pub fn between(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {

@@ -82,7 +82,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::controller::compare::differences;
+    use crate::diff::compare::differences;
 
     #[test]
     fn the_field_and_its_manager_are_named() {

@@ -2,8 +2,8 @@
 
 use thiserror::Error;
 
-use super::key::NAME;
-use crate::cluster::transport::Fenced;
+use super::digest_key::NAME;
+use crate::cluster::fence_layer::Fenced;
 
 /// Why a reconcile ended early.
 #[derive(Debug, Error)]

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::runtime::controller::Action;
-use order_operator::cluster::transport::{Guard, Watches};
+use order_operator::cluster::fence_layer::{Guard, Watches};
 use order_operator::cluster::{Cluster, Kind, Recorder};
-use order_operator::controller::error::Error;
-use order_operator::controller::key::Key;
-use order_operator::controller::{Context, error_policy, reconcile};
 use order_operator::crd::{Condition, OrderService};
 use order_operator::leader::{Fence, Moment};
 use order_operator::metrics::Metrics;
+use order_operator::reconcile::digest_key::Key;
+use order_operator::reconcile::error::Error;
+use order_operator::reconcile::{Context, error_policy, reconcile};
 use serde_json::{Value, json};
 
-use crate::server::{State, serve};
+use crate::api_server::{State, serve};
 
 /// A cluster with one OrderService, and an operator that looks after it.
 pub struct World {

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::advance;
 
 use super::{QUIET, quiet_and};
-use crate::world::World;
+use crate::test_cluster::World;
 
 /// The other controller does its part.
 fn fight(world: &World) {

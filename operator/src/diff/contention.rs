@@ -10,8 +10,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::backoff::longer;
 use super::drift::Drift;
+use crate::backoff::longer;
 use crate::cluster::Kind;
 
 /// So many times the same is set back at once.
@@ -183,8 +183,8 @@ impl Contests {
 
 #[cfg(test)]
 mod tests {
-    use super::super::backoff::LONGEST;
     use super::*;
+    use crate::backoff::LONGEST;
 
     fn drift(field: &str) -> [Drift; 1] {
         [Drift {

@@ -7,13 +7,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
-use super::compare::differences;
-use super::drift::{self, Drift};
 use super::error::{During as _, Error};
-use super::index;
 use crate::build::labels::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
 use crate::build::{Target, short_hash};
 use crate::cluster::{Kind, as_applied};
+use crate::diff::compare::differences;
+use crate::diff::drift::{self, Drift};
+use crate::watch::index;
 
 /// How an object was found, or what was done to it.
 #[derive(Debug)]

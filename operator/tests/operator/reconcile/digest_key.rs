@@ -1,13 +1,13 @@
 //! What stands for a secret where many can read it says nothing of the secret.
 
 use order_operator::cluster::Cluster;
-use order_operator::controller::error::Class;
-use order_operator::controller::key::Key;
+use order_operator::reconcile::digest_key::Key;
+use order_operator::reconcile::error::Class;
 use serde_json::json;
 
 use super::QUIET;
-use crate::server::serve;
-use crate::world::World;
+use crate::api_server::serve;
+use crate::test_cluster::World;
 
 /// What stands for the secret in the pods.
 fn digest(world: &World) -> String {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::error::Class;
+use crate::reconcile::error::Class;
 
 const FIRST: Duration = Duration::from_secs(1);
 const FIRST_AFTER_CONFLICT: Duration = Duration::from_millis(200);
-pub(super) const LONGEST: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST: Duration = Duration::from_secs(300);
 
 /// Failures in a row, by the identity of the object.
 #[derive(Debug, Default)]

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{Cluster, Recorder};
-use crate::controller::error::Class;
-use crate::controller::key::Key;
+use crate::reconcile::digest_key::Key;
+use crate::reconcile::error::Class;
 
 fn object(version: u32, spec: &Value) -> DeserializeGuard<OrderService> {
     serde_json::from_value(json!({

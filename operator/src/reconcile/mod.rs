@@ -1,35 +1,27 @@
 //! The controller: from an OrderService to what it is made of, in five steps, again and again.
 
 pub mod apply;
-pub mod backoff;
-pub mod compare;
-pub mod contest;
-mod deploy;
-pub mod dereference;
-pub mod drift;
+pub mod condition_events;
+mod deployment;
+pub mod digest_key;
 pub mod error;
-pub mod events;
-mod feed;
-pub mod index;
-pub mod key;
 pub mod migration;
-mod reconcile;
+mod pipeline;
+mod reconciliation;
 pub mod rollout;
-mod run;
-mod runtime;
+pub mod secrets;
 pub mod status;
-pub mod statuses;
-mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use reconcile::{error_policy, reconcile};
-pub use run::run;
-pub use runtime::{Scope, control};
+pub use pipeline::{error_policy, reconcile};
 
+use crate::backoff;
 use crate::cluster::{Cluster, Recorder};
+use crate::diff::contention;
 use crate::metrics::Metrics;
+use crate::watch::{index, status_cache};
 
 /// What every reconcile needs.
 pub struct Context {
@@ -42,13 +34,13 @@ pub struct Context {
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// The key with which secrets are digested.
-    pub key: key::Key,
+    pub key: digest_key::Key,
     /// How long to wait after failures.
     pub backoff: backoff::Backoff,
     /// What others change again and again.
-    pub contests: contest::Contests,
+    pub contests: contention::Contests,
     /// Status that was written and has not come back yet.
-    pub statuses: statuses::Statuses,
+    pub statuses: status_cache::Statuses,
     /// How long an object is left alone when nothing happens.
     pub resync: Duration,
 }
@@ -59,7 +51,7 @@ impl Context {
         cluster: Cluster,
         recorder: Recorder,
         metrics: Arc<Metrics>,
-        key: key::Key,
+        key: digest_key::Key,
         resync: Duration,
     ) -> Self {
         Self {
@@ -69,8 +61,8 @@ impl Context {
             metrics,
             key,
             backoff: backoff::Backoff::default(),
-            contests: contest::Contests::default(),
-            statuses: statuses::Statuses::default(),
+            contests: contention::Contests::default(),
+            statuses: status_cache::Statuses::default(),
             resync,
         }
     }

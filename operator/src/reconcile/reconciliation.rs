@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::apply::{Desired, Outcome};
 use super::error::{During as _, Error};
 use super::status::{self, Seen};
-use super::{Context, events};
+use super::{Context, condition_events as events};
 use crate::build::Target;
 use crate::cluster::{Event, Kind};
 use crate::crd::{OrderService, OrderServiceStatus};

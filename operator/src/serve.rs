@@ -10,18 +10,18 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::key::Key;
-use super::runtime::WATCH_LIMIT;
-use super::{Context, Scope, control};
 use crate::cli::Settings;
 use crate::cluster::connect::connect;
-use crate::cluster::transport::{Guard, Watches};
+use crate::cluster::fence_layer::{Guard, Watches};
 use crate::cluster::{Cluster, Recorder};
+use crate::controller::{Scope, WATCH_LIMIT, control};
 use crate::crd::OrderService;
 use crate::http::{self, Answer};
 use crate::leader::{Election, Fence, Timing};
 use crate::logging::Log;
 use crate::metrics::Metrics;
+use crate::reconcile::Context;
+use crate::reconcile::digest_key::Key;
 
 // What ends the process.
 type Failure = Box<dyn std::error::Error>;
