@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use order_logging::LogFormat;
 
 /// Keeps order-service running, migrated and safe: one OrderService object each.
 ///
@@ -108,19 +109,10 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// Form of the log lines [default: text on a terminal, else json]
     #[arg(long, env, global = true)]
-    pub log_format: Option<LogFormat>,
+    log_format: Option<LogFormat>,
     /// What to log: a level, or `target=level` items parted by commas
     #[arg(long, env, default_value = "info", global = true)]
     pub rust_log: String,
-}
-
-/// The form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people at a terminal.
-    Text,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -142,6 +134,11 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl Settings {
+    /// The format of the log lines: as set, else text when standard error is a terminal.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or_else(LogFormat::of_stderr)
+    }
+
     /// The namespace to look after; none for all.
     pub fn watched(&self) -> Option<&str> {
         self.watch_namespace

@@ -19,7 +19,7 @@ pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 /// # Errors
 /// When it cannot start, or cannot go on.
 pub fn run(settings: &Settings) -> CommandResult {
-    let log = logging::init(settings)?;
+    let log = logging::init(settings.log_format(), &settings.rust_log)?;
     log.catch_panics();
     let result = serve::run(settings, &log);
     if let Err(error) = &result {

@@ -1,8 +1,8 @@
-//! Log output that is bounded and never blocks.
+//! An output that is bounded and never blocks.
 //!
-//! Whoever logs puts a line into a queue, which is bounded in bytes; one thread writes it out. When
-//! nobody reads what is written, the thread waits, the queue fills, and further lines are dropped and
-//! counted. A line that says how many were dropped takes their place as soon as there is room.
+//! Lines go into a queue that is bounded in bytes, and one thread writes them out. When the other side
+//! of the output does not read, the thread blocks, the queue fills, and further lines are dropped and
+//! counted. As soon as the queue has space again, a line reports how many were dropped.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -11,23 +11,24 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// What a line takes in memory besides its text.
-const OVERHEAD: usize = 64;
+/// Bytes of memory that a line occupies besides its text.
+const LINE_OVERHEAD: usize = 64;
 
-/// How long the thread waits when the other side of a non-blocking output is full.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How long the thread waits before it retries a non-blocking output that is full.
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The way to the output. Cheap to clone. Each call of [`Write::write`] is one line, whole or dropped.
+/// A handle of the output, cheap to clone. Each call of [`Write::write`] is one line, which is written
+/// completely or dropped.
 #[derive(Clone)]
 pub struct Output(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    /// A line was put into the queue.
+    /// Notified when a line enters the queue.
     filled: Condvar,
-    /// All lines are written, or given up.
+    /// Notified when all lines are written or dropped.
     done: Condvar,
-    /// The most that the queue may take, in bytes.
+    /// The most bytes that the queue may occupy.
     capacity: usize,
     notice: fn(u64) -> Vec<u8>,
 }
@@ -35,20 +36,20 @@ struct Shared {
 #[derive(Default)]
 struct State {
     lines: VecDeque<Vec<u8>>,
-    /// What the lines take in memory.
+    /// Bytes that the lines occupy in memory.
     bytes: usize,
-    /// A line is being written.
+    /// Whether the thread is writing a line at the moment.
     writing: bool,
     /// Lines dropped since the last notice.
     unreported: u64,
-    /// Lines dropped since nobody has counted them.
+    /// Lines dropped before a counter was set.
     uncounted: u64,
     counter: Option<Box<dyn Fn(u64) + Send>>,
 }
 
 impl Output {
-    /// Starts the thread that writes to `out`. The queue takes at most `capacity` bytes. `notice` makes
-    /// the line that says how many lines were dropped.
+    /// Starts the thread that writes to `out`. The queue occupies at most `capacity` bytes. `notice`
+    /// returns the line that reports how many lines were dropped.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -71,21 +72,21 @@ impl Output {
         Ok(output)
     }
 
-    /// Has dropped lines counted by `counter`: those until now, and each one from now on. It is called
-    /// under a lock, so it must not log.
+    /// Calls `counter` with the number of lines dropped so far, and again for each line dropped later.
+    /// `counter` runs under a lock and must not log.
     pub fn count_with(&self, counter: impl Fn(u64) + Send + 'static) {
         let mut state = self.0.state.lock();
         counter(std::mem::take(&mut state.uncounted));
         state.counter = Some(Box::new(counter));
     }
 
-    /// Waits until all lines are written, but no longer than `limit`: nobody may be reading them.
-    /// Returns whether they are.
-    pub fn flush(&self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
+    /// Waits until all lines are written, or until `timeout`, since the output may never accept them.
+    /// Returns whether all lines are written.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         let mut state = self.0.state.lock();
         while !state.is_done() {
-            if self.0.done.wait_until(&mut state, end).timed_out() {
+            if self.0.done.wait_until(&mut state, deadline).timed_out() {
                 return state.is_done();
             }
         }
@@ -100,11 +101,11 @@ impl Write for Output {
             0 => None,
             dropped => Some((self.0.notice)(dropped)),
         };
-        let size = |line: &[u8]| line.len() + OVERHEAD;
+        let size = |line: &[u8]| line.len() + LINE_OVERHEAD;
         let needed = size(line) + notice.as_deref().map_or(0, size);
         if state.bytes + needed > self.0.capacity {
             state.unreported += 1;
-            state.dropped(1);
+            state.count_dropped(1);
         } else {
             state.bytes += needed;
             if let Some(notice) = notice {
@@ -117,7 +118,7 @@ impl Write for Output {
         Ok(line.len())
     }
 
-    /// Returns at once: every line is flushed when it is written. See [`Output::flush`].
+    /// Returns at once: the thread flushes after every line. To wait for it, call [`Output::flush`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -128,7 +129,7 @@ impl State {
         self.lines.is_empty() && !self.writing && self.unreported == 0
     }
 
-    fn dropped(&mut self, count: u64) {
+    fn count_dropped(&mut self, count: u64) {
         match &self.counter {
             Some(counter) => counter(count),
             None => self.uncounted += count,
@@ -141,7 +142,7 @@ impl Shared {
         let mut state = self.state.lock();
         loop {
             let line = if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len() + OVERHEAD;
+                state.bytes -= line.len() + LINE_OVERHEAD;
                 line
             } else if state.unreported > 0 {
                 (self.notice)(std::mem::take(&mut state.unreported))
@@ -156,8 +157,8 @@ impl Shared {
             state = self.state.lock();
             state.writing = false;
             if written.is_err() {
-                // Nobody will ever read it, and a notice would fare no better.
-                state.dropped(1);
+                // The output is broken, so a notice could not be written either.
+                state.count_dropped(1);
             }
         }
     }
@@ -169,8 +170,10 @@ fn write_line(out: &mut impl Write, mut line: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(ErrorKind::WriteZero.into()),
             Ok(written) => line = line.get(written..).unwrap_or_default(),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // Whoever shares the output with this process has made it non-blocking.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(PAUSE),
+            // Another process that shares the file description can make it non-blocking.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(RETRY_INTERVAL)
+            }
             Err(error) => return Err(error),
         }
     }

@@ -157,7 +157,8 @@ fn child() {
         return;
     }
     let cli = order_operator::cli::Cli::read_from(["order-operator", "--log-format", "json"]);
-    let log = order_operator::logging::init(&cli.unwrap().settings).unwrap();
+    let settings = cli.unwrap().settings;
+    let log = order_operator::logging::init(settings.log_format(), &settings.rust_log).unwrap();
     log.catch_panics();
     let _ = std::panic::catch_unwind(|| panic!("planted\npanic"));
     // As the profile of the operator has it.

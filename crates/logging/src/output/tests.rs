@@ -3,9 +3,9 @@ use std::sync::mpsc;
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An output that takes nothing while its other side does not read.
+/// An output that blocks until its other side reads.
 struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
 impl Write for Pipe {
@@ -42,24 +42,24 @@ fn counted(output: &Output) -> Arc<AtomicU64> {
 }
 
 fn read(receiver: &mpsc::Receiver<Vec<u8>>) -> String {
-    String::from_utf8(receiver.recv_timeout(SOON).unwrap()).unwrap()
+    String::from_utf8(receiver.recv_timeout(TIMEOUT).unwrap()).unwrap()
 }
 
 #[test]
-fn lines_come_out_whole_and_in_order() {
+fn lines_are_written_completely_and_in_order() {
     let (mut output, receiver) = output(1000);
     let reader = std::thread::spawn(move || (0..3).map(|_| read(&receiver)).collect::<Vec<_>>());
     for line in ["one", "two", "three"] {
         assert_eq!(output.write(line.as_bytes()).unwrap(), line.len());
     }
-    assert!(Output::flush(&output, SOON));
+    assert!(Output::flush(&output, TIMEOUT));
     assert_eq!(reader.join().unwrap(), ["one", "two", "three"]);
 }
 
 #[test]
-fn what_nobody_reads_is_bounded_and_dropped_and_counted_and_reported() {
-    // Room for ten lines of one byte.
-    let (mut output, receiver) = output(10 * (1 + OVERHEAD));
+fn lines_above_the_capacity_are_dropped_counted_and_reported() {
+    // Ten lines of one byte fit.
+    let (mut output, receiver) = output(10 * (1 + LINE_OVERHEAD));
     let start = Instant::now();
     for _ in 0..50 {
         output.write_all(b"x").unwrap();
@@ -69,8 +69,8 @@ fn what_nobody_reads_is_bounded_and_dropped_and_counted_and_reported() {
         output.write_all(b"x").unwrap();
     }
     assert!(!Output::flush(&output, Duration::from_millis(50)));
-    assert!(start.elapsed() < SOON);
-    // One may be on its way already.
+    assert!(start.elapsed() < TIMEOUT);
+    // The thread may have taken one line out of the queue.
     let dropped = count.load(Ordering::SeqCst);
     assert!((89..=90).contains(&dropped), "{dropped}");
     let kept = 100 - dropped;
@@ -80,24 +80,24 @@ fn what_nobody_reads_is_bounded_and_dropped_and_counted_and_reported() {
     assert_eq!(read(&receiver), format!("dropped {dropped}"));
     output.write_all(b"y").unwrap();
     assert_eq!(read(&receiver), "y");
-    assert!(Output::flush(&output, SOON));
+    assert!(Output::flush(&output, TIMEOUT));
     assert_eq!(count.load(Ordering::SeqCst), dropped);
 }
 
 #[test]
-fn the_notice_stands_where_lines_are_missing() {
-    let (mut output, receiver) = output(4 * (1 + OVERHEAD));
+fn the_notice_takes_the_place_of_the_missing_lines() {
+    let (mut output, receiver) = output(4 * (1 + LINE_OVERHEAD));
     for _ in 0..10 {
         output.write_all(b"x").unwrap();
     }
-    // Makes room for a line and the notice.
+    // Now a line and the notice fit.
     for _ in 0..4 {
         assert_eq!(read(&receiver), "x");
     }
     output.write_all(b"y").unwrap();
     let mut rest: Vec<_> = (0..2).map(|_| read(&receiver)).collect();
     if rest[0] == "x" {
-        // One was on its way already.
+        // The thread had taken one line out of the queue.
         rest.remove(0);
         rest.push(read(&receiver));
     }
@@ -106,11 +106,11 @@ fn the_notice_stands_where_lines_are_missing() {
 }
 
 #[test]
-fn a_closed_output_loses_lines_and_holds_nobody_up() {
+fn a_closed_output_drops_lines_without_blocking() {
     let (mut output, receiver) = output(1000);
     let count = counted(&output);
     drop(receiver);
     output.write_all(b"x").unwrap();
-    assert!(Output::flush(&output, SOON));
+    assert!(Output::flush(&output, TIMEOUT));
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
