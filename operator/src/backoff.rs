@@ -8,11 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::reconcile::error::Class;
+use crate::reconcile::error::ErrorClass;
 
-const FIRST: Duration = Duration::from_secs(1);
-const FIRST_AFTER_CONFLICT: Duration = Duration::from_millis(200);
-pub(crate) const LONGEST: Duration = Duration::from_secs(300);
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const FIRST_RETRY_AFTER_CONFLICT: Duration = Duration::from_millis(200);
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Failures in a row, by the identity of the object.
 #[derive(Debug, Default)]
@@ -27,13 +27,13 @@ struct Failures {
 
 impl Backoff {
     /// Counts a failure and says how long to wait.
-    pub fn failed(&self, uid: &str, class: Class) -> Duration {
+    pub fn failed(&self, uid: &str, class: ErrorClass) -> Duration {
         let mut all = self.0.lock();
         let failures = all.entry(uid.to_owned()).or_default();
         failures.since.get_or_insert_with(Instant::now);
         failures.wait(match class {
-            Class::Conflict => FIRST_AFTER_CONFLICT,
-            Class::Transient | Class::Permanent | Class::Fenced => FIRST,
+            ErrorClass::Conflict => FIRST_RETRY_AFTER_CONFLICT,
+            ErrorClass::Transient | ErrorClass::Permanent | ErrorClass::Fenced => FIRST_RETRY,
         })
     }
 
@@ -42,7 +42,7 @@ impl Backoff {
         let mut all = self.0.lock();
         let failures = all.entry(uid.to_owned()).or_default();
         failures.since = None;
-        failures.wait(FIRST)
+        failures.wait(FIRST_RETRY)
     }
 
     /// For how long there have been errors and nothing else.
@@ -59,20 +59,20 @@ impl Backoff {
 
 impl Failures {
     fn wait(&mut self, first: Duration) -> Duration {
-        let wait = longer(first, self.count);
+        let wait = backoff(first, self.count);
         self.count = self.count.saturating_add(1);
         wait
     }
 }
 
 /// The first time, doubled so often, at most five minutes; and then up to half of it less.
-pub fn longer(first: Duration, doubled: u32) -> Duration {
+pub fn backoff(first: Duration, doubled: u32) -> Duration {
     let whole = first.saturating_mul(1_u32 << doubled.min(16));
-    spread(whole.min(LONGEST), 2)
+    jitter(whole.min(MAX_BACKOFF), 2)
 }
 
 /// A time between this one less its `share`th part and this one.
-pub fn spread(whole: Duration, share: u32) -> Duration {
+pub fn jitter(whole: Duration, share: u32) -> Duration {
     let part = whole / share.max(1);
     // A hash of nothing with fresh keys each time is random enough, and needs no crate.
     let millis = u64::try_from(part.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -87,16 +87,19 @@ mod tests {
     #[test]
     fn waits_grow_to_five_minutes_and_start_anew() {
         let backoff = Backoff::default();
-        let mut whole = FIRST;
+        let mut whole = FIRST_RETRY;
         for _ in 0..12 {
-            let wait = backoff.failed("a", Class::Transient);
+            let wait = backoff.failed("a", ErrorClass::Transient);
             assert!(wait <= whole && wait >= whole / 2, "{wait:?} of {whole:?}");
-            whole = (whole * 2).min(LONGEST);
+            whole = (whole * 2).min(MAX_BACKOFF);
         }
-        assert_eq!(whole, LONGEST);
-        assert!(backoff.failed("b", Class::Transient) <= FIRST, "per object");
+        assert_eq!(whole, MAX_BACKOFF);
+        assert!(
+            backoff.failed("b", ErrorClass::Transient) <= FIRST_RETRY,
+            "per object"
+        );
         backoff.forget("a");
-        assert!(backoff.failed("a", Class::Conflict) <= FIRST_AFTER_CONFLICT);
+        assert!(backoff.failed("a", ErrorClass::Conflict) <= FIRST_RETRY_AFTER_CONFLICT);
     }
 
     #[tokio::test(start_paused = true)]
@@ -104,9 +107,9 @@ mod tests {
         let backoff = Backoff::default();
         let minute = Duration::from_secs(60);
         assert_eq!(backoff.failing_for("a"), Duration::ZERO);
-        backoff.failed("a", Class::Transient);
+        backoff.failed("a", ErrorClass::Transient);
         tokio::time::advance(minute).await;
-        backoff.failed("a", Class::Conflict);
+        backoff.failed("a", ErrorClass::Conflict);
         assert_eq!(backoff.failing_for("a"), minute);
         // To wait for a secret for hours is no error of hours when then one comes.
         backoff.waits("a");

@@ -31,7 +31,7 @@ pub fn run(settings: &Settings) -> CommandResult {
 }
 
 /// Says on standard error why a command failed, unless that is in the log already.
-pub fn complain(error: &(dyn std::error::Error + 'static)) {
+pub fn report_error(error: &(dyn std::error::Error + 'static)) {
     if !error.is::<Logged>() {
         // Nobody may be reading, and nothing else could be done about it.
         let _ = writeln!(io::stderr(), "order-operator: {error}");
@@ -58,7 +58,7 @@ fn print(text: &str) -> CommandResult {
 ///
 /// # Errors
 /// When it cannot be written as YAML, or standard output takes nothing.
-pub fn definition() -> CommandResult {
+pub fn print_crd() -> CommandResult {
     print(&crd::yaml()?)
 }
 
@@ -75,7 +75,7 @@ pub fn render(file: &Path) -> CommandResult {
     };
     let object = read(&text.map_err(|error| in_file(&error))?).map_err(|error| in_file(&error))?;
     let mut all = String::new();
-    for desired in rendered(object)? {
+    for desired in render_objects(object)? {
         write!(all, "---\n{}", serde_saphyr::to_string(&desired.value)?)?;
     }
     print(&all)
@@ -101,7 +101,9 @@ fn read(text: &str) -> Result<OrderService, Box<dyn std::error::Error>> {
 ///
 /// # Errors
 /// When it cannot be built.
-pub fn rendered(mut object: OrderService) -> Result<Vec<Desired>, Box<dyn std::error::Error>> {
+pub fn render_objects(
+    mut object: OrderService,
+) -> Result<Vec<Desired>, Box<dyn std::error::Error>> {
     object
         .metadata
         .namespace

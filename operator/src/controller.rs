@@ -18,17 +18,17 @@ use tokio::task::JoinSet;
 
 use crate::build::labels::{MANAGED_BY, MANAGER};
 use crate::cluster::Kind;
-use crate::cluster::fence_layer::Watches;
+use crate::cluster::fence_layer::WatchActivity;
 use crate::crd::OrderService;
 use crate::reconcile::{Context, error_policy, reconcile};
-use crate::watch::streams::{Queue, follow_main, follow_owned};
+use crate::watch::streams::{Queue, follow_order_services, follow_owned};
 
 /// The API server ends a watch after this; one that died silently is noticed 5 s later.
-const WATCH_SECONDS: u32 = 240;
+const WATCH_TIMEOUT_SECONDS: u32 = 240;
 /// A process whose watches are silent for longer does not know what happens, and ends.
-pub(super) const WATCH_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const MAX_WATCH_SILENCE: Duration = Duration::from_secs(300);
 /// Lists come in pages: memory is for what is there, not for how it is fetched.
-const PAGE: u32 = 100;
+const LIST_PAGE_SIZE: u32 = 100;
 /// What happens to one object within this time is one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 
@@ -45,13 +45,13 @@ pub async fn control(
     context: Arc<Context>,
     scope: Scope,
     (store, writer): (Store<OrderService>, Writer<OrderService>),
-    watches: Watches,
+    watches: WatchActivity,
     concurrency: u16,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), String> {
     let (queue, mut receiver) = Queue::new(context.metrics.clone());
     let mut tasks = JoinSet::new();
-    let mut watching = Watching {
+    let mut starter = WatchStarter {
         client,
         scope,
         context: context.clone(),
@@ -60,13 +60,13 @@ pub async fn control(
         watches: watches.clone(),
         ready: Vec::new(),
     };
-    watching.start_main(&mut tasks, writer);
+    starter.start_order_services(&mut tasks, writer);
     for kind in Kind::ALL {
-        watching.start(&mut tasks, kind);
+        starter.start(&mut tasks, kind);
     }
 
     // Nothing is decided before everything is known once.
-    let ready = future::join_all(std::mem::take(&mut watching.ready));
+    let ready = future::join_all(std::mem::take(&mut starter.ready));
     let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
     let requests = ready
         .map(move |_| requests)
@@ -79,7 +79,7 @@ pub async fn control(
     let gone = queue.clone();
     let work = applier(
         move |object: Arc<OrderService>, context| {
-            queue.start(&ObjectRef::from_obj(&*object));
+            queue.reconcile_starts(&ObjectRef::from_obj(&*object));
             Box::pin(reconcile(object, context))
         },
         |object, error, context: Arc<Context>| error_policy(&object, error, &context),
@@ -92,7 +92,7 @@ pub async fn control(
         // Errors were told by the policy; that an object is gone is none.
         if let Err(controller::Error::ObjectNotFound(object)) = result {
             let named = ObjectRef::new(&object.name);
-            gone.start(&match &object.namespace {
+            gone.reconcile_starts(&match &object.namespace {
                 Some(namespace) => named.within(namespace),
                 None => named,
             });
@@ -105,8 +105,8 @@ pub async fn control(
             () = &mut work => return Ok(()),
             ended = tasks.join_next() => return Err(format!("a watch ended: {ended:?}")),
             _ = tick.tick() => {
-                let age = watches.age();
-                if age > WATCH_LIMIT {
+                let age = watches.oldest_age();
+                if age > MAX_WATCH_SILENCE {
                     return Err(format!("a watch is silent for {} s", age.as_secs()));
                 }
             }
@@ -115,23 +115,23 @@ pub async fn control(
 }
 
 /// What the tasks that watch share.
-struct Watching {
+struct WatchStarter {
     client: Client,
     scope: Scope,
     context: Arc<Context>,
     store: Store<OrderService>,
     queue: Queue,
-    watches: Watches,
+    watches: WatchActivity,
     ready: Vec<oneshot::Receiver<()>>,
 }
 
 fn config() -> watcher::Config {
     watcher::Config::default()
-        .timeout(WATCH_SECONDS)
-        .page_size(PAGE)
+        .timeout(WATCH_TIMEOUT_SECONDS)
+        .page_size(LIST_PAGE_SIZE)
 }
 
-impl Watching {
+impl WatchStarter {
     /// Watches what an OrderService is made of: metadata only, and only what the operator made.
     fn start(&mut self, tasks: &mut JoinSet<()>, kind: Kind) {
         let resource = kind.resource();
@@ -151,12 +151,12 @@ impl Watching {
             self.context.clone(),
             self.store.clone(),
             self.queue.clone(),
-            self.once_ready(),
+            self.ready_sender(),
         ));
     }
 
     /// Watches OrderServices.
-    fn start_main(&mut self, tasks: &mut JoinSet<()>, writer: Writer<OrderService>) {
+    fn start_order_services(&mut self, tasks: &mut JoinSet<()>, writer: Writer<OrderService>) {
         let namespace = self.scope.0.as_deref();
         self.watches.expect(&OrderService::url_path(&(), namespace));
         let client = self.client.clone();
@@ -165,17 +165,17 @@ impl Watching {
             None => Api::all(client),
         };
         let stream = watcher::watcher(api, config()).default_backoff();
-        tasks.spawn(follow_main(
+        tasks.spawn(follow_order_services(
             stream,
             writer,
             self.context.clone(),
             self.store.clone(),
             self.queue.clone(),
-            self.once_ready(),
+            self.ready_sender(),
         ));
     }
 
-    fn once_ready(&mut self) -> oneshot::Sender<()> {
+    fn ready_sender(&mut self) -> oneshot::Sender<()> {
         let (sender, receiver) = oneshot::channel();
         self.ready.push(receiver);
         sender

@@ -12,7 +12,7 @@ pub struct Metrics {
     /// Reconciles by how they ended.
     pub reconciles: IntCounterVec,
     /// How long a reconcile took.
-    pub duration: Histogram,
+    pub reconcile_duration: Histogram,
     /// Objects with news that wait for their turn.
     pub queue_depth: IntGauge,
     /// Whether this process is the leader.
@@ -47,7 +47,7 @@ impl Metrics {
                 "Reconciles by how they ended",
                 &["outcome"],
             )?,
-            duration: Histogram::with_opts(
+            reconcile_duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "order_operator_reconcile_duration_seconds",
                     "How long a reconcile took",
@@ -65,7 +65,7 @@ impl Metrics {
             )?,
             watch_errors: counters(
                 "order_operator_watch_errors_total",
-                "Watches that broke off and were started again",
+                "WatchActivity that broke off and were started again",
                 &["kind"],
             )?,
             objects: IntGaugeVec::new(
@@ -92,7 +92,7 @@ impl Metrics {
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.reconciles.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.reconcile_duration.clone()))?;
         registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         registry.register(Box::new(metrics.watch_age.clone()))?;

@@ -12,30 +12,30 @@ use tokio::sync::oneshot;
 
 use crate::cli::Settings;
 use crate::cluster::connect::connect;
-use crate::cluster::fence_layer::{Guard, Watches};
+use crate::cluster::fence_layer::{FenceLayer, WatchActivity};
 use crate::cluster::{Cluster, Recorder};
-use crate::controller::{Scope, WATCH_LIMIT, control};
+use crate::controller::{MAX_WATCH_SILENCE, Scope, control};
 use crate::crd::OrderService;
-use crate::http::{self, Answer};
+use crate::http::{self, Response};
 use crate::leader::{Election, Fence, Timing};
 use crate::logging::Log;
 use crate::metrics::Metrics;
 use crate::reconcile::Context;
-use crate::reconcile::digest_key::Key;
+use crate::reconcile::digest_key::DigestKey;
 
 // What ends the process.
 type Failure = Box<dyn std::error::Error>;
 
 /// What probes and scrapes look at.
-struct Vitals {
+struct Health {
     metrics: Arc<Metrics>,
-    watches: Watches,
+    watches: WatchActivity,
     fence: Fence,
     store: Mutex<Option<Store<OrderService>>>,
     /// When the election last went round: the heartbeat of the process.
-    beat: Mutex<Instant>,
+    last_election_attempt: Mutex<Instant>,
     /// For how long the API server had not answered by then.
-    unanswered: Mutex<Duration>,
+    api_silence: Mutex<Duration>,
     lease: Duration,
 }
 
@@ -52,28 +52,28 @@ pub fn run(settings: &Settings, log: &Log) -> Result<(), Failure> {
 }
 
 async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop = StopSignal::new()?;
     let metrics = Arc::new(Metrics::new()?);
     log.count_dropped(&metrics);
     let fence = Fence::default();
-    let watches = Watches::default();
-    let vitals = Arc::new(Vitals {
+    let watches = WatchActivity::default();
+    let health_state = Arc::new(Health {
         metrics: metrics.clone(),
         watches: watches.clone(),
         fence: fence.clone(),
         store: Mutex::new(None),
-        beat: Mutex::new(Instant::now()),
-        unanswered: Mutex::new(Duration::ZERO),
+        last_election_attempt: Mutex::new(Instant::now()),
+        api_silence: Mutex::new(Duration::ZERO),
         lease: settings.lease_duration,
     });
     let listener = TcpListener::bind(settings.health_address).await?;
-    let of = vitals.clone();
+    let of = health_state.clone();
     let health = tokio::spawn(http::serve(listener, move |path| of.probe(path)));
     let listener = TcpListener::bind(settings.metrics_address).await?;
-    let of = vitals.clone();
+    let of = health_state.clone();
     let scrapes = tokio::spawn(http::serve(listener, move |path| of.scrape(path)));
 
-    let guard = Guard {
+    let guard = FenceLayer {
         fence: fence.clone(),
         watches: watches.clone(),
         metrics: metrics.clone(),
@@ -102,22 +102,22 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
         fence,
     );
     let result = loop {
-        *vitals.beat.lock() = Instant::now();
+        *health_state.last_election_attempt.lock() = Instant::now();
         tokio::select! {
-            () = election.acquire(|unanswered| vitals.tried(unanswered)) => {}
-            () = stop.told() => break Ok(()),
+            () = election.acquire(|api_silence| health_state.election_attempted(api_silence)) => {}
+            () = stop.requested() => break Ok(()),
         }
         log::info!("this process is the leader now");
-        let term = Term {
+        let leadership = Leadership {
             settings,
             client: &client,
-            vitals: &vitals,
+            health_state: &health_state,
             identity: &identity,
         };
-        match term.lead(&mut election, &mut stop).await {
-            Ended::Lost => log::warn!("this process is not the leader any more"),
-            Ended::Told => break Ok(()),
-            Ended::Failed(error) => break Err(error.into()),
+        match leadership.lead(&mut election, &mut stop).await {
+            LeadershipEnd::Lost => log::warn!("this process is not the leader any more"),
+            LeadershipEnd::StopRequested => break Ok(()),
+            LeadershipEnd::Failed(error) => break Err(error.into()),
         }
     };
     election.release().await;
@@ -128,45 +128,45 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
 }
 
 /// One time as the leader.
-struct Term<'a> {
+struct Leadership<'a> {
     settings: &'a Settings,
     client: &'a Client,
-    vitals: &'a Arc<Vitals>,
+    health_state: &'a Arc<Health>,
     identity: &'a str,
 }
 
 /// How it ended.
-enum Ended {
+enum LeadershipEnd {
     Lost,
-    Told,
+    StopRequested,
     Failed(String),
 }
 
-impl Term<'_> {
-    async fn lead(&self, election: &mut Election, stop: &mut Stop) -> Ended {
+impl Leadership<'_> {
+    async fn lead(&self, election: &mut Election, stop: &mut StopSignal) -> LeadershipEnd {
         let Self {
             settings,
             client,
-            vitals,
+            health_state,
             identity,
         } = self;
         // Nothing is known any more: somebody else led meanwhile.
         let context = Arc::new(Context::new(
             Cluster::new((*client).clone()),
             Recorder::new((*client).clone(), (*identity).to_owned()),
-            vitals.metrics.clone(),
-            Key::of(&settings.pod_namespace),
+            health_state.metrics.clone(),
+            DigestKey::in_namespace(&settings.pod_namespace),
             settings.resync_period,
         ));
         let (store, writer) = reflector::store();
-        *vitals.store.lock() = Some(store.clone());
+        *health_state.store.lock() = Some(store.clone());
         let (halt, halted) = oneshot::channel::<()>();
         let control = control(
             (*client).clone(),
             context,
             Scope(settings.watched().map(str::to_owned)),
             (store, writer),
-            vitals.watches.clone(),
+            health_state.watches.clone(),
             settings.concurrency,
             async {
                 // Told, or dropped: the end either way.
@@ -175,24 +175,24 @@ impl Term<'_> {
         );
         let mut control = std::pin::pin!(control);
         let ended = tokio::select! {
-            ended = &mut control => Ended::Failed(ended.err().unwrap_or_else(|| "the controller ended".to_owned())),
+            ended = &mut control => LeadershipEnd::Failed(ended.err().unwrap_or_else(|| "the controller ended".to_owned())),
             // Dropping the controller drops the requests that are under way.
-            () = election.keep() => Ended::Lost,
-            () = stop.told() => {
+            () = election.renew() => LeadershipEnd::Lost,
+            () = stop.requested() => {
                 log::info!("told to stop: ending what is under way");
                 // The receiver is there for as long as the controller is.
                 let _ = halt.send(());
                 tokio::select! {
                     _ = &mut control => {}
-                    () = election.keep() => {}
+                    () = election.renew() => {}
                     () = tokio::time::sleep(settings.shutdown_timeout) => {}
-                    () = stop.told() => {}
+                    () = stop.requested() => {}
                 }
-                Ended::Told
+                LeadershipEnd::StopRequested
             }
         };
-        *vitals.store.lock() = None;
-        vitals.watches.clear();
+        *health_state.store.lock() = None;
+        health_state.watches.clear();
         ended
     }
 }
@@ -205,49 +205,55 @@ fn identity(settings: &Settings) -> String {
     format!("{}_{:x}-{:x}", name.trim(), std::process::id(), now)
 }
 
-impl Vitals {
+impl Health {
     /// The election went round once more.
-    fn tried(&self, unanswered: Duration) {
-        *self.beat.lock() = Instant::now();
-        *self.unanswered.lock() = unanswered;
+    fn election_attempted(&self, api_silence: Duration) {
+        *self.last_election_attempt.lock() = Instant::now();
+        *self.api_silence.lock() = api_silence;
     }
 
-    fn probe(&self, path: &str) -> Answer {
-        let silent = self.beat.lock().elapsed();
-        let age = self.watches.age();
+    fn probe(&self, path: &str) -> Response {
+        let silent = self.last_election_attempt.lock().elapsed();
+        let age = self.watches.oldest_age();
         match path {
-            "/healthz" if self.fence.holds() && age > WATCH_LIMIT => Answer::text(
+            "/healthz" if self.fence.allows_writes() && age > MAX_WATCH_SILENCE => Response::text(
                 "503 Service Unavailable",
                 format!("a watch is silent for {} s\n", age.as_secs()),
             ),
-            "/healthz" if !self.fence.holds() && silent > WATCH_LIMIT => {
-                Answer::text("503 Service Unavailable", "the election stands still\n")
+            "/healthz" if !self.fence.allows_writes() && silent > MAX_WATCH_SILENCE => {
+                Response::text("503 Service Unavailable", "the election stands still\n")
             }
-            "/readyz" if !self.fence.holds() && *self.unanswered.lock() > self.lease * 4 => {
-                Answer::text(
+            "/readyz"
+                if !self.fence.allows_writes() && *self.api_silence.lock() > self.lease * 4 =>
+            {
+                Response::text(
                     "503 Service Unavailable",
                     "the API server does not answer\n",
                 )
             }
-            "/healthz" | "/readyz" => Answer::text("200 OK", "ok\n"),
-            _ => Answer::text("404 Not Found", "/healthz or /readyz\n"),
+            "/healthz" | "/readyz" => Response::text("200 OK", "ok\n"),
+            _ => Response::text("404 Not Found", "/healthz or /readyz\n"),
         }
     }
 
-    fn scrape(&self, path: &str) -> Answer {
+    fn scrape(&self, path: &str) -> Response {
         if path != "/metrics" {
-            return Answer::text("404 Not Found", "/metrics\n");
+            return Response::text("404 Not Found", "/metrics\n");
         }
-        self.metrics.leader.set(i64::from(self.fence.holds()));
-        self.metrics.watch_age.set(self.watches.age().as_secs_f64());
+        self.metrics
+            .leader
+            .set(i64::from(self.fence.allows_writes()));
+        self.metrics
+            .watch_age
+            .set(self.watches.oldest_age().as_secs_f64());
         self.count_objects();
         match self.metrics.encode() {
-            Ok(body) => Answer {
+            Ok(body) => Response {
                 status: "200 OK",
                 content_type: "text/plain; version=0.0.4",
                 body,
             },
-            Err(error) => Answer::text("500 Internal Server Error", format!("{error}\n")),
+            Err(error) => Response::text("500 Internal Server Error", format!("{error}\n")),
         }
     }
 
@@ -264,12 +270,12 @@ impl Vitals {
 }
 
 /// SIGTERM and SIGINT.
-struct Stop {
+struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl StopSignal {
     fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -277,7 +283,7 @@ impl Stop {
         })
     }
 
-    async fn told(&mut self) {
+    async fn requested(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

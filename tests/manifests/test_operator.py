@@ -163,7 +163,7 @@ def lease_of(objects):
 def test_the_key_is_the_one_that_the_program_takes(objects):
     """Empty, for what is in Git is no secret; and where the operator runs, whatever namespace it serves."""
     source = (ROOT / "operator/src/reconcile/digest_key.rs").read_text()
-    [name] = re.findall(r'const NAME: &str = "([^"]*)"', source)
+    [name] = re.findall(r'const SECRET_NAME: &str = "([^"]*)"', source)
     key = only(objects, "Secret", name)
     assert key["metadata"]["namespace"] == NAMESPACE
     assert "data" not in key and "stringData" not in key and "immutable" not in key

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::labels::Component;
-use super::{Target, Texts, short_hash};
+use super::{StringMap, Target, short_hash};
 use crate::crd::{LogFormat, Settings};
 
 /// The ConfigMap that the pods take their environment from.
@@ -12,14 +12,14 @@ pub fn build(target: &Target) -> ConfigMap {
     let data = environment(&target.settings);
     let name = format!("{}-config-{}", target.name, short_hash(&data));
     ConfigMap {
-        metadata: target.meta(&name, Some(Component::Server)),
+        metadata: target.object_meta(&name, Some(Component::Server)),
         data: Some(data),
         immutable: Some(true),
         ..ConfigMap::default()
     }
 }
 
-fn environment(settings: &Settings) -> Texts {
+fn environment(settings: &Settings) -> StringMap {
     // No `..`: a setting that is added and forgotten here does not compile.
     let Settings {
         pool_max_size,

@@ -11,8 +11,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::labels::{self, Component, REVISION, SECRET};
-use super::{Target, pod, short_hash, texts};
+use super::labels::{self, Component, REVISION, SECRET_DIGEST};
+use super::{Target, pod, short_hash, string_map};
 use crate::crd::Settings;
 
 const CONTAINER: &str = "order-service";
@@ -21,7 +21,7 @@ const CONTAINER: &str = "order-service";
 pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) -> Deployment {
     let component = Some(Component::Server);
     Deployment {
-        metadata: target.meta(&target.name, component),
+        metadata: target.object_meta(&target.name, component),
         spec: Some(DeploymentSpec {
             replicas,
             revision_history_limit: Some(5),
@@ -82,12 +82,12 @@ pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTempl
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, Component::Server)),
-            annotations: Some(texts([
+            annotations: Some(string_map([
                 // For a Prometheus that finds its targets by annotations.
                 ("prometheus.io/scrape", "true"),
                 ("prometheus.io/port", "9090"),
                 ("prometheus.io/path", "/metrics"),
-                (SECRET, secret),
+                (SECRET_DIGEST, secret),
             ])),
             ..ObjectMeta::default()
         }),

@@ -21,7 +21,7 @@ pub fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
         target_cpu_utilization_percentage,
     } = autoscaling;
     Some(HorizontalPodAutoscaler {
-        metadata: target.meta(&target.name, Some(Component::Server)),
+        metadata: target.object_meta(&target.name, Some(Component::Server)),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".to_owned()),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::{Target, Texts};
+use super::{StringMap, Target};
 
 /// Who applies: the field manager, and the value of `app.kubernetes.io/managed-by`.
 pub const MANAGER: &str = "order-operator";
@@ -15,7 +15,7 @@ pub const REVISION: &str = "orders.example.com/revision";
 /// The annotation on everything applied that stands for what was applied.
 pub const APPLIED: &str = "orders.example.com/applied";
 /// The annotation on pods that stands for the secret they read.
-pub const SECRET: &str = "orders.example.com/database-secret";
+pub const SECRET_DIGEST: &str = "orders.example.com/database-secret";
 /// The annotation on the Deployment with the pod template as it was applied.
 pub const TEMPLATE: &str = "orders.example.com/template";
 /// The annotation on the Deployment with the template to go back to, while another rolls out.
@@ -42,8 +42,8 @@ impl Component {
 }
 
 /// What selects pods of an instance: those of one component, or all.
-pub fn selector(target: &Target, component: Option<Component>) -> Texts {
-    let mut labels = super::texts([
+pub fn selector(target: &Target, component: Option<Component>) -> StringMap {
+    let mut labels = super::string_map([
         ("app.kubernetes.io/name", "order-service"),
         (INSTANCE, target.name.as_str()),
     ]);
@@ -57,7 +57,7 @@ pub fn selector(target: &Target, component: Option<Component>) -> Texts {
 }
 
 /// Labels of a pod.
-pub fn pod(target: &Target, component: Component) -> Texts {
+pub fn pod(target: &Target, component: Component) -> StringMap {
     let mut labels = selector(target, Some(component));
     labels.insert(
         "app.kubernetes.io/part-of".to_owned(),
@@ -70,7 +70,7 @@ pub fn pod(target: &Target, component: Component) -> Texts {
 }
 
 /// Labels of an object that is not a pod.
-pub fn object(target: &Target, component: Option<Component>) -> Texts {
+pub fn object(target: &Target, component: Option<Component>) -> StringMap {
     let mut labels = selector(target, component);
     labels.insert(
         "app.kubernetes.io/part-of".to_owned(),
@@ -81,7 +81,7 @@ pub fn object(target: &Target, component: Option<Component>) -> Texts {
 }
 
 /// The selector as objects carry it.
-pub fn label_selector(labels: Texts) -> LabelSelector {
+pub fn label_selector(labels: StringMap) -> LabelSelector {
     LabelSelector {
         match_labels: Some(labels),
         match_expressions: None,
@@ -89,7 +89,7 @@ pub fn label_selector(labels: Texts) -> LabelSelector {
 }
 
 /// The selector as queries and the scale subresource write it.
-pub fn query(labels: &Texts) -> String {
+pub fn query(labels: &StringMap) -> String {
     let pairs: Vec<_> = labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))

@@ -26,7 +26,7 @@ pub fn build(target: &Target, revision: &str) -> Job {
     // Never, not OnFailure: failed pods and their logs stay to be read.
     spec.restart_policy = Some("Never".to_owned());
     Job {
-        metadata: target.meta(
+        metadata: target.object_meta(
             &format!("{}-migrate-{revision}", target.name),
             Some(Component::Migrate),
         ),

@@ -26,7 +26,7 @@ pub use network_policy::build as network_policy;
 pub use pod_disruption_budget::build as pod_disruption_budget;
 pub use service::build as service;
 pub use service_account::build as service_account;
-pub use target::{Invalid, Replicas, Target};
+pub use target::{InvalidSpec, Replicas, Target};
 
 /// Ten hexadecimal digits that stand for a value: short enough for names and labels.
 pub fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
@@ -48,10 +48,10 @@ pub fn hex(bytes: &[u8], count: usize) -> String {
 }
 
 /// A map of texts, as Kubernetes likes them.
-pub(crate) type Texts = std::collections::BTreeMap<String, String>;
+pub(crate) type StringMap = std::collections::BTreeMap<String, String>;
 
 /// Makes such a map.
-pub(crate) fn texts<const N: usize>(pairs: [(&str, &str); N]) -> Texts {
+pub(crate) fn string_map<const N: usize>(pairs: [(&str, &str); N]) -> StringMap {
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()

@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Target, labels, texts};
+use super::{Target, labels, string_map};
 use crate::crd::NetworkPolicyOptions;
 
 /// The NetworkPolicy, unless it is switched off.
@@ -33,7 +33,7 @@ pub fn build(target: &Target) -> Option<NetworkPolicy> {
     clients.extend(gateway_namespace.as_deref().map(namespace));
     let databases = database_cidrs.iter().map(|cidr| addresses(cidr)).collect();
     enabled.then(|| NetworkPolicy {
-        metadata: target.meta(&target.name, None),
+        metadata: target.object_meta(&target.name, None),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(labels::label_selector(labels::selector(target, None))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
@@ -60,7 +60,7 @@ fn namespace(name: &str) -> NetworkPolicyPeer {
 
 fn namespaces(label: &str, value: &str) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
-        namespace_selector: Some(labels::label_selector(texts([(label, value)]))),
+        namespace_selector: Some(labels::label_selector(string_map([(label, value)]))),
         ..NetworkPolicyPeer::default()
     }
 }

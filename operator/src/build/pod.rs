@@ -8,11 +8,11 @@ use k8s_openapi::api::core::v1::{
 use super::Target;
 use crate::crd::SecretKeyRef;
 
-const VOLUME: &str = "database-url";
-const DIRECTORY: &str = "/run/secrets/order-service";
-const FILE: &str = "database-url";
+const SECRET_VOLUME: &str = "database-url";
+const SECRET_DIRECTORY: &str = "/run/secrets/order-service";
+const SECRET_FILE: &str = "database-url";
 /// Nobody on any system.
-const USER: i64 = 65532;
+const NON_ROOT_ID: i64 = 65532;
 
 /// A pod with one container, which reads the URL of the database from a file.
 pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container) -> PodSpec {
@@ -23,10 +23,10 @@ pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container)
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
+            run_as_user: Some(NON_ROOT_ID),
+            run_as_group: Some(NON_ROOT_ID),
             // The secret's file belongs to this group.
-            fs_group: Some(USER),
+            fs_group: Some(NON_ROOT_ID),
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -36,14 +36,14 @@ pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container)
         }),
         containers: vec![container],
         volumes: Some(vec![Volume {
-            name: VOLUME.to_owned(),
+            name: SECRET_VOLUME.to_owned(),
             secret: Some(SecretVolumeSource {
                 secret_name: Some(secret.name.clone()),
                 // 0440: only the pod's own group reads it.
                 default_mode: Some(0o440),
                 items: Some(vec![KeyToPath {
                     key: secret.key.clone(),
-                    path: FILE.to_owned(),
+                    path: SECRET_FILE.to_owned(),
                     mode: None,
                 }]),
                 optional: None,
@@ -66,7 +66,7 @@ pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container
         // needs no restart.
         env: Some(vec![variable(
             "DATABASE_URL_FILE",
-            &format!("{DIRECTORY}/{FILE}"),
+            &format!("{SECRET_DIRECTORY}/{SECRET_FILE}"),
         )]),
         resources: Some(target.resources.clone()),
         security_context: Some(SecurityContext {
@@ -81,8 +81,8 @@ pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container
         }),
         volume_mounts: Some(vec![VolumeMount {
             // A directory, not a subPath: a file mounted by subPath never changes.
-            name: VOLUME.to_owned(),
-            mount_path: DIRECTORY.to_owned(),
+            name: SECRET_VOLUME.to_owned(),
+            mount_path: SECRET_DIRECTORY.to_owned(),
             read_only: Some(true),
             ..VolumeMount::default()
         }]),

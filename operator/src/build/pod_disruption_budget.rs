@@ -14,7 +14,7 @@ pub fn build(target: &Target) -> Option<PodDisruptionBudget> {
     } = &target.disruption;
     let component = Some(Component::Server);
     enabled.then(|| PodDisruptionBudget {
-        metadata: target.meta(&target.name, component),
+        metadata: target.object_meta(&target.name, component),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(max_unavailable.clone()),
             // Pods that are unready anyway must not block the drain of a node.

@@ -10,7 +10,7 @@ use super::labels::{self, Component};
 pub fn build(target: &Target) -> Service {
     let component = Some(Component::Server);
     Service {
-        metadata: target.meta(&target.name, component),
+        metadata: target.object_meta(&target.name, component),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(labels::selector(target, component)),

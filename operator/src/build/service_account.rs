@@ -7,7 +7,7 @@ use super::Target;
 /// The ServiceAccount of the pods.
 pub fn build(target: &Target) -> ServiceAccount {
     ServiceAccount {
-        metadata: target.meta(&target.name, None),
+        metadata: target.object_meta(&target.name, None),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

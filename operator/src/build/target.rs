@@ -15,7 +15,7 @@ use crate::crd::{
 
 /// Why an OrderService cannot be built. The CRD refuses all of these; an older one may not have.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Invalid {
+pub enum InvalidSpec {
     /// Neither or both.
     #[error("give either replicas or autoscaling, and not both")]
     Replicas,
@@ -76,7 +76,7 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn new(object: &OrderService) -> Result<Self, Invalid> {
+    pub fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
         // No `..`: a field that is added and forgotten here does not compile.
         let OrderServiceSpec {
             image,
@@ -95,9 +95,9 @@ impl Target {
             .metadata
             .name
             .clone()
-            .ok_or(Invalid::Metadata("name"))?;
+            .ok_or(InvalidSpec::Metadata("name"))?;
         if name.len() > 44 || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-            return Err(Invalid::Name);
+            return Err(InvalidSpec::Name);
         }
         let database = database.secret_ref;
         Ok(Self {
@@ -105,16 +105,16 @@ impl Target {
                 .metadata
                 .namespace
                 .clone()
-                .ok_or(Invalid::Metadata("namespace"))?,
+                .ok_or(InvalidSpec::Metadata("namespace"))?,
             owner: object
                 .controller_owner_ref(&())
-                .ok_or(Invalid::Metadata("uid"))?,
+                .ok_or(InvalidSpec::Metadata("uid"))?,
             version: version(&image),
             image,
             replicas: match (replicas, autoscaling) {
                 (Some(replicas), None) => Replicas::Fixed(replicas),
                 (None, Some(autoscaling)) => Replicas::Autoscaled(autoscaling),
-                _ => return Err(Invalid::Replicas),
+                _ => return Err(InvalidSpec::Replicas),
             },
             migrations: migrations.map_or_else(|| database.clone(), |other| other.secret_ref),
             database,
@@ -132,7 +132,7 @@ impl Target {
     }
 
     /// Metadata of an object that this is made of.
-    pub(super) fn meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
+    pub(super) fn object_meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.namespace.clone()),

@@ -14,33 +14,33 @@ use kube::client::{Body, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
-use super::fence_layer::{Fenced, Guard};
+use super::fence_layer::{FenceLayer, Fenced};
 use crate::leader::Fence;
 
 /// For a connection and its handshake.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a write to make progress.
-const WRITE: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that nobody uses is kept for so long: a burst of work leaves no buffers behind.
-const IDLE: Duration = Duration::from_secs(15);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Answers are read in pieces of so many bytes.
-const PIECE: usize = 8 * 1024;
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// A client that writes only for the leader.
 ///
 /// # Errors
 /// When the configuration makes no sense.
-pub fn connect(config: Config, guard: &Guard) -> kube::Result<Client> {
+pub fn connect(config: Config, guard: &FenceLayer) -> kube::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
-    connect_by(config, connector, guard)
+    connect_with(config, connector, guard)
 }
 
 /// The same by another way to the other side.
 ///
 /// # Errors
 /// When the configuration makes no sense.
-pub fn connect_by<C>(config: Config, connector: C, guard: &Guard) -> kube::Result<Client>
+pub fn connect_with<C>(config: Config, connector: C, guard: &FenceLayer) -> kube::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
@@ -53,13 +53,13 @@ where
     }
     let https = config.rustls_https_connector_with_connector(connector)?;
     let mut connector = TimeoutConnector::new(https);
-    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(Some(WRITE));
+    connector.set_write_timeout(Some(WRITE_TIMEOUT));
     let wire = hyper_util::client::legacy::Builder::new(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .http1_read_buf_exact_size(PIECE)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .http1_read_buf_exact_size(READ_BUFFER_BYTES)
         .build(connector);
     // No retry in here: the controller's own knows when to give up.
     let service = ServiceBuilder::new()
@@ -67,26 +67,26 @@ where
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_request(seal)
+        .map_request(fence_body)
         .map_err(BoxError::from)
         .service(wire);
     Ok(Client::new(service, config.default_namespace))
 }
 
 /// Puts the fence that a write carries around its body.
-fn seal(mut request: Request<Body>) -> Request<Sealed> {
+fn fence_body(mut request: Request<Body>) -> Request<FencedBody> {
     let fence = request.extensions_mut().remove::<Fence>();
-    request.map(|inner| Sealed { inner, fence })
+    request.map(|inner| FencedBody { inner, fence })
 }
 
 /// A body that is given away only while the fence holds. It is asked for when the connection stands, and
 /// nothing is sent before: a request whose body fails has never been made.
-struct Sealed {
+struct FencedBody {
     inner: Body,
     fence: Option<Fence>,
 }
 
-impl HttpBody for Sealed {
+impl HttpBody for FencedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -94,7 +94,11 @@ impl HttpBody for Sealed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.fence.as_ref().is_some_and(|fence| !fence.holds()) {
+        if self
+            .fence
+            .as_ref()
+            .is_some_and(|fence| !fence.allows_writes())
+        {
             return Poll::Ready(Some(Err(Fenced.into())));
         }
         Pin::new(&mut self.inner)

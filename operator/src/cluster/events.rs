@@ -17,9 +17,9 @@ use crate::build::labels::MANAGER;
 use crate::crd::OrderService;
 
 /// As long as `kubectl` and others treat repeats as one series.
-const SERIES: SignedDuration = SignedDuration::from_mins(6);
+const SERIES_TIMEOUT: SignedDuration = SignedDuration::from_mins(6);
 /// The API server refuses longer ones.
-const LONGEST_NOTE: usize = 1024;
+const MAX_NOTE_BYTES: usize = 1024;
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,10 +40,10 @@ pub struct Recorder {
     client: Client,
     instance: String,
     /// By what was said of whom; only as much as it takes to count on.
-    said: Arc<Mutex<HashMap<u64, Said>>>,
+    series: Arc<Mutex<HashMap<u64, Series>>>,
 }
 
-struct Said {
+struct Series {
     /// When it was first said: the event bears this in its name.
     since: Timestamp,
     count: i32,
@@ -56,7 +56,7 @@ impl Recorder {
         Self {
             client,
             instance,
-            said: Arc::default(),
+            series: Arc::default(),
         }
     }
 
@@ -70,12 +70,12 @@ impl Recorder {
         (&object.metadata.uid, event.reason, &event.note).hash(&mut hasher);
         let key = hasher.finish();
         let before = {
-            let mut said = self.said.lock();
-            said.retain(|_, said| now.duration_since(said.at) < SERIES);
-            said.get_mut(&key).map(|said| {
-                said.count += 1;
-                said.at = now;
-                (said.since, said.count)
+            let mut series = self.series.lock();
+            series.retain(|_, series| now.duration_since(series.at) < SERIES_TIMEOUT);
+            series.get_mut(&key).map(|series| {
+                series.count += 1;
+                series.at = now;
+                (series.since, series.count)
             })
         };
         let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
@@ -97,12 +97,12 @@ impl Recorder {
         }
         let event = self.build(object.object_ref(&()), event, &name(now), now);
         events.create(&PostParams::default(), &event).await?;
-        let said = Said {
+        let series = Series {
             since: now,
             count: 1,
             at: now,
         };
-        self.said.lock().insert(key, said);
+        self.series.lock().insert(key, series);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Recorder {
         now: Timestamp,
     ) -> KubeEvent {
         let mut note = event.note.clone();
-        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
         KubeEvent {
             metadata: ObjectMeta {
                 namespace: regarding.namespace.clone(),

@@ -25,9 +25,9 @@ pub struct Fenced;
 
 /// When each watch was last heard of.
 #[derive(Clone, Debug, Default)]
-pub struct Watches(Arc<Mutex<BTreeMap<String, Instant>>>);
+pub struct WatchActivity(Arc<Mutex<BTreeMap<String, Instant>>>);
 
-impl Watches {
+impl WatchActivity {
     /// Starts to expect a watch: one that never comes to speak grows old as well.
     pub fn expect(&self, path: &str) {
         self.0
@@ -41,14 +41,14 @@ impl Watches {
         self.0.lock().clear();
     }
 
-    fn heard(&self, path: &str) {
+    fn record(&self, path: &str) {
         if let Some(at) = self.0.lock().get_mut(path) {
             *at = Instant::now();
         }
     }
 
     /// How long ago the quietest of them spoke.
-    pub fn age(&self) -> Duration {
+    pub fn oldest_age(&self) -> Duration {
         let oldest = self.0.lock().values().min().copied();
         oldest.map_or(Duration::ZERO, |at| at.elapsed())
     }
@@ -56,20 +56,20 @@ impl Watches {
 
 /// Puts [`Guarded`] around the transport of a client.
 #[derive(Clone)]
-pub struct Guard {
+pub struct FenceLayer {
     /// Who may write.
     pub fence: Fence,
     /// When each watch was last heard of.
-    pub watches: Watches,
+    pub watches: WatchActivity,
     /// What is written is counted.
     pub metrics: Arc<Metrics>,
 }
 
-impl<S> Layer<S> for Guard {
-    type Service = Guarded<S>;
+impl<S> Layer<S> for FenceLayer {
+    type Service = FenceService<S>;
 
-    fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
+    fn layer(&self, inner: S) -> FenceService<S> {
+        FenceService {
             inner,
             guard: self.clone(),
         }
@@ -78,12 +78,12 @@ impl<S> Layer<S> for Guard {
 
 /// A transport that writes only for the leader.
 #[derive(Clone)]
-pub struct Guarded<S> {
+pub struct FenceService<S> {
     inner: S,
-    guard: Guard,
+    guard: FenceLayer,
 }
 
-impl<S, B> Service<Request<Body>> for Guarded<S>
+impl<S, B> Service<Request<Body>> for FenceService<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -91,7 +91,7 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    type Response = Response<Heard<B>>;
+    type Response = Response<WatchedBody<B>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
 
@@ -104,7 +104,7 @@ where
         if is_write(&request) {
             // The lease itself is how one becomes the leader.
             if !is_lease(&path) {
-                if !self.guard.fence.holds() {
+                if !self.guard.fence.allows_writes() {
                     return Box::pin(std::future::ready(Err(Fenced.into())));
                 }
                 self.guard
@@ -123,9 +123,9 @@ where
             if let Some((watches, path)) =
                 watches.as_ref().filter(|_| response.status().is_success())
             {
-                watches.heard(path);
+                watches.record(path);
             }
-            Ok(response.map(|inner| Heard { inner, watches }))
+            Ok(response.map(|inner| WatchedBody { inner, watches }))
         })
     }
 }
@@ -166,12 +166,12 @@ fn resource(path: &str) -> &'static str {
 }
 
 /// The body of an answer; one of a watch is heard of with each piece of it.
-pub struct Heard<B> {
+pub struct WatchedBody<B> {
     inner: B,
-    watches: Option<(Watches, String)>,
+    watches: Option<(WatchActivity, String)>,
 }
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Heard<B> {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for WatchedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -181,7 +181,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Heard<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
         if let (Poll::Ready(Some(Ok(_))), Some((watches, path))) = (&polled, &self.watches) {
-            watches.heard(path);
+            watches.record(path);
         }
         polled
     }

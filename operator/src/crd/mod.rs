@@ -30,7 +30,7 @@ pub fn definition() -> Result<Value, serde_json::Error> {
             .into(),
     );
     let mut crd = serde_json::to_value(crd)?;
-    refuse_null(&mut crd);
+    remove_nullable(&mut crd);
     Ok(crd)
 }
 
@@ -55,13 +55,13 @@ pub fn check_kind(object: &Value) -> Result<(), String> {
 
 /// What is optional may be left out and not be null: there is one way to say nothing, and `has()`
 /// in the rules means what it says.
-fn refuse_null(schema: &mut Value) {
+fn remove_nullable(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
             fields.remove("nullable");
-            fields.values_mut().for_each(refuse_null);
+            fields.values_mut().for_each(remove_nullable);
         }
-        Value::Array(items) => items.iter_mut().for_each(refuse_null),
+        Value::Array(items) => items.iter_mut().for_each(remove_nullable),
         _ => {}
     }
 }

@@ -74,7 +74,7 @@ pub fn differences(desired: &Value, live: &Value) -> Vec<Path> {
 fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
     match (desired, live) {
         // Owned as a whole: one key more selects fewer pods.
-        _ if is_whole(path) => {
+        _ if is_atomic(path) => {
             if desired != live {
                 found.push(path.clone());
             }
@@ -88,13 +88,13 @@ fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
                 }
             }
         }
-        (Value::Array(desired), Value::Array(live)) => lists(desired, live, path, found),
-        _ if same(desired, live, path) => {}
+        (Value::Array(desired), Value::Array(live)) => compare_lists(desired, live, path, found),
+        _ if is_equal(desired, live, path) => {}
         _ => found.push(path.clone()),
     }
 }
 
-fn lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) {
+fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) {
     let keys = merge_keys(path);
     if keys.is_empty() {
         // Owned as a whole: an item more is as wrong as an item less.
@@ -127,7 +127,7 @@ fn lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) 
 }
 
 /// What the API server fills nothing into, and owns as a whole.
-fn is_whole(path: &Path) -> bool {
+fn is_atomic(path: &Path) -> bool {
     [
         "selector",
         "podSelector",
@@ -164,7 +164,7 @@ fn merge_keys(path: &Path) -> &'static [&'static str] {
     }
 }
 
-fn same(desired: &Value, live: &Value, path: &Path) -> bool {
+fn is_equal(desired: &Value, live: &Value, path: &Path) -> bool {
     if desired == live {
         return true;
     }

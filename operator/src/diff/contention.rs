@@ -11,24 +11,24 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::drift::Drift;
-use crate::backoff::longer;
+use crate::backoff::backoff;
 use crate::cluster::Kind;
 
 /// So many times the same is set back at once.
-const AT_ONCE: u32 = 3;
+const IMMEDIATE_REVERTS: u32 = 3;
 /// Then there is a pause before the next time, longer each time.
-const FIRST: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// What was left alone for so long is contested no more. Longer than the longest pause.
-const QUIET: Duration = Duration::from_secs(600);
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// As many fields as one sentence should name.
-const NAMED: usize = 3;
+const MAX_NAMED_FIELDS: usize = 3;
 
 /// The identity of the OrderService, the object, and the field in it: none is the whole object.
-type Thing = (Box<str>, Kind, Box<str>, Box<str>);
+type ContestKey = (Box<str>, Kind, Box<str>, Box<str>);
 
 /// What others have changed lately.
 #[derive(Debug, Default)]
-pub struct Contests(Mutex<BTreeMap<Thing, Contest>>);
+pub struct Contention(Mutex<BTreeMap<ContestKey, Contest>>);
 
 #[derive(Debug)]
 struct Contest {
@@ -39,7 +39,7 @@ struct Contest {
     /// When it was last found changed, and by whom.
     seen: Instant,
     by: Box<str>,
-    told: bool,
+    reported: bool,
 }
 
 impl Contest {
@@ -50,37 +50,37 @@ impl Contest {
             pause: Duration::ZERO,
             seen: now,
             by: Box::default(),
-            told: false,
+            reported: false,
         }
     }
 
     /// Somebody changed it.
-    fn found(&mut self, now: Instant, by: &str) {
+    fn changed(&mut self, now: Instant, by: &str) {
         self.seen = now;
         self.by = by.into();
-        self.told = self.rounds >= AT_ONCE;
+        self.reported = self.rounds >= IMMEDIATE_REVERTS;
     }
 
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.pause.saturating_sub(self.since.elapsed())
     }
 
-    fn set_back(&mut self, now: Instant) {
+    fn reverted(&mut self, now: Instant) {
         self.rounds = self.rounds.saturating_add(1);
         self.since = now;
-        self.pause = match self.rounds.checked_sub(AT_ONCE) {
+        self.pause = match self.rounds.checked_sub(IMMEDIATE_REVERTS) {
             None => Duration::ZERO,
-            Some(more) => longer(FIRST, more),
+            Some(more) => backoff(FIRST_PAUSE, more),
         };
     }
 }
 
-impl Contests {
+impl Contention {
     /// Whether what others changed in an object may be set back now; else how long that has to wait.
     ///
     /// # Errors
     /// With the time to wait.
-    pub fn set_back(
+    pub fn allow_revert(
         &self,
         owner: &str,
         kind: Kind,
@@ -88,67 +88,76 @@ impl Contests {
         drift: &[Drift],
     ) -> Result<(), Duration> {
         let now = Instant::now();
-        let mut contests = self.0.lock();
-        contests.retain(|_, contest| contest.seen.elapsed() < QUIET);
-        let things: Vec<Thing> = drift
+        let mut contention = self.0.lock();
+        contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
+        let keys: Vec<ContestKey> = drift
             .iter()
             .map(|drift| (owner.into(), kind, name.into(), drift.field.as_str().into()))
             .collect();
-        for (thing, drift) in things.iter().zip(drift) {
-            let contest = contests
-                .entry(thing.clone())
+        for (key, drift) in keys.iter().zip(drift) {
+            let contest = contention
+                .entry(key.clone())
                 .or_insert_with(|| Contest::new(now));
-            contest.found(now, &drift.manager);
+            contest.changed(now, &drift.manager);
         }
-        let left = |thing| contests.get(thing).map_or(Duration::ZERO, Contest::left);
+        let remaining = |key| {
+            contention
+                .get(key)
+                .map_or(Duration::ZERO, Contest::remaining)
+        };
         // An object is set back as a whole: what is new in it is not kept waiting by what is not.
-        if let Some(left) = things.iter().map(left).min().filter(|left| !left.is_zero()) {
-            return Err(left);
+        if let Some(remaining) = keys
+            .iter()
+            .map(remaining)
+            .min()
+            .filter(|remaining| !remaining.is_zero())
+        {
+            return Err(remaining);
         }
-        for thing in &things {
-            if let Some(contest) = contests.get_mut(thing) {
-                contest.set_back(now);
+        for key in &keys {
+            if let Some(contest) = contention.get_mut(key) {
+                contest.reverted(now);
             }
         }
         Ok(())
     }
 
     /// Somebody deleted an object.
-    pub fn deleted(&self, owner: &str, kind: Kind, name: &str) {
-        let thing = (owner.into(), kind, name.into(), Box::default());
+    pub fn note_deletion(&self, owner: &str, kind: Kind, name: &str) {
+        let key = (owner.into(), kind, name.into(), Box::default());
         let now = Instant::now();
-        let mut contests = self.0.lock();
-        contests.retain(|_, contest| contest.seen.elapsed() < QUIET);
-        let contest = contests.entry(thing).or_insert_with(|| Contest::new(now));
-        contest.found(now, "");
+        let mut contention = self.0.lock();
+        contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
+        let contest = contention.entry(key).or_insert_with(|| Contest::new(now));
+        contest.changed(now, "");
     }
 
     /// Whether an object that is not there may be made now.
     ///
     /// # Errors
     /// With the time to wait.
-    pub fn make(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
-        let thing = (owner.into(), kind, name.into(), Box::default());
-        let mut contests = self.0.lock();
-        let Some(contest) = contests.get_mut(&thing) else {
+    pub fn allow_create(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
+        let key = (owner.into(), kind, name.into(), Box::default());
+        let mut contention = self.0.lock();
+        let Some(contest) = contention.get_mut(&key) else {
             return Ok(());
         };
-        let left = contest.left();
-        if !left.is_zero() {
-            return Err(left);
+        let remaining = contest.remaining();
+        if !remaining.is_zero() {
+            return Err(remaining);
         }
-        contest.set_back(Instant::now());
+        contest.reverted(Instant::now());
         Ok(())
     }
 
     /// What to tell of an OrderService. It does not change with each round.
-    pub fn told(&self, owner: &str) -> Option<String> {
-        let contests = self.0.lock();
+    pub fn summary(&self, owner: &str) -> Option<String> {
+        let contention = self.0.lock();
         let mut objects: BTreeMap<(Kind, &str), Vec<String>> = BTreeMap::new();
-        let of_owner = contests
+        let of_owner = contention
             .range((owner.into(), Kind::FIRST, Box::default(), Box::default())..)
             .take_while(|((of, ..), _)| &**of == owner)
-            .filter(|(_, contest)| contest.told && contest.seen.elapsed() < QUIET);
+            .filter(|(_, contest)| contest.reported && contest.seen.elapsed() < FORGET_AFTER);
         for ((_, kind, name, field), contest) in of_owner {
             let what = match &**field {
                 "" => "the whole object (deleted)".to_owned(),
@@ -159,8 +168,12 @@ impl Contests {
         let sentences: Vec<_> = objects
             .iter()
             .map(|((kind, name), fields)| {
-                let named = fields.iter().take(NAMED).cloned().collect::<Vec<_>>();
-                let more = match fields.len().saturating_sub(NAMED) {
+                let named = fields
+                    .iter()
+                    .take(MAX_NAMED_FIELDS)
+                    .cloned()
+                    .collect::<Vec<_>>();
+                let more = match fields.len().saturating_sub(MAX_NAMED_FIELDS) {
                     0 => String::new(),
                     more => format!(" and {more} more"),
                 };
@@ -184,7 +197,7 @@ impl Contests {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backoff::LONGEST;
+    use crate::backoff::MAX_BACKOFF;
 
     fn drift(field: &str) -> [Drift; 1] {
         [Drift {
@@ -195,39 +208,42 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_same_field_is_set_back_later_and_later_and_another_at_once() {
-        let contests = Contests::default();
-        let set_back = |field| contests.set_back("u", Kind::Service, "a", &drift(field));
-        for _ in 0..AT_ONCE {
+        let contention = Contention::default();
+        let set_back = |field| contention.allow_revert("u", Kind::Service, "a", &drift(field));
+        for _ in 0..IMMEDIATE_REVERTS {
             assert_eq!(set_back("spec.a"), Ok(()));
-            assert_eq!(contests.told("u"), None);
+            assert_eq!(contention.summary("u"), None);
         }
-        let mut pause = FIRST;
+        let mut pause = FIRST_PAUSE;
         for _ in 0..12 {
-            let left = set_back("spec.a").unwrap_err();
-            assert!(left <= pause && left >= pause / 2, "{left:?} of {pause:?}");
+            let remaining = set_back("spec.a").unwrap_err();
+            assert!(
+                remaining <= pause && remaining >= pause / 2,
+                "{remaining:?} of {pause:?}"
+            );
             assert_eq!(
                 set_back("spec.b"),
                 Ok(()),
                 "another field is not kept waiting"
             );
-            contests.forget_field("spec.b");
-            tokio::time::advance(left).await;
+            contention.forget_field("spec.b");
+            tokio::time::advance(remaining).await;
             assert_eq!(set_back("spec.a"), Ok(()));
-            pause = (pause * 2).min(LONGEST);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
-        assert_eq!(pause, LONGEST);
-        let told = contests.told("u").unwrap();
+        assert_eq!(pause, MAX_BACKOFF);
+        let reported = contention.summary("u").unwrap();
         assert!(
-            told.ends_with("Service a: spec.a (changed by other)"),
-            "{told}"
+            reported.ends_with("Service a: spec.a (changed by other)"),
+            "{reported}"
         );
-        assert_eq!(contests.told("v"), None);
-        tokio::time::advance(QUIET).await;
-        assert_eq!(contests.told("u"), None, "it ended");
+        assert_eq!(contention.summary("v"), None);
+        tokio::time::advance(FORGET_AFTER).await;
+        assert_eq!(contention.summary("u"), None, "it ended");
         assert_eq!(set_back("spec.a"), Ok(()), "and is forgotten");
     }
 
-    impl Contests {
+    impl Contention {
         fn forget_field(&self, field: &str) {
             self.0.lock().retain(|(.., of), _| &**of != field);
         }
@@ -235,18 +251,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_deleted_is_made_later_and_later() {
-        let contests = Contests::default();
-        for round in 0..=AT_ONCE {
-            contests.deleted("u", Kind::Service, "a");
+        let contention = Contention::default();
+        for round in 0..=IMMEDIATE_REVERTS {
+            contention.note_deletion("u", Kind::Service, "a");
             assert_eq!(
-                contests.make("u", Kind::Service, "a").is_ok(),
-                round < AT_ONCE
+                contention.allow_create("u", Kind::Service, "a").is_ok(),
+                round < IMMEDIATE_REVERTS
             );
         }
-        assert!(contests.told("u").unwrap().ends_with("(deleted)"));
-        assert_eq!(contests.make("u", Kind::Service, "b"), Ok(()));
-        contests.forget("u");
-        assert_eq!(contests.make("u", Kind::Service, "a"), Ok(()));
-        assert_eq!(contests.told("u"), None);
+        assert!(contention.summary("u").unwrap().ends_with("(deleted)"));
+        assert_eq!(contention.allow_create("u", Kind::Service, "b"), Ok(()));
+        contention.forget("u");
+        assert_eq!(contention.allow_create("u", Kind::Service, "a"), Ok(()));
+        assert_eq!(contention.summary("u"), None);
     }
 }

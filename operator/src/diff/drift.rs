@@ -16,18 +16,18 @@ pub struct Drift {
 }
 
 /// Says for each field who changed it.
-pub fn explain(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
+pub fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
     paths
         .iter()
         .map(|path| Drift {
             field: path.to_string(),
-            manager: manager(path, metadata).unwrap_or("unknown").to_owned(),
+            manager: last_manager(path, metadata).unwrap_or("unknown").to_owned(),
         })
         .collect()
 }
 
 /// Who owns the field now. A field that was removed has no owner: then who wrote last.
-fn manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
+fn last_manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
     let others = || {
         metadata
             .managed_fields
@@ -99,7 +99,7 @@ mod tests {
                 "k:{\"name\":\"a\"}": {"f:image": {}}}}}}}},
         ]}))
         .unwrap();
-        let drift = explain(&differences(&desired, &live), &metadata);
+        let drift = attribute(&differences(&desired, &live), &metadata);
         assert_eq!(
             drift,
             [Drift {
@@ -107,7 +107,7 @@ mod tests {
                 manager: "kubectl-edit".to_owned()
             }]
         );
-        let removed = explain(&differences(&json!({"data": 1}), &json!({})), &metadata);
+        let removed = attribute(&differences(&json!({"data": 1}), &json!({})), &metadata);
         assert_eq!(removed.first().unwrap().manager, "late");
     }
 }

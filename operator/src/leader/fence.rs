@@ -46,17 +46,17 @@ impl Moment {
 impl Fence {
     /// Lets writes through for this long since a moment: the one before the lease was asked for, since
     /// nobody knows how long the answer took.
-    pub fn hold(&self, since: Moment, span: Duration) {
+    pub fn allow(&self, since: Moment, span: Duration) {
         *self.0.lock() = Some(Held { since, span });
     }
 
     /// Lets none through.
-    pub fn drop_it(&self) {
+    pub fn revoke(&self) {
         *self.0.lock() = None;
     }
 
     /// Whether writes are let through now.
-    pub fn holds(&self) -> bool {
+    pub fn allows_writes(&self) -> bool {
         self.0
             .lock()
             .is_some_and(|held| held.since.is_within(held.span))
@@ -80,21 +80,21 @@ mod tests {
     fn either_clock_ends_it() {
         let span = Duration::from_secs(10);
         let fence = Fence::default();
-        assert!(!fence.holds());
-        fence.hold(ago(0, 0), span);
-        assert!(fence.holds());
-        fence.hold(ago(11, 0), span);
-        assert!(!fence.holds(), "stopped");
-        fence.hold(ago(0, 11), span);
-        assert!(!fence.holds(), "asleep");
+        assert!(!fence.allows_writes());
+        fence.allow(ago(0, 0), span);
+        assert!(fence.allows_writes());
+        fence.allow(ago(11, 0), span);
+        assert!(!fence.allows_writes(), "stopped");
+        fence.allow(ago(0, 11), span);
+        assert!(!fence.allows_writes(), "asleep");
         let set_back = Moment {
             wall: SystemTime::now() + Duration::from_secs(60),
             ..Moment::now()
         };
-        fence.hold(set_back, span);
-        assert!(!fence.holds(), "the wall clock was set back");
-        fence.hold(ago(0, 0), span);
-        fence.drop_it();
-        assert!(!fence.holds());
+        fence.allow(set_back, span);
+        assert!(!fence.allows_writes(), "the wall clock was set back");
+        fence.allow(ago(0, 0), span);
+        fence.revoke();
+        assert!(!fence.allows_writes());
     }
 }

@@ -23,7 +23,7 @@ pub struct Timing {
 
 impl Timing {
     /// For how long after a renewal the holder itself believes in it: less than the others do.
-    fn trust(self) -> Duration {
+    fn validity(self) -> Duration {
         self.lease * 2 / 3
     }
 
@@ -41,7 +41,7 @@ pub struct Election {
     fence: Fence,
     /// The Lease as it was last seen, and when it was first seen so.
     seen: Option<(Lease, Instant)>,
-    heard: Instant,
+    last_response: Instant,
 }
 
 impl Election {
@@ -61,50 +61,50 @@ impl Election {
             timing,
             fence,
             seen: None,
-            heard: Instant::now(),
+            last_response: Instant::now(),
         }
     }
 
     /// How long ago the API server last answered.
-    pub fn silent_for(&self) -> Duration {
-        self.heard.elapsed()
+    pub fn api_silence(&self) -> Duration {
+        self.last_response.elapsed()
     }
 
     /// Tries once to take or renew the Lease. Says whether this process is the leader now.
     pub async fn try_once(&mut self) -> bool {
-        let asked = Moment::now();
-        match timeout(self.timing.trust() / 2, self.take()).await {
+        let requested_at = Moment::now();
+        match timeout(self.timing.validity() / 2, self.acquire_or_renew()).await {
             Ok(Ok(true)) => {
-                self.heard = Instant::now();
-                self.fence.hold(asked, self.timing.trust());
+                self.last_response = Instant::now();
+                self.fence.allow(requested_at, self.timing.validity());
             }
             Ok(Ok(false)) => {
-                self.heard = Instant::now();
-                self.fence.drop_it();
+                self.last_response = Instant::now();
+                self.fence.revoke();
             }
             // The fence runs out by itself when nobody renews it.
             Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be renewed"),
             Err(_) => log::warn!("the lease cannot be renewed: no answer"),
         }
-        self.fence.holds()
+        self.fence.allows_writes()
     }
 
     /// Waits until this process is the leader.
     pub async fn acquire(&mut self, mut on_try: impl FnMut(Duration)) {
         while !self.try_once().await {
-            on_try(self.silent_for());
+            on_try(self.api_silence());
             sleep(self.timing.retry()).await;
         }
         on_try(Duration::ZERO);
     }
 
     /// Renews for as long as that works. Returns when leadership is lost.
-    pub async fn keep(&mut self) {
+    pub async fn renew(&mut self) {
         loop {
             sleep(self.timing.retry()).await;
             // A process that was stopped comes back here: first whether it is still the leader.
-            if !self.fence.holds() || !self.try_once().await {
-                self.fence.drop_it();
+            if !self.fence.allows_writes() || !self.try_once().await {
+                self.fence.revoke();
                 return;
             }
         }
@@ -112,11 +112,11 @@ impl Election {
 
     /// Gives the Lease back, so that nobody needs to wait for it.
     pub async fn release(&mut self) {
-        if !self.fence.holds() {
+        if !self.fence.allows_writes() {
             return;
         }
-        self.fence.drop_it();
-        match timeout(self.timing.trust() / 2, self.give_back()).await {
+        self.fence.revoke();
+        match timeout(self.timing.validity() / 2, self.clear_holder()).await {
             Ok(Ok(true)) => log::info!("the lease is given back"),
             Ok(Ok(false)) => log::info!("the lease is somebody else's already"),
             Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
@@ -124,24 +124,24 @@ impl Election {
         }
     }
 
-    async fn give_back(&mut self) -> Result<bool, kube::Error> {
+    async fn clear_holder(&mut self) -> Result<bool, kube::Error> {
         let Some((lease, _)) = self.seen.take() else {
             return Ok(false);
         };
-        match self.empty(lease).await {
+        match self.write_released(lease).await {
             // A renewal of ours that was cut short by the signal may have been made nevertheless.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             other => return other.map(|()| true),
         }
         let lease = self.leases.get_opt(&self.name).await?;
         match lease.filter(|lease| self.is_mine(lease.spec.as_ref())) {
-            Some(lease) => self.empty(lease).await.map(|()| true),
+            Some(lease) => self.write_released(lease).await.map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Writes that nobody holds it. It carries the version that was seen: what changed meanwhile stays.
-    async fn empty(&self, mut lease: Lease) -> Result<(), kube::Error> {
+    async fn write_released(&self, mut lease: Lease) -> Result<(), kube::Error> {
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
@@ -155,11 +155,11 @@ impl Election {
         spec.and_then(|spec| spec.holder_identity.as_deref()) == Some(self.identity.as_str())
     }
 
-    async fn take(&mut self) -> Result<bool, kube::Error> {
+    async fn acquire_or_renew(&mut self) -> Result<bool, kube::Error> {
         let Some(lease) = self.leases.get_opt(&self.name).await? else {
             return self.create().await;
         };
-        self.look(&lease);
+        self.observe(&lease);
         let spec = lease.spec.clone().unwrap_or_default();
         let mine = self.is_mine(Some(&spec));
         if !mine && !self.is_free(&spec) {
@@ -203,7 +203,7 @@ impl Election {
     }
 
     /// Notes when the Lease was first seen as it is.
-    fn look(&mut self, lease: &Lease) {
+    fn observe(&mut self, lease: &Lease) {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         let changed = self
             .seen

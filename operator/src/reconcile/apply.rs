@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
-use super::error::{During as _, Error};
+use super::error::{ApiResultExt as _, Error};
 use crate::build::labels::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
 use crate::build::{Target, short_hash};
 use crate::cluster::{Kind, as_applied};
@@ -19,7 +19,7 @@ use crate::watch::index;
 #[derive(Debug)]
 pub enum Outcome {
     /// It is as it should be, and was not even read.
-    Known,
+    Checked,
     /// It is as it should be.
     InSync(Box<DynamicObject>),
     /// It was made, or changed because something else is desired now.
@@ -93,12 +93,12 @@ pub async fn ensure(
     let namespace = target.namespace.as_str();
     if context
         .index
-        .is_checked(desired.kind, namespace, &desired.name, &desired.digest)
+        .is_current(desired.kind, namespace, &desired.name, &desired.digest)
     {
-        return Ok(Outcome::Known);
+        return Ok(Outcome::Checked);
     }
     let live = read(context, desired.kind, namespace, &desired.name).await?;
-    ensure_from(context, target, desired, live).await
+    ensure_live(context, target, desired, live).await
 }
 
 /// Reads an object.
@@ -119,7 +119,7 @@ pub async fn read(
 ///
 /// # Errors
 /// When the API server says no or nothing, or the name is not free yet.
-pub async fn ensure_from(
+pub async fn ensure_live(
     context: &Context,
     target: &Target,
     desired: &Desired,
@@ -127,23 +127,23 @@ pub async fn ensure_from(
 ) -> Result<Outcome, Error> {
     let (owner, kind, name) = (&target.owner.uid, desired.kind, desired.name.as_str());
     let Some(live) = live else {
-        if let Err(wait) = context.contests.make(owner, kind, name) {
+        if let Err(wait) = context.contention.allow_create(owner, kind, name) {
             return Ok(Outcome::Contested(None, wait));
         }
         // Without force: an object that appears this very moment belongs to somebody.
         let made = write(context, desired, &desired.value, false).await?;
         return Ok(Outcome::Applied(Box::new(made)));
     };
-    match belongs(target, desired.kind, &live)? {
-        Belongs::Other => return Ok(Outcome::Foreign),
-        Belongs::Us => {}
+    match ownership(target, desired.kind, &live)? {
+        Ownership::Foreign => return Ok(Outcome::Foreign),
+        Ownership::Ours => {}
     }
     let as_json = serde_json::to_value(&live)?;
     let paths = differences(&desired.value, &as_json);
     if paths.is_empty() {
         context
             .index
-            .checked(desired.kind, &live.metadata, &desired.digest);
+            .record_match(desired.kind, &live.metadata, &desired.digest);
         return Ok(Outcome::InSync(Box::new(live)));
     }
     // Applied once as it is desired now, and yet it differs: that was somebody else. The note of it may
@@ -155,10 +155,10 @@ pub async fn ensure_from(
         .and_then(|all| all.get(APPLIED));
     let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
     let is_drift = applied == Some(&desired.digest)
-        || context.index.was_checked(kind, namespace, name, digest);
-    let drift = is_drift.then(|| drift::explain(&paths, &live.metadata));
+        || context.index.matched_before(kind, namespace, name, digest);
+    let drift = is_drift.then(|| drift::attribute(&paths, &live.metadata));
     if let Some(drift) = &drift
-        && let Err(wait) = context.contests.set_back(owner, kind, name, drift)
+        && let Err(wait) = context.contention.allow_revert(owner, kind, name, drift)
     {
         return Ok(Outcome::Contested(Some(Box::new(live)), wait));
     }
@@ -186,7 +186,7 @@ async fn write(
     let made = made.during(|| format!("apply {} {}", desired.kind.as_str(), desired.name))?;
     context
         .index
-        .checked(desired.kind, &made.metadata, &desired.digest);
+        .record_match(desired.kind, &made.metadata, &desired.digest);
     log::info!(
         kind = desired.kind.as_str(), name = desired.name.as_str(),
         namespace = made.metadata.namespace.as_deref().unwrap_or_default();
@@ -197,18 +197,18 @@ async fn write(
 
 /// Whose an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Belongs {
+pub enum Ownership {
     /// To the OrderService that is looked after.
-    Us,
+    Ours,
     /// To somebody else.
-    Other,
+    Foreign,
 }
 
 /// Whose an object is.
 ///
 /// # Errors
 /// When it is on its way out.
-pub fn belongs(target: &Target, kind: Kind, live: &DynamicObject) -> Result<Belongs, Error> {
+pub fn ownership(target: &Target, kind: Kind, live: &DynamicObject) -> Result<Ownership, Error> {
     let metadata = &live.metadata;
     let leaving = || {
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -219,20 +219,24 @@ pub fn belongs(target: &Target, kind: Kind, live: &DynamicObject) -> Result<Belo
         .iter()
         .flatten()
         .any(|owner| owner.controller == Some(true));
-    let ours = match index::owner(metadata) {
+    let ours = match index::controller_owner(metadata) {
         Some((uid, _)) if uid == target.owner.uid => true,
         // Of one of the same name that was deleted: the garbage collector is on its way.
         Some((_, name)) if name == target.owner.name => return leaving(),
-        _ => !controlled && was_left_behind(target, live),
+        _ => !controlled && is_orphan(target, live),
     };
     if ours && metadata.deletion_timestamp.is_some() {
         return leaving();
     }
-    Ok(if ours { Belongs::Us } else { Belongs::Other })
+    Ok(if ours {
+        Ownership::Ours
+    } else {
+        Ownership::Foreign
+    })
 }
 
 /// Whether the operator made this once for an OrderService that was deleted with `--cascade=orphan`.
-fn was_left_behind(target: &Target, live: &DynamicObject) -> bool {
+fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
     let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
     label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
 }
@@ -241,7 +245,7 @@ fn was_left_behind(target: &Target, live: &DynamicObject) -> bool {
 ///
 /// # Errors
 /// When the API server says no or nothing.
-pub async fn delete_all_but(
+pub async fn delete_except(
     context: &Context,
     target: &Target,
     kind: Kind,
@@ -260,7 +264,7 @@ pub async fn delete_all_but(
             .delete(kind, &target.namespace, &known.name, &known.uid)
             .await;
         deleted.during(|| format!("delete {} {}", kind.as_str(), known.name))?;
-        context.index.gone(kind, &target.namespace, &known.name);
+        context.index.remove(kind, &target.namespace, &known.name);
         log::info!(
             kind = kind.as_str(), name = known.name.as_str(), namespace = target.namespace.as_str();
             "deleted"

@@ -6,7 +6,7 @@ use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 use crate::diff::drift::Drift;
 
 /// What is worth telling about the way from one status to the next. Nothing, if nothing changed.
-pub fn between(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
+pub fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
     after
         .conditions
         .iter()
@@ -15,11 +15,11 @@ pub fn between(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<E
                 |before: &Condition| before.status == after.status && before.reason == after.reason;
             !find(before, &after.type_).is_some_and(same)
         })
-        .filter_map(|after| tell(find(before, &after.type_), after))
+        .filter_map(|after| event_for(find(before, &after.type_), after))
         .collect()
 }
 
-fn tell(before: Option<&Condition>, after: &Condition) -> Option<Event> {
+fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
     use ConditionStatus::{False, True};
 
     let was = before.map(|before| before.status);
@@ -58,7 +58,7 @@ fn tell(before: Option<&Condition>, after: &Condition) -> Option<Event> {
 }
 
 /// What was set back, and who had changed it.
-pub fn corrected(kind: Kind, name: &str, drift: &[Drift]) -> Event {
+pub fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
     let fields: Vec<_> = drift
         .iter()
         .map(|drift| format!("{} (changed by {})", drift.field, drift.manager))

@@ -5,9 +5,9 @@ use kube::api::DynamicObject;
 
 use super::Context;
 use super::apply::{self, Desired, Outcome, annotate};
-use super::error::{During as _, Error};
+use super::error::{ApiResultExt as _, Error};
 use super::migration::Migration;
-use super::reconciliation::Work;
+use super::reconciliation::Reconciliation;
 use super::rollout::{Plan, Rollout, Template, crash_loop, plan};
 use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::build::{self, Replicas, Target};
@@ -18,71 +18,77 @@ use crate::cluster::{Kind, as_applied};
 /// # Errors
 /// When the API server says no or nothing.
 pub(super) async fn deploy(
-    work: &mut Work<'_>,
+    reconciliation: &mut Reconciliation<'_>,
     target: &Target,
     pod_template: PodTemplateSpec,
     live: Option<DynamicObject>,
 ) -> Result<(), Error> {
-    let context = work.context;
+    let context = reconciliation.context;
     let desired = Template(serde_json::to_value(&pod_template)?);
-    work.seen.desired = Some(desired.revision().to_owned());
-    let standing = live.as_ref().map(Rollout::of).unwrap_or_default();
-    let crash = crashes(context, target, &desired, &standing).await?;
-    let is_migrated = matches!(work.seen.migration, Migration::Done(_));
-    let failed = work.before.failed_revision.clone();
-    let Some(plan) = plan(&desired, &standing, is_migrated, failed.as_ref(), crash) else {
+    reconciliation.observation.desired = Some(desired.revision().to_owned());
+    let rollout = live
+        .as_ref()
+        .map(Rollout::from_deployment)
+        .unwrap_or_default();
+    let crash = crashes(context, target, &desired, &rollout).await?;
+    let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
+    let failed = reconciliation.previous_status.failed_revision.clone();
+    let Some(plan) = plan(&desired, &rollout, is_migrated, failed.as_ref(), crash) else {
         return Ok(());
     };
-    let is_news = plan.failed.is_some() && plan.failed != failed;
-    work.seen.plan = Some(plan.clone());
-    if is_news {
+    let is_new_failure = plan.failed.is_some() && plan.failed != failed;
+    reconciliation.observation.plan = Some(plan.clone());
+    if is_new_failure {
         // Written before it is acted upon: forgotten half-way, it would be tried again for ever.
-        work.write_status().await?;
+        reconciliation.write_status().await?;
     }
     let replicas = match &target.replicas {
         Replicas::Fixed(replicas) => {
             // First the autoscaler goes, then its number is taken over.
-            apply::delete_all_but(context, target, Kind::HorizontalPodAutoscaler, &[]).await?;
+            apply::delete_except(context, target, Kind::HorizontalPodAutoscaler, &[]).await?;
             Some(*replicas)
         }
         // An autoscaler leaves zero alone, and a new Deployment would start with one.
-        Replicas::Autoscaled(autoscaling) if live.is_none() || standing.wanted == 0 => {
+        Replicas::Autoscaled(autoscaling) if live.is_none() || rollout.desired_replicas == 0 => {
             Some(autoscaling.min_replicas)
         }
         Replicas::Autoscaled(_) => None,
     };
     let live = match (live, replicas) {
-        (Some(live), None) => Some(release(context, live).await?),
+        (Some(live), None) => Some(release_replicas(context, live).await?),
         (live, _) => live,
     };
-    let desired = whole(target, pod_template, &plan, replicas)?;
-    let outcome = apply::ensure_from(context, target, &desired, live).await?;
-    work.note(&desired, &outcome);
+    let desired = desired_deployment(target, pod_template, &plan, replicas)?;
+    let outcome = apply::ensure_live(context, target, &desired, live).await?;
+    reconciliation.record(&desired, &outcome);
     let deployment = match outcome {
         Outcome::InSync(live) | Outcome::Applied(live) | Outcome::Corrected(live, _) => *live,
         Outcome::Contested(Some(live), _) => *live,
-        Outcome::Contested(None, _) | Outcome::Known | Outcome::Foreign => return Ok(()),
+        Outcome::Contested(None, _) | Outcome::Checked | Outcome::Foreign => return Ok(()),
     };
     let deployment = match build::horizontal_pod_autoscaler(target) {
         None => deployment,
         Some(autoscaler) => {
-            let deployment = release(context, deployment).await?;
+            let deployment = release_replicas(context, deployment).await?;
             let desired = Desired::new(Kind::HorizontalPodAutoscaler, &autoscaler)?;
             let outcome = apply::ensure(context, target, &desired).await?;
-            work.note(&desired, &outcome);
+            reconciliation.record(&desired, &outcome);
             deployment
         }
     };
-    let standing = Rollout::of(&deployment);
-    if standing.is_proven() {
-        forget_settings(context, target, &standing).await?;
+    let rollout = Rollout::from_deployment(&deployment);
+    if rollout.is_proven() {
+        delete_unused_config_maps(context, target, &rollout).await?;
     }
-    work.seen.rollout = Some(standing);
+    reconciliation.observation.rollout = Some(rollout);
     Ok(())
 }
 
 /// Gives up the number of replicas where it is still owned.
-async fn release(context: &Context, deployment: DynamicObject) -> Result<DynamicObject, Error> {
+async fn release_replicas(
+    context: &Context,
+    deployment: DynamicObject,
+) -> Result<DynamicObject, Error> {
     let released = context.cluster.release_replicas(&deployment).await;
     // What a JSON patch tests was not so any more (RFC 6902, section 5).
     if matches!(&released, Err(kube::Error::Api(status)) if status.code == 422) {
@@ -93,7 +99,7 @@ async fn release(context: &Context, deployment: DynamicObject) -> Result<Dynamic
 }
 
 /// The whole Deployment, with the templates that it may have to go back to.
-fn whole(
+fn desired_deployment(
     target: &Target,
     pod_template: PodTemplateSpec,
     plan: &Plan,
@@ -121,10 +127,10 @@ async fn crashes(
     context: &Context,
     target: &Target,
     desired: &Template,
-    standing: &Rollout,
+    rollout: &Rollout,
 ) -> Result<Option<String>, Error> {
-    let is_current = standing.current.as_ref().map(Template::revision) == Some(desired.revision());
-    if !is_current || standing.is_good() || standing.is_complete() || standing.updated == 0 {
+    let is_current = rollout.current.as_ref().map(Template::revision) == Some(desired.revision());
+    if !is_current || rollout.is_good() || rollout.is_complete() || rollout.updated == 0 {
         return Ok(None);
     }
     let mut selector = labels::selector(target, Some(Component::Server));
@@ -137,17 +143,17 @@ async fn crashes(
 }
 
 /// Deletes the settings that no template reads any more. Not during a rollout: old pods may restart.
-async fn forget_settings(
+async fn delete_unused_config_maps(
     context: &Context,
     target: &Target,
-    standing: &Rollout,
+    rollout: &Rollout,
 ) -> Result<(), Error> {
     let desired = build::config_map(target).metadata.name.unwrap_or_default();
     let mut keep = vec![desired.as_str()];
-    for template in [&standing.current, &standing.last_good] {
+    for template in [&rollout.current, &rollout.last_good] {
         keep.extend(template.as_ref().and_then(Template::config_map));
     }
-    apply::delete_all_but(context, target, Kind::ConfigMap, &keep).await
+    apply::delete_except(context, target, Kind::ConfigMap, &keep).await
 }
 
 #[cfg(test)]

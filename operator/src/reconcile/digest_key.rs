@@ -8,25 +8,25 @@ use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::OnceCell;
 
-use super::error::{During as _, Error};
+use super::error::{ApiResultExt as _, Error};
 use crate::build::hex;
 use crate::cluster::Cluster;
 
 /// The Secret with the key. The manifests bring it empty, so that nobody need be let to make Secrets.
-pub const NAME: &str = "order-operator-key";
-const FIELD: &str = "key";
-const LENGTH: usize = 32;
+pub const SECRET_NAME: &str = "order-operator-key";
+const SECRET_FIELD: &str = "key";
+const KEY_BYTES: usize = 32;
 
 /// The key, once it was asked for.
 #[derive(Debug)]
-pub struct Key {
+pub struct DigestKey {
     namespace: String,
     read: OnceCell<hmac::Key>,
 }
 
-impl Key {
+impl DigestKey {
     /// The key of the operator in this namespace.
-    pub fn of(namespace: &str) -> Self {
+    pub fn in_namespace(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
             read: OnceCell::new(),
@@ -49,22 +49,24 @@ impl Key {
     }
 
     async fn read(&self, cluster: &Cluster) -> Result<hmac::Key, Error> {
-        let secret = cluster.secret(&self.namespace, NAME).await;
-        let Some(secret) = secret.during(|| format!("get Secret {NAME}"))? else {
+        let secret = cluster.secret(&self.namespace, SECRET_NAME).await;
+        let Some(secret) = secret.during(|| format!("get Secret {SECRET_NAME}"))? else {
             return Err(Error::NoKey(self.namespace.clone()));
         };
-        let kept = secret.data.as_ref().and_then(|data| data.get(FIELD));
-        if let Some(kept) = kept.filter(|kept| kept.0.len() >= LENGTH) {
+        let kept = secret.data.as_ref().and_then(|data| data.get(SECRET_FIELD));
+        if let Some(kept) = kept.filter(|kept| kept.0.len() >= KEY_BYTES) {
             return Ok(hmac::Key::new(hmac::HMAC_SHA256, &kept.0));
         }
-        let mut made = [0; LENGTH];
+        let mut made = [0; KEY_BYTES];
         SystemRandom::new()
             .fill(&mut made)
             .map_err(|_| Error::NoRandomness)?;
         // Only where it still is as it was read: of two keys one would be lost.
-        let written = cluster.fill_secret(&secret, FIELD, made.to_vec()).await;
-        written.during(|| format!("write Secret {NAME}"))?;
-        log::info!(name = NAME, namespace = self.namespace.as_str(); "a key was made");
+        let written = cluster
+            .fill_secret(&secret, SECRET_FIELD, made.to_vec())
+            .await;
+        written.during(|| format!("write Secret {SECRET_NAME}"))?;
+        log::info!(name = SECRET_NAME, namespace = self.namespace.as_str(); "a key was made");
         Ok(hmac::Key::new(hmac::HMAC_SHA256, &made))
     }
 }

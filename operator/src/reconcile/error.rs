@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::digest_key::NAME;
+use super::digest_key::SECRET_NAME;
 use crate::cluster::fence_layer::Fenced;
 
 /// Why a reconcile ended early.
@@ -27,7 +27,7 @@ pub enum Error {
     Overtaken(&'static str),
     /// The Secret with the operator's own key is not there.
     #[error(
-        "Secret {NAME} does not exist in {0}: apply the manifests of this version of the operator"
+        "Secret {SECRET_NAME} does not exist in {0}: apply the manifests of this version of the operator"
     )]
     NoKey(String),
     /// The system has no random numbers to give.
@@ -40,7 +40,7 @@ pub enum Error {
 
 /// What follows from an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum ErrorClass {
     /// It will pass: the API server is busy, or away.
     Transient,
     /// Somebody else was faster: look again.
@@ -51,7 +51,7 @@ pub enum Class {
     Fenced,
 }
 
-impl Class {
+impl ErrorClass {
     /// The word of it, for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -65,12 +65,12 @@ impl Class {
 
 impl Error {
     /// What follows.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Self::Api { source, .. } => classify(source),
-            Self::Json(_) | Self::NoKey(_) => Class::Permanent,
-            Self::Late | Self::NoRandomness => Class::Transient,
-            Self::Overtaken(_) | Self::BeingDeleted(_) => Class::Conflict,
+            Self::Json(_) | Self::NoKey(_) => ErrorClass::Permanent,
+            Self::Late | Self::NoRandomness => ErrorClass::Transient,
+            Self::Overtaken(_) | Self::BeingDeleted(_) => ErrorClass::Conflict,
         }
     }
 
@@ -95,17 +95,17 @@ impl Error {
     }
 }
 
-fn classify(error: &kube::Error) -> Class {
+fn classify(error: &kube::Error) -> ErrorClass {
     match error {
         kube::Error::Api(status) => match status.code {
-            409 => Class::Conflict,
+            409 => ErrorClass::Conflict,
             // Too busy, and any fault of the server's own.
-            408 | 429 | 500.. => Class::Transient,
-            _ => Class::Permanent,
+            408 | 429 | 500.. => ErrorClass::Transient,
+            _ => ErrorClass::Permanent,
         },
-        kube::Error::Service(error) if is_fenced(&**error) => Class::Fenced,
-        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => Class::Permanent,
-        _ => Class::Transient,
+        kube::Error::Service(error) if is_fenced(&**error) => ErrorClass::Fenced,
+        kube::Error::SerdeError(_) | kube::Error::BuildRequest(_) => ErrorClass::Permanent,
+        _ => ErrorClass::Transient,
     }
 }
 
@@ -115,7 +115,7 @@ fn is_fenced(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Says what was being done when the API server said no.
-pub trait During<T> {
+pub trait ApiResultExt<T> {
     /// Says it.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ pub trait During<T> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
-impl<T> During<T> for Result<T, kube::Error> {
+impl<T> ApiResultExt<T> for Result<T, kube::Error> {
     fn during(self, what: impl FnOnce() -> String) -> Result<T, Error> {
         self.map_err(|source| Error::Api {
             what: what(),
@@ -155,13 +155,13 @@ mod tests {
     #[test]
     fn classes() {
         for (code, class) in [
-            (400, Class::Permanent),
-            (403, Class::Permanent),
-            (409, Class::Conflict),
-            (422, Class::Permanent),
-            (429, Class::Transient),
-            (500, Class::Transient),
-            (503, Class::Transient),
+            (400, ErrorClass::Permanent),
+            (403, ErrorClass::Permanent),
+            (409, ErrorClass::Conflict),
+            (422, ErrorClass::Permanent),
+            (429, ErrorClass::Transient),
+            (500, ErrorClass::Transient),
+            (503, ErrorClass::Transient),
         ] {
             let status = Status {
                 code,
@@ -171,12 +171,12 @@ mod tests {
         }
         assert_eq!(
             classify(&kube::Error::Service(Fenced.into())),
-            Class::Fenced
+            ErrorClass::Fenced
         );
         let broken = std::io::Error::other("connection reset");
         assert_eq!(
             classify(&kube::Error::Service(broken.into())),
-            Class::Transient
+            ErrorClass::Transient
         );
     }
 }

@@ -5,14 +5,14 @@ use k8s_openapi::api::core::v1::ContainerState;
 use kube::api::DynamicObject;
 
 use super::Context;
-use super::apply::{self, Belongs, Desired, Outcome};
-use super::error::{During as _, Error};
+use super::apply::{self, Desired, Outcome, Ownership};
+use super::error::{ApiResultExt as _, Error};
 use crate::build::{Target, migration_job, migration_revision};
 use crate::cluster::{Kind, PodState};
 use crate::crd::MigrationStatus;
 
 /// As much of a log as a condition should carry.
-const LOG: usize = 1500;
+const MAX_LOG_BYTES: usize = 1500;
 
 /// How the migration stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,7 +46,7 @@ pub async fn migrate(
     let job = migration_job(target, &revision);
     let desired = Desired::new(Kind::Job, &job)?;
     // One of another image or secret would only be in the way.
-    apply::delete_all_but(context, target, Kind::Job, &[&desired.name]).await?;
+    apply::delete_except(context, target, Kind::Job, &[&desired.name]).await?;
     let done = MigrationStatus {
         revision,
         image: target.image.clone(),
@@ -57,7 +57,7 @@ pub async fn migrate(
     let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
     let running = format!("Job {} runs", desired.name);
     let Some(live) = live else {
-        let outcome = apply::ensure_from(context, target, &desired, None).await?;
+        let outcome = apply::ensure_live(context, target, &desired, None).await?;
         return Ok(Migration::Running(match outcome {
             Outcome::Contested(..) => {
                 format!(
@@ -69,7 +69,7 @@ pub async fn migrate(
         }));
     };
     // A Job's template is immutable: it is made, and never changed.
-    if apply::belongs(target, Kind::Job, &live)? == Belongs::Other {
+    if apply::ownership(target, Kind::Job, &live)? == Ownership::Foreign {
         return Ok(Migration::Foreign(desired.name));
     }
     let status = live.data.get("status").cloned().unwrap_or_default();
@@ -90,13 +90,13 @@ pub async fn migrate(
             .clone()
             .or_else(|| failure.reason.clone())
             .unwrap_or_default();
-        let log = last_words(&pods(context, target, &desired.name).await?);
-        return Ok(Migration::Failed(sentence(&desired.name, &why, log)));
+        let log = last_failure(&pods(context, target, &desired.name).await?);
+        return Ok(Migration::Failed(failure_message(&desired.name, &why, log)));
     }
     if status.failed.unwrap_or_default() > 0 || is_slow(&live) {
-        let log = last_words(&pods(context, target, &desired.name).await?);
+        let log = last_failure(&pods(context, target, &desired.name).await?);
         if log.is_some() {
-            return Ok(Migration::Retrying(sentence(
+            return Ok(Migration::Retrying(failure_message(
                 &desired.name,
                 "not done yet",
                 log,
@@ -118,7 +118,7 @@ async fn pods(context: &Context, target: &Target, job: &str) -> Result<Vec<PodSt
     pods.during(|| format!("list pods of Job {job}"))
 }
 
-fn sentence(job: &str, why: &str, log: Option<String>) -> String {
+fn failure_message(job: &str, why: &str, log: Option<String>) -> String {
     match log {
         Some(log) => format!("Job {job}: {why}; {log}"),
         None => format!("Job {job}: {why}"),
@@ -126,7 +126,7 @@ fn sentence(job: &str, why: &str, log: Option<String>) -> String {
 }
 
 /// The end of the log of the pod that was made last, or why it does not start.
-fn last_words(pods: &[PodState]) -> Option<String> {
+fn last_failure(pods: &[PodState]) -> Option<String> {
     let mut pods: Vec<_> = pods.iter().collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     pods.iter().rev().find_map(|pod| {
@@ -140,7 +140,7 @@ fn last_words(pods: &[PodState]) -> Option<String> {
             {
                 let log = ended.message.as_deref().unwrap_or_default().trim();
                 let log = log
-                    .split_at(log.ceil_char_boundary(log.len().saturating_sub(LOG)))
+                    .split_at(log.ceil_char_boundary(log.len().saturating_sub(MAX_LOG_BYTES)))
                     .1;
                 return Some(format!("exit code {}: {log}", ended.exit_code));
             }
@@ -179,13 +179,13 @@ mod tests {
             pod("2026-01-02T00:00:00Z", failed("second\n")),
             pod("2026-01-01T00:00:00Z", failed("first")),
         ];
-        assert_eq!(last_words(&pods).as_deref(), Some("exit code 1: second"));
-        let long = "é".repeat(LOG);
-        let told = last_words(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
-        assert!(told.len() <= LOG + 20 && told.ends_with('é'));
+        assert_eq!(last_failure(&pods).as_deref(), Some("exit code 1: second"));
+        let long = "é".repeat(MAX_LOG_BYTES);
+        let told = last_failure(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
+        assert!(told.len() <= MAX_LOG_BYTES + 20 && told.ends_with('é'));
         let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
         assert_eq!(
-            last_words(&[pod("2026-01-01T00:00:00Z", waiting)]).as_deref(),
+            last_failure(&[pod("2026-01-01T00:00:00Z", waiting)]).as_deref(),
             Some("ErrImagePull: no such image")
         );
     }

@@ -34,13 +34,13 @@ pub struct Context {
     /// What is measured.
     pub metrics: Arc<Metrics>,
     /// The key with which secrets are digested.
-    pub key: digest_key::Key,
+    pub key: digest_key::DigestKey,
     /// How long to wait after failures.
     pub backoff: backoff::Backoff,
     /// What others change again and again.
-    pub contests: contention::Contests,
+    pub contention: contention::Contention,
     /// Status that was written and has not come back yet.
-    pub statuses: status_cache::Statuses,
+    pub statuses: status_cache::StatusCache,
     /// How long an object is left alone when nothing happens.
     pub resync: Duration,
 }
@@ -51,7 +51,7 @@ impl Context {
         cluster: Cluster,
         recorder: Recorder,
         metrics: Arc<Metrics>,
-        key: digest_key::Key,
+        key: digest_key::DigestKey,
         resync: Duration,
     ) -> Self {
         Self {
@@ -61,8 +61,8 @@ impl Context {
             metrics,
             key,
             backoff: backoff::Backoff::default(),
-            contests: contention::Contests::default(),
-            statuses: status_cache::Statuses::default(),
+            contention: contention::Contention::default(),
+            statuses: status_cache::StatusCache::default(),
             resync,
         }
     }

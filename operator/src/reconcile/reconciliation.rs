@@ -5,43 +5,43 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::apply::{Desired, Outcome};
-use super::error::{During as _, Error};
-use super::status::{self, Seen};
+use super::error::{ApiResultExt as _, Error};
+use super::status::{self, Observation};
 use super::{Context, condition_events as events};
 use crate::build::Target;
 use crate::cluster::{Event, Kind};
 use crate::crd::{OrderService, OrderServiceStatus};
 
 /// One reconcile at work.
-pub(super) struct Work<'a> {
+pub(super) struct Reconciliation<'a> {
     pub(super) context: &'a Context,
     pub(super) object: &'a OrderService,
-    pub(super) before: OrderServiceStatus,
+    pub(super) previous_status: OrderServiceStatus,
     pub(super) target: Option<Target>,
-    pub(super) seen: Seen,
+    pub(super) observation: Observation,
     pub(super) events: Vec<Event>,
     /// When something has to be done although nothing happens.
-    pub(super) again: Option<Duration>,
+    pub(super) requeue_after: Option<Duration>,
 }
 
-impl<'a> Work<'a> {
+impl<'a> Reconciliation<'a> {
     /// Nothing was seen yet.
     pub(super) fn new(context: &'a Context, object: &'a OrderService) -> Self {
         Self {
             context,
             object,
-            before: context.statuses.latest(object),
+            previous_status: context.statuses.latest(object),
             target: None,
-            seen: Seen::default(),
+            observation: Observation::default(),
             events: Vec::new(),
-            again: None,
+            requeue_after: None,
         }
     }
 
     /// Notes what a person would want to know of it.
-    pub(super) fn note(&mut self, desired: &Desired, outcome: &Outcome) {
+    pub(super) fn record(&mut self, desired: &Desired, outcome: &Outcome) {
         match outcome {
-            Outcome::Foreign => self.conflict(desired.kind, &desired.name),
+            Outcome::Foreign => self.record_conflict(desired.kind, &desired.name),
             Outcome::Corrected(_, drift) => {
                 self.context
                     .metrics
@@ -49,34 +49,35 @@ impl<'a> Work<'a> {
                     .with_label_values(&[desired.kind.as_str()])
                     .inc();
                 self.events
-                    .push(events::corrected(desired.kind, &desired.name, drift));
+                    .push(events::drift_event(desired.kind, &desired.name, drift));
             }
             Outcome::Contested(_, wait) => {
-                self.again = Some(self.again.map_or(*wait, |again| again.min(*wait)));
+                self.requeue_after =
+                    Some(self.requeue_after.map_or(*wait, |again| again.min(*wait)));
             }
-            Outcome::Known | Outcome::InSync(_) | Outcome::Applied(_) => {}
+            Outcome::Checked | Outcome::InSync(_) | Outcome::Applied(_) => {}
         }
     }
 
-    pub(super) fn conflict(&mut self, kind: Kind, name: &str) {
+    pub(super) fn record_conflict(&mut self, kind: Kind, name: &str) {
         let conflict = format!("{} {name}", kind.as_str());
-        if !self.seen.conflicts.contains(&conflict) {
-            self.seen.conflicts.push(conflict);
+        if !self.observation.conflicts.contains(&conflict) {
+            self.observation.conflicts.push(conflict);
         }
     }
 
     /// Writes the status, if it has changed.
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
-        self.seen.contested = self.context.contests.told(uid);
+        self.observation.contested = self.context.contention.summary(uid);
         let after = status::compute(
-            &self.before,
-            &self.seen,
+            &self.previous_status,
+            &self.observation,
             self.target.as_ref(),
             self.object.metadata.generation,
             Timestamp::now(),
         );
-        if after == self.before {
+        if after == self.previous_status {
             return Ok(());
         }
         let written = self.context.cluster.patch_status(self.object, &after).await;
@@ -85,9 +86,10 @@ impl<'a> Work<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => other.during(|| "write the status".to_owned())?,
         };
-        self.context.statuses.wrote(&written);
-        self.events.extend(events::between(&self.before, &after));
-        self.before = after;
+        self.context.statuses.store(&written);
+        self.events
+            .extend(events::status_events(&self.previous_status, &after));
+        self.previous_status = after;
         Ok(())
     }
 

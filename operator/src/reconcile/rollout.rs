@@ -9,7 +9,7 @@ use crate::cluster::PodState;
 use crate::crd::FailedRevision;
 
 /// Restarts after which a pod that waits to be restarted again counts as failed.
-const RESTARTS: i32 = 3;
+const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub struct Rollout {
     /// Whether the status speaks of the present spec.
     pub observed: bool,
     /// Pods that should be.
-    pub wanted: i32,
+    pub desired_replicas: i32,
     /// Pods there are.
     pub replicas: i32,
     /// Pods of the present template.
@@ -57,7 +57,7 @@ pub struct Rollout {
     /// Pods that serve.
     pub ready: i32,
     /// What Kubernetes says of a rollout that made no progress for too long.
-    pub stuck: Option<String>,
+    pub deadline_exceeded: Option<String>,
     /// The template that was applied last.
     pub current: Option<Template>,
     /// The template to go back to, while another rolls out.
@@ -68,7 +68,7 @@ pub struct Rollout {
 
 impl Rollout {
     /// Of a Deployment.
-    pub fn of(deployment: &DynamicObject) -> Self {
+    pub fn from_deployment(deployment: &DynamicObject) -> Self {
         let status = deployment.data.get("status").cloned().unwrap_or_default();
         let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
         let annotation = |key| {
@@ -82,21 +82,21 @@ impl Rollout {
             let text = annotation(key)?;
             serde_json::from_str(text).ok().map(Template)
         };
-        let wanted = deployment
+        let desired_replicas = deployment
             .data
             .pointer("/spec/replicas")
             .and_then(Value::as_i64);
         let observed = status.observed_generation >= deployment.metadata.generation;
         Self {
             observed,
-            wanted: wanted
+            desired_replicas: desired_replicas
                 .and_then(|count| i32::try_from(count).ok())
                 .unwrap_or(1),
             replicas: status.replicas.unwrap_or_default(),
             updated: status.updated_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
-            stuck: status
+            deadline_exceeded: status
                 .conditions
                 .into_iter()
                 .flatten()
@@ -115,9 +115,9 @@ impl Rollout {
     /// Whether all pods are of the present template and serve.
     pub fn is_complete(&self) -> bool {
         self.observed
-            && self.updated >= self.wanted
+            && self.updated >= self.desired_replicas
             && self.replicas == self.updated
-            && self.available >= self.wanted
+            && self.available >= self.desired_replicas
     }
 
     /// Whether pods of the present template have shown that it works. None at all show nothing.
@@ -141,7 +141,7 @@ pub fn crash_loop(pods: &[PodState]) -> Option<String> {
                 .state
                 .as_ref()
                 .and_then(|state| state.waiting.as_ref());
-            container.restart_count >= RESTARTS
+            container.restart_count >= CRASH_LOOP_RESTARTS
                 && waiting
                     .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
         })?;
@@ -195,7 +195,7 @@ pub fn plan(
         .cloned();
     let is_good = good_revision.as_deref() == Some(desired.revision());
     if failed.is_none() && is_current && !is_good {
-        failed = verdict(live, crash).map(|(reason, message)| FailedRevision {
+        failed = rollout_failure(live, crash).map(|(reason, message)| FailedRevision {
             revision: desired.revision().to_owned(),
             reason: reason.to_owned(),
             message,
@@ -224,11 +224,11 @@ pub fn plan(
     })
 }
 
-fn verdict(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
+fn rollout_failure(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
     if let Some(message) = crash {
         return Some(("CrashLoopBackOff", message));
     }
-    let message = live.stuck.clone().filter(|_| live.observed)?;
+    let message = live.deadline_exceeded.clone().filter(|_| live.observed)?;
     Some(("ProgressDeadlineExceeded", message))
 }
 

@@ -6,7 +6,7 @@
 //! when a backup is put back.
 
 use super::Context;
-use super::error::{During as _, Error};
+use super::error::{ApiResultExt as _, Error};
 use crate::build::Target;
 use crate::crd::SecretKeyRef;
 

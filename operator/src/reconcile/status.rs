@@ -11,7 +11,7 @@ use crate::crd::{Condition, ConditionStatus, MigrationStatus, OrderServiceStatus
 
 /// What was seen and done in one reconcile.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     /// Why the OrderService cannot be built.
     pub invalid: Option<String>,
     /// It is paused.
@@ -36,49 +36,50 @@ pub struct Seen {
     pub desired: Option<String>,
 }
 
-type Said = (ConditionStatus, &'static str, String);
+type Verdict = (ConditionStatus, &'static str, String);
 
-fn yes(reason: &'static str, message: impl Into<String>) -> Said {
+fn condition_true(reason: &'static str, message: impl Into<String>) -> Verdict {
     (ConditionStatus::True, reason, message.into())
 }
 
-fn no(reason: &'static str, message: impl Into<String>) -> Said {
+fn condition_false(reason: &'static str, message: impl Into<String>) -> Verdict {
     (ConditionStatus::False, reason, message.into())
 }
 
 /// Makes the status. What was not looked at stays as it was.
 pub fn compute(
     before: &OrderServiceStatus,
-    seen: &Seen,
+    observation: &Observation,
     target: Option<&Target>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> OrderServiceStatus {
-    let migration = match &seen.migration {
+    let migration = match &observation.migration {
         Migration::Done(done) => Some(done.clone()),
         _ => before.migration.clone(),
     };
-    let failed_revision = match &seen.plan {
+    let failed_revision = match &observation.plan {
         Some(plan) => plan.failed.clone(),
         None => before.failed_revision.clone(),
     };
-    let said = [
-        ("Ready", ready(seen, target)),
-        ("Progressing", progressing(seen, target)),
-        ("Degraded", degraded(seen, target)),
-        ("Migrated", migrated(before, seen, target)),
-        ("Paused", paused(seen)),
-        ("Conflict", conflict(before, seen)),
+    let verdict = [
+        ("Ready", ready(observation, target)),
+        ("Progressing", progressing(observation, target)),
+        ("Degraded", degraded(observation, target)),
+        ("Migrated", migrated(before, observation, target)),
+        ("Paused", paused(observation)),
+        ("Conflict", conflict(before, observation)),
     ];
-    let conditions = said
+    let conditions = verdict
         .into_iter()
-        .map(|(type_, said)| condition(before, type_, said, generation, now))
+        .map(|(type_, verdict)| condition(before, type_, verdict, generation, now))
         .collect();
-    let rollout = seen.rollout.as_ref();
+    let rollout = observation.rollout.as_ref();
     let current = rollout.and_then(|rollout| rollout.current.as_ref());
     // Who was stopped before looking does not know that there are none: an autoscaler reads this.
-    let unseen = rollout.is_none() && (seen.failing.is_some() || seen.refused.is_some());
-    let kept = |number| if unseen { number } else { 0 };
+    let is_unobserved =
+        rollout.is_none() && (observation.failing.is_some() || observation.refused.is_some());
+    let kept = |number| if is_unobserved { number } else { 0 };
     OrderServiceStatus {
         observed_generation: generation,
         replicas: rollout.map_or(kept(before.replicas), |rollout| rollout.replicas),
@@ -88,8 +89,8 @@ pub fn compute(
         image: current
             .and_then(|current| current.image())
             .map(str::to_owned)
-            .or_else(|| before.image.clone().filter(|_| unseen)),
-        schema: schema(before, seen, target),
+            .or_else(|| before.image.clone().filter(|_| is_unobserved)),
+        schema: schema(before, observation, target),
         migration,
         failed_revision,
         conditions,
@@ -99,7 +100,7 @@ pub fn compute(
 fn condition(
     before: &OrderServiceStatus,
     type_: &str,
-    (status, reason, message): Said,
+    (status, reason, message): Verdict,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
@@ -126,8 +127,12 @@ pub fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'a Condi
         .find(|condition| condition.type_ == type_)
 }
 
-fn schema(before: &OrderServiceStatus, seen: &Seen, target: Option<&Target>) -> Option<String> {
-    match (&seen.migration, target) {
+fn schema(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    target: Option<&Target>,
+) -> Option<String> {
+    match (&observation.migration, target) {
         (Migration::Done(MigrationStatus { revision, .. }), Some(target)) => {
             Some(target.version.clone().unwrap_or_else(|| revision.clone()))
         }
@@ -136,133 +141,156 @@ fn schema(before: &OrderServiceStatus, seen: &Seen, target: Option<&Target>) -> 
 }
 
 /// What keeps everything from going on.
-fn obstacle(seen: &Seen) -> Option<(&'static str, String)> {
+fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
     let conflict = || {
-        let names = seen.conflicts.join(", ");
+        let names = observation.conflicts.join(", ");
         (!names.is_empty()).then(|| ("Conflict", format!("belongs to somebody else: {names}")))
     };
     let as_is = |reason, message: &Option<String>| message.clone().map(|message| (reason, message));
-    as_is("InvalidSpec", &seen.invalid)
+    as_is("InvalidSpec", &observation.invalid)
         .or_else(conflict)
-        .or_else(|| as_is("SecretNotFound", &seen.secret))
-        .or_else(|| as_is("ApplyFailed", &seen.refused))
+        .or_else(|| as_is("SecretNotFound", &observation.secret))
+        .or_else(|| as_is("ApplyFailed", &observation.refused))
 }
 
 /// What is the matter with the migration.
-fn migration_said(seen: &Seen) -> Option<Said> {
-    match &seen.migration {
-        Migration::Failed(message) => Some(no("MigrationFailed", message)),
-        Migration::Retrying(message) => Some(no("MigrationRetrying", message)),
-        Migration::Running(message) => Some(no("Migrating", message)),
+fn migration_verdict(observation: &Observation) -> Option<Verdict> {
+    match &observation.migration {
+        Migration::Failed(message) => Some(condition_false("MigrationFailed", message)),
+        Migration::Retrying(message) => Some(condition_false("MigrationRetrying", message)),
+        Migration::Running(message) => Some(condition_false("Migrating", message)),
         Migration::Foreign(_) | Migration::Done(_) | Migration::Unknown => None,
     }
 }
 
 /// Pods that must serve for the whole to be ready.
-fn enough(target: Option<&Target>, rollout: &Rollout) -> i32 {
+fn required_replicas(target: Option<&Target>, rollout: &Rollout) -> i32 {
     match target.map(|target| &target.replicas) {
         Some(Replicas::Fixed(replicas)) => *replicas,
         // The autoscaler adds pods as it likes; that the last of them starts is no news.
-        Some(Replicas::Autoscaled(autoscaling)) => autoscaling.min_replicas.min(rollout.wanted),
-        None => rollout.wanted,
+        Some(Replicas::Autoscaled(autoscaling)) => {
+            autoscaling.min_replicas.min(rollout.desired_replicas)
+        }
+        None => rollout.desired_replicas,
     }
 }
 
 /// Whether the desired template runs, as far as is known.
-fn is_desired(seen: &Seen, rollout: &Rollout) -> bool {
+fn is_desired(observation: &Observation, rollout: &Rollout) -> bool {
     let current = rollout.current.as_ref().map(|current| current.revision());
     // While it is paused nobody knows what is desired.
-    seen.desired
+    observation
+        .desired
         .as_deref()
         .is_none_or(|desired| current == Some(desired))
 }
 
-fn count(rollout: &Rollout, enough: i32) -> String {
+fn replica_counts(rollout: &Rollout, required_replicas: i32) -> String {
     format!(
-        "{} of {enough} replicas are available, {} of the present template",
+        "{} of {required_replicas} replicas are available, {} of the present template",
         rollout.available, rollout.updated
     )
 }
 
-fn ready(seen: &Seen, target: Option<&Target>) -> Said {
-    if let Some(failing) = &seen.failing {
+fn ready(observation: &Observation, target: Option<&Target>) -> Verdict {
+    if let Some(failing) = &observation.failing {
         return (
             ConditionStatus::Unknown,
             "ReconcileFailing",
             failing.clone(),
         );
     }
-    if let Some((reason, message)) = obstacle(seen) {
-        return no(reason, message);
+    if let Some((reason, message)) = obstacle(observation) {
+        return condition_false(reason, message);
     }
-    if let Some(failed) = seen.plan.as_ref().and_then(|plan| plan.failed.as_ref()) {
-        let back =
-            seen.desired.as_deref() != seen.plan.as_ref().map(|plan| plan.template.revision());
+    if let Some(failed) = observation
+        .plan
+        .as_ref()
+        .and_then(|plan| plan.failed.as_ref())
+    {
+        let back = observation.desired.as_deref()
+            != observation
+                .plan
+                .as_ref()
+                .map(|plan| plan.template.revision());
         let reason = if back { "RolledBack" } else { "RolloutFailed" };
-        return no(reason, failed.message.clone());
+        return condition_false(reason, failed.message.clone());
     }
-    if let Some(said) = migration_said(seen) {
-        return said;
+    if let Some(verdict) = migration_verdict(observation) {
+        return verdict;
     }
-    let Some(rollout) = &seen.rollout else {
-        return no("Pending", "there are no pods yet");
+    let Some(rollout) = &observation.rollout else {
+        return condition_false("Pending", "there are no pods yet");
     };
-    let enough = enough(target, rollout);
+    let required_replicas = required_replicas(target, rollout);
     let good = rollout.is_good() || rollout.is_complete();
-    if !good || !is_desired(seen, rollout) {
-        return no("RollingOut", count(rollout, enough));
+    if !good || !is_desired(observation, rollout) {
+        return condition_false("RollingOut", replica_counts(rollout, required_replicas));
     }
-    if !rollout.observed || rollout.available < enough || rollout.wanted < enough {
-        return no("ReplicasUnavailable", count(rollout, enough));
+    if !rollout.observed
+        || rollout.available < required_replicas
+        || rollout.desired_replicas < required_replicas
+    {
+        return condition_false(
+            "ReplicasUnavailable",
+            replica_counts(rollout, required_replicas),
+        );
     }
-    yes(
+    condition_true(
         "Available",
-        format!("at least {enough} replicas are available"),
+        format!("at least {required_replicas} replicas are available"),
     )
 }
 
-fn progressing(seen: &Seen, target: Option<&Target>) -> Said {
-    if seen.paused {
-        return no("Paused", "nothing is written while spec.paused is true");
+fn progressing(observation: &Observation, target: Option<&Target>) -> Verdict {
+    if observation.paused {
+        return condition_false("Paused", "nothing is written while spec.paused is true");
     }
-    if let Some(failing) = &seen.failing {
-        return yes("ReconcileFailing", failing);
+    if let Some(failing) = &observation.failing {
+        return condition_true("ReconcileFailing", failing);
     }
-    if let Some((reason, message)) = obstacle(seen) {
-        return no(reason, message);
+    if let Some((reason, message)) = obstacle(observation) {
+        return condition_false(reason, message);
     }
-    match &seen.migration {
-        Migration::Failed(message) => return no("MigrationFailed", message),
+    match &observation.migration {
+        Migration::Failed(message) => return condition_false("MigrationFailed", message),
         Migration::Running(message) | Migration::Retrying(message) => {
-            return yes("Migrating", message);
+            return condition_true("Migrating", message);
         }
         _ => {}
     }
-    let failed = seen.plan.as_ref().is_some_and(|plan| plan.failed.is_some());
-    match &seen.rollout {
-        None => yes("Pending", "there are no pods yet"),
-        Some(rollout) if rollout.is_complete() && (failed || is_desired(seen, rollout)) => {
-            no("Complete", "nothing is under way")
+    let failed = observation
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.failed.is_some());
+    match &observation.rollout {
+        None => condition_true("Pending", "there are no pods yet"),
+        Some(rollout) if rollout.is_complete() && (failed || is_desired(observation, rollout)) => {
+            condition_false("Complete", "nothing is under way")
         }
-        Some(rollout) if failed && rollout.stuck.is_some() => {
-            no("RolloutFailed", count(rollout, enough(target, rollout)))
-        }
+        Some(rollout) if failed && rollout.deadline_exceeded.is_some() => condition_false(
+            "RolloutFailed",
+            replica_counts(rollout, required_replicas(target, rollout)),
+        ),
         Some(rollout) => {
             let reason = if failed { "RollingBack" } else { "RollingOut" };
-            yes(reason, count(rollout, enough(target, rollout)))
+            condition_true(
+                reason,
+                replica_counts(rollout, required_replicas(target, rollout)),
+            )
         }
     }
 }
 
-fn degraded(seen: &Seen, target: Option<&Target>) -> Said {
-    if let Some(failing) = &seen.failing {
+fn degraded(observation: &Observation, target: Option<&Target>) -> Verdict {
+    if let Some(failing) = &observation.failing {
         let message = format!("tried again and again, without success: {failing}");
-        return yes("ReconcileFailing", message);
+        return condition_true("ReconcileFailing", message);
     }
-    if let Some((reason, message)) = obstacle(seen) {
-        return yes(reason, message);
+    if let Some((reason, message)) = obstacle(observation) {
+        return condition_true(reason, message);
     }
-    if let Some(plan) = &seen.plan
+    if let Some(plan) = &observation.plan
         && let Some(failed) = &plan.failed
     {
         let reason = if failed.reason == "CrashLoopBackOff" {
@@ -282,46 +310,57 @@ fn degraded(seen: &Seen, target: Option<&Target>) -> Said {
             "{}; {back}; not tried again until the spec changes",
             failed.message
         );
-        return yes(reason, message);
+        return condition_true(reason, message);
     }
-    if let Migration::Failed(message) = &seen.migration {
-        return yes("MigrationFailed", message);
+    if let Migration::Failed(message) = &observation.migration {
+        return condition_true("MigrationFailed", message);
     }
-    if let Some(contested) = &seen.contested {
-        return yes("Contested", contested);
+    if let Some(contested) = &observation.contested {
+        return condition_true("Contested", contested);
     }
-    if let Some(rollout) = &seen.rollout {
-        let enough = enough(target, rollout);
-        let scaling = rollout.replicas < enough;
-        if rollout.observed && rollout.is_good() && !scaling && rollout.available < enough {
-            return yes("ReplicasUnavailable", count(rollout, enough));
+    if let Some(rollout) = &observation.rollout {
+        let required_replicas = required_replicas(target, rollout);
+        let scaling = rollout.replicas < required_replicas;
+        if rollout.observed
+            && rollout.is_good()
+            && !scaling
+            && rollout.available < required_replicas
+        {
+            return condition_true(
+                "ReplicasUnavailable",
+                replica_counts(rollout, required_replicas),
+            );
         }
     }
-    no("AsExpected", "")
+    condition_false("AsExpected", "")
 }
 
-fn migrated(before: &OrderServiceStatus, seen: &Seen, target: Option<&Target>) -> Said {
-    if let Migration::Done(_) = seen.migration {
+fn migrated(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    target: Option<&Target>,
+) -> Verdict {
+    if let Migration::Done(_) = observation.migration {
         let image = target.map_or("", |target| target.image.as_str());
-        return yes(
+        return condition_true(
             "Migrated",
             format!("the database has the schema of {image}"),
         );
     }
-    if let Some(said) = migration_said(seen) {
-        return said;
+    if let Some(verdict) = migration_verdict(observation) {
+        return verdict;
     }
-    if let Migration::Foreign(job) = &seen.migration {
-        return no("Conflict", format!("Job {job} belongs to somebody else"));
+    if let Migration::Foreign(job) = &observation.migration {
+        return condition_false("Conflict", format!("Job {job} belongs to somebody else"));
     }
-    if let Some(secret) = &seen.secret {
-        return no("SecretNotFound", secret.clone());
+    if let Some(secret) = &observation.secret {
+        return condition_false("SecretNotFound", secret.clone());
     }
     // Not looked at: paused, or it did not come to it.
     match find(before, "Migrated") {
         Some(before) => (
             before.status,
-            stable(&before.reason),
+            known_reason(&before.reason),
             before.message.clone(),
         ),
         None => (ConditionStatus::Unknown, "Pending", String::new()),
@@ -329,7 +368,7 @@ fn migrated(before: &OrderServiceStatus, seen: &Seen, target: Option<&Target>) -
 }
 
 /// A reason that was written once, as one of those that are ever written.
-fn stable(reason: &str) -> &'static str {
+fn known_reason(reason: &str) -> &'static str {
     const REASONS: [&str; 6] = [
         "Migrated",
         "MigrationFailed",
@@ -344,25 +383,25 @@ fn stable(reason: &str) -> &'static str {
         .unwrap_or("Pending")
 }
 
-fn paused(seen: &Seen) -> Said {
-    if seen.paused {
-        yes("Paused", "nothing is written while spec.paused is true")
+fn paused(observation: &Observation) -> Verdict {
+    if observation.paused {
+        condition_true("Paused", "nothing is written while spec.paused is true")
     } else {
-        no("NotPaused", "")
+        condition_false("NotPaused", "")
     }
 }
 
-fn conflict(before: &OrderServiceStatus, seen: &Seen) -> Said {
-    if seen.failing.is_some()
+fn conflict(before: &OrderServiceStatus, observation: &Observation) -> Verdict {
+    if observation.failing.is_some()
         && let Some(before) = find(before, "Conflict").filter(|it| it.reason == "ForeignObject")
     {
-        return yes("ForeignObject", before.message.clone());
+        return condition_true("ForeignObject", before.message.clone());
     }
-    if seen.conflicts.is_empty() {
-        no("NoConflict", "")
+    if observation.conflicts.is_empty() {
+        condition_false("NoConflict", "")
     } else {
-        let names = seen.conflicts.join(", ");
-        yes(
+        let names = observation.conflicts.join(", ");
+        condition_true(
             "ForeignObject",
             format!("belongs to somebody else and is left alone: {names}"),
         )

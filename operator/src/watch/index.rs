@@ -37,7 +37,7 @@ struct Entry {
 
 /// An object that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct IndexedObject {
     /// Its name.
     pub name: String,
     /// Its identity.
@@ -47,16 +47,16 @@ pub struct Known {
 impl Index {
     /// Notes an object as a watch brought it, and says whether that is news: our own writes come back by
     /// the watch as well.
-    pub fn saw(&self, kind: Kind, metadata: &ObjectMeta) -> bool {
-        self.note(kind, metadata, None)
+    pub fn observe(&self, kind: Kind, metadata: &ObjectMeta) -> bool {
+        self.record(kind, metadata, None)
     }
 
     /// Notes an object that was found, or made, to be as it should be with this digest.
-    pub fn checked(&self, kind: Kind, metadata: &ObjectMeta, digest: &str) {
-        self.note(kind, metadata, Some(digest));
+    pub fn record_match(&self, kind: Kind, metadata: &ObjectMeta, digest: &str) {
+        self.record(kind, metadata, Some(digest));
     }
 
-    fn note(&self, kind: Kind, metadata: &ObjectMeta, checked: Option<&str>) -> bool {
+    fn record(&self, kind: Kind, metadata: &ObjectMeta, checked: Option<&str>) -> bool {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
             return true;
         };
@@ -76,9 +76,9 @@ impl Index {
         let entry = Entry {
             uid: uid.into(),
             version,
-            owner: owner(metadata).map(|(uid, _)| self.random.hash_one(uid)),
+            owner: controller_owner(metadata).map(|(uid, _)| self.random.hash_one(uid)),
             digest: match checked {
-                Some(digest) => number(digest),
+                Some(digest) => digest_number(digest),
                 None => before.and_then(|before| before.digest),
             },
             current: checked.is_some() || still,
@@ -88,7 +88,7 @@ impl Index {
     }
 
     /// Forgets an object.
-    pub fn gone(&self, kind: Kind, namespace: &str, name: &str) {
+    pub fn remove(&self, kind: Kind, namespace: &str, name: &str) {
         let mut namespaces = self.namespaces.lock();
         if let Some(objects) = namespaces.get_mut(namespace) {
             objects.remove(&(kind, name.into()));
@@ -99,7 +99,7 @@ impl Index {
     }
 
     /// Forgets the objects of a kind that are not among these, and says whether there were any.
-    pub fn keep_only(&self, kind: Kind, names: &HashSet<(String, String)>) -> bool {
+    pub fn retain(&self, kind: Kind, names: &HashSet<(String, String)>) -> bool {
         let mut any = false;
         self.namespaces.lock().retain(|namespace, objects| {
             objects.retain(|(of, name), _| {
@@ -114,17 +114,17 @@ impl Index {
     }
 
     /// Whether an object is known to be as it should be with this digest.
-    pub fn is_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
+    pub fn is_current(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
         self.has(kind, namespace, name, |entry| {
-            entry.current && entry.digest == number(digest)
+            entry.current && entry.digest == digest_number(digest)
         })
     }
 
     /// Whether an object was as it should be with this digest when it was last compared or written,
     /// whatever became of it since.
-    pub fn was_checked(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
+    pub fn matched_before(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
         self.has(kind, namespace, name, |entry| {
-            entry.digest.is_some() && entry.digest == number(digest)
+            entry.digest.is_some() && entry.digest == digest_number(digest)
         })
     }
 
@@ -142,7 +142,13 @@ impl Index {
     }
 
     /// The objects of a kind that belong to an owner. Their names start with its name.
-    pub fn owned(&self, kind: Kind, namespace: &str, prefix: &str, owner: &str) -> Vec<Known> {
+    pub fn owned(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        prefix: &str,
+        owner: &str,
+    ) -> Vec<IndexedObject> {
         let owner = self.random.hash_one(owner);
         let namespaces = self.namespaces.lock();
         let objects = namespaces.get(namespace).into_iter();
@@ -150,7 +156,7 @@ impl Index {
             .flat_map(|objects| objects.range((kind, prefix.into())..))
             .take_while(|((found, name), _)| *found == kind && name.starts_with(prefix))
             .filter(|(_, entry)| entry.owner == Some(owner))
-            .map(|((_, name), entry)| Known {
+            .map(|((_, name), entry)| IndexedObject {
                 name: name.to_string(),
                 uid: entry.uid.to_string(),
             })
@@ -164,12 +170,12 @@ impl Index {
 }
 
 /// A digest of ten hexadecimal digits.
-fn number(digest: &str) -> Option<u64> {
+fn digest_number(digest: &str) -> Option<u64> {
     u64::from_str_radix(digest, 16).ok()
 }
 
 /// Identity and name of the OrderService that controls an object.
-pub fn owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
+pub fn controller_owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     use kube::Resource as _;
     metadata
         .owner_references
@@ -201,27 +207,27 @@ mod tests {
     #[test]
     fn a_newer_version_must_be_compared_again_and_older_news_is_ignored() {
         let index = Index::default();
-        let is_checked = || index.is_checked(Kind::Service, "n", "a", "d");
-        index.checked(Kind::Service, &metadata("5"), "d");
-        assert!(is_checked());
-        assert!(!index.saw(Kind::Service, &metadata("4")), "older");
-        assert!(!index.saw(Kind::Service, &metadata("5")), "our own");
-        assert!(is_checked());
-        assert!(!index.is_checked(Kind::Service, "n", "a", "e"));
-        assert!(!index.is_checked(Kind::Service, "n", "a", "no digest"));
-        assert!(index.saw(Kind::Service, &metadata("6")));
-        assert!(!is_checked());
+        let is_current = || index.is_current(Kind::Service, "n", "a", "d");
+        index.record_match(Kind::Service, &metadata("5"), "d");
+        assert!(is_current());
+        assert!(!index.observe(Kind::Service, &metadata("4")), "older");
+        assert!(!index.observe(Kind::Service, &metadata("5")), "our own");
+        assert!(is_current());
+        assert!(!index.is_current(Kind::Service, "n", "a", "e"));
+        assert!(!index.is_current(Kind::Service, "n", "a", "no digest"));
+        assert!(index.observe(Kind::Service, &metadata("6")));
+        assert!(!is_current());
         assert!(
-            index.saw(Kind::Service, &metadata("6")),
+            index.observe(Kind::Service, &metadata("6")),
             "news until it was looked at"
         );
-        assert!(index.was_checked(Kind::Service, "n", "a", "d"));
+        assert!(index.matched_before(Kind::Service, "n", "a", "d"));
         // The answer to a write that somebody followed up comes after the news of it.
-        index.checked(Kind::Service, &metadata("5"), "d");
-        assert!(!is_checked());
+        index.record_match(Kind::Service, &metadata("5"), "d");
+        assert!(!is_current());
         assert_eq!(index.owned(Kind::Service, "n", "a", "o").len(), 1);
         assert!(index.owned(Kind::Service, "n", "a", "x").is_empty());
-        index.gone(Kind::Service, "n", "a");
+        index.remove(Kind::Service, "n", "a");
         assert!(index.owned(Kind::Service, "n", "a", "o").is_empty());
     }
 }

@@ -9,9 +9,9 @@ use crate::crd::{OrderService, OrderServiceStatus};
 
 /// Status by the identity of the object, with the version that it made.
 #[derive(Debug, Default)]
-pub struct Statuses(Mutex<HashMap<String, (u64, OrderServiceStatus)>>);
+pub struct StatusCache(Mutex<HashMap<String, (u64, OrderServiceStatus)>>);
 
-impl Statuses {
+impl StatusCache {
     /// The status of an object, however old the object is.
     pub fn latest(&self, object: &OrderService) -> OrderServiceStatus {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
@@ -26,7 +26,7 @@ impl Statuses {
     }
 
     /// Remembers what was written, until it comes back.
-    pub fn wrote(&self, object: &OrderService) {
+    pub fn store(&self, object: &OrderService) {
         if let (Some(uid), Some(version), Some(status)) =
             (&object.metadata.uid, version(object), &object.status)
         {

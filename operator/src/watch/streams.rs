@@ -52,7 +52,7 @@ impl Queue {
     }
 
     /// Its reconcile starts: what comes from now on is news.
-    pub(crate) fn start(&self, object: &ObjectRef<OrderService>) {
+    pub(crate) fn reconcile_starts(&self, object: &ObjectRef<OrderService>) {
         if self.waiting.lock().remove(object) {
             self.metrics.queue_depth.dec();
         }
@@ -80,13 +80,13 @@ pub(crate) async fn follow_owned(
                     metadata.namespace.clone().unwrap_or_default(),
                     metadata.name.clone().unwrap_or_default(),
                 ));
-                if context.index.saw(kind, metadata) && ready.is_none() {
-                    wake(&queue, metadata);
+                if context.index.observe(kind, metadata) && ready.is_none() {
+                    enqueue_owner(&queue, metadata);
                 }
             }
             Ok(Event::InitDone) => {
                 // Of what went while nobody looked nobody knows whose it was.
-                if context.index.keep_only(kind, &listed) {
+                if context.index.retain(kind, &listed) {
                     for object in store.state() {
                         queue.add(ObjectRef::from_obj(&*object));
                     }
@@ -98,38 +98,40 @@ pub(crate) async fn follow_owned(
                 }
             }
             Ok(Event::Apply(object)) => {
-                if context.index.saw(kind, &object.metadata) {
-                    wake(&queue, &object.metadata);
+                if context.index.observe(kind, &object.metadata) {
+                    enqueue_owner(&queue, &object.metadata);
                 }
             }
             Ok(Event::Delete(object)) => {
                 let metadata = &object.metadata;
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 let name = metadata.name.as_deref().unwrap_or_default();
-                context.index.gone(kind, namespace, name);
+                context.index.remove(kind, namespace, name);
                 // Where the OrderService went first this is the garbage collector.
-                if let Some((uid, owner)) = index::owner(metadata)
+                if let Some((uid, owner)) = index::controller_owner(metadata)
                     && store
                         .get(&ObjectRef::new(owner).within(namespace))
                         .is_some()
                 {
-                    context.contests.deleted(uid, kind, name);
+                    context.contention.note_deletion(uid, kind, name);
                 }
-                wake(&queue, metadata);
+                enqueue_owner(&queue, metadata);
             }
-            Err(error) => broke_off(&context.metrics, kind.as_str(), &error),
+            Err(error) => record_watch_error(&context.metrics, kind.as_str(), &error),
         }
     }
 }
 
-fn wake(queue: &Queue, metadata: &ObjectMeta) {
-    if let (Some((_, owner)), Some(namespace)) = (index::owner(metadata), &metadata.namespace) {
+fn enqueue_owner(queue: &Queue, metadata: &ObjectMeta) {
+    if let (Some((_, owner)), Some(namespace)) =
+        (index::controller_owner(metadata), &metadata.namespace)
+    {
         queue.add(ObjectRef::new(owner).within(namespace));
     }
 }
 
 /// Follows the watch of OrderServices.
-pub(crate) async fn follow_main(
+pub(crate) async fn follow_order_services(
     stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<OrderService>>>>,
     mut writer: Writer<OrderService>,
     context: Arc<Context>,
@@ -143,11 +145,11 @@ pub(crate) async fn follow_main(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                broke_off(&context.metrics, "OrderService", &error);
+                record_watch_error(&context.metrics, "OrderService", &error);
                 continue;
             }
         };
-        let Some(event) = readable(event, &store) else {
+        let Some(event) = valid_event(event, &store) else {
             continue;
         };
         match &event {
@@ -164,7 +166,7 @@ pub(crate) async fn follow_main(
                 // A status, and most of all our own, is no reason to look again.
                 if store
                     .get(&key)
-                    .is_none_or(|before| is_news(&before, object))
+                    .is_none_or(|before| needs_reconcile(&before, object))
                 {
                     queue.add(key);
                 }
@@ -172,7 +174,7 @@ pub(crate) async fn follow_main(
             Event::Delete(object) => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
                 context.backoff.forget(uid);
-                context.contests.forget(uid);
+                context.contention.forget(uid);
                 context.statuses.forget(uid);
             }
         }
@@ -180,7 +182,7 @@ pub(crate) async fn follow_main(
     }
 }
 
-fn is_news(before: &OrderService, after: &OrderService) -> bool {
+fn needs_reconcile(before: &OrderService, after: &OrderService) -> bool {
     let of = |object: &OrderService| {
         let metadata = &object.metadata;
         (
@@ -195,21 +197,25 @@ fn is_news(before: &OrderService, after: &OrderService) -> bool {
 
 /// Without what nobody here reads. One object that cannot be read must not hide all the others; what
 /// was known of it before is forgotten, so that nothing goes on by a spec that does not hold any more.
-fn readable(
+fn valid_event(
     event: Event<DeserializeGuard<OrderService>>,
     store: &Store<OrderService>,
 ) -> Option<Event<OrderService>> {
-    let forgotten = |metadata: Box<ObjectMeta>| known(&metadata, store).map(Event::Delete);
+    let forgotten = |metadata: Box<ObjectMeta>| last_known(&metadata, store).map(Event::Delete);
     match event {
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
-        Event::InitApply(object) => read(object).ok().map(Event::InitApply),
-        Event::Apply(object) => read(object).map_or_else(forgotten, |it| Some(Event::Apply(it))),
-        Event::Delete(object) => read(object).map_or_else(forgotten, |it| Some(Event::Delete(it))),
+        Event::InitApply(object) => validated(object).ok().map(Event::InitApply),
+        Event::Apply(object) => {
+            validated(object).map_or_else(forgotten, |it| Some(Event::Apply(it)))
+        }
+        Event::Delete(object) => {
+            validated(object).map_or_else(forgotten, |it| Some(Event::Delete(it)))
+        }
     }
 }
 
-fn read(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box<ObjectMeta>> {
+fn validated(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box<ObjectMeta>> {
     match object.0 {
         Ok(mut object) => {
             object.metadata.managed_fields = None;
@@ -232,13 +238,13 @@ fn read(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box<Obje
 }
 
 /// What was read of an object before.
-fn known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<OrderService> {
+fn last_known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<OrderService> {
     let reference = ObjectRef::new(metadata.name.as_deref()?);
     let reference = reference.within(metadata.namespace.as_deref()?);
     store.get(&reference).map(|object| (*object).clone())
 }
 
-fn broke_off(metrics: &Metrics, kind: &str, error: &watcher::Error) {
+fn record_watch_error(metrics: &Metrics, kind: &str, error: &watcher::Error) {
     metrics.watch_errors.with_label_values(&[kind]).inc();
     log::warn!(kind, error:% = error; "a watch broke off and is started again");
 }

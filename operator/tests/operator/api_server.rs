@@ -11,7 +11,7 @@ use tower_test::mock::Mock;
 /// A connection to an API server that answers with this: a status code and an object. With the code 0 it
 /// keeps the connection open and says nothing.
 pub fn serve(
-    mut answer: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
+    mut respond: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
 ) -> Mock<Request<Body>, Response<Body>> {
     let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
     tokio::spawn(async move {
@@ -19,13 +19,13 @@ pub fn serve(
         while let Some((request, send)) = handle.next_request().await {
             let (parts, body) = request.into_parts();
             let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
-            let (code, answer) = answer(&parts, body.unwrap_or_default());
+            let (code, respond) = respond(&parts, body.unwrap_or_default());
             if code == 0 {
                 unanswered.push(send);
                 continue;
             }
-            let answer = serde_json::to_vec(&answer).unwrap().into();
-            send.send_response(Response::builder().status(code).body(answer).unwrap());
+            let respond = serde_json::to_vec(&respond).unwrap().into();
+            send.send_response(Response::builder().status(code).body(respond).unwrap());
         }
     });
     service
@@ -66,7 +66,7 @@ impl State {
         object
     }
 
-    pub fn answer(&mut self, request: &Parts, body: Value) -> (u16, Value) {
+    pub fn respond(&mut self, request: &Parts, body: Value) -> (u16, Value) {
         let path: Vec<_> = request.uri.path().trim_matches('/').split('/').collect();
         let at = path
             .iter()

@@ -111,7 +111,7 @@ fn what_is_accepted() {
         // What is accepted can be read and built.
         let mut object: OrderService = serde_json::from_value(object).unwrap();
         object.metadata.namespace = Some("n".to_owned());
-        let built = order_operator::commands::rendered(object);
+        let built = order_operator::commands::render_objects(object);
         assert!(built.is_ok(), "{name}: {:?}", built.err());
     }
     assert!(fixtures.len() >= 20);

@@ -17,7 +17,7 @@ const LEASE: Duration = Duration::from_secs(1);
 struct Leases(Arc<Mutex<(u64, Option<Value>)>>);
 
 impl Leases {
-    fn answer(&self, method: &Method, mut body: Value) -> (u16, Value) {
+    fn respond(&self, method: &Method, mut body: Value) -> (u16, Value) {
         let refused = |code: u16, reason: &str| {
             (
                 code,
@@ -60,7 +60,7 @@ impl Leases {
 
     fn candidate(&self, identity: &str) -> (Election, Fence) {
         let leases = self.clone();
-        let service = serve(move |request, body| leases.answer(&request.method, body));
+        let service = serve(move |request, body| leases.respond(&request.method, body));
         let fence = Fence::default();
         let client = Client::new(service, "n");
         let timing = Timing { lease: LEASE };
@@ -81,22 +81,22 @@ async fn one_leads_until_it_is_silent_and_then_writes_nothing() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, second_fence) = leases.candidate("second");
-    assert!(first.try_once().await && first_fence.holds());
-    assert!(!second.try_once().await && !second_fence.holds());
+    assert!(first.try_once().await && first_fence.allows_writes());
+    assert!(!second.try_once().await && !second_fence.allows_writes());
 
     // As if it were stopped: nobody renews, and nobody tells it.
     tokio::time::sleep(LEASE * 3 / 4).await;
     assert!(
-        !first_fence.holds(),
+        !first_fence.allows_writes(),
         "it believes for less long than the others wait"
     );
-    assert!(!second.try_once().await, "the others wait longer");
+    assert!(!second.try_once().await, "the others wait backoff");
     tokio::time::sleep(LEASE / 2).await;
-    assert!(second.try_once().await && second_fence.holds());
+    assert!(second.try_once().await && second_fence.allows_writes());
     assert_eq!(leases.holder(), "second");
 
-    first.keep().await;
-    assert!(!first_fence.holds());
+    first.renew().await;
+    assert!(!first_fence.allows_writes());
     assert!(!first.try_once().await);
 }
 
@@ -110,7 +110,7 @@ async fn what_is_renewed_is_not_taken() {
         assert!(!second.try_once().await);
         tokio::time::sleep(LEASE / 5).await;
     }
-    assert!(first_fence.holds());
+    assert!(first_fence.allows_writes());
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn what_is_given_back_is_free_at_once() {
     assert!(first.try_once().await);
     assert!(!second.try_once().await);
     first.release().await;
-    assert!(!first_fence.holds());
+    assert!(!first_fence.allows_writes());
     assert_eq!(leases.holder(), Value::Null);
     assert!(second.try_once().await);
     assert_eq!(leases.holder(), "second");
@@ -149,6 +149,6 @@ async fn what_somebody_else_holds_is_not_given_back() {
     assert!(first.try_once().await);
     leases.write(|lease| lease["spec"]["holderIdentity"] = json!("second"));
     first.release().await;
-    assert!(!first_fence.holds());
+    assert!(!first_fence.allows_writes());
     assert_eq!(leases.holder(), "second");
 }

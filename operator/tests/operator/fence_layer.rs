@@ -6,12 +6,12 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use kube::Config;
-use order_operator::cluster::connect::connect_by;
-use order_operator::cluster::fence_layer::{Guard, Watches};
+use order_operator::cluster::connect::connect_with;
+use order_operator::cluster::fence_layer::{FenceLayer, WatchActivity};
 use order_operator::cluster::{Cluster, Kind};
 use order_operator::leader::{Fence, Moment};
 use order_operator::metrics::Metrics;
-use order_operator::reconcile::error::{Class, Error};
+use order_operator::reconcile::error::{Error, ErrorClass};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -46,10 +46,10 @@ async fn listen() -> (Uri, Arc<Mutex<Vec<u8>>>) {
 async fn write(keeps: bool) -> (Result<(), Error>, String) {
     let (uri, came) = listen().await;
     let fence = Fence::default();
-    fence.hold(Moment::now(), Duration::from_secs(60));
-    let guard = Guard {
+    fence.allow(Moment::now(), Duration::from_secs(60));
+    let guard = FenceLayer {
         fence: fence.clone(),
-        watches: Watches::default(),
+        watches: WatchActivity::default(),
         metrics: Arc::new(Metrics::new().unwrap()),
     };
     let slow = tower::service_fn(move |uri: Uri| {
@@ -57,12 +57,12 @@ async fn write(keeps: bool) -> (Result<(), Error>, String) {
         async move {
             tokio::time::sleep(Duration::from_millis(50)).await;
             if !keeps {
-                fence.drop_it();
+                fence.revoke();
             }
             HttpConnector::new().call(uri).await
         }
     });
-    let client = connect_by(Config::new(uri), slow, &guard).unwrap();
+    let client = connect_with(Config::new(uri), slow, &guard).unwrap();
     let object = json!({"metadata": {"name": "a", "namespace": "n"}});
     let result = Cluster::new(client)
         .apply(Kind::Service, &object, false)
@@ -88,19 +88,19 @@ async fn a_write_that_waited_for_its_connection_is_stopped_when_the_lead_is_lost
     assert!(came.ends_with('}'), "{came}");
 
     let (result, came) = write(false).await;
-    assert_eq!(result.unwrap_err().class(), Class::Fenced);
+    assert_eq!(result.unwrap_err().class(), ErrorClass::Fenced);
     assert_eq!(came, "", "not a byte of it");
 }
 
 #[tokio::test]
 async fn a_proxy_is_refused_and_not_passed_by() {
-    let guard = Guard {
+    let guard = FenceLayer {
         fence: Fence::default(),
-        watches: Watches::default(),
+        watches: WatchActivity::default(),
         metrics: Arc::new(Metrics::new().unwrap()),
     };
     let mut config = Config::new(Uri::from_static("http://127.0.0.1:1"));
-    assert!(connect_by(config.clone(), HttpConnector::new(), &guard).is_ok());
+    assert!(connect_with(config.clone(), HttpConnector::new(), &guard).is_ok());
     config.proxy_url = Some(Uri::from_static("http://127.0.0.1:2"));
-    assert!(connect_by(config, HttpConnector::new(), &guard).is_err());
+    assert!(connect_with(config, HttpConnector::new(), &guard).is_err());
 }

@@ -1,7 +1,7 @@
 //! What is built, whole: each OrderService of `golden/` against everything it is made of. After a change
 //! that is meant, `GOLDEN=write cargo test -p order-operator golden` writes the files anew.
 
-use order_operator::commands::rendered;
+use order_operator::commands::render_objects;
 use serde_json::Value;
 
 use crate::{directory, files};
@@ -13,7 +13,7 @@ fn everything_is_as_written_down() {
         .into_iter()
         .filter(|(name, _)| !name.ends_with(".built"))
     {
-        let built: Vec<Value> = rendered(serde_saphyr::from_str(&text).unwrap())
+        let built: Vec<Value> = render_objects(serde_saphyr::from_str(&text).unwrap())
             .unwrap()
             .into_iter()
             .map(|desired| desired.value)

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use order_operator::commands::rendered;
+use order_operator::commands::render_objects;
 use serde_json::{Map, Value, json};
 
 fn base() -> Vec<Value> {
@@ -30,7 +30,7 @@ fn ours(count: Value) -> Vec<Value> {
         "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
         "metadata": {"name": "order-service", "namespace": "n"}, "spec": spec,
     });
-    let built = rendered(serde_json::from_value(object).unwrap()).unwrap();
+    let built = render_objects(serde_json::from_value(object).unwrap()).unwrap();
     built.into_iter().map(|desired| desired.value).collect()
 }
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::runtime::controller::Action;
-use order_operator::cluster::fence_layer::{Guard, Watches};
+use order_operator::cluster::fence_layer::{FenceLayer, WatchActivity};
 use order_operator::cluster::{Cluster, Kind, Recorder};
 use order_operator::crd::{Condition, OrderService};
 use order_operator::leader::{Fence, Moment};
 use order_operator::metrics::Metrics;
-use order_operator::reconcile::digest_key::Key;
+use order_operator::reconcile::digest_key::DigestKey;
 use order_operator::reconcile::error::Error;
 use order_operator::reconcile::{Context, error_policy, reconcile};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use crate::api_server::{State, serve};
 
 /// A cluster with one OrderService, and an operator that looks after it.
-pub struct World {
+pub struct TestCluster {
     state: Arc<Mutex<State>>,
     pub context: Arc<Context>,
     pub fence: Fence,
@@ -29,18 +29,18 @@ pub struct World {
 const NAMESPACE: &str = "shop";
 const NAME: &str = "orders";
 
-impl World {
+impl TestCluster {
     /// With an OrderService of this spec, and its secret.
     pub fn new(spec: Value) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let served = state.clone();
-        let service = serve(move |request, body| served.lock().unwrap().answer(request, body));
+        let service = serve(move |request, body| served.lock().unwrap().respond(request, body));
         let fence = Fence::default();
-        fence.hold(Moment::now(), Duration::from_secs(600));
+        fence.allow(Moment::now(), Duration::from_secs(600));
         let metrics = Arc::new(Metrics::new().unwrap());
-        let guard = Guard {
+        let guard = FenceLayer {
             fence: fence.clone(),
-            watches: Watches::default(),
+            watches: WatchActivity::default(),
             metrics: metrics.clone(),
         };
         let client = ClientBuilder::new(service, NAMESPACE)
@@ -52,22 +52,22 @@ impl World {
             cluster,
             recorder,
             metrics,
-            Key::of("order-operator-system"),
+            DigestKey::in_namespace("order-operator-system"),
             Duration::from_secs(300),
         ));
-        let world = Self {
+        let cluster = Self {
             state,
             context,
             fence,
         };
-        world.put("orderservices", NAME, json!({
+        cluster.put("orderservices", NAME, json!({
             "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
             "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "osvc-uid", "generation": 1},
             "spec": spec,
         }));
-        world.secret("postgres://one");
-        world.operator_key(Some(&[7; 32]));
-        world
+        cluster.secret("postgres://one");
+        cluster.operator_key(Some(&[7; 32]));
+        cluster
     }
 
     /// The usual spec.
@@ -101,7 +101,7 @@ impl World {
     pub fn remove(&self, kind: Kind, name: &str) {
         let key = (kind.resource().plural, name.to_owned());
         self.state.lock().unwrap().objects.remove(&key).unwrap();
-        self.context.index.gone(kind, NAMESPACE, name);
+        self.context.index.remove(kind, NAMESPACE, name);
     }
 
     pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
@@ -131,11 +131,11 @@ impl World {
         self.put(&plural, name, object);
         let object = self.get(&plural, name).unwrap();
         let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
-        self.context.index.saw(kind, &metadata);
+        self.context.index.observe(kind, &metadata);
     }
 
     /// Changes the spec of the OrderService.
-    pub fn edit(&self, how: impl FnOnce(&mut Value)) {
+    pub fn edit_spec(&self, how: impl FnOnce(&mut Value)) {
         let mut object = self.get("orderservices", NAME).unwrap();
         how(&mut object["spec"]);
         let generation = object["metadata"]["generation"].as_i64().unwrap();
@@ -160,7 +160,7 @@ impl World {
     }
 
     /// The same, but the last rollout makes no progress.
-    pub fn get_stuck(&self) {
+    pub fn exceed_deadline(&self) {
         self.change(Kind::Deployment, NAME, |deployment| {
             deployment["status"] = json!({
                 "observedGeneration": deployment["metadata"]["generation"], "replicas": 3,
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Answers as it should again.
-    pub fn heal(&self) {
+    pub fn stop_failing(&self) {
         self.state.lock().unwrap().failures.clear();
     }
 
@@ -234,13 +234,13 @@ impl World {
 
     /// Everything rolled out and quiet.
     pub async fn running(spec: Value) -> Self {
-        let world = Self::new(spec);
-        world.settle().await;
-        world.finish_job("Complete");
-        world.settle().await;
-        world.roll_out();
-        world.settle().await;
-        world
+        let cluster = Self::new(spec);
+        cluster.settle().await;
+        cluster.finish_job("Complete");
+        cluster.settle().await;
+        cluster.roll_out();
+        cluster.settle().await;
+        cluster
     }
 
     pub fn condition(&self, type_: &str) -> Condition {
@@ -253,7 +253,7 @@ impl World {
     }
 
     /// Status and reason of a condition, as one text.
-    pub fn said(&self, type_: &str) -> String {
+    pub fn status_and_reason(&self, type_: &str) -> String {
         let condition = self.condition(type_);
         format!("{} {}", condition.status.as_str(), condition.reason)
     }
@@ -274,7 +274,7 @@ pub fn is_read(call: &str) -> bool {
     call.starts_with("get ") || call.starts_with("list ")
 }
 
-impl World {
+impl TestCluster {
     /// Changes the secret, but not what it says.
     pub fn change_secret_label(&self) {
         let mut secret = self.get("secrets", "db").unwrap();

@@ -12,7 +12,7 @@ fn template(revision: &str) -> Template {
 fn running(revision: &str) -> Rollout {
     Rollout {
         observed: true,
-        wanted: 2,
+        desired_replicas: 2,
         replicas: 2,
         updated: 2,
         available: 2,
@@ -73,7 +73,7 @@ fn a_rollout_that_is_complete_becomes_the_good_one() {
 #[test]
 fn no_pods_prove_nothing_and_the_last_good_template_is_kept() {
     let mut live = rolling("b", "a");
-    (live.wanted, live.replicas, live.updated) = (0, 0, 0);
+    (live.desired_replicas, live.replicas, live.updated) = (0, 0, 0);
     (live.available, live.ready) = (0, 0);
     let scaled = plan(&template("b"), &live, true, None, None).unwrap();
     assert_eq!(scaled.good_revision.as_deref(), Some("a"));
@@ -88,10 +88,10 @@ fn the_last_good_template_comes_back() {
     assert_eq!(crashed.failed.unwrap().reason, "CrashLoopBackOff");
 
     let mut live = rolling("b", "a");
-    live.stuck = Some("timed out".to_owned());
-    let stuck = plan(&template("b"), &live, true, None, None).unwrap();
-    assert_eq!(stuck.template, template("a"));
-    assert_eq!(stuck.failed.unwrap().message, "timed out");
+    live.deadline_exceeded = Some("timed out".to_owned());
+    let deadline_exceeded = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(deadline_exceeded.template, template("a"));
+    assert_eq!(deadline_exceeded.failed.unwrap().message, "timed out");
 
     live.observed = false;
     let stale = plan(&template("b"), &live, true, None, None).unwrap();
@@ -118,7 +118,7 @@ fn a_failed_revision_is_not_tried_again_until_another_is_desired() {
 fn a_first_rollout_that_fails_stays_for_there_is_nothing_to_go_back_to() {
     let mut live = rolling("a", "a");
     (live.last_good, live.good_revision, live.available) = (None, None, 0);
-    live.stuck = Some("timed out".to_owned());
+    live.deadline_exceeded = Some("timed out".to_owned());
     let first = plan(&template("a"), &live, true, None, None).unwrap();
     assert_eq!(first.template, template("a"));
     assert!(first.failed.is_some());

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cluster::{Cluster, Recorder};
-use crate::reconcile::digest_key::Key;
-use crate::reconcile::error::Class;
+use crate::reconcile::digest_key::DigestKey;
+use crate::reconcile::error::ErrorClass;
 
 fn object(version: u32, spec: &Value) -> DeserializeGuard<OrderService> {
     serde_json::from_value(json!({
@@ -26,7 +26,7 @@ fn context() -> Arc<Context> {
         Cluster::new(client.clone()),
         Recorder::new(client, "test".to_owned()),
         Arc::new(Metrics::new().unwrap()),
-        Key::of("shop"),
+        DigestKey::in_namespace("shop"),
         std::time::Duration::from_secs(300),
     ))
 }
@@ -40,7 +40,7 @@ async fn follow(
     let (queue, mut receiver) = Queue::new(context.metrics.clone());
     let (ready, _) = oneshot::channel();
     let stream = stream::iter(events.into_iter().map(Ok));
-    follow_main(stream, writer, context.clone(), store.clone(), queue, ready).await;
+    follow_order_services(stream, writer, context.clone(), store.clone(), queue, ready).await;
     let mut news = 0;
     while receiver.try_recv().is_ok() {
         news += 1;
@@ -53,7 +53,7 @@ async fn what_cannot_be_read_any_more_is_forgotten_and_hides_no_other() {
     let good = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
     let bad = json!({"image": ["of a later version"]});
     let context = context();
-    context.backoff.failed("u", Class::Transient);
+    context.backoff.failed("u", ErrorClass::Transient);
     let start = || {
         vec![
             Event::Init,

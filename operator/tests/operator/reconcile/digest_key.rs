@@ -1,17 +1,17 @@
 //! What stands for a secret where many can read it says nothing of the secret.
 
 use order_operator::cluster::Cluster;
-use order_operator::reconcile::digest_key::Key;
-use order_operator::reconcile::error::Class;
+use order_operator::reconcile::digest_key::DigestKey;
+use order_operator::reconcile::error::ErrorClass;
 use serde_json::json;
 
-use super::QUIET;
+use super::IDLE_CALLS;
 use crate::api_server::serve;
-use crate::test_cluster::World;
+use crate::test_cluster::TestCluster;
 
 /// What stands for the secret in the pods.
-fn digest(world: &World) -> String {
-    let annotations = &world.deployment()["spec"]["template"]["metadata"]["annotations"];
+fn digest(cluster: &TestCluster) -> String {
+    let annotations = &cluster.deployment()["spec"]["template"]["metadata"]["annotations"];
     annotations["orders.example.com/database-secret"]
         .as_str()
         .unwrap()
@@ -20,30 +20,30 @@ fn digest(world: &World) -> String {
 
 #[tokio::test]
 async fn the_same_secret_has_another_digest_under_another_key() {
-    let world = World::running(World::spec("orders:1")).await;
-    let again = World::running(World::spec("orders:1")).await;
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    let again = TestCluster::running(TestCluster::spec("orders:1")).await;
     assert_eq!(
-        digest(&world),
+        digest(&cluster),
         digest(&again),
         "the same under the same key"
     );
 
-    let other = World::new(World::spec("orders:1"));
+    let other = TestCluster::new(TestCluster::spec("orders:1"));
     other.operator_key(Some(&[8; 32]));
     other.settle().await;
     other.finish_job("Complete");
     other.settle().await;
-    assert_ne!(digest(&world), digest(&other));
+    assert_ne!(digest(&cluster), digest(&other));
     // The Job is named after it.
-    let job = |world: &World| world.names(order_operator::cluster::Kind::Job).pop();
-    assert_ne!(job(&world), job(&other));
+    let job = |cluster: &TestCluster| cluster.names(order_operator::cluster::Kind::Job).pop();
+    assert_ne!(job(&cluster), job(&other));
 }
 
 #[tokio::test]
 async fn a_key_is_made_once_and_is_not_made_anew_by_the_next() {
-    let world = World::new(World::spec("orders:1"));
-    world.operator_key(None);
-    let (result, calls) = world.run().await;
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.operator_key(None);
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     let made = [
         "get secrets db",
@@ -51,7 +51,7 @@ async fn a_key_is_made_once_and_is_not_made_anew_by_the_next() {
         "patch secrets order-operator-key",
     ];
     assert_eq!(calls[..3], made);
-    let key = || world.get("secrets", "order-operator-key").unwrap()["data"]["key"].clone();
+    let key = || cluster.get("secrets", "order-operator-key").unwrap()["data"]["key"].clone();
     let kept = key();
     let bytes: k8s_openapi::ByteString = serde_json::from_value(kept.clone()).unwrap();
     assert_eq!(bytes.0.len(), 32);
@@ -59,19 +59,19 @@ async fn a_key_is_made_once_and_is_not_made_anew_by_the_next() {
         bytes.0.iter().any(|byte| *byte != bytes.0[0]),
         "it is not random"
     );
-    world.settle().await;
+    cluster.settle().await;
     assert_eq!(key(), kept);
 }
 
 #[tokio::test]
 async fn of_two_that_make_a_key_one_gives_way() {
-    let world = World::new(World::spec("orders:1"));
-    world.operator_key(None);
-    world.fail("patch secrets order-operator-key", 409, 1);
-    let (result, _) = world.run().await;
-    assert_eq!(result.unwrap_err().class(), Class::Conflict);
-    world.operator_key(Some(&[9; 32]));
-    let (result, calls) = world.run().await;
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.operator_key(None);
+    cluster.fail("patch secrets order-operator-key", 409, 1);
+    let (result, _) = cluster.run().await;
+    assert_eq!(result.unwrap_err().class(), ErrorClass::Conflict);
+    cluster.operator_key(Some(&[9; 32]));
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     assert_eq!(
         calls[..2],
@@ -82,25 +82,25 @@ async fn of_two_that_make_a_key_one_gives_way() {
 
 #[tokio::test]
 async fn without_its_secret_it_says_what_to_do_and_goes_on_when_it_is_there() {
-    let world = World::new(World::spec("orders:1"));
-    world.fail("get secrets order-operator-key", 404, 1);
-    let (result, _) = world.run().await;
-    assert_eq!(result.unwrap_err().class(), Class::Permanent);
-    assert_eq!(world.said("Degraded"), "True ApplyFailed");
-    let message = world.condition("Degraded").message;
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.fail("get secrets order-operator-key", 404, 1);
+    let (result, _) = cluster.run().await;
+    assert_eq!(result.unwrap_err().class(), ErrorClass::Permanent);
+    assert_eq!(cluster.status_and_reason("Degraded"), "True ApplyFailed");
+    let message = cluster.condition("Degraded").message;
     assert!(
         message.contains("order-operator-key does not exist in order-operator-system"),
         "{message}"
     );
-    world.settle().await;
-    assert_eq!(world.said("Degraded"), "False AsExpected");
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
 }
 
 #[tokio::test]
 async fn a_label_on_the_secret_rolls_nothing() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.change_secret_label();
-    world.expect(&QUIET).await;
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change_secret_label();
+    cluster.expect(&IDLE_CALLS).await;
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn nothing_passes_from_one_part_to_the_next() {
         )
     });
     let cluster = Cluster::new(kube::Client::new(service, "n"));
-    let key = Key::of("n");
+    let key = DigestKey::in_namespace("n");
     let one = key
         .digest(&cluster, [b"uid", b"ab", b"c", b"secret"])
         .await
