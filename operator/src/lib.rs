@@ -7,19 +7,20 @@
 //! - [`cluster`] is the only way to the API server, and
 //! - [`leader`] says whether this process may write.
 
-pub mod backoff;
+mod backoff;
 pub mod build;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
-pub mod controller;
+mod controller;
 pub mod crd;
-pub mod diff;
-pub mod http;
+mod diff;
+mod health;
+mod http;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
-pub mod quantity;
+mod quantity;
 pub mod reconcile;
-pub mod serve;
+mod serve;
 pub mod watch;

@@ -1,84 +1,90 @@
-//! The whole process: the election, the controller while elected, probes and metrics.
+//! The running operator: the election, the controller while elected, probes and metrics.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use kube::runtime::reflector::{self, Store};
+use kube::runtime::reflector;
 use kube::{Client, Config};
-use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::cli::Settings;
 use crate::cluster::connect::connect;
-use crate::cluster::fence_layer::{FenceLayer, WatchActivity};
+use crate::cluster::fence_layer::FenceLayer;
+use crate::cluster::watch_activity::WatchActivity;
 use crate::cluster::{Cluster, Recorder};
-use crate::controller::{MAX_WATCH_SILENCE, Scope, control};
-use crate::crd::OrderService;
-use crate::http::{self, Response};
+use crate::controller::{ControllerError, control};
+use crate::health::Health;
+use crate::http;
 use crate::leader::{Election, Fence, Timing};
 use crate::logging::Log;
 use crate::metrics::Metrics;
 use crate::reconcile::Context;
 use crate::reconcile::digest_key::DigestKey;
+use crate::watch::start::Scope;
 
-// What ends the process.
-type Failure = Box<dyn std::error::Error>;
-
-/// What probes and scrapes look at.
-struct Health {
-    metrics: Arc<Metrics>,
-    watches: WatchActivity,
-    fence: Fence,
-    store: Mutex<Option<Store<OrderService>>>,
-    /// When the election last went round: the heartbeat of the process.
-    last_election_attempt: Mutex<Instant>,
-    /// For how long the API server had not answered by then.
-    api_silence: Mutex<Duration>,
-    lease: Duration,
+/// Why the operator cannot start or continue.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A signal handler, an address or a thread is not available.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Two metrics have the same name.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+    /// There is neither a kubeconfig nor a service account.
+    #[error(transparent)]
+    Config(#[from] kube::config::InferConfigError),
+    /// The configuration of the client is not supported.
+    #[error(transparent)]
+    Client(#[from] kube::Error),
+    /// The controller ended.
+    #[error(transparent)]
+    Controller(#[from] ControllerFailure),
 }
 
-/// Runs until told to stop.
+/// The controller ended without a request to stop.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ControllerFailure(#[from] ControllerError);
+
+/// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When it cannot start, or cannot go on.
-pub fn run(settings: &Settings, log: &Log) -> Result<(), Failure> {
-    // One thread: reconciles wait for the API server, not for each other.
+/// When it cannot start or cannot continue.
+pub(crate) fn run(settings: &Settings, log: &Log) -> Result<(), ServeError> {
+    // One thread: reconciles wait for the API server, not for the processor.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(serve(settings, log))
 }
 
-async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
+async fn serve(settings: &Settings, log: &Log) -> Result<(), ServeError> {
     let mut stop = StopSignal::new()?;
     let metrics = Arc::new(Metrics::new()?);
     log.count_dropped(&metrics);
     let fence = Fence::default();
     let watches = WatchActivity::default();
-    let health_state = Arc::new(Health {
-        metrics: metrics.clone(),
-        watches: watches.clone(),
-        fence: fence.clone(),
-        store: Mutex::new(None),
-        last_election_attempt: Mutex::new(Instant::now()),
-        api_silence: Mutex::new(Duration::ZERO),
-        lease: settings.lease_duration,
-    });
+    let health = Arc::new(Health::new(
+        metrics.clone(),
+        watches.clone(),
+        fence.clone(),
+        settings.lease_duration,
+    ));
     let listener = TcpListener::bind(settings.health_address).await?;
-    let of = health_state.clone();
-    let health = tokio::spawn(http::serve(listener, move |path| of.probe(path)));
+    let state = health.clone();
+    let probes = tokio::spawn(http::serve(listener, move |path| state.probe(path)));
     let listener = TcpListener::bind(settings.metrics_address).await?;
-    let of = health_state.clone();
-    let scrapes = tokio::spawn(http::serve(listener, move |path| of.scrape(path)));
+    let state = health.clone();
+    let scrapes = tokio::spawn(http::serve(listener, move |path| state.scrape(path)));
 
-    let guard = FenceLayer {
+    let layer = FenceLayer {
         fence: fence.clone(),
         watches: watches.clone(),
         metrics: metrics.clone(),
     };
-    let client = connect(Config::infer().await?, &guard)?;
+    let client = connect(Config::infer().await?, &layer)?;
     let identity = identity(settings);
     log::info!(
         identity = identity.as_str(), version = env!("CARGO_PKG_VERSION"),
@@ -89,7 +95,7 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
         lease: settings.lease_duration,
     };
     let name = match settings.watched() {
-        // Operators of different namespaces do not stand against each other.
+        // Operators of different namespaces do not compete.
         Some(namespace) => format!("order-operator-{namespace}"),
         None => "order-operator".to_owned(),
     };
@@ -102,36 +108,40 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), Failure> {
         fence,
     );
     let result = loop {
-        *health_state.last_election_attempt.lock() = Instant::now();
+        health.election_started();
         tokio::select! {
-            () = election.acquire(|api_silence| health_state.election_attempted(api_silence)) => {}
+            () = election.acquire(|api_silence| health.election_attempted(api_silence)) => {}
             () = stop.requested() => break Ok(()),
         }
         log::info!("this process is the leader now");
         let leadership = Leadership {
             settings,
             client: &client,
-            health_state: &health_state,
+            metrics: &metrics,
+            watches: &watches,
+            health: &health,
             identity: &identity,
         };
         match leadership.lead(&mut election, &mut stop).await {
             LeadershipEnd::Lost => log::warn!("this process is not the leader any more"),
             LeadershipEnd::StopRequested => break Ok(()),
-            LeadershipEnd::Failed(error) => break Err(error.into()),
+            LeadershipEnd::Failed(error) => break Err(ControllerFailure(error).into()),
         }
     };
     election.release().await;
-    health.abort();
+    probes.abort();
     scrapes.abort();
     log::info!("stopped");
     result
 }
 
-/// One time as the leader.
+/// One period in which this process is the leader.
 struct Leadership<'a> {
     settings: &'a Settings,
     client: &'a Client,
-    health_state: &'a Arc<Health>,
+    metrics: &'a Arc<Metrics>,
+    watches: &'a WatchActivity,
+    health: &'a Health,
     identity: &'a str,
 }
 
@@ -139,134 +149,65 @@ struct Leadership<'a> {
 enum LeadershipEnd {
     Lost,
     StopRequested,
-    Failed(String),
+    Failed(ControllerError),
 }
 
 impl Leadership<'_> {
     async fn lead(&self, election: &mut Election, stop: &mut StopSignal) -> LeadershipEnd {
-        let Self {
-            settings,
-            client,
-            health_state,
-            identity,
-        } = self;
-        // Nothing is known any more: somebody else led meanwhile.
+        // A new context: another process may have led meanwhile, so no record is valid any more.
         let context = Arc::new(Context::new(
-            Cluster::new((*client).clone()),
-            Recorder::new((*client).clone(), (*identity).to_owned()),
-            health_state.metrics.clone(),
-            DigestKey::in_namespace(&settings.pod_namespace),
-            settings.resync_period,
+            Cluster::new(self.client.clone()),
+            Recorder::new(self.client.clone(), self.identity.to_owned()),
+            self.metrics.clone(),
+            DigestKey::in_namespace(&self.settings.pod_namespace),
+            self.settings.resync_period,
         ));
         let (store, writer) = reflector::store();
-        *health_state.store.lock() = Some(store.clone());
+        self.health.leadership_started(store.clone());
         let (halt, halted) = oneshot::channel::<()>();
         let control = control(
-            (*client).clone(),
+            self.client.clone(),
             context,
-            Scope(settings.watched().map(str::to_owned)),
+            Scope(self.settings.watched().map(str::to_owned)),
             (store, writer),
-            health_state.watches.clone(),
-            settings.concurrency,
+            self.watches.clone(),
+            self.settings.concurrency,
             async {
-                // Told, or dropped: the end either way.
+                // A dropped sender means the same as a message.
                 let _ = halted.await;
             },
         );
         let mut control = std::pin::pin!(control);
-        let ended = tokio::select! {
-            ended = &mut control => LeadershipEnd::Failed(ended.err().unwrap_or_else(|| "the controller ended".to_owned())),
-            // Dropping the controller drops the requests that are under way.
+        let end = tokio::select! {
+            ended = &mut control => {
+                LeadershipEnd::Failed(ended.err().unwrap_or(ControllerError::Ended))
+            }
+            // Dropping the controller drops the requests in flight.
             () = election.renew() => LeadershipEnd::Lost,
             () = stop.requested() => {
-                log::info!("told to stop: ending what is under way");
-                // The receiver is there for as long as the controller is.
+                log::info!("stop requested: completing the running reconciles");
+                // The receiver lives as long as the controller.
                 let _ = halt.send(());
                 tokio::select! {
                     _ = &mut control => {}
                     () = election.renew() => {}
-                    () = tokio::time::sleep(settings.shutdown_timeout) => {}
+                    () = tokio::time::sleep(self.settings.shutdown_timeout) => {}
                     () = stop.requested() => {}
                 }
                 LeadershipEnd::StopRequested
             }
         };
-        *health_state.store.lock() = None;
-        health_state.watches.clear();
-        ended
+        self.health.leadership_ended();
+        end
     }
 }
 
-/// A name that no other process has, not even the one before in the same pod.
+/// A name that no other process has, not even the previous process of the same pod.
 fn identity(settings: &Settings) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = settings.pod_name.clone().unwrap_or_else(host);
     let now = jiff::Timestamp::now().as_nanosecond();
     format!("{}_{:x}-{:x}", name.trim(), std::process::id(), now)
-}
-
-impl Health {
-    /// The election went round once more.
-    fn election_attempted(&self, api_silence: Duration) {
-        *self.last_election_attempt.lock() = Instant::now();
-        *self.api_silence.lock() = api_silence;
-    }
-
-    fn probe(&self, path: &str) -> Response {
-        let silent = self.last_election_attempt.lock().elapsed();
-        let age = self.watches.oldest_age();
-        match path {
-            "/healthz" if self.fence.allows_writes() && age > MAX_WATCH_SILENCE => Response::text(
-                "503 Service Unavailable",
-                format!("a watch is silent for {} s\n", age.as_secs()),
-            ),
-            "/healthz" if !self.fence.allows_writes() && silent > MAX_WATCH_SILENCE => {
-                Response::text("503 Service Unavailable", "the election stands still\n")
-            }
-            "/readyz"
-                if !self.fence.allows_writes() && *self.api_silence.lock() > self.lease * 4 =>
-            {
-                Response::text(
-                    "503 Service Unavailable",
-                    "the API server does not answer\n",
-                )
-            }
-            "/healthz" | "/readyz" => Response::text("200 OK", "ok\n"),
-            _ => Response::text("404 Not Found", "/healthz or /readyz\n"),
-        }
-    }
-
-    fn scrape(&self, path: &str) -> Response {
-        if path != "/metrics" {
-            return Response::text("404 Not Found", "/metrics\n");
-        }
-        self.metrics
-            .leader
-            .set(i64::from(self.fence.allows_writes()));
-        self.metrics
-            .watch_age
-            .set(self.watches.oldest_age().as_secs_f64());
-        self.count_objects();
-        match self.metrics.encode() {
-            Ok(body) => Response {
-                status: "200 OK",
-                content_type: "text/plain; version=0.0.4",
-                body,
-            },
-            Err(error) => Response::text("500 Internal Server Error", format!("{error}\n")),
-        }
-    }
-
-    fn count_objects(&self) {
-        self.metrics.objects.reset();
-        let store = self.store.lock().clone();
-        for object in store.map(|store| store.state()).unwrap_or_default() {
-            for condition in object.status.iter().flat_map(|status| &status.conditions) {
-                let labels = [condition.type_.as_str(), condition.status.as_str()];
-                self.metrics.objects.with_label_values(&labels).inc();
-            }
-        }
-    }
 }
 
 /// SIGTERM and SIGINT.

@@ -1,20 +1,18 @@
 //! What every request passes on its way out: here it is decided whether a write may still be made,
 //! and here it is seen whether watches still speak.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use kube::client::Body;
-use parking_lot::Mutex;
 use thiserror::Error;
 use tower::{BoxError, Layer, Service};
 
+use super::watch_activity::WatchActivity;
 use crate::leader::Fence;
 use crate::metrics::Metrics;
 
@@ -22,37 +20,6 @@ use crate::metrics::Metrics;
 #[derive(Clone, Copy, Debug, Error)]
 #[error("not the leader any more: nothing is written")]
 pub struct Fenced;
-
-/// When each watch was last heard of.
-#[derive(Clone, Debug, Default)]
-pub struct WatchActivity(Arc<Mutex<BTreeMap<String, Instant>>>);
-
-impl WatchActivity {
-    /// Starts to expect a watch: one that never comes to speak grows old as well.
-    pub fn expect(&self, path: &str) {
-        self.0
-            .lock()
-            .entry(path.to_owned())
-            .or_insert_with(Instant::now);
-    }
-
-    /// Expects nothing any more.
-    pub fn clear(&self) {
-        self.0.lock().clear();
-    }
-
-    fn record(&self, path: &str) {
-        if let Some(at) = self.0.lock().get_mut(path) {
-            *at = Instant::now();
-        }
-    }
-
-    /// How long ago the quietest of them spoke.
-    pub fn oldest_age(&self) -> Duration {
-        let oldest = self.0.lock().values().min().copied();
-        oldest.map_or(Duration::ZERO, |at| at.elapsed())
-    }
-}
 
 /// Puts [`Guarded`] around the transport of a client.
 #[derive(Clone)]

@@ -5,6 +5,7 @@ mod events;
 pub mod fence_layer;
 mod kind;
 mod pod;
+pub mod watch_activity;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;

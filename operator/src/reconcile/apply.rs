@@ -92,6 +92,7 @@ pub async fn ensure(
 ) -> Result<Outcome, Error> {
     let namespace = target.namespace.as_str();
     if context
+        .records
         .index
         .is_current(desired.kind, namespace, &desired.name, &desired.digest)
     {
@@ -127,7 +128,7 @@ pub async fn ensure_live(
 ) -> Result<Outcome, Error> {
     let (owner, kind, name) = (&target.owner.uid, desired.kind, desired.name.as_str());
     let Some(live) = live else {
-        if let Err(wait) = context.contention.allow_create(owner, kind, name) {
+        if let Err(wait) = context.records.contention.allow_create(owner, kind, name) {
             return Ok(Outcome::Contested(None, wait));
         }
         // Without force: an object that appears this very moment belongs to somebody.
@@ -142,6 +143,7 @@ pub async fn ensure_live(
     let paths = differences(&desired.value, &as_json);
     if paths.is_empty() {
         context
+            .records
             .index
             .record_match(desired.kind, &live.metadata, &desired.digest);
         return Ok(Outcome::InSync(Box::new(live)));
@@ -155,10 +157,16 @@ pub async fn ensure_live(
         .and_then(|all| all.get(APPLIED));
     let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
     let is_drift = applied == Some(&desired.digest)
-        || context.index.matched_before(kind, namespace, name, digest);
+        || context
+            .records
+            .index
+            .matched_before(kind, namespace, name, digest);
     let drift = is_drift.then(|| drift::attribute(&paths, &live.metadata));
     if let Some(drift) = &drift
-        && let Err(wait) = context.contention.allow_revert(owner, kind, name, drift)
+        && let Err(wait) = context
+            .records
+            .contention
+            .allow_revert(owner, kind, name, drift)
     {
         return Ok(Outcome::Contested(Some(Box::new(live)), wait));
     }
@@ -185,6 +193,7 @@ async fn write(
     let made = context.cluster.apply(desired.kind, value, force).await;
     let made = made.during(|| format!("apply {} {}", desired.kind.as_str(), desired.name))?;
     context
+        .records
         .index
         .record_match(desired.kind, &made.metadata, &desired.digest);
     log::info!(
@@ -253,6 +262,7 @@ pub async fn delete_except(
 ) -> Result<(), Error> {
     let owner = target.owner.uid.as_str();
     for known in context
+        .records
         .index
         .owned(kind, &target.namespace, &target.name, owner)
     {
@@ -264,7 +274,10 @@ pub async fn delete_except(
             .delete(kind, &target.namespace, &known.name, &known.uid)
             .await;
         deleted.during(|| format!("delete {} {}", kind.as_str(), known.name))?;
-        context.index.remove(kind, &target.namespace, &known.name);
+        context
+            .records
+            .index
+            .remove(kind, &target.namespace, &known.name);
         log::info!(
             kind = kind.as_str(), name = known.name.as_str(), namespace = target.namespace.as_str();
             "deleted"

@@ -1,5 +1,7 @@
 //! What a reconcile may fail with, and what follows from it.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use super::digest_key::SECRET_NAME;
@@ -51,7 +53,19 @@ pub enum ErrorClass {
     Fenced,
 }
 
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// A conflict is usually resolved by reading the object again.
+const FIRST_RETRY_AFTER_CONFLICT: Duration = Duration::from_millis(200);
+
 impl ErrorClass {
+    /// How long to wait before the first retry.
+    pub(crate) fn first_retry(self) -> Duration {
+        match self {
+            Self::Conflict => FIRST_RETRY_AFTER_CONFLICT,
+            Self::Transient | Self::Permanent | Self::Fenced => FIRST_RETRY,
+        }
+    }
+
     /// The word of it, for metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,52 +1,44 @@
-//! The controller: from an OrderService to what it is made of, in five steps, again and again.
+//! Brings the cluster to the state that an OrderService describes.
 
-pub mod apply;
-pub mod condition_events;
+pub(crate) mod apply;
+mod condition_events;
 mod deployment;
 pub mod digest_key;
 pub mod error;
-pub mod migration;
+mod migration;
 mod pipeline;
 mod reconciliation;
-pub mod rollout;
-pub mod secrets;
-pub mod status;
+mod rollout;
+mod secrets;
+mod status;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use pipeline::{error_policy, reconcile};
 
-use crate::backoff;
 use crate::cluster::{Cluster, Recorder};
-use crate::diff::contention;
 use crate::metrics::Metrics;
-use crate::watch::{index, status_cache};
+use crate::watch::Records;
 
 /// What every reconcile needs.
 pub struct Context {
     /// The API server.
-    pub cluster: Cluster,
-    /// Where events go.
-    pub recorder: Recorder,
-    /// What is known of the objects in the cluster.
-    pub index: index::Index,
-    /// What is measured.
-    pub metrics: Arc<Metrics>,
-    /// The key with which secrets are digested.
-    pub key: digest_key::DigestKey,
-    /// How long to wait after failures.
-    pub backoff: backoff::Backoff,
-    /// What others change again and again.
-    pub contention: contention::Contention,
-    /// Status that was written and has not come back yet.
-    pub statuses: status_cache::StatusCache,
+    pub(crate) cluster: Cluster,
+    /// Publishes events.
+    pub(crate) recorder: Recorder,
+    /// State that outlives a reconcile.
+    pub records: Arc<Records>,
+    /// The metrics of the process.
+    pub(crate) metrics: Arc<Metrics>,
+    /// The key of the digests of secrets.
+    pub(crate) key: digest_key::DigestKey,
     /// How long an object is left alone when nothing happens.
-    pub resync: Duration,
+    pub(crate) resync: Duration,
 }
 
 impl Context {
-    /// Knows nothing yet.
+    /// A context with empty records.
     pub fn new(
         cluster: Cluster,
         recorder: Recorder,
@@ -57,12 +49,9 @@ impl Context {
         Self {
             cluster,
             recorder,
-            index: index::Index::default(),
+            records: Arc::default(),
             metrics,
             key,
-            backoff: backoff::Backoff::default(),
-            contention: contention::Contention::default(),
-            statuses: status_cache::StatusCache::default(),
             resync,
         }
     }

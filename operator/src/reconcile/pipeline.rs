@@ -73,7 +73,7 @@ pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Resu
 async fn report_lasting_failure(object: &OrderService, context: &Context, error: &Error) {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let is_passing = matches!(error.class(), ErrorClass::Transient | ErrorClass::Conflict);
-    if !is_passing || context.backoff.failing_for(uid) < REPORT_FAILURE_AFTER {
+    if !is_passing || context.records.backoff.failing_for(uid) < REPORT_FAILURE_AFTER {
         return;
     }
     let mut reconciliation = Reconciliation::new(context, object);
@@ -90,7 +90,7 @@ async fn report_lasting_failure(object: &OrderService, context: &Context, error:
 pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> Action {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let class = error.class();
-    let wait = context.backoff.failed(uid, class);
+    let wait = context.records.backoff.failed(uid, class.first_retry());
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
     let level = match class {
@@ -129,13 +129,13 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     written?;
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let wait = match next {
-        NextReconcile::Backoff => context.backoff.waits(uid),
+        NextReconcile::Backoff => context.records.backoff.waiting(uid),
         NextReconcile::Resync => {
-            context.backoff.forget(uid);
+            context.records.backoff.forget(uid);
             jitter(context.resync, 10)
         }
         NextReconcile::After(wait) => {
-            context.backoff.forget(uid);
+            context.records.backoff.forget(uid);
             wait.min(context.resync)
         }
     };

@@ -30,7 +30,7 @@ impl<'a> Reconciliation<'a> {
         Self {
             context,
             object,
-            previous_status: context.statuses.latest(object),
+            previous_status: context.records.statuses.latest(object),
             target: None,
             observation: Observation::default(),
             events: Vec::new(),
@@ -69,7 +69,7 @@ impl<'a> Reconciliation<'a> {
     /// Writes the status, if it has changed.
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
-        self.observation.contested = self.context.contention.summary(uid);
+        self.observation.contested = self.context.records.contention.summary(uid);
         let after = status::compute(
             &self.previous_status,
             &self.observation,
@@ -86,7 +86,7 @@ impl<'a> Reconciliation<'a> {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => other.during(|| "write the status".to_owned())?,
         };
-        self.context.statuses.store(&written);
+        self.context.records.statuses.store(&written);
         self.events
             .extend(events::status_events(&self.previous_status, &after));
         self.previous_status = after;

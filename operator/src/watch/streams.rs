@@ -1,4 +1,4 @@
-//! From what the watches bring to objects with news.
+//! Follows the watches: updates the records and queues the OrderServices that need a reconcile.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,61 +9,19 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::index;
+use super::queue::Queue;
+use super::{Records, index};
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 use crate::metrics::Metrics;
-use crate::reconcile::Context;
 
-/// Objects with news, counted once until their reconcile starts.
-#[derive(Clone)]
-pub(crate) struct Queue {
-    waiting: Arc<Mutex<HashSet<ObjectRef<OrderService>>>>,
-    sender: mpsc::UnboundedSender<ObjectRef<OrderService>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Queue {
-    /// An empty one, and where its objects come out.
-    pub(crate) fn new(
-        metrics: Arc<Metrics>,
-    ) -> (Self, mpsc::UnboundedReceiver<ObjectRef<OrderService>>) {
-        metrics.queue_depth.set(0);
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let queue = Self {
-            waiting: Arc::default(),
-            sender,
-            metrics,
-        };
-        (queue, receiver)
-    }
-
-    /// Adds an object.
-    pub(crate) fn add(&self, object: ObjectRef<OrderService>) {
-        if self.waiting.lock().insert(object.clone()) {
-            self.metrics.queue_depth.inc();
-        }
-        // Sent although it waits already, in case that is being found gone this moment; the scheduler
-        // makes one of two. The receiver is gone only when everything ends.
-        let _ = self.sender.send(object);
-    }
-
-    /// Its reconcile starts: what comes from now on is news.
-    pub(crate) fn reconcile_starts(&self, object: &ObjectRef<OrderService>) {
-        if self.waiting.lock().remove(object) {
-            self.metrics.queue_depth.dec();
-        }
-    }
-}
-
-/// Follows a watch of what an OrderService is made of.
-pub(crate) async fn follow_owned(
+/// Follows the watch of a kind of objects that OrderServices own.
+pub(super) async fn follow_owned(
     stream: impl Stream<Item = watcher::Result<Event<PartialObjectMeta>>>,
     kind: Kind,
-    context: Arc<Context>,
+    records: Arc<Records>,
     store: Store<OrderService>,
     queue: Queue,
     ready: oneshot::Sender<()>,
@@ -80,25 +38,25 @@ pub(crate) async fn follow_owned(
                     metadata.namespace.clone().unwrap_or_default(),
                     metadata.name.clone().unwrap_or_default(),
                 ));
-                if context.index.observe(kind, metadata) && ready.is_none() {
+                if records.index.observe(kind, metadata) && ready.is_none() {
                     enqueue_owner(&queue, metadata);
                 }
             }
             Ok(Event::InitDone) => {
-                // Of what went while nobody looked nobody knows whose it was.
-                if context.index.retain(kind, &listed) {
+                // Objects deleted while the watch was down have unknown owners: requeue all.
+                if records.index.retain(kind, &listed) {
                     for object in store.state() {
                         queue.add(ObjectRef::from_obj(&*object));
                     }
                 }
                 listed = HashSet::new();
                 if let Some(ready) = ready.take() {
-                    // Nobody waits for it when everything ends.
+                    // The receiver is gone only at shutdown.
                     let _ = ready.send(());
                 }
             }
             Ok(Event::Apply(object)) => {
-                if context.index.observe(kind, &object.metadata) {
+                if records.index.observe(kind, &object.metadata) {
                     enqueue_owner(&queue, &object.metadata);
                 }
             }
@@ -106,18 +64,18 @@ pub(crate) async fn follow_owned(
                 let metadata = &object.metadata;
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 let name = metadata.name.as_deref().unwrap_or_default();
-                context.index.remove(kind, namespace, name);
-                // Where the OrderService went first this is the garbage collector.
+                records.index.remove(kind, namespace, name);
+                // If the OrderService is gone, the garbage collector deleted the object.
                 if let Some((uid, owner)) = index::controller_owner(metadata)
                     && store
                         .get(&ObjectRef::new(owner).within(namespace))
                         .is_some()
                 {
-                    context.contention.note_deletion(uid, kind, name);
+                    records.contention.note_deletion(uid, kind, name);
                 }
                 enqueue_owner(&queue, metadata);
             }
-            Err(error) => record_watch_error(&context.metrics, kind.as_str(), &error),
+            Err(error) => record_watch_error(&queue.metrics, kind.as_str(), &error),
         }
     }
 }
@@ -131,10 +89,10 @@ fn enqueue_owner(queue: &Queue, metadata: &ObjectMeta) {
 }
 
 /// Follows the watch of OrderServices.
-pub(crate) async fn follow_order_services(
+pub(super) async fn follow_order_services(
     stream: impl Stream<Item = watcher::Result<Event<DeserializeGuard<OrderService>>>>,
     mut writer: Writer<OrderService>,
-    context: Arc<Context>,
+    records: Arc<Records>,
     store: Store<OrderService>,
     queue: Queue,
     ready: oneshot::Sender<()>,
@@ -145,7 +103,7 @@ pub(crate) async fn follow_order_services(
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                record_watch_error(&context.metrics, "OrderService", &error);
+                record_watch_error(&queue.metrics, "OrderService", &error);
                 continue;
             }
         };
@@ -157,13 +115,13 @@ pub(crate) async fn follow_order_services(
             Event::InitApply(object) => queue.add(ObjectRef::from_obj(object)),
             Event::InitDone => {
                 if let Some(ready) = ready.take() {
-                    // Nobody waits for it when everything ends.
+                    // The receiver is gone only at shutdown.
                     let _ = ready.send(());
                 }
             }
             Event::Apply(object) => {
                 let key = ObjectRef::from_obj(object);
-                // A status, and most of all our own, is no reason to look again.
+                // A changed status, usually written by this operator, needs no reconcile.
                 if store
                     .get(&key)
                     .is_none_or(|before| needs_reconcile(&before, object))
@@ -173,9 +131,9 @@ pub(crate) async fn follow_order_services(
             }
             Event::Delete(object) => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
-                context.backoff.forget(uid);
-                context.contention.forget(uid);
-                context.statuses.forget(uid);
+                records.backoff.forget(uid);
+                records.contention.forget(uid);
+                records.statuses.forget(uid);
             }
         }
         writer.apply_watcher_event(&event);
@@ -195,22 +153,22 @@ fn needs_reconcile(before: &OrderService, after: &OrderService) -> bool {
     of(before) != of(after)
 }
 
-/// Without what nobody here reads. One object that cannot be read must not hide all the others; what
-/// was known of it before is forgotten, so that nothing goes on by a spec that does not hold any more.
+/// The event without metadata that the operator does not need. An object that cannot be deserialized must
+/// not block the others. It counts as deleted, so that the operator does not act on its previous spec.
 fn valid_event(
     event: Event<DeserializeGuard<OrderService>>,
     store: &Store<OrderService>,
 ) -> Option<Event<OrderService>> {
-    let forgotten = |metadata: Box<ObjectMeta>| last_known(&metadata, store).map(Event::Delete);
+    let as_deleted = |metadata: Box<ObjectMeta>| last_known(&metadata, store).map(Event::Delete);
     match event {
         Event::Init => Some(Event::Init),
         Event::InitDone => Some(Event::InitDone),
         Event::InitApply(object) => validated(object).ok().map(Event::InitApply),
         Event::Apply(object) => {
-            validated(object).map_or_else(forgotten, |it| Some(Event::Apply(it)))
+            validated(object).map_or_else(as_deleted, |it| Some(Event::Apply(it)))
         }
         Event::Delete(object) => {
-            validated(object).map_or_else(forgotten, |it| Some(Event::Delete(it)))
+            validated(object).map_or_else(as_deleted, |it| Some(Event::Delete(it)))
         }
     }
 }
@@ -230,14 +188,14 @@ fn validated(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box
                 name = invalid.metadata.name.as_deref().unwrap_or_default(),
                 namespace = invalid.metadata.namespace.as_deref().unwrap_or_default(),
                 error = invalid.error.as_str();
-                "an OrderService cannot be read: is the CRD newer than the operator?"
+                "an OrderService cannot be deserialized: is the CRD newer than the operator?"
             );
             Err(Box::new(invalid.metadata))
         }
     }
 }
 
-/// What was read of an object before.
+/// The last version of an object that could be deserialized.
 fn last_known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<OrderService> {
     let reference = ObjectRef::new(metadata.name.as_deref()?);
     let reference = reference.within(metadata.namespace.as_deref()?);
@@ -246,7 +204,7 @@ fn last_known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<Orde
 
 fn record_watch_error(metrics: &Metrics, kind: &str, error: &watcher::Error) {
     metrics.watch_errors.with_label_values(&[kind]).inc();
-    log::warn!(kind, error:% = error; "a watch broke off and is started again");
+    log::warn!(kind, error:% = error; "a watch failed and is restarted");
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kube::client::ClientBuilder;
 use kube::runtime::controller::Action;
-use order_operator::cluster::fence_layer::{FenceLayer, WatchActivity};
+use order_operator::cluster::fence_layer::FenceLayer;
+use order_operator::cluster::watch_activity::WatchActivity;
 use order_operator::cluster::{Cluster, Kind, Recorder};
 use order_operator::crd::{Condition, OrderService};
 use order_operator::leader::{Fence, Moment};
@@ -101,7 +102,7 @@ impl TestCluster {
     pub fn remove(&self, kind: Kind, name: &str) {
         let key = (kind.resource().plural, name.to_owned());
         self.state.lock().unwrap().objects.remove(&key).unwrap();
-        self.context.index.remove(kind, NAMESPACE, name);
+        self.context.records.index.remove(kind, NAMESPACE, name);
     }
 
     pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
@@ -131,7 +132,7 @@ impl TestCluster {
         self.put(&plural, name, object);
         let object = self.get(&plural, name).unwrap();
         let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
-        self.context.index.observe(kind, &metadata);
+        self.context.records.index.observe(kind, &metadata);
     }
 
     /// Changes the spec of the OrderService.

@@ -1,12 +1,8 @@
 use futures_util::stream;
-use kube::client::Body;
 use kube::runtime::reflector;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cluster::{Cluster, Recorder};
-use crate::reconcile::digest_key::DigestKey;
-use crate::reconcile::error::ErrorClass;
 
 fn object(version: u32, spec: &Value) -> DeserializeGuard<OrderService> {
     serde_json::from_value(json!({
@@ -19,41 +15,31 @@ fn object(version: u32, spec: &Value) -> DeserializeGuard<OrderService> {
     .unwrap()
 }
 
-fn context() -> Arc<Context> {
-    let (service, _) = tower_test::mock::pair::<http::Request<Body>, http::Response<Body>>();
-    let client = kube::Client::new(service, "shop");
-    Arc::new(Context::new(
-        Cluster::new(client.clone()),
-        Recorder::new(client, "test".to_owned()),
-        Arc::new(Metrics::new().unwrap()),
-        DigestKey::in_namespace("shop"),
-        std::time::Duration::from_secs(300),
-    ))
-}
-
-/// Follows these events to their end. What is known then, and who has news.
+/// Follows these events to their end. Returns the stored objects and the number of queued reconciles.
 async fn follow(
-    context: &Arc<Context>,
+    records: &Arc<Records>,
     events: Vec<Event<DeserializeGuard<OrderService>>>,
 ) -> (Store<OrderService>, usize) {
     let (store, writer) = reflector::store();
-    let (queue, mut receiver) = Queue::new(context.metrics.clone());
+    let (queue, mut receiver) = Queue::new(Arc::new(Metrics::new().unwrap()));
     let (ready, _) = oneshot::channel();
     let stream = stream::iter(events.into_iter().map(Ok));
-    follow_order_services(stream, writer, context.clone(), store.clone(), queue, ready).await;
-    let mut news = 0;
+    follow_order_services(stream, writer, records.clone(), store.clone(), queue, ready).await;
+    let mut queued = 0;
     while receiver.try_recv().is_ok() {
-        news += 1;
+        queued += 1;
     }
-    (store, news)
+    (store, queued)
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_any_more_is_forgotten_and_hides_no_other() {
+async fn an_object_that_cannot_be_deserialized_counts_as_deleted_and_blocks_no_other() {
     let good = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
     let bad = json!({"image": ["of a later version"]});
-    let context = context();
-    context.backoff.failed("u", ErrorClass::Transient);
+    let records = Arc::new(Records::default());
+    records
+        .backoff
+        .failed("u", std::time::Duration::from_secs(1));
     let start = || {
         vec![
             Event::Init,
@@ -62,39 +48,42 @@ async fn what_cannot_be_read_any_more_is_forgotten_and_hides_no_other() {
         ]
     };
 
-    let (store, news) = follow(&context, start()).await;
-    assert_eq!((store.state().len(), news), (1, 1));
+    let (store, queued) = follow(&records, start()).await;
+    assert_eq!((store.state().len(), queued), (1, 1));
     let kept = store.state().remove(0);
-    assert!(kept.metadata.labels.is_none(), "nobody reads them");
+    assert!(
+        kept.metadata.labels.is_none(),
+        "labels are dropped to save memory"
+    );
     assert_eq!(kept.metadata.annotations, Some([].into()));
 
     let mut events = start();
     events.push(Event::Apply(object(2, &bad)));
-    let (store, _) = follow(&context, events).await;
+    let (store, _) = follow(&records, events).await;
     assert!(
         store.state().is_empty(),
-        "nothing goes on by a spec that does not hold any more"
+        "the previous spec must not be used"
     );
     assert!(
-        context.backoff.failing_for("u").is_zero(),
-        "nor is what failed remembered"
+        records.backoff.failing_for("u").is_zero(),
+        "its failures are removed as well"
     );
 
-    // In a list it is left out; the others are there.
+    // In a list it is omitted.
     let events = vec![
         Event::Init,
         Event::InitApply(object(2, &bad)),
         Event::InitDone,
     ];
-    let (store, news) = follow(&context, events).await;
-    assert!(store.state().is_empty() && news == 0);
+    let (store, queued) = follow(&records, events).await;
+    assert!(store.state().is_empty() && queued == 0);
 
-    // And readable again it is news.
+    // Once it can be deserialized again it is queued.
     let mut events = start();
     events.extend([
         Event::Apply(object(2, &bad)),
         Event::Apply(object(3, &good)),
     ]);
-    let (store, news) = follow(&context, events).await;
-    assert_eq!((store.state().len(), news), (1, 2));
+    let (store, queued) = follow(&records, events).await;
+    assert_eq!((store.state().len(), queued), (1, 2));
 }

@@ -132,6 +132,7 @@ async fn what_is_deleted_again_and_again_is_made_later() {
         // As the watch does.
         cluster
             .context
+            .records
             .contention
             .note_deletion("osvc-uid", Kind::NetworkPolicy, "orders");
     };

@@ -26,7 +26,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
         resources["limits"]["memory"] = json!("1Gi");
     });
     cluster.roll_out();
-    cluster.context.index.clear();
+    cluster.context.records.index.clear();
     cluster
         .expect(&[
             "get secrets db",
