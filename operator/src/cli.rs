@@ -115,22 +115,30 @@ pub struct Settings {
     pub rust_log: String,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A value that is no valid duration.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+enum DurationError {
+    #[error("takes a duration such as 15s or 5m, from 1s to 24h")]
+    Duration,
+    #[error("takes whole seconds, such as 15s, from 1s to 24h")]
+    WholeSeconds,
+}
+
+fn duration(text: &str) -> Result<Duration, DurationError> {
     humantime::parse_duration(text)
         .ok()
         .filter(|duration| {
             (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(duration)
         })
-        .ok_or_else(|| "takes a duration such as 15s or 5m, from 1s to 24h".to_owned())
+        .ok_or(DurationError::Duration)
 }
 
-/// A Lease says in whole seconds how long it lasts: what is cut off would part what its holder and the
-/// others go by.
-fn whole_seconds(text: &str) -> Result<Duration, String> {
+/// A Lease stores whole seconds; truncation would make its holder and the other candidates disagree.
+fn whole_seconds(text: &str) -> Result<Duration, DurationError> {
     duration(text)
         .ok()
         .filter(|duration| duration.subsec_nanos() == 0)
-        .ok_or_else(|| "takes whole seconds, such as 15s, from 1s to 24h".to_owned())
+        .ok_or(DurationError::WholeSeconds)
 }
 
 impl Settings {

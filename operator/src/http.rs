@@ -13,7 +13,7 @@ const MAX_REQUEST_BYTES: usize = 8192;
 const MAX_CONNECTIONS: usize = 32;
 
 /// An answer.
-pub struct Response {
+pub(crate) struct Response {
     /// The status line's code and words.
     pub status: &'static str,
     /// What kind of body it is.
@@ -24,7 +24,7 @@ pub struct Response {
 
 impl Response {
     /// A line of text.
-    pub fn text(status: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn text(status: &'static str, text: impl Into<String>) -> Self {
         Self {
             status,
             content_type: "text/plain; charset=utf-8",
@@ -34,7 +34,7 @@ impl Response {
 }
 
 /// Answers requests by their path, for ever.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     respond: impl Fn(&str) -> Response + Send + Sync + 'static,
 ) {

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            commands::report_error(&*error);
+            commands::report_error(&error);
             ExitCode::FAILURE
         }
     }

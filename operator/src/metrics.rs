@@ -109,7 +109,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric cannot be written.
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -2,7 +2,7 @@
 //! another spelling than it was sent.
 
 /// The amount in thousandths, or nothing if this is no amount.
-pub fn parse(text: &str) -> Option<i128> {
+pub(crate) fn parse(text: &str) -> Option<i128> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());

@@ -8,7 +8,7 @@ use super::{StringMap, Target, short_hash};
 use crate::crd::{LogFormat, Settings};
 
 /// The ConfigMap that the pods take their environment from.
-pub fn build(target: &Target) -> ConfigMap {
+pub(crate) fn build(target: &Target) -> ConfigMap {
     let data = environment(&target.settings);
     let name = format!("{}-config-{}", target.name, short_hash(&data));
     ConfigMap {

@@ -18,7 +18,11 @@ use crate::crd::Settings;
 const CONTAINER: &str = "order-service";
 
 /// The Deployment around a pod template. Without `replicas` it leaves that number alone.
-pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) -> Deployment {
+pub(crate) fn build(
+    target: &Target,
+    template: PodTemplateSpec,
+    replicas: Option<i32>,
+) -> Deployment {
     let component = Some(Component::Server);
     Deployment {
         metadata: target.object_meta(&target.name, component),
@@ -45,7 +49,7 @@ pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) 
 }
 
 /// The template of the pods. `secret` stands for what the secret says: when that changes, pods roll.
-pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
+pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
     container.env_from = Some(vec![EnvFromSource {

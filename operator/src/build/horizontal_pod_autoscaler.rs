@@ -11,7 +11,7 @@ use super::{Replicas, Target};
 use crate::crd::Autoscaling;
 
 /// The HorizontalPodAutoscaler, where there is one.
-pub fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
+pub(crate) fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
     let Replicas::Autoscaled(autoscaling) = &target.replicas else {
         return None;
     };

@@ -13,12 +13,12 @@ use super::{Target, pod, short_hash};
 const CONTAINER: &str = "migrate";
 
 /// Stands for everything that a migration depends on: the image, and what the secret says.
-pub fn revision(target: &Target, secret: &str) -> String {
+pub(crate) fn revision(target: &Target, secret: &str) -> String {
     short_hash(&(&target.image, &target.migrations, secret))
 }
 
 /// The Job. Its template is immutable, so its name carries the revision.
-pub fn build(target: &Target, revision: &str) -> Job {
+pub(crate) fn build(target: &Target, revision: &str) -> Job {
     let mut container = pod::container(target, CONTAINER, &["migrate", "--wait", "60s"]);
     // The end of the log is in the pod's status when it fails: nobody needs leave to read logs.
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());

@@ -4,11 +4,12 @@
 mod config_map;
 mod deployment;
 mod horizontal_pod_autoscaler;
-pub mod labels;
+pub(crate) mod labels;
 mod migration_job;
 mod network_policy;
 mod pod;
 mod pod_disruption_budget;
+mod resources;
 mod service;
 mod service_account;
 mod target;
@@ -18,25 +19,27 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
-pub use config_map::build as config_map;
-pub use deployment::{build as deployment, pod_template};
-pub use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
-pub use migration_job::{build as migration_job, revision as migration_revision};
-pub use network_policy::build as network_policy;
-pub use pod_disruption_budget::build as pod_disruption_budget;
-pub use service::build as service;
-pub use service_account::build as service_account;
-pub use target::{InvalidSpec, Replicas, Target};
+use config_map::build as config_map;
+use deployment::{build as deployment, pod_template};
+use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
+use migration_job::{build as migration_job, revision as migration_revision};
+use network_policy::build as network_policy;
+use pod_disruption_budget::build as pod_disruption_budget;
+pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
+use service::build as service;
+use service_account::build as service_account;
+pub use target::InvalidSpec;
+pub(crate) use target::{Replicas, Target};
 
 /// Ten hexadecimal digits that stand for a value: short enough for names and labels.
-pub fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
+pub(crate) fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
     // serde_json of our own types cannot fail; were it to, all would hash alike and nothing roll.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     hex(digest(&SHA256, &bytes).as_ref(), 5)
 }
 
 /// The first bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8], count: usize) -> String {
+pub(crate) fn hex(bytes: &[u8], count: usize) -> String {
     bytes
         .iter()
         .take(count)

@@ -15,7 +15,7 @@ use super::{Target, labels, string_map};
 use crate::crd::NetworkPolicyOptions;
 
 /// The NetworkPolicy, unless it is switched off.
-pub fn build(target: &Target) -> Option<NetworkPolicy> {
+pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
     let NetworkPolicyOptions {
         enabled,
         gateway_namespace,

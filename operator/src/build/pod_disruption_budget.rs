@@ -7,7 +7,7 @@ use super::labels::{self, Component};
 use crate::crd::Disruption;
 
 /// The PodDisruptionBudget, unless it is switched off.
-pub fn build(target: &Target) -> Option<PodDisruptionBudget> {
+pub(crate) fn build(target: &Target) -> Option<PodDisruptionBudget> {
     let Disruption {
         enabled,
         max_unavailable,

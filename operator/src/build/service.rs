@@ -7,7 +7,7 @@ use super::Target;
 use super::labels::{self, Component};
 
 /// The Service in front of the pods.
-pub fn build(target: &Target) -> Service {
+pub(crate) fn build(target: &Target) -> Service {
     let component = Some(Component::Server);
     Service {
         metadata: target.object_meta(&target.name, component),

@@ -31,7 +31,7 @@ pub enum InvalidSpec {
 
 /// Who decides how many pods there are.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Replicas {
+pub(crate) enum Replicas {
     /// The spec.
     Fixed(i32),
     /// A HorizontalPodAutoscaler.
@@ -40,7 +40,7 @@ pub enum Replicas {
 
 /// Everything that builders need to know.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// Name of the OrderService and of most of what it is made of.
     pub name: String,
     /// Where all of it is.
@@ -76,7 +76,7 @@ impl Target {
     ///
     /// # Errors
     /// When it cannot be built.
-    pub fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
+    pub(crate) fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
         // No `..`: a field that is added and forgotten here does not compile.
         let OrderServiceSpec {
             image,

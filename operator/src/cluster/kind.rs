@@ -36,8 +36,8 @@ impl Kind {
     /// Every kind, in the order in which they are applied.
     pub const ALL: [Self; 8] = [
         Self::ServiceAccount,
-        Self::ConfigMap,
         Self::NetworkPolicy,
+        Self::ConfigMap,
         Self::Service,
         Self::PodDisruptionBudget,
         Self::Job,

@@ -34,22 +34,55 @@ pub fn definition() -> Result<Value, serde_json::Error> {
     Ok(crd)
 }
 
-/// Checks that an object says that it is an OrderService, in the version that is served.
+/// An object is no OrderService of the version that is served.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum KindError {
+    /// It is of another kind or version.
+    #[error(
+        "expected an {} of {}, found a {kind} of {version}",
+        OrderService::kind(&()),
+        OrderService::api_version(&())
+    )]
+    Other {
+        /// The kind of the object.
+        kind: String,
+        /// The API version of the object.
+        version: String,
+    },
+    /// It has no kind.
+    #[error(
+        "expected an {} of {}; the object names no kind",
+        OrderService::kind(&()),
+        OrderService::api_version(&())
+    )]
+    Missing,
+}
+
+/// The custom resource definition cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// As JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// As YAML.
+    #[error(transparent)]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+/// Checks that an object is an OrderService of the version that is served.
 ///
 /// # Errors
-/// What it is instead.
-pub fn check_kind(object: &Value) -> Result<(), String> {
+/// When it is of another kind or version.
+pub fn check_kind(object: &Value) -> Result<(), KindError> {
     let says = |field| object.get(field).and_then(Value::as_str);
     let (kind, version) = (OrderService::kind(&()), OrderService::api_version(&()));
     match (says("kind"), says("apiVersion")) {
-        (Some(said), Some(of)) if said == kind && of == version => Ok(()),
-        (Some(said), of) => Err(format!(
-            "a {kind} of {version} is wanted, not a {said} of {}",
-            of.unwrap_or("no version")
-        )),
-        (None, _) => Err(format!(
-            "a {kind} of {version} is wanted; the object names no kind"
-        )),
+        (Some(found), Some(of)) if found == kind && of == version => Ok(()),
+        (Some(found), of) => Err(KindError::Other {
+            kind: found.to_owned(),
+            version: of.unwrap_or("no version").to_owned(),
+        }),
+        (None, _) => Err(KindError::Missing),
     }
 }
 
@@ -70,7 +103,7 @@ fn remove_nullable(schema: &mut Value) {
 ///
 /// # Errors
 /// When it cannot be written as YAML.
-pub fn yaml() -> Result<String, Box<dyn std::error::Error>> {
+pub fn yaml() -> Result<String, DefinitionError> {
     let yaml = serde_saphyr::to_string(&definition()?)?;
     Ok(format!(
         "# Made by `order-operator crd`: change operator/src/crd and make this again.\n{yaml}"

@@ -9,11 +9,11 @@ use serde_json::{Map, Value};
 
 /// The way to a field.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Path(pub Vec<Step>);
+pub(crate) struct Path(pub Vec<Step>);
 
 /// One step on that way.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Step {
+pub(crate) enum Step {
     /// Into a field of an object.
     Field(String),
     /// Into the item of a list that has these keys.
@@ -33,6 +33,16 @@ impl Path {
 
     fn ends_with(&self, name: &str) -> bool {
         matches!(self.0.last(), Some(Step::Field(last)) if last == name)
+    }
+
+    /// Whether the path consists of exactly these fields.
+    pub(super) fn is_fields(&self, names: &[&str]) -> bool {
+        self.0.len() == names.len()
+            && self
+                .0
+                .iter()
+                .zip(names)
+                .all(|(step, name)| matches!(step, Step::Field(field) if field == name))
     }
 
     fn mentions(&self, name: &str) -> bool {
@@ -65,7 +75,7 @@ impl fmt::Display for Path {
 }
 
 /// The fields in which a live object is not as desired.
-pub fn differences(desired: &Value, live: &Value) -> Vec<Path> {
+pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
     let mut found = Vec::new();
     compare(desired, live, &Path::default(), &mut found);
     found

@@ -80,7 +80,7 @@ impl Contention {
     ///
     /// # Errors
     /// With the time to wait.
-    pub fn allow_revert(
+    pub(crate) fn allow_revert(
         &self,
         owner: &str,
         kind: Kind,
@@ -136,7 +136,7 @@ impl Contention {
     ///
     /// # Errors
     /// With the time to wait.
-    pub fn allow_create(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
+    pub(crate) fn allow_create(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
         let key = (owner.into(), kind, name.into(), Box::default());
         let mut contention = self.0.lock();
         let Some(contest) = contention.get_mut(&key) else {
@@ -151,7 +151,7 @@ impl Contention {
     }
 
     /// What to tell of an OrderService. It does not change with each round.
-    pub fn summary(&self, owner: &str) -> Option<String> {
+    pub(crate) fn summary(&self, owner: &str) -> Option<String> {
         let contention = self.0.lock();
         let mut objects: BTreeMap<(Kind, &str), Vec<String>> = BTreeMap::new();
         let of_owner = contention
@@ -189,7 +189,7 @@ impl Contention {
     }
 
     /// Forgets an OrderService that is gone.
-    pub fn forget(&self, owner: &str) {
+    pub(crate) fn forget(&self, owner: &str) {
         self.0.lock().retain(|(of, ..), _| &**of != owner);
     }
 }

@@ -8,7 +8,7 @@ use crate::build::labels::MANAGER;
 
 /// A field that somebody else had changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
+pub(crate) struct Drift {
     /// The field.
     pub field: String,
     /// The manager of the fields, as the API server has noted it.
@@ -16,7 +16,7 @@ pub struct Drift {
 }
 
 /// Says for each field who changed it.
-pub fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
+pub(crate) fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
     paths
         .iter()
         .map(|path| Drift {
@@ -49,7 +49,7 @@ fn last_manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
         .max_by_key(time);
     let scaled = || {
         metadata.managed_fields.iter().flatten().find(|entry| {
-            entry.subresource.as_deref() == Some("scale") && path.to_string() == "spec.replicas"
+            entry.subresource.as_deref() == Some("scale") && path.is_fields(&["spec", "replicas"])
         })
     };
     let entry = owner

@@ -1,5 +1,5 @@
 //! Whether a live object is as it should be, and who changed it.
 
-pub mod compare;
-pub mod contention;
-pub mod drift;
+pub(crate) mod compare;
+pub(crate) mod contention;
+pub(crate) mod drift;

@@ -17,7 +17,7 @@ use crate::watch::index;
 
 /// How an object was found, or what was done to it.
 #[derive(Debug)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is as it should be, and was not even read.
     Checked,
     /// It is as it should be.
@@ -33,7 +33,7 @@ pub enum Outcome {
 }
 
 /// An object as it should be.
-pub struct Desired {
+pub(crate) struct Desired {
     /// Its kind.
     pub kind: Kind,
     /// Its name.
@@ -48,29 +48,29 @@ impl Desired {
     ///
     /// # Errors
     /// When it cannot be written as JSON.
-    pub fn new<T: Serialize>(kind: Kind, object: &T) -> Result<Self, Error> {
-        Self::from_value(kind, as_applied(kind, object)?)
+    pub(crate) fn new<T: Serialize>(kind: Kind, object: &T) -> Result<Self, serde_json::Error> {
+        Ok(Self::from_value(kind, as_applied(kind, object)?))
     }
 
     /// Of an object that is JSON already.
     ///
     /// # Errors
     /// When it is no object.
-    pub fn from_value(kind: Kind, mut value: Value) -> Result<Self, Error> {
+    pub(crate) fn from_value(kind: Kind, mut value: Value) -> Self {
         let digest = short_hash(&value);
         annotate(&mut value, APPLIED, &digest);
         let name = value.pointer("/metadata/name").and_then(Value::as_str);
-        Ok(Self {
+        Self {
             kind,
             name: name.unwrap_or_default().to_owned(),
             value,
             digest,
-        })
+        }
     }
 }
 
 /// Adds an annotation to an object that is JSON.
-pub fn annotate(value: &mut Value, key: &str, text: &str) {
+pub(crate) fn annotate(value: &mut Value, key: &str, text: &str) {
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         let annotations = metadata
             .entry("annotations")
@@ -85,7 +85,7 @@ pub fn annotate(value: &mut Value, key: &str, text: &str) {
 ///
 /// # Errors
 /// When the API server says no or nothing, or the name is not free yet.
-pub async fn ensure(
+pub(crate) async fn ensure(
     context: &Context,
     target: &Target,
     desired: &Desired,
@@ -106,7 +106,7 @@ pub async fn ensure(
 ///
 /// # Errors
 /// When the API server says no or nothing.
-pub async fn read(
+pub(crate) async fn read(
     context: &Context,
     kind: Kind,
     namespace: &str,
@@ -120,7 +120,7 @@ pub async fn read(
 ///
 /// # Errors
 /// When the API server says no or nothing, or the name is not free yet.
-pub async fn ensure_live(
+pub(crate) async fn ensure_live(
     context: &Context,
     target: &Target,
     desired: &Desired,
@@ -206,7 +206,7 @@ async fn write(
 
 /// Whose an object is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
+pub(crate) enum Ownership {
     /// To the OrderService that is looked after.
     Ours,
     /// To somebody else.
@@ -217,7 +217,11 @@ pub enum Ownership {
 ///
 /// # Errors
 /// When it is on its way out.
-pub fn ownership(target: &Target, kind: Kind, live: &DynamicObject) -> Result<Ownership, Error> {
+pub(crate) fn ownership(
+    target: &Target,
+    kind: Kind,
+    live: &DynamicObject,
+) -> Result<Ownership, Error> {
     let metadata = &live.metadata;
     let leaving = || {
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -254,7 +258,7 @@ fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
 ///
 /// # Errors
 /// When the API server says no or nothing.
-pub async fn delete_except(
+pub(crate) async fn delete_except(
     context: &Context,
     target: &Target,
     kind: Kind,

@@ -6,7 +6,7 @@ use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 use crate::diff::drift::Drift;
 
 /// What is worth telling about the way from one status to the next. Nothing, if nothing changed.
-pub fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
+pub(crate) fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
     after
         .conditions
         .iter()
@@ -58,7 +58,7 @@ fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
 }
 
 /// What was set back, and who had changed it.
-pub fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
+pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
     let fields: Vec<_> = drift
         .iter()
         .map(|drift| format!("{} (changed by {})", drift.field, drift.manager))

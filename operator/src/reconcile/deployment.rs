@@ -1,6 +1,7 @@
 //! The Deployment: which template it has, and who decides how many pods.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::DynamicObject;
 
 use super::Context;
@@ -10,8 +11,16 @@ use super::migration::Migration;
 use super::reconciliation::Reconciliation;
 use super::rollout::{Plan, Rollout, Template, crash_loop, plan};
 use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
-use crate::build::{self, Replicas, Target};
+use crate::build::{Replicas, Target};
 use crate::cluster::{Kind, as_applied};
+
+/// The Deployment as built, and the objects that depend on it.
+pub(super) struct DesiredWorkload<'a> {
+    pub(super) deployment: Deployment,
+    /// The name of the ConfigMap that the built template reads.
+    pub(super) config_map: &'a str,
+    pub(super) autoscaler: Option<&'a HorizontalPodAutoscaler>,
+}
 
 /// Makes the Deployment and its autoscaler as they should be.
 ///
@@ -20,11 +29,16 @@ use crate::cluster::{Kind, as_applied};
 pub(super) async fn deploy(
     reconciliation: &mut Reconciliation<'_>,
     target: &Target,
-    pod_template: PodTemplateSpec,
+    workload: DesiredWorkload<'_>,
     live: Option<DynamicObject>,
 ) -> Result<(), Error> {
     let context = reconciliation.context;
-    let desired = Template(serde_json::to_value(&pod_template)?);
+    let DesiredWorkload {
+        deployment,
+        config_map,
+        autoscaler,
+    } = workload;
+    let desired = Template::of_deployment(&deployment)?;
     reconciliation.observation.desired = Some(desired.revision().to_owned());
     let rollout = live
         .as_ref()
@@ -58,7 +72,7 @@ pub(super) async fn deploy(
         (Some(live), None) => Some(release_replicas(context, live).await?),
         (live, _) => live,
     };
-    let desired = desired_deployment(target, pod_template, &plan, replicas)?;
+    let desired = desired_deployment(deployment, &plan, replicas)?;
     let outcome = apply::ensure_live(context, target, &desired, live).await?;
     reconciliation.record(&desired, &outcome);
     let deployment = match outcome {
@@ -66,11 +80,11 @@ pub(super) async fn deploy(
         Outcome::Contested(Some(live), _) => *live,
         Outcome::Contested(None, _) | Outcome::Checked | Outcome::Foreign => return Ok(()),
     };
-    let deployment = match build::horizontal_pod_autoscaler(target) {
+    let deployment = match autoscaler {
         None => deployment,
         Some(autoscaler) => {
             let deployment = release_replicas(context, deployment).await?;
-            let desired = Desired::new(Kind::HorizontalPodAutoscaler, &autoscaler)?;
+            let desired = Desired::new(Kind::HorizontalPodAutoscaler, autoscaler)?;
             let outcome = apply::ensure(context, target, &desired).await?;
             reconciliation.record(&desired, &outcome);
             deployment
@@ -78,7 +92,7 @@ pub(super) async fn deploy(
     };
     let rollout = Rollout::from_deployment(&deployment);
     if rollout.is_proven() {
-        delete_unused_config_maps(context, target, &rollout).await?;
+        delete_unused_config_maps(context, target, config_map, &rollout).await?;
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())
@@ -100,15 +114,14 @@ async fn release_replicas(
 
 /// The whole Deployment, with the templates that it may have to go back to.
 fn desired_deployment(
-    target: &Target,
-    pod_template: PodTemplateSpec,
+    mut deployment: Deployment,
     plan: &Plan,
     replicas: Option<i32>,
 ) -> Result<Desired, Error> {
-    let mut value = as_applied(
-        Kind::Deployment,
-        &build::deployment(target, pod_template, replicas),
-    )?;
+    if let Some(spec) = &mut deployment.spec {
+        spec.replicas = replicas;
+    }
+    let mut value = as_applied(Kind::Deployment, &deployment)?;
     if let Some(template) = value.pointer_mut("/spec/template") {
         template.clone_from(&plan.template.0);
     }
@@ -119,7 +132,7 @@ fn desired_deployment(
     if let Some(last_good) = &plan.last_good {
         annotate(&mut value, LAST_GOOD, &last_good.0.to_string());
     }
-    Desired::from_value(Kind::Deployment, value)
+    Ok(Desired::from_value(Kind::Deployment, value))
 }
 
 /// Whether pods of a rollout under way crash again and again.
@@ -146,10 +159,10 @@ async fn crashes(
 async fn delete_unused_config_maps(
     context: &Context,
     target: &Target,
+    config_map: &str,
     rollout: &Rollout,
 ) -> Result<(), Error> {
-    let desired = build::config_map(target).metadata.name.unwrap_or_default();
-    let mut keep = vec![desired.as_str()];
+    let mut keep = vec![config_map];
     for template in [&rollout.current, &rollout.last_good] {
         keep.extend(template.as_ref().and_then(Template::config_map));
     }

@@ -1,13 +1,13 @@
 //! The migration before a rollout: one Job for each image and secret.
 
-use k8s_openapi::api::batch::v1::JobStatus;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::ContainerState;
 use kube::api::DynamicObject;
 
 use super::Context;
 use super::apply::{self, Desired, Outcome, Ownership};
 use super::error::{ApiResultExt as _, Error};
-use crate::build::{Target, migration_job, migration_revision};
+use crate::build::Target;
 use crate::cluster::{Kind, PodState};
 use crate::crd::MigrationStatus;
 
@@ -16,7 +16,7 @@ const MAX_LOG_BYTES: usize = 1500;
 
 /// How the migration stands.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub enum Migration {
+pub(crate) enum Migration {
     /// Nobody has looked.
     #[default]
     Unknown,
@@ -36,15 +36,14 @@ pub enum Migration {
 ///
 /// # Errors
 /// When the API server says no or nothing.
-pub async fn migrate(
+pub(crate) async fn migrate(
     context: &Context,
     target: &Target,
-    secret: &str,
+    revision: String,
+    job: &Job,
     before: Option<&MigrationStatus>,
 ) -> Result<Migration, Error> {
-    let revision = migration_revision(target, secret);
-    let job = migration_job(target, &revision);
-    let desired = Desired::new(Kind::Job, &job)?;
+    let desired = Desired::new(Kind::Job, job)?;
     // One of another image or secret would only be in the way.
     apply::delete_except(context, target, Kind::Job, &[&desired.name]).await?;
     let done = MigrationStatus {

@@ -3,18 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::Action;
+use serde::Serialize;
 use tokio::time::timeout;
 
 use super::apply::{self, Desired, Ownership};
+use super::deployment::DesiredWorkload;
 use super::error::{Error, ErrorClass};
 use super::migration::{self, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
-use super::secrets::{self, Secrets};
-use super::{Context, deployment};
+use super::{Context, deployment, secrets};
 use crate::backoff::jitter;
-use crate::build::{self, Target};
+use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 
@@ -151,69 +153,103 @@ impl Reconciliation<'_> {
         let target = match Target::new(self.object) {
             Ok(target) => target,
             Err(invalid) => {
-                self.observation.invalid = Some(invalid.to_string());
+                self.observation.invalid = Some(invalid);
                 return Ok(NextReconcile::Resync);
             }
         };
         self.observation.paused = target.paused;
         self.target = Some(target.clone());
         let context = self.context;
-        let secrets = secrets::secrets(context, &target).await?;
+        let secrets = secrets::read_secrets(context, &target).await?;
         let live = apply::read(context, Kind::Deployment, &target.namespace, &target.name).await?;
-        let ours = match &live {
+        let is_ours = match &live {
             Some(live) => apply::ownership(&target, Kind::Deployment, live)? == Ownership::Ours,
             None => true,
         };
-        if ours {
+        if is_ours {
             self.observation.rollout = live.as_ref().map(Rollout::from_deployment);
         } else {
             self.record_conflict(Kind::Deployment, &target.name);
         }
+        let Resources {
+            service_account,
+            network_policy,
+            config_map,
+            service,
+            pod_disruption_budget,
+            workload,
+            horizontal_pod_autoscaler,
+        } = build::resources(&target, secrets.as_ref().ok());
         if target.paused {
-            self.observe_paused(&target, secrets.ok());
+            if let Some(Workload { deployment, .. }) = &workload {
+                self.observe_paused(deployment)?;
+            }
             return Ok(NextReconcile::Resync);
         }
-        let config_map = self.apply_supporting_objects(&target).await?;
-        let secrets = match secrets {
-            Ok(secrets) => secrets,
-            Err(missing) => {
-                self.observation.secret = Some(missing);
-                return Ok(NextReconcile::Backoff);
-            }
+        let supporting = [
+            Some(Desired::new(Kind::ServiceAccount, &service_account)?),
+            self.desired_or_delete(&target, Kind::NetworkPolicy, network_policy.as_ref())
+                .await?,
+            Some(Desired::new(Kind::ConfigMap, &config_map)?),
+            Some(Desired::new(Kind::Service, &service)?),
+            self.desired_or_delete(
+                &target,
+                Kind::PodDisruptionBudget,
+                pod_disruption_budget.as_ref(),
+            )
+            .await?,
+        ];
+        for desired in supporting.iter().flatten() {
+            let outcome = apply::ensure(context, &target, desired).await?;
+            self.record(desired, &outcome);
+        }
+        let (missing, workload) = (secrets.err(), workload);
+        let Some(Workload {
+            migration_revision,
+            migration_job,
+            deployment,
+        }) = workload
+        else {
+            self.observation.missing_secret = missing;
+            return Ok(NextReconcile::Backoff);
         };
-        // Nothing may run with the identity or the settings of somebody else.
+        // Pods must not run with the identity or the settings of another owner.
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);
         }
-        let before = self.previous_status.migration.clone();
-        let migrated =
-            migration::migrate(context, &target, &secrets.migrations, before.as_ref()).await?;
-        if let Migration::Foreign(job) = &migrated {
+        let previous = self.previous_status.migration.clone();
+        let migration = migration::migrate(
+            context,
+            &target,
+            migration_revision,
+            &migration_job,
+            previous.as_ref(),
+        )
+        .await?;
+        if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }
-        self.observation.migration = migrated;
+        self.observation.migration = migration;
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);
         }
-        let template = build::pod_template(&target, &config_map, &secrets.database);
-        deployment::deploy(self, &target, template, live).await?;
+        let config_map = config_map.metadata.name.unwrap_or_default();
+        let workload = DesiredWorkload {
+            deployment,
+            config_map: &config_map,
+            autoscaler: horizontal_pod_autoscaler.as_ref(),
+        };
+        deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())
     }
 
-    /// What is there, told without touching it.
-    fn observe_paused(&mut self, target: &Target, secrets: Option<Secrets>) {
-        let Some(secrets) = secrets else {
-            return;
-        };
-        let config_map = build::config_map(target).metadata.name.unwrap_or_default();
-        let template = build::pod_template(target, &config_map, &secrets.database);
-        let Ok(template) = serde_json::to_value(template).map(Template) else {
-            return;
-        };
+    /// Compares without writing.
+    fn observe_paused(&mut self, deployment: &Deployment) -> Result<(), Error> {
+        let template = Template::of_deployment(deployment)?;
         self.observation.desired = Some(template.revision().to_owned());
         let nothing = Rollout::default();
         let live = self.observation.rollout.as_ref().unwrap_or(&nothing);
-        // What failed before stays told; what fails now is decided when the pause is over.
+        // A known failure stays in the status. A new one is decided after the pause.
         self.observation.plan = plan(
             &template,
             live,
@@ -222,32 +258,23 @@ impl Reconciliation<'_> {
             None,
         )
         .filter(|plan| plan.failed == self.previous_status.failed_revision);
+        Ok(())
     }
 
-    /// Everything that pods need around them. Returns the name of their settings.
-    async fn apply_supporting_objects(&mut self, target: &Target) -> Result<String, Error> {
-        let config_map = Desired::new(Kind::ConfigMap, &build::config_map(target))?;
-        let settings = config_map.name.clone();
-        let mut all = vec![
-            Desired::new(Kind::ServiceAccount, &build::service_account(target))?,
-            config_map,
-            Desired::new(Kind::Service, &build::service(target))?,
-        ];
-        match build::network_policy(target) {
-            Some(policy) => all.insert(1, Desired::new(Kind::NetworkPolicy, &policy)?),
-            None => apply::delete_except(self.context, target, Kind::NetworkPolicy, &[]).await?,
-        }
-        match build::pod_disruption_budget(target) {
-            Some(budget) => all.push(Desired::new(Kind::PodDisruptionBudget, &budget)?),
+    /// The object to apply. An object that is switched off is deleted.
+    async fn desired_or_delete<T: Serialize>(
+        &self,
+        target: &Target,
+        kind: Kind,
+        object: Option<&T>,
+    ) -> Result<Option<Desired>, Error> {
+        match object {
+            Some(object) => Ok(Some(Desired::new(kind, object)?)),
             None => {
-                apply::delete_except(self.context, target, Kind::PodDisruptionBudget, &[]).await?
+                apply::delete_except(self.context, target, kind, &[]).await?;
+                Ok(None)
             }
         }
-        for desired in &all {
-            let outcome = apply::ensure(self.context, target, desired).await?;
-            self.record(desired, &outcome);
-        }
-        Ok(settings)
     }
 
     /// Whether a name is taken without which no pod can be run.
@@ -258,10 +285,8 @@ impl Reconciliation<'_> {
             Kind::Job,
             Kind::Deployment,
         ];
-        self.observation.conflicts.iter().any(|conflict| {
-            let is_of = |kind: &Kind| conflict.starts_with(&format!("{} ", kind.as_str()));
-            blocking.iter().any(is_of)
-        })
+        let conflicts = &self.observation.conflicts;
+        conflicts.iter().any(|(kind, _)| blocking.contains(kind))
     }
 
     fn next(&self) -> NextReconcile {

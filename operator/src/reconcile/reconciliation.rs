@@ -60,7 +60,7 @@ impl<'a> Reconciliation<'a> {
     }
 
     pub(super) fn record_conflict(&mut self, kind: Kind, name: &str) {
-        let conflict = format!("{} {name}", kind.as_str());
+        let conflict = (kind, name.to_owned());
         if !self.observation.conflicts.contains(&conflict) {
             self.observation.conflicts.push(conflict);
         }

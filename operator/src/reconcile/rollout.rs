@@ -1,6 +1,6 @@
 //! Which pod template runs: the desired one, the present one, or the last good one. Pure.
 
-use k8s_openapi::api::apps::v1::DeploymentStatus;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -13,11 +13,20 @@ const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template(pub Value);
+pub(crate) struct Template(pub Value);
 
 impl Template {
+    /// The pod template of a Deployment that was built.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Self, serde_json::Error> {
+        let spec = deployment.spec.as_ref();
+        serde_json::to_value(spec.map(|spec| &spec.template)).map(Self)
+    }
+
     /// What stands for it.
-    pub fn revision(&self) -> &str {
+    pub(crate) fn revision(&self) -> &str {
         let labels = self.0.pointer("/metadata/labels");
         labels
             .and_then(|labels| labels.get(REVISION))
@@ -26,14 +35,14 @@ impl Template {
     }
 
     /// The image of it.
-    pub fn image(&self) -> Option<&str> {
+    pub(crate) fn image(&self) -> Option<&str> {
         self.0
             .pointer("/spec/containers/0/image")
             .and_then(Value::as_str)
     }
 
     /// The ConfigMap that it reads.
-    pub fn config_map(&self) -> Option<&str> {
+    pub(crate) fn config_map(&self) -> Option<&str> {
         let name = self
             .0
             .pointer("/spec/containers/0/envFrom/0/configMapRef/name");
@@ -43,7 +52,7 @@ impl Template {
 
 /// How a Deployment stands.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rollout {
+pub(crate) struct Rollout {
     /// Whether the status speaks of the present spec.
     pub observed: bool,
     /// Pods that should be.
@@ -68,7 +77,7 @@ pub struct Rollout {
 
 impl Rollout {
     /// Of a Deployment.
-    pub fn from_deployment(deployment: &DynamicObject) -> Self {
+    pub(crate) fn from_deployment(deployment: &DynamicObject) -> Self {
         let status = deployment.data.get("status").cloned().unwrap_or_default();
         let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
         let annotation = |key| {
@@ -113,7 +122,7 @@ impl Rollout {
     }
 
     /// Whether all pods are of the present template and serve.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.observed
             && self.updated >= self.desired_replicas
             && self.replicas == self.updated
@@ -121,19 +130,19 @@ impl Rollout {
     }
 
     /// Whether pods of the present template have shown that it works. None at all show nothing.
-    pub fn is_proven(&self) -> bool {
+    pub(crate) fn is_proven(&self) -> bool {
         self.is_complete() && self.updated > 0
     }
 
     /// Whether the present template has rolled out once.
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         let current = self.current.as_ref().map(Template::revision);
         current.is_some() && current == self.good_revision.as_deref()
     }
 }
 
 /// What a crash loop among these pods says.
-pub fn crash_loop(pods: &[PodState]) -> Option<String> {
+pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
         let looping = statuses.iter().find(|container| {
@@ -162,7 +171,7 @@ pub fn crash_loop(pods: &[PodState]) -> Option<String> {
 
 /// What is to run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The template to apply.
     pub template: Template,
     /// The template to go back to, kept beside it.
@@ -174,7 +183,7 @@ pub struct Plan {
 }
 
 /// Decides what is to run. Nothing, when there are no pods yet and the database is not ready for them.
-pub fn plan(
+pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
     migrated: bool,

@@ -1,42 +1,47 @@
-//! What an OrderService refers to: its secrets.
+//! The secrets that an OrderService refers to.
 //!
-//! Of a secret one key is read, digested and forgotten. The digest goes into the pods' annotations, so
-//! that a changed secret rolls them; it is mixed with the identity of the OrderService, so that equal
-//! secrets do not look alike. The secret's resourceVersion would not do: it changes with each label, and
-//! when a backup is put back.
+//! One key of each secret is read, and only its digest is kept. The digest goes into the annotations of
+//! the pods, so that a changed secret rolls them. It includes the UID of the OrderService, so that equal
+//! secrets of two OrderServices have different digests. The `resourceVersion` of the secret is no
+//! substitute: it changes with each label, and when a backup is restored.
 
 use super::Context;
 use super::error::{ApiResultExt as _, Error};
-use crate::build::Target;
+use crate::build::{SecretDigests, Target};
 use crate::crd::SecretKeyRef;
 
-/// What stands for what the secrets say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Secrets {
-    /// Of the one that pods read.
-    pub database: String,
-    /// Of the one that the migration reads.
-    pub migrations: String,
+/// A secret that pods need is missing.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum MissingSecret {
+    #[error("Secret {0} does not exist")]
+    Secret(String),
+    #[error("Secret {name} has no key {key}")]
+    Key { name: String, key: String },
+    #[error("Secret {name} has nothing in {key}")]
+    Empty { name: String, key: String },
 }
 
-/// Reads the secrets. In place of one that is missing, says so.
+/// Reads the secrets. The inner result is an error when one is missing.
 ///
 /// # Errors
-/// When the API server says no or nothing.
-pub async fn secrets(context: &Context, target: &Target) -> Result<Result<Secrets, String>, Error> {
+/// When the API server rejects a request or does not respond.
+pub(crate) async fn read_secrets(
+    context: &Context,
+    target: &Target,
+) -> Result<Result<SecretDigests, MissingSecret>, Error> {
     let database = match digest(context, target, &target.database).await? {
         Ok(digest) => digest,
         Err(missing) => return Ok(Err(missing)),
     };
     if target.migrations == target.database {
         let migrations = database.clone();
-        return Ok(Ok(Secrets {
+        return Ok(Ok(SecretDigests {
             database,
             migrations,
         }));
     }
     let migrations = digest(context, target, &target.migrations).await?;
-    Ok(migrations.map(|migrations| Secrets {
+    Ok(migrations.map(|migrations| SecretDigests {
         database,
         migrations,
     }))
@@ -46,16 +51,17 @@ async fn digest(
     context: &Context,
     target: &Target,
     reference: &SecretKeyRef,
-) -> Result<Result<String, String>, Error> {
+) -> Result<Result<String, MissingSecret>, Error> {
     let SecretKeyRef { name, key } = reference;
     let secret = context.cluster.secret(&target.namespace, name).await;
     let Some(secret) = secret.during(|| format!("get Secret {name}"))? else {
-        return Ok(Err(format!("Secret {name} does not exist")));
+        return Ok(Err(MissingSecret::Secret(name.clone())));
     };
-    let value = secret.data.as_ref().and_then(|data| data.get(key));
+    let (name, key) = (name.clone(), key.clone());
+    let value = secret.data.as_ref().and_then(|data| data.get(&key));
     Ok(match value {
-        None => Err(format!("Secret {name} has no key {key}")),
-        Some(value) if value.0.is_empty() => Err(format!("Secret {name} has nothing in {key}")),
+        None => Err(MissingSecret::Key { name, key }),
+        Some(value) if value.0.is_empty() => Err(MissingSecret::Empty { name, key }),
         Some(value) => {
             let parts = [
                 target.owner.uid.as_bytes(),

@@ -5,21 +5,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::migration::Migration;
 use super::rollout::{Plan, Rollout};
+use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
-use crate::build::{Replicas, Target};
+use crate::build::{InvalidSpec, Replicas, Target};
+use crate::cluster::Kind;
 use crate::crd::{Condition, ConditionStatus, MigrationStatus, OrderServiceStatus};
 
 /// What was seen and done in one reconcile.
 #[derive(Debug, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// Why the OrderService cannot be built.
-    pub invalid: Option<String>,
+    pub invalid: Option<InvalidSpec>,
     /// It is paused.
     pub paused: bool,
     /// Which secret is missing.
-    pub secret: Option<String>,
+    pub missing_secret: Option<MissingSecret>,
     /// Objects that belong to somebody else.
-    pub conflicts: Vec<String>,
+    pub conflicts: Vec<(Kind, String)>,
     /// What the API server refuses.
     pub refused: Option<String>,
     /// What should have passed by itself and does not.
@@ -47,7 +49,7 @@ fn condition_false(reason: &'static str, message: impl Into<String>) -> Verdict 
 }
 
 /// Makes the status. What was not looked at stays as it was.
-pub fn compute(
+pub(crate) fn compute(
     before: &OrderServiceStatus,
     observation: &Observation,
     target: Option<&Target>,
@@ -119,8 +121,18 @@ fn condition(
     }
 }
 
+/// The conflicts as a list in a sentence.
+fn conflict_names(observation: &Observation) -> String {
+    let names: Vec<_> = observation
+        .conflicts
+        .iter()
+        .map(|(kind, name)| format!("{} {name}", kind.as_str()))
+        .collect();
+    names.join(", ")
+}
+
 /// A condition by its type.
-pub fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'a Condition> {
+pub(crate) fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'a Condition> {
     status
         .conditions
         .iter()
@@ -143,14 +155,19 @@ fn schema(
 /// What keeps everything from going on.
 fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
     let conflict = || {
-        let names = observation.conflicts.join(", ");
+        let names = conflict_names(observation);
         (!names.is_empty()).then(|| ("Conflict", format!("belongs to somebody else: {names}")))
     };
-    let as_is = |reason, message: &Option<String>| message.clone().map(|message| (reason, message));
-    as_is("InvalidSpec", &observation.invalid)
+    fn display<T: ToString>(
+        reason: &'static str,
+        message: Option<&T>,
+    ) -> Option<(&'static str, String)> {
+        message.map(|message| (reason, message.to_string()))
+    }
+    display("InvalidSpec", observation.invalid.as_ref())
         .or_else(conflict)
-        .or_else(|| as_is("SecretNotFound", &observation.secret))
-        .or_else(|| as_is("ApplyFailed", &observation.refused))
+        .or_else(|| display("SecretNotFound", observation.missing_secret.as_ref()))
+        .or_else(|| display("ApplyFailed", observation.refused.as_ref()))
 }
 
 /// What is the matter with the migration.
@@ -353,8 +370,8 @@ fn migrated(
     if let Migration::Foreign(job) = &observation.migration {
         return condition_false("Conflict", format!("Job {job} belongs to somebody else"));
     }
-    if let Some(secret) = &observation.secret {
-        return condition_false("SecretNotFound", secret.clone());
+    if let Some(missing) = &observation.missing_secret {
+        return condition_false("SecretNotFound", missing.to_string());
     }
     // Not looked at: paused, or it did not come to it.
     match find(before, "Migrated") {
@@ -400,7 +417,7 @@ fn conflict(before: &OrderServiceStatus, observation: &Observation) -> Verdict {
     if observation.conflicts.is_empty() {
         condition_false("NoConflict", "")
     } else {
-        let names = observation.conflicts.join(", ");
+        let names = conflict_names(observation);
         condition_true(
             "ForeignObject",
             format!("belongs to somebody else and is left alone: {names}"),

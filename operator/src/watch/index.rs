@@ -37,7 +37,7 @@ struct Entry {
 
 /// An object that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexedObject {
+pub(crate) struct IndexedObject {
     /// Its name.
     pub name: String,
     /// Its identity.
@@ -142,7 +142,7 @@ impl Index {
     }
 
     /// The objects of a kind that belong to an owner. Their names start with its name.
-    pub fn owned(
+    pub(crate) fn owned(
         &self,
         kind: Kind,
         namespace: &str,
@@ -175,7 +175,7 @@ fn digest_number(digest: &str) -> Option<u64> {
 }
 
 /// Identity and name of the OrderService that controls an object.
-pub fn controller_owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
+pub(crate) fn controller_owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     use kube::Resource as _;
     metadata
         .owner_references

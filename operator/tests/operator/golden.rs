@@ -13,11 +13,7 @@ fn everything_is_as_written_down() {
         .into_iter()
         .filter(|(name, _)| !name.ends_with(".built"))
     {
-        let built: Vec<Value> = render_objects(serde_saphyr::from_str(&text).unwrap())
-            .unwrap()
-            .into_iter()
-            .map(|desired| desired.value)
-            .collect();
+        let built: Vec<Value> = render_objects(serde_saphyr::from_str(&text).unwrap()).unwrap();
         let path = directory("golden").join(format!("{name}.built.yaml"));
         if std::env::var_os("GOLDEN").is_some_and(|how| how == "write") {
             let yaml: Vec<_> = built
