@@ -1,4 +1,4 @@
-//! The subcommands. Those that need no cluster print YAML.
+//! The subcommands. `crd` and `render` print YAML and need no cluster.
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;

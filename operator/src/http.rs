@@ -1,4 +1,4 @@
-//! Just enough HTTP for probes and scrapes: one GET, one answer, and the connection is closed.
+//! A minimal HTTP/1.1 server for probes and scrapes: one GET per connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,18 +12,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REQUEST_BYTES: usize = 8192;
 const MAX_CONNECTIONS: usize = 32;
 
-/// An answer.
+/// A response.
 pub(crate) struct Response {
-    /// The status line's code and words.
+    /// Code and reason phrase of the status line.
     pub status: &'static str,
-    /// What kind of body it is.
+    /// The `Content-Type`.
     pub content_type: &'static str,
-    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Response {
-    /// A line of text.
+    /// A response of plain text.
     pub(crate) fn text(status: &'static str, text: impl Into<String>) -> Self {
         Self {
             status,
@@ -33,7 +32,7 @@ impl Response {
     }
 }
 
-/// Answers requests by their path, for ever.
+/// Serves requests. `respond` maps the path of a request to its response.
 pub(crate) async fn serve(
     listener: TcpListener,
     respond: impl Fn(&str) -> Response + Send + Sync + 'static,
@@ -42,7 +41,7 @@ pub(crate) async fn serve(
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file handles, most likely: give the others time to end.
+            // Usually the process is out of file descriptors: wait until some are closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -51,7 +50,7 @@ pub(crate) async fn serve(
         };
         let respond = respond.clone();
         tokio::spawn(async move {
-            // A client that is slow or gone is nobody's problem but its own.
+            // Errors and timeouts concern only the client.
             let _ = timeout(REQUEST_TIMEOUT, handle_connection(stream, &*respond)).await;
             drop(permit);
         });
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_are_answered_by_path() {
+    async fn the_path_selects_the_response() {
         let fine = request(b"GET /healthz?x=1 HTTP/1.1\r\n\r\n").await;
         assert!(
             fine.starts_with("HTTP/1.1 200 OK\r\n") && fine.ends_with("\r\n\r\nfine\n"),

@@ -1,4 +1,4 @@
-//! The order-operator binary: a switch over the subcommands.
+//! The `order-operator` binary.
 
 use std::process::ExitCode;
 

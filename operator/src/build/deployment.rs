@@ -1,4 +1,4 @@
-//! The pods that serve.
+//! The Deployment of the pods that serve.
 
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
@@ -17,7 +17,7 @@ use crate::crd::Settings;
 
 const CONTAINER: &str = "order-service";
 
-/// The Deployment around a pod template. Without `replicas` it leaves that number alone.
+/// The Deployment of a pod template. Without `replicas` it does not own that field.
 pub(crate) fn build(
     target: &Target,
     template: PodTemplateSpec,
@@ -37,7 +37,7 @@ pub(crate) fn build(
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
                     max_unavailable: Some(IntOrString::Int(0)),
-                    // A number, not a share: the connections a rollout adds are known.
+                    // A number, not a percentage: it bounds the database connections that a rollout adds.
                     max_surge: Some(IntOrString::Int(1)),
                 }),
             }),
@@ -48,7 +48,7 @@ pub(crate) fn build(
     }
 }
 
-/// The template of the pods. `secret` stands for what the secret says: when that changes, pods roll.
+/// The template of the pods. `secret` is the digest of the secret: when it changes, the pods roll.
 pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
@@ -59,7 +59,7 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
         }),
         ..EnvFromSource::default()
     }]);
-    // What belongs to the rest of the pod is here, where a ConfigMap cannot override it.
+    // Variables on which other parts of the pod depend: `env` overrides the ConfigMap.
     let mut env = vec![
         pod::variable("BIND_ADDRESS", "0.0.0.0:8080"),
         pod::variable("METRICS_ADDRESS", "0.0.0.0:9090"),
@@ -71,10 +71,10 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
         workers(target.settings.workers),
     ]);
     container.env = Some(env);
-    // Only the process itself: never the database, or its failure would restart every pod.
+    // Only the process itself: if liveness included the database, its failure would restart every pod.
     container.startup_probe = Some(probe("/healthz", 1, 1, 60));
     container.liveness_probe = Some(probe("/healthz", 10, 2, 3));
-    // The database, its schema, and whether the pod is draining.
+    // The database, its schema, and the drain of the pod.
     container.readiness_probe = Some(probe("/readyz", 5, 2, 2));
 
     let mut spec = pod::spec(target, &target.database, container);
@@ -87,7 +87,7 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, Component::Server)),
             annotations: Some(string_map([
-                // For a Prometheus that finds its targets by annotations.
+                // For a Prometheus that discovers its targets by annotations.
                 ("prometheus.io/scrape", "true"),
                 ("prometheus.io/port", "9090"),
                 ("prometheus.io/path", "/metrics"),
@@ -117,7 +117,8 @@ fn port(name: &str, container_port: i32) -> ContainerPort {
     }
 }
 
-/// As set; else the pod's share of CPU and not the node's cores. Divisor 1 rounds up: 100m is 1.
+/// The setting, else the CPU request of the pod instead of the cores of the node. Divisor 1 rounds up:
+/// 100m is 1.
 fn workers(set: Option<i32>) -> EnvVar {
     match set {
         Some(workers) => pod::variable("WORKERS", &workers.to_string()),
@@ -159,14 +160,14 @@ fn spread(target: &Target, topology: &str) -> TopologySpreadConstraint {
             target,
             Some(Component::Server),
         ))),
-        // Only pods of the same revision count, or a rollout would end up uneven.
+        // Only pods of one revision are compared; otherwise a rollout ends unevenly spread.
         match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
 }
 
-/// Seconds a pod may take to go: the drain, the requests in flight, what the store may take to finish
-/// accepted work (twice a connection and a statement), and a margin.
+/// Seconds that a pod has to terminate: the drain, the requests in flight, the accepted work of the store
+/// (twice a connection and a statement), and a margin.
 fn grace_period(settings: &Settings) -> i64 {
     let seconds = |text: &str| {
         let span = humantime::parse_duration(text).unwrap_or_default();

@@ -1,34 +1,34 @@
-//! Labels and annotations: every name that is used in more than one place.
+//! Labels and annotations.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::{StringMap, Target};
 
-/// Who applies: the field manager, and the value of `app.kubernetes.io/managed-by`.
+/// The field manager of applied objects, and the value of [`MANAGED_BY`].
 pub(crate) const MANAGER: &str = "order-operator";
-/// The label that marks what the operator made.
+/// The label of objects that the operator created.
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label with the name of the OrderService.
 pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
-/// The label on pods that stands for their template.
+/// The label of pods with the hash of their template.
 pub(crate) const REVISION: &str = "orders.example.com/revision";
-/// The annotation on everything applied that stands for what was applied.
+/// The annotation of each applied object with the digest of what was applied.
 pub(crate) const APPLIED: &str = "orders.example.com/applied";
-/// The annotation on pods that stands for the secret they read.
+/// The annotation of pods with the digest of the secret that they read.
 pub(crate) const SECRET_DIGEST: &str = "orders.example.com/database-secret";
-/// The annotation on the Deployment with the pod template as it was applied.
+/// The annotation of the Deployment with the pod template as it was applied.
 pub(crate) const TEMPLATE: &str = "orders.example.com/template";
-/// The annotation on the Deployment with the template to go back to, while another rolls out.
+/// The annotation of the Deployment with the template for a rollback, while another one rolls out.
 pub(crate) const LAST_GOOD: &str = "orders.example.com/last-good-template";
-/// The annotation on the Deployment that names the revision that last rolled out.
+/// The annotation of the Deployment with the revision that last rolled out completely.
 pub(crate) const GOOD_REVISION: &str = "orders.example.com/good-revision";
 
-/// What a pod is for.
+/// The purpose of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Component {
-    /// It serves.
+    /// Serves requests.
     Server,
-    /// It migrates.
+    /// Migrates the schema.
     Migrate,
 }
 
@@ -41,7 +41,7 @@ impl Component {
     }
 }
 
-/// What selects pods of an instance: those of one component, or all.
+/// The labels that select the pods of an instance: those of one component, or all.
 pub(crate) fn selector(target: &Target, component: Option<Component>) -> StringMap {
     let mut labels = super::string_map([
         ("app.kubernetes.io/name", "order-service"),
@@ -80,7 +80,7 @@ pub(crate) fn object(target: &Target, component: Option<Component>) -> StringMap
     labels
 }
 
-/// The selector as objects carry it.
+/// The selector as a field of an object.
 pub(crate) fn label_selector(labels: StringMap) -> LabelSelector {
     LabelSelector {
         match_labels: Some(labels),
@@ -88,7 +88,7 @@ pub(crate) fn label_selector(labels: StringMap) -> LabelSelector {
     }
 }
 
-/// The selector as queries and the scale subresource write it.
+/// The selector as text, for queries and the scale subresource.
 pub(crate) fn query(labels: &StringMap) -> String {
     let pairs: Vec<_> = labels
         .iter()

@@ -1,5 +1,5 @@
-//! What an OrderService is made of: one pure function per kind. Nothing here reads a clock, a cluster
-//! or the environment, so that `order-operator render` prints what would be applied.
+//! The objects of an OrderService: one pure function per kind. Nothing here reads a clock, a cluster or the
+//! environment, so that `order-operator render` prints what would be applied.
 
 mod config_map;
 mod deployment;
@@ -31,14 +31,14 @@ use service_account::build as service_account;
 pub use target::InvalidSpec;
 pub(crate) use target::{Replicas, Target};
 
-/// Ten hexadecimal digits that stand for a value: short enough for names and labels.
+/// A hash of a value in ten hexadecimal digits, short enough for names and labels.
 pub(crate) fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
-    // serde_json of our own types cannot fail; were it to, all would hash alike and nothing roll.
+    // Serializing these types cannot fail. If it did, all values would have the same hash.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     hex(digest(&SHA256, &bytes).as_ref(), 5)
 }
 
-/// The first bytes in hexadecimal digits.
+/// The first `count` bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8], count: usize) -> String {
     bytes
         .iter()
@@ -50,10 +50,10 @@ pub(crate) fn hex(bytes: &[u8], count: usize) -> String {
         })
 }
 
-/// A map of texts, as Kubernetes likes them.
+/// Labels, annotations and similar fields.
 pub(crate) type StringMap = std::collections::BTreeMap<String, String>;
 
-/// Makes such a map.
+/// A map of these pairs.
 pub(crate) fn string_map<const N: usize>(pairs: [(&str, &str); N]) -> StringMap {
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -1,4 +1,4 @@
-//! The API only. Metrics are scraped from the pods, and a Service would spread scrapes over them.
+//! The Service of the API. Metrics are scraped from each pod; a Service would spread the scrapes.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;

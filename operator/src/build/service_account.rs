@@ -1,4 +1,4 @@
-//! An identity of its own and no token: the service never talks to the Kubernetes API.
+//! An identity without a token: the service never uses the Kubernetes API.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

@@ -1,4 +1,4 @@
-//! An OrderService that was found fit to be built.
+//! An OrderService that was validated and has its defaults.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -13,71 +13,70 @@ use crate::crd::{
     SecretKeyRef, Settings,
 };
 
-/// Why an OrderService cannot be built. The CRD refuses all of these; an older one may not have.
+/// Why an OrderService is invalid. The CRD rejects all of these; an older CRD may have accepted them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum InvalidSpec {
-    /// Neither or both.
+    /// The spec has neither `replicas` nor `autoscaling`, or both.
     #[error("give either replicas or autoscaling, and not both")]
     Replicas,
-    /// An object of the API always has these.
+    /// A field is missing that the API server always sets.
     #[error("metadata.{0} is missing")]
     Metadata(&'static str),
-    /// Names are derived from it.
+    /// Names of objects are derived from the name, so it is restricted.
     #[error(
         "metadata.name must be a DNS label that starts with a letter, of at most 44 characters"
     )]
     Name,
 }
 
-/// Who decides how many pods there are.
+/// How the number of pods is decided.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Replicas {
-    /// The spec.
+    /// By the spec.
     Fixed(i32),
-    /// A HorizontalPodAutoscaler.
+    /// By a HorizontalPodAutoscaler.
     Autoscaled(Autoscaling),
 }
 
-/// Everything that builders need to know.
+/// Everything that the builders need.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Name of the OrderService and of most of what it is made of.
+    /// Name of the OrderService and of most of its objects.
     pub name: String,
-    /// Where all of it is.
+    /// Namespace of the OrderService and of its objects.
     pub namespace: String,
-    /// Who owns it.
+    /// The reference to the OrderService in its objects.
     pub owner: OwnerReference,
-    /// The image.
     pub image: String,
-    /// The image's tag or the start of its digest, where it is fit for a label.
+    /// Tag of the image, or the start of its digest; none when it is no valid label.
     pub version: Option<String>,
-    /// Who decides how many pods there are.
+    /// How the number of pods is decided.
     pub replicas: Replicas,
-    /// The secret that pods read.
+    /// The secret that the service reads.
     pub database: SecretKeyRef,
     /// The secret that the migration reads.
     pub migrations: SecretKeyRef,
-    /// Requests and limits, defaults filled in.
+    /// Requests and limits, with defaults.
     pub resources: ResourceRequirements,
     /// Settings of the service.
     pub settings: Settings,
-    /// Which traffic is let in and out.
+    /// The allowed traffic.
     pub network_policy: NetworkPolicyOptions,
-    /// How many pods may be evicted at a time.
+    /// The most pods that may be evicted at the same time.
     pub disruption: Disruption,
     /// Seconds a rollout may go without progress.
     pub progress_deadline_seconds: i32,
-    /// Nothing is written but the status.
+    /// Whether only the status is written.
     pub paused: bool,
 }
 
 impl Target {
-    /// Checks an OrderService and fills in what it leaves out.
+    /// Validates an OrderService and adds the defaults.
     ///
     /// # Errors
-    /// When it cannot be built.
+    /// When it is invalid.
     pub(crate) fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
-        // No `..`: a field that is added and forgotten here does not compile.
+        // No `..`: a field that is missing here does not compile.
         let OrderServiceSpec {
             image,
             replicas,
@@ -131,7 +130,7 @@ impl Target {
         })
     }
 
-    /// Metadata of an object that this is made of.
+    /// Metadata of an object that the OrderService owns.
     pub(super) fn object_meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
@@ -143,7 +142,7 @@ impl Target {
     }
 }
 
-/// The tag, or the start of the digest, where it is fit for a label.
+/// The tag, or the start of the digest; none when it is no valid label.
 fn version(image: &str) -> Option<String> {
     let (rest, digest) = match image.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
@@ -158,7 +157,7 @@ fn version(image: &str) -> Option<String> {
     })
 }
 
-/// Requests and limits. What is left out keeps its default, unless a limit is below it.
+/// Requests and limits. A missing request has its default, or the limit if that is lower.
 fn requirements(requests: ResourceList, limits: ResourceList) -> ResourceRequirements {
     let quantity = |text: &str| Quantity(text.to_owned());
     let memory_limit = limits.memory.unwrap_or_else(|| quantity("128Mi"));
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions() {
+    fn the_version_is_the_tag_or_the_start_of_the_digest() {
         for (image, expected) in [
             ("order-service:1.2.3", Some("1.2.3")),
             ("localhost:5000/orders:1.2", Some("1.2")),

@@ -1,4 +1,4 @@
-//! The client: what kube makes by default, with the fence next to the wire and small buffers.
+//! The client: as kube builds it by default, with the fence at the connection and small buffers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,29 +17,29 @@ use tower::{BoxError, Service, ServiceBuilder};
 use super::fence_layer::{FenceLayer, Fenced};
 use crate::leader::Fence;
 
-/// For a connection and its handshake.
+/// Timeout of a connection and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// For a write to make progress.
+/// Timeout of each write to the connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection that nobody uses is kept for so long: a burst of work leaves no buffers behind.
+/// An idle connection is closed after this time, so that the buffers of a burst are freed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// Answers are read in pieces of so many bytes.
+/// Size of the read buffer of a connection.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// A client that writes only for the leader.
+/// A client that writes only while this process is the leader.
 ///
 /// # Errors
-/// When the configuration makes no sense.
+/// When the configuration is not supported.
 pub fn connect(config: Config, guard: &FenceLayer) -> kube::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connect_with(config, connector, guard)
 }
 
-/// The same by another way to the other side.
+/// Like [`connect`], with another connector.
 ///
 /// # Errors
-/// When the configuration makes no sense.
+/// When the configuration is not supported.
 pub fn connect_with<C>(config: Config, connector: C, guard: &FenceLayer) -> kube::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
@@ -48,7 +48,7 @@ where
     C::Error: std::error::Error + Send + Sync + 'static,
 {
     if let Some(proxy_url) = config.proxy_url.clone().map(Box::new) {
-        // Not past a proxy that somebody meant to be passed through.
+        // Refuse rather than bypass a configured proxy.
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url });
     }
     let https = config.rustls_https_connector_with_connector(connector)?;
@@ -61,7 +61,7 @@ where
         .pool_idle_timeout(IDLE_TIMEOUT)
         .http1_read_buf_exact_size(READ_BUFFER_BYTES)
         .build(connector);
-    // No retry in here: the controller's own knows when to give up.
+    // No retries here: a failed reconcile is retried as a whole.
     let service = ServiceBuilder::new()
         .layer(guard)
         .layer(config.base_uri_layer())
@@ -73,14 +73,14 @@ where
     Ok(Client::new(service, config.default_namespace))
 }
 
-/// Puts the fence that a write carries around its body.
+/// Wraps the body of a write with the fence that the request carries.
 fn fence_body(mut request: Request<Body>) -> Request<FencedBody> {
     let fence = request.extensions_mut().remove::<Fence>();
     request.map(|inner| FencedBody { inner, fence })
 }
 
-/// A body that is given away only while the fence holds. It is asked for when the connection stands, and
-/// nothing is sent before: a request whose body fails has never been made.
+/// A body that fails when the fence does not allow writes any more. hyper polls the body after the connection
+/// is established and before it sends the first byte, so a request whose body fails is never sent.
 struct FencedBody {
     inner: Body,
     fence: Option<Fence>,

@@ -1,4 +1,4 @@
-//! Events: what a person would want to know, said once and then counted.
+//! Publishes events. A repeated event is counted instead of published again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,42 +16,42 @@ use serde_json::json;
 use crate::build::labels::MANAGER;
 use crate::crd::OrderService;
 
-/// As long as `kubectl` and others treat repeats as one series.
+/// The time within which client-go treats repetitions as one series.
 const SERIES_TIMEOUT: SignedDuration = SignedDuration::from_mins(6);
-/// The API server refuses longer ones.
+/// The API server rejects longer notes.
 const MAX_NOTE_BYTES: usize = 1024;
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether somebody should look.
+    /// Whether it needs attention.
     pub warning: bool,
-    /// In one word.
+    /// Why the action was taken, in one word.
     pub reason: &'static str,
-    /// What was being done.
+    /// The action that was taken or that failed.
     pub action: &'static str,
-    /// In a sentence.
+    /// A description for people.
     pub note: String,
 }
 
-/// Tells the API server what happened.
+/// Publishes events to the API server.
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
     instance: String,
-    /// By what was said of whom; only as much as it takes to count on.
+    /// Recent events, by the hash of object, reason and note.
     series: Arc<Mutex<HashMap<u64, Series>>>,
 }
 
 struct Series {
-    /// When it was first said: the event bears this in its name.
+    /// When it was first published: part of the name of the event.
     since: Timestamp,
     count: i32,
     at: Timestamp,
 }
 
 impl Recorder {
-    /// Speaks as this instance.
+    /// A recorder that reports as this instance.
     pub fn new(client: Client, instance: String) -> Self {
         Self {
             client,
@@ -60,10 +60,10 @@ impl Recorder {
         }
     }
 
-    /// Tells it. What was told a few minutes ago is counted instead of said again.
+    /// Publishes an event, or increments the count of the same event within six minutes.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn publish(&self, object: &OrderService, event: &Event) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let mut hasher = DefaultHasher::new();

@@ -1,5 +1,5 @@
-//! What every request passes on its way out: here it is decided whether a write may still be made,
-//! and here it is seen whether watches still speak.
+//! A layer around the transport of the client. It rejects writes when this process is not the leader, and
+//! records when watches deliver something.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,19 +16,19 @@ use super::watch_activity::WatchActivity;
 use crate::leader::Fence;
 use crate::metrics::Metrics;
 
-/// A write that was not made: another process may be the leader by now.
+/// A write was rejected because another process may be the leader.
 #[derive(Clone, Copy, Debug, Error)]
-#[error("not the leader any more: nothing is written")]
+#[error("this process is not the leader any more: nothing is written")]
 pub struct Fenced;
 
-/// Puts [`Guarded`] around the transport of a client.
+/// Wraps the transport of a client in a [`FenceService`].
 #[derive(Clone)]
 pub struct FenceLayer {
-    /// Who may write.
+    /// Allows writes while this process is the leader.
     pub fence: Fence,
-    /// When each watch was last heard of.
+    /// Records when watches deliver something.
     pub watches: WatchActivity,
-    /// What is written is counted.
+    /// Counts writes.
     pub metrics: Arc<Metrics>,
 }
 
@@ -43,7 +43,7 @@ impl<S> Layer<S> for FenceLayer {
     }
 }
 
-/// A transport that writes only for the leader.
+/// A transport that writes only while this process is the leader.
 #[derive(Clone)]
 pub struct FenceService<S> {
     inner: S,
@@ -69,7 +69,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let path = request.uri().path().to_owned();
         if is_write(&request) {
-            // The lease itself is how one becomes the leader.
+            // A process becomes the leader by writing the Lease.
             if !is_lease(&path) {
                 if !self.guard.fence.allows_writes() {
                     return Box::pin(std::future::ready(Err(Fenced.into())));
@@ -79,7 +79,7 @@ where
                     .writes
                     .with_label_values(&[resource(&path)])
                     .inc();
-                // A connection may be long in coming: it is asked once more when there is one.
+                // Establishing a connection may take long: `connect` checks the fence again after it.
                 request.extensions_mut().insert(self.guard.fence.clone());
             }
         }
@@ -113,7 +113,7 @@ fn is_lease(path: &str) -> bool {
     path.starts_with("/apis/coordination.k8s.io/")
 }
 
-/// The plural in a path, as a label that takes few values.
+/// The plural in a path, from a fixed list, so that the label has few values.
 fn resource(path: &str) -> &'static str {
     const KNOWN: [&str; 10] = [
         "configmaps",
@@ -132,7 +132,7 @@ fn resource(path: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// The body of an answer; one of a watch is heard of with each piece of it.
+/// The body of a response. Each frame of the response of a watch is recorded.
 pub struct WatchedBody<B> {
     inner: B,
     watches: Option<(WatchActivity, String)>,

@@ -1,22 +1,22 @@
-//! Whether a live object is as it should be, and where it is not.
+//! The fields in which a live object differs from the desired one.
 //!
-//! The API server fills in defaults and others add fields of their own, so a live object is as it
-//! should be when it contains what is desired.
+//! The API server adds defaults, and other field managers add fields of their own. Therefore a live object
+//! matches when it contains the desired one.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// The way to a field.
+/// The path of a field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Path(pub Vec<Step>);
 
-/// One step on that way.
+/// One step of a path.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
-    /// Into a field of an object.
+    /// A field of an object.
     Field(String),
-    /// Into the item of a list that has these keys.
+    /// The item of a list with these merge keys.
     Item(Map<String, Value>),
 }
 
@@ -74,7 +74,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// The fields in which a live object is not as desired.
+/// The fields in which a live object differs from the desired one.
 pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
     let mut found = Vec::new();
     compare(desired, live, &Path::default(), &mut found);
@@ -83,7 +83,7 @@ pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
 
 fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
     match (desired, live) {
-        // Owned as a whole: one key more selects fewer pods.
+        // Atomic: an additional key selects fewer pods.
         _ if is_atomic(path) => {
             if desired != live {
                 found.push(path.clone());
@@ -107,7 +107,7 @@ fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
 fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) {
     let keys = merge_keys(path);
     if keys.is_empty() {
-        // Owned as a whole: an item more is as wrong as an item less.
+        // Atomic: an additional item is a difference as well.
         let mut inside = Vec::new();
         for (desired, live) in desired.iter().zip(live) {
             compare(desired, live, &Path::default(), &mut inside);
@@ -136,7 +136,7 @@ fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec
     }
 }
 
-/// What the API server fills nothing into, and owns as a whole.
+/// Whether a field is compared as a whole, because the API server adds no defaults to it.
 fn is_atomic(path: &Path) -> bool {
     [
         "selector",
@@ -150,8 +150,7 @@ fn is_atomic(path: &Path) -> bool {
     .any(|name| path.ends_with(name))
 }
 
-/// What tells the items of a list apart, as the API server knows it. Lists that are not named here are
-/// owned as a whole.
+/// The merge keys of a list (`x-kubernetes-list-map-keys` in the API). Other lists are compared as a whole.
 fn merge_keys(path: &Path) -> &'static [&'static str] {
     let in_pod = path.mentions("containers");
     if path.ends_with("containers")
@@ -178,7 +177,7 @@ fn is_equal(desired: &Value, live: &Value, path: &Path) -> bool {
     if desired == live {
         return true;
     }
-    // The API server gives `1000m` back as `1`.
+    // The API server returns `1000m` as `1`.
     let amount = |value: &Value| match value {
         Value::String(text) => crate::quantity::parse(text),
         Value::Number(number) => crate::quantity::parse(&number.to_string()),
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn defaults_and_additions_of_others_are_no_difference() {
+    fn defaults_and_fields_of_other_managers_are_no_difference() {
         let desired = json!({"spec": {"template": {"spec": {"containers": [
             {"name": "a", "image": "x", "env": [{"name": "K", "value": "v"}],
              "resources": {"requests": {"cpu": "1000m"}}},
@@ -218,14 +217,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_more_in_a_selector_is_a_difference() {
+    fn an_additional_key_of_a_selector_is_a_difference() {
         let desired = json!({"spec": {"selector": {"a": "1"}, "egress": [{"to": []}]}});
         let live = json!({"spec": {"selector": {"a": "1", "b": "2"}, "egress": [{"to": []}, {}]}});
         assert_eq!(paths(desired, live), ["spec.egress", "spec.selector"]);
     }
 
     #[test]
-    fn differences_are_named() {
+    fn differences_are_paths() {
         let desired = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
             "ports": [{"port": 80, "protocol": "TCP", "targetPort": "http"}],
             "policyTypes": ["Ingress"],

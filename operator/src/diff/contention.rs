@@ -1,8 +1,8 @@
-//! Others that change the same thing again and again.
+//! Fields and objects that another field manager changes repeatedly.
 //!
-//! What is changed by hand is set back at once. What another controller changes whenever it is set back
-//! would be changed for ever, as fast as the API server can. So who does not give in within a few rounds
-//! is answered later and later, up to five minutes, and that is told.
+//! A manual change is reverted at once. A controller that repeats its change after each revert would cause
+//! writes without end, as fast as the API server allows. Therefore, after a few immediate reverts, the pause
+//! before the next one grows up to five minutes, and the contention is reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,29 +14,30 @@ use super::drift::Drift;
 use crate::backoff::backoff;
 use crate::cluster::Kind;
 
-/// So many times the same is set back at once.
+/// Number of immediate reverts of the same field.
 const IMMEDIATE_REVERTS: u32 = 3;
-/// Then there is a pause before the next time, longer each time.
+/// The pause before the next revert. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// What was left alone for so long is contested no more. Longer than the longest pause.
+/// A contest ends this long after the last change. Longer than the longest pause.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// As many fields as one sentence should name.
+/// The most fields per object in the summary.
 const MAX_NAMED_FIELDS: usize = 3;
 
-/// The identity of the OrderService, the object, and the field in it: none is the whole object.
+/// UID of the OrderService, kind and name of the object, and path of the field. An empty path means the whole
+/// object.
 type ContestKey = (Box<str>, Kind, Box<str>, Box<str>);
 
-/// What others have changed lately.
+/// Recent changes by other field managers.
 #[derive(Debug, Default)]
 pub struct Contention(Mutex<BTreeMap<ContestKey, Contest>>);
 
 #[derive(Debug)]
 struct Contest {
     rounds: u32,
-    /// When it was last set back, and how long it is left so at least.
+    /// When it was last reverted, and the pause after that.
     since: Instant,
     pause: Duration,
-    /// When it was last found changed, and by whom.
+    /// When it was last found changed, and by which field manager.
     seen: Instant,
     by: Box<str>,
     reported: bool,
@@ -54,7 +55,7 @@ impl Contest {
         }
     }
 
-    /// Somebody changed it.
+    /// Another field manager changed it.
     fn changed(&mut self, now: Instant, by: &str) {
         self.seen = now;
         self.by = by.into();
@@ -76,10 +77,10 @@ impl Contest {
 }
 
 impl Contention {
-    /// Whether what others changed in an object may be set back now; else how long that has to wait.
+    /// Records the drift of an object and decides whether it may be reverted now.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The remaining pause.
     pub(crate) fn allow_revert(
         &self,
         owner: &str,
@@ -105,7 +106,7 @@ impl Contention {
                 .get(key)
                 .map_or(Duration::ZERO, Contest::remaining)
         };
-        // An object is set back as a whole: what is new in it is not kept waiting by what is not.
+        // Apply writes the whole object: new drift is reverted despite the pause of older drift.
         if let Some(remaining) = keys
             .iter()
             .map(remaining)
@@ -122,7 +123,7 @@ impl Contention {
         Ok(())
     }
 
-    /// Somebody deleted an object.
+    /// Records that an object was deleted.
     pub fn note_deletion(&self, owner: &str, kind: Kind, name: &str) {
         let key = (owner.into(), kind, name.into(), Box::default());
         let now = Instant::now();
@@ -132,10 +133,10 @@ impl Contention {
         contest.changed(now, "");
     }
 
-    /// Whether an object that is not there may be made now.
+    /// Decides whether a missing object may be created now.
     ///
     /// # Errors
-    /// With the time to wait.
+    /// The remaining pause.
     pub(crate) fn allow_create(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
         let key = (owner.into(), kind, name.into(), Box::default());
         let mut contention = self.0.lock();
@@ -150,7 +151,8 @@ impl Contention {
         Ok(())
     }
 
-    /// What to tell of an OrderService. It does not change with each round.
+    /// Describes the contests of an OrderService; none without contests. The text does not change with each
+    /// revert, so that it does not cause a status update each time.
     pub(crate) fn summary(&self, owner: &str) -> Option<String> {
         let contention = self.0.lock();
         let mut objects: BTreeMap<(Kind, &str), Vec<String>> = BTreeMap::new();
@@ -159,11 +161,14 @@ impl Contention {
             .take_while(|((of, ..), _)| &**of == owner)
             .filter(|(_, contest)| contest.reported && contest.seen.elapsed() < FORGET_AFTER);
         for ((_, kind, name, field), contest) in of_owner {
-            let what = match &**field {
+            let description = match &**field {
                 "" => "the whole object (deleted)".to_owned(),
                 field => format!("{field} (changed by {})", contest.by),
             };
-            objects.entry((*kind, &**name)).or_default().push(what);
+            objects
+                .entry((*kind, &**name))
+                .or_default()
+                .push(description);
         }
         let sentences: Vec<_> = objects
             .iter()
@@ -182,13 +187,13 @@ impl Contention {
             .collect();
         (!sentences.is_empty()).then(|| {
             format!(
-                "changed again and again, and set back later and later: {}",
+                "changed repeatedly by other field managers, and reverted with growing pauses: {}",
                 sentences.join("; ")
             )
         })
     }
 
-    /// Forgets an OrderService that is gone.
+    /// Removes a deleted OrderService.
     pub(crate) fn forget(&self, owner: &str) {
         self.0.lock().retain(|(of, ..), _| &**of != owner);
     }
@@ -207,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_same_field_is_set_back_later_and_later_and_another_at_once() {
+    async fn the_pause_grows_for_the_same_field_and_not_for_another() {
         let contention = Contention::default();
         let set_back = |field| contention.allow_revert("u", Kind::Service, "a", &drift(field));
         for _ in 0..IMMEDIATE_REVERTS {
@@ -221,11 +226,7 @@ mod tests {
                 remaining <= pause && remaining >= pause / 2,
                 "{remaining:?} of {pause:?}"
             );
-            assert_eq!(
-                set_back("spec.b"),
-                Ok(()),
-                "another field is not kept waiting"
-            );
+            assert_eq!(set_back("spec.b"), Ok(()), "another field has no pause");
             contention.forget_field("spec.b");
             tokio::time::advance(remaining).await;
             assert_eq!(set_back("spec.a"), Ok(()));
@@ -239,8 +240,8 @@ mod tests {
         );
         assert_eq!(contention.summary("v"), None);
         tokio::time::advance(FORGET_AFTER).await;
-        assert_eq!(contention.summary("u"), None, "it ended");
-        assert_eq!(set_back("spec.a"), Ok(()), "and is forgotten");
+        assert_eq!(contention.summary("u"), None, "the contest ended");
+        assert_eq!(set_back("spec.a"), Ok(()), "and its pause was removed");
     }
 
     impl Contention {
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_deleted_is_made_later_and_later() {
+    async fn the_pause_grows_before_a_deleted_object_is_created_again() {
         let contention = Contention::default();
         for round in 0..=IMMEDIATE_REVERTS {
             contention.note_deletion("u", Kind::Service, "a");

@@ -1,4 +1,4 @@
-//! Who changed what the operator owns.
+//! The field managers that changed fields of the operator.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -6,16 +6,16 @@ use serde_json::Value;
 use super::compare::{Path, Step};
 use crate::build::labels::MANAGER;
 
-/// A field that somebody else had changed.
+/// A field that another field manager changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Drift {
-    /// The field.
+    /// The path of the field.
     pub field: String,
-    /// The manager of the fields, as the API server has noted it.
+    /// The field manager, from `metadata.managedFields`.
     pub manager: String,
 }
 
-/// Says for each field who changed it.
+/// Finds the field manager that changed each field.
 pub(crate) fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
     paths
         .iter()
@@ -26,14 +26,14 @@ pub(crate) fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
         .collect()
 }
 
-/// Who owns the field now. A field that was removed has no owner: then who wrote last.
+/// The manager that owns the field now. A removed field has no owner; then the manager that wrote last.
 fn last_manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
     let others = || {
         metadata
             .managed_fields
             .iter()
             .flatten()
-            // Controllers of Kubernetes write the status all the time.
+            // Subresources are excluded: controllers of Kubernetes write the status often.
             .filter(|entry| {
                 entry.manager.as_deref() != Some(MANAGER) && entry.subresource.is_none()
             })
@@ -72,9 +72,9 @@ fn owns(fields: &Value, steps: &[Step]) -> bool {
             (named == Value::Object(keys.clone())).then_some(fields)
         }),
     };
-    // Nothing below it: it is owned as a whole.
-    let is_whole = |next: &Value| next.as_object().is_some_and(serde_json::Map::is_empty);
-    next.is_some_and(|next| is_whole(next) || owns(next, rest))
+    // An entry without children owns the whole field.
+    let is_leaf = |next: &Value| next.as_object().is_some_and(serde_json::Map::is_empty);
+    next.is_some_and(|next| is_leaf(next) || owns(next, rest))
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     use crate::diff::compare::differences;
 
     #[test]
-    fn the_field_and_its_manager_are_named() {
+    fn drift_has_the_field_and_its_manager() {
         let desired =
             json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "x"}]}}}});
         let live =

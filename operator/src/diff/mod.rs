@@ -1,4 +1,4 @@
-//! Whether a live object is as it should be, and who changed it.
+//! Compares live objects with desired ones, and finds the field managers that changed them.
 
 pub(crate) mod compare;
 pub(crate) mod contention;

@@ -1,7 +1,7 @@
-//! The Lease: taken when free or abandoned, renewed while held, given back at the end.
+//! The Lease: acquired when it is free or expired, renewed while held, released at the end.
 //!
-//! Whether another holder is silent is judged by this process's own clock since it last saw the Lease
-//! change, never by the times that are written in it: clocks of machines differ.
+//! Whether a holder has expired is decided by the time since this process last saw the Lease change, on its
+//! own clock, and never by the times in the Lease: the clocks of machines differ.
 
 use std::time::{Duration, Instant};
 
@@ -14,15 +14,15 @@ use tokio::time::{sleep, timeout};
 
 use super::{Fence, Moment};
 
-/// How long things take.
+/// The times of the election.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// A holder that is silent for so long has lost the Lease.
+    /// A holder that does not renew the Lease for this long loses it.
     pub lease: Duration,
 }
 
 impl Timing {
-    /// For how long after a renewal the holder itself believes in it: less than the others do.
+    /// For how long after a renewal the holder may write: less than the others wait.
     fn validity(self) -> Duration {
         self.lease * 2 / 3
     }
@@ -32,20 +32,20 @@ impl Timing {
     }
 }
 
-/// One candidate.
+/// A candidate.
 pub struct Election {
     leases: Api<Lease>,
     name: String,
     identity: String,
     timing: Timing,
     fence: Fence,
-    /// The Lease as it was last seen, and when it was first seen so.
+    /// The Lease as it was last read, and when this version was first read.
     seen: Option<(Lease, Instant)>,
     last_response: Instant,
 }
 
 impl Election {
-    /// Stands for the Lease of this name. `identity` must be this process's alone.
+    /// A candidate for the Lease of this name. `identity` must be unique to this process.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -65,12 +65,12 @@ impl Election {
         }
     }
 
-    /// How long ago the API server last answered.
+    /// How long ago the API server last responded.
     pub fn api_silence(&self) -> Duration {
         self.last_response.elapsed()
     }
 
-    /// Tries once to take or renew the Lease. Says whether this process is the leader now.
+    /// Tries once to acquire or renew the Lease. Returns whether this process is the leader.
     pub async fn try_once(&mut self) -> bool {
         let requested_at = Moment::now();
         match timeout(self.timing.validity() / 2, self.acquire_or_renew()).await {
@@ -82,9 +82,9 @@ impl Election {
                 self.last_response = Instant::now();
                 self.fence.revoke();
             }
-            // The fence runs out by itself when nobody renews it.
+            // Without a renewal the fence closes by itself.
             Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be renewed"),
-            Err(_) => log::warn!("the lease cannot be renewed: no answer"),
+            Err(_) => log::warn!("the lease cannot be renewed: no response"),
         }
         self.fence.allows_writes()
     }
@@ -98,11 +98,11 @@ impl Election {
         on_try(Duration::ZERO);
     }
 
-    /// Renews for as long as that works. Returns when leadership is lost.
+    /// Renews the Lease until leadership is lost.
     pub async fn renew(&mut self) {
         loop {
             sleep(self.timing.retry()).await;
-            // A process that was stopped comes back here: first whether it is still the leader.
+            // A process that was stopped continues here, so the fence is checked before the renewal.
             if !self.fence.allows_writes() || !self.try_once().await {
                 self.fence.revoke();
                 return;
@@ -110,17 +110,17 @@ impl Election {
         }
     }
 
-    /// Gives the Lease back, so that nobody needs to wait for it.
+    /// Releases the Lease, so that the others need not wait until it expires.
     pub async fn release(&mut self) {
         if !self.fence.allows_writes() {
             return;
         }
         self.fence.revoke();
         match timeout(self.timing.validity() / 2, self.clear_holder()).await {
-            Ok(Ok(true)) => log::info!("the lease is given back"),
-            Ok(Ok(false)) => log::info!("the lease is somebody else's already"),
-            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
-            Err(_) => log::warn!("the lease cannot be given back: no answer"),
+            Ok(Ok(true)) => log::info!("the lease is released"),
+            Ok(Ok(false)) => log::info!("another process already holds the lease"),
+            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be released"),
+            Err(_) => log::warn!("the lease cannot be released: no response"),
         }
     }
 
@@ -129,7 +129,7 @@ impl Election {
             return Ok(false);
         };
         match self.write_released(lease).await {
-            // A renewal of ours that was cut short by the signal may have been made nevertheless.
+            // A renewal whose response was not awaited may have succeeded.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             other => return other.map(|()| true),
         }
@@ -140,7 +140,8 @@ impl Election {
         }
     }
 
-    /// Writes that nobody holds it. It carries the version that was seen: what changed meanwhile stays.
+    /// Writes a Lease without a holder. It contains the `resourceVersion` that was read, so a Lease that has
+    /// changed is not overwritten.
     async fn write_released(&self, mut lease: Lease) -> Result<(), kube::Error> {
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
@@ -169,7 +170,7 @@ impl Election {
             spec: Some(self.claim(&spec, mine)),
             ..lease
         };
-        // It carries the resourceVersion that was read: of two that try at once one is refused.
+        // It contains the `resourceVersion` that was read: of two simultaneous writes one is rejected.
         match self
             .leases
             .replace(&self.name, &PostParams::default(), &renewed)
@@ -202,7 +203,7 @@ impl Election {
         }
     }
 
-    /// Notes when the Lease was first seen as it is.
+    /// Records when this version of the Lease was first read.
     fn observe(&mut self, lease: &Lease) {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         let changed = self

@@ -1,4 +1,4 @@
-//! Makes one object as it should be: reads it, compares it, and writes only if it differs.
+//! Applies one object: reads it, compares it, and writes only if it differs.
 
 use std::time::Duration;
 
@@ -15,36 +15,34 @@ use crate::diff::compare::differences;
 use crate::diff::drift::{self, Drift};
 use crate::watch::index;
 
-/// How an object was found, or what was done to it.
+/// The result of applying an object.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It is as it should be, and was not even read.
+    /// It matches according to the index, and was not read.
     Checked,
-    /// It is as it should be.
+    /// It was read, and matches.
     InSync(Box<DynamicObject>),
-    /// It was made, or changed because something else is desired now.
+    /// It was created, or changed because the desired object has changed.
     Applied(Box<DynamicObject>),
-    /// It was set back: somebody else had changed it.
+    /// A change by another field manager was reverted.
     Corrected(Box<DynamicObject>, Vec<Drift>),
-    /// Somebody else changes it again and again: it is set back, or made, after this time.
+    /// Another field manager changes it repeatedly: the revert, or the creation, waits this long.
     Contested(Option<Box<DynamicObject>>, Duration),
-    /// It belongs to somebody else and was left alone.
+    /// It has another owner and was not changed.
     Foreign,
 }
 
-/// An object as it should be.
+/// An object to apply.
 pub(crate) struct Desired {
-    /// Its kind.
     pub kind: Kind,
-    /// Its name.
     pub name: String,
-    /// All of it, with the annotation that stands for it.
+    /// The complete object, with the annotation of its digest.
     pub value: Value,
     digest: String,
 }
 
 impl Desired {
-    /// Of an object that was built.
+    /// An object that was built.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
@@ -52,10 +50,7 @@ impl Desired {
         Ok(Self::from_value(kind, as_applied(kind, object)?))
     }
 
-    /// Of an object that is JSON already.
-    ///
-    /// # Errors
-    /// When it is no object.
+    /// An object in JSON.
     pub(crate) fn from_value(kind: Kind, mut value: Value) -> Self {
         let digest = short_hash(&value);
         annotate(&mut value, APPLIED, &digest);
@@ -69,7 +64,7 @@ impl Desired {
     }
 }
 
-/// Adds an annotation to an object that is JSON.
+/// Adds an annotation to an object in JSON.
 pub(crate) fn annotate(value: &mut Value, key: &str, text: &str) {
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         let annotations = metadata
@@ -81,10 +76,10 @@ pub(crate) fn annotate(value: &mut Value, key: &str, text: &str) {
     }
 }
 
-/// Makes an object as it should be.
+/// Applies an object.
 ///
 /// # Errors
-/// When the API server says no or nothing, or the name is not free yet.
+/// When the API server rejects a request or does not respond, or an object of that name is being deleted.
 pub(crate) async fn ensure(
     context: &Context,
     target: &Target,
@@ -105,7 +100,7 @@ pub(crate) async fn ensure(
 /// Reads an object.
 ///
 /// # Errors
-/// When the API server says no or nothing.
+/// When the API server rejects a request or does not respond.
 pub(crate) async fn read(
     context: &Context,
     kind: Kind,
@@ -116,10 +111,10 @@ pub(crate) async fn read(
     got.during(|| format!("get {} {name}", kind.as_str()))
 }
 
-/// The same for an object that was read already.
+/// Applies an object whose live version was read already.
 ///
 /// # Errors
-/// When the API server says no or nothing, or the name is not free yet.
+/// When the API server rejects a request or does not respond, or an object of that name is being deleted.
 pub(crate) async fn ensure_live(
     context: &Context,
     target: &Target,
@@ -131,7 +126,7 @@ pub(crate) async fn ensure_live(
         if let Err(wait) = context.records.contention.allow_create(owner, kind, name) {
             return Ok(Outcome::Contested(None, wait));
         }
-        // Without force: an object that appears this very moment belongs to somebody.
+        // Without force: an object that was created in the meantime has another owner.
         let made = write(context, desired, &desired.value, false).await?;
         return Ok(Outcome::Applied(Box::new(made)));
     };
@@ -148,8 +143,8 @@ pub(crate) async fn ensure_live(
             .record_match(desired.kind, &live.metadata, &desired.digest);
         return Ok(Outcome::InSync(Box::new(live)));
     }
-    // Applied once as it is desired now, and yet it differs: that was somebody else. The note of it may
-    // be gone as well.
+    // The desired object was applied before, and the live one differs: another field manager changed it.
+    // The annotation with the digest may be gone as well, so the index is a second source.
     let applied = live
         .metadata
         .annotations
@@ -174,7 +169,7 @@ pub(crate) async fn ensure_live(
     if let (Some(Value::Object(metadata)), Some(uid)) =
         (value.get_mut("metadata"), &live.metadata.uid)
     {
-        // Not another object that takes the name this very moment.
+        // With the UID, an object that was created in the meantime is not overwritten.
         metadata.insert("uid".to_owned(), Value::String(uid.clone()));
     }
     let made = Box::new(write(context, desired, &value, true).await?);
@@ -204,26 +199,26 @@ async fn write(
     Ok(made)
 }
 
-/// Whose an object is.
+/// The owner of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ownership {
-    /// To the OrderService that is looked after.
+    /// The OrderService that is reconciled.
     Ours,
-    /// To somebody else.
+    /// Another owner.
     Foreign,
 }
 
-/// Whose an object is.
+/// Decides who owns an object.
 ///
 /// # Errors
-/// When it is on its way out.
+/// When it is being deleted.
 pub(crate) fn ownership(
     target: &Target,
     kind: Kind,
     live: &DynamicObject,
 ) -> Result<Ownership, Error> {
     let metadata = &live.metadata;
-    let leaving = || {
+    let being_deleted = || {
         let name = metadata.name.as_deref().unwrap_or_default();
         Err(Error::BeingDeleted(format!("{} {name}", kind.as_str())))
     };
@@ -234,12 +229,12 @@ pub(crate) fn ownership(
         .any(|owner| owner.controller == Some(true));
     let ours = match index::controller_owner(metadata) {
         Some((uid, _)) if uid == target.owner.uid => true,
-        // Of one of the same name that was deleted: the garbage collector is on its way.
-        Some((_, name)) if name == target.owner.name => return leaving(),
+        // Of a deleted OrderService of the same name: the garbage collector will delete it.
+        Some((_, name)) if name == target.owner.name => return being_deleted(),
         _ => !controlled && is_orphan(target, live),
     };
     if ours && metadata.deletion_timestamp.is_some() {
-        return leaving();
+        return being_deleted();
     }
     Ok(if ours {
         Ownership::Ours
@@ -248,16 +243,16 @@ pub(crate) fn ownership(
     })
 }
 
-/// Whether the operator made this once for an OrderService that was deleted with `--cascade=orphan`.
+/// Whether the operator created this object for an OrderService that was deleted with `--cascade=orphan`.
 fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
     let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
     label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
 }
 
-/// Deletes what there is of a kind, but not the objects of these names.
+/// Deletes the objects of a kind except those with these names.
 ///
 /// # Errors
-/// When the API server says no or nothing.
+/// When the API server rejects a request or does not respond.
 pub(crate) async fn delete_except(
     context: &Context,
     target: &Target,

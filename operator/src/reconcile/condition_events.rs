@@ -1,11 +1,11 @@
-//! What a person would want to be told: changes of conditions, and what was set back.
+//! Events about changed conditions and reverted drift.
 
 use super::status::find;
 use crate::cluster::{Event, Kind};
 use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 use crate::diff::drift::Drift;
 
-/// What is worth telling about the way from one status to the next. Nothing, if nothing changed.
+/// The events for the change from one status to the next. None if no condition changed.
 pub(crate) fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
     after
         .conditions
@@ -57,7 +57,7 @@ fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
     })
 }
 
-/// What was set back, and who had changed it.
+/// The event for reverted drift.
 pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
     let fields: Vec<_> = drift
         .iter()
@@ -67,6 +67,6 @@ pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
         warning: true,
         reason: "DriftCorrected",
         action: "Apply",
-        note: format!("{} {name}: set back {}", kind.as_str(), fields.join(", ")),
+        note: format!("{} {name}: reverted {}", kind.as_str(), fields.join(", ")),
     }
 }

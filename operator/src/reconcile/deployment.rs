@@ -1,4 +1,4 @@
-//! The Deployment: which template it has, and who decides how many pods.
+//! Applies the Deployment and its autoscaler.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -22,10 +22,10 @@ pub(super) struct DesiredWorkload<'a> {
     pub(super) autoscaler: Option<&'a HorizontalPodAutoscaler>,
 }
 
-/// Makes the Deployment and its autoscaler as they should be.
+/// Applies the Deployment and its autoscaler.
 ///
 /// # Errors
-/// When the API server says no or nothing.
+/// When the API server rejects a request or does not respond.
 pub(super) async fn deploy(
     reconciliation: &mut Reconciliation<'_>,
     target: &Target,
@@ -53,16 +53,17 @@ pub(super) async fn deploy(
     let is_new_failure = plan.failed.is_some() && plan.failed != failed;
     reconciliation.observation.plan = Some(plan.clone());
     if is_new_failure {
-        // Written before it is acted upon: forgotten half-way, it would be tried again for ever.
+        // Written before the rollback: if the operator ended in between without this status, the next one
+        // would try the failed revision again.
         reconciliation.write_status().await?;
     }
     let replicas = match &target.replicas {
         Replicas::Fixed(replicas) => {
-            // First the autoscaler goes, then its number is taken over.
+            // The autoscaler is deleted before the operator takes the number over.
             apply::delete_except(context, target, Kind::HorizontalPodAutoscaler, &[]).await?;
             Some(*replicas)
         }
-        // An autoscaler leaves zero alone, and a new Deployment would start with one.
+        // An autoscaler does not scale from zero, and a new Deployment would start with one replica.
         Replicas::Autoscaled(autoscaling) if live.is_none() || rollout.desired_replicas == 0 => {
             Some(autoscaling.min_replicas)
         }
@@ -98,13 +99,13 @@ pub(super) async fn deploy(
     Ok(())
 }
 
-/// Gives up the number of replicas where it is still owned.
+/// Gives up the ownership of `spec.replicas`.
 async fn release_replicas(
     context: &Context,
     deployment: DynamicObject,
 ) -> Result<DynamicObject, Error> {
     let released = context.cluster.release_replicas(&deployment).await;
-    // What a JSON patch tests was not so any more (RFC 6902, section 5).
+    // The `test` of the JSON patch failed (RFC 6902, section 5).
     if matches!(&released, Err(kube::Error::Api(status)) if status.code == 422) {
         return Err(Error::Overtaken("spec.replicas"));
     }
@@ -112,7 +113,7 @@ async fn release_replicas(
     Ok(released.unwrap_or(deployment))
 }
 
-/// The whole Deployment, with the templates that it may have to go back to.
+/// The Deployment to apply, with the templates for a rollback in annotations.
 fn desired_deployment(
     mut deployment: Deployment,
     plan: &Plan,
@@ -135,7 +136,7 @@ fn desired_deployment(
     Ok(Desired::from_value(Kind::Deployment, value))
 }
 
-/// Whether pods of a rollout under way crash again and again.
+/// Describes the crash loop of a pod of the current rollout; none without one.
 async fn crashes(
     context: &Context,
     target: &Target,
@@ -155,7 +156,7 @@ async fn crashes(
     Ok(crash_loop(&pods.during(|| "list pods".to_owned())?))
 }
 
-/// Deletes the settings that no template reads any more. Not during a rollout: old pods may restart.
+/// Deletes the ConfigMaps that no template reads. Not called during a rollout: old pods may restart.
 async fn delete_unused_config_maps(
     context: &Context,
     target: &Target,
@@ -174,9 +175,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_survive_their_annotation() {
+    fn a_template_is_unchanged_after_a_round_trip_through_its_annotation() {
         let template = Template(serde_json::json!({"b": 1, "a": {"d": "x", "c": null}}));
-        let back: serde_json::Value = serde_json::from_str(&template.0.to_string()).unwrap();
-        assert_eq!(Template(back), template);
+        let parsed: serde_json::Value = serde_json::from_str(&template.0.to_string()).unwrap();
+        assert_eq!(Template(parsed), template);
     }
 }

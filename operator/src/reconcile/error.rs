@@ -1,4 +1,4 @@
-//! What a reconcile may fail with, and what follows from it.
+//! The errors of a reconcile, and how they are handled.
 
 use std::time::Duration;
 
@@ -7,47 +7,47 @@ use thiserror::Error;
 use super::digest_key::SECRET_NAME;
 use crate::cluster::fence_layer::Fenced;
 
-/// Why a reconcile ended early.
+/// Why a reconcile failed.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The API server said no or nothing.
+    /// The API server rejected a request or did not respond.
     #[error("{what}: {source}")]
     Api {
-        /// What was being done.
+        /// The operation, such as `get Deployment orders`.
         what: String,
-        /// What the API server said.
+        /// The error of the client.
         source: kube::Error,
     },
-    /// An object of ours could not be written as JSON.
+    /// An object could not be written as JSON.
     #[error("cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// The API server did not answer in time.
-    #[error("the API server did not answer in time")]
-    Late,
-    /// Somebody changed an object between our reading and our writing it.
-    #[error("{0} changed meanwhile")]
+    /// The reconcile reached its timeout.
+    #[error("the API server did not respond in time")]
+    Timeout,
+    /// An object was changed between the read and the write.
+    #[error("{0} was changed in the meantime")]
     Overtaken(&'static str),
-    /// The Secret with the operator's own key is not there.
+    /// The Secret with the key of the operator does not exist.
     #[error(
         "Secret {SECRET_NAME} does not exist in {0}: apply the manifests of this version of the operator"
     )]
     NoKey(String),
-    /// The system has no random numbers to give.
-    #[error("no random numbers")]
+    /// The system provides no random numbers.
+    #[error("the system provides no random numbers")]
     NoRandomness,
-    /// An object is on its way out, and its name is not free yet.
+    /// An object is being deleted, and its name is not free yet.
     #[error("{0} is being deleted")]
     BeingDeleted(String),
 }
 
-/// What follows from an error.
+/// How an error is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// It will pass: the API server is busy, or away.
+    /// It passes by itself: the API server is busy or not reachable.
     Transient,
-    /// Somebody else was faster: look again.
+    /// Another client was faster: read again.
     Conflict,
-    /// It stays until somebody changes something.
+    /// It remains until a person changes something.
     Permanent,
     /// This process is not the leader any more.
     Fenced,
@@ -66,7 +66,7 @@ impl ErrorClass {
         }
     }
 
-    /// The word of it, for metrics.
+    /// The label value in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transient => "transient",
@@ -78,29 +78,29 @@ impl ErrorClass {
 }
 
 impl Error {
-    /// What follows.
+    /// The class of the error.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Api { source, .. } => classify(source),
             Self::Json(_) | Self::NoKey(_) => ErrorClass::Permanent,
-            Self::Late | Self::NoRandomness => ErrorClass::Transient,
+            Self::Timeout | Self::NoRandomness => ErrorClass::Transient,
             Self::Overtaken(_) | Self::BeingDeleted(_) => ErrorClass::Conflict,
         }
     }
 
-    /// What a person wants to know of it: the API server's own words where there are some.
+    /// A message for people. For a rejected request it is the message of the API server.
     pub fn message(&self) -> String {
         match self {
             Self::Api {
                 what,
                 source: kube::Error::Api(status),
             } => format!("{what}: {}", status.message),
-            // What could not be read may have been a secret: only where it went wrong is told.
+            // The text of the error may contain a part of a secret, so only the position is reported.
             Self::Api {
                 what,
                 source: kube::Error::SerdeError(error),
             } => format!(
-                "{what}: the answer cannot be read, line {} column {}",
+                "{what}: the response cannot be read, line {} column {}",
                 error.line(),
                 error.column()
             ),
@@ -113,7 +113,7 @@ fn classify(error: &kube::Error) -> ErrorClass {
     match error {
         kube::Error::Api(status) => match status.code {
             409 => ErrorClass::Conflict,
-            // Too busy, and any fault of the server's own.
+            // Too many requests, and errors of the server.
             408 | 429 | 500.. => ErrorClass::Transient,
             _ => ErrorClass::Permanent,
         },
@@ -123,17 +123,17 @@ fn classify(error: &kube::Error) -> ErrorClass {
     }
 }
 
-/// Whether the fence stopped it, at the door or at the wire.
+/// Whether the fence rejected the request, in the layer or at the connection.
 fn is_fenced(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<Fenced>())
 }
 
-/// Says what was being done when the API server said no.
+/// Adds the operation to an error of the client.
 pub trait ApiResultExt<T> {
-    /// Says it.
+    /// Adds the operation.
     ///
     /// # Errors
-    /// When there was one.
+    /// The error, if there is one.
     fn during(self, what: impl FnOnce() -> String) -> Result<T, Error>;
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_read_is_not_told() {
+    fn the_content_of_an_unreadable_response_is_not_reported() {
         let source = serde_json::from_str::<u8>("\"postgres://u:password@h\"").unwrap_err();
         assert!(source.to_string().contains("password"));
         let error = Error::Api {
@@ -162,12 +162,12 @@ mod tests {
         };
         assert_eq!(
             error.message(),
-            "get Secret db: the answer cannot be read, line 1 column 25"
+            "get Secret db: the response cannot be read, line 1 column 25"
         );
     }
 
     #[test]
-    fn classes() {
+    fn errors_are_classified_by_code_and_type() {
         for (code, class) in [
             (400, ErrorClass::Permanent),
             (403, ErrorClass::Permanent),

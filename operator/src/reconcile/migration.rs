@@ -1,4 +1,4 @@
-//! The migration before a rollout: one Job for each image and secret.
+//! The migration before a rollout: one Job for each image and content of the secret.
 
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
 use k8s_openapi::api::core::v1::ContainerState;
@@ -11,31 +11,31 @@ use crate::build::Target;
 use crate::cluster::{Kind, PodState};
 use crate::crd::MigrationStatus;
 
-/// As much of a log as a condition should carry.
+/// The most bytes of a log in the message of a condition.
 const MAX_LOG_BYTES: usize = 1500;
 
-/// How the migration stands.
+/// The state of the migration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Migration {
-    /// Nobody has looked.
+    /// Not observed.
     #[default]
     Unknown,
     /// The database has the schema that the image needs.
     Done(MigrationStatus),
-    /// It runs.
+    /// The Job runs.
     Running(String),
-    /// A try failed, and there will be another.
+    /// An attempt failed, and the Job will retry.
     Retrying(String),
-    /// It failed for good.
+    /// The Job failed and does not retry.
     Failed(String),
-    /// The Job's name is taken.
+    /// An object of the name of the Job has another owner.
     Foreign(String),
 }
 
-/// Sees to the migration, and starts it where it is needed.
+/// Observes the migration, and starts it when it is needed.
 ///
 /// # Errors
-/// When the API server says no or nothing.
+/// When the API server rejects a request or does not respond.
 pub(crate) async fn migrate(
     context: &Context,
     target: &Target,
@@ -44,7 +44,7 @@ pub(crate) async fn migrate(
     before: Option<&MigrationStatus>,
 ) -> Result<Migration, Error> {
     let desired = Desired::new(Kind::Job, job)?;
-    // One of another image or secret would only be in the way.
+    // A Job of another image or secret is obsolete.
     apply::delete_except(context, target, Kind::Job, &[&desired.name]).await?;
     let done = MigrationStatus {
         revision,
@@ -60,14 +60,14 @@ pub(crate) async fn migrate(
         return Ok(Migration::Running(match outcome {
             Outcome::Contested(..) => {
                 format!(
-                    "Job {} is deleted again and again, and made later",
+                    "Job {} is deleted repeatedly; it is created again after a pause",
                     desired.name
                 )
             }
             _ => running,
         }));
     };
-    // A Job's template is immutable: it is made, and never changed.
+    // The template of a Job is immutable, so an existing Job is not applied again.
     if apply::ownership(target, Kind::Job, &live)? == Ownership::Foreign {
         return Ok(Migration::Foreign(desired.name));
     }
@@ -105,7 +105,7 @@ pub(crate) async fn migrate(
     Ok(Migration::Running(running))
 }
 
-/// Whether it runs for so long that a person may ask why.
+/// Whether it has been running for more than a minute, so that the status explains why.
 fn is_slow(job: &DynamicObject) -> bool {
     let since = job.metadata.creation_timestamp.as_ref();
     since.is_some_and(|since| jiff::Timestamp::now().duration_since(since.0).as_secs() > 60)
@@ -124,7 +124,7 @@ fn failure_message(job: &str, why: &str, log: Option<String>) -> String {
     }
 }
 
-/// The end of the log of the pod that was made last, or why it does not start.
+/// The end of the log of the newest pod that failed, or why it does not start.
 fn last_failure(pods: &[PodState]) -> Option<String> {
     let mut pods: Vec<_> = pods.iter().collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_pod_speaks() {
+    fn the_failure_of_the_newest_pod_is_reported() {
         let pod = |time: &str, state: serde_json::Value| -> PodState {
             serde_json::from_value(json!({
                 "metadata": {"name": "p", "creationTimestamp": time},
@@ -180,8 +180,8 @@ mod tests {
         ];
         assert_eq!(last_failure(&pods).as_deref(), Some("exit code 1: second"));
         let long = "é".repeat(MAX_LOG_BYTES);
-        let told = last_failure(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
-        assert!(told.len() <= MAX_LOG_BYTES + 20 && told.ends_with('é'));
+        let message = last_failure(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
+        assert!(message.len() <= MAX_LOG_BYTES + 20 && message.ends_with('é'));
         let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
         assert_eq!(
             last_failure(&[pod("2026-01-01T00:00:00Z", waiting)]).as_deref(),

@@ -1,4 +1,4 @@
-//! One reconcile: dereference, validate, build, apply, update the status.
+//! One reconcile: validate, read the secrets, build, apply, and update the status.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,39 +20,39 @@ use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 
-/// A rollout is looked at this often: its pods are not watched.
+/// Interval of reconciles during a rollout, since pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// A migration is looked at this often, in case its pod cannot start.
+/// Interval of reconciles during a migration, in case its pod cannot start.
 const MIGRATION_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// When to look again, if nothing happens.
+/// When to reconcile again if nothing changes.
 pub(super) enum NextReconcile {
     Resync,
     After(Duration),
-    /// Something is missing that nobody watches.
+    /// Something is missing that is not watched.
     Backoff,
 }
 
-/// How long a reconcile may take. The API server may stop answering while the connection stands, and
-/// nobody else would notice: the Lease and the watches have connections of their own.
+/// Timeout of a reconcile. The API server may stop responding on an open connection, which the Lease and the
+/// watches do not notice: they use other connections.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long it may take to tell that it failed.
+/// Timeout for the report of a failed reconcile.
 const FAILURE_REPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Errors that pass by themselves are told when they have lasted for so long.
+/// Errors that usually pass by themselves are reported when they last this long.
 const REPORT_FAILURE_AFTER: Duration = Duration::from_secs(120);
 
-/// Brings the cluster closer to what an OrderService asks for.
+/// Brings the cluster closer to the state that an OrderService describes.
 ///
 /// # Errors
-/// When it has to be tried again; `error_policy` says when.
+/// When it must be retried; [`error_policy`] decides when.
 pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = timeout(RECONCILE_TIMEOUT, run(&object, &context))
         .await
-        .unwrap_or(Err(Error::Late));
+        .unwrap_or(Err(Error::Timeout));
     if let Err(error) = &result {
-        // Whether it can be told or not: the error stays the same.
+        // A failure of the report does not replace the error.
         let _ = timeout(
             FAILURE_REPORT_TIMEOUT,
             report_lasting_failure(&object, &context, error),
@@ -71,7 +71,8 @@ pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Resu
     result
 }
 
-/// What should have passed and does not is told: nobody reads the log of an operator that seems well.
+/// Reports an error that should have passed by itself in the status, which people and alerts look at before
+/// they look at the log.
 async fn report_lasting_failure(object: &OrderService, context: &Context, error: &Error) {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let is_passing = matches!(error.class(), ErrorClass::Transient | ErrorClass::Conflict);
@@ -83,12 +84,12 @@ async fn report_lasting_failure(object: &OrderService, context: &Context, error:
     reconciliation.observation.paused = object.spec.paused;
     reconciliation.observation.failing = Some(error.message());
     if let Err(error) = reconciliation.write_status().await {
-        log::debug!(error = error.message().as_str(); "nor can it be told");
+        log::debug!(error = error.message().as_str(); "the failure cannot be reported");
     }
     reconciliation.publish().await;
 }
 
-/// When to try again after an error.
+/// Logs an error and decides when to retry.
 pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> Action {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let class = error.class();
@@ -112,7 +113,7 @@ pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> 
 
 async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
-        // What it is made of goes with it by its ownerReferences.
+        // The garbage collector deletes its objects by their ownerReferences.
         return Ok(Action::await_change());
     }
     let mut reconciliation = Reconciliation::new(context, object);
@@ -123,7 +124,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
         }
         result => result,
     };
-    // Somebody has to do something, so somebody has to know.
+    // A permanent error needs a person, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
     reconciliation.publish().await;
@@ -277,7 +278,7 @@ impl Reconciliation<'_> {
         }
     }
 
-    /// Whether a name is taken without which no pod can be run.
+    /// Whether an object has another owner without which no pod may run.
     fn is_blocked(&self) -> bool {
         let blocking = [
             Kind::ServiceAccount,
@@ -291,7 +292,7 @@ impl Reconciliation<'_> {
 
     fn next(&self) -> NextReconcile {
         if !self.observation.conflicts.is_empty() {
-            // Nobody tells when the name becomes free.
+            // Objects of other owners are not watched.
             return NextReconcile::Backoff;
         }
         match &self.observation.migration {

@@ -1,4 +1,4 @@
-//! One reconcile at work: what it has seen, and how that is told.
+//! The state of one reconcile, and how it is reported.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::build::Target;
 use crate::cluster::{Event, Kind};
 use crate::crd::{OrderService, OrderServiceStatus};
 
-/// One reconcile at work.
+/// One reconcile.
 pub(super) struct Reconciliation<'a> {
     pub(super) context: &'a Context,
     pub(super) object: &'a OrderService,
@@ -20,12 +20,12 @@ pub(super) struct Reconciliation<'a> {
     pub(super) target: Option<Target>,
     pub(super) observation: Observation,
     pub(super) events: Vec<Event>,
-    /// When something has to be done although nothing happens.
+    /// Reconcile again after this time at the latest.
     pub(super) requeue_after: Option<Duration>,
 }
 
 impl<'a> Reconciliation<'a> {
-    /// Nothing was seen yet.
+    /// A reconcile that has observed nothing yet.
     pub(super) fn new(context: &'a Context, object: &'a OrderService) -> Self {
         Self {
             context,
@@ -38,7 +38,7 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
-    /// Notes what a person would want to know of it.
+    /// Records the result of applying an object.
     pub(super) fn record(&mut self, desired: &Desired, outcome: &Outcome) {
         match outcome {
             Outcome::Foreign => self.record_conflict(desired.kind, &desired.name),
@@ -82,7 +82,7 @@ impl<'a> Reconciliation<'a> {
         }
         let written = self.context.cluster.patch_status(self.object, &after).await;
         let written = match written {
-            // It was deleted meanwhile: nobody is left to be told.
+            // The OrderService was deleted in the meantime.
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             other => other.during(|| "write the status".to_owned())?,
         };
@@ -93,7 +93,7 @@ impl<'a> Reconciliation<'a> {
         Ok(())
     }
 
-    /// Tells what happened. That it could not be told is no reason to do it again.
+    /// Publishes the events. A failure is logged and does not fail the reconcile.
     pub(super) async fn publish(&mut self) {
         for event in std::mem::take(&mut self.events) {
             if let Err(error) = self.context.recorder.publish(self.object, &event).await {

@@ -1,4 +1,4 @@
-//! Which pod template runs: the desired one, the present one, or the last good one. Pure.
+//! Decides which pod template runs: the desired one, the current one, or the last good one. Pure functions.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
@@ -8,7 +8,7 @@ use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::cluster::PodState;
 use crate::crd::FailedRevision;
 
-/// Restarts after which a pod that waits to be restarted again counts as failed.
+/// Number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
 const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
@@ -25,7 +25,7 @@ impl Template {
         serde_json::to_value(spec.map(|spec| &spec.template)).map(Self)
     }
 
-    /// What stands for it.
+    /// Its revision, a hash of the template.
     pub(crate) fn revision(&self) -> &str {
         let labels = self.0.pointer("/metadata/labels");
         labels
@@ -34,14 +34,14 @@ impl Template {
             .unwrap_or_default()
     }
 
-    /// The image of it.
+    /// The image.
     pub(crate) fn image(&self) -> Option<&str> {
         self.0
             .pointer("/spec/containers/0/image")
             .and_then(Value::as_str)
     }
 
-    /// The ConfigMap that it reads.
+    /// The name of the ConfigMap that it reads.
     pub(crate) fn config_map(&self) -> Option<&str> {
         let name = self
             .0
@@ -50,33 +50,33 @@ impl Template {
     }
 }
 
-/// How a Deployment stands.
+/// The state of a Deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rollout {
-    /// Whether the status speaks of the present spec.
+    /// Whether the status refers to the current spec.
     pub observed: bool,
-    /// Pods that should be.
+    /// Desired number of pods.
     pub desired_replicas: i32,
-    /// Pods there are.
+    /// Existing pods.
     pub replicas: i32,
-    /// Pods of the present template.
+    /// Pods of the current template.
     pub updated: i32,
-    /// Pods that serve, and have for a while.
+    /// Pods that have been ready for `minReadySeconds`.
     pub available: i32,
-    /// Pods that serve.
+    /// Ready pods.
     pub ready: i32,
-    /// What Kubernetes says of a rollout that made no progress for too long.
+    /// The message of Kubernetes when the rollout exceeded its progress deadline.
     pub deadline_exceeded: Option<String>,
     /// The template that was applied last.
     pub current: Option<Template>,
-    /// The template to go back to, while another rolls out.
+    /// The template for a rollback, while another one rolls out.
     pub last_good: Option<Template>,
-    /// The revision that last rolled out.
+    /// The revision that last rolled out completely.
     pub good_revision: Option<String>,
 }
 
 impl Rollout {
-    /// Of a Deployment.
+    /// The state of this Deployment.
     pub(crate) fn from_deployment(deployment: &DynamicObject) -> Self {
         let status = deployment.data.get("status").cloned().unwrap_or_default();
         let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
@@ -121,7 +121,7 @@ impl Rollout {
         }
     }
 
-    /// Whether all pods are of the present template and serve.
+    /// Whether all pods are of the current template and available.
     pub(crate) fn is_complete(&self) -> bool {
         self.observed
             && self.updated >= self.desired_replicas
@@ -129,19 +129,19 @@ impl Rollout {
             && self.available >= self.desired_replicas
     }
 
-    /// Whether pods of the present template have shown that it works. None at all show nothing.
+    /// Whether available pods prove that the current template works. Zero pods prove nothing.
     pub(crate) fn is_proven(&self) -> bool {
         self.is_complete() && self.updated > 0
     }
 
-    /// Whether the present template has rolled out once.
+    /// Whether the current template has rolled out completely before.
     pub(crate) fn is_good(&self) -> bool {
         let current = self.current.as_ref().map(Template::revision);
         current.is_some() && current == self.good_revision.as_deref()
     }
 }
 
-/// What a crash loop among these pods says.
+/// Describes the first crash loop among these pods.
 pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
     pods.iter().find_map(|pod| {
         let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
@@ -169,20 +169,20 @@ pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
     })
 }
 
-/// What is to run.
+/// The template to run.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// The template to apply.
     pub template: Template,
-    /// The template to go back to, kept beside it.
+    /// The template for a rollback.
     pub last_good: Option<Template>,
-    /// The revision that last rolled out.
+    /// The revision that last rolled out completely.
     pub good_revision: Option<String>,
-    /// Why the desired template is not the one.
+    /// Why the desired template is not applied.
     pub failed: Option<FailedRevision>,
 }
 
-/// Decides what is to run. Nothing, when there are no pods yet and the database is not ready for them.
+/// Decides which template runs. None when there is no Deployment yet and the migration is not complete.
 pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
@@ -198,7 +198,7 @@ pub(crate) fn plan(
         good_revision = current.map(|current| current.revision().to_owned());
         last_good = None;
     }
-    // Not tried again until something else is desired.
+    // A failed revision is not retried until another one is desired.
     let mut failed = failed
         .filter(|failed| failed.revision == desired.revision())
         .cloned();
@@ -210,7 +210,7 @@ pub(crate) fn plan(
             message,
         });
     } else if is_current && is_good {
-        // It came up after all: a slow start is no reason to distrust it.
+        // It rolled out completely after all: it was only slow.
         failed = None;
     }
     let template = if failed.is_some() {

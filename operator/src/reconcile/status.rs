@@ -1,4 +1,4 @@
-//! What is told back: the status, from what was seen. Pure.
+//! Computes the status from the observation of a reconcile. Pure functions.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,28 +11,28 @@ use crate::build::{InvalidSpec, Replicas, Target};
 use crate::cluster::Kind;
 use crate::crd::{Condition, ConditionStatus, MigrationStatus, OrderServiceStatus};
 
-/// What was seen and done in one reconcile.
+/// What one reconcile has observed and done.
 #[derive(Debug, Default)]
 pub(crate) struct Observation {
-    /// Why the OrderService cannot be built.
+    /// Why the spec is invalid.
     pub invalid: Option<InvalidSpec>,
-    /// It is paused.
+    /// Whether it is paused.
     pub paused: bool,
-    /// Which secret is missing.
+    /// The secret that is missing.
     pub missing_secret: Option<MissingSecret>,
-    /// Objects that belong to somebody else.
+    /// Objects with another owner.
     pub conflicts: Vec<(Kind, String)>,
-    /// What the API server refuses.
+    /// The message of a permanent error.
     pub refused: Option<String>,
-    /// What should have passed by itself and does not.
+    /// The message of an error that should have passed by itself and lasts.
     pub failing: Option<String>,
-    /// What others change again and again.
+    /// Description of the contests with other field managers.
     pub contested: Option<String>,
-    /// How the migration stands.
+    /// The state of the migration.
     pub migration: Migration,
-    /// How the Deployment stands, if there is one.
+    /// The state of the Deployment, if it exists.
     pub rollout: Option<Rollout>,
-    /// What is to run.
+    /// The template to run.
     pub plan: Option<Plan>,
     /// The revision of the desired template.
     pub desired: Option<String>,
@@ -48,7 +48,7 @@ fn condition_false(reason: &'static str, message: impl Into<String>) -> Verdict 
     (ConditionStatus::False, reason, message.into())
 }
 
-/// Makes the status. What was not looked at stays as it was.
+/// Computes the status. Fields that were not observed keep their previous value.
 pub(crate) fn compute(
     before: &OrderServiceStatus,
     observation: &Observation,
@@ -78,7 +78,8 @@ pub(crate) fn compute(
         .collect();
     let rollout = observation.rollout.as_ref();
     let current = rollout.and_then(|rollout| rollout.current.as_ref());
-    // Who was stopped before looking does not know that there are none: an autoscaler reads this.
+    // A reconcile that failed before it read the Deployment must not report zero pods, since an autoscaler
+    // reads these fields.
     let is_unobserved =
         rollout.is_none() && (observation.failing.is_some() || observation.refused.is_some());
     let kept = |number| if is_unobserved { number } else { 0 };
@@ -109,7 +110,7 @@ fn condition(
     let since = find(before, type_)
         .filter(|before| before.status == status)
         .map(|before| before.last_transition_time.clone());
-    // Written and read back in whole seconds.
+    // The API stores whole seconds.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Condition {
         type_: type_.to_owned(),
@@ -152,11 +153,11 @@ fn schema(
     }
 }
 
-/// What keeps everything from going on.
+/// The reason and message of an obstacle that prevents all progress.
 fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
     let conflict = || {
         let names = conflict_names(observation);
-        (!names.is_empty()).then(|| ("Conflict", format!("belongs to somebody else: {names}")))
+        (!names.is_empty()).then(|| ("Conflict", format!("has another owner: {names}")))
     };
     fn display<T: ToString>(
         reason: &'static str,
@@ -170,7 +171,7 @@ fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
         .or_else(|| display("ApplyFailed", observation.refused.as_ref()))
 }
 
-/// What is the matter with the migration.
+/// The verdict of a migration that is not complete.
 fn migration_verdict(observation: &Observation) -> Option<Verdict> {
     match &observation.migration {
         Migration::Failed(message) => Some(condition_false("MigrationFailed", message)),
@@ -180,11 +181,11 @@ fn migration_verdict(observation: &Observation) -> Option<Verdict> {
     }
 }
 
-/// Pods that must serve for the whole to be ready.
+/// The number of available pods that `Ready` requires.
 fn required_replicas(target: Option<&Target>, rollout: &Rollout) -> i32 {
     match target.map(|target| &target.replicas) {
         Some(Replicas::Fixed(replicas)) => *replicas,
-        // The autoscaler adds pods as it likes; that the last of them starts is no news.
+        // `Ready` must not change whenever the autoscaler adds a pod.
         Some(Replicas::Autoscaled(autoscaling)) => {
             autoscaling.min_replicas.min(rollout.desired_replicas)
         }
@@ -192,10 +193,10 @@ fn required_replicas(target: Option<&Target>, rollout: &Rollout) -> i32 {
     }
 }
 
-/// Whether the desired template runs, as far as is known.
+/// Whether the desired template runs.
 fn is_desired(observation: &Observation, rollout: &Rollout) -> bool {
     let current = rollout.current.as_ref().map(|current| current.revision());
-    // While it is paused nobody knows what is desired.
+    // The desired template is unknown while a secret is missing and the object is paused.
     observation
         .desired
         .as_deref()
@@ -204,7 +205,7 @@ fn is_desired(observation: &Observation, rollout: &Rollout) -> bool {
 
 fn replica_counts(rollout: &Rollout, required_replicas: i32) -> String {
     format!(
-        "{} of {required_replicas} replicas are available, {} of the present template",
+        "{} of {required_replicas} replicas are available, {} of the current template",
         rollout.available, rollout.updated
     )
 }
@@ -225,12 +226,16 @@ fn ready(observation: &Observation, target: Option<&Target>) -> Verdict {
         .as_ref()
         .and_then(|plan| plan.failed.as_ref())
     {
-        let back = observation.desired.as_deref()
+        let is_rolled_back = observation.desired.as_deref()
             != observation
                 .plan
                 .as_ref()
                 .map(|plan| plan.template.revision());
-        let reason = if back { "RolledBack" } else { "RolloutFailed" };
+        let reason = if is_rolled_back {
+            "RolledBack"
+        } else {
+            "RolloutFailed"
+        };
         return condition_false(reason, failed.message.clone());
     }
     if let Some(verdict) = migration_verdict(observation) {
@@ -283,7 +288,7 @@ fn progressing(observation: &Observation, target: Option<&Target>) -> Verdict {
     match &observation.rollout {
         None => condition_true("Pending", "there are no pods yet"),
         Some(rollout) if rollout.is_complete() && (failed || is_desired(observation, rollout)) => {
-            condition_false("Complete", "nothing is under way")
+            condition_false("Complete", "nothing is in progress")
         }
         Some(rollout) if failed && rollout.deadline_exceeded.is_some() => condition_false(
             "RolloutFailed",
@@ -301,7 +306,7 @@ fn progressing(observation: &Observation, target: Option<&Target>) -> Verdict {
 
 fn degraded(observation: &Observation, target: Option<&Target>) -> Verdict {
     if let Some(failing) = &observation.failing {
-        let message = format!("tried again and again, without success: {failing}");
+        let message = format!("retried without success: {failing}");
         return condition_true("ReconcileFailing", message);
     }
     if let Some((reason, message)) = obstacle(observation) {
@@ -315,16 +320,16 @@ fn degraded(observation: &Observation, target: Option<&Target>) -> Verdict {
         } else {
             "ProgressDeadlineExceeded"
         };
-        let back = if plan.template.revision() == failed.revision {
-            "there is nothing to go back to".to_owned()
+        let rollback = if plan.template.revision() == failed.revision {
+            "there is nothing to roll back to".to_owned()
         } else {
             format!(
-                "{} is back",
+                "rolled back to {}",
                 plan.template.image().unwrap_or("the last good template")
             )
         };
         let message = format!(
-            "{}; {back}; not tried again until the spec changes",
+            "{}; {rollback}; not retried until the spec changes",
             failed.message
         );
         return condition_true(reason, message);
@@ -368,12 +373,12 @@ fn migrated(
         return verdict;
     }
     if let Migration::Foreign(job) = &observation.migration {
-        return condition_false("Conflict", format!("Job {job} belongs to somebody else"));
+        return condition_false("Conflict", format!("Job {job} has another owner"));
     }
     if let Some(missing) = &observation.missing_secret {
         return condition_false("SecretNotFound", missing.to_string());
     }
-    // Not looked at: paused, or it did not come to it.
+    // Not observed, because it is paused or because the reconcile ended before.
     match find(before, "Migrated") {
         Some(before) => (
             before.status,
@@ -384,7 +389,7 @@ fn migrated(
     }
 }
 
-/// A reason that was written once, as one of those that are ever written.
+/// The static text of a reason that an earlier status contains.
 fn known_reason(reason: &str) -> &'static str {
     const REASONS: [&str; 6] = [
         "Migrated",
@@ -420,7 +425,7 @@ fn conflict(before: &OrderServiceStatus, observation: &Observation) -> Verdict {
         let names = conflict_names(observation);
         condition_true(
             "ForeignObject",
-            format!("belongs to somebody else and is left alone: {names}"),
+            format!("has another owner and is not changed: {names}"),
         )
     }
 }

@@ -1,7 +1,7 @@
-//! What is known of the objects in the cluster: their names and versions, nothing more.
+//! The names and versions of the objects in the cluster.
 //!
-//! The watches bring metadata only. That is enough to tell that an object is as it was when it was
-//! last compared, and a thousand OrderServices take a few megabytes.
+//! The watches deliver metadata only. That is enough to decide whether an object has changed since it was
+//! last compared, and a thousand OrderServices need only a few megabytes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 
-/// What is known of the objects in the cluster, by namespace.
+/// The names and versions of the objects in the cluster, by namespace.
 #[derive(Debug, Default)]
 pub struct Index {
     namespaces: Mutex<BTreeMap<Box<str>, Objects>>,
@@ -21,37 +21,35 @@ pub struct Index {
 
 type Objects = BTreeMap<(Kind, Box<str>), Entry>;
 
-/// There are eight of these for each OrderService, so texts are kept as numbers where that will do.
+/// An OrderService has eight of these, so texts are stored as numbers where possible.
 #[derive(Debug)]
 struct Entry {
     uid: Box<str>,
-    /// Versions grow, and are numbers. Where they are not, news is news.
+    /// The `resourceVersion`, which grows. None when it is no number; then every event counts as a change.
     version: Option<u64>,
-    /// Stands for the identity of the OrderService that controls it.
+    /// Hash of the UID of the OrderService that controls it.
     owner: Option<u64>,
-    /// What the object was last found, or made, to be as it should be with.
+    /// Digest of the desired object that the object last matched.
     digest: Option<u64>,
-    /// Whether that was at this version.
+    /// Whether it matched at this version.
     current: bool,
 }
 
-/// An object that there is.
+/// An object in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IndexedObject {
-    /// Its name.
     pub name: String,
-    /// Its identity.
     pub uid: String,
 }
 
 impl Index {
-    /// Notes an object as a watch brought it, and says whether that is news: our own writes come back by
-    /// the watch as well.
+    /// Records an object that a watch delivered. Returns whether it needs a reconcile: the watch also
+    /// delivers the operator's own writes.
     pub fn observe(&self, kind: Kind, metadata: &ObjectMeta) -> bool {
         self.record(kind, metadata, None)
     }
 
-    /// Notes an object that was found, or made, to be as it should be with this digest.
+    /// Records that an object matches the desired object with this digest.
     pub fn record_match(&self, kind: Kind, metadata: &ObjectMeta, digest: &str) {
         self.record(kind, metadata, Some(digest));
     }
@@ -68,7 +66,8 @@ impl Index {
         let key = (kind, name.as_str().into());
         let before = objects.get(&key).filter(|before| &*before.uid == uid);
         if before.is_some_and(|before| version.is_some() && version < before.version) {
-            // News from before our own write, or the answer to it after the news of a later one.
+            // An event from before the operator's own write, or the response to that write after the event
+            // of a later one.
             return false;
         }
         let is_same = |before: &Entry| version.is_some() && version == before.version;
@@ -87,7 +86,7 @@ impl Index {
         !still
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub fn remove(&self, kind: Kind, namespace: &str, name: &str) {
         let mut namespaces = self.namespaces.lock();
         if let Some(objects) = namespaces.get_mut(namespace) {
@@ -98,7 +97,7 @@ impl Index {
         }
     }
 
-    /// Forgets the objects of a kind that are not among these, and says whether there were any.
+    /// Removes the objects of a kind that are not in `names`. Returns whether there were any.
     pub fn retain(&self, kind: Kind, names: &HashSet<(String, String)>) -> bool {
         let mut any = false;
         self.namespaces.lock().retain(|namespace, objects| {
@@ -113,15 +112,14 @@ impl Index {
         any
     }
 
-    /// Whether an object is known to be as it should be with this digest.
+    /// Whether the current version of an object matches the desired object with this digest.
     pub fn is_current(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
         self.has(kind, namespace, name, |entry| {
             entry.current && entry.digest == digest_number(digest)
         })
     }
 
-    /// Whether an object was as it should be with this digest when it was last compared or written,
-    /// whatever became of it since.
+    /// Whether an object matched the desired object with this digest when it was last compared or written.
     pub fn matched_before(&self, kind: Kind, namespace: &str, name: &str, digest: &str) -> bool {
         self.has(kind, namespace, name, |entry| {
             entry.digest.is_some() && entry.digest == digest_number(digest)
@@ -141,7 +139,7 @@ impl Index {
         entry.is_some_and(such)
     }
 
-    /// The objects of a kind that belong to an owner. Their names start with its name.
+    /// The objects of a kind that an owner controls. Their names start with `prefix`.
     pub(crate) fn owned(
         &self,
         kind: Kind,
@@ -163,18 +161,18 @@ impl Index {
             .collect()
     }
 
-    /// Forgets everything: another process led meanwhile.
+    /// Removes everything.
     pub fn clear(&self) {
         self.namespaces.lock().clear();
     }
 }
 
-/// A digest of ten hexadecimal digits.
+/// The value of a digest of hexadecimal digits.
 fn digest_number(digest: &str) -> Option<u64> {
     u64::from_str_radix(digest, 16).ok()
 }
 
-/// Identity and name of the OrderService that controls an object.
+/// UID and name of the OrderService that controls an object.
 pub(crate) fn controller_owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
     use kube::Resource as _;
     metadata
@@ -205,13 +203,16 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_version_must_be_compared_again_and_older_news_is_ignored() {
+    fn a_newer_version_is_compared_again_and_an_older_event_is_ignored() {
         let index = Index::default();
         let is_current = || index.is_current(Kind::Service, "n", "a", "d");
         index.record_match(Kind::Service, &metadata("5"), "d");
         assert!(is_current());
         assert!(!index.observe(Kind::Service, &metadata("4")), "older");
-        assert!(!index.observe(Kind::Service, &metadata("5")), "our own");
+        assert!(
+            !index.observe(Kind::Service, &metadata("5")),
+            "the operator's own write"
+        );
         assert!(is_current());
         assert!(!index.is_current(Kind::Service, "n", "a", "e"));
         assert!(!index.is_current(Kind::Service, "n", "a", "no digest"));
@@ -219,10 +220,10 @@ mod tests {
         assert!(!is_current());
         assert!(
             index.observe(Kind::Service, &metadata("6")),
-            "news until it was looked at"
+            "a change until it is compared"
         );
         assert!(index.matched_before(Kind::Service, "n", "a", "d"));
-        // The answer to a write that somebody followed up comes after the news of it.
+        // The response to a write arrives after the event of a later write.
         index.record_match(Kind::Service, &metadata("5"), "d");
         assert!(!is_current());
         assert_eq!(index.owned(Kind::Service, "n", "a", "o").len(), 1);

@@ -1,5 +1,5 @@
-//! Status that was written and has not come back by the watch yet. To decide by an older one would be
-//! to forget what was decided: which rollout failed, above all.
+//! Statuses that were written and that the watch has not delivered yet. A reconcile that starts from an older
+//! status would forget decisions, above all which rollout failed.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,12 @@ use parking_lot::Mutex;
 
 use crate::crd::{OrderService, OrderServiceStatus};
 
-/// Status by the identity of the object, with the version that it made.
+/// Written statuses by the UID of the object, with the `resourceVersion` of the write.
 #[derive(Debug, Default)]
 pub struct StatusCache(Mutex<HashMap<String, (u64, OrderServiceStatus)>>);
 
 impl StatusCache {
-    /// The status of an object, however old the object is.
+    /// The newest known status of an object.
     pub fn latest(&self, object: &OrderService) -> OrderServiceStatus {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let mut written = self.0.lock();
@@ -25,7 +25,7 @@ impl StatusCache {
         object.status.clone().unwrap_or_default()
     }
 
-    /// Remembers what was written, until it comes back.
+    /// Stores a written status until the watch delivers it.
     pub fn store(&self, object: &OrderService) {
         if let (Some(uid), Some(version), Some(status)) =
             (&object.metadata.uid, version(object), &object.status)
@@ -34,7 +34,7 @@ impl StatusCache {
         }
     }
 
-    /// Forgets an object.
+    /// Removes an object.
     pub fn forget(&self, uid: &str) {
         self.0.lock().remove(uid);
     }

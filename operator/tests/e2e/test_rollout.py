@@ -75,7 +75,7 @@ def test_a_bad_image_is_rolled_back_and_not_tried_again(place, played, bad, fate
     until("the last good template is back", lambda: image(place, name) == IMAGE, 120)
     reason = {"crash": "CrashLoopBackOff", "missing": "ProgressDeadlineExceeded"}[fate]
     degraded = place.wait_for(name, "Degraded", "True", reason)
-    assert f"{IMAGE} is back" in degraded["message"], degraded
+    assert f"rolled back to {IMAGE}" in degraded["message"], degraded
     place.wait_for(name, "Ready", "False", "RolledBack")
     until("somebody was told", lambda: place.events(name, reason))
     never("it was tried again", lambda: template(place, name) != before, 10)

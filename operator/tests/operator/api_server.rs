@@ -1,4 +1,4 @@
-//! What the scripted API server keeps, and how it answers.
+//! The objects and the responses of the scripted API server.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tower_test::mock::Mock;
 
-/// A connection to an API server that answers with this: a status code and an object. With the code 0 it
-/// keeps the connection open and says nothing.
+/// A connection to an API server whose responses `respond` returns: a status code and an object. With the
+/// code 0 it keeps the connection open and does not respond.
 pub fn serve(
     mut respond: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
 ) -> Mock<Request<Body>, Response<Body>> {
@@ -31,14 +31,14 @@ pub fn serve(
     service
 }
 
-/// What the API server keeps and has been asked.
+/// The objects of the API server, and the requests that it received.
 #[derive(Default)]
 pub struct State {
     /// By plural and name.
     pub objects: BTreeMap<(String, String), Value>,
     pub version: u64,
     pub calls: Vec<String>,
-    /// Requests to answer with an error: the start of the call, the code, how often.
+    /// Requests that fail: the start of the call, the status code, and how often.
     pub failures: Vec<(String, u16, usize)>,
     pub bodies: Vec<Value>,
 }
@@ -107,7 +107,7 @@ impl State {
             .find(|(start, _, times)| *times > 0 && call.starts_with(start.as_str()))
         {
             failure.2 -= 1;
-            return failed(failure.1, "as the test wants it");
+            return failed(failure.1, "failed by the test");
         }
         if plural == "events" {
             self.bodies.push(body.clone());
@@ -157,7 +157,7 @@ impl State {
                 let mut object = self.objects[&key].clone();
                 let version = &object["metadata"]["resourceVersion"];
                 if body["metadata"]["resourceVersion"] != *version {
-                    return failed(409, "it has changed");
+                    return failed(409, "the object has changed");
                 }
                 object["data"] = body["data"].clone();
                 (200, self.store(&plural, &name, object))
@@ -170,8 +170,8 @@ impl State {
         }
     }
 
-    /// Like the API server, as far as it matters here: what others own stays, and what nobody owns any
-    /// more goes back to its default.
+    /// The part of server-side apply that the tests need: fields of other managers stay, and a field without
+    /// an owner gets its default.
     fn apply(&mut self, key: &(String, String), mut body: Value, query: &str) -> Value {
         assert!(query.contains("fieldManager=order-operator"), "{query}");
         let replicas = body["spec"]["replicas"].is_number();
@@ -190,10 +190,7 @@ impl State {
                 body["spec"]["replicas"] = if owned { json!(1) } else { kept };
             }
         } else {
-            assert!(
-                !query.contains("force=true"),
-                "what is not there is not forced"
-            );
+            assert!(!query.contains("force=true"), "a creation is not forced");
         }
         let mut owned = json!({});
         if replicas {
@@ -213,7 +210,7 @@ impl State {
             let path = operation["path"].as_str().unwrap();
             let (parent, field) = path.rsplit_once('/').unwrap();
             let parent = object.pointer_mut(parent).unwrap().as_object_mut().unwrap();
-            parent.remove(field).expect("there is nothing to release");
+            parent.remove(field).expect("the field to release exists");
         }
         (200, self.store(&key.0, &key.1, object))
     }
@@ -232,7 +229,7 @@ fn failed(code: u16, message: &str) -> (u16, Value) {
     )
 }
 
-/// Names with a hash end in ten digits, which are of no interest.
+/// The name with its hash of ten digits replaced by `*`.
 fn without_hash(name: &str) -> String {
     match name.rsplit_once('-') {
         Some((start, hash)) if hash.len() == 10 && hash.chars().all(|c| c.is_ascii_hexdigit()) => {

@@ -128,6 +128,10 @@ fn used_modules(code: &str) -> Vec<String> {
     let mut found = Vec::new();
     for root in ["crate::", "order_operator::"] {
         for (at, _) in code.match_indices(root) {
+            // A string, such as the target of a log line.
+            if code[..at].ends_with('"') {
+                continue;
+            }
             let rest = &code[at + root.len()..];
             // `use crate::{a, b::c};` names several modules.
             match rest.strip_prefix('{') {

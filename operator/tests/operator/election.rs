@@ -12,7 +12,7 @@ use crate::api_server::serve;
 
 const LEASE: Duration = Duration::from_secs(1);
 
-/// Keeps one Lease, and refuses writes to another version than the present one.
+/// An API server with one Lease. It rejects a write of another version than the current one.
 #[derive(Clone, Default)]
 struct Leases(Arc<Mutex<(u64, Option<Value>)>>);
 
@@ -44,7 +44,7 @@ impl Leases {
         }
     }
 
-    /// Somebody wrote it, and who asked for that did not get the answer.
+    /// Changes the Lease without a response to a candidate.
     fn write(&self, how: impl FnOnce(&mut Value)) {
         let mut kept = self.0.lock().unwrap();
         kept.0 += 1;
@@ -77,18 +77,18 @@ impl Leases {
 }
 
 #[tokio::test]
-async fn one_leads_until_it_is_silent_and_then_writes_nothing() {
+async fn a_leader_that_stops_renewing_is_replaced_and_writes_nothing() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, second_fence) = leases.candidate("second");
     assert!(first.try_once().await && first_fence.allows_writes());
     assert!(!second.try_once().await && !second_fence.allows_writes());
 
-    // As if it were stopped: nobody renews, and nobody tells it.
+    // As if the process were stopped: it does not renew and does not notice.
     tokio::time::sleep(LEASE * 3 / 4).await;
     assert!(
         !first_fence.allows_writes(),
-        "it believes for less long than the others wait"
+        "its validity ends before the others take over"
     );
     assert!(!second.try_once().await, "the others wait backoff");
     tokio::time::sleep(LEASE / 2).await;
@@ -101,7 +101,7 @@ async fn one_leads_until_it_is_silent_and_then_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_renewed_is_not_taken() {
+async fn a_renewed_lease_is_not_taken_over() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
@@ -114,7 +114,7 @@ async fn what_is_renewed_is_not_taken() {
 }
 
 #[tokio::test]
-async fn what_is_given_back_is_free_at_once() {
+async fn a_released_lease_is_free_at_once() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
@@ -131,7 +131,7 @@ async fn what_is_given_back_is_free_at_once() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_was_cut_short_does_not_keep_it() {
+async fn a_renewal_without_a_response_does_not_prevent_the_release() {
     let leases = Leases::default();
     let (mut first, _) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
@@ -143,7 +143,7 @@ async fn a_renewal_that_was_cut_short_does_not_keep_it() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_holds_is_not_given_back() {
+async fn a_lease_of_another_holder_is_not_released() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     assert!(first.try_once().await);

@@ -1,4 +1,4 @@
-//! The fence next to the wire: what it lets through at the door may be late at the connection.
+//! The fence is checked again when the connection is established, which may take long after the first check.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,12 +18,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tower::Service as _;
 
-/// What came in on a socket that answers each connection with an empty object.
+/// A server that responds to each request with an object, and the bytes that it received.
 async fn listen() -> (Uri, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
-    let came: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let all = came.clone();
+    let received: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let all = received.clone();
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -40,12 +40,12 @@ async fn listen() -> (Uri, Arc<Mutex<Vec<u8>>>) {
             });
         }
     });
-    (uri.parse().unwrap(), came)
+    (uri.parse().unwrap(), received)
 }
 
-/// A write, by a leader that loses the lead while the connection is made, or keeps it.
-async fn write(keeps: bool) -> (Result<(), Error>, String) {
-    let (uri, came) = listen().await;
+/// A write by a leader that loses leadership, or does not, while the connection is established.
+async fn write(stays_leader: bool) -> (Result<(), Error>, String) {
+    let (uri, received) = listen().await;
     let fence = Fence::default();
     fence.allow(Moment::now(), Duration::from_secs(60));
     let guard = FenceLayer {
@@ -57,7 +57,7 @@ async fn write(keeps: bool) -> (Result<(), Error>, String) {
         let fence = fence.clone();
         async move {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            if !keeps {
+            if !stays_leader {
                 fence.revoke();
             }
             HttpConnector::new().call(uri).await
@@ -72,29 +72,29 @@ async fn write(keeps: bool) -> (Result<(), Error>, String) {
         what: String::new(),
         source,
     });
-    // What is on its way arrives.
+    // Wait for bytes in transit.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let came = String::from_utf8(came.lock().unwrap().clone()).unwrap();
-    (result, came)
+    let received = String::from_utf8(received.lock().unwrap().clone()).unwrap();
+    (result, received)
 }
 
 #[tokio::test]
-async fn a_write_that_waited_for_its_connection_is_stopped_when_the_lead_is_lost_meanwhile() {
-    let (result, came) = write(true).await;
+async fn a_write_is_not_sent_when_leadership_is_lost_while_connecting() {
+    let (result, received) = write(true).await;
     result.unwrap();
     assert!(
-        came.starts_with("PATCH /api/v1/namespaces/n/services/a?"),
-        "{came}"
+        received.starts_with("PATCH /api/v1/namespaces/n/services/a?"),
+        "{received}"
     );
-    assert!(came.ends_with('}'), "{came}");
+    assert!(received.ends_with('}'), "{received}");
 
-    let (result, came) = write(false).await;
+    let (result, received) = write(false).await;
     assert_eq!(result.unwrap_err().class(), ErrorClass::Fenced);
-    assert_eq!(came, "", "not a byte of it");
+    assert_eq!(received, "", "no byte was sent");
 }
 
 #[tokio::test]
-async fn a_proxy_is_refused_and_not_passed_by() {
+async fn a_configured_proxy_is_rejected_and_not_bypassed() {
     let guard = FenceLayer {
         fence: Fence::default(),
         watches: WatchActivity::default(),

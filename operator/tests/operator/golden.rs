@@ -1,5 +1,5 @@
-//! What is built, whole: each OrderService of `golden/` against everything it is made of. After a change
-//! that is meant, `GOLDEN=write cargo test -p order-operator golden` writes the files anew.
+//! Compares all objects of each OrderService in `golden/` with the committed ones. After an intended change,
+//! `GOLDEN=write cargo test -p order-operator golden` rewrites the files.
 
 use order_operator::commands::render_objects;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{directory, files};
 
 #[test]
-fn everything_is_as_written_down() {
+fn built_objects_match_the_committed_ones() {
     let mut count = 0;
     for (name, text) in files("golden")
         .into_iter()

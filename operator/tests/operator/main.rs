@@ -1,4 +1,4 @@
-//! The operator, without a cluster: the CRD, what is built, and every path of a reconcile.
+//! Tests of the operator without a cluster: the CRD, the built objects, and every path of a reconcile.
 
 #![allow(
     clippy::as_conversions,
@@ -9,7 +9,7 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
+    reason = "a failing test panics, and tests have no callers"
 )]
 
 mod api_server;

@@ -1,6 +1,6 @@
-//! A scripted API server. It keeps objects, so that answers follow from what was written, and it writes
-//! down every request: a test names the requests of each reconcile, in order, and a missing one fails it
-//! as much as one too many.
+//! A scripted API server. It stores objects, so that responses follow from earlier writes, and it records
+//! every request: a test lists the requests of each reconcile in order, and fails on a missing request and on
+//! an additional one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::api_server::{State, serve};
 
-/// A cluster with one OrderService, and an operator that looks after it.
+/// A cluster with one OrderService, and the context of an operator.
 pub struct TestCluster {
     state: Arc<Mutex<State>>,
     pub context: Arc<Context>,
@@ -76,7 +76,7 @@ impl TestCluster {
         json!({"image": image, "replicas": 2, "database": {"secretRef": {"name": "db"}}})
     }
 
-    /// Makes or changes the secret.
+    /// Creates or changes the secret.
     pub fn secret(&self, url: &str) {
         let data = k8s_openapi::ByteString(url.as_bytes().to_vec());
         let metadata = json!({"name": "db", "namespace": NAMESPACE});
@@ -87,7 +87,7 @@ impl TestCluster {
         );
     }
 
-    /// Makes the Secret with the operator's own key; before its first start there is nothing in it.
+    /// Creates the Secret with the key of the operator; without data, as before its first start.
     pub fn operator_key(&self, key: Option<&[u8]>) {
         let data = key.map(|key| json!({"key": k8s_openapi::ByteString(key.to_vec())}));
         let metadata = json!({"name": "order-operator-key", "namespace": "order-operator-system"});
@@ -110,7 +110,7 @@ impl TestCluster {
         self.state.lock().unwrap().objects.get(&key).cloned()
     }
 
-    /// Names of the objects there are.
+    /// Names of the objects of a kind.
     pub fn names(&self, kind: Kind) -> Vec<String> {
         let plural = kind.resource().plural;
         let state = self.state.lock().unwrap();
@@ -122,7 +122,7 @@ impl TestCluster {
             .collect()
     }
 
-    /// Changes an object as somebody else would, and lets the watch bring the news.
+    /// Changes an object as another client would, and delivers the event of the watch.
     pub fn change(&self, kind: Kind, name: &str, how: impl FnOnce(&mut Value)) {
         let plural = kind.resource().plural;
         let mut object = self
@@ -149,7 +149,7 @@ impl TestCluster {
             .expect("there is no Deployment")
     }
 
-    /// Plays the controllers of Kubernetes: all pods of the present template serve.
+    /// Simulates the controllers of Kubernetes: all pods of the current template are available.
     pub fn roll_out(&self) {
         self.change(Kind::Deployment, NAME, |deployment| {
             let replicas = deployment["spec"]["replicas"].as_i64().unwrap_or(1);
@@ -160,7 +160,7 @@ impl TestCluster {
         });
     }
 
-    /// The same, but the last rollout makes no progress.
+    /// Simulates a rollout that exceeds its progress deadline.
     pub fn exceed_deadline(&self) {
         self.change(Kind::Deployment, NAME, |deployment| {
             deployment["status"] = json!({
@@ -172,17 +172,17 @@ impl TestCluster {
         });
     }
 
-    /// Plays the Job controller.
+    /// Simulates the Job controller.
     pub fn finish_job(&self, condition: &str) {
         let name = self.names(Kind::Job).pop().expect("there is no Job");
         self.change(Kind::Job, &name, |job| {
             job["status"] = json!({"failed": i32::from(condition == "Failed"), "conditions": [
-                {"type": condition, "status": "True", "message": "as told"},
+                {"type": condition, "status": "True", "message": "message of the Job"},
             ]});
         });
     }
 
-    /// Answers the next requests that start so with an error; with 0, not at all.
+    /// Fails the next requests that start like this; with the code 0 there is no response.
     pub fn fail(&self, call: &str, code: u16, times: usize) {
         self.state
             .lock()
@@ -191,7 +191,7 @@ impl TestCluster {
             .push((call.to_owned(), code, times));
     }
 
-    /// Answers as it should again.
+    /// Ends all failures.
     pub fn stop_failing(&self) {
         self.state.lock().unwrap().failures.clear();
     }
@@ -200,7 +200,7 @@ impl TestCluster {
         serde_json::from_value(self.get("orderservices", NAME).unwrap()).unwrap()
     }
 
-    /// Reconciles once. Returns how it ended and what was asked of the API server.
+    /// Reconciles once. Returns the result and the requests.
     pub async fn run(&self) -> (Result<Action, Error>, Vec<String>) {
         self.state.lock().unwrap().calls.clear();
         let object = Arc::new(self.object());
@@ -214,14 +214,14 @@ impl TestCluster {
         )
     }
 
-    /// Reconciles once, which must make exactly these requests.
+    /// Reconciles once, and expects exactly these requests.
     pub async fn expect(&self, expected: &[&str]) {
         let (result, calls) = self.run().await;
         assert_eq!(calls, expected, "{result:?}");
         result.unwrap();
     }
 
-    /// Reconciles until nothing is written any more.
+    /// Reconciles until nothing is written.
     pub async fn settle(&self) {
         for _ in 0..10 {
             let (result, calls) = self.run().await;
@@ -230,10 +230,10 @@ impl TestCluster {
                 return;
             }
         }
-        panic!("it does not settle");
+        panic!("the reconciles do not settle");
     }
 
-    /// Everything rolled out and quiet.
+    /// A cluster in which everything is rolled out.
     pub async fn running(spec: Value) -> Self {
         let cluster = Self::new(spec);
         cluster.settle().await;
@@ -253,7 +253,7 @@ impl TestCluster {
         found.unwrap_or_else(|| panic!("no condition {type_}"))
     }
 
-    /// Status and reason of a condition, as one text.
+    /// Status and reason of a condition.
     pub fn status_and_reason(&self, type_: &str) -> String {
         let condition = self.condition(type_);
         format!("{} {}", condition.status.as_str(), condition.reason)
@@ -276,7 +276,7 @@ pub fn is_read(call: &str) -> bool {
 }
 
 impl TestCluster {
-    /// Changes the secret, but not what it says.
+    /// Changes a label of the secret, but not its data.
     pub fn change_secret_label(&self) {
         let mut secret = self.get("secrets", "db").unwrap();
         secret["metadata"]["labels"] = json!({"a": "b"});

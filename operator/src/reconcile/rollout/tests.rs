@@ -52,7 +52,7 @@ fn nothing_runs_before_the_first_migration() {
 }
 
 #[test]
-fn pods_stay_as_they_are_until_the_migration_is_done() {
+fn pods_are_unchanged_until_the_migration_is_complete() {
     let before = plan(&template("b"), &running("a"), false, None, None).unwrap();
     assert_eq!(before.template, template("a"));
     let after = plan(&template("b"), &running("a"), true, None, None).unwrap();
@@ -71,7 +71,7 @@ fn a_rollout_that_is_complete_becomes_the_good_one() {
 }
 
 #[test]
-fn no_pods_prove_nothing_and_the_last_good_template_is_kept() {
+fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
     let mut live = rolling("b", "a");
     (live.desired_replicas, live.replicas, live.updated) = (0, 0, 0);
     (live.available, live.ready) = (0, 0);
@@ -81,7 +81,7 @@ fn no_pods_prove_nothing_and_the_last_good_template_is_kept() {
 }
 
 #[test]
-fn the_last_good_template_comes_back() {
+fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
     let crash = Some("pod x restarted 3 times".to_owned());
     let crashed = plan(&template("b"), &rolling("b", "a"), true, None, crash).unwrap();
     assert_eq!(crashed.template, template("a"));
@@ -98,12 +98,12 @@ fn the_last_good_template_comes_back() {
     assert_eq!(
         stale.template,
         template("b"),
-        "a status of an older spec says nothing"
+        "a status of an older spec is ignored"
     );
 }
 
 #[test]
-fn a_failed_revision_is_not_tried_again_until_another_is_desired() {
+fn a_failed_revision_is_not_retried_until_another_is_desired() {
     let failed = failed("b");
     let again = plan(&template("b"), &running("a"), true, Some(&failed), None).unwrap();
     assert_eq!(again.template, template("a"));
@@ -115,7 +115,7 @@ fn a_failed_revision_is_not_tried_again_until_another_is_desired() {
 }
 
 #[test]
-fn a_first_rollout_that_fails_stays_for_there_is_nothing_to_go_back_to() {
+fn a_failed_first_rollout_is_kept_because_there_is_nothing_to_roll_back_to() {
     let mut live = rolling("a", "a");
     (live.last_good, live.good_revision, live.available) = (None, None, 0);
     live.deadline_exceeded = Some("timed out".to_owned());
@@ -125,7 +125,7 @@ fn a_first_rollout_that_fails_stays_for_there_is_nothing_to_go_back_to() {
 }
 
 #[test]
-fn a_change_during_a_rollout_goes_back_to_what_was_good() {
+fn a_change_during_a_rollout_keeps_the_last_good_template() {
     let next = plan(&template("c"), &rolling("b", "a"), true, None, None).unwrap();
     assert_eq!(next.template, template("c"));
     assert_eq!(next.last_good, Some(template("a")));
@@ -140,7 +140,7 @@ fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
 }
 
 #[test]
-fn crash_loops_are_told_from_single_restarts() {
+fn a_crash_loop_needs_three_restarts() {
     let pod = |restarts: i32| -> PodState {
         serde_json::from_value(
             json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [{

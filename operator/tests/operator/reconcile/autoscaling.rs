@@ -1,4 +1,4 @@
-//! Who decides how many pods there are changes hands without a dip.
+//! The number of replicas passes between spec and autoscaler without a dip.
 
 use order_operator::cluster::Kind;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn scale(cluster: &TestCluster, replicas: i64) {
 }
 
 #[tokio::test]
-async fn the_autoscaler_takes_over_and_gives_back() {
+async fn the_number_of_replicas_passes_to_the_autoscaler_and_back() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["replicas"] = json!(5));
     cluster.settle().await;
@@ -35,7 +35,7 @@ async fn the_autoscaler_takes_over_and_gives_back() {
     cluster.edit_spec(autoscale);
     cluster
         .expect(&idle_calls_and(&[
-            // Given up first: left out of an apply, it would fall back to one.
+            // Released first: omitted from an apply, it would be reset to one.
             "release deployments orders",
             "apply deployments orders",
             "get horizontalpodautoscalers orders",
@@ -51,7 +51,7 @@ async fn the_autoscaler_takes_over_and_gives_back() {
     assert_eq!(
         cluster.deployment()["spec"]["replicas"],
         8,
-        "the autoscaler is not fought"
+        "the number of the autoscaler stays"
     );
     assert_eq!(cluster.status_and_reason("Ready"), "True Available");
     cluster.expect(&IDLE_CALLS).await;
@@ -72,7 +72,7 @@ async fn the_autoscaler_takes_over_and_gives_back() {
 }
 
 #[tokio::test]
-async fn with_an_autoscaler_from_the_start_there_are_the_fewest_pods_at_once() {
+async fn a_new_deployment_with_an_autoscaler_starts_with_min_replicas() {
     let mut spec = TestCluster::spec("orders:1");
     autoscale(&mut spec);
     let cluster = TestCluster::new(spec);
@@ -90,14 +90,14 @@ async fn with_an_autoscaler_from_the_start_there_are_the_fewest_pods_at_once() {
     assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
     assert!(
         !owns_replicas(&cluster),
-        "never owned while an autoscaler rules"
+        "not owned while an autoscaler decides"
     );
     cluster.settle().await;
     assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
 }
 
 #[tokio::test]
-async fn an_autoscaler_that_would_leave_zero_alone_is_given_a_start() {
+async fn an_autoscaler_that_takes_over_zero_replicas_starts_with_min_replicas() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["replicas"] = json!(0));
     cluster.settle().await;
@@ -111,7 +111,7 @@ async fn an_autoscaler_that_would_leave_zero_alone_is_given_a_start() {
 }
 
 #[tokio::test]
-async fn replicas_changed_by_hand_are_set_back_without_an_autoscaler() {
+async fn a_manual_change_of_replicas_is_reverted_without_an_autoscaler() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     scale(&cluster, 7);
     let (result, calls) = cluster.run().await;

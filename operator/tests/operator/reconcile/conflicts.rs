@@ -1,4 +1,4 @@
-//! What belongs to somebody else is left alone.
+//! Objects of other owners are not changed.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
@@ -12,7 +12,7 @@ fn foreign(name: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_foreign_service_is_left_alone_and_the_rest_goes_on() {
+async fn a_foreign_service_is_not_changed_and_other_objects_are_applied() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.put("services", "orders", foreign("orders"));
     cluster.settle().await;
@@ -28,15 +28,15 @@ async fn a_foreign_service_is_left_alone_and_the_rest_goes_on() {
         cluster.get("services", "orders").unwrap()["spec"],
         foreign("orders")["spec"]
     );
-    assert_eq!(cluster.names(Kind::Job).len(), 1, "the migration goes on");
+    assert_eq!(cluster.names(Kind::Job).len(), 1, "the migration runs");
 
     let (_, calls) = cluster.run().await;
     assert!(
         calls.contains(&"get services orders".to_owned()),
-        "it is looked at again"
+        "it is read again"
     );
 
-    // Once it is gone the name is taken.
+    // Once it is deleted, the operator uses the name.
     cluster.remove(Kind::Service, "orders");
     cluster.settle().await;
     assert_eq!(cluster.status_and_reason("Conflict"), "False NoConflict");
@@ -51,10 +51,7 @@ async fn nothing_runs_with_a_foreign_identity_or_in_a_foreign_deployment() {
         let cluster = TestCluster::new(TestCluster::spec("orders:1"));
         cluster.put(plural, "orders", foreign("orders"));
         cluster.settle().await;
-        assert!(
-            cluster.names(Kind::Job).is_empty(),
-            "nor is anything migrated"
-        );
+        assert!(cluster.names(Kind::Job).is_empty(), "nothing is migrated");
         assert_eq!(
             cluster.status_and_reason("Conflict"),
             "True ForeignObject",
@@ -86,7 +83,7 @@ async fn an_object_of_another_orderservice_is_foreign() {
 }
 
 #[tokio::test]
-async fn what_a_deleted_one_of_the_same_name_left_is_waited_for() {
+async fn objects_of_a_deleted_orderservice_of_the_same_name_are_waited_for() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     let mut object = foreign("orders");
     object["metadata"]["ownerReferences"] = json!([{"apiVersion": "orders.example.com/v1alpha1",
@@ -100,7 +97,7 @@ async fn what_a_deleted_one_of_the_same_name_left_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_was_orphaned_on_purpose_is_taken_back() {
+async fn orphaned_objects_are_adopted() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["metadata"]["ownerReferences"] = json!([]);

@@ -1,4 +1,4 @@
-//! Another controller that wants the same field is not fought at full speed.
+//! Changes that another controller repeats are reverted with growing pauses.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::time::advance;
 use super::{IDLE_CALLS, idle_calls_and};
 use crate::test_cluster::TestCluster;
 
-/// The other controller does its part.
-fn fight(cluster: &TestCluster) {
+/// The other controller changes the field.
+fn change_selector(cluster: &TestCluster) {
     cluster.change(Kind::Service, "orders", |service| {
         service["spec"]["selector"] = json!({"app": "other"});
         service["metadata"]["managedFields"] = json!([{
@@ -20,10 +20,10 @@ fn fight(cluster: &TestCluster) {
     });
 }
 
-/// Three rounds, each answered at once.
-async fn three_rounds(cluster: &TestCluster, fight: fn(&TestCluster)) {
+/// Three changes, each reverted at once.
+async fn three_reverts(cluster: &TestCluster, change: fn(&TestCluster)) {
     for _ in 0..3 {
-        fight(cluster);
+        change(cluster);
         let (result, calls) = cluster.run().await;
         result.unwrap();
         assert!(
@@ -35,30 +35,30 @@ async fn three_rounds(cluster: &TestCluster, fight: fn(&TestCluster)) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_does_not_give_in_is_answered_later_and_that_is_told_once() {
+async fn repeated_changes_are_reverted_later_and_reported_once() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
-    three_rounds(&cluster, fight).await;
+    three_reverts(&cluster, change_selector).await;
 
-    fight(&cluster);
-    let told = ["get services orders", "status", "event Contested"];
-    cluster.expect(&idle_calls_and(&told)).await;
+    change_selector(&cluster);
+    let reported = ["get services orders", "status", "event Contested"];
+    cluster.expect(&idle_calls_and(&reported)).await;
     assert_eq!(cluster.status_and_reason("Degraded"), "True Contested");
     assert_eq!(
         cluster.status_and_reason("Ready"),
         "True Available",
-        "pods serve nevertheless"
+        "pods serve"
     );
     let message = cluster.condition("Degraded").message;
     assert!(
         message.ends_with("Service orders: spec.selector (changed by other-controller)"),
         "{message}"
     );
-    fight(&cluster);
+    change_selector(&cluster);
     cluster
         .expect(&idle_calls_and(&["get services orders"]))
         .await;
 
-    // Not given up, only later: and nothing new is told of it.
+    // Reverted later, and not reported again.
     advance(Duration::from_secs(5)).await;
     let later = [
         "get services orders",
@@ -66,7 +66,7 @@ async fn who_does_not_give_in_is_answered_later_and_that_is_told_once() {
         "event again",
     ];
     cluster.expect(&idle_calls_and(&later)).await;
-    fight(&cluster);
+    change_selector(&cluster);
     cluster
         .expect(&idle_calls_and(&["get services orders"]))
         .await;
@@ -79,42 +79,42 @@ async fn who_does_not_give_in_is_answered_later_and_that_is_told_once() {
     );
     assert!(
         !calls.contains(&"status".to_owned()),
-        "told once: {calls:?}"
+        "reported once: {calls:?}"
     );
 
-    // It has ended: told as well, and the next time is as good as the first.
+    // The end is reported, and the next change is reverted at once.
     advance(Duration::from_secs(601)).await;
     cluster
         .expect(&idle_calls_and(&["status", "event Recovered"]))
         .await;
-    three_rounds(&cluster, fight).await;
+    three_reverts(&cluster, change_selector).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_takes_the_note_of_it_away_as_well_is_not_answered_faster() {
+async fn removing_the_digest_annotation_does_not_avoid_the_pause() {
     fn replace(cluster: &TestCluster) {
-        fight(cluster);
+        change_selector(cluster);
         cluster.change(Kind::Service, "orders", |service| {
             service["metadata"]["annotations"] = json!({});
         });
     }
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
-    three_rounds(&cluster, replace).await;
+    three_reverts(&cluster, replace).await;
     replace(&cluster);
-    let told = ["get services orders", "status", "event Contested"];
-    cluster.expect(&idle_calls_and(&told)).await;
+    let reported = ["get services orders", "status", "event Contested"];
+    cluster.expect(&idle_calls_and(&reported)).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_spec_is_applied_at_once_whoever_fights() {
+async fn a_changed_spec_is_applied_at_once_despite_contention() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
-    let fight = |cluster: &TestCluster| {
+    let change_selector = |cluster: &TestCluster| {
         cluster.change(Kind::PodDisruptionBudget, "orders", |budget| {
             budget["spec"]["maxUnavailable"] = json!(9);
         });
     };
     for _ in 0..4 {
-        fight(&cluster);
+        change_selector(&cluster);
         cluster.run().await.0.unwrap();
     }
     assert_eq!(cluster.status_and_reason("Degraded"), "True Contested");
@@ -125,11 +125,11 @@ async fn a_new_spec_is_applied_at_once_whoever_fights() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_again_and_again_is_made_later() {
+async fn a_repeatedly_deleted_object_is_created_later() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let delete = || {
         cluster.remove(Kind::NetworkPolicy, "orders");
-        // As the watch does.
+        // As the watch records it.
         cluster
             .context
             .records
@@ -142,8 +142,8 @@ async fn what_is_deleted_again_and_again_is_made_later() {
         cluster.expect(&idle_calls_and(&back)).await;
     }
     delete();
-    let told = ["get networkpolicies orders", "status", "event Contested"];
-    cluster.expect(&idle_calls_and(&told)).await;
+    let reported = ["get networkpolicies orders", "status", "event Contested"];
+    cluster.expect(&idle_calls_and(&reported)).await;
     advance(Duration::from_secs(5)).await;
     let back = ["get networkpolicies orders", "apply networkpolicies orders"];
     cluster.expect(&idle_calls_and(&back)).await;

@@ -1,4 +1,4 @@
-//! What stands for a secret where many can read it says nothing of the secret.
+//! The digest of a secret reveals nothing about the secret.
 
 use order_operator::cluster::Cluster;
 use order_operator::reconcile::digest_key::DigestKey;
@@ -9,7 +9,7 @@ use super::IDLE_CALLS;
 use crate::api_server::serve;
 use crate::test_cluster::TestCluster;
 
-/// What stands for the secret in the pods.
+/// The digest of the secret in the annotations of the pods.
 fn digest(cluster: &TestCluster) -> String {
     let annotations = &cluster.deployment()["spec"]["template"]["metadata"]["annotations"];
     annotations["orders.example.com/database-secret"]
@@ -34,13 +34,13 @@ async fn the_same_secret_has_another_digest_under_another_key() {
     other.finish_job("Complete");
     other.settle().await;
     assert_ne!(digest(&cluster), digest(&other));
-    // The Job is named after it.
+    // The name of the Job depends on the digest.
     let job = |cluster: &TestCluster| cluster.names(order_operator::cluster::Kind::Job).pop();
     assert_ne!(job(&cluster), job(&other));
 }
 
 #[tokio::test]
-async fn a_key_is_made_once_and_is_not_made_anew_by_the_next() {
+async fn the_key_is_created_once() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.operator_key(None);
     let (result, calls) = cluster.run().await;
@@ -57,14 +57,14 @@ async fn a_key_is_made_once_and_is_not_made_anew_by_the_next() {
     assert_eq!(bytes.0.len(), 32);
     assert!(
         bytes.0.iter().any(|byte| *byte != bytes.0[0]),
-        "it is not random"
+        "the key is not random"
     );
     cluster.settle().await;
     assert_eq!(key(), kept);
 }
 
 #[tokio::test]
-async fn of_two_that_make_a_key_one_gives_way() {
+async fn of_two_operators_that_create_a_key_one_uses_the_key_of_the_other() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.operator_key(None);
     cluster.fail("patch secrets order-operator-key", 409, 1);
@@ -77,11 +77,14 @@ async fn of_two_that_make_a_key_one_gives_way() {
         calls[..2],
         ["get secrets db", "get secrets order-operator-key"]
     );
-    assert_eq!(calls[2], "get deployments orders", "the other's is taken");
+    assert_eq!(
+        calls[2], "get deployments orders",
+        "the key of the other operator is used"
+    );
 }
 
 #[tokio::test]
-async fn without_its_secret_it_says_what_to_do_and_goes_on_when_it_is_there() {
+async fn a_missing_secret_of_the_key_is_reported_and_waited_for() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("get secrets order-operator-key", 404, 1);
     let (result, _) = cluster.run().await;
@@ -97,14 +100,14 @@ async fn without_its_secret_it_says_what_to_do_and_goes_on_when_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_label_on_the_secret_rolls_nothing() {
+async fn a_changed_label_of_the_secret_rolls_no_pods() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.change_secret_label();
     cluster.expect(&IDLE_CALLS).await;
 }
 
 #[tokio::test]
-async fn nothing_passes_from_one_part_to_the_next() {
+async fn the_parts_of_a_digest_are_separated() {
     let service = serve(|_, _| {
         let key = k8s_openapi::ByteString(vec![7; 32]);
         (

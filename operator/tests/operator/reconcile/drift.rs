@@ -1,4 +1,4 @@
-//! What somebody else changes is set back, and it is said who it was.
+//! Changes by other field managers are reverted and reported.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::{IDLE_CALLS, idle_calls_and};
 use crate::test_cluster::TestCluster;
 
 #[tokio::test]
-async fn a_changed_field_is_set_back_and_its_manager_named() {
+async fn a_changed_field_is_reverted() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("evil:1");
@@ -36,7 +36,7 @@ async fn a_changed_field_is_set_back_and_its_manager_named() {
 }
 
 #[tokio::test]
-async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again() {
+async fn the_event_names_field_and_manager_and_is_counted_when_repeated() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let break_it = || {
         cluster.change(Kind::Service, "orders", |service| {
@@ -56,7 +56,7 @@ async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again(
     cluster.expect(&idle_calls_and(&corrected)).await;
     let event = cluster.last_event();
     let note = event["note"].as_str().unwrap();
-    assert!(note.starts_with("Service orders: set back "), "{note}");
+    assert!(note.starts_with("Service orders: reverted "), "{note}");
     assert!(
         note.contains("spec.selector (changed by kubectl-patch)"),
         "{note}"
@@ -75,7 +75,7 @@ async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again(
 }
 
 #[tokio::test]
-async fn a_deleted_object_comes_back() {
+async fn a_deleted_object_is_created_again() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.remove(Kind::PodDisruptionBudget, "orders");
     let back = [
@@ -89,7 +89,7 @@ async fn a_deleted_object_comes_back() {
 }
 
 #[tokio::test]
-async fn what_others_add_stays() {
+async fn fields_that_other_managers_add_stay() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["metadata"]["annotations"]["team"] = json!("a");

@@ -1,4 +1,4 @@
-//! The API server says no, or nothing; or somebody else is the leader.
+//! Rejected requests, and lost leadership.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use serde_json::json;
 use crate::test_cluster::{TestCluster, is_read};
 
 #[tokio::test]
-async fn who_is_not_the_leader_writes_nothing() {
+async fn a_process_that_is_not_the_leader_writes_nothing() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fence.revoke();
     let (result, calls) = cluster.run().await;
     assert_eq!(result.unwrap_err().class(), ErrorClass::Fenced);
     assert!(calls.iter().all(|call| is_read(call)), "{calls:?}");
 
-    // Leadership that has run out by the clock is as good as none.
+    // Leadership whose time is over counts as none.
     cluster.fence.allow(Moment::now(), Duration::ZERO);
     let (result, calls) = cluster.run().await;
     assert_eq!(result.unwrap_err().class(), ErrorClass::Fenced);
@@ -28,7 +28,7 @@ async fn who_is_not_the_leader_writes_nothing() {
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again_and_not_told() {
+async fn a_transient_error_is_retried_and_not_reported() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("apply services", 503, 1);
     let (result, calls) = cluster.run().await;
@@ -39,7 +39,7 @@ async fn what_passes_is_tried_again_and_not_told() {
 }
 
 #[tokio::test]
-async fn what_stays_is_told() {
+async fn a_permanent_error_is_reported_once() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("apply services", 403, 2);
     let (result, calls) = cluster.run().await;
@@ -47,19 +47,19 @@ async fn what_stays_is_told() {
     assert_eq!(calls[calls.len() - 2..], ["status", "event ApplyFailed"]);
     assert_eq!(cluster.status_and_reason("Degraded"), "True ApplyFailed");
     let message = cluster.condition("Degraded").message;
-    assert_eq!(message, "apply Service orders: as the test wants it");
+    assert_eq!(message, "apply Service orders: failed by the test");
     let (result, calls) = cluster.run().await;
     assert!(result.is_err());
     assert!(
         !calls.contains(&"status".to_owned()),
-        "told once: {calls:?}"
+        "reported once: {calls:?}"
     );
     cluster.settle().await;
     assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
 }
 
 #[tokio::test]
-async fn somebody_else_was_faster() {
+async fn a_conflict_is_retried() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("apply services", 409, 1);
     let (result, _) = cluster.run().await;
@@ -68,7 +68,7 @@ async fn somebody_else_was_faster() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_written_stops_nothing() {
+async fn an_event_that_cannot_be_written_does_not_fail_the_reconcile() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("event", 403, 1);
     let (result, calls) = cluster.run().await;
@@ -77,7 +77,7 @@ async fn an_event_that_cannot_be_written_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_spec_that_an_older_crd_let_through_is_told_and_touches_nothing() {
+async fn an_invalid_spec_is_reported_and_nothing_is_applied() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.edit_spec(|spec| spec["autoscaling"] = json!({"maxReplicas": 3}));
     cluster.expect(&["status", "event InvalidSpec"]).await;
@@ -86,7 +86,7 @@ async fn a_spec_that_an_older_crd_let_through_is_told_and_touches_nothing() {
 }
 
 #[tokio::test]
-async fn an_orderservice_that_goes_meanwhile_is_no_error() {
+async fn an_orderservice_that_is_deleted_meanwhile_is_no_error() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("status", 404, 1);
     let (result, _) = cluster.run().await;

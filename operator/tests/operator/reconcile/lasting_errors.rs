@@ -1,4 +1,4 @@
-//! Errors that should pass, and those that do not.
+//! Errors that should pass by themselves and last.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use tokio::time::{Instant, advance};
 
 use crate::test_cluster::TestCluster;
 
-const LONG: usize = 1000;
+const ALWAYS: usize = 1000;
 
 #[tokio::test(start_paused = true)]
-async fn what_should_pass_and_lasts_is_told_and_taken_back() {
+async fn a_lasting_error_is_reported_and_its_end_too() {
     for code in [503, 409] {
         let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
         let before = cluster.object().status.unwrap();
-        cluster.fail("get deployments", code, LONG);
+        cluster.fail("get deployments", code, ALWAYS);
         for _ in 0..3 {
             let (result, calls) = cluster.run().await;
             assert!(matches!(
@@ -49,11 +49,11 @@ async fn what_should_pass_and_lasts_is_told_and_taken_back() {
         assert_eq!(
             cluster.status_and_reason("Migrated"),
             "True Migrated",
-            "what is known stays"
+            "the migration is known"
         );
         let message = cluster.condition("Degraded").message;
         assert!(
-            message.ends_with("get Deployment orders: as the test wants it"),
+            message.ends_with("get Deployment orders: failed by the test"),
             "{message}"
         );
         let after = cluster.object().status.unwrap();
@@ -65,7 +65,7 @@ async fn what_should_pass_and_lasts_is_told_and_taken_back() {
         let (_, calls) = cluster.run().await;
         assert!(
             !calls.contains(&"status".to_owned()),
-            "told once: {calls:?}"
+            "reported once: {calls:?}"
         );
 
         cluster.stop_failing();
@@ -78,16 +78,16 @@ async fn what_should_pass_and_lasts_is_told_and_taken_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_says_nothing_is_not_waited_for_for_ever() {
+async fn a_reconcile_without_a_response_ends_after_its_timeout() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
-    cluster.fail("get secrets", 0, LONG);
+    cluster.fail("get secrets", 0, ALWAYS);
     let began = Instant::now();
     let (result, calls) = cluster.run().await;
     assert_eq!(result.unwrap_err().class(), ErrorClass::Transient);
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(calls.len(), 1, "{calls:?}");
 
-    // And when it goes on like that but for the status, that is told.
+    // When it lasts and the status can be written, it is reported.
     cluster.run().await.0.unwrap_err();
     let (_, calls) = cluster.run().await;
     assert_eq!(
@@ -105,7 +105,7 @@ async fn an_api_server_that_says_nothing_is_not_waited_for_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn to_have_waited_for_long_is_no_long_failure() {
+async fn waiting_for_a_secret_is_not_a_failure() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     let secret = cluster.get("secrets", "db").unwrap();
     cluster.fail("get secrets db", 404, 1);
@@ -125,13 +125,13 @@ async fn to_have_waited_for_long_is_no_long_failure() {
 }
 
 #[tokio::test]
-async fn a_race_for_the_number_of_replicas_is_run_again_and_not_told() {
+async fn a_concurrent_change_of_replicas_is_retried_and_not_reported() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| {
         spec.as_object_mut().unwrap().remove("replicas");
         spec["autoscaling"] = serde_json::json!({"maxReplicas": 9});
     });
-    // So the API server answers a patch whose `test` does not hold any more.
+    // The response of the API server to a patch whose `test` fails.
     cluster.fail("release deployments", 422, 1);
     let (result, calls) = cluster.run().await;
     let error = result.unwrap_err();

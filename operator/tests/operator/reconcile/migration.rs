@@ -1,4 +1,4 @@
-//! From nothing to serving, and from one image to the next: the migration always comes first.
+//! The migration runs before the first rollout and before each rollout of another image.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
@@ -20,20 +20,20 @@ const SUPPORTING_OBJECTS: [&str; 10] = [
 ];
 
 #[tokio::test]
-async fn the_first_time_everything_is_made_and_pods_come_last() {
+async fn the_first_reconciles_create_all_objects_and_the_deployment_last() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     let job = ["get jobs orders-migrate-*", "apply jobs orders-migrate-*"];
-    let told = ["status", "event Migrating"];
+    let reported = ["status", "event Migrating"];
     let [secret, deployment] = IDLE_CALLS;
-    // The operator's own key is read once.
+    // The key of the operator is read once.
     let start = [secret, "get secrets order-operator-key", deployment];
     cluster
-        .expect(&[&start[..], &SUPPORTING_OBJECTS, &job, &told].concat())
+        .expect(&[&start[..], &SUPPORTING_OBJECTS, &job, &reported].concat())
         .await;
     assert_eq!(cluster.status_and_reason("Migrated"), "False Migrating");
     assert_eq!(cluster.status_and_reason("Ready"), "False Migrating");
 
-    // While it runs nothing else happens.
+    // While it runs, nothing else is written.
     cluster
         .expect(&idle_calls_and(&["get jobs orders-migrate-*"]))
         .await;
@@ -56,7 +56,7 @@ async fn the_first_time_everything_is_made_and_pods_come_last() {
     );
 
     cluster.roll_out();
-    // That it is good now is noted on the Deployment.
+    // The Deployment gets the annotation with its good revision.
     cluster
         .expect(&idle_calls_and(&[
             "apply deployments orders",
@@ -71,7 +71,7 @@ async fn the_first_time_everything_is_made_and_pods_come_last() {
 }
 
 #[tokio::test]
-async fn another_image_migrates_before_pods_change() {
+async fn another_image_is_migrated_before_pods_change() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
     let before = cluster.deployment()["spec"].clone();
@@ -99,7 +99,7 @@ async fn another_image_migrates_before_pods_change() {
 }
 
 #[tokio::test]
-async fn a_migration_that_fails_leaves_the_pods_alone_and_says_why() {
+async fn a_failed_migration_is_reported_and_leaves_the_pods_unchanged() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let before = cluster.deployment()["spec"].clone();
     cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
@@ -126,7 +126,7 @@ async fn a_migration_that_fails_leaves_the_pods_alone_and_says_why() {
         cluster
             .condition("Migrated")
             .message
-            .ends_with("as told; exit code 1: column x exists")
+            .ends_with("message of the Job; exit code 1: column x exists")
     );
     assert_eq!(
         cluster.status_and_reason("Degraded"),
@@ -137,13 +137,13 @@ async fn a_migration_that_fails_leaves_the_pods_alone_and_says_why() {
         .expect(&idle_calls_and(&["get jobs orders-migrate-*", "list pods"]))
         .await;
 
-    // Fixing the spec is all it takes.
+    // A changed spec starts a new migration.
     cluster.edit_spec(|spec| spec["image"] = json!("orders:3"));
     cluster.settle().await;
     assert_eq!(
         cluster.names(Kind::Job).len(),
         1,
-        "the Job that failed is gone"
+        "the failed Job is deleted"
     );
     cluster.finish_job("Complete");
     cluster.settle().await;
@@ -154,7 +154,7 @@ async fn a_migration_that_fails_leaves_the_pods_alone_and_says_why() {
 }
 
 #[tokio::test]
-async fn going_back_to_the_image_that_runs_needs_no_migration() {
+async fn returning_to_the_running_image_needs_no_migration() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
     cluster.settle().await;
@@ -165,7 +165,7 @@ async fn going_back_to_the_image_that_runs_needs_no_migration() {
         .expect(&idle_calls_and(&[
             "delete jobs orders-migrate-*",
             "status",
-            // Said a moment ago, and so counted.
+            // The same event is counted.
             "event again",
             "event Recovered",
             "event again",
@@ -184,7 +184,11 @@ async fn a_changed_secret_rolls_the_pods_once() {
 
     cluster.secret("postgres://two");
     cluster.settle().await;
-    assert_eq!(template(&cluster), before, "first the new secret is tried");
+    assert_eq!(
+        template(&cluster),
+        before,
+        "the migration tries the new secret first"
+    );
     cluster.finish_job("Complete");
     cluster.settle().await;
     let after = template(&cluster);
@@ -196,12 +200,12 @@ async fn a_changed_secret_rolls_the_pods_once() {
 }
 
 #[tokio::test]
-async fn a_missing_secret_is_said_and_waited_for() {
+async fn a_missing_secret_is_reported_and_waited_for() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.edit_spec(|spec| spec["database"]["secretRef"]["key"] = json!("other"));
-    let told = ["status", "event SecretNotFound"];
+    let reported = ["status", "event SecretNotFound"];
     cluster
-        .expect(&[&IDLE_CALLS[..], &SUPPORTING_OBJECTS, &told].concat())
+        .expect(&[&IDLE_CALLS[..], &SUPPORTING_OBJECTS, &reported].concat())
         .await;
     assert_eq!(cluster.status_and_reason("Ready"), "False SecretNotFound");
     assert_eq!(

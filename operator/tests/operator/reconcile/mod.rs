@@ -1,4 +1,4 @@
-//! Every path of a reconcile, against the scripted API server.
+//! Every path of a reconcile with the scripted API server.
 
 mod autoscaling;
 mod conflicts;
@@ -11,15 +11,15 @@ mod migration;
 mod rollback;
 mod steady_state;
 
-/// What a quiet reconcile asks: the secret, and how the Deployment stands.
+/// The requests of a reconcile without changes.
 pub const IDLE_CALLS: [&str; 2] = ["get secrets db", "get deployments orders"];
 
-/// The same, and more after it.
+/// Those requests, and more after them.
 pub fn idle_calls_and<'a>(more: &[&'a str]) -> Vec<&'a str> {
     IDLE_CALLS.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// Reads, and writes nothing.
+/// Reconciles once, and expects no write.
 pub async fn assert_idle(cluster: &crate::test_cluster::TestCluster) {
     let (result, calls) = cluster.run().await;
     result.unwrap();

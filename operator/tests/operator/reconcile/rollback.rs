@@ -1,4 +1,4 @@
-//! A rollout that fails is taken back, and not tried again until the spec changes.
+//! A failed rollout is rolled back, and not retried until the spec changes.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ fn image(cluster: &TestCluster) -> String {
     image.as_str().unwrap().to_owned()
 }
 
-/// The second image is migrated and rolling out.
+/// A cluster in which the second image rolls out.
 async fn rolling() -> TestCluster {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
@@ -25,7 +25,7 @@ async fn rolling() -> TestCluster {
 }
 
 #[tokio::test]
-async fn a_missed_deadline_brings_the_last_good_template_back() {
+async fn a_rollout_without_progress_is_rolled_back() {
     let cluster = rolling().await;
     let good = cluster.object().status.unwrap();
     assert!(good.failed_revision.is_none());
@@ -33,7 +33,7 @@ async fn a_missed_deadline_brings_the_last_good_template_back() {
     cluster
         .expect(&idle_calls_and(&[
             "list pods",
-            // Written before it is acted upon.
+            // The failure is written before the rollback.
             "status",
             "apply deployments orders",
             "status",
@@ -48,7 +48,7 @@ async fn a_missed_deadline_brings_the_last_good_template_back() {
     let why = cluster.condition("Degraded").message;
     assert_eq!(
         why,
-        "timed out progressing; orders:1 is back; not tried again until the spec changes"
+        "timed out progressing; rolled back to orders:1; not retried until the spec changes"
     );
     assert_eq!(cluster.status_and_reason("Ready"), "False RolledBack");
 
@@ -57,7 +57,7 @@ async fn a_missed_deadline_brings_the_last_good_template_back() {
     assert_eq!(cluster.status_and_reason("Ready"), "False RolledBack");
     assert_eq!(cluster.status_and_reason("Progressing"), "False Complete");
 
-    // Scaling is no reason to try it again.
+    // Scaling does not retry it.
     cluster.edit_spec(|spec| spec["replicas"] = json!(4));
     cluster.settle().await;
     assert_eq!(image(&cluster), "orders:1");
@@ -79,7 +79,7 @@ async fn a_missed_deadline_brings_the_last_good_template_back() {
 }
 
 #[tokio::test]
-async fn a_crash_loop_does_not_wait_for_the_deadline() {
+async fn a_crash_loop_is_rolled_back_before_the_deadline() {
     let cluster = rolling().await;
     cluster.exceed_deadline();
     cluster.change(
@@ -113,7 +113,7 @@ async fn a_crash_loop_does_not_wait_for_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_decision_is_not_forgotten_when_it_cannot_be_acted_upon_at_once() {
+async fn a_failed_revision_is_remembered_when_the_rollback_fails() {
     let cluster = rolling().await;
     cluster.exceed_deadline();
     cluster.fail("apply deployments", 500, 1);
@@ -127,11 +127,11 @@ async fn a_decision_is_not_forgotten_when_it_cannot_be_acted_upon_at_once() {
     assert_eq!(image(&cluster), "orders:1");
     cluster.roll_out();
     cluster.settle().await;
-    assert_eq!(image(&cluster), "orders:1", "not tried again");
+    assert_eq!(image(&cluster), "orders:1", "not retried");
 }
 
 #[tokio::test]
-async fn a_first_rollout_that_fails_has_nothing_to_go_back_to() {
+async fn a_failed_first_rollout_is_not_rolled_back() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.settle().await;
     cluster.finish_job("Complete");
@@ -144,17 +144,17 @@ async fn a_first_rollout_that_fails_has_nothing_to_go_back_to() {
         cluster
             .condition("Degraded")
             .message
-            .contains("there is nothing to go back to")
+            .contains("there is nothing to roll back to")
     );
 }
 
 #[tokio::test]
-async fn a_status_that_is_older_than_the_decision_does_not_undo_it() {
+async fn a_stale_status_does_not_undo_a_rollback() {
     let cluster = rolling().await;
     let stale = cluster.object();
     cluster.exceed_deadline();
     cluster.run().await.0.unwrap();
-    // The watch is late: the object still looks as it did before the decision.
+    // The watch is late: the object still has the status from before the rollback.
     let object = std::sync::Arc::new(stale);
     order_operator::reconcile::reconcile(object, cluster.context.clone())
         .await

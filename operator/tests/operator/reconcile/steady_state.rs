@@ -1,4 +1,4 @@
-//! Nothing to do is nothing written.
+//! Without changes nothing is written; paused and deleted objects are not changed.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
@@ -19,7 +19,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
     let mut spec = TestCluster::spec("orders:1");
     spec["resources"] = json!({"requests": {"cpu": "1000m"}, "limits": {"memory": "1024Mi"}});
     let cluster = TestCluster::running(spec).await;
-    // The API server spells amounts its own way.
+    // The API server returns another spelling of quantities.
     cluster.change(Kind::Deployment, "orders", |deployment| {
         let resources = &mut deployment["spec"]["template"]["spec"]["containers"][0]["resources"];
         resources["requests"]["cpu"] = json!("1");
@@ -42,7 +42,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn transition_times_are_kept_and_the_generation_is_everywhere() {
+async fn conditions_keep_their_transition_time_and_have_the_generation() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let before = cluster.condition("Ready").last_transition_time;
     cluster.edit_spec(|spec| spec["disruption"] = json!({"maxUnavailable": 2}));
@@ -75,7 +75,7 @@ async fn transition_times_are_kept_and_the_generation_is_everywhere() {
 }
 
 #[tokio::test]
-async fn settings_roll_the_pods_and_old_ones_are_forgotten_afterwards() {
+async fn changed_settings_roll_the_pods_and_old_config_maps_are_deleted_afterwards() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| spec["settings"] = json!({"poolMaxSize": 7}));
     cluster.settle().await;
@@ -95,7 +95,7 @@ async fn settings_roll_the_pods_and_old_ones_are_forgotten_afterwards() {
 }
 
 #[tokio::test]
-async fn what_is_switched_off_is_deleted() {
+async fn objects_that_are_switched_off_are_deleted() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.edit_spec(|spec| {
         spec["networkPolicy"] = json!({"enabled": false});
@@ -142,7 +142,7 @@ async fn while_paused_only_the_status_is_written() {
 }
 
 #[tokio::test]
-async fn an_object_on_its_way_out_is_left_to_the_garbage_collector() {
+async fn a_deleted_orderservice_is_left_to_the_garbage_collector() {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let mut object = cluster.get("orderservices", "orders").unwrap();
     object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
