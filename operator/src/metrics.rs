@@ -6,6 +6,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+/// An error of the metrics library.
+pub type MetricsError = prometheus::Error;
+
 /// The metrics.
 pub struct Metrics {
     registry: Registry,
@@ -36,7 +39,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When two have the same name.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub fn new() -> Result<Self, MetricsError> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
         };
@@ -109,7 +112,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric cannot be written.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, MetricsError> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -18,7 +18,7 @@ use crate::health::Health;
 use crate::http;
 use crate::leader::{Election, Fence, Timing};
 use crate::logging::Log;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsError};
 use crate::reconcile::Context;
 use crate::reconcile::digest_key::DigestKey;
 use crate::watch::start::Scope;
@@ -31,7 +31,7 @@ pub enum ServeError {
     Io(#[from] std::io::Error),
     /// Two metrics have the same name.
     #[error(transparent)]
-    Metrics(#[from] prometheus::Error),
+    Metrics(#[from] MetricsError),
     /// There is neither a kubeconfig nor a service account.
     #[error(transparent)]
     Config(#[from] kube::config::InferConfigError),

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use super::labels::{self, Component};
 use crate::crd::{
-    Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceList,
-    SecretKeyRef, Settings,
+    Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceLimits,
+    ResourceRequests, SecretKeyRef, Settings,
 };
 
 /// Why an OrderService is invalid. The CRD rejects all of these; an older CRD may have accepted them.
@@ -158,7 +158,7 @@ fn version(image: &str) -> Option<String> {
 }
 
 /// Requests and limits. A missing request has its default, or the limit if that is lower.
-fn requirements(requests: ResourceList, limits: ResourceList) -> ResourceRequirements {
+fn requirements(requests: ResourceRequests, limits: ResourceLimits) -> ResourceRequirements {
     let quantity = |text: &str| Quantity(text.to_owned());
     let memory_limit = limits.memory.unwrap_or_else(|| quantity("128Mi"));
     let storage_limit = limits
@@ -225,11 +225,11 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_default_request_lowers_it() {
-        let limits = ResourceList {
+        let limits = ResourceLimits {
             memory: Some(Quantity("16Mi".to_owned())),
-            ..ResourceList::default()
+            ..ResourceLimits::default()
         };
-        let built = requirements(ResourceList::default(), limits);
+        let built = requirements(ResourceRequests::default(), limits);
         assert_eq!(built.requests.unwrap()["memory"].0, "16Mi");
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 mod condition_events;
+mod conditions;
 mod deployment;
 pub mod digest_key;
 pub mod error;

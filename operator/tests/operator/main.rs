@@ -18,6 +18,7 @@ mod commands;
 mod crd;
 mod election;
 mod fence_layer;
+mod field_tables;
 mod golden;
 mod hardening;
 mod reconcile;
