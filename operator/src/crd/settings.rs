@@ -101,7 +101,7 @@ impl Default for Settings {
     }
 }
 
-/// The format of the log lines.
+/// `LOG_FORMAT`: the format of the log lines, `json` or `text`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

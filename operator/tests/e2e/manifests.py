@@ -1,4 +1,4 @@
-"""The manifests that are shipped, rendered; what is tested is what `kubectl apply -k` brings."""
+"""The rendered manifests, so that the tests use what `kubectl apply -k` installs."""
 
 import functools
 import shutil

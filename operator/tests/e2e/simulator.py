@@ -1,11 +1,11 @@
-"""Plays what the cluster lacks, so that the same tests run with nodes, without nodes, and without anything
-but an API server.
+"""Simulates the parts that the cluster lacks, so that the same tests run with nodes, without nodes, and with an
+API server alone.
 
-* nodes: a real cluster; nothing is played.
-* controllers: Deployments and Jobs make pods, and this writes the pods' status, as a kubelet would.
-* server: an API server alone; this makes the pods as well and writes the status of Deployments and Jobs.
+* nodes: a real cluster; nothing is simulated.
+* controllers: Deployments and Jobs create pods, and this module writes their status, like a kubelet.
+* server: an API server alone; this module also creates the pods and writes the status of Deployments and Jobs.
 
-What happens to a pod is decided by its image (`fates`); a test changes it.
+The image of a pod decides its fate (`fates`), which a test can change.
 """
 
 import contextlib
@@ -17,17 +17,17 @@ import threading
 import time
 import uuid
 
-from cluster import OWNED, Refused, path_of
-from pods import backing_off, finished, now, running
+from cluster import OWNED, Rejected, path_of
+from pod_status import backing_off, finished, now, running
 
 MEANING = {
-    "nodes": "nothing is played",
-    "controllers": "the suite plays the kubelet",
-    "server": "the suite plays the kubelet and the controllers",
+    "nodes": "nothing is simulated",
+    "controllers": "the suite simulates the kubelet",
+    "server": "the suite simulates the kubelet and the controllers",
 }
-log = logging.getLogger("play")
-# Deployments here miss their deadline after this long, whatever they ask for: nobody waits ten minutes.
-PATIENCE = 2.0
+log = logging.getLogger("simulator")
+# Seconds after which a simulated rollout exceeds its deadline, whatever the spec says, so that tests are fast.
+PROGRESS_DEADLINE = 2.0
 
 
 def surroundings(cluster, namespace):
@@ -36,7 +36,7 @@ def surroundings(cluster, namespace):
         ready = [c for c in node["status"].get("conditions", []) if c["type"] == "Ready"]
         if ready and ready[0]["status"] == "True":
             return "nodes"
-    # A Job that is suspended makes no pod, but its controller says so in the status.
+    # A suspended Job creates no pod, but its controller writes a condition.
     probe = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -57,16 +57,16 @@ def surroundings(cluster, namespace):
 
 
 def finish_namespace(cluster, namespace):
-    """Where no controller does: a namespace that is being deleted stays until its finalizer is taken out."""
-    with contextlib.suppress(Refused):
+    """Removes the finalizer of a deleted namespace, when no controller does."""
+    with contextlib.suppress(Rejected):
         item = cluster.get("Namespace", namespace)
         if item:
             item["spec"]["finalizers"] = []
             cluster.request("PUT", path_of("Namespace", namespace) + "/finalize", item)
 
 
-class Stage:
-    """The part of a cluster that is missing, in some namespaces, until it is closed."""
+class Simulator:
+    """Simulates the missing part of a cluster in some namespaces until it is closed."""
 
     def __init__(self, cluster, namespaces, surrounding, every=0.1):
         self.cluster = cluster
@@ -98,16 +98,16 @@ class Stage:
                             self._quietly(self._job, job)
                     for pod in self.cluster.list("Pod", namespace):
                         self._quietly(self._pod, pod)
-                except Exception as error:  # noqa: BLE001 - kept for the test that looks at `errors`
+                except Exception as error:  # noqa: BLE001 - recorded in `errors`, which the fixture checks
                     log.warning("%s: %s", namespace, error)
                     self.errors.append(error)
 
-    def _quietly(self, play, item):
-        """The object may be gone, or another version of it be there, by the time it is written."""
+    def _quietly(self, simulate, item):
+        """Ignores that the object was deleted or changed before the write."""
         try:
-            play(item)
-        except Refused as refused:
-            if refused.status not in (404, 409):
+            simulate(item)
+        except Rejected as rejected:
+            if rejected.status not in (404, 409):
                 raise
 
     # --- kubelet
@@ -134,7 +134,7 @@ class Stage:
         self._set_status(pod, status)
 
     def _set_status(self, item, status):
-        """As it stands: a merge patch would leave conditions of before."""
+        """Replaces the status: a merge patch would keep old conditions."""
         if item.get("status") != status:
             item = item | {"status": status}
             meta = item["metadata"]
@@ -152,7 +152,7 @@ class Stage:
         new = [p for p in pods if p["metadata"]["labels"].get("pod-template-hash") == digest]
         old = [p for p in pods if p not in new]
         good = self._fate(spec["template"]["spec"], "server", "ready") == "ready"
-        # A bad revision gets its surge of one pod and no further: maxUnavailable is 0.
+        # A bad revision gets only its surge of one pod, because maxUnavailable is 0.
         share = wanted if good or not old else min(wanted, 1)
         for _ in range(share - len(new)):
             new.append(self.cluster.create(self._pod_of(spec["template"], new_set, {"pod-template-hash": digest})))
@@ -172,7 +172,7 @@ class Stage:
         began = self._since.setdefault((uid, digest), time.monotonic())
         if done:
             progressing = ("True", "NewReplicaSetAvailable")
-        elif time.monotonic() - began > PATIENCE:
+        elif time.monotonic() - began > PROGRESS_DEADLINE:
             progressing = ("False", "ProgressDeadlineExceeded")
         else:
             progressing = ("True", "ReplicaSetUpdated")
@@ -182,7 +182,7 @@ class Stage:
         for kind, (status, reason) in (("Available", enough), ("Progressing", progressing)):
             was = before.get(kind)
             same = was and (was["status"], was.get("reason")) == (status, reason)
-            fresh = {"type": kind, "status": status, "reason": reason, "message": "played by the suite",
+            fresh = {"type": kind, "status": status, "reason": reason, "message": "simulated by the suite",
                      "lastUpdateTime": now(), "lastTransitionTime": now()}
             conditions.append(was if same else fresh)
         counts = {
@@ -229,7 +229,7 @@ class Stage:
         reason = "CompletionsReached" if phase == "Succeeded" else "PodFailurePolicy"
         status = {"startTime": now(10), "uncountedTerminatedPods": {}, "ready": 0, "terminating": 0,
                   phase.lower(): 1,
-                  "conditions": [{"type": kind, "status": "True", "reason": reason, "message": "played by the suite",
+                  "conditions": [{"type": kind, "status": "True", "reason": reason, "message": "simulated by the suite",
                                   "lastProbeTime": now(), "lastTransitionTime": now()} for kind in kinds]}
         if phase == "Succeeded":
             status["completionTime"] = now()
@@ -252,7 +252,7 @@ class Stage:
     # --- garbage collector
 
     def collect_garbage(self, namespace):
-        """Deletes what belongs to an object that is gone; with controllers this happens by itself."""
+        """Deletes objects whose owner is gone; with controllers this is not needed."""
         if self.surrounding != "server":
             return
         kinds = ("OrderService", *OWNED, "ReplicaSet", "Pod")

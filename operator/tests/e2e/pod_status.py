@@ -1,4 +1,4 @@
-"""What becomes of a pod where there is no node: the status that a kubelet would have written."""
+"""The status that a kubelet would write for a pod."""
 
 import datetime
 
@@ -11,7 +11,7 @@ def now(seconds_ago=0):
 
 
 def _condition(kind, status, reason=None):
-    # An hour ago: minReadySeconds is over at once.
+    # An hour ago, so that minReadySeconds has elapsed.
     found = {"type": kind, "status": status, "lastTransitionTime": now(3600)}
     return found | ({"reason": reason} if reason else {})
 
@@ -60,7 +60,7 @@ def running(pod):
 
 
 def backing_off(pod, fate):
-    waiting = {"waiting": {"reason": BACKED_OFF[fate], "message": f"played by the suite: {fate}"}}
+    waiting = {"waiting": {"reason": BACKED_OFF[fate], "message": f"simulated by the suite: {fate}"}}
     if fate == "missing":
         return _status(pod, "Pending", False, waiting)
     return _status(pod, "Running", False, waiting, restartCount=5, lastState=_terminated(1, "panicked at startup"))

@@ -1,5 +1,5 @@
-"""A namespace of the suite's own, with the operator's account in it and operators running on this machine
-as that account."""
+"""A namespace for tests, with the service account of the operator, and operators that run on this machine as
+that account."""
 
 import base64
 import copy
@@ -15,22 +15,22 @@ import time
 import urllib.request
 from pathlib import Path
 
-import play
-import render
+import simulator
+import manifests
 from cluster import OWNED, path_of, until
 from proxy import Proxy
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
-BINARY = Path(os.environ.get("OPERATOR", render.ROOT / "target/debug/order-operator"))
+BINARY = Path(os.environ.get("OPERATOR", manifests.ROOT / "target/debug/order-operator"))
 LABELS = {"app.kubernetes.io/part-of": "order-operator-e2e"}
-# With nodes these must be images that the cluster can pull; without, only their names count.
+# With nodes these must be images that the cluster can pull; without nodes only their names matter.
 IMAGE = os.environ.get("E2E_IMAGE", "registry.example.com/order-service:1.0.0")
 NEXT_IMAGE = os.environ.get("E2E_NEXT_IMAGE", "registry.example.com/order-service:1.1.0")
 DATABASE_URL = os.environ.get("E2E_DATABASE_URL", "postgres://orders:e2e@db.example.com/orders")
 
 
 class Operator:
-    """One process, with its log."""
+    """One process of the operator, with its log."""
 
     def __init__(self, kubeconfig, directory, name, *arguments, environment=None):
         self.name = name
@@ -52,7 +52,7 @@ class Operator:
         self.process.send_signal(number)
 
     def stop(self, seconds=30):
-        """SIGTERM, and the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
@@ -64,7 +64,7 @@ class Operator:
         self.process.wait(10)
 
     def http(self, path):
-        """(status, text); (None, reason) while nobody answers."""
+        """(status, text); (None, reason) without a response."""
         url = f"http://127.0.0.1:{self.ports['metrics' if path == '/metrics' else 'health']}{path}"
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
@@ -82,11 +82,11 @@ class Operator:
         return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}
 
     def sum(self, metric):
-        """Over all its labels."""
+        """The sum over all labels."""
         return sum(value for series, value in self.metrics().items() if series.split("{")[0] == metric)
 
 
-class Place:
+class Sandbox:
     def __init__(self, cluster, surrounding, label):
         self.cluster = cluster
         self.surrounding = surrounding
@@ -97,31 +97,31 @@ class Place:
         self._cluster_wide = []
         self._make_namespace()
         self.kubeconfig = self._account()
-        self.stage = play.Stage(cluster, [self.namespace], surrounding)
+        self.simulator = simulator.Simulator(cluster, [self.namespace], surrounding)
 
     # --- set-up
 
     def _make_namespace(self):
-        # Restricted, like the shipped ones: a pod that is not hardened is refused.
-        pod_security = render.only("Namespace", "order-operator-system")["metadata"]["labels"]
+        # Restricted, like the installed namespace: a pod that is not hardened is rejected.
+        pod_security = manifests.only("Namespace", "order-operator-system")["metadata"]["labels"]
         self.cluster.create({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": self.namespace, "labels": pod_security | LABELS},
         })
 
     def _account(self):
-        """A kubeconfig with a token of a ServiceAccount that has the rules that are shipped, and no others."""
-        election = copy.deepcopy(render.only("Role", "order-operator-leader-election")["rules"])
-        # components/namespaced says the same: the Lease bears the name of the namespace.
+        """A kubeconfig with a token of a ServiceAccount with exactly the rules of the manifests."""
+        election = copy.deepcopy(manifests.only("Role", "order-operator-leader-election")["rules"])
+        # As in components/namespaced: the name of the Lease contains the namespace.
         names = [rule["resourceNames"] for rule in election if "resourceNames" in rule]
         assert names == [["order-operator"]]
         names[0].append(f"order-operator-{self.namespace}")
         rules = {
-            "order-operator": render.only("ClusterRole", "order-operator")["rules"],
+            "order-operator": manifests.only("ClusterRole", "order-operator")["rules"],
             "order-operator-leader-election": election,
-            "order-operator-key": render.only("Role", "order-operator-key")["rules"],
+            "order-operator-key": manifests.only("Role", "order-operator-key")["rules"],
         }
-        key = copy.deepcopy(render.only("Secret", "order-operator-key"))
+        key = copy.deepcopy(manifests.only("Secret", "order-operator-key"))
         key["metadata"]["namespace"] = self.namespace
         self.cluster.create(key)
         self.cluster.create({"apiVersion": "v1", "kind": "ServiceAccount",
@@ -139,11 +139,11 @@ class Place:
         return {"kind": "ServiceAccount", "name": "order-operator", "namespace": self.namespace}
 
     def grant_everywhere(self):
-        """The same rules in the whole cluster, as the default installation has them."""
+        """Grants the same rules in the whole cluster, as the default installation does."""
         meta = {"name": self.namespace, "labels": LABELS}
         rbac = {"apiVersion": "rbac.authorization.k8s.io/v1"}
         role = rbac | {"kind": "ClusterRole", "metadata": meta,
-                       "rules": render.only("ClusterRole", "order-operator")["rules"]}
+                       "rules": manifests.only("ClusterRole", "order-operator")["rules"]}
         binding = rbac | {"kind": "ClusterRoleBinding", "metadata": meta, "subjects": [self._subject()],
                           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
                                       "name": self.namespace}}
@@ -159,7 +159,7 @@ class Place:
         authority = Path(configuration.ssl_ca_cert).read_bytes() if configuration.ssl_ca_cert else b""
         cluster = {"server": server, "certificate-authority-data": base64.b64encode(authority).decode()}
         if server != self.cluster.host:
-            # Through a proxy the certificate is still that of the API server.
+            # Through the proxy the client still sees the certificate of the API server.
             cluster["tls-server-name"] = self.cluster.host.split("//")[1].split(":")[0]
         config = {
             "apiVersion": "v1", "kind": "Config", "current-context": "e2e",
@@ -175,7 +175,7 @@ class Place:
     # --- operators
 
     def start(self, name=None, proxy=None, arguments=None, environment=None, wait=True):
-        """An operator for this namespace alone, unless told otherwise."""
+        """Starts an operator, by default for this namespace only."""
         name = name or f"operator-{len(self.operators)}"
         kubeconfig = self.kubeconfig
         if proxy:
@@ -213,7 +213,7 @@ class Place:
                                    "data": {"database-url": base64.b64encode(url.encode()).decode()}})
 
     def order_service(self, name, image=IMAGE, **spec):
-        """The object as a person would write it."""
+        """The object as a user writes it."""
         if "replicas" not in spec and "autoscaling" not in spec:
             spec["replicas"] = 2
         return {
@@ -230,14 +230,14 @@ class Place:
         return name
 
     def change(self, name, **spec):
-        """Merges into the spec; None takes a field out."""
+        """Merges into the spec; None removes a field."""
         return self.cluster.patch("OrderService", name, self.namespace, {"spec": spec})
 
     def get(self, kind, name):
         return self.cluster.get(kind, name, self.namespace)
 
     def condition(self, name, kind):
-        """The condition if it speaks of the spec as it is."""
+        """The condition if it refers to the current spec."""
         item = self.get("OrderService", name)
         for condition in item.get("status", {}).get("conditions", []):
             if condition["type"] == kind and condition.get("observedGeneration") == item["metadata"]["generation"]:
@@ -257,13 +257,13 @@ class Place:
             raise AssertionError(f"{error}\n{json.dumps(item.get('status', {}), indent=1)}") from None
 
     def owned(self, name):
-        """Everything that belongs to the OrderService."""
+        """All objects that the OrderService owns."""
         uid = self.get("OrderService", name)["metadata"]["uid"]
         items = [item for kind in OWNED for item in self.cluster.list(kind, self.namespace)]
         return [i for i in items if any(o["uid"] == uid for o in i["metadata"].get("ownerReferences", []))]
 
     def versions(self, *names):
-        """What changes with any write: the resource version of the objects and of all they own."""
+        """The resource versions of these OrderServices and of all objects that they own; any write changes them."""
         items = [item for name in names for item in [self.get("OrderService", name), *self.owned(name)]]
         return {(i["kind"], i["metadata"]["name"]): i["metadata"]["resourceVersion"] for i in items}
 
@@ -274,7 +274,7 @@ class Place:
     # --- tear-down
 
     def forbidden(self):
-        """Log lines about a right that the shipped rules do not give."""
+        """Log lines about a right that the rules of the manifests lack."""
         logs = [(o.name, line) for o in self.operators for line in o.log.read_text().splitlines()]
         return [f"{name}: {line}" for name, line in logs if "forbidden" in line.lower()]
 
@@ -283,15 +283,15 @@ class Place:
             operator.kill()
         for item in self.cluster.list("OrderService", self.namespace):
             self.cluster.delete("OrderService", item["metadata"]["name"], self.namespace)
-        self.stage.close()
+        self.simulator.close()
         for proxy in self._proxies:
             proxy.close()
-        self.stage.collect_garbage(self.namespace)
+        self.simulator.collect_garbage(self.namespace)
         for item in self._cluster_wide:
             self.cluster.delete(item["kind"], item["metadata"]["name"])
         self.cluster.delete("Namespace", self.namespace)
         if self.surrounding == "server":
-            play.finish_namespace(self.cluster, self.namespace)
+            simulator.finish_namespace(self.cluster, self.namespace)
         if not os.environ.get("E2E_KEEP_LOGS"):
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -302,7 +302,7 @@ def _free_port():
 
 
 def stopped_for(operator, seconds):
-    """SIGSTOP, and SIGCONT after so long."""
+    """Sends SIGSTOP, and SIGCONT after this many seconds."""
     operator.signal(signal.SIGSTOP)
     time.sleep(seconds)
     operator.signal(signal.SIGCONT)
