@@ -22,7 +22,7 @@ pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
 /// # Errors
 /// When it cannot start, or a server ends by itself.
 pub fn serve(settings: Settings) -> CommandResult {
-    let log = logging::init(&settings)?;
+    let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let served = server::serve(settings, &log);
     if let Err(error) = &served {
         log::error!("{error}");
@@ -68,7 +68,7 @@ fn print(text: &str) -> CommandResult {
 /// # Errors
 /// When a migration fails or the database does not answer; with `--check` also when one is pending.
 pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
-    let log = logging::init(settings)?;
+    let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let result = migrate_logged(settings, args);
     log.finish();
     result

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use database::{DatabaseKind, DatabaseSource, DatabaseUrl};
+pub use order_logging::LogFormat;
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 /// An orders API for Kubernetes.
@@ -126,15 +127,6 @@ pub struct Settings {
     pub rust_log: String,
 }
 
-/// The form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people at a terminal.
-    Text,
-}
-
 impl Cli {
     /// Reads the command line and the environment. On a bad value it prints which variable is
     /// wrong and what it takes, and ends the process with exit code 2.
@@ -209,13 +201,7 @@ impl Settings {
 
     /// The form of the log lines: as set, else text when standard error is a terminal.
     pub fn log_format(&self) -> LogFormat {
-        self.log_format.unwrap_or_else(|| {
-            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-                LogFormat::Text
-            } else {
-                LogFormat::Json
-            }
-        })
+        self.log_format.unwrap_or_else(LogFormat::of_stderr)
     }
 
     /// Whether pending migrations are applied before serving.

@@ -309,7 +309,7 @@ def documented(heading):
 
 def test_every_condition_and_reason_is_documented():
     types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
-    found = reasons("status.rs")
+    found = reasons("status.rs") | reasons("conditions.rs")
     assert types < found and len(found) > 25
     assert documented("Conditions") == found
 

@@ -18,7 +18,7 @@ fn child_process_that_panics() {
     }
     let (_, settings) = Cli::read_from(["order-service", "--log-format", "json"]).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let log = logging::init(&settings).unwrap();
+    let log = logging::init(settings.log_format(), &settings.rust_log).unwrap();
     log.catch_panics(Arc::clone(&metrics));
     let panicked = std::thread::Builder::new()
         .name("worker".to_owned())

@@ -1,4 +1,4 @@
-//! The operator, without a cluster: the CRD, what is built, and every path of a reconcile.
+//! Tests of the operator without a cluster: the CRD, the built objects, and every path of a reconcile.
 
 #![allow(
     clippy::as_conversions,
@@ -9,19 +9,20 @@
     clippy::unwrap_used,
     missing_docs,
     unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
+    reason = "a failing test panics, and tests have no callers"
 )]
 
+mod api_server;
 mod architecture;
 mod commands;
 mod crd;
 mod election;
+mod fence_layer;
+mod field_tables;
 mod golden;
 mod hardening;
 mod reconcile;
-mod server;
-mod wire;
-mod world;
+mod test_cluster;
 
 use std::path::{Path, PathBuf};
 
