@@ -11,7 +11,7 @@
 //! that serve many at once do not ([`Pool::first_in_line`]): however many others wait, they wait for
 //! turns, and not before them.
 
-mod keeper;
+mod manager;
 mod session;
 mod shares;
 
@@ -26,8 +26,8 @@ use futures_util::future::join_all;
 
 use super::StoreError;
 use crate::telemetry::Metrics;
-use keeper::{Keeper, Kept, Permits};
-pub(in crate::store) use keeper::{Lease, jitter};
+use manager::{Keeper, Kept, Permits};
+pub(in crate::store) use manager::{Lease, jitter};
 pub(in crate::store) use session::{Held, Session};
 pub(in crate::store) use shares::Class;
 use shares::Shares;
@@ -153,7 +153,7 @@ impl<C: Connect> Pool<C> {
                     };
                     return Ok(Lease::new(object, permits));
                 }
-                keeper::close(object, Held::new(None, place));
+                manager::close(object, Held::new(None, place));
             }
         };
         let got = tokio::time::timeout(self.limits.acquire_timeout, getting).await;

@@ -1,27 +1,19 @@
 //! The use cases on PostgreSQL.
 
-mod connect;
+mod connection;
 mod create;
 mod event_sql;
 mod events;
 mod find_placed;
 mod get;
-mod hosts;
-mod listen;
-mod own_root;
+mod last_success;
+mod notify;
 mod read;
 mod rows;
-mod served;
-mod session;
-mod slots;
-mod socket;
 mod sqlstate;
-mod tap;
 mod tls;
 mod update;
-mod uri;
 mod url;
-mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,11 +29,10 @@ use tokio::time::{sleep, timeout};
 use super::StoreError;
 use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::PgConnector;
+pub(super) use connection::{PgConnection, PgConnector};
 pub(super) use create::Create;
-pub(super) use listen::listen;
-pub(super) use served::Served;
-pub(super) use session::PgConnection;
+pub(super) use last_success::Served;
+pub(super) use notify::listen;
 use sqlstate::Remedy;
 pub use url::{check_postgres_url, describe_postgres_url};
 

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// The code of an error: a class of two characters and three more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SqlState(pub(super) [u8; 5]);
+pub(crate) struct SqlState(pub(crate) [u8; 5]);
 
 impl fmt::Display for SqlState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,11 +1,11 @@
 //! The use cases on SQLite.
 
-mod code;
-mod connect;
+mod connection;
 mod events;
 mod handle;
 mod location;
 mod read;
+mod result_code;
 mod rows;
 mod schema;
 mod write;
@@ -18,7 +18,7 @@ use diesel::SqliteConnection;
 use super::StoreError;
 use super::pool::{Class, Lease, Pool};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::SqliteConnector;
+pub(super) use connection::SqliteConnector;
 pub(super) use handle::Handle;
 pub use location::check_sqlite_url;
 pub(super) use write::Create;

@@ -6,11 +6,11 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Client, Connection, SimpleQueryMessage};
 
-use super::sqlstate::describe;
+use super::super::sqlstate::describe;
 
 /// What the server must be (PostgreSQL manual, section 34.1.2, `target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     Any,
     ReadWrite,
     ReadOnly,
@@ -22,7 +22,7 @@ pub(super) enum Wanted {
 
 impl Wanted {
     /// The words of a URL.
-    pub(super) const WORDS: [(&str, Self); 6] = [
+    pub(crate) const WORDS: [(&str, Self); 6] = [
         ("any", Self::Any),
         ("read-write", Self::ReadWrite),
         ("read-only", Self::ReadOnly),
@@ -32,7 +32,7 @@ impl Wanted {
     ];
 
     /// What to look for in turn, each among all hosts.
-    pub(super) fn rounds(self) -> &'static [Self] {
+    pub(crate) fn rounds(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
             Self::ReadWrite => &[Self::ReadWrite],
@@ -47,7 +47,7 @@ impl Wanted {
     ///
     /// # Errors
     /// Why this server will not do, or that it could not be asked.
-    pub(super) async fn check<S, T>(
+    pub(crate) async fn check<S, T>(
         self,
         client: &Client,
         connection: &mut Connection<S, T>,

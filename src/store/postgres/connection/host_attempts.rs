@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use super::super::url::{Endpoint, Place, Target};
 use super::slots::Address;
-use super::url::{Endpoint, Place, Target};
-use super::wanted::Wanted;
+use super::target_session_attrs::Wanted;
 
 /// An attempt gets this long at least, however many others share the time.
 const LEAST: Duration = Duration::from_millis(100);
 
 /// What is done at one address.
-pub(super) trait Open: Sync {
+pub(crate) trait Open: Sync {
     /// An open session.
     type Session: Send;
 
@@ -37,7 +37,7 @@ pub(super) trait Open: Sync {
 ///
 /// # Errors
 /// Why each attempt failed.
-pub(super) async fn connect<O: Open>(
+pub(crate) async fn connect<O: Open>(
     target: &Target,
     patience: Duration,
     opener: &O,

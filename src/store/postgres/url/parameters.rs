@@ -8,14 +8,14 @@ use percent_encoding::percent_decode_str;
 /// The parameters of a URI by libpq's names: those before the `?` (`user`, `password`, `host`,
 /// `port`, `dbname`) and those behind it, which win.
 #[derive(Default)]
-pub(super) struct Parameters(HashMap<String, Vec<u8>>);
+pub(crate) struct Parameters(HashMap<String, Vec<u8>>);
 
 impl Parameters {
     /// Takes a URI apart.
     ///
     /// # Errors
     /// What is wrong with it. No part of the URI is in the message: any may hold the password.
-    pub(super) fn parse(uri: &str) -> Result<Self, String> {
+    pub(crate) fn parse(uri: &str) -> Result<Self, String> {
         let mut found = Self::default();
         let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
         // As in libpq, the login ends at the first `@`, whatever else is in it but a `/`.
@@ -68,18 +68,18 @@ impl Parameters {
     }
 
     /// The value of a parameter, which is known from then on.
-    pub(super) fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
         self.0.remove(name)
     }
 
     /// A value that is text.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<String>, String> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>, String> {
         let text = self.bytes(name).map(String::from_utf8).transpose();
         text.map_err(|_| format!("{name} is not UTF-8"))
     }
 
     /// A value that is a whole number. Negative ones count as 0, as libpq takes them.
-    pub(super) fn number(&mut self, name: &str) -> Result<Option<u32>, String> {
+    pub(crate) fn number(&mut self, name: &str) -> Result<Option<u32>, String> {
         let number = self.text(name)?.map(|text| text.trim().parse::<i64>());
         match number.transpose() {
             Ok(number) => Ok(number.map(|number| u32::try_from(number.max(0)).unwrap_or(u32::MAX))),
@@ -88,7 +88,7 @@ impl Parameters {
     }
 
     /// A value that is one of some words.
-    pub(super) fn choice<T: Copy>(
+    pub(crate) fn choice<T: Copy>(
         &mut self,
         name: &str,
         words: &[(&str, T)],
@@ -106,7 +106,7 @@ impl Parameters {
     }
 
     /// Refuses what nobody has asked for, by its name.
-    pub(super) fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         let Some(name) = self.0.into_keys().min() else {
             return Ok(());
         };

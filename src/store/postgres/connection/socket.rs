@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
+use super::super::url::{Keepalive, SocketOptions};
 use super::slots::Address;
-use super::url::{Keepalive, SocketOptions};
 
 /// A connection that is given up has been silent for long already.
 const CLOSING: SocketOptions = SocketOptions {
@@ -28,7 +28,7 @@ const CLOSING: SocketOptions = SocketOptions {
 };
 
 /// An open socket of either family.
-pub(super) enum Stream {
+pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -67,7 +67,7 @@ impl Stream {
 
     /// Tells the server that nothing more comes, and waits until it has closed its side as well or
     /// the kernel reports that it is dead.
-    pub(super) async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         // Each may fail on a connection that is dead already, which the read then says.
         let _ = self.set(&CLOSING);
         let _ = self.shutdown().await;
@@ -77,7 +77,7 @@ impl Stream {
 }
 
 /// A socket that comes back when it is dropped.
-pub(super) struct Socket {
+pub(crate) struct Socket {
     /// None only while it is dropped.
     stream: Option<Stream>,
     back: Option<oneshot::Sender<Stream>>,
@@ -85,7 +85,7 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Opens a socket. What is returned with it gets the stream when the socket is dropped.
-    pub(super) async fn connect(
+    pub(crate) async fn connect(
         address: &Address,
         options: &SocketOptions,
     ) -> io::Result<(Self, oneshot::Receiver<Stream>)> {

@@ -12,14 +12,14 @@ use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::hosts::{self, Open};
+use super::super::sqlstate::describe;
+use super::super::url::{Endpoint, Target};
+use super::host_attempts::{self, Open};
+use super::observed_stream::{Tap, Tapped, TappedTls, TlsHandshake};
 use super::session::{About, Attempt, Cancel, Driver, Hold, PgConnection};
 use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::Socket;
-use super::sqlstate::describe;
-use super::tap::{Tap, Tapped, TappedTls, TlsHandshake};
-use super::url::{Endpoint, Target};
-use super::wanted::Wanted;
+use super::target_session_attrs::Wanted;
 use crate::config::DatabaseSource;
 use crate::store::StoreError;
 use crate::store::pool::Connect;
@@ -102,7 +102,7 @@ impl PgConnector {
     }
 
     /// Opens a connection without Diesel for notifications, and calls `notified` for each.
-    pub(super) async fn connect_listener(
+    pub(crate) async fn connect_listener(
         &self,
         notified: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Client, Hold), StoreError> {
@@ -153,7 +153,7 @@ impl PgConnector {
             notified,
             full: Mutex::default(),
         };
-        let error = match hosts::connect(&target, self.patience, &way).await {
+        let error = match host_attempts::connect(&target, self.patience, &way).await {
             Ok(connected) => return Ok(Some(connected)),
             Err(error) => error,
         };

@@ -1,6 +1,8 @@
 //! TLS to PostgreSQL with rustls, to libpq's rules for `sslmode` and `sslrootcert`
 //! (PostgreSQL manual, section 34.19 "SSL Support").
 
+mod self_signed_root;
+
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,8 +16,8 @@ use rustls::{
 };
 use tokio_postgres::config::SslMode;
 
-use super::own_root::OwnRoot;
-use super::uri::Parameters;
+use super::url::Parameters;
+use self_signed_root::OwnRoot;
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +29,11 @@ enum Check {
 
 /// What a URL asks of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TlsOptions {
+pub(crate) struct TlsOptions {
     /// Whether to use TLS at all.
-    pub(super) mode: SslMode,
+    pub(crate) mode: SslMode,
     /// Begin with TLS at once, without asking the server (`sslnegotiation=direct`).
-    pub(super) direct: bool,
+    pub(crate) direct: bool,
     check: Check,
     /// The file of root certificates; none for those of the system.
     root_cert: Option<String>,
@@ -44,7 +46,7 @@ impl TlsOptions {
     ///
     /// # Errors
     /// A contradiction, or what a parameter takes.
-    pub(super) fn read(given: &mut Parameters) -> Result<Self, String> {
+    pub(crate) fn read(given: &mut Parameters) -> Result<Self, String> {
         let modes = [
             ("disable", (SslMode::Disable, Check::Nothing)),
             // libpq tries without TLS first; with it first is safer and reaches the same servers.
@@ -97,7 +99,7 @@ impl TlsOptions {
     ///
     /// # Errors
     /// Which file cannot be used, and why.
-    pub(super) fn client_config(&self) -> Result<ClientConfig, String> {
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Address {
+pub(crate) enum Address {
     /// TCP.
     Tcp(SocketAddr),
     /// The file of a Unix socket.
@@ -32,7 +32,7 @@ impl std::fmt::Display for Address {
 
 /// What a connection is for. Each purpose has slots of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     /// Requests: `POOL_MAX_SIZE` slots.
     Pool,
     /// The readiness check: one slot.
@@ -46,7 +46,7 @@ pub(super) enum Purpose {
 }
 
 /// The slots of all servers.
-pub(super) struct Slots {
+pub(crate) struct Slots {
     pool_size: usize,
     servers: Mutex<HashMap<(Purpose, Address), Arc<Semaphore>>>,
     /// The server that the pool connected to last.
@@ -54,13 +54,13 @@ pub(super) struct Slots {
 }
 
 /// The right to one connection; given back on drop.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Slots {
     /// As many slots per server as the pool has connections.
-    pub(super) fn new(pool_size: usize) -> Self {
+    pub(crate) fn new(pool_size: usize) -> Self {
         Self {
             pool_size: pool_size.min(Semaphore::MAX_PERMITS),
             servers: Mutex::default(),
@@ -69,13 +69,13 @@ impl Slots {
     }
 
     /// A slot, as soon as one is free.
-    pub(super) async fn take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
+    pub(crate) async fn take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
         let permit = self.of(purpose, address).acquire_owned().await.ok()?;
         Some(Slot { _permit: permit })
     }
 
     /// A slot, if one is free now.
-    pub(super) fn try_take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
+    pub(crate) fn try_take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
         let permit = self.of(purpose, address).try_acquire_owned().ok()?;
         Some(Slot { _permit: permit })
     }
@@ -98,7 +98,7 @@ impl Slots {
     }
 
     /// Notes that the pool has a new connection to this server.
-    pub(super) fn connected_to(&self, address: &Address) {
+    pub(crate) fn connected_to(&self, address: &Address) {
         self.current.send_if_modified(|current| {
             let moved = current.as_ref() != Some(address);
             if moved {
@@ -109,7 +109,7 @@ impl Slots {
     }
 
     /// Tells when the pool connects to another server.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Address>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Option<Address>> {
         self.current.subscribe()
     }
 }

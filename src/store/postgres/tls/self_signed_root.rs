@@ -13,14 +13,14 @@ use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 /// A certificate that is in the file of the roots, byte for byte. So its key and what it says are
 /// trusted; that the server holds the key is what the handshake's signature proves.
-pub(super) struct OwnRoot(Certificate);
+pub(crate) struct OwnRoot(Certificate);
 
 impl OwnRoot {
     /// The server's certificate, if it is one.
     ///
     /// # Errors
     /// When it is in the file and cannot be read.
-    pub(super) fn find(
+    pub(crate) fn find(
         end_entity: &CertificateDer<'_>,
         roots: &[CertificateDer<'_>],
     ) -> Result<Option<Self>, TlsError> {
@@ -37,7 +37,7 @@ impl OwnRoot {
     ///
     /// # Errors
     /// Why it may not be used.
-    pub(super) fn check_use(&self, now: UnixTime) -> Result<(), TlsError> {
+    pub(crate) fn check_use(&self, now: UnixTime) -> Result<(), TlsError> {
         let own = &self.0.tbs_certificate;
         let not_before = UnixTime::since_unix_epoch(own.validity.not_before.to_unix_duration());
         let not_after = UnixTime::since_unix_epoch(own.validity.not_after.to_unix_duration());
@@ -63,7 +63,7 @@ impl OwnRoot {
 
     /// Whether its common name is the server's. As in libpq, that counts only where it has no
     /// alternative name of the same kind, DNS name or IP address.
-    pub(super) fn common_name_is(&self, server: &ServerName<'_>) -> bool {
+    pub(crate) fn common_name_is(&self, server: &ServerName<'_>) -> bool {
         let own = &self.0.tbs_certificate;
         let Ok(alternatives) = own.get::<SubjectAltName>() else {
             return false;

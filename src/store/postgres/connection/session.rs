@@ -15,11 +15,11 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, CancelToken};
 
+use super::super::sqlstate::SqlState;
+use super::super::url::SocketOptions;
+use super::observed_stream::{Tap, Tapped, TlsHandshake, TlsSocket};
 use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
-use super::sqlstate::SqlState;
-use super::tap::{Tap, Tapped, TlsHandshake, TlsSocket};
-use super::url::SocketOptions;
 use crate::store::pool::{Held, Session};
 
 /// How long an idle server may take to hear that it is no longer needed.
@@ -29,10 +29,10 @@ const CANCEL_PAUSE: Duration = Duration::from_secs(3);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What tokio-postgres reads and writes.
-pub(super) type Wire = tokio_postgres::Connection<Tapped<Socket>, Tapped<TlsSocket>>;
+pub(crate) type Wire = tokio_postgres::Connection<Tapped<Socket>, Tapped<TlsSocket>>;
 
 /// A socket and the slot that it has until the server has closed it.
-pub(super) struct Opened {
+pub(crate) struct Opened {
     returned: oneshot::Receiver<Stream>,
     slot: Slot,
 }
@@ -47,15 +47,15 @@ impl Opened {
 }
 
 /// A socket on which a session is being opened. If that is given up, it is closed like any other.
-pub(super) struct Attempt(Option<Opened>);
+pub(crate) struct Attempt(Option<Opened>);
 
 impl Attempt {
-    pub(super) fn new(returned: oneshot::Receiver<Stream>, slot: Slot) -> Self {
+    pub(crate) fn new(returned: oneshot::Receiver<Stream>, slot: Slot) -> Self {
         Self(Some(Opened { returned, slot }))
     }
 
     /// The session is open.
-    pub(super) fn succeed(mut self) -> Option<Opened> {
+    pub(crate) fn succeed(mut self) -> Option<Opened> {
         self.0.take()
     }
 }
@@ -71,12 +71,12 @@ impl Drop for Attempt {
 }
 
 /// How to have a statement cancelled.
-pub(super) struct Cancel {
-    pub(super) token: CancelToken,
-    pub(super) slots: Arc<Slots>,
-    pub(super) socket: SocketOptions,
+pub(crate) struct Cancel {
+    pub(crate) token: CancelToken,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) socket: SocketOptions,
     /// For one handshake each.
-    pub(super) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
+    pub(crate) handshake: Box<dyn Fn() -> TlsHandshake + Send + Sync>,
 }
 
 impl Cancel {
@@ -106,7 +106,7 @@ struct End {
 }
 
 /// The client's hold on its connection. On drop the connection is closed.
-pub(super) struct Hold {
+pub(crate) struct Hold {
     tap: Arc<Tap>,
     end: Option<oneshot::Sender<End>>,
     over: oneshot::Receiver<()>,
@@ -125,7 +125,7 @@ impl Hold {
     }
 
     /// Waits until the connection is over.
-    pub(super) async fn over(&mut self) {
+    pub(crate) async fn over(&mut self) {
         let _ = (&mut self.over).await;
     }
 }
@@ -137,20 +137,20 @@ impl Drop for Hold {
 }
 
 /// All that the task of a connection needs.
-pub(super) struct Driver {
-    pub(super) wire: Wire,
-    pub(super) opened: Opened,
-    pub(super) address: Address,
-    pub(super) cancel: Cancel,
+pub(crate) struct Driver {
+    pub(crate) wire: Wire,
+    pub(crate) opened: Opened,
+    pub(crate) address: Address,
+    pub(crate) cancel: Cancel,
     /// The server that the pool connected to last.
-    pub(super) current: watch::Receiver<Option<Address>>,
+    pub(crate) current: watch::Receiver<Option<Address>>,
     /// Called for each notification.
-    pub(super) notified: Box<dyn Fn() + Send + Sync>,
+    pub(crate) notified: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Driver {
     /// Starts the task.
-    pub(super) fn start(self, tap: Arc<Tap>) -> Hold {
+    pub(crate) fn start(self, tap: Arc<Tap>) -> Hold {
         let (end, ended) = oneshot::channel();
         let (over, is_over) = oneshot::channel();
         tokio::spawn(self.run(ended, over));
@@ -238,15 +238,15 @@ pub(crate) struct PgConnection {
 }
 
 /// What is known of a session from its beginning.
-pub(super) struct About {
+pub(crate) struct About {
     /// The encoding of the database.
-    pub(super) encoding: String,
+    pub(crate) encoding: String,
     /// How often the URL had named another place until then.
-    pub(super) generation: u64,
+    pub(crate) generation: u64,
 }
 
 impl PgConnection {
-    pub(super) fn new(inner: AsyncPgConnection, hold: Hold, about: About) -> Self {
+    pub(crate) fn new(inner: AsyncPgConnection, hold: Hold, about: About) -> Self {
         Self {
             inner,
             hold,
@@ -263,7 +263,7 @@ impl PgConnection {
     }
 
     /// The statement has ended. The code of its error, if it failed on the server.
-    pub(super) fn end(&mut self) -> Option<SqlState> {
+    pub(crate) fn end(&mut self) -> Option<SqlState> {
         self.at_work = false;
         self.hold.tap.sqlstate()
     }

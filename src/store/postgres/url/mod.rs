@@ -1,44 +1,46 @@
 //! What a PostgreSQL URL says, read as libpq reads it (PostgreSQL manual, section 34.1.2
 //! "Parameter Key Words").
 
+mod parameters;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
+use super::connection::Wanted;
 use super::tls::TlsOptions;
-use super::uri::Parameters;
-use super::wanted::Wanted;
 use crate::config::DatabaseUrl;
+pub(crate) use parameters::Parameters;
 
 /// What a URL says: where to connect and how.
-pub(super) struct Target {
+pub(crate) struct Target {
     /// How to log in. It names no host; that is for [`super::hosts`].
-    pub(super) config: tokio_postgres::Config,
-    pub(super) tls: TlsOptions,
+    pub(crate) config: tokio_postgres::Config,
+    pub(crate) tls: TlsOptions,
     /// In the order to try them; at least one.
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(crate) endpoints: Vec<Endpoint>,
     /// Try them in a random order instead.
-    pub(super) shuffled: bool,
+    pub(crate) shuffled: bool,
     /// What the server must be.
-    pub(super) wanted: Wanted,
+    pub(crate) wanted: Wanted,
     /// How long one address may take, from its name to a session that is ready.
-    pub(super) connect_timeout: Option<Duration>,
-    pub(super) socket: SocketOptions,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) socket: SocketOptions,
 }
 
 /// A place where a server may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
+pub(crate) struct Endpoint {
     /// What the certificate must be for.
-    pub(super) name: String,
-    pub(super) place: Place,
-    pub(super) port: u16,
+    pub(crate) name: String,
+    pub(crate) place: Place,
+    pub(crate) port: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// To be looked up.
     Name,
     Address(IpAddr),
@@ -48,18 +50,18 @@ pub(super) enum Place {
 
 /// What is set on a TCP connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SocketOptions {
-    pub(super) keepalive: Option<Keepalive>,
+pub(crate) struct SocketOptions {
+    pub(crate) keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged; none leaves it to the kernel.
-    pub(super) user_timeout: Option<Duration>,
+    pub(crate) user_timeout: Option<Duration>,
 }
 
 /// When the kernel asks a silent peer whether it is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Keepalive {
-    pub(super) idle: Duration,
-    pub(super) interval: Duration,
-    pub(super) count: u32,
+pub(crate) struct Keepalive {
+    pub(crate) idle: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) count: u32,
 }
 
 /// A peer that vanished without a word is noticed within about this time.
@@ -75,7 +77,7 @@ impl Target {
     ///
     /// # Errors
     /// What is wrong, with the name of a parameter and never a value: it may be a secret.
-    pub(super) fn parse(url: &DatabaseUrl) -> Result<Self, String> {
+    pub(crate) fn parse(url: &DatabaseUrl) -> Result<Self, String> {
         let mut given = Parameters::parse(url.expose())?;
         let tls = TlsOptions::read(&mut given)?;
         let target = Self {

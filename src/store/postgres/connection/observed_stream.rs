@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::super::sqlstate::SqlState;
 use super::socket::Socket;
-use super::sqlstate::SqlState;
 
 /// What is known of one connection from its bytes. Shared by the connection and its stream.
 #[derive(Default)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     /// The SQLSTATE of the last error, with zeros before it; 0 is none.
     code: AtomicU64,
     busy: AtomicBool,
@@ -27,18 +27,18 @@ pub(super) struct Tap {
 
 impl Tap {
     /// Forgets the last error.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.code.store(0, Ordering::Relaxed);
     }
 
     /// The SQLSTATE of the last error since [`Self::clear`].
-    pub(super) fn sqlstate(&self) -> Option<SqlState> {
+    pub(crate) fn sqlstate(&self) -> Option<SqlState> {
         let [_, _, _, code @ ..] = self.code.load(Ordering::Relaxed).to_be_bytes();
         (code != [0; 5]).then_some(SqlState(code))
     }
 
     /// Whether the server was sent something and has not said since that it is ready.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
 
@@ -156,7 +156,7 @@ impl Field {
 }
 
 /// A stream whose incoming messages are read along.
-pub(super) struct Tapped<S> {
+pub(crate) struct Tapped<S> {
     stream: S,
     tap: Arc<Tap>,
     messages: Messages,
@@ -165,7 +165,7 @@ pub(super) struct Tapped<S> {
 impl<S> Tapped<S> {
     /// Reads messages from the first byte on, or from the second when the first answers the question
     /// whether the server has TLS.
-    pub(super) fn new(stream: S, tap: Arc<Tap>, asks_for_tls: bool) -> Self {
+    pub(crate) fn new(stream: S, tap: Arc<Tap>, asks_for_tls: bool) -> Self {
         Self {
             stream,
             tap,
@@ -209,13 +209,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
 }
 
 /// TLS over our socket.
-pub(super) type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
+pub(crate) type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 /// What makes it.
-pub(super) type TlsHandshake = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
+pub(crate) type TlsHandshake = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 
 /// Reads along what comes out of TLS, instead of what goes in.
-pub(super) struct TappedTls {
-    pub(super) handshake: TlsHandshake,
+pub(crate) struct TappedTls {
+    pub(crate) handshake: TlsHandshake,
 }
 
 impl TlsConnect<Tapped<Socket>> for TappedTls {
