@@ -128,7 +128,7 @@ impl Store {
         let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
+                runtime.spawn(pool.clone().run_maintenance());
                 let listen = postgres::listen(
                     Arc::clone(connector),
                     wake.clone(),
@@ -146,7 +146,7 @@ impl Store {
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
+                runtime.spawn(pool.clone().run_maintenance());
                 let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
                 let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
                 (Database::Sqlite(sqlite), probe)

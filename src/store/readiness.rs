@@ -222,7 +222,7 @@ impl Inner {
                     }
                 }
                 // The login may have been rotated: what is open keeps working.
-                match pool.first_in_line().get(Class::Read).await {
+                match pool.with_priority().acquire(Class::Read).await {
                     Ok(mut lease) => examine(&mut lease).await,
                     Err(failed) => Err(error.unwrap_or(failed)),
                 }

@@ -107,10 +107,10 @@ impl Postgres {
         Arc::clone(&self.served)
     }
 
-    /// The same for few that serve many; see [`Pool::first_in_line`].
+    /// The same for few that serve many; see [`Pool::with_priority`].
     pub(super) fn first_in_line(&self) -> Self {
         Self {
-            pool: self.pool.first_in_line(),
+            pool: self.pool.with_priority(),
             ..self.clone()
         }
     }
@@ -147,11 +147,11 @@ impl Postgres {
         let mut replaced = false;
         let mut repeated = 0;
         loop {
-            let got = self.pool.get(class(query)).await;
+            let got = self.pool.acquire(class(query)).await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
             lease.begin();
-            let left = lease.left();
+            let left = lease.database_moved();
             let result = tokio::select! {
                 result = timeout(self.patience, work(&mut lease)) => Some(result),
                 () = left => None,
@@ -175,7 +175,7 @@ impl Postgres {
                 }
                 Some(Err(_)) => {
                     // The others were opened to the same server.
-                    self.pool.suspect();
+                    self.pool.require_liveness_check();
                     lease.discard();
                     // The time for another try is over.
                     let why = format!("no answer within {:?}", self.patience);
@@ -206,7 +206,7 @@ impl Postgres {
                 Remedy::NewSession => {
                     // One that is new says that those to come will be no better.
                     if opened_before {
-                        self.pool.outdate();
+                        self.pool.invalidate();
                         lease.discard();
                     }
                     opened_before

@@ -15,7 +15,7 @@ use super::handle::Handle;
 use super::location::{Location, Mode};
 use crate::config::DatabaseUrl;
 use crate::store::StoreError;
-use crate::store::pool::{Connect, Held, Session};
+use crate::store::pool::{Connect, ConnectionPermits, Poolable};
 
 /// Opens connections to one SQLite database.
 pub(crate) struct SqliteConnector {
@@ -156,16 +156,16 @@ impl SqliteSession {
     }
 }
 
-impl Session for SqliteSession {
+impl Poolable for SqliteSession {
     fn is_broken(&mut self) -> bool {
-        Session::is_broken(&mut self.inner)
+        Poolable::is_broken(&mut self.inner)
     }
 
-    fn close(self, held: Option<Held>) {
+    fn close(self, held: Option<ConnectionPermits>) {
         self.inner.close(held);
     }
 
-    async fn answers(&mut self) -> bool {
+    async fn responds(&mut self) -> bool {
         true
     }
 }

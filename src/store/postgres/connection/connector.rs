@@ -353,7 +353,7 @@ impl Connect for PgConnector {
         self.connect_pooled(Wait::Yes).await?.ok_or_else(no_room)
     }
 
-    async fn connect_if_room(&self) -> Result<Option<PgConnection>, StoreError> {
+    async fn try_connect(&self) -> Result<Option<PgConnection>, StoreError> {
         self.connect_pooled(Wait::No).await
     }
 

@@ -20,7 +20,7 @@ use super::super::url::SocketOptions;
 use super::observed_stream::{Tap, Tapped, TlsHandshake, TlsSocket};
 use super::slots::{Address, Purpose, Slot, Slots};
 use super::socket::{Socket, Stream};
-use crate::store::pool::{Held, Session};
+use crate::store::pool::{ConnectionPermits, Poolable};
 
 /// How long an idle server may take to hear that it is no longer needed.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ impl Cancel {
 struct End {
     at_work: bool,
     /// Given back when the server has closed the connection.
-    _held: Option<Held>,
+    _held: Option<ConnectionPermits>,
 }
 
 /// The client's hold on its connection. On drop the connection is closed.
@@ -113,7 +113,7 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    fn end(&mut self, held: Option<Held>) {
+    fn end(&mut self, held: Option<ConnectionPermits>) {
         if let Some(end) = self.end.take() {
             let at_work = self.tap.is_busy();
             // If it is over already, what is held is given back right here.
@@ -285,12 +285,12 @@ impl PgConnection {
     }
 }
 
-impl Session for PgConnection {
+impl Poolable for PgConnection {
     fn is_broken(&mut self) -> bool {
         self.at_work || self.inner.is_broken()
     }
 
-    fn close(mut self, held: Option<Held>) {
+    fn close(mut self, held: Option<ConnectionPermits>) {
         self.hold.end(held);
     }
 
@@ -298,7 +298,7 @@ impl Session for PgConnection {
         self.about.generation
     }
 
-    async fn answers(&mut self) -> bool {
+    async fn responds(&mut self) -> bool {
         // An empty statement goes to the server and back, and nothing is planned for it.
         self.begin();
         let answer = self.inner.batch_execute("").await;
