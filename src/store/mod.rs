@@ -59,13 +59,13 @@ pub use page_room::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
-pub use postgres::{check_postgres_url, describe_postgres_url};
+pub(crate) use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
 pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;
-pub use sqlite::check_sqlite_url;
+pub(crate) use sqlite::check_sqlite_url;
 
 #[derive(Clone)]
 enum Database {

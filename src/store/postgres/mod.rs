@@ -31,10 +31,10 @@ use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connection::{PgConnection, PgConnector};
 pub(super) use create::Create;
-pub(super) use last_success::Served;
+pub(super) use last_success::LastSuccess;
 pub(super) use notify::listen;
 use sqlstate::Remedy;
-pub use url::{check_postgres_url, describe_postgres_url};
+pub(crate) use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
 /// in a database that was restored from a dump and not migrated since. No event of a transaction that is over
@@ -57,7 +57,7 @@ pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
     /// How long a statement may take before its connection is given up.
     patience: Duration,
-    served: Arc<Served>,
+    served: Arc<LastSuccess>,
     metrics: Arc<Metrics>,
 }
 
@@ -97,13 +97,13 @@ impl Postgres {
         Self {
             pool,
             patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
-            served: Arc::new(Served::new()),
+            served: Arc::new(LastSuccess::new()),
             metrics,
         }
     }
 
     /// When statements succeeded.
-    pub(super) fn served(&self) -> Arc<Served> {
+    pub(super) fn served(&self) -> Arc<LastSuccess> {
         Arc::clone(&self.served)
     }
 
@@ -150,7 +150,7 @@ impl Postgres {
             let got = self.pool.acquire(class(query)).await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
-            lease.begin();
+            lease.begin_statement();
             let left = lease.database_moved();
             let result = tokio::select! {
                 result = timeout(self.patience, work(&mut lease)) => Some(result),
@@ -159,13 +159,13 @@ impl Postgres {
             self.metrics.query_took(query, start.elapsed());
             let (error, remedy) = match result {
                 Some(Ok(done)) => {
-                    let code = lease.end();
+                    let code = lease.end_statement();
                     match done {
                         Ok(value) => {
-                            self.served.note();
+                            self.served.record();
                             return Ok(value);
                         }
-                        Err(error) => sqlstate::judge(code, &error),
+                        Err(error) => sqlstate::classify(code, &error),
                     }
                 }
                 // On the new one the time begins anew.
@@ -190,7 +190,7 @@ impl Postgres {
             let opened_before = lease.opened() < begun;
             let again = match remedy {
                 Remedy::None => false,
-                Remedy::Repeat => {
+                Remedy::Retry => {
                     drop(lease);
                     repeated += 1;
                     if repeated > REPEATS {

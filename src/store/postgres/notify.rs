@@ -1,35 +1,49 @@
-//! Hears of events that other processes wrote, and tells them of ours: LISTEN and NOTIFY on one
-//! connection (PostgreSQL manual, "NOTIFY").
+//! Notifications of new events between processes: LISTEN and NOTIFY on one connection (PostgreSQL
+//! manual, "NOTIFY").
 //!
-//! NOTIFY is not part of the writing transactions: it would make all commits of the database wait
-//! for one lock. A notification that is lost, with a connection or a process, only costs time:
-//! readers poll as well.
+//! NOTIFY is not part of the writing transactions: all commits of the database would wait for one lock.
+//! A notification can be lost with a connection or a process. That costs time only, because readers poll
+//! as well.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
+
 use super::PgConnector;
-use super::sqlstate::describe;
-use crate::store::StoreError;
+use super::connection::{ConnectError, PostgresError};
 use crate::store::feed_signal::FeedSignal;
 
-/// At most so often are other processes told.
+/// The pause between two notifications to other processes.
 const NOTIFY_PAUSE: Duration = Duration::from_millis(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Listens until the runtime ends. A lost connection is replaced, and one of this age as well: the
-/// next is opened with the login, and to the server, that the settings name by then.
+/// Why notifications are interrupted.
+#[derive(Debug, Error)]
+enum NotifyError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("no connection within {CONNECT_TIMEOUT:?}")]
+    ConnectTimeout,
+    #[error(transparent)]
+    Statement(#[from] PostgresError),
+    #[error("the server closed the connection")]
+    Closed,
+}
+
+/// Sends and receives notifications until the runtime ends. A connection that is lost, or older than
+/// `lifetime`, is replaced: the next one uses the server and the login that the settings name then.
 pub(in crate::store) async fn listen(
     connector: Arc<PgConnector>,
-    wake: FeedSignal,
+    signal: FeedSignal,
     lifetime: Duration,
 ) {
     loop {
-        match tokio::time::timeout(lifetime, session(&connector, &wake)).await {
+        match tokio::time::timeout(lifetime, notify_until_error(&connector, &signal)).await {
             Ok(Err(error)) => {
-                log::debug!(error:%; "no notifications of events for now");
+                log::debug!(error:%; "notifications of events are interrupted");
                 tokio::time::sleep(RECONNECT_PAUSE).await;
             }
             Ok(Ok(never)) => match never {},
@@ -38,32 +52,28 @@ pub(in crate::store) async fn listen(
     }
 }
 
-/// Listens and tells until something fails.
-async fn session(connector: &PgConnector, wake: &FeedSignal) -> Result<Infallible, StoreError> {
-    let lost = |error: tokio_postgres::Error| StoreError::Unavailable(describe(&error));
-    let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
-    let readers = wake.clone();
+async fn notify_until_error(
+    connector: &PgConnector,
+    signal: &FeedSignal,
+) -> Result<Infallible, NotifyError> {
+    let readers = signal.clone();
     let connect = connector.connect_listener(move || readers.readers());
-    let connect = tokio::time::timeout(CONNECT_TIMEOUT, connect);
-    let (client, mut hold) = connect.await.map_err(silent)??;
-    let tell = async {
-        client
-            .batch_execute("LISTEN order_events")
-            .await
-            .map_err(lost)?;
-        // Something may have happened while nobody listened.
-        wake.readers();
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+    let (client, mut guard) = connected.map_err(|_| NotifyError::ConnectTimeout)??;
+    let notify = async {
+        let executed = client.batch_execute("LISTEN order_events").await;
+        executed.map_err(PostgresError)?;
+        // Events may have been written before LISTEN.
+        signal.readers();
         loop {
-            wake.written().await;
-            client
-                .batch_execute("NOTIFY order_events")
-                .await
-                .map_err(lost)?;
+            signal.written().await;
+            let executed = client.batch_execute("NOTIFY order_events").await;
+            executed.map_err(PostgresError)?;
             tokio::time::sleep(NOTIFY_PAUSE).await;
         }
     };
     tokio::select! {
-        () = hold.over() => Err(StoreError::Unavailable("the connection ended".to_owned())),
-        ended = tell => ended,
+        () = guard.closed() => Err(NotifyError::Closed),
+        ended = notify => ended,
     }
 }

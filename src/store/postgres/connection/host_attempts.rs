@@ -1,136 +1,137 @@
-//! Tries the hosts of a URL in turn, each address of each, until one serves.
+//! Tries the hosts of a URL, and each address of each host, until a session is open.
 //!
-//! An attempt is bounded as a whole: the look-up of the name, TCP, TLS, the login and the question
-//! what the server is. So a host that accepts and says nothing does not keep the next from being
-//! reached.
+//! tokio-postgres could try the hosts itself, but its `connect_timeout` covers TCP only: a host that accepts
+//! a connection and then sends nothing would keep the next host from being tried. Here the timeout of
+//! an attempt covers the look-up of the name, TCP, TLS, the login and the check of `target_session_attrs`.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::super::url::{Endpoint, Place, Target};
+use super::error::{HostError, HostsError, SessionError};
 use super::slots::Address;
-use super::target_session_attrs::Wanted;
+use super::target_session_attrs::TargetSessionAttrs;
+use crate::store::postgres::url::{Endpoint, Host, Target};
 
-/// An attempt gets this long at least, however many others share the time.
-const LEAST: Duration = Duration::from_millis(100);
+/// The minimum timeout of an attempt, however many others share the time.
+const MIN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What is done at one address.
-pub(crate) trait Open: Sync {
-    /// An open session.
+/// Opens a session at one address.
+pub(super) trait OpenSession: Sync {
     type Session: Send;
 
-    /// Opens a session at one address of a host, with a server that is what is wanted.
+    /// Opens a session with a server of the kind `attrs` at one address of the endpoint.
     fn open(
         &self,
         endpoint: &Endpoint,
         address: &Address,
-        wanted: Wanted,
-    ) -> impl Future<Output = Result<Self::Session, String>> + Send;
+        attrs: TargetSessionAttrs,
+    ) -> impl Future<Output = Result<Self::Session, SessionError>> + Send;
 }
 
-/// Opens a session with the first host that serves and is what the URL asks for.
+/// Opens a session with the first host that responds and is of the kind that the URL requires.
 ///
-/// `patience` is for all attempts together, so that the last host is reached before the caller
-/// gives up. `connect_timeout` of the URL shortens an attempt, and is what the last one gets.
+/// `total_timeout` is for all attempts together, so that the last host is tried before the caller gives
+/// up. The URL's `connect_timeout` shortens an attempt, and is the timeout of the last one.
 ///
 /// # Errors
-/// Why each attempt failed.
-pub(crate) async fn connect<O: Open>(
+/// The error of each attempt.
+pub(super) async fn connect<O: OpenSession>(
     target: &Target,
-    patience: Duration,
+    total_timeout: Duration,
     opener: &O,
-) -> Result<O::Session, String> {
-    let end = Instant::now() + patience;
-    let rounds = target.wanted.rounds();
-    let mut failures = Vec::new();
+) -> Result<O::Session, HostsError> {
+    let deadline = Instant::now() + total_timeout;
+    let rounds = target.session_attrs.rounds();
+    let mut errors = Vec::new();
     let mut left = rounds.len() * target.endpoints.len();
-    for wanted in rounds {
+    for attrs in rounds {
         let mut endpoints: Vec<_> = target.endpoints.iter().collect();
-        if target.shuffled {
+        if target.random_order {
             endpoints.sort_by_cached_key(|_| uuid::Uuid::new_v4());
         }
         for endpoint in endpoints {
-            let limit = share(end, left);
+            let share = share_until(deadline, left);
             left -= 1;
-            let attempt = Attempt {
+            let attempt = HostAttempt {
                 connect_timeout: target.connect_timeout,
                 opener,
                 endpoint,
-                wanted: *wanted,
+                attrs: *attrs,
             };
-            match attempt.run(limit, left == 0).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failures.push(error),
+            match attempt.run(share, left == 0).await {
+                Ok(session) => return Ok(session),
+                Err(failed) => errors.extend(failed),
             }
         }
     }
-    Err(failures.join("; "))
+    Err(HostsError(errors))
 }
 
-/// What is left until then, if `count` attempts share it evenly.
-fn share(end: Instant, count: usize) -> Duration {
-    let left = end.saturating_duration_since(Instant::now());
-    (left / u32::try_from(count).unwrap_or(u32::MAX).max(1)).max(LEAST)
+/// An equal share of the time until the deadline for each of `count` attempts.
+fn share_until(deadline: Instant, count: usize) -> Duration {
+    let left = deadline.saturating_duration_since(Instant::now());
+    (left / u32::try_from(count).unwrap_or(u32::MAX).max(1)).max(MIN_TIMEOUT)
 }
 
-/// One host, in one round.
-struct Attempt<'a, O> {
+/// An attempt at one host in one round.
+struct HostAttempt<'a, O> {
     connect_timeout: Option<Duration>,
     opener: &'a O,
     endpoint: &'a Endpoint,
-    wanted: Wanted,
+    attrs: TargetSessionAttrs,
 }
 
-impl<O: Open> Attempt<'_, O> {
-    /// Looks the host up and tries each of its addresses. Only the last attempt of all may take longer
-    /// than `limit`, if the URL says so.
-    async fn run(&self, limit: Duration, last: bool) -> Result<O::Session, String> {
-        let (endpoint, end) = (self.endpoint, Instant::now() + limit);
-        let look_up = timeout(self.limit(limit, last), endpoint.addresses()).await;
-        let addresses = look_up
-            .map_err(|_| format!("{endpoint}: the name was not looked up in time"))?
-            .map_err(|error| format!("{endpoint}: {error}"))?;
-        self.each(&addresses, end, last).await
+impl<O: OpenSession> HostAttempt<'_, O> {
+    /// Looks the host up and tries each of its addresses.
+    async fn run(&self, share: Duration, last: bool) -> Result<O::Session, Vec<HostError>> {
+        let (endpoint, deadline) = (self.endpoint, Instant::now() + share);
+        let addresses = match timeout(self.timeout(share, last), endpoint.addresses()).await {
+            Ok(Ok(addresses)) => addresses,
+            Ok(Err(source)) => {
+                let endpoint = endpoint.clone();
+                return Err(vec![HostError::LookUp { endpoint, source }]);
+            }
+            Err(_) => return Err(vec![HostError::LookUpTimeout(endpoint.clone())]),
+        };
+        self.try_addresses(&addresses, deadline, last).await
     }
 
-    /// Tries each address until then.
-    async fn each(
+    async fn try_addresses(
         &self,
         addresses: &[Address],
-        end: Instant,
+        deadline: Instant,
         last: bool,
-    ) -> Result<O::Session, String> {
-        let endpoint = self.endpoint;
+    ) -> Result<O::Session, Vec<HostError>> {
         if addresses.is_empty() {
-            return Err(format!("{endpoint}: the name has no address"));
+            return Err(vec![HostError::NoAddress(self.endpoint.clone())]);
         }
-        let mut failures = Vec::new();
+        let mut errors = Vec::new();
         for (i, address) in addresses.iter().enumerate() {
             let left = addresses.len() - i;
-            let limit = self.limit(share(end, left), last && left == 1);
-            let failure =
-                match timeout(limit, self.opener.open(endpoint, address, self.wanted)).await {
-                    Ok(Ok(connection)) => return Ok(connection),
-                    Ok(Err(error)) => error,
-                    Err(_) => format!("no session within {limit:.1?}"),
-                };
-            let (name, address) = (endpoint.to_string(), address.to_string());
-            failures.push(if name == address {
-                format!("{name}: {failure}")
-            } else {
-                format!("{name} ({address}): {failure}")
+            let limit = self.timeout(share_until(deadline, left), last && left == 1);
+            let opening = self.opener.open(self.endpoint, address, self.attrs);
+            let source = match timeout(limit, opening).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => error,
+                Err(_) => SessionError::Timeout(limit),
+            };
+            errors.push(HostError::Session {
+                endpoint: self.endpoint.clone(),
+                address: address.clone(),
+                source,
             });
         }
-        Err(failures.join("; "))
+        Err(errors)
     }
 
-    /// How long an attempt may take whose share of the time this is.
-    fn limit(&self, share: Duration, last: bool) -> Duration {
+    /// The timeout of an attempt with this share of the time. Only the last attempt of all may exceed
+    /// its share, if `connect_timeout` is longer.
+    fn timeout(&self, share: Duration, last: bool) -> Duration {
         match self.connect_timeout {
-            Some(own) if last => own,
-            Some(own) => own.min(share),
+            Some(limit) if last => limit,
+            Some(limit) => limit.min(share),
             None => share,
         }
     }
@@ -138,13 +139,13 @@ impl<O: Open> Attempt<'_, O> {
 
 impl Endpoint {
     async fn addresses(&self) -> std::io::Result<Vec<Address>> {
-        match &self.place {
-            Place::Address(ip) => Ok(vec![Address::Tcp((*ip, self.port).into())]),
-            Place::Directory(path) => {
+        match &self.host {
+            Host::Address(ip) => Ok(vec![Address::Tcp((*ip, self.port).into())]),
+            Host::Directory(path) => {
                 let file = format!(".s.PGSQL.{}", self.port);
                 Ok(vec![Address::Unix(path.join(file))])
             }
-            Place::Name => {
+            Host::Name => {
                 let found = tokio::net::lookup_host((self.name.as_str(), self.port)).await?;
                 Ok(found.map(Address::Tcp).collect())
             }
@@ -159,23 +160,27 @@ mod tests {
 
     use super::*;
     use crate::config::DatabaseUrl;
+    use crate::store::postgres::connection::error::PostgresError;
 
-    /// Logs in, and nothing else.
+    /// Opens a session that nothing drives.
     struct Login(tokio_postgres::Config);
 
-    impl Open for Login {
+    impl OpenSession for Login {
         type Session = Client;
 
-        async fn open(&self, _: &Endpoint, address: &Address, _: Wanted) -> Result<Client, String> {
+        async fn open(
+            &self,
+            _: &Endpoint,
+            address: &Address,
+            _: TargetSessionAttrs,
+        ) -> Result<Client, SessionError> {
             let Address::Tcp(address) = address else {
                 panic!("{address}");
             };
-            let stream = TcpStream::connect(address).await;
-            let stream = stream.map_err(|error| error.to_string())?;
+            let stream = TcpStream::connect(address).await?;
             let connected = self.0.connect_raw(stream, NoTls).await;
-            connected
-                .map(|(client, _)| client)
-                .map_err(|error| error.to_string())
+            let (client, _) = connected.map_err(PostgresError)?;
+            Ok(client)
         }
     }
 
@@ -189,24 +194,26 @@ mod tests {
         let [endpoint] = target.endpoints.as_slice() else {
             panic!("{:?}", target.endpoints);
         };
-        // It accepts and says nothing.
+        // It accepts connections and sends nothing.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut addresses = vec![
             Address::Tcp(([127, 0, 0, 1], 1).into()),
             Address::Tcp(silent.local_addr().unwrap()),
         ];
-        let attempt = Attempt {
+        let attempt = HostAttempt {
             connect_timeout: target.connect_timeout,
             opener: &Login(target.config.clone()),
             endpoint,
-            wanted: Wanted::Any,
+            attrs: TargetSessionAttrs::Any,
         };
         let soon = || Instant::now() + Duration::from_secs(2);
-        let error = attempt.each(&addresses, soon(), true).await.err().unwrap();
+        let failed = attempt.try_addresses(&addresses, soon(), true).await;
+        let error = HostsError(failed.err().unwrap()).to_string();
         for address in &addresses {
             assert!(error.contains(&address.to_string()), "{error}");
         }
         addresses.extend(endpoint.addresses().await.unwrap());
-        assert!(attempt.each(&addresses, soon(), true).await.is_ok());
+        let opened = attempt.try_addresses(&addresses, soon(), true).await;
+        assert!(opened.is_ok());
     }
 }

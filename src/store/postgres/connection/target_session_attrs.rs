@@ -1,4 +1,4 @@
-//! What kind of server a URL asks for (`target_session_attrs`), and whether this is one.
+//! The kind of server that a URL requires (`target_session_attrs`), and the check of a server.
 
 use std::future::{Future, poll_fn};
 use std::task::{Poll, ready};
@@ -6,23 +6,23 @@ use std::task::{Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{Client, Connection, SimpleQueryMessage};
 
-use super::super::sqlstate::describe;
+use super::error::{PostgresError, SessionError};
 
-/// What the server must be (PostgreSQL manual, section 34.1.2, `target_session_attrs`).
+/// The kind of server to connect to (PostgreSQL manual, section 34.1.2, `target_session_attrs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum TargetSessionAttrs {
     Any,
     ReadWrite,
     ReadOnly,
     Primary,
     Standby,
-    /// A standby if any of the hosts is one, else any.
+    /// A standby if any of the hosts is one, otherwise any server.
     PreferStandby,
 }
 
-impl Wanted {
-    /// The words of a URL.
-    pub(crate) const WORDS: [(&str, Self); 6] = [
+impl TargetSessionAttrs {
+    /// The values in a URL.
+    pub(crate) const VALUES: [(&'static str, Self); 6] = [
         ("any", Self::Any),
         ("read-write", Self::ReadWrite),
         ("read-only", Self::ReadOnly),
@@ -31,8 +31,8 @@ impl Wanted {
         ("prefer-standby", Self::PreferStandby),
     ];
 
-    /// What to look for in turn, each among all hosts.
-    pub(crate) fn rounds(self) -> &'static [Self] {
+    /// The kinds to look for, one after the other, each among all hosts.
+    pub(super) fn rounds(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
             Self::ReadWrite => &[Self::ReadWrite],
@@ -43,55 +43,46 @@ impl Wanted {
         }
     }
 
-    /// Asks a server what it is.
-    ///
-    /// # Errors
-    /// Why this server will not do, or that it could not be asked.
-    pub(crate) async fn check<S, T>(
+    /// Checks that the server is of this kind, on a connection that no task drives yet.
+    pub(super) async fn check<S, T>(
         self,
         client: &Client,
         connection: &mut Connection<S, T>,
-    ) -> Result<(), String>
+    ) -> Result<(), SessionError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let (question, good, otherwise) = match self {
+        let (query, required, mismatch) = match self {
             Self::Any => return Ok(()),
-            Self::ReadWrite => (READ_ONLY, "off", "the session is read-only"),
-            Self::ReadOnly => (READ_ONLY, "on", "the session is not read-only"),
-            Self::Primary => (IN_RECOVERY, "f", "the server is a standby"),
-            Self::Standby | Self::PreferStandby => {
-                (IN_RECOVERY, "t", "the server is not a standby")
-            }
+            Self::ReadWrite => (READ_ONLY, "off", SessionError::ReadOnly),
+            Self::ReadOnly => (READ_ONLY, "on", SessionError::NotReadOnly),
+            Self::Primary => (IN_RECOVERY, "f", SessionError::Standby),
+            Self::Standby | Self::PreferStandby => (IN_RECOVERY, "t", SessionError::NotStandby),
         };
-        let asking = async {
-            let rows = client.simple_query(question).await;
-            rows.map_err(|error| describe(&error))
-        };
-        let rows = driven(connection, asking).await?;
-        let answer = rows.iter().find_map(|message| match message {
+        let rows = driving(connection, client.simple_query(query)).await?;
+        let value = rows.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),
             _ => None,
         });
-        match answer {
-            Some(answer) if answer == good => Ok(()),
-            Some(_) => Err(otherwise.to_owned()),
-            None => Err("the server does not say what it is".to_owned()),
+        match value {
+            Some(value) if value == required => Ok(()),
+            Some(_) => Err(mismatch),
+            None => Err(SessionError::Unreported),
         }
     }
 }
 
-/// `on` or `off`; `on` on a standby as well.
+/// `on` or `off`. It is also `on` on a standby.
 const READ_ONLY: &str = "SHOW transaction_read_only";
 /// `t` or `f`.
 const IN_RECOVERY: &str = "SELECT pg_catalog.pg_is_in_recovery()";
 
-/// Does some work on a connection that nobody drives yet.
-async fn driven<S, T, R>(
+/// Drives the connection until `query` is done.
+async fn driving<S, T, R>(
     connection: &mut Connection<S, T>,
-    work: impl Future<Output = Result<R, String>>,
-) -> Result<R, String>
+    query: impl Future<Output = Result<R, tokio_postgres::Error>>,
+) -> Result<R, SessionError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -99,15 +90,15 @@ where
     let ended = poll_fn(|cx| {
         loop {
             match ready!(connection.poll_message(cx)) {
-                // Notices of the server.
+                // A notice of the server.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Poll::Ready(describe(&error)),
-                None => return Poll::Ready("the server ended the connection".to_owned()),
+                Some(Err(error)) => return Poll::Ready(PostgresError(error).into()),
+                None => return Poll::Ready(SessionError::Closed),
             }
         }
     });
     tokio::select! {
-        done = work => done,
+        done = query => Ok(done.map_err(PostgresError)?),
         error = ended => Err(error),
     }
 }

@@ -1,105 +1,63 @@
-//! What a PostgreSQL URL says, read as libpq reads it (PostgreSQL manual, section 34.1.2
-//! "Parameter Key Words").
+//! A PostgreSQL URL, read as libpq reads it (PostgreSQL manual, section 34.1.2 "Parameter Key Words").
 
+mod endpoints;
+mod error;
 mod parameters;
+mod socket_options;
 
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::config::{ChannelBinding, SslNegotiation};
 
-use super::connection::Wanted;
+use super::connection::TargetSessionAttrs;
 use super::tls::TlsOptions;
 use crate::config::DatabaseUrl;
+pub(crate) use endpoints::{Endpoint, Host};
+pub(crate) use error::{PostgresUrlError, UrlError};
 pub(crate) use parameters::Parameters;
+use socket_options::seconds;
+pub(crate) use socket_options::{Keepalive, SocketOptions};
 
-/// What a URL says: where to connect and how.
+/// The content of a URL: where and how to connect.
 pub(crate) struct Target {
-    /// How to log in. It names no host; that is for [`super::hosts`].
+    /// How to log in. It names no host: `connection` tries the [`Self::endpoints`].
     pub(crate) config: tokio_postgres::Config,
     pub(crate) tls: TlsOptions,
-    /// In the order to try them; at least one.
+    /// In the order of the URL; at least one.
     pub(crate) endpoints: Vec<Endpoint>,
-    /// Try them in a random order instead.
-    pub(crate) shuffled: bool,
-    /// What the server must be.
-    pub(crate) wanted: Wanted,
-    /// How long one address may take, from its name to a session that is ready.
+    /// Whether to try the endpoints in a random order.
+    pub(crate) random_order: bool,
+    pub(crate) session_attrs: TargetSessionAttrs,
+    /// The limit for one address, from its name to a session that is ready.
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) socket: SocketOptions,
 }
 
-/// A place where a server may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    /// What the certificate must be for.
-    pub(crate) name: String,
-    pub(crate) place: Place,
-    pub(crate) port: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// To be looked up.
-    Name,
-    Address(IpAddr),
-    /// The directory of a Unix socket.
-    Directory(PathBuf),
-}
-
-/// What is set on a TCP connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SocketOptions {
-    pub(crate) keepalive: Option<Keepalive>,
-    /// How long sent bytes may stay unacknowledged; none leaves it to the kernel.
-    pub(crate) user_timeout: Option<Duration>,
-}
-
-/// When the kernel asks a silent peer whether it is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Keepalive {
-    pub(crate) idle: Duration,
-    pub(crate) interval: Duration,
-    pub(crate) count: u32,
-}
-
-/// A peer that vanished without a word is noticed within about this time.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
-const KEEPALIVE: Keepalive = Keepalive {
-    idle: Duration::from_secs(10),
-    interval: Duration::from_secs(3),
-    count: 3,
-};
-
 impl Target {
-    /// Reads a URL. A parameter without a value counts as not given.
-    ///
-    /// # Errors
-    /// What is wrong, with the name of a parameter and never a value: it may be a secret.
-    pub(crate) fn parse(url: &DatabaseUrl) -> Result<Self, String> {
+    /// Reads a URL. A parameter with an empty value counts as absent.
+    pub(crate) fn parse(url: &DatabaseUrl) -> Result<Self, UrlError> {
         let mut given = Parameters::parse(url.expose())?;
         let tls = TlsOptions::read(&mut given)?;
         let target = Self {
-            endpoints: endpoints(&mut given)?,
+            endpoints: Endpoint::list(&mut given)?,
             config: login(&mut given, &tls)?,
             tls,
-            shuffled: given
-                .choice(
+            random_order: given
+                .take_choice(
                     "load_balance_hosts",
                     &[("disable", false), ("random", true)],
                 )?
                 .unwrap_or(false),
-            wanted: given
-                .choice("target_session_attrs", &Wanted::WORDS)?
-                .unwrap_or(Wanted::Any),
+            session_attrs: given
+                .take_choice("target_session_attrs", &TargetSessionAttrs::VALUES)?
+                .unwrap_or(TargetSessionAttrs::Any),
             connect_timeout: seconds(&mut given, "connect_timeout")?,
-            socket: socket_options(&mut given)?,
+            socket: SocketOptions::read(&mut given)?,
         };
-        // There is no Kerberos here; `prefer` uses it only where a ticket is.
-        given.choice("gssencmode", &[("disable", ()), ("prefer", ())])?;
-        // Everything is UTF-8 here; `auto` is what the environment says.
-        given.choice(
+        // Kerberos is not supported. `prefer` uses it only if a ticket is available.
+        given.take_choice("gssencmode", &[("disable", ()), ("prefer", ())])?;
+        // All text is UTF-8. `auto` means the encoding of the environment.
+        given.take_choice(
             "client_encoding",
             &[("UTF8", ()), ("utf8", ()), ("auto", ())],
         )?;
@@ -108,49 +66,39 @@ impl Target {
     }
 
     /// Hosts, ports and database, without user and password.
-    fn describe(&self) -> String {
+    fn without_secrets(&self) -> String {
         let hosts: Vec<_> = self.endpoints.iter().map(ToString::to_string).collect();
         let name = self.config.get_dbname().unwrap_or_default();
         format!("postgres://{}/{name}", hosts.join(","))
     }
 }
 
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.place {
-            Place::Directory(path) => write!(f, "{}", path.display()),
-            _ if self.name.contains(':') => write!(f, "[{}]:{}", self.name, self.port),
-            _ => write!(f, "{}:{}", self.name, self.port),
-        }
-    }
-}
-
-/// Who logs in, and into what.
-fn login(given: &mut Parameters, tls: &TlsOptions) -> Result<tokio_postgres::Config, String> {
+/// The parameters of the login.
+fn login(given: &mut Parameters, tls: &TlsOptions) -> Result<tokio_postgres::Config, UrlError> {
     let mut config = tokio_postgres::Config::new();
     config.ssl_mode(tls.mode);
-    if let Some(user) = given.text("user")? {
+    if let Some(user) = given.take_text("user")? {
         config.user(user);
     }
-    if let Some(password) = given.bytes("password") {
+    if let Some(password) = given.take_bytes("password") {
         config.password(password);
     }
-    if let Some(name) = given.text("dbname")? {
+    if let Some(name) = given.take_text("dbname")? {
         config.dbname(name);
     }
-    if let Some(options) = given.text("options")? {
+    if let Some(options) = given.take_text("options")? {
         config.options(options);
     }
-    let fallback = given.text("fallback_application_name")?;
-    let name = given.text("application_name")?.or(fallback);
+    let fallback = given.take_text("fallback_application_name")?;
+    let name = given.take_text("application_name")?.or(fallback);
     config.application_name(name.unwrap_or_else(|| "order-service".to_owned()));
-    let binding = [
+    let channel_binding = [
         ("disable", ChannelBinding::Disable),
         ("prefer", ChannelBinding::Prefer),
         ("require", ChannelBinding::Require),
     ];
-    if let Some(binding) = given.choice("channel_binding", &binding)? {
-        config.channel_binding(binding);
+    if let Some(channel_binding) = given.take_choice("channel_binding", &channel_binding)? {
+        config.channel_binding(channel_binding);
     }
     if tls.direct {
         config.ssl_negotiation(SslNegotiation::Direct);
@@ -158,90 +106,21 @@ fn login(given: &mut Parameters, tls: &TlsOptions) -> Result<tokio_postgres::Con
     Ok(config)
 }
 
-/// Where to connect to. The lists of hosts, addresses and ports belong together.
-fn endpoints(given: &mut Parameters) -> Result<Vec<Endpoint>, String> {
-    let mut list = |name| -> Result<Vec<String>, String> {
-        let text = given.text(name)?;
-        Ok(text.map_or_else(Vec::new, |text| {
-            text.split(',').map(str::to_owned).collect()
-        }))
-    };
-    let (hosts, addresses, ports) = (list("host")?, list("hostaddr")?, list("port")?);
-    let count = hosts.len().max(addresses.len());
-    if count == 0 {
-        return Err("the URL names no host".to_owned());
-    }
-    if !hosts.is_empty() && !addresses.is_empty() && hosts.len() != addresses.len() {
-        return Err("host and hostaddr take lists of the same length".to_owned());
-    }
-    if ports.len() > 1 && ports.len() != count {
-        return Err("port takes one number, or one for each host".to_owned());
-    }
-    (0..count)
-        .map(|i| {
-            let host = hosts.get(i).map_or("", String::as_str);
-            let address = addresses.get(i).map_or("", String::as_str);
-            let place = if !address.is_empty() {
-                let address = address.parse();
-                Place::Address(address.map_err(|_| "hostaddr takes IP addresses")?)
-            } else if host.starts_with('/') {
-                Place::Directory(PathBuf::from(host))
-            } else if host.is_empty() {
-                return Err("the list of hosts has an empty place".to_owned());
-            } else {
-                host.parse().map_or(Place::Name, Place::Address)
-            };
-            let port =
-                match ports.get(i).or(ports.first()).map_or("", String::as_str) {
-                    "" => 5432,
-                    text => text.parse().ok().filter(|port| *port > 0).ok_or(
-                        "a port is a number from 1 to 65535; write %2F for a / in a password",
-                    )?,
-                };
-            let name = if host.is_empty() { address } else { host }.to_owned();
-            Ok(Endpoint { name, place, port })
-        })
-        .collect()
-}
-
-/// A time in seconds; 0 counts as not given.
-fn seconds(given: &mut Parameters, name: &str) -> Result<Option<Duration>, String> {
-    let seconds = given.number(name)?.filter(|seconds| *seconds > 0);
-    Ok(seconds.map(|seconds| Duration::from_secs(seconds.into())))
-}
-
-fn socket_options(given: &mut Parameters) -> Result<SocketOptions, String> {
-    // The second name is that of tokio-postgres.
-    let count = given.number("keepalives_count")?;
-    let count = count.or(given.number("keepalives_retries")?);
-    let keepalive = Keepalive {
-        idle: seconds(given, "keepalives_idle")?.unwrap_or(KEEPALIVE.idle),
-        interval: seconds(given, "keepalives_interval")?.unwrap_or(KEEPALIVE.interval),
-        count: count.filter(|count| *count > 0).unwrap_or(KEEPALIVE.count),
-    };
-    let user_timeout = match given.number("tcp_user_timeout")? {
-        None => Some(USER_TIMEOUT),
-        Some(0) => None,
-        Some(milliseconds) => Some(Duration::from_millis(milliseconds.into())),
-    };
-    Ok(SocketOptions {
-        keepalive: (given.number("keepalives")? != Some(0)).then_some(keepalive),
-        user_timeout,
-    })
-}
-
-/// Checks a PostgreSQL URL without connecting.
+/// Checks a PostgreSQL URL, and the files that it names, without connecting.
 ///
 /// # Errors
-/// What is wrong with it, without the URL itself: it may hold a password.
-pub fn check_postgres_url(url: &DatabaseUrl) -> Result<(), String> {
-    let target = Target::parse(url)?;
-    target.tls.client_config().map(|_| ())
+/// [`PostgresUrlError`], whose message does not contain the URL: it may hold a password.
+pub(crate) fn check_postgres_url(url: &DatabaseUrl) -> Result<(), PostgresUrlError> {
+    Target::parse(url)?.tls.client_config()?;
+    Ok(())
 }
 
-/// The part of a PostgreSQL URL that is no secret.
-pub fn describe_postgres_url(url: &DatabaseUrl) -> String {
-    Target::parse(url).map_or_else(|_| "postgres://…".to_owned(), |target| target.describe())
+/// The hosts and the database of a PostgreSQL URL, for logs: without user, password and parameters.
+pub(crate) fn describe_postgres_url(url: &DatabaseUrl) -> String {
+    Target::parse(url).map_or_else(
+        |_| "postgres://…".to_owned(),
+        |target| target.without_secrets(),
+    )
 }
 
 #[cfg(test)]
