@@ -1,9 +1,12 @@
 //! The use cases on SQLite.
 
 mod connection;
+mod connector;
 mod events;
+mod file_check;
 mod handle;
 mod location;
+mod open;
 mod read;
 mod result_code;
 mod rows;
@@ -18,9 +21,9 @@ use diesel::SqliteConnection;
 use super::StoreError;
 use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connection::SqliteConnector;
+pub(super) use connector::SqliteConnector;
 pub(super) use handle::Handle;
-pub use location::check_sqlite_url;
+pub(crate) use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
@@ -73,7 +76,10 @@ impl Sqlite {
     }
 
     /// A connection to the file that has the path now. Those to one that was removed or replaced are closed.
-    async fn current(&self, class: Class) -> Result<AcquiredConnection<SqliteConnector>, StoreError> {
+    async fn current(
+        &self,
+        class: Class,
+    ) -> Result<AcquiredConnection<SqliteConnector>, StoreError> {
         for _ in 0..=self.pool.status().max {
             let lease = self.pool.acquire(class).await?;
             if lease.is_current() {
