@@ -128,8 +128,8 @@ impl PgConnector {
         opened.ok_or(ConnectError::NoSlot)
     }
 
-    /// Opens a session with the first server that permits one. Returns `None` if there is no free slot
-    /// and the caller does not want to wait.
+    /// Opens a session with the first server that permits one. Without [`Wait::Yes`], returns `None` if
+    /// there is no free slot.
     async fn open(
         &self,
         purpose: Purpose,
