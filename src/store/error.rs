@@ -62,7 +62,7 @@ impl StoreError {
 
 impl StoreError {
     /// What an error is whose code is not known: PostgreSQL's is judged by its SQLSTATE
-    /// (`postgres/sqlstate.rs`) and SQLite's by its result code (`sqlite/code.rs`).
+    /// (`postgres/sqlstate.rs`) and SQLite's by its result code (`sqlite/result_code.rs`).
     pub(super) fn from_diesel(error: &DieselError) -> Self {
         match error {
             DieselError::DatabaseError(

@@ -94,7 +94,8 @@ async fn answering(connector: &PgConnector, wait: Duration) -> Result<PgConnecti
     let deadline = Instant::now() + wait;
     let mut told = false;
     loop {
-        let attempt = tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_plain()).await;
+        let attempt =
+            tokio::time::timeout(CONNECT_TIMEOUT, connector.connect_for_migrations()).await;
         let silent = || StoreError::Unavailable(format!("no answer within {CONNECT_TIMEOUT:?}"));
         match attempt.unwrap_or_else(|_| Err(silent())) {
             Ok(connection) => return Ok(connection),
@@ -114,7 +115,7 @@ async fn migrate_postgres(
     connection: PgConnection,
     lock_timeout: Duration,
 ) -> Result<Vec<String>, StoreError> {
-    if let Some(encoding) = connection.other_encoding() {
+    if let Some(encoding) = connection.unsupported_encoding() {
         return Err(StoreError::Internal(format!(
             "the encoding of the database is {encoding}, and must be UTF8: create it with ENCODING 'UTF8'"
         )));

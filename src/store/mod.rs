@@ -59,13 +59,13 @@ pub use page_room::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
-pub use postgres::{check_postgres_url, describe_postgres_url};
+pub(crate) use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
 pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;
-pub use sqlite::check_sqlite_url;
+pub(crate) use sqlite::check_sqlite_url;
 
 #[derive(Clone)]
 enum Database {
@@ -128,7 +128,7 @@ impl Store {
         let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
+                runtime.spawn(pool.clone().run_maintenance());
                 let listen = postgres::listen(
                     Arc::clone(connector),
                     wake.clone(),
@@ -146,7 +146,7 @@ impl Store {
             }
             Way::Sqlite(connector) => {
                 let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
+                runtime.spawn(pool.clone().run_maintenance());
                 let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
                 let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
                 (Database::Sqlite(sqlite), probe)

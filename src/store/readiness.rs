@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::StoreError;
 use super::pool::{Class, Connect as _, Pool};
-use super::postgres::{PgConnection, PgConnector, Served};
+use super::postgres::{LastSuccess, PgConnection, PgConnector};
 use super::sqlite::SqliteConnector;
 use examine::{examine_postgres, examine_sqlite};
 
@@ -68,7 +68,7 @@ pub(super) enum Target {
     Postgres {
         connector: Arc<PgConnector>,
         pool: Pool<PgConnector>,
-        served: Arc<Served>,
+        served: Arc<LastSuccess>,
     },
     Sqlite(Arc<SqliteConnector>),
 }
@@ -154,7 +154,7 @@ impl Inner {
     /// slow and nothing else is known to have changed.
     fn not_in_time(&self, began: Instant) {
         if let Target::Postgres { served, .. } = &self.target
-            && served.since(began)
+            && served.is_after(began)
             && self.state.lock().last.is_some()
         {
             return;
@@ -222,7 +222,7 @@ impl Inner {
                     }
                 }
                 // The login may have been rotated: what is open keeps working.
-                match pool.first_in_line().get(Class::Read).await {
+                match pool.with_priority().acquire(Class::Read).await {
                     Ok(mut lease) => examine(&mut lease).await,
                     Err(failed) => Err(error.unwrap_or(failed)),
                 }
@@ -250,15 +250,15 @@ impl Inner {
 
 /// Examines the database behind a connection.
 async fn examine(connection: &mut PgConnection) -> Result<Readiness, StoreError> {
-    if let Some(encoding) = connection.other_encoding() {
+    if let Some(encoding) = connection.unsupported_encoding() {
         return Ok(Readiness::Encoding(encoding.to_owned()));
     }
-    connection.begin();
+    connection.begin_statement();
     let inner: &mut AsyncPgConnection = connection;
     // A connection whose statement did not end is broken; it is closed then.
     let result = in_time(examine_postgres(inner)).await;
     if result.is_ok() {
-        connection.succeeded();
+        connection.statement_succeeded();
     }
     result
 }

@@ -1,27 +1,19 @@
 //! The use cases on PostgreSQL.
 
-mod connect;
+mod connection;
 mod create;
 mod event_sql;
 mod events;
 mod find_placed;
 mod get;
-mod hosts;
-mod listen;
-mod own_root;
+mod last_success;
+mod notify;
 mod read;
 mod rows;
-mod served;
-mod session;
-mod slots;
-mod socket;
 mod sqlstate;
-mod tap;
 mod tls;
 mod update;
-mod uri;
 mod url;
-mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,13 +29,12 @@ use tokio::time::{sleep, timeout};
 use super::StoreError;
 use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::PgConnector;
+pub(super) use connection::{PgConnection, PgConnector};
 pub(super) use create::Create;
-pub(super) use listen::listen;
-pub(super) use served::Served;
-pub(super) use session::PgConnection;
+pub(super) use last_success::LastSuccess;
+pub(super) use notify::listen;
 use sqlstate::Remedy;
-pub use url::{check_postgres_url, describe_postgres_url};
+pub(crate) use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
 /// in a database that was restored from a dump and not migrated since. No event of a transaction that is over
@@ -66,7 +57,7 @@ pub(super) struct Postgres {
     pub(super) pool: Pool<PgConnector>,
     /// How long a statement may take before its connection is given up.
     patience: Duration,
-    served: Arc<Served>,
+    served: Arc<LastSuccess>,
     metrics: Arc<Metrics>,
 }
 
@@ -106,20 +97,20 @@ impl Postgres {
         Self {
             pool,
             patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
-            served: Arc::new(Served::new()),
+            served: Arc::new(LastSuccess::new()),
             metrics,
         }
     }
 
     /// When statements succeeded.
-    pub(super) fn served(&self) -> Arc<Served> {
+    pub(super) fn served(&self) -> Arc<LastSuccess> {
         Arc::clone(&self.served)
     }
 
-    /// The same for few that serve many; see [`Pool::first_in_line`].
+    /// The same for few that serve many; see [`Pool::with_priority`].
     pub(super) fn first_in_line(&self) -> Self {
         Self {
-            pool: self.pool.first_in_line(),
+            pool: self.pool.with_priority(),
             ..self.clone()
         }
     }
@@ -156,11 +147,11 @@ impl Postgres {
         let mut replaced = false;
         let mut repeated = 0;
         loop {
-            let got = self.pool.get(class(query)).await;
+            let got = self.pool.acquire(class(query)).await;
             let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
             let start = Instant::now();
-            lease.begin();
-            let left = lease.left();
+            lease.begin_statement();
+            let left = lease.database_moved();
             let result = tokio::select! {
                 result = timeout(self.patience, work(&mut lease)) => Some(result),
                 () = left => None,
@@ -168,13 +159,13 @@ impl Postgres {
             self.metrics.query_took(query, start.elapsed());
             let (error, remedy) = match result {
                 Some(Ok(done)) => {
-                    let code = lease.end();
+                    let code = lease.end_statement();
                     match done {
                         Ok(value) => {
-                            self.served.note();
+                            self.served.record();
                             return Ok(value);
                         }
-                        Err(error) => sqlstate::judge(code, &error),
+                        Err(error) => sqlstate::classify(code, &error),
                     }
                 }
                 // On the new one the time begins anew.
@@ -184,7 +175,7 @@ impl Postgres {
                 }
                 Some(Err(_)) => {
                     // The others were opened to the same server.
-                    self.pool.suspect();
+                    self.pool.require_liveness_check();
                     lease.discard();
                     // The time for another try is over.
                     let why = format!("no answer within {:?}", self.patience);
@@ -199,7 +190,7 @@ impl Postgres {
             let opened_before = lease.opened() < begun;
             let again = match remedy {
                 Remedy::None => false,
-                Remedy::Repeat => {
+                Remedy::Retry => {
                     drop(lease);
                     repeated += 1;
                     if repeated > REPEATS {
@@ -215,7 +206,7 @@ impl Postgres {
                 Remedy::NewSession => {
                     // One that is new says that those to come will be no better.
                     if opened_before {
-                        self.pool.outdate();
+                        self.pool.invalidate();
                         lease.discard();
                     }
                     opened_before

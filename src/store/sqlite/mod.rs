@@ -1,11 +1,14 @@
 //! The use cases on SQLite.
 
-mod code;
-mod connect;
+mod connection;
+mod connector;
 mod events;
+mod file_check;
 mod handle;
 mod location;
+mod open;
 mod read;
+mod result_code;
 mod rows;
 mod schema;
 mod write;
@@ -16,11 +19,11 @@ use std::time::Instant;
 use diesel::SqliteConnection;
 
 use super::StoreError;
-use super::pool::{Class, Lease, Pool};
+use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::SqliteConnector;
+pub(super) use connector::SqliteConnector;
 pub(super) use handle::Handle;
-pub use location::check_sqlite_url;
+pub(crate) use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
@@ -42,10 +45,10 @@ impl Sqlite {
         }
     }
 
-    /// The same for few that serve many; see [`Pool::first_in_line`].
+    /// The same for few that serve many; see [`Pool::with_priority`].
     pub(super) fn first_in_line(&self) -> Self {
         Self {
-            pool: self.pool.first_in_line(),
+            pool: self.pool.with_priority(),
             ..self.clone()
         }
     }
@@ -73,9 +76,12 @@ impl Sqlite {
     }
 
     /// A connection to the file that has the path now. Those to one that was removed or replaced are closed.
-    async fn current(&self, class: Class) -> Result<Lease<SqliteConnector>, StoreError> {
+    async fn current(
+        &self,
+        class: Class,
+    ) -> Result<AcquiredConnection<SqliteConnector>, StoreError> {
         for _ in 0..=self.pool.status().max {
-            let lease = self.pool.get(class).await?;
+            let lease = self.pool.acquire(class).await?;
             if lease.is_current() {
                 return Ok(lease);
             }

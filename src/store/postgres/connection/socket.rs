@@ -1,8 +1,8 @@
 //! The socket below a connection.
 //!
-//! tokio-postgres drops its stream when it is done with it, and with the stream the last sign of the
-//! connection, although the server may still be at work on it. This one comes back to us then, and
-//! is read to its end: only the server, or the kernel when the peer is dead, ends it.
+//! tokio-postgres drops its stream when its client is gone, although the server may still execute a
+//! statement. This socket then sends its stream to a receiver, which reads it to its end: only the server
+//! ends it, or the kernel if the peer is dead.
 
 use std::io;
 use std::pin::Pin;
@@ -15,9 +15,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 
 use super::slots::Address;
-use super::url::{Keepalive, SocketOptions};
+use crate::store::postgres::url::{Keepalive, SocketOptions};
 
-/// A connection that is given up has been silent for long already.
+/// A connection that is given up has often been silent for long, so a dead peer is detected after a few
+/// seconds.
 const CLOSING: SocketOptions = SocketOptions {
     keepalive: Some(Keepalive {
         idle: Duration::from_secs(1),
@@ -27,7 +28,7 @@ const CLOSING: SocketOptions = SocketOptions {
     user_timeout: Some(Duration::from_secs(4)),
 };
 
-/// An open socket of either family.
+/// An open stream socket of either family.
 pub(super) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -40,14 +41,14 @@ impl Stream {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 let stream = Self::Tcp(stream);
-                stream.set(options)?;
+                stream.set_options(options)?;
                 Ok(stream)
             }
             Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
         }
     }
 
-    fn set(&self, options: &SocketOptions) -> io::Result<()> {
+    fn set_options(&self, options: &SocketOptions) -> io::Result<()> {
         let Self::Tcp(stream) = self else {
             return Ok(());
         };
@@ -65,34 +66,34 @@ impl Stream {
         Ok(())
     }
 
-    /// Tells the server that nothing more comes, and waits until it has closed its side as well or
-    /// the kernel reports that it is dead.
+    /// Closes the sending side, and waits until the server has closed its side as well or the kernel
+    /// reports that the peer is dead.
     pub(super) async fn close(mut self) {
-        // Each may fail on a connection that is dead already, which the read then says.
-        let _ = self.set(&CLOSING);
+        // Both fail on a dead connection, and then so does the read.
+        let _ = self.set_options(&CLOSING);
         let _ = self.shutdown().await;
         let mut unread = [0; 4096];
         while matches!(self.read(&mut unread).await, Ok(1..)) {}
     }
 }
 
-/// A socket that comes back when it is dropped.
+/// A socket that sends its stream to a receiver when it is dropped.
 pub(super) struct Socket {
-    /// None only while it is dropped.
+    /// `None` only during the drop.
     stream: Option<Stream>,
-    back: Option<oneshot::Sender<Stream>>,
+    dropped: Option<oneshot::Sender<Stream>>,
 }
 
 impl Socket {
-    /// Opens a socket. What is returned with it gets the stream when the socket is dropped.
+    /// Opens a socket. The receiver gets the stream when the socket is dropped.
     pub(super) async fn connect(
         address: &Address,
         options: &SocketOptions,
     ) -> io::Result<(Self, oneshot::Receiver<Stream>)> {
-        let (back, returned) = oneshot::channel();
+        let (dropped, returned) = oneshot::channel();
         let socket = Self {
             stream: Some(Stream::connect(address, options).await?),
-            back: Some(back),
+            dropped: Some(dropped),
         };
         Ok((socket, returned))
     }
@@ -100,14 +101,14 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let (Some(stream), Some(back)) = (self.stream.take(), self.back.take()) {
-            let _ = back.send(stream);
+        if let (Some(stream), Some(dropped)) = (self.stream.take(), self.dropped.take()) {
+            let _ = dropped.send(stream);
         }
     }
 }
 
-/// Calls the same method on whichever stream it is.
-macro_rules! on {
+/// Calls a method of the stream in either variant.
+macro_rules! delegate {
     ($socket:expr, $method:ident($($argument:expr),*)) => {
         match &mut $socket {
             Stream::Tcp(stream) => Pin::new(stream).$method($($argument),*),
@@ -122,7 +123,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        on!(*self, poll_read(cx, buf))
+        delegate!(*self, poll_read(cx, buf))
     }
 }
 
@@ -132,15 +133,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        on!(*self, poll_write(cx, buf))
+        delegate!(*self, poll_write(cx, buf))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(*self, poll_flush(cx))
+        delegate!(*self, poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on!(*self, poll_shutdown(cx))
+        delegate!(*self, poll_shutdown(cx))
     }
 }
 

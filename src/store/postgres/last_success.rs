@@ -1,16 +1,17 @@
-//! When statements succeeded: evidence for the readiness check.
+//! The time of the last statement that succeeded: evidence for the readiness check.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The time of the last statement that succeeded, in milliseconds since the store was opened.
+/// The time of the last statement that succeeded.
 #[derive(Debug)]
-pub(in crate::store) struct Served {
+pub(in crate::store) struct LastSuccess {
     start: Instant,
+    /// In milliseconds since `start`; 0 if there was none.
     last: AtomicU64,
 }
 
-impl Served {
+impl LastSuccess {
     pub(super) fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -18,15 +19,15 @@ impl Served {
         }
     }
 
-    /// A statement has succeeded.
-    pub(super) fn note(&self) {
+    /// Records that a statement has succeeded now.
+    pub(super) fn record(&self) {
         self.last
             .store(self.since_start(Instant::now()), Ordering::Relaxed);
     }
 
-    /// Whether one has since then.
-    pub(in crate::store) fn since(&self, then: Instant) -> bool {
-        self.last.load(Ordering::Relaxed) > self.since_start(then)
+    /// Whether a statement has succeeded after `time`.
+    pub(in crate::store) fn is_after(&self, time: Instant) -> bool {
+        self.last.load(Ordering::Relaxed) > self.since_start(time)
     }
 
     fn since_start(&self, at: Instant) -> u64 {

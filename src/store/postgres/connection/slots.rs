@@ -1,8 +1,7 @@
-//! How many connections of this process there may be on one server.
+//! Limits the number of connections that this process has to one server.
 //!
-//! A slot belongs to a connection until the server has closed it, which may be long after this side
-//! has given it up. So the server never sees more connections than there are slots, whatever becomes
-//! of them here.
+//! A connection occupies its slot until the server has closed it, which can be long after this process has
+//! given it up. So the server never has more connections than there are slots, whatever fails here.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,12 +11,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Address {
-    /// TCP.
     Tcp(SocketAddr),
-    /// The file of a Unix socket.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
@@ -30,7 +28,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// What a connection is for. Each purpose has slots of its own.
+/// The purpose of a connection. Each purpose has its own slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Purpose {
     /// Requests: `POOL_MAX_SIZE` slots.
@@ -41,7 +39,8 @@ pub(super) enum Purpose {
     Listener,
     /// Migrations: one slot.
     Migration,
-    /// Requests to cancel a statement: one slot. A server that does not take them is asked once.
+    /// Requests to cancel a statement: one slot, so that a server that does not accept them has at most
+    /// one such connection.
     Cancel,
 }
 
@@ -53,13 +52,13 @@ pub(super) struct Slots {
     current: watch::Sender<Option<Address>>,
 }
 
-/// The right to one connection; given back on drop.
+/// The right to one connection to a server, released on drop.
 pub(super) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
 impl Slots {
-    /// As many slots per server as the pool has connections.
+    /// Slots for a pool of `pool_size` connections.
     pub(super) fn new(pool_size: usize) -> Self {
         Self {
             pool_size: pool_size.min(Semaphore::MAX_PERMITS),
@@ -68,14 +67,14 @@ impl Slots {
         }
     }
 
-    /// A slot, as soon as one is free.
-    pub(super) async fn take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
+    /// Waits for a slot.
+    pub(super) async fn acquire(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
         let permit = self.of(purpose, address).acquire_owned().await.ok()?;
         Some(Slot { _permit: permit })
     }
 
     /// A slot, if one is free now.
-    pub(super) fn try_take(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
+    pub(super) fn try_acquire(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
         let permit = self.of(purpose, address).try_acquire_owned().ok()?;
         Some(Slot { _permit: permit })
     }
@@ -86,7 +85,7 @@ impl Slots {
         if let Some(slots) = servers.get(&key) {
             return Arc::clone(slots);
         }
-        // A server without a connection, and without anybody who waits for one, needs no entry.
+        // A server without a connection, and without a caller that waits for one, needs no entry.
         servers.retain(|_, slots| Arc::strong_count(slots) > 1);
         let size = match purpose {
             Purpose::Pool => self.pool_size,
@@ -97,8 +96,8 @@ impl Slots {
         slots
     }
 
-    /// Notes that the pool has a new connection to this server.
-    pub(super) fn connected_to(&self, address: &Address) {
+    /// Records the server that the pool has connected to.
+    pub(super) fn set_current(&self, address: &Address) {
         self.current.send_if_modified(|current| {
             let moved = current.as_ref() != Some(address);
             if moved {
@@ -108,8 +107,8 @@ impl Slots {
         });
     }
 
-    /// Tells when the pool connects to another server.
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Address>> {
+    /// Watches the server that the pool connected to last.
+    pub(super) fn watch_current(&self) -> watch::Receiver<Option<Address>> {
         self.current.subscribe()
     }
 }
@@ -123,28 +122,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_server_and_each_purpose_has_slots_of_its_own() {
+    async fn each_server_and_each_purpose_has_its_own_slots() {
         let slots = Slots::new(2);
-        let pool = |port| slots.try_take(Purpose::Pool, &address(port));
+        let pool = |port| slots.try_acquire(Purpose::Pool, &address(port));
         let taken = [pool(1), pool(1)];
         assert!(taken.iter().all(Option::is_some) && pool(1).is_none());
         assert!(pool(2).is_some());
-        let probe = slots.try_take(Purpose::Probe, &address(1));
+        let probe = slots.try_acquire(Purpose::Probe, &address(1));
         assert!(probe.is_some());
-        assert!(slots.try_take(Purpose::Probe, &address(1)).is_none());
+        assert!(slots.try_acquire(Purpose::Probe, &address(1)).is_none());
         drop(taken);
-        assert!(slots.take(Purpose::Pool, &address(1)).await.is_some());
+        assert!(slots.acquire(Purpose::Pool, &address(1)).await.is_some());
     }
 
     #[tokio::test]
-    async fn servers_without_connections_are_forgotten() {
+    async fn servers_without_connections_are_removed() {
         let slots = Slots::new(1);
-        let held = slots.try_take(Purpose::Pool, &address(1));
+        let held = slots.try_acquire(Purpose::Pool, &address(1));
         for port in 2..100 {
-            assert!(slots.try_take(Purpose::Pool, &address(port)).is_some());
+            assert!(slots.try_acquire(Purpose::Pool, &address(port)).is_some());
         }
         assert_eq!(slots.servers.lock().len(), 2);
-        assert!(slots.try_take(Purpose::Pool, &address(1)).is_none());
+        assert!(slots.try_acquire(Purpose::Pool, &address(1)).is_none());
         drop(held);
     }
 }

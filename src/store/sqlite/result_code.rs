@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use libsqlite3_sys as ffi;
 
-use super::handle::{Handle, text_of};
+use super::handle::{Handle, message_of};
 use crate::store::StoreError;
 
-/// Codes that say something about the database and not about the statement.
-const OF_THE_DATABASE: [c_int; 9] = [
-    // No room, no memory, no access to the file or to its locks.
+/// Codes that concern the database and not the statement.
+const UNAVAILABLE: [c_int; 9] = [
+    // A full disk, no memory, no access to the file or to its locks.
     ffi::SQLITE_FULL,
     ffi::SQLITE_IOERR,
     ffi::SQLITE_NOMEM,
@@ -19,54 +19,57 @@ const OF_THE_DATABASE: [c_int; 9] = [
     ffi::SQLITE_PERM,
     ffi::SQLITE_AUTH,
     ffi::SQLITE_PROTOCOL,
-    // The whole file is something else. (SQLITE_CORRUPT may be one page, and says nothing about
+    // The file is not a database. (SQLITE_CORRUPT may concern one page only, and does not affect
     // statements that do not need it.)
     ffi::SQLITE_NOTADB,
 ];
 
-/// Codes of a statement that took or waited too long: for a lock at most the busy time-out, which is
-/// the statement's.
-const TOO_LATE: [c_int; 3] = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_INTERRUPT];
+/// Codes of a statement that took too long, or that waited too long for a lock: the busy timeout is the
+/// statement timeout.
+const TIMEOUT: [c_int; 3] = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_INTERRUPT];
 
 impl Handle {
-    /// Does work on the connection for at most `limit`. An error is judged by its code.
+    /// Does work on the connection, interrupts it after `timeout`, and classifies an error by its result
+    /// code.
     pub(in crate::store) fn run<T>(
         &self,
-        limit: Duration,
+        timeout: Duration,
         work: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.begin(limit);
+        self.begin(timeout);
         let result = work();
         let code = self.end();
-        result.map_err(|error| judge(code, error))
+        result.map_err(|error| classify(code, error))
     }
 }
 
-/// What an error is, given the result code.
-fn judge(code: Option<c_int>, error: StoreError) -> StoreError {
+/// Replaces an unclassified error by what its result code means.
+fn classify(code: Option<c_int>, error: StoreError) -> StoreError {
     let StoreError::Internal(text) = error else {
         return error;
     };
     let Some(code) = code.or_else(|| code_of(&text)) else {
         return StoreError::Internal(text);
     };
-    // The extended part says more, but nothing that matters here.
+    // The extended part of the code makes no difference here.
     let primary = code & 0xff;
     let text = format!("SQLite result {code}: {text}");
-    if TOO_LATE.contains(&primary) {
+    if TIMEOUT.contains(&primary) {
         StoreError::StatementTimeout
-    } else if OF_THE_DATABASE.contains(&primary) {
+    } else if UNAVAILABLE.contains(&primary) {
         StoreError::Unavailable(text)
     } else {
         StoreError::Internal(text)
     }
 }
 
-/// The code of an error of which only SQLite's text is left. Diesel resets a query that failed in its
-/// rows before anybody can ask for the code. SQLite has one text for each code, and is asked for it.
-fn code_of(text: &str) -> Option<c_int> {
-    let mut known = OF_THE_DATABASE.iter().chain(&TOO_LATE).copied();
-    known.find(|code| text_of(*code) == text)
+/// The code that belongs to a message of SQLite.
+///
+/// If a query fails while Diesel fetches its rows, Diesel resets the statement, and with it the code, before
+/// its instrumentation runs. Only SQLite's message remains, of which SQLite has one for each code.
+fn code_of(message: &str) -> Option<c_int> {
+    let mut known = UNAVAILABLE.iter().chain(&TIMEOUT).copied();
+    known.find(|code| message_of(*code) == message)
 }
 
 #[cfg(test)]
@@ -74,9 +77,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_told_apart_by_their_code() {
+    fn errors_are_classified_by_their_code() {
         let kind = |code: Option<c_int>, text: &str| {
-            judge(code, StoreError::Internal(text.to_owned())).kind()
+            classify(code, StoreError::Internal(text.to_owned())).kind()
         };
         assert_eq!(kind(Some(ffi::SQLITE_FULL), "x"), "unavailable");
         assert_eq!(kind(Some(ffi::SQLITE_IOERR_WRITE), "x"), "unavailable");
@@ -88,9 +91,9 @@ mod tests {
         assert_eq!(kind(Some(ffi::SQLITE_INTERRUPT), "x"), "statement_timeout");
         assert_eq!(kind(Some(ffi::SQLITE_CONSTRAINT_CHECK), "x"), "internal");
         assert_eq!(kind(Some(ffi::SQLITE_CORRUPT), "x"), "internal");
-        assert_eq!(kind(None, &text_of(ffi::SQLITE_IOERR)), "unavailable");
+        assert_eq!(kind(None, &message_of(ffi::SQLITE_IOERR)), "unavailable");
         assert_eq!(kind(None, "no such table: orders"), "internal");
-        let known = judge(Some(ffi::SQLITE_FULL), StoreError::Overloaded);
+        let known = classify(Some(ffi::SQLITE_FULL), StoreError::Overloaded);
         assert_eq!(known, StoreError::Overloaded);
     }
 }
