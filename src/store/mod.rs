@@ -5,22 +5,22 @@
 //! ever dropped half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod batches;
 mod coalesce;
 mod connector;
+mod create;
 mod cursor;
 mod error;
 mod event;
 mod feed;
 mod feed_signal;
 mod migrate;
-mod model;
 mod order_locks;
-mod page_room;
+mod page_budget;
 mod page_sql;
 mod pool;
 mod postgres;
 mod queues;
-mod read;
 mod readiness;
 pub(crate) mod schema;
 mod schema_state;
@@ -40,8 +40,13 @@ use uuid::Uuid;
 
 use crate::config::Settings;
 use crate::telemetry::Metrics;
+use batches::Reader as _;
 pub use connector::Connector;
 use connector::Way;
+pub use create::{
+    CreateOrder, CreateOutcome, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page,
+    UpdateOrder, UpdateOutcome,
+};
 pub use cursor::{Cursor, InvalidCursor};
 pub use error::StoreError;
 pub use event::{Event, EventPage, Feed};
@@ -49,19 +54,14 @@ use feed::Following;
 pub use feed::{FeedReader, Look};
 use feed_signal::FeedSignal;
 pub use migrate::MigrateOptions;
-pub use model::{
-    CreateOrder, CreateOutcome, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page,
-    UpdateOrder, UpdateOutcome,
-};
 use order_locks::OrderLocks;
-use page_room::PageRooms;
-pub use page_room::{Held, PageRoom};
+use page_budget::PageRooms;
+pub use page_budget::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
 pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
-use read::Reader as _;
 pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;

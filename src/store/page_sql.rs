@@ -15,7 +15,7 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Text};
 
-use super::model::{ListFilter, ListQuery};
+use super::create::{ListFilter, ListQuery};
 use crate::domain::Status;
 
 /// The brackets and commas around the orders of a page.

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::admission::{Admission, Ticket};
+use super::batches::{FirstPage, Get};
 use super::coalesce::{Batch, Coalescer, LockWait, QueueLimits};
+use super::create::{CreateOrder, CreateOutcome, Document, NewRow, Page};
 use super::feed_signal::FeedSignal;
-use super::model::{CreateOrder, CreateOutcome, Document, NewRow, Page};
-use super::page_room::Held;
+use super::page_budget::Held;
 use super::postgres::{self, Postgres};
-use super::read::{FirstPage, Get};
 use super::sqlite::{self, Sqlite};
 use super::{Database, StoreError};
 use crate::telemetry::Metrics;

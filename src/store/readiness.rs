@@ -1,7 +1,5 @@
 //! Whether requests would be served: does the database answer, take writes, and have the schema?
 
-mod examine;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +12,8 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::pool::{Class, Connect as _, Pool};
 use super::postgres::{PgConnection, PgConnector, Served};
+use super::postgres::{examine_postgres, examine_sqlite};
 use super::sqlite::SqliteConnector;
-use examine::{examine_postgres, examine_sqlite};
 
 /// A good result is kept for this long, so that probes cost the database nothing.
 const CACHED_FOR: Duration = Duration::from_secs(1);

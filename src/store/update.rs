@@ -3,7 +3,7 @@
 use chrono::Utc;
 
 use super::StoreError;
-use super::model::{Document, UpdateOrder, UpdateOutcome, metadata_json, not_json};
+use super::create::{Document, UpdateOrder, UpdateOutcome, metadata_json, not_json};
 use crate::domain::Order;
 use crate::order_json;
 

@@ -1,12 +1,11 @@
 //! Follows the feed of events as it grows.
 //!
-//! Streams at the head of the feed share what one task reads for all of them ([`tail`]); those that are
+//! Streams at the head of the feed share what one task reads for all of them ([`head`]); those that are
 //! behind read pages, a few at the same time. So the number of streams does not show in the database.
 
-mod lag;
+mod head;
 mod reader;
-mod ring;
-mod tail;
+mod recent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +21,7 @@ use super::{Database, Held, Store, StoreError};
 use crate::config::Settings;
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, Look};
-use ring::Ring;
+use recent::Ring;
 
 /// The most streams that read from the database at the same time; with few connections, a third of them.
 const MAX_READS: usize = 4;
@@ -62,9 +61,12 @@ impl Following {
             metrics: Arc::clone(metrics),
         });
         let served = database.first_in_line();
-        runtime.spawn(tail::read(Arc::clone(&following), served, wake.subscribe()));
+        runtime.spawn(head::read(Arc::clone(&following), served, wake.subscribe()));
         if let Database::Postgres(postgres) = database {
-            runtime.spawn(lag::measure(postgres.clone(), Arc::clone(metrics)));
+            runtime.spawn(super::postgres::measure_feed_lag(
+                postgres.clone(),
+                Arc::clone(metrics),
+            ));
         }
         following
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Stream;
-use super::ring::Found;
+use super::recent::Found;
 use crate::store::StoreError;
 use crate::store::cursor::Cursor;
 use crate::store::event::{Event, Feed, PageSize};

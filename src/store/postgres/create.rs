@@ -16,10 +16,10 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::find_placed::{FindPlaced, FoundRow};
+use super::find_existing::{FindPlaced, FoundRow};
 use crate::store::StoreError;
 use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
+use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
 use crate::telemetry::QueryName;
 
 /// Places orders.

@@ -9,7 +9,7 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::event_sql::{
+use super::feed::{
     COLUMNS, EventColumns, EventSql, FeedRow, HORIZON, ReadFeed, push_fits, push_limit, push_walk,
 };
 use crate::store::StoreError;

@@ -12,7 +12,7 @@ use super::Postgres;
 use super::rows::{MetadataJson, OrderRow};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::ListQuery;
+use crate::store::create::ListQuery;
 use crate::telemetry::QueryName;
 
 /// The metadata of a longer order is left out at first. With the most orders of a batch this is some MiB.

@@ -18,7 +18,7 @@ use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::admission::{Admission, Charge};
-use crate::store::model::{UpdateOrder, json_bytes};
+use crate::store::create::{UpdateOrder, json_bytes};
 use crate::store::schema::orders;
 use crate::store::update::{Decision, Next, Outcome, decide};
 use crate::telemetry::QueryName;

@@ -2,13 +2,13 @@
 
 mod code;
 mod connect;
+mod create;
 mod events;
+mod get;
 mod handle;
 mod location;
-mod read;
 mod rows;
 mod schema;
-mod write;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,9 +19,9 @@ use super::StoreError;
 use super::pool::{Class, Lease, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
+pub(super) use create::Create;
 pub(super) use handle::Handle;
 pub use location::check_sqlite_url;
-pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
 #[derive(Clone)]

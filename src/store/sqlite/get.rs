@@ -10,9 +10,9 @@ use super::rows::OrderRow;
 use super::schema::orders;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::{ListQuery, Page};
+use crate::store::batches::Reader;
+use crate::store::create::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
-use crate::store::read::Reader;
 use crate::telemetry::QueryName;
 
 impl Reader for Sqlite {

@@ -13,7 +13,7 @@ use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::admission::Admission;
 use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{
+use crate::store::create::{
     CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay, UpdateOrder, json_bytes,
 };
 use crate::store::update::{Decision, Next, Outcome, decide};

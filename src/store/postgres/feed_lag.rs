@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::postgres::Postgres;
+use super::Postgres;
 use crate::telemetry::Metrics;
 
 /// How often the lag is measured; a scrape interval is longer.
@@ -11,7 +11,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Measures until the runtime ends. A lag that could not be measured is not a number, and is counted: the
 /// last one that could be says nothing about now.
-pub(super) async fn measure(postgres: Postgres, metrics: Arc<Metrics>) {
+pub(in crate::store) async fn measure(postgres: Postgres, metrics: Arc<Metrics>) {
     loop {
         match postgres.feed_lag().await {
             Ok(lag) => metrics.feed_lag.set(lag),

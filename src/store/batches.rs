@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::coalesce::{Batch, LockWait};
-use super::model::{Document, ListQuery, Page};
-use super::page_room::{Held, PageRooms};
+use super::create::{Document, ListQuery, Page};
+use super::page_budget::{Held, PageRooms};
 use crate::domain::Order;
 
 /// A database to read orders from.

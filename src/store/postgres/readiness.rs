@@ -7,9 +7,9 @@ use diesel::sql_types::Bool;
 use diesel::{QueryableByName, SqliteConnection};
 use diesel_async::AsyncPgConnection;
 
-use super::Readiness;
+use super::FEED_IS_CURRENT;
 use crate::store::StoreError;
-use crate::store::postgres::FEED_IS_CURRENT;
+use crate::store::readiness::Readiness;
 use crate::store::schema_state::{Schema, schema_of_postgres, schema_of_sqlite};
 use crate::store::sqlite::Handle;
 
@@ -45,7 +45,7 @@ struct Examined {
     feed_behind: bool,
 }
 
-pub(super) async fn examine_postgres(
+pub(in crate::store) async fn examine_postgres(
     connection: &mut AsyncPgConnection,
 ) -> Result<Readiness, StoreError> {
     use diesel_async::RunQueryDsl as _;
@@ -72,7 +72,7 @@ pub(super) async fn examine_postgres(
 
 /// On SQLite a statement that may write shows whether writes are possible; `BEGIN IMMEDIATE` alone does
 /// nothing on a read-only file. Another transaction that is writing right now shows it as well.
-pub(super) fn examine_sqlite(
+pub(in crate::store) fn examine_sqlite(
     connection: &mut SqliteConnection,
     handle: &Handle,
     limit: Duration,

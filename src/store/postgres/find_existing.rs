@@ -6,7 +6,7 @@ use diesel::sql_types::{Array, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
-use crate::store::model::{ExistingOrder, Replay};
+use crate::store::create::{ExistingOrder, Replay};
 
 /// Finds idempotency keys, and orders by their id.
 #[derive(Clone, Debug, Default)]
