@@ -1,9 +1,9 @@
-//! Bounds how many pages are in memory that no response is charged for yet.
+//! Bounds how many pages are in memory before they are bodies of responses.
 //!
 //! A page is up to 1 MiB of rows and as much JSON, and the budget of responses counts it only once it is
-//! the body of a response. Until then it takes a room here: while it is read, while it waits for the worker
-//! of its request, and while the worker writes it as JSON. So clients that ask for pages faster than the
-//! workers take them, or are gone before they do, fill no memory.
+//! the body of a response. Until then it needs a permit from here: while it is read, while it waits for the
+//! worker of its request, and while the worker writes it as JSON. So clients cannot fill memory by sending
+//! requests for pages faster than the workers take them, or by closing their connections before that.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,72 +12,75 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::error::Fault;
 use super::{StoreError, panicked};
 
-/// The parts of a room. A page of few orders or events takes one part for each: in JSON the longest is less
-/// than a sixth of 1 MiB.
-const PARTS: u32 = 6;
+/// How many orders or events count as a whole page. A smaller page counts its entries: the longest is less than
+/// a sixth of 1 MiB as JSON.
+const ENTRIES_PER_PAGE: u32 = 6;
 
-/// Rooms for a few pages. Clones share them.
+/// Permits for a few pages. Clones share them.
 #[derive(Clone)]
-pub(super) struct PageRooms(Arc<Semaphore>);
+pub(super) struct PageBudget(Arc<Semaphore>);
 
-impl PageRooms {
-    pub(super) fn new(rooms: u32) -> Self {
-        let parts = usize::try_from(rooms.saturating_mul(PARTS)).unwrap_or(usize::MAX);
-        Self(Arc::new(Semaphore::new(parts.min(Semaphore::MAX_PERMITS))))
+impl PageBudget {
+    pub(super) fn new(pages: u32) -> Self {
+        let entries = pages.saturating_mul(ENTRIES_PER_PAGE);
+        let entries = usize::try_from(entries).unwrap_or(usize::MAX);
+        Self(Arc::new(Semaphore::new(
+            entries.min(Semaphore::MAX_PERMITS),
+        )))
     }
 
-    /// Room for so many orders or events; waits for it in the order of the calls. Whoever goes away while waiting takes none.
-    async fn enter(&self, entries: u32) -> Result<PageRoom, StoreError> {
-        let parts = entries.clamp(1, PARTS);
-        let room = Arc::clone(&self.0).acquire_many_owned(parts).await;
-        let room = room.map_err(|_| StoreError::Unavailable("the store is closed".to_owned()))?;
-        Ok(PageRoom {
-            _permit: Arc::new(room),
+    /// A permit for a page of at most this many orders or events. Waits for it in the order of the calls.
+    async fn acquire(&self, entries: u32) -> Result<PagePermit, StoreError> {
+        let entries = entries.clamp(1, ENTRIES_PER_PAGE);
+        let permit = Arc::clone(&self.0).acquire_many_owned(entries).await;
+        Ok(PagePermit {
+            _permit: Arc::new(permit.map_err(|_| Fault::Closed)?),
         })
     }
 
-    /// Reads a whole page when there is a room for it.
+    /// Reads a whole page once there is a permit for it.
     pub(super) async fn read<T>(
         &self,
         read: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<Held<T>, StoreError> {
-        let room = self.enter(PARTS).await?;
+    ) -> Result<WithPermit<T>, StoreError> {
+        let permit = self.acquire(ENTRIES_PER_PAGE).await?;
         let page = read.await?;
-        Ok(Held { page, room })
+        Ok(WithPermit { page, permit })
     }
 
-    /// Reads a page of at most `entries` orders or events with a task of `runtime`, which a read that has begun runs to its end. If nobody waits for
-    /// its page any more, the page and its room are free at that moment.
+    /// Reads a page of at most `entries` orders or events in a task of `runtime`: a read that has begun runs to
+    /// its end even if its caller is gone, and its page and permit are dropped then.
     pub(super) async fn read_on<T: Send + 'static>(
         &self,
         runtime: &Handle,
         entries: u32,
         read: BoxFuture<'static, Result<T, StoreError>>,
-    ) -> Result<Held<T>, StoreError> {
-        let room = self.enter(entries).await?;
+    ) -> Result<WithPermit<T>, StoreError> {
+        let permit = self.acquire(entries).await?;
         let task = async move {
             let page = read.await?;
-            Ok(Held { page, room })
+            Ok(WithPermit { page, permit })
         };
         runtime.spawn(task).await.map_err(panicked)?
     }
 }
 
-/// A room for a page, until the last clone is dropped.
+/// A permit for a page; released when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct PageRoom {
+pub struct PagePermit {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// A page with its room. The room is to be kept until the page is the body of a response.
+/// A page with its permit, which must be kept until the page is the body of a response.
 #[derive(Clone, Debug)]
-pub struct Held<T> {
+pub struct WithPermit<T> {
     /// What was read.
     pub page: T,
-    /// Its room.
-    pub room: PageRoom,
+    /// Its permit.
+    pub permit: PagePermit,
 }
 
 #[cfg(test)]
@@ -92,11 +95,11 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     #[tokio::test]
-    async fn a_room_is_taken_from_the_read_until_the_page_is_dropped() {
-        let rooms = PageRooms::new(1);
-        let first = rooms.read(async { Ok(1) }).await.unwrap();
+    async fn a_permit_is_held_until_the_last_copy_of_the_page_is_dropped() {
+        let budget = PageBudget::new(1);
+        let first = budget.read(async { Ok(1) }).await.unwrap();
         let copy = first.clone();
-        let second = rooms.read(async { Ok(2) });
+        let second = budget.read(async { Ok(2) });
         let mut second = std::pin::pin!(second);
         assert!(timeout(SOON, &mut second).await.is_err());
         drop(first);
@@ -106,27 +109,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_away_reads_nothing_or_leaves_nothing() {
-        let rooms = PageRooms::new(1);
+    async fn an_abandoned_read_does_not_begin_or_releases_its_permit_at_its_end() {
+        let budget = PageBudget::new(1);
         let runtime = Handle::current();
         let (done, waits) = oneshot::channel::<()>();
-        let begun = rooms.read_on(
+        let begun = budget.read_on(
             &runtime,
             100,
             async move { Ok(waits.await.is_ok()) }.boxed(),
         );
         assert!(timeout(SOON, begun).await.is_err());
         let (began, begins) = oneshot::channel();
-        let waiting = rooms.read_on(
+        let waiting = budget.read_on(
             &runtime,
             100,
             async move { Ok(began.send(()).is_ok()) }.boxed(),
         );
         assert!(timeout(SOON, waiting).await.is_err());
         assert!(begins.await.is_err(), "it never began");
-        assert_eq!(rooms.0.available_permits(), 0, "the first still reads");
+        assert_eq!(budget.0.available_permits(), 0, "the first still reads");
         done.send(()).unwrap();
-        while rooms.0.available_permits() == 0 {
+        while budget.0.available_permits() == 0 {
             sleep(SOON).await;
         }
     }

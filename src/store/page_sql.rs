@@ -1,11 +1,10 @@
 //! The statement for a page of orders.
 //!
-//! Every combination of filters that the API takes is a walk along one index, newest first. A filter by
+//! Every combination of filters that the API accepts is a walk along one index, newest first. A filter by
 //! product or customer without a status is one walk for each status, so that one index serves both.
 //!
-//! A planner that may choose prefers to walk along the primary key and to pass over what does not fit. That
-//! reads the whole table when the orders that fit are all old, so each database is told which index to use
-//! in its own way.
+//! A planner with a choice prefers to walk along the primary key and to filter. That reads the whole table
+//! when all orders that match are old, so the statement forces the index, in another way on each database.
 
 use std::marker::PhantomData;
 
@@ -15,19 +14,19 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Text};
 
-use super::create::{ListFilter, ListQuery};
+use super::list::{ListFilter, ListQuery};
 use crate::domain::Status;
 
 /// The brackets and commas around the orders of a page.
 const PUNCTUATION: usize = 102;
 
-/// How to tell a database which index to walk along.
+/// How a statement forces the index of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// PostgreSQL walks along the index that has the order of the walk. Columns that are equal to a
-    /// constant do not count for that, so they are compared as a row that begins and ends there.
+    /// PostgreSQL uses the index with the ordering of the walk. Columns that equal a constant do not count
+    /// towards the ordering, so they are compared as a range of rows that begins and ends there.
     Postgres,
-    /// SQLite takes the name of the index.
+    /// SQLite accepts the name of the index.
     Sqlite,
 }
 
@@ -87,7 +86,7 @@ impl<Id, IdType> PageSql<Id, IdType> {
         }
         out.push_sql("WHERE true");
         if let Some(ListFilter::Customer(_)) = &self.filter {
-            // The index leaves the others out.
+            // The index has no other rows.
             out.push_sql(" AND customer_id IS NOT NULL");
         }
         match self.dialect {
@@ -186,8 +185,8 @@ where
     }
 }
 
-/// Not static: the text depends on the filters. Diesel keeps prepared statements by their text then, of
-/// which there are few.
+/// Not static: the text depends on the filters. Diesel then caches prepared statements by their text; there
+/// are few.
 impl<Id, IdType> QueryId for PageSql<Id, IdType> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

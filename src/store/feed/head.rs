@@ -6,53 +6,53 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::Following;
-use crate::store::Database;
+use super::{SharedFeed, read_feed};
+use crate::store::backend::Backend;
 use crate::store::event::{Feed, PageSize};
 
-/// How often to look without having been woken: when another process's notification was lost, or
-/// a slow transaction held events back that nobody announces again.
-const POLL: Duration = Duration::from_secs(1);
-/// At most so often are pages read that are not full, however much is written.
-const PAUSE: Duration = Duration::from_millis(10);
-/// How long to wait before asking a database again that did not answer.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often to read without a signal. A notification of another process may be lost, and events that a slow
+/// transaction held back are not announced again.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time between two reads of pages that are not full.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+/// The pause after an error of the database.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads behind the head of the ring until the runtime ends. While there is no stream, and while none has
-/// come to the head yet, it asks the database nothing.
+/// Reads behind the newest of the recent events until the runtime ends. Sends no statement while there is no
+/// stream, or while no stream has reached the head yet.
 pub(super) async fn read(
-    following: Arc<Following>,
-    database: Database,
-    mut woken: watch::Receiver<()>,
+    feed: Arc<SharedFeed>,
+    backend: Arc<dyn Backend>,
+    mut signal: watch::Receiver<()>,
 ) {
-    let size = PageSize::of_response(PageSize::MAX_EVENTS);
+    let size = PageSize::for_response(PageSize::MAX_EVENTS);
     loop {
-        if !following.has_streams() {
-            following.ring.clear();
+        if !feed.has_streams() {
+            feed.recent.clear();
         }
-        let Some(head) = following.ring.head() else {
-            following.begun.notified().await;
+        let Some(head) = feed.recent.head() else {
+            feed.head_reached.notified().await;
             continue;
         };
-        // Before the look, so that a wake during it counts for the next one.
-        woken.mark_unchanged();
-        match database.feed(Some(head), size).await {
+        // Before the read, so that a signal during it counts for the next one.
+        signal.mark_unchanged();
+        match read_feed(&*backend, Some(head), size).await {
             Ok(Feed::Page { page, .. }) => {
                 if !page.events.is_empty() {
-                    following.ring.extend(page.events);
+                    feed.recent.extend(page.events);
                 }
                 if page.more {
                     continue;
                 }
             }
-            // The readers look by themselves, and see whether their places are gone, too.
-            Ok(Feed::Expired { .. }) => following.ring.clear(),
+            // The readers read from the database then, and find whether their own cursors have expired.
+            Ok(Feed::Expired { .. }) => feed.recent.clear(),
             Err(error) => {
                 log::debug!(error:%; "the streams of events wait for the database");
-                sleep(RETRY).await;
+                sleep(RETRY_PAUSE).await;
             }
         }
-        sleep(PAUSE).await;
-        let _ = timeout(POLL, woken.changed()).await;
+        sleep(MIN_INTERVAL).await;
+        let _ = timeout(POLL_INTERVAL, signal.changed()).await;
     }
 }

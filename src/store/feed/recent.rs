@@ -1,4 +1,4 @@
-//! The latest events, which all readers at the head of the feed share.
+//! The most recent events, which all readers at the head of the feed share.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,121 +9,122 @@ use tokio::sync::watch;
 use crate::store::cursor::Cursor;
 use crate::store::event::{Event, PageSize};
 
-/// The most events and bytes of them that are kept. A reader that falls further behind reads pages from
-/// the database.
+/// The most events, and bytes of events, that are kept. A reader that falls further behind reads pages from the
+/// database.
 const MAX_EVENTS: usize = 4096;
 const MAX_BYTES: usize = 4 << 20;
 
-/// The latest events, without a gap from one place to the last event that was read. Empty as long as
-/// nobody reads at the head.
-pub(super) struct Ring {
-    tail: Mutex<Option<Tail>>,
+/// The most recent events, without a gap up to the last event that was read. Empty while no stream is at the
+/// head.
+pub(super) struct RecentEvents {
+    run: Mutex<Option<Run>>,
     changed: watch::Sender<()>,
 }
 
-struct Tail {
-    /// The place before the first event.
-    from: Cursor,
+/// Consecutive events.
+struct Run {
+    /// The position before the first event.
+    start: Cursor,
     events: VecDeque<Arc<Event>>,
     bytes: usize,
 }
 
-/// What the ring has for a reader.
+/// What the recent events have for a reader.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// The events behind its place, at least one.
+pub(super) enum Lookup {
+    /// The events behind its position, at least one.
     Events(Vec<Arc<Event>>),
-    /// Its place is the last that was read.
+    /// Its position is the head: it has read all of them.
     Head,
-    /// Its place is behind the last that was read.
+    /// Its position is behind the head: it has read more from the database.
     Ahead,
-    /// Its place is not in the ring.
-    Elsewhere,
+    /// Its position is not among them.
+    Missing,
 }
 
-impl Ring {
+impl RecentEvents {
     pub(super) fn new() -> Self {
         Self {
-            tail: Mutex::new(None),
+            run: Mutex::new(None),
             changed: watch::Sender::new(()),
         }
     }
 
-    /// Something to wait on for readers: changes whenever they should look again.
+    /// A receiver that changes whenever readers should read again.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// The last place that was read; `None` before the start.
+    /// The position behind the last event that was read; `None` before the start.
     pub(super) fn head(&self) -> Option<Cursor> {
-        self.tail.lock().as_ref().map(Tail::head)
+        self.run.lock().as_ref().map(Run::head)
     }
 
-    /// Starts the ring at this place, behind which nothing was when it was read, unless it has been
-    /// started. True if this started it.
-    pub(super) fn start(&self, from: Cursor) -> bool {
-        let mut tail = self.tail.lock();
-        let starts = tail.is_none();
-        tail.get_or_insert_with(|| Tail {
-            from,
+    /// Starts at this position, which was the head when it was read, unless another reader has started.
+    /// True if this call started.
+    pub(super) fn start(&self, head: Cursor) -> bool {
+        let mut run = self.run.lock();
+        let starts = run.is_none();
+        run.get_or_insert_with(|| Run {
+            start: head,
             events: VecDeque::new(),
             bytes: 0,
         });
         starts
     }
 
-    /// Appends what was read behind the head.
+    /// Appends the events that were read behind the head.
     pub(super) fn extend(&self, events: Vec<Event>) {
-        let mut tail = self.tail.lock();
-        let Some(tail) = tail.as_mut() else {
+        let mut run = self.run.lock();
+        let Some(run) = run.as_mut() else {
             return;
         };
         for event in events {
-            tail.bytes += event.json_bytes();
-            tail.events.push_back(Arc::new(event));
+            run.bytes += event.json_bytes();
+            run.events.push_back(Arc::new(event));
         }
-        while tail.events.len() > MAX_EVENTS || tail.bytes > MAX_BYTES {
-            let Some(event) = tail.events.pop_front() else {
+        while run.events.len() > MAX_EVENTS || run.bytes > MAX_BYTES {
+            let Some(event) = run.events.pop_front() else {
                 break;
             };
-            tail.bytes -= event.json_bytes();
-            tail.from = event.cursor;
+            run.bytes -= event.json_bytes();
+            run.start = event.cursor;
         }
         self.changed.send_replace(());
     }
 
-    /// Empties the ring: its head is gone from the database, or nobody reads at the head.
+    /// Removes all events: the head has expired, or no stream is left.
     pub(super) fn clear(&self) {
-        *self.tail.lock() = None;
+        *self.run.lock() = None;
         self.changed.send_replace(());
     }
 
-    /// What is behind `after`.
-    pub(super) fn behind(&self, after: Cursor, limit: PageSize) -> Found {
-        let tail = self.tail.lock();
-        let Some(tail) = tail.as_ref() else {
-            return Found::Elsewhere;
+    /// The events behind `after`, at most a page of this size.
+    pub(super) fn behind(&self, after: Cursor, size: PageSize) -> Lookup {
+        let run = self.run.lock();
+        let Some(run) = run.as_ref() else {
+            return Lookup::Missing;
         };
-        let start = if after == tail.from {
+        let start = if after == run.start {
             0
         } else {
-            match tail
+            match run
                 .events
                 .binary_search_by(|event| event.cursor.cmp(&after))
             {
                 Ok(at) => at + 1,
-                Err(_) if after > tail.head() => return Found::Ahead,
-                Err(_) => return Found::Elsewhere,
+                Err(_) if after > run.head() => return Lookup::Ahead,
+                Err(_) => return Lookup::Missing,
             }
         };
         let mut bytes = 0;
-        let budget = usize::try_from(limit.bytes).unwrap_or(usize::MAX);
-        let events: Vec<_> = tail
+        let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
+        let events: Vec<_> = run
             .events
             .range(start..)
-            .take(usize::try_from(limit.events).unwrap_or(usize::MAX))
+            .take(usize::try_from(size.events).unwrap_or(usize::MAX))
             .take_while(|event| {
-                // The first, however long it is.
+                // The first always fits.
                 let fits = bytes == 0 || bytes + event.json_bytes() <= budget;
                 bytes += event.json_bytes();
                 fits
@@ -131,16 +132,16 @@ impl Ring {
             .map(Arc::clone)
             .collect();
         if events.is_empty() {
-            Found::Head
+            Lookup::Head
         } else {
-            Found::Events(events)
+            Lookup::Events(events)
         }
     }
 }
 
-impl Tail {
+impl Run {
     fn head(&self) -> Cursor {
-        self.events.back().map_or(self.from, |event| event.cursor)
+        self.events.back().map_or(self.start, |event| event.cursor)
     }
 }
 

@@ -143,12 +143,12 @@ impl PgConnector {
         wait: Wait,
         notified: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<Connected>, StoreError> {
-        let target = self.target().map_err(StoreError::Unavailable)?;
+        let target = self.target().map_err(StoreError::unavailable)?;
         let tls = target.tls.client_config();
         let way = Way {
             connector: self,
             target: &target,
-            tls: MakeRustlsConnect::new(tls.map_err(StoreError::Unavailable)?),
+            tls: MakeRustlsConnect::new(tls.map_err(StoreError::unavailable)?),
             purpose,
             notified,
             full: Mutex::default(),
@@ -159,7 +159,7 @@ impl PgConnector {
         };
         let full = std::mem::take(&mut *way.full.lock());
         match wait {
-            _ if full.is_empty() => Err(StoreError::Unavailable(error)),
+            _ if full.is_empty() => Err(StoreError::unavailable(error)),
             Wait::No => Ok(None),
             Wait::Yes => way.open_when_free(&full).await.map(Some),
         }
@@ -180,7 +180,7 @@ impl Way<'_> {
             return Err(no_room());
         };
         let opened = self.open_session(endpoint, address, *wanted, slot).await;
-        opened.map_err(StoreError::Unavailable)
+        opened.map_err(StoreError::unavailable)
     }
 
     async fn slot_soon(&self, address: &Address) -> Option<Slot> {
@@ -302,7 +302,7 @@ fn place(target: &Target) -> String {
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 fn no_room() -> StoreError {
-    StoreError::Unavailable("no connection is free".to_owned())
+    StoreError::unavailable("no connection is free")
 }
 
 fn handshakes(tls: MakeRustlsConnect, host: String) -> Box<dyn Fn() -> TlsHandshake + Send + Sync> {
@@ -326,16 +326,16 @@ async fn for_diesel(connected: Connected, setup: &str) -> Result<PgConnection, S
     } = connected;
     let inner = AsyncPgConnection::try_from(client)
         .await
-        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        .map_err(StoreError::unavailable)?;
     let mut connection = PgConnection::new(inner, hold, about);
     connection.begin();
     let done = connection.batch_execute(setup).await;
     let code = connection.end();
     match (done, code) {
         (Ok(()), _) => Ok(connection),
-        (Err(error), None) => Err(StoreError::Unavailable(error.to_string())),
+        (Err(error), None) => Err(StoreError::unavailable(error)),
         (Err(error), Some(code)) => {
-            Err(StoreError::Unavailable(format!("SQLSTATE {code}: {error}")))
+            Err(StoreError::unavailable(format!("SQLSTATE {code}: {error}")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Places a batch of orders in one statement: orders, idempotency keys and events together, so in one
+//! Creates a batch of orders in one statement: orders, idempotency keys and events together, so in one
 //! transaction and one commit.
 
 use std::collections::{HashMap, HashSet};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{
     Array, Binary, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
@@ -16,64 +16,21 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::find_existing::{FindPlaced, FoundRow};
+use super::find_existing::{ExistingRow, FindExisting};
 use crate::store::StoreError;
-use crate::store::coalesce::{Batch, LockWait};
+use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
+use crate::store::error::Fault;
+use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// Places orders.
-pub(in crate::store) struct Create(pub(in crate::store) Postgres);
-
 /// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys.
-/// Several times what a commit takes; a key that takes longer is served apart from the others.
+/// Several times what a commit takes; a key that takes longer gets a lane of its own.
 const SHORT_LOCK_WAIT: &str = "100ms";
 
-/// How often a batch is written when the database shows neither the rows nor what they conflict with:
-/// the server changed between two statements.
-const ROUNDS: usize = 3;
-
-impl Batch for Create {
-    type Item = Arc<NewRow>;
-    type Answer = CreateOutcome;
-
-    /// The order is placed even if its client is gone: it was accepted.
-    const SERVE_ABANDONED: bool = true;
-
-    fn lock_of(row: &Arc<NewRow>) -> Option<&str> {
-        row.key()
-    }
-
-    /// Each response is proven: the insert returned the row, or a look-up found it or what it conflicts
-    /// with.
-    async fn serve(
-        &self,
-        rows: Arc<[Arc<NewRow>]>,
-        wait: LockWait,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
-        let mut placed: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
-        let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
-        for _ in 0..ROUNDS {
-            let known = self.insert_or_find(&open, wait).await?;
-            for (slot, row) in placed.iter_mut().zip(rows.iter()) {
-                if slot.is_none() {
-                    *slot = known.resolve(row);
-                }
-            }
-            let unresolved = placed.iter().zip(rows.iter());
-            open = unresolved
-                .filter(|(slot, _)| slot.is_none())
-                .map(|(_, row)| Arc::clone(row))
-                .collect();
-            if open.is_empty() {
-                return Ok(placed.into_iter().flatten().collect());
-            }
-        }
-        Err(StoreError::Unavailable(
-            "the database neither keeps an order nor shows what it conflicts with".to_owned(),
-        ))
-    }
-}
+/// How often a batch is inserted while the database has neither the rows nor what they conflict with: the
+/// server changed between two statements.
+const MAX_ROUNDS: usize = 3;
 
 /// What is known of a batch after its statements.
 struct Known {
@@ -83,7 +40,7 @@ struct Known {
 }
 
 impl Known {
-    /// What became of one row, if that is proven.
+    /// The outcome for one row, if it is proven.
     fn resolve(&self, row: &NewRow) -> Option<CreateOutcome> {
         if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
             return Some(CreateOutcome::New(row.document()));
@@ -93,7 +50,35 @@ impl Known {
     }
 }
 
-impl Create {
+impl Postgres {
+    /// Creates a batch of orders. Each outcome is proven: the insert returned the row, or a look-up found the
+    /// row or what it conflicts with.
+    pub(super) async fn create_orders(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Vec<CreateOutcome>, StoreError> {
+        let mut outcomes: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
+        let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
+        for _ in 0..MAX_ROUNDS {
+            let known = self.insert_or_find(&open, wait).await?;
+            for (outcome, row) in outcomes.iter_mut().zip(rows.iter()) {
+                if outcome.is_none() {
+                    *outcome = known.resolve(row);
+                }
+            }
+            let unresolved = outcomes.iter().zip(rows.iter());
+            open = unresolved
+                .filter(|(outcome, _)| outcome.is_none())
+                .map(|(_, row)| Arc::clone(row))
+                .collect();
+            if open.is_empty() {
+                return Ok(outcomes.into_iter().flatten().collect());
+            }
+        }
+        Err(Fault::NeitherKeptNorFound.into())
+    }
+
     /// Inserts the rows, then looks up what the others conflict with. The look-up is a statement of its
     /// own, as the snapshot of the first may be older than the commit that it waited for.
     async fn insert_or_find(
@@ -102,21 +87,18 @@ impl Create {
         wait: LockWait,
     ) -> Result<Known, StoreError> {
         let batch = Arc::clone(rows);
-        let inserted: HashSet<Uuid> = self
-            .0
+        let inserted: Vec<Uuid> = self
             .run(QueryName::CreateOrders, move |connection| {
                 let rows = Arc::clone(&batch);
-                async move { Insert::new(&rows, wait).load(connection).await }.boxed()
+                async move { Prepared(Insert::new(&rows, wait)).load(connection).await }.boxed()
             })
-            .await?
-            .into_iter()
-            .collect();
+            .await?;
         let mut known = Known {
-            inserted,
+            inserted: inserted.into_iter().collect(),
             by_key: HashMap::new(),
             by_id: HashSet::new(),
         };
-        let mut find = FindPlaced::default();
+        let mut find = FindExisting::default();
         for row in rows.iter() {
             if known.inserted.contains(&row.order.id) {
                 continue;
@@ -129,17 +111,16 @@ impl Create {
         if find.is_empty() {
             return Ok(known);
         }
-        let found: Vec<FoundRow> = self
-            .0
+        let found: Vec<ExistingRow> = self
             .run(QueryName::FindIdempotencyKeys, move |connection| {
-                let find = find.clone();
+                let find = Prepared(find.clone());
                 async move { find.load(connection).await }.boxed()
             })
             .await?;
         for row in found {
-            match row.into_found() {
-                (Some(key), found) => drop(known.by_key.insert(key, found)),
-                (None, found) => drop(known.by_id.insert(found.id)),
+            match row.into_existing() {
+                (Some(key), existing) => drop(known.by_key.insert(key, existing)),
+                (None, existing) => drop(known.by_id.insert(existing.id)),
             }
         }
         Ok(known)
@@ -166,8 +147,8 @@ struct Insert<'a> {
 impl<'a> Insert<'a> {
     fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
-        // Batches of other connections may hold the same keys. In one order for all, they wait
-        // for each other; in different ones, they would deadlock.
+        // Batches of other connections may have the same keys. Sorted, they wait for each other; in
+        // different orders, they would deadlock.
         rows.sort_by_key(|row| row.key());
         Self {
             lock_timeout: match wait {
@@ -195,14 +176,18 @@ impl<'a> Insert<'a> {
     }
 }
 
-/// Rows come in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, also when it comes
-/// twice in the batch or is being inserted by another transaction, for which it waits; and the id,
-/// when the statement is repeated after its connection broke.
+/// Rows are inserted in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, also when the batch
+/// has it twice or another transaction is inserting it, for which it waits; and the id, when the statement is
+/// repeated after its connection broke.
 ///
-/// The wait for another transaction is the only one that `lock_timeout` bounds here: it is set when the
-/// statement has its locks on the tables already.
-impl QueryFragment<Pg> for Insert<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+/// `lock_timeout` bounds only the wait for another transaction: it is set when the statement has its locks on
+/// the tables already.
+impl Statement for Insert<'_> {
+    type Database = Pg;
+    type Id = Insert<'static>;
+    type Columns = SqlUuid;
+
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', ");
         out.push_bind_param::<Text, _>(self.lock_timeout)?;
         out.push_sql(", true), unnest(");
@@ -253,7 +238,7 @@ impl QueryFragment<Pg> for Insert<'_> {
                     (order_id, version, position, occurred_at, data, data_bytes, traceparent)
                 SELECT id, 1, ",
         );
-        super::push_position(&mut out);
+        super::push_position(out);
         out.push_sql(
             ", at, data::json, bytes, trace
                 FROM input JOIN placed USING (id)
@@ -261,13 +246,4 @@ impl QueryFragment<Pg> for Insert<'_> {
         );
         Ok(())
     }
-}
-
-impl QueryId for Insert<'_> {
-    type QueryId = Insert<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Insert<'_> {
-    type SqlType = SqlUuid;
 }

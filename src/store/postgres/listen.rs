@@ -40,10 +40,10 @@ pub(in crate::store) async fn listen(
 
 /// Listens and tells until something fails.
 async fn session(connector: &PgConnector, wake: &FeedSignal) -> Result<Infallible, StoreError> {
-    let lost = |error: tokio_postgres::Error| StoreError::Unavailable(describe(&error));
-    let silent = |_| StoreError::Unavailable("no answer in time".to_owned());
+    let lost = |error: tokio_postgres::Error| StoreError::unavailable(describe(&error));
+    let silent = |_| StoreError::unavailable("no response in time");
     let readers = wake.clone();
-    let connect = connector.connect_listener(move || readers.readers());
+    let connect = connector.connect_listener(move || readers.wake_readers());
     let connect = tokio::time::timeout(CONNECT_TIMEOUT, connect);
     let (client, mut hold) = connect.await.map_err(silent)??;
     let tell = async {
@@ -52,9 +52,9 @@ async fn session(connector: &PgConnector, wake: &FeedSignal) -> Result<Infallibl
             .await
             .map_err(lost)?;
         // Something may have happened while nobody listened.
-        wake.readers();
+        wake.wake_readers();
         loop {
-            wake.written().await;
+            wake.announced().await;
             client
                 .batch_execute("NOTIFY order_events")
                 .await
@@ -63,7 +63,7 @@ async fn session(connector: &PgConnector, wake: &FeedSignal) -> Result<Infallibl
         }
     };
     tokio::select! {
-        () = hold.over() => Err(StoreError::Unavailable("the connection ended".to_owned())),
+        () = hold.over() => Err(StoreError::unavailable("the connection ended")),
         ended = tell => ended,
     }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
+use crate::store::error::Fault;
 use crate::store::schema::orders;
 
 #[derive(Queryable, Selectable)]
@@ -29,12 +30,11 @@ impl TryFrom<OrderRow> for Order {
     type Error = StoreError;
 
     fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        let unknown = |_| StoreError::Internal(format!("order {} has an unknown status", row.id));
         Ok(Self {
             id: row.id,
             product_id: row.product_id,
             quantity: row.quantity,
-            status: row.status.parse().map_err(unknown)?,
+            status: row.status.parse().map_err(|_| Fault::Corrupt("status"))?,
             customer_id: row.customer_id,
             metadata: row.metadata.0,
             version: row.version,

@@ -32,24 +32,24 @@ pub(super) enum Remedy {
 }
 
 /// Which error a failed statement is, and what may be done about it.
-pub(super) fn judge(code: Option<SqlState>, error: &DieselError) -> (StoreError, Remedy) {
+pub(super) fn judge(code: Option<SqlState>, error: DieselError) -> (StoreError, Remedy) {
     let Some(code) = code else {
-        let error = StoreError::from_diesel(error);
+        let error = StoreError::from(error);
         // Without an error of the server only the way to it can have failed.
         let lost = matches!(error, StoreError::Unavailable(_));
         let remedy = if lost { Remedy::Lost } else { Remedy::None };
         return (error, remedy);
     };
-    let text = format!("SQLSTATE {code}: {error}");
-    let unavailable = |remedy| (StoreError::Unavailable(text.clone()), remedy);
-    match &code.0 {
-        b"57014" => (StoreError::StatementTimeout, Remedy::None),
-        b"55P03" => (StoreError::LockTimeout, Remedy::None),
+    let unavailable = |remedy| (true, remedy);
+    let internal = |remedy| (false, remedy);
+    let (is_outage, remedy) = match &code.0 {
+        b"57014" => return (StoreError::StatementTimeout, Remedy::None),
+        b"55P03" => return (StoreError::LockTimeout, Remedy::None),
         // A serialization failure, a deadlock.
         b"40001" | b"40P01" => unavailable(Remedy::Repeat),
         // "Cached plan must not change result type": of all that this service sends, only a statement
         // prepared before a migration is a feature that is not supported.
-        b"0A000" => (StoreError::Internal(text), Remedy::NewSession),
+        b"0A000" => internal(Remedy::NewSession),
         // The server has become read-only, as a primary does that was demoted.
         b"25006" => unavailable(Remedy::NewSession),
         // A pooler that gives each transaction another session: the statement is not prepared there,
@@ -72,8 +72,26 @@ pub(super) fn judge(code: Option<SqlState>, error: &DieselError) -> (StoreError,
         b"23502" => unavailable(Remedy::None),
         // Constraints, values, corruption (XX001, XX002), and what nobody thought of. It says nothing
         // about other statements.
-        _ => (StoreError::Internal(text), Remedy::None),
-    }
+        _ => internal(Remedy::None),
+    };
+    let error = ServerError {
+        code,
+        source: error,
+    };
+    let error = if is_outage {
+        StoreError::unavailable(error)
+    } else {
+        StoreError::internal(error)
+    };
+    (error, remedy)
+}
+
+/// An error that the server sent.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLSTATE {code}: {source}")]
+struct ServerError {
+    code: SqlState,
+    source: DieselError,
 }
 
 /// An error of tokio-postgres with its code and its causes: it keeps the telling part in the source.
@@ -105,7 +123,7 @@ mod tests {
             // A message that says something else, and not in English.
             let message = Box::new("Anweisung wird abgebrochen".to_owned());
             let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
-            let (error, remedy) = judge(Some(SqlState(*code)), &error);
+            let (error, remedy) = judge(Some(SqlState(*code)), error);
             (error.kind(), remedy)
         };
         for (code, kind, remedy) in [
@@ -136,7 +154,7 @@ mod tests {
             DatabaseErrorKind::UnableToSendCommand,
             Box::new("connection closed".to_owned()),
         );
-        assert_eq!(judge(None, &closed).1, Remedy::Lost);
-        assert_eq!(judge(None, &DieselError::NotFound).1, Remedy::None);
+        assert_eq!(judge(None, closed).1, Remedy::Lost);
+        assert_eq!(judge(None, DieselError::NotFound).1, Remedy::None);
     }
 }

@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::time::Duration;
 
+use diesel::result::Error as DieselError;
 use libsqlite3_sys as ffi;
 
 use super::handle::{Handle, text_of};
-use crate::store::StoreError;
+use crate::store::{Cause, StoreError};
 
 /// Codes that say something about the database and not about the statement.
 const OF_THE_DATABASE: [c_int; 9] = [
@@ -42,41 +43,56 @@ impl Handle {
     }
 }
 
-/// What an error is, given the result code.
+/// An error of SQLite with its extended result code.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLite result {code}: {cause}")]
+struct ResultCode {
+    code: c_int,
+    cause: Cause,
+}
+
+/// Classifies an error by the result code.
 fn judge(code: Option<c_int>, error: StoreError) -> StoreError {
-    let StoreError::Internal(text) = error else {
+    let StoreError::Internal(cause) = error else {
         return error;
     };
-    let Some(code) = code.or_else(|| code_of(&text)) else {
-        return StoreError::Internal(text);
+    let Some(code) = code.or_else(|| code_of(&cause)) else {
+        return StoreError::Internal(cause);
     };
-    // The extended part says more, but nothing that matters here.
+    // The extended part makes no difference here.
     let primary = code & 0xff;
-    let text = format!("SQLite result {code}: {text}");
+    let error = ResultCode { code, cause };
     if TOO_LATE.contains(&primary) {
         StoreError::StatementTimeout
     } else if OF_THE_DATABASE.contains(&primary) {
-        StoreError::Unavailable(text)
+        StoreError::unavailable(error)
     } else {
-        StoreError::Internal(text)
+        StoreError::internal(error)
     }
 }
 
-/// The code of an error of which only SQLite's text is left. Diesel resets a query that failed in its
-/// rows before anybody can ask for the code. SQLite has one text for each code, and is asked for it.
-fn code_of(text: &str) -> Option<c_int> {
+/// The code of an error for which only the message of SQLite is left. When a query fails after its first step,
+/// Diesel resets it and clears its parameters, which clears the code, before it reports the end of the query.
+/// SQLite has one fixed message for each code (`sqlite3_errstr`).
+fn code_of(cause: &Cause) -> Option<c_int> {
+    let Some(DieselError::DatabaseError(_, information)) = cause.error().downcast_ref() else {
+        return None;
+    };
     let mut known = OF_THE_DATABASE.iter().chain(&TOO_LATE).copied();
-    known.find(|code| text_of(*code) == text)
+    known.find(|code| text_of(*code) == information.message())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diesel::result::DatabaseErrorKind;
 
     #[test]
     fn errors_are_told_apart_by_their_code() {
         let kind = |code: Option<c_int>, text: &str| {
-            judge(code, StoreError::Internal(text.to_owned())).kind()
+            let message = Box::new(text.to_owned());
+            let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
+            judge(code, error.into()).kind()
         };
         assert_eq!(kind(Some(ffi::SQLITE_FULL), "x"), "unavailable");
         assert_eq!(kind(Some(ffi::SQLITE_IOERR_WRITE), "x"), "unavailable");

@@ -62,8 +62,8 @@ impl DatabaseFile {
 
 impl SqliteConnector {
     pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
-        let location = Location::parse(url).map_err(StoreError::Unavailable)?;
-        location.check().map_err(StoreError::Unavailable)?;
+        let location = Location::parse(url).map_err(StoreError::unavailable)?;
+        location.check().map_err(StoreError::unavailable)?;
         let first = location.to_string();
         if let Location::File { path, mode } = location {
             let other = Location::File {
@@ -126,7 +126,7 @@ impl Connect for SqliteConnector {
             })
         })
         .await
-        .map_err(|error| StoreError::Internal(error.to_string()))?
+        .map_err(StoreError::internal)?
     }
 }
 
@@ -192,7 +192,7 @@ fn open(
     busy_timeout: Duration,
 ) -> Result<(SqliteConnection, Handle), StoreError> {
     let failed =
-        |error: &dyn std::fmt::Display| StoreError::Unavailable(format!("{location}: {error}"));
+        |error: &dyn std::fmt::Display| StoreError::unavailable(format!("{location}: {error}"));
     Handle::prepare_new_connections();
     let mut connection = SqliteConnection::establish(location).map_err(|e| failed(&e))?;
     connection

@@ -1,4 +1,4 @@
-//! Writes orders with their events, one transaction a batch.
+//! Creates a batch of orders with their events, in one transaction.
 
 use std::sync::Arc;
 
@@ -7,44 +7,36 @@ use diesel::SqliteConnection;
 use diesel::prelude::*;
 
 use super::Sqlite;
-use super::rows::{OrderRow, uuid};
+use super::rows::uuid;
 use super::schema::{events, idempotency_keys, orders};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::admission::Admission;
-use crate::store::coalesce::{Batch, LockWait};
-use crate::store::create::{
-    CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay, UpdateOrder, json_bytes,
-};
-use crate::store::update::{Decision, Next, Outcome, decide};
+use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay};
+use crate::store::document::json_bytes;
+use crate::store::error::Fault;
 use crate::telemetry::QueryName;
 
-/// Places orders.
-pub(in crate::store) struct Create(pub(in crate::store) Sqlite);
-
-impl Batch for Create {
-    type Item = Arc<NewRow>;
-    type Answer = CreateOutcome;
-
-    /// The order is placed even if its client is gone: it was accepted.
-    const SERVE_ABANDONED: bool = true;
-
-    async fn serve(
+impl Sqlite {
+    /// Creates a batch of orders.
+    pub(super) async fn create_orders(
         &self,
         rows: Arc<[Arc<NewRow>]>,
-        _: LockWait,
     ) -> Result<Vec<CreateOutcome>, StoreError> {
-        self.0
-            .write(QueryName::CreateOrders, move |connection| {
-                rows.iter().map(|row| place(connection, row)).collect()
-            })
-            .await
+        self.write(QueryName::CreateOrders, move |connection| {
+            rows.iter()
+                .map(|row| create_order(connection, row))
+                .collect()
+        })
+        .await
     }
 }
 
-/// Writes one order, or finds what was placed before with its key. The transaction has the right to write
-/// from its beginning, so nothing changes between the look-up and the insert.
-fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<CreateOutcome, StoreError> {
+/// Inserts one order, or finds what was created before with its key. The transaction may write from its
+/// beginning, so nothing changes between the look-up and the insert.
+fn create_order(
+    connection: &mut SqliteConnection,
+    row: &NewRow,
+) -> Result<CreateOutcome, StoreError> {
     let order = &row.order;
     if let Some((key, hash)) = row.key().zip(row.hash()) {
         if let Some(found) = find(connection, key)? {
@@ -60,7 +52,7 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<CreateOutcom
                 idempotency_keys::created_at.eq(order.created_at.timestamp_micros()),
             ))
             .execute(connection)?;
-        proven(written)?;
+        check_written(written)?;
     }
     let written = diesel::insert_into(orders::table)
         .values((
@@ -76,8 +68,8 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<CreateOutcom
             orders::json_bytes.eq(row.json_bytes()),
         ))
         .execute(connection)?;
-    proven(written)?;
-    log(
+    check_written(written)?;
+    insert_event(
         connection,
         order,
         order.created_at,
@@ -87,7 +79,7 @@ fn place(connection: &mut SqliteConnection, row: &NewRow) -> Result<CreateOutcom
     Ok(CreateOutcome::New(row.document()))
 }
 
-/// What was placed before with this key.
+/// The order that was created before with this key.
 fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingOrder>, StoreError> {
     let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
         .find(key)
@@ -113,8 +105,8 @@ fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingO
         .transpose()
 }
 
-/// Writes the event of a version.
-fn log(
+/// Inserts the event of a version.
+pub(super) fn insert_event(
     connection: &mut SqliteConnection,
     order: &Order,
     at: DateTime<Utc>,
@@ -131,71 +123,13 @@ fn log(
             events::traceparent.eq(traceparent),
         ))
         .execute(connection)?;
-    proven(written)
+    check_written(written)
 }
 
-impl Sqlite {
-    /// Changes an order in one transaction, which has the right to write from its beginning.
-    pub(in crate::store) async fn update(
-        &self,
-        command: &Arc<UpdateOrder>,
-        admission: &Admission,
-    ) -> Result<Outcome, StoreError> {
-        let (command, admission) = (Arc::clone(command), admission.clone());
-        self.write(QueryName::UpdateOrder, move |connection| {
-            let row: Option<OrderRow> = orders::table
-                .find(command.id.as_bytes().as_slice())
-                .select(OrderRow::as_select())
-                .first(connection)
-                .optional()?;
-            let order = row.map(Order::try_from).transpose()?;
-            let _charge = order
-                .as_ref()
-                .map(|order| admission.charge(order))
-                .transpose()?;
-            match decide(order.as_ref(), &command)? {
-                Decision::Respond(changed) => Ok(changed.into()),
-                Decision::Write(next) => {
-                    replace(connection, &next, command.traceparent.as_deref())?;
-                    Ok(next.written())
-                }
-            }
-        })
-        .await
-    }
-}
-
-/// Writes the next version of an order, which exists, with its event.
-fn replace(
-    connection: &mut SqliteConnection,
-    next: &Next,
-    traceparent: Option<&str>,
-) -> Result<(), StoreError> {
-    let Next {
-        order,
-        json,
-        metadata,
-    } = next;
-    let written = diesel::update(orders::table.find(order.id.as_bytes().as_slice()))
-        .set((
-            orders::quantity.eq(order.quantity),
-            orders::status.eq(order.status.as_str()),
-            orders::metadata.eq(metadata),
-            orders::version.eq(order.version),
-            orders::updated_at.eq(order.updated_at.timestamp_micros()),
-            orders::json_bytes.eq(json_bytes(json)),
-        ))
-        .execute(connection)?;
-    proven(written)?;
-    log(connection, order, order.updated_at, json, traceparent)
-}
-
-/// An error unless exactly one row was written: a trigger may have passed over it.
-fn proven(written: usize) -> Result<(), StoreError> {
+/// An error unless exactly one row was written: a trigger may have dropped it.
+pub(super) fn check_written(written: usize) -> Result<(), StoreError> {
     if written == 1 {
         return Ok(());
     }
-    Err(StoreError::Unavailable(
-        "the database did not keep a row".to_owned(),
-    ))
+    Err(Fault::RowNotKept.into())
 }

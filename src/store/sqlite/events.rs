@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::Sqlite;
 use super::rows::{time, uuid};
 use crate::store::StoreError;
-use crate::store::cursor::{Cursor, Evidence, Place};
+use crate::store::cursor::{Cursor, EventKey, Evidence};
+use crate::store::error::Fault;
 use crate::store::event::{ENVELOPE_BYTES, Event, EventPage, Feed, PageSize};
 use crate::telemetry::QueryName;
 
@@ -46,7 +47,7 @@ impl Row {
         let event = self.floor_order_id.as_ref().zip(self.floor_version);
         let floor = self.floor_seq.zip(event).zip(self.floor_occurred_at);
         let floor = match floor {
-            Some(((seq, (id, version)), at)) => Some(place(seq, uuid(id)?, version, at)),
+            Some(((seq, (id, version)), at)) => Some(event_key(seq, uuid(id)?, version, at)),
             None => None,
         };
         Ok(Evidence {
@@ -69,14 +70,14 @@ impl Row {
             occurred_at: time(at)?,
             data,
             traceparent: self.traceparent,
-            cursor: Cursor(Some(place(seq, order_id, version, at))),
+            cursor: Cursor(Some(event_key(seq, order_id, version, at))),
         }))
     }
 }
 
 /// SQLite has one writer at a time, so the sequence alone is the order of the commits.
-fn place(seq: i64, order_id: Uuid, version: i32, occurred_at: i64) -> Place {
-    Place {
+fn event_key(seq: i64, order_id: Uuid, version: i32, occurred_at: i64) -> EventKey {
+    EventKey {
         position: 0,
         seq,
         order_id,
@@ -105,14 +106,14 @@ const FITS: &str = "number <= ?1 AND (number = 1 OR bytes <= ?2)";
 impl Sqlite {
     /// The events behind `after`, in the order of their commits, if reading may continue there; without
     /// a cursor, everything that there is. One statement, so one snapshot, as on PostgreSQL.
-    pub(in crate::store) async fn feed(
+    pub(super) async fn read_feed(
         &self,
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Feed, StoreError> {
         let place = after
             .and_then(|cursor| cursor.0)
-            .unwrap_or(Place::BEGINNING);
+            .unwrap_or(EventKey::BEGINNING);
         let rows = self
             .read(QueryName::ReadFeed, move |connection| {
                 let state = "floor_seq, floor_order_id, floor_version, floor_occurred_at,
@@ -132,14 +133,13 @@ impl Sqlite {
                 .map_err(StoreError::from)
             })
             .await?;
-        let first = rows.as_slice().first();
-        let first = first.ok_or_else(|| StoreError::Internal("feed has no row".to_owned()))?;
+        let first = rows.as_slice().first().ok_or(Fault::NoFeedRow)?;
         let evidence = first.evidence()?;
         Ok(Feed::new(after, evidence, events(rows, size)?))
     }
 
     /// The events of one order behind a version, oldest first.
-    pub(in crate::store) async fn order_events(
+    pub(super) async fn read_order_events(
         &self,
         id: Uuid,
         after: i32,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::cursor::Place;
+use crate::store::cursor::EventKey;
 use uuid::Uuid;
 
 const PAGE: PageSize = PageSize {
@@ -8,7 +8,7 @@ const PAGE: PageSize = PageSize {
 };
 
 fn cursor(position: i64) -> Cursor {
-    Cursor(Some(Place {
+    Cursor(Some(EventKey {
         position,
         seq: 1,
         order_id: Uuid::from_u128(1),
@@ -28,8 +28,8 @@ fn event(position: i64, length: usize) -> Event {
     }
 }
 
-fn positions(found: Found) -> Vec<i64> {
-    let Found::Events(events) = found else {
+fn positions(found: Lookup) -> Vec<i64> {
+    let Lookup::Events(events) = found else {
         panic!("{found:?}");
     };
     let position = |event: &Arc<Event>| event.cursor.0.unwrap().position;
@@ -37,45 +37,49 @@ fn positions(found: Found) -> Vec<i64> {
 }
 
 #[test]
-fn readers_find_what_is_behind_their_place() {
-    let ring = Ring::new();
-    assert_eq!(ring.behind(cursor(5), PAGE), Found::Elsewhere);
-    assert!(ring.start(cursor(5)) && !ring.start(cursor(6)));
-    assert_eq!(ring.behind(cursor(5), PAGE), Found::Head);
-    assert_eq!(ring.behind(cursor(4), PAGE), Found::Elsewhere);
-    assert_eq!(ring.behind(cursor(6), PAGE), Found::Ahead);
-    ring.extend((6..=20).map(|position| event(position, 10)).collect());
+fn readers_get_the_events_behind_their_position() {
+    let recent = RecentEvents::new();
+    assert_eq!(recent.behind(cursor(5), PAGE), Lookup::Missing);
+    assert!(recent.start(cursor(5)) && !recent.start(cursor(6)));
+    assert_eq!(recent.behind(cursor(5), PAGE), Lookup::Head);
+    assert_eq!(recent.behind(cursor(4), PAGE), Lookup::Missing);
+    assert_eq!(recent.behind(cursor(6), PAGE), Lookup::Ahead);
+    recent.extend((6..=20).map(|position| event(position, 10)).collect());
     assert_eq!(
-        positions(ring.behind(cursor(5), PAGE)),
+        positions(recent.behind(cursor(5), PAGE)),
         (6..=15).collect::<Vec<_>>()
     );
-    assert_eq!(positions(ring.behind(cursor(19), PAGE)), [20]);
-    assert_eq!(ring.behind(cursor(20), PAGE), Found::Head);
-    assert_eq!(ring.head(), Some(cursor(20)));
-    // Between two events that are there: another history.
-    let other = Cursor(Some(Place {
+    assert_eq!(positions(recent.behind(cursor(19), PAGE)), [20]);
+    assert_eq!(recent.behind(cursor(20), PAGE), Lookup::Head);
+    assert_eq!(recent.head(), Some(cursor(20)));
+    // A cursor between two events comes from another history.
+    let other = Cursor(Some(EventKey {
         version: 2,
         ..cursor(9).0.unwrap()
     }));
-    assert_eq!(ring.behind(other, PAGE), Found::Elsewhere);
-    ring.clear();
-    assert_eq!(ring.behind(cursor(20), PAGE), Found::Elsewhere);
+    assert_eq!(recent.behind(other, PAGE), Lookup::Missing);
+    recent.clear();
+    assert_eq!(recent.behind(cursor(20), PAGE), Lookup::Missing);
 }
 
 #[test]
-fn bytes_are_bounded_and_what_is_kept_has_no_gap() {
-    let ring = Ring::new();
-    ring.start(cursor(0));
-    ring.extend(vec![event(1, 20_000), event(2, 9_000), event(3, 9_000)]);
-    assert_eq!(positions(ring.behind(cursor(0), PAGE)), [1], "one at least");
-    assert_eq!(positions(ring.behind(cursor(1), PAGE)), [2]);
+fn bytes_are_bounded_and_the_events_kept_have_no_gap() {
+    let recent = RecentEvents::new();
+    recent.start(cursor(0));
+    recent.extend(vec![event(1, 20_000), event(2, 9_000), event(3, 9_000)]);
+    assert_eq!(
+        positions(recent.behind(cursor(0), PAGE)),
+        [1],
+        "at least one"
+    );
+    assert_eq!(positions(recent.behind(cursor(1), PAGE)), [2]);
     for position in 4..100 {
-        ring.extend(vec![event(position, 100_000)]);
+        recent.extend(vec![event(position, 100_000)]);
     }
-    assert_eq!(ring.behind(cursor(0), PAGE), Found::Elsewhere);
-    let tail = ring.tail.lock();
-    let tail = tail.as_ref().unwrap();
-    assert!(tail.bytes <= MAX_BYTES && tail.events.len() > 30);
-    let first = tail.events.front().unwrap().cursor.0.unwrap().position;
-    assert_eq!(tail.from, cursor(first - 1));
+    assert_eq!(recent.behind(cursor(0), PAGE), Lookup::Missing);
+    let run = recent.run.lock();
+    let run = run.as_ref().unwrap();
+    assert!(run.bytes <= MAX_BYTES && run.events.len() > 30);
+    let first = run.events.front().unwrap().cursor.0.unwrap().position;
+    assert_eq!(run.start, cursor(first - 1));
 }
