@@ -21,7 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
 use crate::shutdown::Drain;
-use crate::store::{Cursor, Event, FeedReader, Look};
+use crate::store::{Cursor, Event, FeedReader, NextEvents};
 
 /// The type of a stream of server-sent events.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
@@ -55,15 +55,15 @@ pub(crate) async fn response(
     let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
     let activity = activity.unwrap_or_default();
     let mut reader = api.store.follow(after)?;
-    let look = tokio::select! {
+    let next = tokio::select! {
         biased;
-        look = context.within(reader.look(), ProblemKind::Timeout) => look??,
+        next = context.within(reader.try_next(), ProblemKind::Timeout) => next??,
         // It may still read, and nothing is wrong with its request.
         () = activity.left() => return Ok(head().body(HELLO)),
     };
-    let events = match look {
-        Look::Events(events) => events,
-        Look::Expired { oldest } => return Err(Problem::expired(oldest)),
+    let events = match next {
+        NextEvents::Events(events) => events,
+        NextEvents::Expired { oldest } => return Err(Problem::expired(oldest)),
     };
     // Sends the head at once.
     let mut hello = HELLO.to_owned();
@@ -87,8 +87,8 @@ fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stre
             };
             match next {
                 // A client that comes back after the end learns whether its cursor has expired.
-                None | Some(Ok(Ok(Look::Expired { .. }))) => Some((end(&reader), None)),
-                Some(Ok(Ok(Look::Events(events)))) => {
+                None | Some(Ok(Ok(NextEvents::Expired { .. }))) => Some((end(&reader), None)),
+                Some(Ok(Ok(NextEvents::Events(events)))) => {
                     let mut text = String::new();
                     write_page(&mut text, &events);
                     Some((text.into(), Some(reader)))

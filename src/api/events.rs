@@ -19,7 +19,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
 use crate::http::request::negotiate::names;
-use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
+use crate::store::{Cursor, EventPage, Feed, PagePermit, WithPermit};
 
 const BATCH: &str = "application/cloudevents-batch+json";
 
@@ -51,7 +51,10 @@ pub(super) async fn of_order(
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let page = api.store.order_events(id, after, limit);
     // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
+    let WithPermit {
+        page,
+        permit: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
     // Every order has an event; nothing behind a version says nothing about the order.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(order_not_found());
@@ -122,7 +125,7 @@ pub(super) async fn feed(
             event_stream::response(&context, &api, &request, after).await
         };
     }
-    let (page, next, _room) = page(&context, &api, after, limit).await?;
+    let (page, next, _permit) = page(&context, &api, after, limit).await?;
     Ok(HttpResponse::Ok()
         .insert_header((
             LINK,
@@ -132,17 +135,17 @@ pub(super) async fn feed(
         .body(batch(page.events)?))
 }
 
-/// A page of the feed, where to continue, and the room of the page.
+/// A page of the feed, where to continue, and the permit of the page.
 async fn page(
     context: &RequestContext,
     api: &ApiState,
     after: Option<Cursor>,
     limit: u32,
-) -> Result<(EventPage, Cursor, PageRoom), Problem> {
+) -> Result<(EventPage, Cursor, PagePermit), Problem> {
     let read = api.store.feed(after, limit);
-    let Held { page, room } = context.within(read, ProblemKind::Timeout).await??;
+    let WithPermit { page, permit } = context.within(read, ProblemKind::Timeout).await??;
     match page {
-        Feed::Page { page, next } => Ok((page, next, room)),
+        Feed::Page { page, next } => Ok((page, next, permit)),
         Feed::Expired { oldest } => Err(Problem::expired(oldest)),
     }
 }

@@ -19,7 +19,7 @@ use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
 use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
-use crate::store::{CreateOrder, CreateOutcome, Document, Held, UpdateOrder, UpdateOutcome};
+use crate::store::{CreateOrder, CreateOutcome, Document, UpdateOrder, UpdateOutcome, WithPermit};
 
 /// Place an order.
 ///
@@ -101,7 +101,10 @@ pub(super) async fn list(
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
     // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
+    let WithPermit {
+        page,
+        permit: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.next {
         let next = query::next_page(&list, last);

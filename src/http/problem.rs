@@ -202,11 +202,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Overloaded => ProblemKind::Overloaded.into(),
-            StoreError::Unavailable(why) => Self::from(ProblemKind::Unavailable).because(why),
+            StoreError::Unavailable(cause) => Self::from(ProblemKind::Unavailable).because(cause),
             StoreError::StatementTimeout | StoreError::LockTimeout => {
                 Self::from(ProblemKind::Timeout).because(error)
             }
-            StoreError::Internal(why) => Self::internal(why),
+            StoreError::Internal(cause) => Self::internal(cause),
             // A batch of one is never too large.
             StoreError::BatchTooLarge => Self::internal(error),
         }
@@ -260,12 +260,12 @@ mod tests {
         for (error, kind) in [
             (StoreError::Overloaded, ProblemKind::Overloaded),
             (
-                StoreError::Unavailable(secret.clone()),
+                StoreError::unavailable(secret.clone()),
                 ProblemKind::Unavailable,
             ),
             (StoreError::StatementTimeout, ProblemKind::Timeout),
             (StoreError::LockTimeout, ProblemKind::Timeout),
-            (StoreError::Internal(secret.clone()), ProblemKind::Internal),
+            (StoreError::internal(secret.clone()), ProblemKind::Internal),
         ] {
             let problem = Problem::from(error);
             assert_eq!(problem.kind, kind);

@@ -1,11 +1,10 @@
 //! The statement for a page of orders.
 //!
-//! Every combination of filters that the API takes is a walk along one index, newest first. A filter by
+//! Every combination of filters that the API accepts is a walk along one index, newest first. A filter by
 //! product or customer without a status is one walk for each status, so that one index serves both.
 //!
-//! A planner that may choose prefers to walk along the primary key and to pass over what does not fit. That
-//! reads the whole table when the orders that fit are all old, so each database is told which index to use
-//! in its own way.
+//! A planner with a choice prefers to walk along the primary key and to filter. That reads the whole table
+//! when all orders that match are old, so the statement forces the index, in another way on each database.
 
 use std::marker::PhantomData;
 
@@ -15,19 +14,19 @@ use diesel::query_builder::{AstPass, QueryFragment, QueryId};
 use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Text};
 
-use super::model::{ListFilter, ListQuery};
+use super::list::{ListFilter, ListQuery};
 use crate::domain::Status;
 
 /// The brackets and commas around the orders of a page.
 const PUNCTUATION: usize = 102;
 
-/// How to tell a database which index to walk along.
+/// How a statement forces the index of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// PostgreSQL walks along the index that has the order of the walk. Columns that are equal to a
-    /// constant do not count for that, so none is compared in that way.
+    /// PostgreSQL uses the index with the ordering of the walk. Columns that equal a constant do not count
+    /// towards the ordering, so no column is compared with one by equality.
     Postgres,
-    /// SQLite takes the name of the index.
+    /// SQLite accepts the name of the index.
     Sqlite,
 }
 
@@ -87,7 +86,7 @@ impl<Id, IdType> PageSql<Id, IdType> {
         }
         out.push_sql("WHERE true");
         if let Some(ListFilter::Customer(_)) = &self.filter {
-            // The index leaves the others out.
+            // The index has no other rows.
             out.push_sql(" AND customer_id IS NOT NULL");
         }
         match (self.dialect, &filter, status) {
@@ -125,17 +124,17 @@ impl<Id, IdType> PageSql<Id, IdType> {
         out.push_bind_param::<BigInt, _>(&self.limit)
     }
 
-    /// The newest orders of a product or a customer that have a status, in PostgreSQL.
+    /// The newest orders of a product or a customer with one status, in PostgreSQL.
     ///
-    /// An index scan begins where all comparisons allow, but only those on columns up to the first that is not
-    /// compared for equality end it; a comparison of rows counts as one of its first column. So the first column
-    /// is equal to a value, as `= ANY` of one, which does not take it out of the order. A lower bound as a row
-    /// of both columns would not end the walk: it would go on over all orders of the customer with a lesser
-    /// status.
+    /// All comparisons determine where an index scan begins. Only comparisons up to the first column that is not
+    /// compared by equality determine where it ends, and a row comparison counts as one of its first column. So
+    /// the first column is compared by equality, as `= ANY` of one value, which keeps it in the ordering. With a
+    /// row of both columns as the lower bound, the walk would continue through all orders of the customer with
+    /// lesser statuses.
     ///
-    /// The planner cannot see into `(SELECT …)`. So it expects few orders between the bounds of the status
-    /// (`DEFAULT_RANGE_INEQ_SEL` in the source of PostgreSQL) and does not prefer the index of the status, and it
-    /// expects that a tenth of them is read, so that sorting them all never looks cheaper.
+    /// The planner does not evaluate `(SELECT …)`. So it assumes few orders between the bounds of the status
+    /// (`DEFAULT_RANGE_INEQ_SEL` in the source of PostgreSQL) and does not prefer the index of the status. It also
+    /// assumes that the limit is a tenth of them, so a sort never appears to be cheaper.
     fn walk_of_group<'b, DB>(
         &'b self,
         column: &str,
@@ -226,8 +225,8 @@ where
     }
 }
 
-/// Not static: the text depends on the filters. Diesel keeps prepared statements by their text then, of
-/// which there are few.
+/// Not static: the text depends on the filters. Diesel then caches prepared statements by their text; there
+/// are few.
 impl<Id, IdType> QueryId for PageSql<Id, IdType> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

@@ -102,7 +102,7 @@ impl<C: Connect> Pool<C> {
             .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .build()
-            .map_err(|error| StoreError::Internal(error.to_string()))?;
+            .map_err(StoreError::internal)?;
         Ok(Self {
             inner,
             permits: Arc::new(PoolPermits::new(limits.max_size)),
@@ -139,11 +139,11 @@ impl<C: Connect> Pool<C> {
         match acquired {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(PoolError::Backend(error))) => Err(error),
-            Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(StoreError::Unavailable(format!(
+            Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(StoreError::unavailable(format!(
                 "no connection within {:?}",
                 self.limits.acquire_timeout
             ))),
-            Ok(Err(other)) => Err(StoreError::Unavailable(other.to_string())),
+            Ok(Err(other)) => Err(StoreError::unavailable(other.to_string())),
         }
     }
 

@@ -57,16 +57,16 @@ async fn notify_until_error(
     signal: &FeedSignal,
 ) -> Result<Infallible, NotifyError> {
     let readers = signal.clone();
-    let connect = connector.connect_listener(move || readers.readers());
+    let connect = connector.connect_listener(move || readers.wake_readers());
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
     let (client, mut guard) = connected.map_err(|_| NotifyError::ConnectTimeout)??;
     let notify = async {
         let executed = client.batch_execute("LISTEN order_events").await;
         executed.map_err(PostgresError)?;
         // Events may have been written before LISTEN.
-        signal.readers();
+        signal.wake_readers();
         loop {
-            signal.written().await;
+            signal.announced().await;
             let executed = client.batch_execute("NOTIFY order_events").await;
             executed.map_err(PostgresError)?;
             tokio::time::sleep(NOTIFY_PAUSE).await;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
+use crate::store::error::Fault;
 use crate::store::schema::orders;
 
 #[derive(Queryable, Selectable)]
@@ -32,12 +33,11 @@ impl TryFrom<OrderRow> for Order {
     type Error = StoreError;
 
     fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        let unknown = |_| StoreError::Internal(format!("order {} has an unknown status", row.id));
         Ok(Self {
             id: row.id,
             product_id: row.product_id,
             quantity: row.quantity,
-            status: row.status.parse().map_err(unknown)?,
+            status: row.status.parse().map_err(|_| Fault::Corrupt("status"))?,
             customer_id: row.customer_id,
             metadata: row.metadata.0,
             version: row.version,
@@ -66,7 +66,7 @@ impl FromSql<Jsonb, Pg> for MetadataJson {
     }
 }
 
-/// A text that is JSON already, as `json` or `jsonb`.
+/// A JSON text as a parameter of type `json` or `jsonb`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JsonText<'a>(pub(super) &'a str);
 

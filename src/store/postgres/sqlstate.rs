@@ -33,24 +33,24 @@ pub(super) enum Remedy {
 }
 
 /// The error to report for a failed statement, and how to proceed.
-pub(super) fn classify(code: Option<SqlState>, error: &DieselError) -> (StoreError, Remedy) {
+pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreError, Remedy) {
     let Some(code) = code else {
-        let error = StoreError::from_diesel(error);
+        let error = StoreError::from(error);
         // The server reported no error, so only the connection to it can have failed.
         let lost = matches!(error, StoreError::Unavailable(_));
         let remedy = if lost { Remedy::Lost } else { Remedy::None };
         return (error, remedy);
     };
-    let text = format!("SQLSTATE {code}: {error}");
-    let unavailable = |remedy| (StoreError::Unavailable(text.clone()), remedy);
-    match &code.0 {
-        b"57014" => (StoreError::StatementTimeout, Remedy::None),
-        b"55P03" => (StoreError::LockTimeout, Remedy::None),
+    let unavailable = |remedy| (true, remedy);
+    let internal = |remedy| (false, remedy);
+    let (is_outage, remedy) = match &code.0 {
+        b"57014" => return (StoreError::StatementTimeout, Remedy::None),
+        b"55P03" => return (StoreError::LockTimeout, Remedy::None),
         // A serialization failure, a deadlock.
         b"40001" | b"40P01" => unavailable(Remedy::Retry),
         // Feature not supported. Among the statements of this service, only one that was prepared before a
         // migration causes this: "cached plan must not change result type".
-        b"0A000" => (StoreError::Internal(text), Remedy::NewSession),
+        b"0A000" => internal(Remedy::NewSession),
         // The server has become read-only, as a demoted primary does.
         b"25006" => unavailable(Remedy::NewSession),
         // A connection pooler gives each transaction another session: the statement is not prepared
@@ -73,8 +73,26 @@ pub(super) fn classify(code: Option<SqlState>, error: &DieselError) -> (StoreErr
         b"23502" => unavailable(Remedy::None),
         // Constraints, values, corruption (XX001, XX002) and everything else. None of it affects other
         // statements.
-        _ => (StoreError::Internal(text), Remedy::None),
-    }
+        _ => internal(Remedy::None),
+    };
+    let error = ServerError {
+        code,
+        source: error,
+    };
+    let error = if is_outage {
+        StoreError::unavailable(error)
+    } else {
+        StoreError::internal(error)
+    };
+    (error, remedy)
+}
+
+/// An error that the server sent.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLSTATE {code}: {source}")]
+struct ServerError {
+    code: SqlState,
+    source: DieselError,
 }
 
 #[cfg(test)]
@@ -88,7 +106,7 @@ mod tests {
             // A message in another language, and about another error.
             let message = Box::new("Anweisung wird abgebrochen".to_owned());
             let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
-            let (error, remedy) = classify(Some(SqlState(*code)), &error);
+            let (error, remedy) = classify(Some(SqlState(*code)), error);
             (error.kind(), remedy)
         };
         for (code, kind, remedy) in [
@@ -119,7 +137,7 @@ mod tests {
             DatabaseErrorKind::UnableToSendCommand,
             Box::new("connection closed".to_owned()),
         );
-        assert_eq!(classify(None, &closed).1, Remedy::Lost);
-        assert_eq!(classify(None, &DieselError::NotFound).1, Remedy::None);
+        assert_eq!(classify(None, closed).1, Remedy::Lost);
+        assert_eq!(classify(None, DieselError::NotFound).1, Remedy::None);
     }
 }

@@ -35,7 +35,7 @@ pub(super) enum OpenError {
 
 impl From<OpenError> for StoreError {
     fn from(error: OpenError) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::unavailable(error)
     }
 }
 

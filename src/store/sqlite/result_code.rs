@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 use std::time::Duration;
 
+use diesel::result::Error as DieselError;
 use libsqlite3_sys as ffi;
 
 use super::handle::{Handle, message_of};
-use crate::store::StoreError;
+use crate::store::{Cause, StoreError};
 
 /// Codes that concern the database and not the statement.
 const UNAVAILABLE: [c_int; 9] = [
@@ -43,43 +44,56 @@ impl Handle {
     }
 }
 
-/// Replaces an unclassified error by what its result code means.
+/// An error of SQLite with its extended result code.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLite result {code}: {cause}")]
+struct ResultCode {
+    code: c_int,
+    cause: Cause,
+}
+
+/// Classifies an error by the result code.
 fn classify(code: Option<c_int>, error: StoreError) -> StoreError {
-    let StoreError::Internal(text) = error else {
+    let StoreError::Internal(cause) = error else {
         return error;
     };
-    let Some(code) = code.or_else(|| code_of(&text)) else {
-        return StoreError::Internal(text);
+    let Some(code) = code.or_else(|| code_of(&cause)) else {
+        return StoreError::Internal(cause);
     };
-    // The extended part of the code makes no difference here.
+    // The extended part makes no difference here.
     let primary = code & 0xff;
-    let text = format!("SQLite result {code}: {text}");
+    let error = ResultCode { code, cause };
     if TIMEOUT.contains(&primary) {
         StoreError::StatementTimeout
     } else if UNAVAILABLE.contains(&primary) {
-        StoreError::Unavailable(text)
+        StoreError::unavailable(error)
     } else {
-        StoreError::Internal(text)
+        StoreError::internal(error)
     }
 }
 
-/// The code that belongs to a message of SQLite.
-///
-/// If a query fails while Diesel fetches its rows, Diesel resets the statement, and with it the code, before
-/// its instrumentation runs. Only SQLite's message remains, of which SQLite has one for each code.
-fn code_of(message: &str) -> Option<c_int> {
+/// The code of an error for which only the message of SQLite is left. When a query fails after its first step,
+/// Diesel resets it and clears its parameters, which clears the code, before it reports the end of the query.
+/// SQLite has one fixed message for each code (`sqlite3_errstr`).
+fn code_of(cause: &Cause) -> Option<c_int> {
+    let Some(DieselError::DatabaseError(_, information)) = cause.error().downcast_ref() else {
+        return None;
+    };
     let mut known = UNAVAILABLE.iter().chain(&TIMEOUT).copied();
-    known.find(|code| message_of(*code) == message)
+    known.find(|code| message_of(*code) == information.message())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use diesel::result::DatabaseErrorKind;
 
     #[test]
     fn errors_are_classified_by_their_code() {
         let kind = |code: Option<c_int>, text: &str| {
-            classify(code, StoreError::Internal(text.to_owned())).kind()
+            let message = Box::new(text.to_owned());
+            let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
+            classify(code, error.into()).kind()
         };
         assert_eq!(kind(Some(ffi::SQLITE_FULL), "x"), "unavailable");
         assert_eq!(kind(Some(ffi::SQLITE_IOERR_WRITE), "x"), "unavailable");

@@ -44,7 +44,7 @@ pub(crate) enum ConnectError {
 
 impl From<ConnectError> for StoreError {
     fn from(error: ConnectError) -> Self {
-        Self::Unavailable(error.to_string())
+        Self::unavailable(error)
     }
 }
 

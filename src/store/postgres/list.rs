@@ -1,4 +1,4 @@
-//! Reads orders.
+//! Lists orders.
 
 use diesel::query_builder::Query;
 use diesel::sql_types::{Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
@@ -10,21 +10,17 @@ use super::Postgres;
 use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
-use crate::store::read::Reader;
 use crate::telemetry::QueryName;
 
-impl Reader for Postgres {
-    async fn orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
-        self.get(ids).await
-    }
-
-    async fn list(&self, list: ListQuery) -> Result<Page, StoreError> {
-        let limit = list.limit;
+impl Postgres {
+    /// A page of orders, newest first.
+    pub(super) async fn list_orders(&self, query: ListQuery) -> Result<Page, StoreError> {
+        let limit = query.limit;
         let rows: Vec<OrderRow> = self
             .run(QueryName::ListOrders, move |connection| {
-                let page = PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &list, |id| id);
+                let page = PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &query, |id| id);
                 async move { page.load(connection).await }.boxed()
             })
             .await?;

@@ -1,28 +1,39 @@
-//! Looks up what rows conflict with that an insert passed over.
+//! Looks up what rows conflict with that were not inserted.
 
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Array, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
-use crate::store::model::{ExistingOrder, Replay};
+use crate::store::create::{ExistingOrder, Replay};
+use crate::store::statement::Statement;
 
 /// Finds idempotency keys, and orders by their id.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FindPlaced {
+pub(super) struct FindExisting {
     pub(super) keys: Vec<String>,
     pub(super) ids: Vec<Uuid>,
 }
 
-impl FindPlaced {
+impl FindExisting {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.ids.is_empty()
     }
 }
 
-impl QueryFragment<Pg> for FindPlaced {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl Statement for FindExisting {
+    type Database = Pg;
+    type Id = Self;
+    type Columns = (
+        Nullable<Text>,
+        SqlUuid,
+        Nullable<Binary>,
+        Nullable<SmallInt>,
+        Nullable<Text>,
+    );
+
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
             "SELECT key::text, order_id, request_hash::bytea, hash_version, document::text
             FROM idempotency_keys WHERE key = ANY (",
@@ -35,24 +46,9 @@ impl QueryFragment<Pg> for FindPlaced {
     }
 }
 
-impl QueryId for FindPlaced {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for FindPlaced {
-    type SqlType = (
-        Nullable<Text>,
-        SqlUuid,
-        Nullable<Binary>,
-        Nullable<SmallInt>,
-        Nullable<Text>,
-    );
-}
-
-/// A key with what is kept under it, or an order's id alone.
+/// A key with what is stored with it, or only the id of an order.
 #[derive(Queryable)]
-pub(super) struct FoundRow {
+pub(super) struct ExistingRow {
     key: Option<String>,
     order_id: Uuid,
     request_hash: Option<Vec<u8>>,
@@ -60,9 +56,9 @@ pub(super) struct FoundRow {
     document: Option<String>,
 }
 
-impl FoundRow {
-    /// The key, if it was found by one, and what was found.
-    pub(super) fn into_found(self) -> (Option<String>, ExistingOrder) {
+impl ExistingRow {
+    /// The key, if the row was found by one, and the order.
+    pub(super) fn into_existing(self) -> (Option<String>, ExistingOrder) {
         let replay = match (self.request_hash, self.hash_version, self.document) {
             (Some(hash), Some(hash_version), Some(document)) => Some(Replay {
                 hash,
@@ -71,10 +67,10 @@ impl FoundRow {
             }),
             _ => None,
         };
-        let found = ExistingOrder {
+        let existing = ExistingOrder {
             id: self.order_id,
             replay,
         };
-        (self.key, found)
+        (self.key, existing)
     }
 }
