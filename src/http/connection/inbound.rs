@@ -13,9 +13,9 @@ use super::chunks::Chunks;
 use super::head::{self, MAX_HEAD, Refused};
 use crate::http::{Activity, Missing, SMALL_REST};
 
-mod judge;
+mod parse;
 
-use judge::Verdict;
+use parse::Verdict;
 
 /// The most bytes that are kept for later, while a request is answered or a head is not whole.
 const MAX_STASH: usize = MAX_HEAD;
