@@ -113,7 +113,7 @@ fn first_names(tree: &str) -> Vec<&str> {
 }
 
 /// The top-level modules that a file names in paths: in imports and inline, from the root or with
-/// `super`. `depth` is the number of modules above the file.
+/// `super`. `depth` is the number of modules from the root to that of the file.
 fn named_modules(code: &str, depth: usize) -> BTreeSet<&str> {
     let from_root = ["crate::".to_owned(), "order_service::".to_owned()];
     // One `super` for each module above it leads to the root.
@@ -133,8 +133,8 @@ fn named_modules(code: &str, depth: usize) -> BTreeSet<&str> {
     names
 }
 
-/// The top-level module of a file and the number of modules from the root down to the file's own.
-fn place(file: &str) -> (&str, usize) {
+/// The top-level module of a file, and how many modules lead from the root to that of the file.
+fn module_of(file: &str) -> (&str, usize) {
     let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
     (path.split('/').next().unwrap(), path.split('/').count())
 }
@@ -142,10 +142,10 @@ fn place(file: &str) -> (&str, usize) {
 /// The edges between top-level modules, with a file that has each.
 fn edges() -> BTreeMap<(String, String), String> {
     let sources = sources();
-    let modules: BTreeSet<_> = sources.iter().map(|(file, _)| place(file).0).collect();
+    let modules: BTreeSet<_> = sources.iter().map(|(file, _)| module_of(file).0).collect();
     let mut edges = BTreeMap::new();
     for (file, code) in &sources {
-        let (module, depth) = place(file);
+        let (module, depth) = module_of(file);
         for named in named_modules(code, depth) {
             if named != module && module != "lib" && modules.contains(named) {
                 edges.insert((module.to_owned(), named.to_owned()), file.clone());
@@ -259,8 +259,8 @@ fn the_environment_is_read_in_config_only() {
 }
 
 #[test]
-fn metric_names_are_in_one_file() {
-    only_in(&["prometheus::"], &["telemetry/metrics.rs"]);
+fn every_metric_is_named_in_one_file_only() {
+    only_in(&["prometheus::"], &["telemetry/metrics"]);
     for (name, code) in sources() {
         if name != "telemetry/metrics.rs" {
             for metric in ["_total\"", "\"http_requests", "\"db_", "\"queue_depth"] {

@@ -31,7 +31,7 @@ WORDS = {
 
 def own_metrics():
     source = (ROOT / "src/telemetry/metrics.rs").read_text()
-    found = set(re.findall(r'(?:::new|histogram)\(\s*"([a-z_]+)"', source))
+    found = set(re.findall(r'^        .*: \w+ = "([a-z_]+)"', source, re.MULTILINE))
     assert {"http_requests_total", "http_request_duration_seconds", "db_pool_connections", "build_info", "panics_total"} <= found
     return found
 
