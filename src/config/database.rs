@@ -1,4 +1,4 @@
-//! Where the database is: a URL, or a file that holds it.
+//! The database URL, from a setting or a file.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-/// The two settings that say where the database is.
+/// The two settings of the database URL.
 #[derive(Clone, Args)]
 #[group(skip)]
 pub(crate) struct DatabaseArgs {
@@ -31,7 +31,7 @@ impl DatabaseArgs {
     }
 }
 
-/// Where the URL of the database comes from.
+/// The source of the database URL.
 #[derive(Clone, Debug)]
 pub struct DatabaseSource(DatabaseArgs);
 
@@ -160,7 +160,7 @@ pub enum DatabaseKind {
     Sqlite,
 }
 
-/// The URL of a database. Holds a secret; `Debug` does not show it.
+/// The URL of a database. It may contain a secret, which `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     kind: DatabaseKind,

@@ -1,4 +1,4 @@
-//! Every setting, read from the environment or the command line. No other file reads either.
+//! Every setting, read from the environment or the command line. No other module reads either.
 //!
 //! A setting is an environment variable and a flag of the same name in kebab case
 //! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
@@ -53,10 +53,10 @@ pub struct MigrateArgs {
     /// Change nothing; exit 1 if a migration is pending
     #[arg(long)]
     pub check: bool,
-    /// Keep trying this long until the database answers
+    /// How long to retry until the database responds
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = any_duration)]
     pub wait: Duration,
-    /// How long a migration may wait for a lock before it gives up, so that it stalls nobody
+    /// How long a migration may wait for a lock before it fails, so that it does not block others for long
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
     pub lock_timeout: Duration,
 }
@@ -115,7 +115,7 @@ pub struct Settings {
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
-    /// After SIGTERM keep accepting this long, while /readyz answers 503
+    /// How long to keep accepting after SIGTERM, while /readyz returns 503
     #[arg(long, env, default_value = "0s", value_parser = any_duration)]
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish after that
@@ -124,7 +124,7 @@ pub struct Settings {
     /// Form of the log lines [default: text on a terminal, else json]
     #[arg(long, env)]
     log_format: Option<LogFormat>,
-    /// What to log: a level, or `target=level` items parted by commas
+    /// What to log: a level, or `target=level` items separated by commas
     #[arg(long, env, default_value = "info", value_parser = values::log_filter)]
     pub rust_log: String,
 }
@@ -139,25 +139,25 @@ pub enum LogFormat {
 }
 
 impl Cli {
-    /// Reads the command line and the environment. On a bad value it prints which variable is
-    /// wrong and what it takes, and ends the process with exit code 2.
+    /// Reads the command line and the environment. On an invalid value it prints which variable is wrong and
+    /// what it takes, and exits with code 2. `check` is the store's check of the database URL.
     pub fn read(check: CheckUrl) -> (Command, Settings) {
         Self::read_from(std::env::args_os(), check).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from given words (the first is the name of the program), for tests. An empty variable
+    /// As `read`, from the given arguments, of which the first is the name of the program. An empty variable
     /// counts as unset.
     ///
     /// # Errors
-    /// What `read` would have printed.
+    /// The message that `read` prints.
     pub fn read_from<T: Into<OsString> + Clone>(
-        words: impl IntoIterator<Item = T>,
+        args: impl IntoIterator<Item = T>,
         check: CheckUrl,
     ) -> Result<(Command, Settings), clap::Error> {
         let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
         let mut definition = Self::command().mut_args(|arg| {
             let unset = arg.get_env().is_some_and(is_empty);
-            // `--help` shows the values of variables otherwise, and with them secrets.
+            // Otherwise `--help` shows the values of variables, which may be secrets.
             let arg = arg.global(true).hide_env_values(true);
             if unset {
                 arg.env(Resettable::Reset)
@@ -166,7 +166,7 @@ impl Cli {
             }
         });
         let cli = definition
-            .try_get_matches_from_mut(words)
+            .try_get_matches_from_mut(args)
             .and_then(|matches| Self::from_arg_matches(&matches))?;
         let command = cli.command.unwrap_or(Command::Serve);
         cli.settings
@@ -189,8 +189,8 @@ enum SettingsError {
 }
 
 impl Settings {
-    /// Refuses what the type of a single setting cannot: contradictions, and URLs that name no
-    /// database (they are not checked by clap because it would print the secret in them).
+    /// Rejects settings that contradict each other, and an invalid database URL. clap does not check the URL,
+    /// as it would print the secret in it.
     fn check(&self, command: &Command, check: CheckUrl) -> Result<(), SettingsError> {
         if self.pool_min_idle() > self.pool_max_size.get() {
             return Err(SettingsError::PoolSize {
@@ -211,7 +211,7 @@ impl Settings {
             .unwrap_or_else(|| self.pool_max_size.get().min(5))
     }
 
-    /// Where the database is.
+    /// The source of the database URL.
     pub fn database(&self) -> DatabaseSource {
         self.database.source()
     }
@@ -240,13 +240,13 @@ impl Settings {
             .unwrap_or(matches!(kind, DatabaseKind::Sqlite))
     }
 
-    /// Every setting as it is in force, secrets left out.
+    /// The effective value of every setting, without secrets.
     pub fn resolved(
         &self,
         kind: DatabaseKind,
         describe: DescribeUrl,
     ) -> Vec<(&'static str, String)> {
-        // No `..`: a setting that is added and forgotten here does not compile.
+        // No `..`: a new setting that is missing here does not compile.
         let Self {
             database,
             bind_address,

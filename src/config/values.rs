@@ -1,13 +1,13 @@
-//! How the values of the settings read, and what is said of a bad one.
+//! Parses the values of settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Longer makes no sense for any setting and would overflow PostgreSQL's millisecond integers.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60 * 20);
+/// The longest duration of any setting. Much longer ones overflow PostgreSQL's integers of milliseconds.
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60 * 20);
 
-/// What a setting takes, when a value is none of it.
+/// A value is invalid. The message is what the setting takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ValueError {
     #[error("takes a duration such as 5s, 300ms or 30m, at most 20 days")]
@@ -27,7 +27,7 @@ pub(super) enum ValueError {
 pub(super) fn any_duration(text: &str) -> Result<Duration, ValueError> {
     humantime::parse_duration(text)
         .ok()
-        .filter(|duration| *duration <= LONGEST)
+        .filter(|duration| *duration <= MAX_DURATION)
         .ok_or(ValueError::Duration)
 }
 
@@ -53,7 +53,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, ValueError> {
 
 pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
     if text.trim().is_empty() {
-        // An empty variable is one that was not set; no filter at all would log nothing.
+        // An empty variable counts as unset. An empty filter would log nothing.
         return Ok("info".to_owned());
     }
     env_filter::Builder::new()
