@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            commands::complain(&*error);
+            commands::report(&*error);
             ExitCode::FAILURE
         }
     }

@@ -1,21 +1,18 @@
-//! Signals: what starts the drain, and what ends the process.
+//! Signals: they start the drain and end the process.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-/// Lets SIGTERM and SIGINT start the drain; a second one ends the process at once with
-/// 128 + its number, as shells count. SIGHUP is ignored.
-///
-/// # Errors
-/// When the handlers cannot be installed.
-pub fn listen(drain: CancellationToken) -> std::io::Result<()> {
+/// Makes SIGTERM and SIGINT start the drain. A second one ends the process at once with the exit code
+/// 128 + its number, as in shells. SIGHUP is ignored.
+pub(crate) fn listen(drain: CancellationToken) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                // Acts before it logs: whoever reads the log may be stuck.
+                // Acts before it logs, which must not delay the drain.
                 if signal == SIGHUP {
                     log::info!("SIGHUP is ignored");
                 } else if drain.is_cancelled() {
@@ -29,12 +26,9 @@ pub fn listen(drain: CancellationToken) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lets SIGTERM and SIGINT end the process at once with 128 + their number. As process 1 of a
-/// container, a process without a handler ignores them.
-///
-/// # Errors
-/// When the handlers cannot be installed.
-pub fn end_at_once() -> std::io::Result<()> {
+/// Makes SIGTERM and SIGINT end the process at once with the exit code 128 + their number. Without a handler,
+/// process 1 of a container ignores them.
+pub(crate) fn exit_on_signal() -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     std::thread::Builder::new()
         .name("signals".to_owned())

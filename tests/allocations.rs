@@ -15,7 +15,7 @@ fn a_metric_allocates_nothing_on_the_steady_path() {
     let request = |status| {
         recorder
             .open("GET", "/api/v1/orders", uri.clone(), Rc::clone(&id), None)
-            .answered(status);
+            .set_status(status);
     };
     let queue = metrics.queue("get");
     let all = || {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is buffered for a client: the next page is read when the connection has room for it. A
 //! client that reads nothing at all is cut off by the kernel (`TCP_USER_TIMEOUT`, see
-//! `server/listen.rs`) and may resume where it was.
+//! `http/server.rs`) and may resume where it was.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -60,7 +60,7 @@ pub(crate) async fn response(
         biased;
         look = context.within(reader.look(), ProblemKind::Timeout) => look??,
         // It may still read, and nothing is wrong with its request.
-        () = activity.left() => return Ok(head().body(HELLO)),
+        () = activity.wait_for_close() => return Ok(head().body(HELLO)),
     };
     let events = match look {
         Look::Events(events) => events,
@@ -87,7 +87,7 @@ fn follow(
             let next = tokio::select! {
                 biased;
                 () = drain.cancelled() => None,
-                () = activity.left() => return None,
+                () = activity.wait_for_close() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
             match next {

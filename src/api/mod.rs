@@ -18,14 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
 
-pub use openapi::document;
-pub use routes::{TEMPLATES, configure};
+pub(crate) use openapi::document;
+pub(crate) use routes::{TEMPLATES, configure};
 
 /// What the handlers share.
 #[derive(Clone)]
-pub struct ApiState {
+pub(crate) struct ApiState {
     /// Where orders are kept.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Cancelled when the drain starts.
-    pub drain: CancellationToken,
+    pub(crate) drain: CancellationToken,
 }

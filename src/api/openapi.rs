@@ -51,7 +51,7 @@ struct Document;
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub fn document() -> Result<String, serde_json::Error> {
+pub(crate) fn document() -> Result<String, serde_json::Error> {
     let mut document = serde_json::to_value(Document::openapi())?;
     finish(&mut document)?;
     serde_json::to_string_pretty(&document)

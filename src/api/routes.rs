@@ -18,7 +18,7 @@ const READYZ: &str = "/readyz";
 const OPENAPI: &str = "/openapi.json";
 
 /// The template of every route.
-pub const TEMPLATES: [PathTemplate; 10] = [
+pub(crate) const TEMPLATES: [PathTemplate; 10] = [
     PathTemplate::literal(ORDERS),
     PathTemplate::with_parameter(ORDER, "/api/v1/orders/:id"),
     PathTemplate::literal(EVENTS),
@@ -43,7 +43,7 @@ macro_rules! readable {
 /// Puts every route into an Actix application. What is not named here is a 404, or a 405 with
 /// `Allow` when only the method is wrong; Actix answers both and [`crate::http::Edge`] makes them
 /// problems.
-pub fn configure(app: &mut ServiceConfig) {
+pub(crate) fn configure(app: &mut ServiceConfig) {
     app.app_data(web::Data::new(openapi::CachedDocument::new()))
         .service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
         .service(readable!(ORDER, orders::get).route(web::patch().to(orders::patch)))

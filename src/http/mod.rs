@@ -1,5 +1,5 @@
-//! HTTP below the routes: connections, the edge that each request passes, and what requests and responses
-//! are made of.
+//! HTTP below the routes: connections, the edge that each request passes, and the parts of requests and
+//! responses.
 
 pub(crate) mod activity;
 pub(crate) mod connection;
@@ -11,12 +11,8 @@ pub(crate) mod response;
 pub(crate) mod server;
 mod state;
 
-pub use activity::{Activity, Missing, RejectedHead, RequestGuard, SMALL_REST};
-pub use edge::Edge;
-pub use path::PathTemplate;
-pub use problem::Problem;
-pub use problem::kind::ProblemKind;
-pub use request::budget::RequestBudget;
-pub use request::limits::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
-pub use response::budget::ResponseBudget;
-pub use state::HttpState;
+pub(crate) use edge::Edge;
+pub(crate) use problem::kind::ProblemKind;
+pub(crate) use request::budget::RequestBudget;
+pub(crate) use response::budget::ResponseBudget;
+pub(crate) use state::HttpState;

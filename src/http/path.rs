@@ -16,14 +16,14 @@ const UNMATCHED: &str = "unmatched";
 
 /// The path of a route, with at most one parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathTemplate {
+pub(crate) struct PathTemplate {
     /// The path with its parameter in braces: `/api/v1/orders/{id}`. It labels metrics.
-    pub template: &'static str,
+    pub(crate) template: &'static str,
     /// The path under which Actix has the route. It has no parameter: Actix finds those with a regular
     /// expression, which took as long as everything else that is done to get an order.
-    pub actix_path: &'static str,
+    pub(crate) actix_path: &'static str,
     /// Whether the route is a probe, which is served even when the service is overloaded.
-    pub is_probe: bool,
+    pub(crate) is_probe: bool,
 }
 
 impl PathTemplate {
@@ -31,7 +31,7 @@ impl PathTemplate {
     pub(crate) const UNMATCHED: Self = Self::literal(UNMATCHED);
 
     /// A path without a parameter.
-    pub const fn literal(path: &'static str) -> Self {
+    pub(crate) const fn literal(path: &'static str) -> Self {
         Self {
             template: path,
             actix_path: path,
@@ -40,7 +40,7 @@ impl PathTemplate {
     }
 
     /// A path with a parameter, and the path under which Actix has it.
-    pub const fn with_parameter(template: &'static str, actix_path: &'static str) -> Self {
+    pub(crate) const fn with_parameter(template: &'static str, actix_path: &'static str) -> Self {
         Self {
             template,
             actix_path,
@@ -49,7 +49,7 @@ impl PathTemplate {
     }
 
     /// The path of a probe.
-    pub const fn probe(path: &'static str) -> Self {
+    pub(crate) const fn probe(path: &'static str) -> Self {
         Self {
             is_probe: true,
             ..Self::literal(path)

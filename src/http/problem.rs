@@ -1,4 +1,4 @@
-//! Every error on the wire is a problem (RFC 9457). The one mapping from errors to answers.
+//! Problems: the response body of every error (RFC 9457).
 
 pub(crate) mod kind;
 
@@ -15,20 +15,20 @@ use crate::domain::Violation;
 use crate::http::ProblemKind;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// Seconds after which a client may try again; the readiness check is a second old at most.
+/// Seconds after which a client may retry; the result of a readiness check is at most one second old.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
-    /// Few problems have extension members, and a result with a problem in it stays small.
+    /// Boxed, as few problems have them and a `Result` is as large as its error.
     members: Option<Box<Members>>,
-    /// A header that says what would have been accepted.
+    /// A header with the values that would have been accepted.
     accepts: Option<Box<(&'static str, String)>>,
-    /// What is behind it, for the log only.
+    /// For the log only.
     cause: Option<Box<str>>,
 }
 
@@ -51,13 +51,13 @@ pub(crate) struct ProblemBody<'a> {
     title: &'static str,
     /// The status code.
     status: u16,
-    /// What went wrong this time.
+    /// What went wrong with this request.
     detail: &'a str,
     /// The path of the request.
     instance: &'a str,
     /// The id of the request, as in the `X-Request-Id` header and the logs.
     request_id: &'a str,
-    /// What exactly does not fit (422 only).
+    /// The parts of the request that are invalid (422 only).
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: Vec<ErrorBody<'a>>,
@@ -65,15 +65,15 @@ pub(crate) struct ProblemBody<'a> {
     /// `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
-    /// The statuses that the order may go to (`illegal-transition` only).
+    /// The statuses to which the order may change (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     allowed: Option<&'a [&'static str]>,
-    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    /// A cursor from which all events that still exist can be read (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<&'a str>,
 }
 
-/// One thing that does not fit.
+/// One invalid part of a request.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProblemError)]
 pub(crate) struct ErrorBody<'a> {
@@ -86,8 +86,8 @@ pub(crate) struct ErrorBody<'a> {
 }
 
 impl Problem {
-    /// A problem with a detail of its own.
-    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// A problem with a specific detail.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             detail: detail.into(),
@@ -99,7 +99,7 @@ impl Problem {
     }
 
     /// A fault of this service. The cause goes into the log and not to the client.
-    pub fn internal(cause: impl fmt::Display) -> Self {
+    pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         Self::from(ProblemKind::Internal).because(cause)
     }
 
@@ -109,17 +109,17 @@ impl Problem {
         self
     }
 
-    /// Logs what is behind the problem, if anything is.
+    /// Logs the cause, if there is one.
     pub(crate) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
             log::warn!(request_id, problem = self.kind.as_str(), cause = cause.as_ref(); "request failed");
         }
     }
 
-    /// The same problem with a header that says what would have been accepted (RFC 9110, section
+    /// The same problem with a header that lists what would have been accepted (RFC 9110, section
     /// 15.5.16).
-    pub(crate) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
-        self.accepts = Some(Box::new((header, what.into())));
+    pub(crate) fn accepting(mut self, header: &'static str, values: impl Into<String>) -> Self {
+        self.accepts = Some(Box::new((header, values.into())));
         self
     }
 
@@ -145,12 +145,11 @@ impl Problem {
         self.members.get_or_insert_default()
     }
 
-    /// The problem for a status with which the framework answered on its own.
+    /// The problem for a response that Actix itself has sent.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         ProblemKind::of_status(status).into()
     }
 
-    /// The body of the answer.
     fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
         let members = self.members.as_deref();
         ProblemBody {
@@ -174,16 +173,16 @@ impl Problem {
         }
     }
 
-    /// The whole answer.
-    pub(crate) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
+    /// The response with the problem as its body.
+    pub(crate) fn response(&self, instance: &str, request_id: &str) -> HttpResponse {
         let status = self.kind.status();
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
-        if let Some((header, what)) = self.accepts.as_deref() {
-            response.insert_header((*header, what.as_str()));
+        if let Some((header, values)) = self.accepts.as_deref() {
+            response.insert_header((*header, values.as_str()));
         }
         response.json(self.body(instance, request_id))
     }
@@ -216,8 +215,8 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Lets handlers and extractors return it. [`crate::http::Edge`] writes the body, as only it knows the
-/// request.
+/// Lets handlers and extractors return a problem. [`Edge`](crate::http::Edge) writes the body, which needs
+/// the path and the id of the request.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         self.kind.status()

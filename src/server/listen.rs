@@ -1,4 +1,4 @@
-//! The two HTTP servers, bound to their ports.
+//! The API server and the metrics server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use actix_web::http::header;
 use actix_web::{App, HttpResponse, web};
 use tokio_util::sync::CancellationToken;
 
-use super::{ServeError, failed};
+use super::ServeError;
 use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::http::connection::ConnectionLimits;
-use crate::http::server::Http;
+use crate::http::server::HttpServer;
 use crate::http::{Edge, HttpState, RequestBudget, ResponseBudget};
 use crate::store::Store;
 use crate::telemetry::{Metrics, PoolConnections, Recorder};
 
-/// For responses of the metrics server that are not sent yet; one has some tens of KiB.
-const METRICS_BUFFER: usize = 4 * 1024 * 1024;
+/// The budget of responses of the metrics server, in bytes; one response has some tens of KiB.
+const METRICS_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) fn api_server(
     settings: &Settings,
@@ -29,20 +29,19 @@ pub(super) fn api_server(
     connections: ConnectionLimits,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
-    let buffer = settings.response_buffer_bytes.get();
-    let api = web::Data::new(ApiState {
+    let api = ApiState {
         store: store.clone(),
         drain: drain.clone(),
-    });
+    };
     let state = HttpState {
         templates: &api::TEMPLATES,
         drain: drain.clone(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
-        responses: ResponseBudget::new(buffer, Arc::clone(metrics)),
+        responses: ResponseBudget::new(settings.response_buffer_bytes.get(), Arc::clone(metrics)),
         bodies: RequestBudget::default(),
     };
-    let http = Http {
+    let server = HttpServer {
         name: "api",
         address: settings.bind_address,
         workers: settings.workers(),
@@ -52,19 +51,24 @@ pub(super) fn api_server(
         metrics: Some(Arc::clone(metrics)),
         stopping: stopping.clone(),
     };
-    let body_state = web::Data::new(state.clone());
     let metrics = Arc::clone(metrics);
-    http.serve(move || {
-        App::new()
-            .app_data(api.clone())
-            .app_data(body_state.clone())
-            .configure(api::configure)
-            .wrap(Edge::new(
-                state.clone(),
-                Recorder::new(Arc::clone(&metrics)),
-            ))
-    })
-    .map_err(|e| failed(format!("BIND_ADDRESS {}", settings.bind_address))(&e))
+    server
+        .serve(move || {
+            // Of its own for each worker: an extractor counts a reference to it.
+            App::new()
+                .app_data(web::Data::new(api.clone()))
+                .app_data(web::Data::new(state.clone()))
+                .configure(api::configure)
+                .wrap(Edge::new(
+                    state.clone(),
+                    Recorder::new(Arc::clone(&metrics)),
+                ))
+        })
+        .map_err(|source| ServeError::Bind {
+            setting: "BIND_ADDRESS",
+            address: settings.bind_address,
+            source,
+        })
 }
 
 pub(super) fn metrics_server(
@@ -73,19 +77,19 @@ pub(super) fn metrics_server(
     connections: ConnectionLimits,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
-    // The same edge, so that what is refused is refused in the same form. Its requests are logged,
-    // but they are none of the API and must not be in its metrics.
-    let uncounted = Arc::new(Metrics::new().map_err(|e| failed("metrics")(&e))?);
+    // The same edge, so that errors have the same form. Its requests are logged. They are not requests of
+    // the API, so their metrics are never exported.
+    let unexported = Arc::new(Metrics::new()?);
     let state = HttpState {
         templates: &api::TEMPLATES,
         drain: CancellationToken::new(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
-        responses: ResponseBudget::new(METRICS_BUFFER, Arc::clone(&uncounted)),
+        responses: ResponseBudget::new(METRICS_RESPONSE_BYTES, Arc::clone(&unexported)),
         bodies: RequestBudget::default(),
     };
     let data = web::Data::new((store.clone(), Arc::clone(metrics)));
-    let http = Http {
+    let server = HttpServer {
         name: "metrics",
         address: settings.metrics_address,
         workers: 1,
@@ -95,20 +99,25 @@ pub(super) fn metrics_server(
         metrics: None,
         stopping: CancellationToken::new(),
     };
-    http.serve(move || {
-        App::new()
-            .app_data(data.clone())
-            .service(
-                web::resource("/metrics")
-                    .route(web::get().to(scrape))
-                    .route(web::head().to(scrape)),
-            )
-            .wrap(Edge::new(
-                state.clone(),
-                Recorder::new(Arc::clone(&uncounted)),
-            ))
-    })
-    .map_err(|e| failed(format!("METRICS_ADDRESS {}", settings.metrics_address))(&e))
+    server
+        .serve(move || {
+            App::new()
+                .app_data(data.clone())
+                .service(
+                    web::resource("/metrics")
+                        .route(web::get().to(scrape))
+                        .route(web::head().to(scrape)),
+                )
+                .wrap(Edge::new(
+                    state.clone(),
+                    Recorder::new(Arc::clone(&unexported)),
+                ))
+        })
+        .map_err(|source| ServeError::Bind {
+            setting: "METRICS_ADDRESS",
+            address: settings.metrics_address,
+            source,
+        })
 }
 
 async fn scrape(data: web::Data<(Store, Arc<Metrics>)>) -> HttpResponse {
@@ -124,7 +133,7 @@ async fn scrape(data: web::Data<(Store, Arc<Metrics>)>) -> HttpResponse {
             .insert_header((header::CONTENT_TYPE, crate::telemetry::TEXT_FORMAT))
             .body(text),
         Err(error) => {
-            log::error!(error:%; "the metrics cannot be written");
+            log::error!(error:%; "cannot encode the metrics");
             HttpResponse::InternalServerError().finish()
         }
     }

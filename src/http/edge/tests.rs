@@ -45,7 +45,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
 }
 
 #[actix_rt::test]
-async fn a_panic_is_a_500_problem_and_the_connection_lives() {
+async fn a_panic_becomes_a_500_problem_and_the_connection_stays_open() {
     let (address, handle) = server();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut buffer = vec![0; 4096];
@@ -57,14 +57,14 @@ async fn a_panic_is_a_500_problem_and_the_connection_lives() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let read = stream.read(&mut buffer).await.unwrap();
-        let answer = String::from_utf8_lossy(&buffer[..read]);
+        let response = String::from_utf8_lossy(&buffer[..read]);
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{answer}"
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{response}"
         );
-        assert!(answer.contains("x-request-id: mine"), "{answer}");
-        assert!(answer.contains(text), "{answer}");
-        assert!(!answer.contains("planted"), "{answer}");
+        assert!(response.contains("x-request-id: mine"), "{response}");
+        assert!(response.contains(text), "{response}");
+        assert!(!response.contains("planted"), "{response}");
     }
     handle.stop(false).await;
 }

@@ -1,156 +1,158 @@
-//! Judges bytes from a client: what Actix may see, what it may not, and what has to wait.
+//! Parses bytes from a client: which of them go to Actix, which are discarded, and which have to wait.
 
-use crate::http::Missing;
-use crate::http::connection::chunks::Chunks;
+use crate::http::activity::Unreceived;
+use crate::http::connection::chunks::Decoder;
 use crate::http::connection::fields::Length;
-use crate::http::connection::head::{self, MAX_HEAD, Refused};
+use crate::http::connection::head::{self, MAX_HEAD, Rejection};
 use crate::http::connection::inbound::{Inbound, State};
 
-/// What may be done with bytes, from the first one on.
-pub(crate) struct Verdict {
+/// What to do with bytes, from the first one on. The bytes after `discard` and `forward` have to wait.
+pub(crate) struct Parsed {
     pub(crate) discard: usize,
-    pub(crate) pass: usize,
+    pub(crate) forward: usize,
 }
 
-impl Verdict {
+impl Parsed {
     const WAIT: Self = Self {
         discard: 0,
-        pass: 0,
+        forward: 0,
     };
 }
 
 impl Inbound {
-    pub(crate) fn judge(&mut self, bytes: &mut [u8]) -> Result<Verdict, Box<Refused>> {
+    pub(crate) fn parse(&mut self, bytes: &mut [u8]) -> Result<Parsed, Box<Rejection>> {
         match &mut self.state {
-            State::Over | State::Broken => Ok(self.throw_away(bytes.len())),
-            State::Unwanted(rest) => {
+            State::Finished | State::Malformed => Ok(self.discard(bytes.len())),
+            State::Abandoned(rest) => {
                 let here = within(*rest, bytes.len());
                 *rest -= u64::try_from(here).unwrap_or(0);
                 if *rest == 0 {
                     self.state = State::Head;
                 }
-                Ok(self.throw_away(here))
+                Ok(self.discard(here))
             }
-            State::Chunks(_) => Ok(Verdict {
-                discard: self.follow_chunks(bytes),
-                pass: 0,
+            State::Chunks(_) => Ok(Parsed {
+                discard: self.parse_chunks(bytes),
+                forward: 0,
             }),
-            State::Bytes(_) => {
-                let pass = self.follow_body(bytes);
-                Ok(Verdict { discard: 0, pass })
-            }
-            State::Head => self.judge_head(bytes),
+            State::Bytes(_) => Ok(Parsed {
+                discard: 0,
+                forward: self.parse_body(bytes),
+            }),
+            State::Head => self.parse_head(bytes),
         }
     }
 
-    fn throw_away(&mut self, bytes: usize) -> Verdict {
+    fn discard(&mut self, bytes: usize) -> Parsed {
         self.discarded += u64::try_from(bytes).unwrap_or(0);
-        Verdict {
+        Parsed {
             discard: bytes,
-            pass: 0,
+            forward: 0,
         }
     }
 
-    /// How many of the bytes belong to a chunked body. What they carry is written anew for Actix.
-    fn follow_chunks(&mut self, bytes: &[u8]) -> usize {
-        let State::Chunks(chunks) = &mut self.state else {
+    /// How many of the bytes belong to a chunked body. Their data is encoded again for Actix.
+    fn parse_chunks(&mut self, bytes: &[u8]) -> usize {
+        let State::Chunks(decoder) = &mut self.state else {
             return 0;
         };
         let before = self.chunks.len();
-        let Ok(here) = chunks.rewrite(bytes, &mut self.chunks) else {
+        let Ok(here) = decoder.recode(bytes, &mut self.chunks) else {
             self.chunks.truncate(before);
-            self.state = State::Broken;
-            self.activity.break_body();
+            self.state = State::Malformed;
+            self.activity.fail_body();
             return bytes.len();
         };
-        let missing = if chunks.is_complete() {
-            Missing::Nothing
+        let unreceived = if decoder.is_complete() {
+            Unreceived::Nothing
         } else {
-            Missing::Chunks
+            Unreceived::Chunks
         };
-        self.body_goes_on(here, missing);
+        self.body_received(here, unreceived);
         here
     }
 
     /// How many of the bytes belong to a body with a length.
-    fn follow_body(&mut self, bytes: &[u8]) -> usize {
-        let (pass, missing) = match &mut self.state {
+    fn parse_body(&mut self, bytes: &[u8]) -> usize {
+        let (forward, unreceived) = match &mut self.state {
             State::Bytes(rest) => {
                 let here = within(*rest, bytes.len());
                 *rest -= u64::try_from(here).unwrap_or(0);
-                let missing = match *rest {
-                    0 => Missing::Nothing,
-                    rest => Missing::Bytes(rest),
+                let unreceived = match *rest {
+                    0 => Unreceived::Nothing,
+                    rest => Unreceived::Bytes(rest),
                 };
-                (here, missing)
+                (here, unreceived)
             }
-            // Chunks are handed over by themselves.
-            State::Chunks(_) => (0, Missing::Chunks),
-            _ => (0, Missing::Nothing),
+            // Chunks are forwarded after they have been encoded again.
+            State::Chunks(_) => (0, Unreceived::Chunks),
+            _ => (0, Unreceived::Nothing),
         };
-        self.body_goes_on(pass, missing);
-        pass
+        self.body_received(forward, unreceived);
+        forward
     }
 
-    fn body_goes_on(&mut self, bytes: usize, missing: Missing) {
-        self.activity.set_missing(missing);
-        if self.activity.is_unwanted() {
+    fn body_received(&mut self, bytes: usize, unreceived: Unreceived) {
+        self.activity.set_unreceived(unreceived);
+        if self.activity.body_is_abandoned() {
             self.discarded += u64::try_from(bytes).unwrap_or(0);
         }
-        if missing == Missing::Nothing {
-            self.state = if self.activity.ends_after_this() {
-                State::Over
+        if unreceived == Unreceived::Nothing {
+            self.state = if self.activity.closes_after_response() {
+                State::Finished
             } else {
                 State::Head
             };
         }
     }
 
-    fn judge_head(&mut self, bytes: &mut [u8]) -> Result<Verdict, Box<Refused>> {
+    fn parse_head(&mut self, bytes: &mut [u8]) -> Result<Parsed, Box<Rejection>> {
         if self.in_request {
-            return Ok(Verdict::WAIT);
+            return Ok(Parsed::WAIT);
         }
-        if self.activity.ends_after_this() {
-            self.state = State::Over;
-            return Ok(self.throw_away(bytes.len()));
+        if self.activity.closes_after_response() {
+            self.state = State::Finished;
+            return Ok(self.discard(bytes.len()));
         }
-        // RFC 9112, section 2.2.
+        // Empty lines before a request are ignored (RFC 9112, section 2.2).
         let empty = bytes
             .iter()
             .take_while(|byte| matches!(byte, b'\r' | b'\n'))
             .count();
-        if empty > 0 && self.seen == 0 {
-            return Ok(Verdict {
+        if empty > 0 && self.parsed == 0 {
+            return Ok(Parsed {
                 discard: empty,
-                pass: 0,
+                forward: 0,
             });
         }
-        self.activity.head_begins();
-        // A head that comes byte by byte is not read anew for each of them.
-        let fresh = bytes.get(self.seen..).unwrap_or_default();
-        if self.seen > 0 && !fresh.contains(&b'\n') && bytes.len() < MAX_HEAD {
-            return Ok(Verdict::WAIT);
+        self.activity.head_started();
+        // A head that arrives byte by byte is not parsed again for each of them.
+        let fresh = bytes.get(self.parsed..).unwrap_or_default();
+        if self.parsed > 0 && !fresh.contains(&b'\n') && bytes.len() < MAX_HEAD {
+            return Ok(Parsed::WAIT);
         }
         let Some(head) = head::read(bytes)? else {
-            self.seen = bytes.len();
-            return Ok(Verdict::WAIT);
+            self.parsed = bytes.len();
+            return Ok(Parsed::WAIT);
         };
-        self.seen = 0;
+        self.parsed = 0;
         self.state = match head.length {
             Length::Bytes(bytes) => State::Bytes(bytes),
-            Length::Chunks => State::Chunks(Chunks::new()),
+            Length::Chunks => State::Chunks(Decoder::new()),
         };
         self.discarded = 0;
         let body = head.length != Length::Bytes(0);
         self.in_request = true;
-        self.activity.head_passes(body, head.last);
+        self.activity.head_forwarded(body, head.last);
         let rest = bytes.get(head.bytes..).unwrap_or_default();
-        let pass = head.bytes + self.follow_body(rest);
-        Ok(Verdict { discard: 0, pass })
+        Ok(Parsed {
+            discard: 0,
+            forward: head.bytes + self.parse_body(rest),
+        })
     }
 }
 
-/// How many of `bytes` are within the next `rest`.
+/// How many of `bytes` are among the next `rest`.
 fn within(rest: u64, bytes: usize) -> usize {
     usize::try_from(rest).unwrap_or(bytes).min(bytes)
 }
