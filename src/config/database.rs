@@ -14,7 +14,7 @@ pub(crate) struct DatabaseArgs {
     /// The database: postgres://USER:PASSWORD@HOST/NAME, sqlite://FILE or sqlite::memory:
     #[arg(long, env, default_value = "sqlite://orders.db")]
     database_url: String,
-    /// A file that holds the URL; read again for every new connection; wins over DATABASE_URL
+    /// A file that holds the URL; read again for every new connection; takes precedence over DATABASE_URL
     #[arg(long, env)]
     database_url_file: Option<PathBuf>,
 }

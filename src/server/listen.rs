@@ -54,7 +54,7 @@ pub(super) fn api_server(
     let metrics = Arc::clone(metrics);
     server
         .serve(move || {
-            // Of its own for each worker: an extractor counts a reference to it.
+            // Each worker has its own `Data`: extractors count references, and workers do not share the count.
             App::new()
                 .app_data(web::Data::new(api.clone()))
                 .app_data(web::Data::new(state.clone()))

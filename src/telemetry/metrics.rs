@@ -49,7 +49,7 @@ metrics! {
         pool_connections: IntGaugeVec = "db_pool_connections" ["state"],
         /// The largest number of database connections that may be open.
         pool_max: IntGauge = "db_pool_max_connections",
-        /// Time to get a database connection.
+        /// Time to acquire a database connection.
         pub pool_acquire: Histogram = "db_pool_acquire_seconds" in SECONDS,
         /// Time of a use case in the database.
         query_duration: QueryDurations = "db_query_duration_seconds" ["query"] in SECONDS,

@@ -114,7 +114,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Actix calls this more than once. A second shutdown of the socket would be an error.
+        // Actix calls this more than once; only the first call shuts the socket down. That fails, harmlessly,
+        // when the connection is closed already.
         if self.lingers_until.is_none() {
             self.activity.written();
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
