@@ -13,7 +13,12 @@ use super::migrate::{POSTGRES, SQLITE, failed};
 
 /// Migrations of builds before the first release. Until then the initial migration is rewritten in place,
 /// and each rewrite gets a new version and adds the one before to this list.
-const UNRELEASED: [&str; 3] = ["20261122000001", "20261122000002", "20261122000003"];
+const UNRELEASED: [&str; 4] = [
+    "20261122000001",
+    "20261122000002",
+    "20261122000003",
+    "20261126000001",
+];
 
 /// The state of a schema. Migrations that this build does not know are fine: old code works on a new schema.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,6 +15,9 @@ use crate::support::sse::Stream;
 const ROWS: u32 = 400_000;
 /// The most rows that one statement may look at: five walks of a page, and some.
 const MOST_ROWS: f64 = 700.0;
+/// The most pages that one statement may touch: one for each row, and some for the way down the indexes. Entries
+/// of an index that a scan passes over are in no number of rows.
+const MOST_PAGES: f64 = 800.0;
 
 /// The data of an event; the same for all.
 const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{},"version":1,"created_at":"2026-11-22T06:19:00.123456Z","updated_at":"2026-11-22T06:19:00.123456Z"}"#;
@@ -77,6 +80,12 @@ fn rows_read(node: &Value) -> f64 {
     each * number("Actual Loops")
 }
 
+/// How many pages a node and those below it touched.
+fn pages_touched(node: &Value) -> f64 {
+    let number = |name: &str| node[name].as_f64().unwrap_or_default();
+    number("Shared Hit Blocks") + number("Shared Read Blocks")
+}
+
 async fn every_statement_is_an_index_walk(mode: &str) {
     let cluster = Cluster::start();
     let database = Database::postgres_in(cluster.url.clone()).await;
@@ -87,6 +96,7 @@ async fn every_statement_is_an_index_walk(mode: &str) {
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
         "auto_explain.log_analyze = on",
+        "auto_explain.log_buffers = on",
         "auto_explain.log_timing = off",
         "auto_explain.log_format = json",
         &format!("plan_cache_mode = {mode}"),
@@ -168,6 +178,11 @@ async fn every_statement_is_an_index_walk(mode: &str) {
             let rows = rows_read(node);
             assert!(rows <= MOST_ROWS, "{mode}: {rows} rows: {sql}\n{plan:#}");
         }
+        let pages = pages_touched(plan);
+        assert!(
+            pages <= MOST_PAGES,
+            "{mode}: {pages} pages: {sql}\n{plan:#}"
+        );
     }
 }
 

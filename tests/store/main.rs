@@ -19,5 +19,6 @@ mod changes;
 mod coalescing;
 mod codes;
 mod contract;
+mod lost_responses;
 mod pool;
 mod sqlite_limits;

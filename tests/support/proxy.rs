@@ -1,9 +1,9 @@
 //! A TCP proxy in front of PostgreSQL that can fail as networks and poolers do.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -14,6 +14,16 @@ pub struct Proxy {
     hold: Arc<AtomicBool>,
     held: Arc<AtomicUsize>,
     silence: watch::Sender<()>,
+    lose: Arc<Lose>,
+}
+
+/// Which response is lost.
+#[derive(Default)]
+struct Lose {
+    /// That to the next request with these bytes.
+    request: Mutex<Option<&'static str>>,
+    /// How many have been lost.
+    lost: AtomicUsize,
 }
 
 impl Proxy {
@@ -30,9 +40,10 @@ impl Proxy {
             hold: Arc::default(),
             held: Arc::default(),
             silence,
+            lose: Arc::default(),
         };
         let (hold, held) = (Arc::clone(&proxy.hold), Arc::clone(&proxy.held));
-        let silence = proxy.silence.clone();
+        let (silence, lose) = (proxy.silence.clone(), Arc::clone(&proxy.lose));
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             while let Ok((mut inbound, _)) = listener.accept().await {
@@ -42,10 +53,11 @@ impl Proxy {
                     continue;
                 }
                 let (address, mut silenced) = (address.clone(), silence.subscribe());
+                let lose = Arc::clone(&lose);
                 tokio::spawn(async move {
                     let mut outbound = TcpStream::connect(address).await.unwrap();
                     tokio::select! {
-                        _ = copy_bidirectional(&mut inbound, &mut outbound) => return,
+                        () = hand_on(&mut inbound, &mut outbound, &lose) => return,
                         _ = silenced.changed() => {}
                     }
                     // Both stay open, and the kernel acknowledges what is sent.
@@ -73,5 +85,53 @@ impl Proxy {
     /// Nothing is handed on any more on the connections that are open now.
     pub fn silence_open(&self) {
         self.silence.send(()).unwrap();
+    }
+    /// The server executes the next request with these bytes; then its connection ends without a response.
+    pub fn lose_response_to(&self, request: &'static str) {
+        *self.lose.request.lock().unwrap() = Some(request);
+    }
+
+    /// How many responses have been lost.
+    pub fn lost(&self) -> usize {
+        self.lose.lost.load(Ordering::SeqCst)
+    }
+}
+
+/// Hands on what both sides send until one of them ends, or a response is to be lost.
+async fn hand_on(client: &mut TcpStream, server: &mut TcpStream, lose: &Lose) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let ends = AtomicBool::new(false);
+    let requests = async {
+        let mut bytes = vec![0; 65_536];
+        while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+            let part = &bytes[..count];
+            let wanted = |request: &mut &str| {
+                let request = request.as_bytes();
+                part.windows(request.len()).any(|window| window == request)
+            };
+            if lose.request.lock().unwrap().take_if(wanted).is_some() {
+                ends.store(true, Ordering::SeqCst);
+            }
+            if to_server.write_all(part).await.is_err() {
+                return;
+            }
+        }
+    };
+    let responses = async {
+        let mut bytes = vec![0; 65_536];
+        while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
+            if ends.load(Ordering::SeqCst) {
+                lose.lost.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+            if to_client.write_all(&bytes[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = requests => {}
+        () = responses => {}
     }
 }

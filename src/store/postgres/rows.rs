@@ -1,10 +1,13 @@
 //! An order as a row of PostgreSQL.
 
+use std::io::Write as _;
+
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
-use diesel::sql_types::Jsonb;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{Json, Jsonb};
 use uuid::Uuid;
 
 use crate::domain::{Metadata, Order};
@@ -60,5 +63,24 @@ impl FromSql<Jsonb, Pg> for MetadataJson {
             }
             _ => Err("unknown version of jsonb".into()),
         }
+    }
+}
+
+/// A text that is JSON already, as `json` or `jsonb`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonText<'a>(pub(super) &'a str);
+
+impl ToSql<Json, Pg> for JsonText<'_> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql<Jsonb, Pg> for JsonText<'_> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[JSONB_VERSION])?;
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
     }
 }

@@ -1,3 +1,3 @@
--- refused: no-transaction
+-- rejected: no-transaction
 -- no transaction
 ALTER TABLE orders ADD COLUMN note text;

@@ -1,5 +1,5 @@
 -- The same tables as on PostgreSQL. SQLite has no uuid, jsonb or timestamptz:
--- ids are 16 bytes (they sort as UUIDv7 do), metadata is JSON text, times are microseconds since 1970.
+-- ids are 16 bytes (in the order of UUIDv7), metadata is JSON text, times are microseconds since 1970.
 CREATE TABLE orders (
     id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
     product_id TEXT NOT NULL CHECK (length(product_id) BETWEEN 1 AND 128),
@@ -13,33 +13,33 @@ CREATE TABLE orders (
     -- Length in bytes of the order as JSON: a page ends at a number of bytes.
     json_bytes INTEGER NOT NULL CHECK (json_bytes >= 2)
 ) WITHOUT ROWID;
--- Each filter of the list, newest first, is a walk along one index. Without a status, it is a merge of one
--- walk for each status.
+-- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
+-- status.
 CREATE INDEX orders_status ON orders (status, id);
 CREATE INDEX orders_product_id ON orders (product_id, status, id);
 CREATE INDEX orders_customer_id ON orders (customer_id, status, id) WHERE customer_id IS NOT NULL;
 
--- A retried request finds its order by its key. The hash tells a retry from another request.
+-- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
     key TEXT NOT NULL PRIMARY KEY CHECK (length(key) BETWEEN 1 AND 255),
     order_id BLOB NOT NULL CHECK (length(order_id) = 16),
     request_hash BLOB NOT NULL CHECK (length(request_hash) = 32),
-    -- How request_hash is computed (src/api/idempotency.rs).
+    -- The method by which request_hash is computed (src/api/idempotency.rs).
     hash_version INTEGER NOT NULL,
-    -- The order as it was created, which is what a replay sends.
+    -- The order as it was created, which a replay sends.
     document TEXT NOT NULL,
     created_at BIGINT NOT NULL
 ) WITHOUT ROWID;
 
--- One row for each version of each order. SQLite has one writer at a time, so seq grows in the
--- order of the commits.
+-- One row for each version of each order. SQLite has one writer at a time, so seq increases in the order of
+-- the commits.
 CREATE TABLE events (
     seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     order_id BLOB NOT NULL,
     version INTEGER NOT NULL CHECK (version >= 1),
     occurred_at BIGINT NOT NULL,
     data TEXT NOT NULL,
-    -- Length in bytes of data, as orders.json_bytes.
+    -- Length of data in bytes, as orders.json_bytes.
     data_bytes INTEGER NOT NULL CHECK (data_bytes >= 2),
     traceparent TEXT
 );
