@@ -1,7 +1,7 @@
 //! An order is placed once, and its 201 is proven, although the response of the database to its statement is
 //! lost or the statement meets an order with its id.
 
-use order_service::store::{Idempotency, Placing, Store};
+use order_service::store::{CreateOrder, Idempotency, Store};
 
 use super::contract::{new_order, open_url, place};
 use crate::support::database::{Cluster, Database};
@@ -20,12 +20,12 @@ async fn behind_proxy() -> (Cluster, Database, Proxy, Store) {
     (cluster, database, proxy, store)
 }
 
-fn keyed(product_id: &str) -> Placing {
+fn keyed(product_id: &str) -> CreateOrder {
     let idempotency = Idempotency {
         key: format!("key{product_id}"),
         hash: [7; 32],
     };
-    Placing {
+    CreateOrder {
         idempotency: Some(idempotency),
         ..new_order(product_id)
     }
