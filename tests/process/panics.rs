@@ -1,4 +1,4 @@
-//! A panic is one line in the log, with its backtrace, and is counted.
+//! A panic is logged as one line with its backtrace, and counted.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use serde_json::Value;
 
 const CHILD: &str = "ORDER_SERVICE_TEST_PANICS";
 
-/// What the parent below runs as a process of its own: hooks are process-wide.
+/// The test below runs this one in a process of its own, because a panic hook applies to the whole process.
 #[test]
-fn child() {
+fn child_process_that_panics() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
@@ -35,9 +35,13 @@ fn child() {
 }
 
 #[test]
-fn a_panic_is_one_line_with_a_backtrace() {
+fn a_panic_is_logged_as_one_line_with_its_backtrace_and_counted() {
     let out = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "panics::child", "--nocapture"])
+        .args([
+            "--exact",
+            "panics::child_process_that_panics",
+            "--nocapture",
+        ])
         .env(CHILD, "1")
         .output()
         .unwrap();

@@ -1,22 +1,26 @@
-//! An order is placed once, and its 201 is proven, although the response of the database to its statement is
-//! lost or the statement meets an order with its id.
+//! An order is created once, and its 201 is proven, although the response of the database is lost or the statement
+//! finds an order with the same id.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use order_service::store::{CreateOrder, Idempotency, Store};
 
-use super::contract::{new_order, open_url, place};
-use crate::support::database::{Cluster, Database};
+use super::contract::{create, new_order, open_url};
+use crate::support::binary::migrate;
+use crate::support::cluster::Cluster;
+use crate::support::database::Database;
 use crate::support::proxy::Proxy;
-use crate::support::server::migrate;
 
-/// A cluster, of which the log is read, and a store behind a proxy that has placed an order, so that its
-/// statement is prepared.
-async fn behind_proxy() -> (Cluster, Database, Proxy, Store) {
+/// A cluster whose log the test reads, and a store that reaches it through a proxy. The store has created one order,
+/// so its statement is prepared.
+async fn through_proxy() -> (Cluster, Database, Proxy, Store) {
     let cluster = Cluster::start();
-    let database = Database::postgres_in(cluster.url.clone()).await;
+    let database = cluster.database().await;
     migrate(&database);
-    let proxy = Proxy::before(&database).await;
+    let proxy = Proxy::in_front_of(&database).await;
     let (store, _) = open_url(proxy.url(), &["--pool-min-idle", "1"]);
-    place(&store, new_order("-first")).await;
+    create(&store, new_order("-first")).await;
     (cluster, database, proxy, store)
 }
 
@@ -31,43 +35,36 @@ fn keyed(product_id: &str) -> CreateOrder {
     }
 }
 
-async fn count(database: &Database, table: &str) -> i64 {
-    database
-        .number(&format!("SELECT count(*) FROM {table}"))
-        .await
-}
-
-const REFUSED: &str = "duplicate key value violates unique constraint";
+const DUPLICATE_KEY: &str = "duplicate key value violates unique constraint";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_whose_response_was_lost_is_placed_once() {
-    let (cluster, database, proxy, store) = behind_proxy().await;
+async fn an_order_whose_response_is_lost_is_created_once() {
+    let (cluster, database, proxy, store) = through_proxy().await;
     proxy.lose_response_to("sku-lost");
-    let order = place(&store, new_order("-lost")).await;
+    let order = create(&store, new_order("-lost")).await;
     assert_eq!(proxy.lost(), 1);
     assert!(store.get(order.id).await.unwrap().is_some());
-    assert_eq!(count(&database, "orders").await, 2);
-    assert_eq!(count(&database, "events").await, 2);
+    assert_eq!(database.count("orders").await, 2);
+    assert_eq!(database.count("events").await, 2);
     let log = cluster.log();
-    assert_eq!(log.matches(REFUSED).count(), 1, "{log}");
+    assert_eq!(log.matches(DUPLICATE_KEY).count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_order_with_a_key_whose_response_was_lost_is_placed_once_and_without_an_error() {
-    let (cluster, database, proxy, store) = behind_proxy().await;
+async fn an_order_with_a_key_whose_response_is_lost_is_created_once_and_without_an_error() {
+    let (cluster, database, proxy, store) = through_proxy().await;
     proxy.lose_response_to("sku-lost");
-    let order = place(&store, keyed("-lost")).await;
+    let order = create(&store, keyed("-lost")).await;
     assert_eq!(proxy.lost(), 1);
     assert!(store.get(order.id).await.unwrap().is_some());
-    for table in ["orders", "events"] {
-        assert_eq!(count(&database, table).await, 2);
-    }
-    assert_eq!(count(&database, "idempotency_keys").await, 1);
+    assert_eq!(database.count("orders").await, 2);
+    assert_eq!(database.count("events").await, 2);
+    assert_eq!(database.count("idempotency_keys").await, 1);
     let log = cluster.log();
-    assert!(!log.contains(REFUSED), "{log}");
+    assert!(!log.contains(DUPLICATE_KEY), "{log}");
 }
 
-/// Fails the first insert after it as an order with the same id would.
+/// Makes the next insert fail as if an order with the same id existed.
 const FAIL_ONCE: &str = "
     CREATE SEQUENCE inserts;
     CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -79,33 +76,33 @@ const FAIL_ONCE: &str = "
     CREATE TRIGGER fail_once BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION fail_once();";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_which_one_order_exists_places_the_others() {
+async fn a_batch_with_an_order_that_exists_creates_the_other_orders() {
     let database = Database::postgres().await;
     migrate(&database);
     let (store, _) = open_url(&database.url(), &[]);
-    let store = std::sync::Arc::new(store);
-    place(&store, new_order("-first")).await;
+    let store = Arc::new(store);
+    create(&store, new_order("-first")).await;
     database.execute(FAIL_ONCE).await;
     let tasks: Vec<_> = (0..20)
         .map(|i| {
-            let store = std::sync::Arc::clone(&store);
+            let store = Arc::clone(&store);
             let product = format!("-{i}");
-            let placing = if i % 2 == 0 {
+            let request = if i % 2 == 0 {
                 keyed(&product)
             } else {
                 new_order(&product)
             };
-            tokio::spawn(async move { place(&store, placing).await })
+            tokio::spawn(async move { create(&store, request).await })
         })
         .collect();
-    let mut ids = std::collections::HashSet::new();
+    let mut ids = HashSet::new();
     for task in tasks {
         ids.insert(task.await.unwrap().id);
     }
     assert_eq!(ids.len(), 20);
-    assert_eq!(count(&database, "orders").await, 21);
-    assert_eq!(count(&database, "events").await, 21);
-    assert_eq!(count(&database, "idempotency_keys").await, 10);
-    // One failed, all succeeded in the end.
+    assert_eq!(database.count("orders").await, 21);
+    assert_eq!(database.count("events").await, 21);
+    assert_eq!(database.count("idempotency_keys").await, 10);
+    // The failed insert counts, because a sequence keeps its value when a transaction is rolled back.
     assert!(database.number("SELECT last_value FROM inserts").await > 20);
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy in front of PostgreSQL that can fail as networks and poolers do.
+//! A TCP proxy in front of PostgreSQL that fails as networks and poolers do.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,20 +14,20 @@ pub struct Proxy {
     hold: Arc<AtomicBool>,
     held: Arc<AtomicUsize>,
     silence: watch::Sender<()>,
-    lose: Arc<Lose>,
+    lost: Arc<LostResponses>,
 }
 
-/// Which response is lost.
+/// The responses that the proxy discards.
 #[derive(Default)]
-struct Lose {
-    /// That to the next request with these bytes.
-    request: Mutex<Option<&'static str>>,
-    /// How many have been lost.
-    lost: AtomicUsize,
+struct LostResponses {
+    /// The response to the next request that contains these bytes.
+    next: Mutex<Option<&'static str>>,
+    /// The number of discarded responses.
+    count: AtomicUsize,
 }
 
 impl Proxy {
-    pub async fn before(database: &Database) -> Self {
+    pub async fn in_front_of(database: &Database) -> Self {
         let target = database.url();
         let (scheme, rest) = target.split_once('@').unwrap();
         let (address, name) = rest.split_once('/').unwrap();
@@ -40,10 +40,10 @@ impl Proxy {
             hold: Arc::default(),
             held: Arc::default(),
             silence,
-            lose: Arc::default(),
+            lost: Arc::default(),
         };
         let (hold, held) = (Arc::clone(&proxy.hold), Arc::clone(&proxy.held));
-        let (silence, lose) = (proxy.silence.clone(), Arc::clone(&proxy.lose));
+        let (silence, lost) = (proxy.silence.clone(), Arc::clone(&proxy.lost));
         tokio::spawn(async move {
             let mut waiting = Vec::new();
             while let Ok((mut inbound, _)) = listener.accept().await {
@@ -53,14 +53,14 @@ impl Proxy {
                     continue;
                 }
                 let (address, mut silenced) = (address.clone(), silence.subscribe());
-                let lose = Arc::clone(&lose);
+                let lost = Arc::clone(&lost);
                 tokio::spawn(async move {
                     let mut outbound = TcpStream::connect(address).await.unwrap();
                     tokio::select! {
-                        () = hand_on(&mut inbound, &mut outbound, &lose) => return,
+                        () = forward(&mut inbound, &mut outbound, &lost) => return,
                         _ = silenced.changed() => {}
                     }
-                    // Both stay open, and the kernel acknowledges what is sent.
+                    // Both sockets stay open, and the kernel acknowledges the bytes that arrive.
                     std::future::pending::<()>().await;
                 });
             }
@@ -72,33 +72,35 @@ impl Proxy {
         &self.url
     }
 
-    /// From now on new connections are taken and kept waiting.
+    /// Accepts new connections from now on without connecting them to the server.
     pub fn hold_new(&self) {
         self.hold.store(true, Ordering::SeqCst);
     }
 
-    /// How many are kept waiting.
+    /// The number of accepted connections that are not connected to the server.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
-    /// Nothing is handed on any more on the connections that are open now.
+    /// Stops forwarding bytes on the connections that are open now.
     pub fn silence_open(&self) {
         self.silence.send(()).unwrap();
     }
-    /// The server executes the next request with these bytes; then its connection ends without a response.
+
+    /// Forwards the next request that contains these bytes, and closes the connection instead of forwarding the
+    /// response.
     pub fn lose_response_to(&self, request: &'static str) {
-        *self.lose.request.lock().unwrap() = Some(request);
+        *self.lost.next.lock().unwrap() = Some(request);
     }
 
-    /// How many responses have been lost.
+    /// The number of discarded responses.
     pub fn lost(&self) -> usize {
-        self.lose.lost.load(Ordering::SeqCst)
+        self.lost.count.load(Ordering::SeqCst)
     }
 }
 
-/// Hands on what both sides send until one of them ends, or a response is to be lost.
-async fn hand_on(client: &mut TcpStream, server: &mut TcpStream, lose: &Lose) {
+/// Forwards bytes in both directions until one side closes, or until a response is to be discarded.
+async fn forward(client: &mut TcpStream, server: &mut TcpStream, lost: &LostResponses) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     let ends = AtomicBool::new(false);
@@ -110,7 +112,7 @@ async fn hand_on(client: &mut TcpStream, server: &mut TcpStream, lose: &Lose) {
                 let request = request.as_bytes();
                 part.windows(request.len()).any(|window| window == request)
             };
-            if lose.request.lock().unwrap().take_if(wanted).is_some() {
+            if lost.next.lock().unwrap().take_if(wanted).is_some() {
                 ends.store(true, Ordering::SeqCst);
             }
             if to_server.write_all(part).await.is_err() {
@@ -122,7 +124,7 @@ async fn hand_on(client: &mut TcpStream, server: &mut TcpStream, lose: &Lose) {
         let mut bytes = vec![0; 65_536];
         while let Ok(count @ 1..) = from_server.read(&mut bytes).await {
             if ends.load(Ordering::SeqCst) {
-                lose.lost.fetch_add(1, Ordering::SeqCst);
+                lost.count.fetch_add(1, Ordering::SeqCst);
                 return;
             }
             if to_client.write_all(&bytes[..count]).await.is_err() {

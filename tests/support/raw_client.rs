@@ -1,4 +1,4 @@
-//! A client that sends what it likes and reads responses byte by byte (RFC 9112).
+//! A client that sends arbitrary bytes and parses responses itself (RFC 9112).
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Longer than anything that is tested takes.
-const LIMIT: Duration = Duration::from_secs(15);
+/// Longer than any response takes.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-pub struct Raw {
+pub struct RawClient {
     pub stream: TcpStream,
     received: Vec<u8>,
 }
@@ -31,13 +31,13 @@ impl Response {
             .find_map(|line| line.strip_prefix(name.as_str()))
     }
 
-    /// Whether the server says that it ends the connection.
-    pub fn closes(&self) -> bool {
+    /// Whether the response announces that the server closes the connection.
+    pub fn announces_close(&self) -> bool {
         self.header("connection") == Some("close")
     }
 
-    /// The kind of the problem, after checking what every problem has.
-    pub fn problem(&self) -> String {
+    /// The problem kind, after a check of the members and headers that every problem has.
+    pub fn problem_kind(&self) -> String {
         assert_eq!(
             self.header("content-type"),
             Some("application/problem+json"),
@@ -53,18 +53,15 @@ impl Response {
     }
 }
 
-impl Raw {
+impl RawClient {
     /// Connects to `http://HOST:PORT`.
-    pub async fn to(url: &str) -> Self {
+    pub async fn connect(url: &str) -> Self {
         let address = url.strip_prefix("http://").unwrap();
-        Self {
-            stream: TcpStream::connect(address).await.unwrap(),
-            received: Vec::new(),
-        }
+        Self::new(TcpStream::connect(address).await.unwrap())
     }
 
-    /// On a stream of the test's own.
-    pub fn from(stream: TcpStream) -> Self {
+    /// A client on a connection that the test opened.
+    pub fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             received: Vec::new(),
@@ -75,9 +72,12 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
-    async fn more(&mut self) -> bool {
+    /// Reads more bytes; false at the end of the connection.
+    async fn receive(&mut self) -> bool {
         let read = self.stream.read_buf(&mut self.received);
-        let read = tokio::time::timeout(LIMIT, read).await.expect("more comes");
+        let read = tokio::time::timeout(TIMEOUT, read)
+            .await
+            .expect("bytes or the end of the connection in time");
         read.unwrap_or_else(|error| panic!("{error} after {:?}", self.text())) > 0
     }
 
@@ -90,18 +90,22 @@ impl Raw {
         self.response_to("GET").await
     }
 
-    /// The next response to a request with this method. What is delimited by the end of the connection
-    /// is read until then.
+    /// The next response to a request with this method. A body that the end of the connection delimits is
+    /// read until then.
     pub async fn response_to(&mut self, method: &str) -> Response {
         let end = loop {
             if let Some(end) = self.text().find("\r\n\r\n") {
                 break end + 4;
             }
-            assert!(self.more().await, "it ends in a head: {}", self.text());
+            assert!(
+                self.receive().await,
+                "the connection ends within a head: {}",
+                self.text()
+            );
         };
         let head: Vec<u8> = self.received.drain(..end).collect();
         let head = String::from_utf8(head).unwrap().to_lowercase();
-        let status = head[9..12].parse().unwrap();
+        let status = head.get(9..12).unwrap().parse().unwrap();
         let mut response = Response {
             status,
             head,
@@ -113,25 +117,28 @@ impl Raw {
         if let Some(length) = response.header("content-length") {
             let length: usize = length.parse().unwrap();
             while self.received.len() < length {
-                assert!(self.more().await, "it ends in a body: {response:?}");
+                assert!(
+                    self.receive().await,
+                    "the connection ends within a body: {response:?}"
+                );
             }
             response.body = self.received.drain(..length).collect();
         } else {
             assert_eq!(response.header("transfer-encoding"), None, "{response:?}");
-            while self.more().await {}
+            while self.receive().await {}
             response.body = std::mem::take(&mut self.received);
         }
         response
     }
 
-    /// Panics unless the server closes, without a reset and without another byte.
-    pub async fn ends(&mut self) {
-        while self.more().await {}
-        assert_eq!(self.text(), "", "another response");
+    /// Panics unless the server closes the connection without a reset and without another byte.
+    pub async fn expect_close(&mut self) {
+        while self.receive().await {}
+        assert_eq!(self.text(), "", "bytes after the last response");
     }
 
-    /// Panics unless another request is answered on the same connection.
-    pub async fn is_usable(&mut self) {
+    /// Panics unless another request on the same connection gets its response.
+    pub async fn expect_usable(&mut self) {
         self.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
         let response = self.response().await;
         assert_eq!(response.status, 200, "{response:?}");

@@ -1,4 +1,4 @@
-//! Output that nobody reads.
+//! Standard output and standard error that are not read or cannot be written.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _, pipe};
@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::binary::{command, kill, run, stderr};
 use crate::support::client::Client;
 use crate::support::database::Database;
 use crate::support::eventually;
-use crate::support::server::{Server, command, kill, order, run};
+use crate::support::orders::order;
+use crate::support::server::{Server, metric};
 
-const SOON: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A service whose standard error nobody reads, so that its addresses must be known before.
-struct Unread {
+/// A service whose standard error is not read. It therefore cannot report its addresses: the test chooses them.
+struct UnreadService {
     child: Child,
     api: String,
     metrics: String,
@@ -24,7 +26,7 @@ struct Unread {
     _database: Database,
 }
 
-impl Unread {
+impl UnreadService {
     async fn start(filter: &str) -> Self {
         let (database, client) = (Database::sqlite(), Client::new());
         let free = || {
@@ -47,41 +49,40 @@ impl Unread {
             client,
             _database: database,
         };
-        eventually("it listens", SOON, async || {
+        eventually("it listens", TIMEOUT, async || {
             TcpStream::connect(&service.api).is_ok()
         })
         .await;
         service
     }
 
+    /// Sends requests that each write a log line.
     fn malformed_requests(&self, count: usize) {
         for _ in 0..count {
             let mut stream = TcpStream::connect(&self.api).unwrap();
-            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             stream.write_all(b"\x01\x02\r\n\r").unwrap();
-            // An answer, or the end of the connection.
+            // A response, or the end of the connection.
             let length = stream.read(&mut [0; 1000]).unwrap();
             assert!(length < 1000);
         }
     }
 
-    async fn dropped(&self) -> u64 {
+    /// The number of log lines that were dropped.
+    async fn dropped_lines(&self) -> u64 {
         let url = format!("http://{}/metrics", self.metrics);
-        let text = self.client.get(url).send().await.unwrap().text();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("log_lines_dropped_total "));
-        line.unwrap().parse().unwrap()
+        let scrape = self.client.get(url).send().await.unwrap().text();
+        metric(&scrape, "log_lines_dropped_total")
     }
 
-    async fn still_serves(&self) {
+    async fn expect_serves(&self) {
         let url = format!("http://{}/api/v1/orders", self.api);
-        let answer = self.client.post(url).json(&order("sku-1")).send().await;
-        assert_eq!(answer.unwrap().status(), 201);
+        let response = self.client.post(url).json(&order("sku-1")).send().await;
+        assert_eq!(response.unwrap().status(), 201);
     }
 
-    /// Ends it with SIGTERM, and returns its exit code and what it had written.
-    async fn end(&mut self, read: bool) -> (Option<i32>, String) {
+    /// Ends the service with SIGTERM. Returns its exit code and, if `read`, what it had written.
+    async fn terminate(&mut self, read: bool) -> (Option<i32>, String) {
         kill(i32::try_from(self.child.id()).unwrap(), libc::SIGTERM);
         let mut stderr = self.child.stderr.take().unwrap();
         let reader = read.then(|| {
@@ -96,7 +97,7 @@ impl Unread {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(start.elapsed() < SOON, "SIGTERM did not end it");
+            assert!(start.elapsed() < TIMEOUT, "SIGTERM did not end it");
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         let text = reader.map_or_else(String::new, |reader| reader.join().unwrap());
@@ -104,7 +105,7 @@ impl Unread {
     }
 }
 
-impl Drop for Unread {
+impl Drop for UnreadService {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -112,41 +113,41 @@ impl Drop for Unread {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_nobody_reads_stops_nothing() {
-    let mut service = Unread::start("trace").await;
+async fn an_unread_log_does_not_block_the_service() {
+    let mut service = UnreadService::start("trace").await;
     service.malformed_requests(400);
-    service.still_serves().await;
-    // A pipe takes 64 KiB, and the queue 1 MiB.
+    service.expect_serves().await;
+    // The pipe holds 64 KiB, and the queue of lines 1 MiB.
     let start = Instant::now();
-    while service.dropped().await == 0 {
+    while service.dropped_lines().await == 0 {
         assert!(start.elapsed() < Duration::from_secs(60));
         service.malformed_requests(100);
     }
-    service.still_serves().await;
-    let (code, _) = service.end(false).await;
+    service.expect_serves().await;
+    let (code, _) = service.terminate(false).await;
     assert_eq!(code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_that_were_dropped_are_counted_in_the_log_itself() {
-    let mut service = Unread::start("trace").await;
-    while service.dropped().await < 10 {
+async fn dropped_lines_are_counted_in_the_log() {
+    let mut service = UnreadService::start("trace").await;
+    while service.dropped_lines().await < 10 {
         service.malformed_requests(100);
     }
-    let counted = service.dropped().await;
-    let (code, text) = service.end(true).await;
+    let dropped = service.dropped_lines().await;
+    let (code, text) = service.terminate(true).await;
     assert_eq!(code, Some(0));
     let lines: Vec<Value> = text
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let told = lines.iter().filter_map(|line| line["dropped"].as_u64());
-    assert!(told.sum::<u64>() >= counted);
+    let logged = lines.iter().filter_map(|line| line["dropped"].as_u64());
+    assert!(logged.sum::<u64>() >= dropped);
     assert_eq!(lines.last().unwrap()["msg"], "ended");
 }
 
 #[tokio::test]
-async fn a_malformed_request_writes_no_error() {
+async fn a_malformed_request_logs_no_error() {
     let server = Server::on_sqlite(&[]).await;
     let before = server.logs().len();
     for bytes in [
@@ -155,13 +156,13 @@ async fn a_malformed_request_writes_no_error() {
         b"GET / HTTP/1.1\r\nTransfer-Encoding: nonsense\r\n\r\n",
         b"POST /api/v1/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n{",
     ] {
-        let address = server.api.strip_prefix("http://").unwrap();
+        let address = server.address();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(bytes).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let _ = stream.read(&mut [0; 1000]);
     }
-    server.place("sku-1").await;
+    server.create("sku-1").await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let logs = server.logs();
     let written: Vec<_> = logs.iter().skip(before).collect();
@@ -171,10 +172,10 @@ async fn a_malformed_request_writes_no_error() {
     );
 }
 
-/// Every command that prints something, and the code it ends with.
-async fn printing(mut check: impl FnMut(&[&str], &[(&str, &str)])) {
+/// Calls `check` with the arguments and variables of each command that prints something.
+async fn for_each_command_that_prints(mut check: impl FnMut(&[&str], &[(&str, &str)])) {
     let (database, server) = (Database::sqlite(), Server::on_sqlite(&[]).await);
-    let (url, address) = (database.url(), server.api.strip_prefix("http://").unwrap());
+    let (url, address) = (database.url(), server.address());
     let variables = [("DATABASE_URL", url.as_str()), ("BIND_ADDRESS", address)];
     for args in [
         ["openapi"].as_slice(),
@@ -188,13 +189,13 @@ async fn printing(mut check: impl FnMut(&[&str], &[(&str, &str)])) {
 }
 
 #[tokio::test]
-async fn whoever_reads_the_beginning_only_makes_no_command_fail() {
-    printing(|args, variables| {
+async fn commands_succeed_when_their_output_is_not_read() {
+    for_each_command_that_prints(|args, variables| {
         let (reader, writer) = pipe().unwrap();
         drop(reader);
         let out = command(args, variables).stdout(writer).output().unwrap();
         assert_eq!(out.status.code(), Some(0), "{args:?}: {out:?}");
-        let text = String::from_utf8(out.stderr).unwrap();
+        let text = stderr(&out);
         assert!(!text.contains("panic"), "{args:?}: {text}");
     })
     .await;
@@ -208,19 +209,19 @@ async fn whoever_reads_the_beginning_only_makes_no_command_fail() {
 }
 
 #[tokio::test]
-async fn output_that_cannot_be_written_is_a_failure() {
-    printing(|args, variables| {
+async fn commands_fail_when_their_output_cannot_be_written() {
+    for_each_command_that_prints(|args, variables| {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let out = command(args, variables).stdout(full).output().unwrap();
         assert_eq!(out.status.code(), Some(1), "{args:?}: {out:?}");
-        let text = String::from_utf8(out.stderr).unwrap();
+        let text = stderr(&out);
         assert!(text.contains("standard output"), "{args:?}: {text}");
     })
     .await;
 }
 
 #[test]
-fn a_failure_that_nobody_reads_about_has_its_exit_code_all_the_same() {
+fn a_failure_has_its_exit_code_when_standard_error_is_closed() {
     for (args, variables, code) in [
         (["healthcheck"], ("BIND_ADDRESS", "127.0.0.1:1"), 1),
         (
@@ -243,7 +244,7 @@ fn a_failure_that_nobody_reads_about_has_its_exit_code_all_the_same() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_unset() {
+fn empty_variables_count_as_unset() {
     let names = [
         "BIND_ADDRESS",
         "DATABASE_URL_FILE",

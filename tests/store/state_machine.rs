@@ -1,4 +1,4 @@
-//! Random commands against the store: it must agree with a model of the contract.
+//! Random updates of the store are compared with a model of the contract.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,14 +9,13 @@ use order_service::store::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::contract::{json, new_order, open_url, place};
+use super::contract::{create, json, new_order, open_url, update};
 use crate::support::database::Database;
-use crate::support::in_a_minute;
 
-crate::on_both!(ten_thousand_random_commands_keep_to_the_state_machine);
+crate::on_both!(ten_thousand_orders_with_random_updates_follow_the_state_machine);
 
-/// The contract's table, written down once more.
-fn may_follow(from: &str, to: &str) -> bool {
+/// The table of transitions in the contract, independent of the code under test.
+fn is_allowed(from: &str, to: &str) -> bool {
     [
         ("pending", "confirmed"),
         ("confirmed", "shipped"),
@@ -27,7 +26,7 @@ fn may_follow(from: &str, to: &str) -> bool {
     .contains(&(from, to))
 }
 
-/// A small generator (Numerical Recipes), so that a failure can be repeated.
+/// A linear congruential generator (Knuth, MMIX), so that a failure can be reproduced from its seed.
 struct Random(u64);
 
 impl Random {
@@ -62,10 +61,10 @@ async fn current(store: &Store, id: Uuid) -> Value {
     json(&store.get(id).await.unwrap().unwrap())
 }
 
-/// Returns the version that the order has in the end.
-async fn one_sequence(store: Store, seed: u64) -> i64 {
+/// Creates an order, updates it ten times, checks each result, and returns its last version.
+async fn update_at_random(store: Store, seed: u64) -> i64 {
     let mut random = Random(seed);
-    let order = place(&store, new_order("a")).await;
+    let order = create(&store, new_order("a")).await;
     let mut before = json(&order);
     for _ in 0..10 {
         let patch = random_patch(&mut random);
@@ -77,12 +76,8 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
             IfMatch::Any
         };
         let command = UpdateOrder {
-            id: order.id,
-            patch: patch.clone(),
             if_match,
-            if_none_match: None,
-            traceparent: None,
-            deadline: in_a_minute(),
+            ..update(order.id, patch.clone())
         };
         let updated = store.update(command).await.unwrap();
         let after = current(&store, order.id).await;
@@ -91,7 +86,7 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
             UpdateOutcome::Stale => assert!(stale && after == before),
             UpdateOutcome::Refused(PatchError::IllegalTransition { .. }) => {
                 let to = patch.status.unwrap().as_str();
-                assert!(!stale && from != to && !may_follow(from, to) && after == before);
+                assert!(!stale && from != to && !is_allowed(from, to) && after == before);
             }
             UpdateOutcome::Refused(PatchError::NotEditable { .. }) => {
                 assert!(patch.quantity.is_some() && from != "pending" && after == before);
@@ -100,7 +95,7 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
                 assert!(!stale);
                 assert_eq!(json(&document), after);
                 let to = after["status"].as_str().unwrap();
-                assert!(from == to || may_follow(from, to), "{from} {to}");
+                assert!(from == to || is_allowed(from, to), "{from} {to}");
                 let grown = i64::from(after != before);
                 assert_eq!(after["version"].as_i64().unwrap(), version + grown);
             }
@@ -127,8 +122,8 @@ async fn one_sequence(store: Store, seed: u64) -> i64 {
     before["version"].as_i64().unwrap()
 }
 
-async fn ten_thousand_random_commands_keep_to_the_state_machine(database: Database) {
-    // In memory, SQLite does not wait for the disk 60 000 times.
+async fn ten_thousand_orders_with_random_updates_follow_the_state_machine(database: Database) {
+    // In memory, SQLite does not wait for the disk at each of 60 000 writes.
     let url = if database.is_postgres() {
         database.url()
     } else {
@@ -141,13 +136,13 @@ async fn ten_thousand_random_commands_keep_to_the_state_machine(database: Databa
     let mut written = 0;
     for first in (0..10_000).step_by(50) {
         let tasks: Vec<_> = (first..first + 50)
-            .map(|i| tokio::spawn(one_sequence(store.clone(), seed.wrapping_add(i))))
+            .map(|i| tokio::spawn(update_at_random(store.clone(), seed.wrapping_add(i))))
             .collect();
         for task in tasks {
             written += task.await.unwrap();
         }
     }
-    // The feed holds each version of each order once, in its order.
+    // The feed has each version of each order once and in order.
     let (mut versions, mut cursor) = (HashMap::new(), Cursor::default());
     loop {
         let feed = store.feed(Some(cursor), 100).await.unwrap();
@@ -155,8 +150,8 @@ async fn ten_thousand_random_commands_keep_to_the_state_machine(database: Databa
             panic!("the cursor has expired");
         };
         if page.events.is_empty() {
-            // On PostgreSQL the feed waits for every transaction of the cluster that began before,
-            // those of other tests included.
+            // On PostgreSQL the feed waits for every earlier transaction of the cluster, including those of
+            // other tests.
             let versions: i32 = versions.values().sum();
             if i64::from(versions) == written {
                 break;
@@ -175,7 +170,7 @@ async fn ten_thousand_random_commands_keep_to_the_state_machine(database: Databa
 }
 
 #[test]
-fn the_sql_and_the_docs_name_the_statuses_of_the_domain() {
+fn the_schemas_and_the_documentation_list_the_statuses_of_the_domain() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     let quoted = Status::ALL

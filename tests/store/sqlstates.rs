@@ -1,63 +1,57 @@
-//! Errors of PostgreSQL are told apart by their SQLSTATE.
+//! Errors of PostgreSQL are distinguished by their SQLSTATE.
 
 use std::process::Command;
 use std::time::Duration;
 
 use order_service::domain::{Patch, Status};
-use order_service::store::{
-    IfMatch, MigrateOptions, Readiness, Store, StoreError, UpdateOrder, UpdateOutcome,
-};
+use order_service::store::{MigrateOptions, Readiness, Store, StoreError, UpdateOutcome};
 
-use super::contract::{new_order, open_url, place, store};
-use crate::support::database::{Cluster, Database};
+use super::contract::{create, new_order, open_url, store, update};
+use crate::support::cluster::Cluster;
+use crate::support::database::Database;
 use crate::support::eventually;
 
-/// Raises an SQLSTATE at the first `times` writes to `orders`. A sequence counts what is undone, too.
-fn raising(code: &str, times: u32) -> String {
+/// SQL for a trigger that raises an SQLSTATE at the first `times` writes to `orders`. A sequence counts the attempts,
+/// because it keeps its value when a transaction is rolled back.
+fn raise_sqlstate(code: &str, times: u32) -> String {
     format!(
         "CREATE SEQUENCE attempts;
-         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         CREATE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
              IF nextval('attempts') <= {times} THEN
                  RAISE EXCEPTION 'canceling statement due to nothing' USING ERRCODE = '{code}';
              END IF;
              RETURN NULL;
          END $$;
-         CREATE TRIGGER refuse AFTER INSERT OR UPDATE ON orders
-             FOR EACH STATEMENT EXECUTE FUNCTION refuse();"
+         CREATE TRIGGER reject AFTER INSERT OR UPDATE ON orders
+             FOR EACH STATEMENT EXECUTE FUNCTION reject();"
     )
 }
 
+/// Updates the status of an order to confirmed.
 async fn confirm(store: &Store, id: uuid::Uuid) -> Result<UpdateOutcome, StoreError> {
-    let command = UpdateOrder {
-        id,
-        patch: Patch {
-            status: Some(Status::Confirmed),
-            ..Patch::default()
-        },
-        if_match: IfMatch::Any,
-        if_none_match: None,
-        traceparent: None,
-        deadline: crate::support::in_a_minute(),
+    let patch = Patch {
+        status: Some(Status::Confirmed),
+        ..Patch::default()
     };
-    store.update(command).await
+    store.update(update(id, patch)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_server_undid_because_of_another_transaction_is_repeated() {
+async fn a_transaction_that_the_server_rolled_back_is_retried_a_bounded_number_of_times() {
     for code in ["40001", "40P01"] {
         let database = Database::postgres().await;
         let store = store(&database, &[]).await;
-        let order = place(&store, new_order("a")).await;
-        database.execute(&raising(code, 2)).await;
-        place(&store, new_order("b")).await;
+        let order = create(&store, new_order("a")).await;
+        database.execute(&raise_sqlstate(code, 2)).await;
+        create(&store, new_order("b")).await;
         database.execute("ALTER SEQUENCE attempts RESTART").await;
         let changed = confirm(&store, order.id).await.unwrap();
         assert!(matches!(changed, UpdateOutcome::Now(_)), "{changed:?}");
-        // Not for ever.
+        // The number of retries is limited.
         database.execute("ALTER SEQUENCE attempts RESTART").await;
-        let refusing = "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        let rejecting = "CREATE OR REPLACE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN PERFORM nextval('attempts'); RAISE EXCEPTION 'x' USING ERRCODE = '40001'; END $$";
-        database.execute(refusing).await;
+        database.execute(rejecting).await;
         let error = store.create(new_order("c")).await.unwrap_err();
         assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
         let tries = database.number("SELECT last_value FROM attempts").await;
@@ -65,7 +59,7 @@ async fn what_the_server_undid_because_of_another_transaction_is_repeated() {
     }
 }
 
-/// Two rows that each insert touches, one after the other.
+/// Two rows that each insert of orders updates, one after the other.
 const TWO_ROWS: &str = "
     CREATE TABLE hot (id int PRIMARY KEY, n int NOT NULL);
     INSERT INTO hot VALUES (1, 0), (2, 0);
@@ -76,24 +70,24 @@ const TWO_ROWS: &str = "
     CREATE TRIGGER hot AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION touch_hot();";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_victim_of_a_deadlock_is_repeated() {
+async fn the_victim_of_a_deadlock_is_retried() {
     let database = Database::postgres().await;
     let store = store(&database, &[]).await;
     database.execute(TWO_ROWS).await;
     let other = database.client().await;
-    // The server looks for deadlocks when a lock was waited for this long, so the first to wait is the
-    // victim.
+    // A session checks for a deadlock after it has waited for `deadlock_timeout`, so the session of the service
+    // detects it first and is the victim.
     other
         .batch_execute("SET deadlock_timeout = '10s'; BEGIN; UPDATE hot SET n = 10 WHERE id = 2")
         .await
         .unwrap();
-    let placing = tokio::spawn({
+    let insert = tokio::spawn({
         let store = store.clone();
         async move { store.create(new_order("a")).await }
     });
     let waiting = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    eventually("it waits", Duration::from_secs(3), async || {
+    eventually("the insert waits", Duration::from_secs(3), async || {
         database.number(waiting).await == 1
     })
     .await;
@@ -101,14 +95,14 @@ async fn the_victim_of_a_deadlock_is_repeated() {
         .batch_execute("UPDATE hot SET n = n + 10 WHERE id = 1; COMMIT")
         .await
         .unwrap();
-    placing.await.unwrap().unwrap();
+    insert.await.unwrap().unwrap();
     let sum = database.number("SELECT sum(n) FROM hot").await;
-    assert_eq!(sum, 10 + 1 + 10 + 1, "both are there, once");
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 1);
+    assert_eq!(sum, 10 + 1 + 10 + 1, "both transactions are applied once");
+    assert_eq!(database.count("orders").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_state_of_the_database_is_no_internal_error() {
+async fn each_sqlstate_is_reported_as_its_kind_of_error() {
     let database = Database::postgres().await;
     let store = store(&database, &["--statement-timeout", "500ms"]).await;
     let mut first = true;
@@ -127,17 +121,17 @@ async fn the_state_of_the_database_is_no_internal_error() {
     ] {
         if !std::mem::take(&mut first) {
             let undo =
-                "DROP TRIGGER refuse ON orders; DROP FUNCTION refuse; DROP SEQUENCE attempts";
+                "DROP TRIGGER reject ON orders; DROP FUNCTION reject; DROP SEQUENCE attempts";
             database.execute(undo).await;
         }
-        database.execute(&raising(code, 1_000_000)).await;
+        database.execute(&raise_sqlstate(code, 1_000_000)).await;
         let error = store.create(new_order("a")).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{code}: {error}");
     }
-    database.execute("DROP TRIGGER refuse ON orders").await;
-    place(&store, new_order("a")).await;
-    // And a real lock time-out.
-    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    database.execute("DROP TRIGGER reject ON orders").await;
+    create(&store, new_order("a")).await;
+    // A real lock timeout.
+    let name = database.name().to_owned();
     let admin = database.client().await;
     let set = format!("ALTER DATABASE {name} SET lock_timeout = '100ms'");
     admin.batch_execute(&set).await.unwrap();
@@ -151,44 +145,44 @@ async fn the_state_of_the_database_is_no_internal_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_isolation_level_is_pinned() {
+async fn the_isolation_level_does_not_depend_on_the_defaults_of_the_database() {
     let database = Database::postgres().await;
-    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let name = database.name().to_owned();
     let set = format!("ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'");
     database.execute(&set).await;
     let store = store(&database, &[]).await;
     let checking = "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             IF current_setting('transaction_isolation') <> 'read committed' THEN
-                RAISE EXCEPTION 'it is %', current_setting('transaction_isolation');
+                RAISE EXCEPTION 'the isolation level is %', current_setting('transaction_isolation');
             END IF;
             RETURN NULL;
         END $$;
         CREATE TRIGGER note AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION note();";
     database.execute(checking).await;
-    place(&store, new_order("a")).await;
+    create(&store, new_order("a")).await;
 }
 
-/// A pooler in transaction mode, or an administrator, may take a session's prepared statements away.
+/// A pooler in transaction mode or an administrator may deallocate the prepared statements of a session.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_without_its_prepared_statements_is_replaced() {
+async fn a_connection_that_lost_its_prepared_statements_is_replaced() {
     let database = Database::postgres().await;
     let flags = ["--pool-max-size", "1", "--pool-min-idle", "1"];
     let store = store(&database, &flags).await;
-    let order = place(&store, new_order("a")).await;
-    // The session itself forgets them at the next statement that it has not prepared yet.
+    let order = create(&store, new_order("a")).await;
+    // The session deallocates them within an update, before a statement that it has not prepared yet.
     let forgetting = "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS
             $$ BEGIN EXECUTE 'DEALLOCATE ALL'; RETURN NULL; END $$;
         CREATE TRIGGER forget AFTER UPDATE ON orders FOR EACH STATEMENT EXECUTE FUNCTION forget();";
     database.execute(forgetting).await;
     confirm(&store, order.id).await.unwrap();
-    place(&store, new_order("b")).await;
+    create(&store, new_order("b")).await;
     assert!(store.get(order.id).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_not_utf8_is_refused_with_its_encoding() {
+async fn a_database_that_is_not_utf8_is_rejected_with_its_encoding() {
     let database = Database::postgres().await;
-    let name = database.url().rsplit_once('/').unwrap().1.to_owned();
+    let name = database.name().to_owned();
     for encoding in ["SQL_ASCII", "LATIN1"] {
         let admin = database.client().await;
         let other = format!("{name}_{}", encoding.to_lowercase());
@@ -196,16 +190,16 @@ async fn a_database_that_is_not_utf8_is_refused_with_its_encoding() {
         admin.batch_execute(&create).await.unwrap();
         let url = database.url().replace(&name, &other);
         let (_, connector) = open_url(&url, &["--pool-min-idle", "0"]);
-        let refused = connector.migrate(MigrateOptions::default()).await;
-        let refused = refused.unwrap_err().to_string();
-        assert!(refused.contains(encoding), "{refused}");
+        let rejected = connector.migrate(MigrateOptions::default()).await;
+        let rejected = rejected.unwrap_err().to_string();
+        assert!(rejected.contains(encoding), "{rejected}");
         let drop = format!("DROP DATABASE {other} WITH (FORCE)");
         admin.batch_execute(&drop).await.unwrap();
     }
 }
 
-/// A server whose messages are German, if the machine can make one.
-fn german() -> Option<(tempfile::TempDir, Cluster)> {
+/// A cluster whose messages are German; `None` when `localedef` cannot make the locale.
+fn german_cluster() -> Option<(tempfile::TempDir, Cluster)> {
     use std::os::unix::fs::PermissionsExt as _;
     let locales = tempfile::tempdir().unwrap();
     let open = std::fs::Permissions::from_mode(0o755);
@@ -226,22 +220,22 @@ fn german() -> Option<(tempfile::TempDir, Cluster)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_language_of_the_server_does_not_matter() {
-    let Some((_locales, cluster)) = german() else {
+async fn errors_are_recognised_whatever_the_language_of_the_server() {
+    let Some((_locales, cluster)) = german_cluster() else {
         eprintln!("skipped: localedef cannot make de_DE.UTF-8 here");
         return;
     };
-    let database = Database::postgres_in(cluster.url.clone()).await;
+    let database = cluster.database().await;
     let holder = database.client().await;
     let error = holder.batch_execute("SELECT 1/0").await.unwrap_err();
     let message = error.as_db_error().unwrap().message().to_owned();
-    // Debian keeps the translations in another package in some releases.
+    // Some releases of Debian have the translations in another package.
     if !message.contains("durch Null") {
         eprintln!("skipped: the server has no German messages: {message}");
         return;
     }
     let store = store(&database, &["--statement-timeout", "500ms"]).await;
-    let order = place(&store, new_order("a")).await;
+    let order = create(&store, new_order("a")).await;
     holder
         .batch_execute("BEGIN; LOCK TABLE orders IN EXCLUSIVE MODE")
         .await
@@ -249,7 +243,7 @@ async fn the_language_of_the_server_does_not_matter() {
     let late = store.create(new_order("a")).await.unwrap_err();
     assert_eq!(late, StoreError::StatementTimeout);
     holder.batch_execute("ROLLBACK").await.unwrap();
-    // A prepared statement that a migration outdates.
+    // A prepared statement that a migration invalidates.
     store.get(order.id).await.unwrap();
     database
         .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE bigint")
@@ -258,13 +252,13 @@ async fn the_language_of_the_server_does_not_matter() {
         .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE integer")
         .await;
     store.get(order.id).await.unwrap();
-    // Sessions that an administrator ends.
+    // Sessions that an administrator terminates.
     database
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name = 'order-service'",
         )
         .await;
-    place(&store, new_order("b")).await;
+    create(&store, new_order("b")).await;
     assert_eq!(store.readiness().await, Readiness::Ready);
 }

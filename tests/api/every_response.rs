@@ -1,4 +1,4 @@
-//! What every answer has in common.
+//! What every response has in common, and the pages about the service itself.
 
 use std::time::Duration;
 
@@ -6,11 +6,13 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::binary::run;
 use crate::support::eventually;
-use crate::support::server::{Server, problem, slug};
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
 #[tokio::test]
-async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
+async fn unknown_paths_are_404_and_unknown_methods_405_with_allow() {
     let server = Server::on_sqlite(&[]).await;
     for path in [
         "/nope",
@@ -20,7 +22,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
         "//",
     ] {
         assert_eq!(
-            slug(&problem(server.get(path).await)),
+            problem_kind(&problem(server.get(path).await)),
             "not-found",
             "{path}"
         );
@@ -38,7 +40,7 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
         let mut allow: Vec<_> = allow.split(", ").collect();
         allow.sort_unstable();
         assert_eq!(
-            slug(&problem(response)),
+            problem_kind(&problem(response)),
             "method-not-allowed",
             "{method} {path}"
         );
@@ -49,9 +51,9 @@ async fn unknown_paths_are_404_and_wrong_methods_405_with_allow() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_taken_over_or_made() {
+async fn a_valid_request_id_is_used_and_an_invalid_one_replaced() {
     let server = Server::on_sqlite(&[("RUST_LOG", "debug")]).await;
-    let answered = async |given: &str| {
+    let response_id = async |given: &str| {
         let request = server
             .client
             .get(server.url("/healthz"))
@@ -62,11 +64,11 @@ async fn a_request_id_is_taken_over_or_made() {
             .unwrap()
             .to_owned()
     };
-    assert_eq!(answered("mine-1").await, "mine-1");
+    assert_eq!(response_id("mine-1").await, "mine-1");
     let longest = "x".repeat(128);
-    assert_eq!(answered(&longest).await, longest);
-    for refused in ["", "has space", &"x".repeat(129)] {
-        assert_ne!(answered(refused).await, refused);
+    assert_eq!(response_id(&longest).await, longest);
+    for rejected in ["", "has space", &"x".repeat(129)] {
+        assert_ne!(response_id(rejected).await, rejected);
     }
     let request = server
         .client
@@ -75,10 +77,8 @@ async fn a_request_id_is_taken_over_or_made() {
     let problem = problem(request.send().await.unwrap());
     assert_eq!(problem["request_id"], "mine-2");
     let logged = |id: &str| {
-        server
-            .logs()
-            .iter()
-            .any(|line| line["target"] == "order_service::access" && line["request_id"] == id)
+        let log = server.access_log();
+        log.iter().any(|line| line["request_id"] == id)
     };
     eventually("both are logged", Duration::from_secs(2), async || {
         logged("mine-1") && logged("mine-2")
@@ -87,26 +87,24 @@ async fn a_request_id_is_taken_over_or_made() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_a_bare_400_and_a_close() {
+async fn bytes_that_are_not_http_get_400_and_a_closed_connection() {
     let server = Server::on_sqlite(&[]).await;
-    let mut stream = TcpStream::connect(server.api.strip_prefix("http://").unwrap())
-        .await
-        .unwrap();
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream
         .write_all(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
         .await
         .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     assert_eq!(server.status("/healthz").await, 200);
 }
 
 #[tokio::test]
-async fn the_served_document_is_the_printed_and_the_committed_one() {
+async fn the_served_the_printed_and_the_committed_openapi_document_are_equal() {
     let server = Server::on_sqlite(&[]).await;
     let served: Value = server.get("/openapi.json").await.json();
-    let out = crate::support::server::run(&["openapi"], &[]);
+    let out = run(&["openapi"], &[]);
     assert!(out.status.success());
     let printed = String::from_utf8(out.stdout).unwrap();
     assert_eq!(served, serde_json::from_str::<Value>(&printed).unwrap());
@@ -115,7 +113,7 @@ async fn the_served_document_is_the_printed_and_the_committed_one() {
 }
 
 #[tokio::test]
-async fn the_root_names_the_service_and_its_links() {
+async fn the_root_names_the_service_and_links_to_existing_pages() {
     let server = Server::on_sqlite(&[]).await;
     let root: Value = server.get("/").await.json();
     assert_eq!(root["service"], "order-service");
@@ -126,27 +124,27 @@ async fn the_root_names_the_service_and_its_links() {
 }
 
 #[tokio::test]
-async fn the_files_of_the_reference_come_packed_and_plain() {
+async fn the_files_of_the_reference_page_are_sent_compressed_and_plain() {
     let server = Server::on_sqlite(&[]).await;
     let plain = server.get("/docs/swagger-ui.css").await;
     assert_eq!(plain.header("content-type"), "text/css");
     assert!(plain.text().contains(".swagger-ui"));
-    let packed = server.client.get(server.url("/docs/swagger-ui.css"));
-    let packed = packed
+    let compressed = server.client.get(server.url("/docs/swagger-ui.css"));
+    let compressed = compressed
         .header("accept-encoding", "gzip")
         .send()
         .await
         .unwrap();
-    assert_eq!(packed.header("content-encoding"), "gzip");
-    assert!(packed.text().len() < plain.text().len());
+    assert_eq!(compressed.header("content-encoding"), "gzip");
+    assert!(compressed.text().len() < plain.text().len());
     for missing in ["nope.js", "..%2f..%2fetc%2fpasswd", "%00"] {
-        let answer = server.get(&format!("/docs/{missing}")).await;
-        assert_eq!(slug(&problem(answer)), "not-found", "{missing}");
+        let response = server.get(&format!("/docs/{missing}")).await;
+        assert_eq!(problem_kind(&problem(response)), "not-found", "{missing}");
     }
 }
 
 #[tokio::test]
-async fn a_trace_reaches_the_log_when_it_is_valid() {
+async fn a_valid_trace_context_is_logged() {
     let server = Server::on_sqlite(&[("RUST_LOG", "debug")]).await;
     let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     for (id, trace) in [("with", good), ("without", "00-not-a-trace-01")] {
@@ -157,10 +155,9 @@ async fn a_trace_reaches_the_log_when_it_is_valid() {
         request.header("traceparent", trace).send().await.unwrap();
     }
     let trace = |id: &str| {
-        let logs = server.logs();
-        logs.into_iter()
-            .find(|l| l["target"] == "order_service::access" && l["request_id"] == id)
-            .map(|line| line["traceparent"].clone())
+        let log = server.access_log();
+        let line = log.iter().find(|line| line["request_id"] == id);
+        line.map(|line| line["traceparent"].clone())
     };
     eventually("both are logged", Duration::from_secs(2), async || {
         trace("with") == Some(good.into()) && trace("without") == Some(Value::Null)

@@ -1,4 +1,4 @@
-//! A reader of server-sent events (HTML, section 9.2.6), as far as the feed uses them.
+//! A client for server-sent events (HTML, section 9.2.6), as far as the feed uses them.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ pub struct Event {
     pub data: Value,
 }
 
-pub struct Stream {
+pub struct EventStream {
     chunks: BoxStream<'static, reqwest::Result<bytes::Bytes>>,
-    /// What came, with a line feed at the end of each line.
+    /// The text received and not yet parsed, with a line feed at the end of each line.
     buffer: String,
     /// Whether the last chunk ended with a carriage return.
     carriage_return: bool,
-    /// The last id that came, with data or without.
+    /// The last id received, with or without data.
     pub last_id: Option<String>,
 }
 
-impl Stream {
+impl EventStream {
     pub async fn open(server: &Server, last_event_id: Option<&str>) -> Self {
         let response = Self::request(server, last_event_id).await;
         assert_eq!(response.status(), 200);
@@ -37,7 +37,7 @@ impl Stream {
         }
     }
 
-    /// The response to a request for a stream, whatever it is.
+    /// The response to a request for a stream, whatever its status.
     pub async fn request(server: &Server, last_event_id: Option<&str>) -> reqwest::Response {
         let mut request = server
             .client
@@ -61,14 +61,14 @@ impl Stream {
         }
     }
 
-    /// Whether the next thing to come is a comment.
-    pub async fn heartbeat(&mut self) -> bool {
+    /// Whether the next chunk is a comment.
+    pub async fn next_is_comment(&mut self) -> bool {
         let chunk = tokio::time::timeout(Duration::from_secs(20), self.chunks.next());
-        let chunk = chunk.await.expect("something comes").unwrap().unwrap();
+        let chunk = chunk.await.expect("a chunk within 20 s").unwrap().unwrap();
         self.buffer.is_empty() && chunk.starts_with(b":")
     }
 
-    /// The next event; `None` at the end of the stream. Panics when nothing comes for long.
+    /// The next event; `None` at the end of the stream. Panics when nothing arrives for 40 s.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.buffer.find("\n\n") {
@@ -90,7 +90,7 @@ impl Stream {
                 }
             }
             let chunk = tokio::time::timeout(Duration::from_secs(40), self.chunks.next());
-            match chunk.await.expect("something comes") {
+            match chunk.await.expect("a chunk within 40 s") {
                 Some(Ok(chunk)) => self.receive(&chunk),
                 Some(Err(_)) | None => return None,
             }
