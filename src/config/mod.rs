@@ -4,6 +4,7 @@
 //! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
 
 mod database;
+mod url;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -15,10 +16,8 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-pub use database::{
-    CheckUrl, DatabaseKind, DatabaseSource, DatabaseUrl, DescribeUrl, UnknownScheme, UrlError,
-    UrlSetting,
-};
+pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
+pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 /// An orders API for Kubernetes.

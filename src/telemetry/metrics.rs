@@ -96,7 +96,6 @@ impl Metric for QueryDurations {
 #[derive(Clone, Debug)]
 pub(super) struct RequestMetrics {
     pub(super) total: IntCounter,
-    /// In seconds.
     pub(super) duration: Histogram,
 }
 
@@ -138,7 +137,6 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The metrics of one kind of request.
     pub(super) fn request(&self, method: &str, path: &str, status: &str) -> RequestMetrics {
         RequestMetrics {
             total: self

@@ -22,12 +22,10 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::state::HttpState;
 
-/// A JSON body, parsed as `T`.
 pub(crate) struct Json<T>(pub(crate) T);
 
 /// A type that a client may send as a JSON body.
 pub(crate) trait Body: DeserializeOwned + 'static {
-    /// The accepted values of `Content-Type`.
     const MEDIA_TYPES: &'static [&'static str];
 }
 
