@@ -21,7 +21,7 @@ fn record(criterion: &mut Criterion) {
         bench.iter(|| {
             let mut record =
                 recorder.open("GET", "/api/v1/orders", uri.clone(), Rc::clone(&id), None);
-            record.answered(black_box(200));
+            record.set_status(black_box(200));
         });
     });
 

@@ -1,5 +1,5 @@
-//! The JSON form of an order: what clients read, and what the event log keeps and replays. It is
-//! written once for each version and sent as the same bytes ever after.
+//! The JSON form of an order, which clients read and the event log stores. Each version is serialized once,
+//! and every later response has the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -22,32 +22,32 @@ pub(crate) struct OrderJson<'a> {
     /// The product.
     #[schema(example = "sku-1")]
     product_id: &'a str,
-    /// How many.
+    /// The number of pieces.
     #[schema(example = 3)]
     quantity: i32,
-    /// Where it stands: pending, confirmed, shipped, delivered or cancelled.
+    /// The status: pending, confirmed, shipped, delivered or cancelled.
     #[schema(example = "pending")]
     status: &'static str,
-    /// For whom, if known.
+    /// The customer, if known.
     #[schema(required = true)]
     customer_id: Option<&'a str>,
-    /// The client's notes.
+    /// The client's own key-value pairs.
     #[schema(example = json!({"colour": "blue"}))]
     metadata: &'a BTreeMap<String, String>,
-    /// 1 at first, one more with every change.
+    /// 1 for a new order, and one more after each update.
     #[schema(example = 1)]
     version: i32,
-    /// When it was placed: UTC, with microseconds.
+    /// When it was created: UTC, with microseconds.
     #[serde(serialize_with = "micros")]
     created_at: DateTime<Utc>,
-    /// When it changed last: UTC, with microseconds.
+    /// When it was updated last: UTC, with microseconds.
     #[serde(serialize_with = "micros")]
     updated_at: DateTime<Utc>,
 }
 
 impl<'a> From<&'a Order> for OrderJson<'a> {
     fn from(order: &'a Order) -> Self {
-        // No `..`: a field that is added and forgotten here does not compile.
+        // No `..`: a new field that is missing here does not compile.
         let Order {
             id,
             product_id,
@@ -82,15 +82,15 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
-/// The typical length of an order as JSON, to allocate once.
-const TYPICAL: usize = 288;
+/// The typical length of an order as JSON in bytes, so that one allocation suffices.
+const TYPICAL_BYTES: usize = 288;
 
 /// An order as JSON.
 ///
 /// # Errors
-/// Never in practice: everything in an order has a form in JSON.
+/// Never in practice: every value of an order can be serialized.
 pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
-    let mut json = Vec::with_capacity(TYPICAL);
+    let mut json = Vec::with_capacity(TYPICAL_BYTES);
     serde_json::to_writer(&mut json, &OrderJson::from(order))?;
     String::from_utf8(json).map_err(serde::ser::Error::custom)
 }
@@ -100,7 +100,7 @@ pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
 /// # Errors
 /// As [`order`].
 pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
-    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL);
+    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL_BYTES);
     json.push(b'[');
     for (i, order) in orders.iter().enumerate() {
         if i > 0 {
@@ -112,13 +112,13 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// A hash of what a request to place an order means. Spacing, the order of keys and explicit
-/// defaults do not count: they are gone when there is a [`NewOrder`].
+/// A hash of the meaning of a request to create an order. White space, the order of keys and explicit
+/// defaults do not count, as a [`NewOrder`] does not contain them.
 ///
 /// # Errors
 /// As [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
-    // An array with every member in a fixed place has one form only.
+    // An array with a fixed order of members has one form only.
     let canonical = serde_json::to_vec(&(
         new.product_id.as_str(),
         new.quantity.get(),

@@ -15,7 +15,7 @@ fn recording_metrics_allocates_nothing_once_their_series_exist() {
     let request = |status| {
         recorder
             .open("GET", "/api/v1/orders", uri.clone(), Rc::clone(&id), None)
-            .answered(status);
+            .set_status(status);
     };
     let queue = metrics.queue("get");
     let record_all = || {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is buffered for a client: the next page is read when the connection has room for it. A
 //! client that reads nothing at all is cut off by the kernel (`TCP_USER_TIMEOUT`, see
-//! `server/listen.rs`) and may resume where it was.
+//! `http/server.rs`) and may resume where it was.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -14,13 +14,14 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
+use crate::api::errors::cursor_expired;
 use crate::api::{ApiState, event_json};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::shutdown::Drain;
 use crate::store::{Cursor, Event, FeedReader, NextEvents};
 
 /// The type of a stream of server-sent events.
@@ -59,11 +60,11 @@ pub(crate) async fn response(
         biased;
         next = context.within(reader.try_next(), ProblemKind::Timeout) => next??,
         // It may still read, and nothing is wrong with its request.
-        () = activity.left() => return Ok(head().body(HELLO)),
+        () = activity.wait_for_close() => return Ok(head().body(HELLO)),
     };
     let events = match next {
         NextEvents::Events(events) => events,
-        NextEvents::Expired { oldest } => return Err(Problem::expired(oldest)),
+        NextEvents::Expired { oldest } => return Err(cursor_expired(oldest)),
     };
     // Sends the head at once.
     let mut hello = HELLO.to_owned();
@@ -74,15 +75,19 @@ pub(crate) async fn response(
     Ok(head().streaming(chunks))
 }
 
-fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stream<Item = Bytes> {
+fn follow(
+    reader: FeedReader,
+    drain: CancellationToken,
+    activity: Rc<Activity>,
+) -> impl Stream<Item = Bytes> {
     stream::unfold(Some(reader), move |reader| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
             let mut reader = reader?;
             let next = tokio::select! {
                 biased;
-                () = drain.started() => None,
-                () = activity.left() => return None,
+                () = drain.cancelled() => None,
+                () = activity.wait_for_close() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
             match next {

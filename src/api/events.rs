@@ -7,6 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
 use super::ApiState;
+use super::errors::cursor_expired;
 use super::event_json::{EventBody, batch};
 use super::event_stream;
 use super::openapi::responses::{BadCursor, BadOrderQuery, ServerErrors};
@@ -146,7 +147,7 @@ async fn page(
     let WithPermit { page, permit } = context.within(read, ProblemKind::Timeout).await??;
     match page {
         Feed::Page { page, next } => Ok((page, next, permit)),
-        Feed::Expired { oldest } => Err(Problem::expired(oldest)),
+        Feed::Expired { oldest } => Err(cursor_expired(oldest)),
     }
 }
 

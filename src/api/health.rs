@@ -42,7 +42,7 @@ pub(super) async fn healthz() -> HttpResponse {
     )
 )]
 pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {
-    if api.drain.is_draining() {
+    if api.drain.is_cancelled() {
         let detail = "The service is about to end.";
         return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }

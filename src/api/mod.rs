@@ -1,5 +1,6 @@
 //! The routes of the service: what each request does and what its response says.
 
+mod errors;
 mod event_json;
 mod event_stream;
 mod events;
@@ -13,28 +14,18 @@ mod reference_page;
 mod root;
 pub(crate) mod routes;
 
-use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
-use crate::http::{RequestBudget, ResponseBudget};
-use crate::shutdown::Drain;
 use crate::store::Store;
 
-pub use openapi::document;
-pub use routes::{TEMPLATES, configure, template_of};
+pub(crate) use openapi::document;
+pub(crate) use routes::{TEMPLATES, configure};
 
 /// What the handlers share.
 #[derive(Clone)]
-pub struct ApiState {
+pub(crate) struct ApiState {
     /// Where orders are kept.
-    pub store: Store,
-    /// Whether the service is about to end.
-    pub drain: Drain,
-    /// How long a whole request may take.
-    pub request_timeout: Duration,
-    /// The largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// The memory for responses that are not sent yet.
-    pub responses: ResponseBudget,
-    /// The memory for request bodies that are being received.
-    pub bodies: RequestBudget,
+    pub(crate) store: Store,
+    /// Cancelled when the drain starts.
+    pub(crate) drain: CancellationToken,
 }

@@ -177,7 +177,9 @@ fn parse_id(text: &str) -> Result<Uuid, String> {
 }
 
 fn parse_label(text: &str) -> Result<String, String> {
-    ShortText::parse(text.to_owned()).map(ShortText::into_string)
+    ShortText::parse(text.to_owned())
+        .map(ShortText::into_string)
+        .map_err(|error| error.to_string())
 }
 
 /// An id in the hyphenated form of RFC 9562, the only one that answers contain.

@@ -1,32 +1,37 @@
-//! What an order is and which orders are legal. Pure: no I/O, no wire format, no database.
+//! What an order is, which orders are legal, and which changes they allow. Pure: no I/O, no serialization, no
+//! database.
 
 mod metadata;
 mod order;
 mod patch;
 mod status;
 mod text;
+mod version_match;
+
+use std::fmt;
 
 pub use metadata::Metadata;
-pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
+pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity, QuantityError};
 pub use patch::{MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
-pub use text::ShortText;
+pub use text::{ShortText, ShortTextError};
+pub use version_match::IfMatch;
 
 /// One reason why a value is not a legal order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Where in the value: a JSON Pointer (RFC 6901), such as `/metadata/colour`.
     pub pointer: String,
-    /// What is wrong, for a person.
+    /// What is wrong, as a sentence for a person.
     pub detail: String,
 }
 
 impl Violation {
     /// A violation at `pointer`.
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn new(pointer: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self {
             pointer: pointer.into(),
-            detail: detail.into(),
+            detail: detail.to_string(),
         }
     }
 }

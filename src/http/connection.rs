@@ -1,8 +1,9 @@
 //! A connection of a client, below Actix.
 //!
-//! Actix bounds the time of a connection's first head only. Here every head has the time of a request
-//! from its first byte on, and a response whose client takes nothing of it is cut off. What a client
-//! sends goes through [`Inbound`], and a connection ends so that the client sees its last response.
+//! Actix has a timeout for the first head of a connection only. Here every head must be complete within
+//! the request timeout from its first byte on, and a response of which the client reads nothing is aborted.
+//! What a client sends goes through [`Inbound`], and a connection closes so that the client sees its last
+//! response.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,7 +18,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::{Activity, Missing};
+use crate::http::activity::{Activity, Unreceived};
 use inbound::{Inbound, MAX_DISCARDED};
 use slots::Slot;
 
@@ -28,24 +29,40 @@ mod inbound;
 pub(crate) mod slots;
 mod stream;
 
-/// How long a client may take.
+/// How many connections one server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// Connections that are served.
+    pub(crate) served: usize,
+    /// Connections beyond them, which get one request each.
+    pub(crate) overflow: usize,
+}
+
+impl ConnectionLimits {
+    /// The most connections that may be open at a time, including those that are closing for new ones.
+    pub(crate) fn open_at_once(self) -> usize {
+        self.served.saturating_add(self.overflow.saturating_mul(3))
+    }
+}
+
+/// How long to wait for a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientTimeouts {
     /// For the head of a request, from its first byte on.
     pub(crate) head: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
-    /// For taking a part of a response.
+    /// Until the client reads a part of a response.
     pub(crate) stuck: Duration,
     /// For the rest of a request after its response.
     pub(crate) linger: Duration,
-    /// For everything, on a connection beyond `MAX_CONNECTIONS`.
+    /// For the whole of a connection beyond `MAX_CONNECTIONS`.
     pub(crate) overflow: Duration,
 }
 
-/// After a last response with nothing missing of its request, the client has so long to close first.
-/// Longer only costs descriptors, and a reset after it would hit a response that was received.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the client has to close first, after a last response whose request was complete. A longer time
+/// only costs descriptors, and a reset after it hits a response that was received.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection of a client.
 pub(crate) struct Connection {
@@ -55,15 +72,15 @@ pub(crate) struct Connection {
     timeouts: ClientTimeouts,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
-    /// A part of a body was handed over, and Actix has to pass it on before it gets the next.
+    /// Actix got a part of a body and must pass it on before it gets the next.
     paused: bool,
-    /// The client sends nothing more.
+    /// The client has closed its side.
     ended: bool,
-    /// Since when the socket has taken nothing of a response that waits.
+    /// Since when the socket has accepted nothing of a response.
     stuck_since: Option<Instant>,
     /// When the connection stops reading after its last response.
     lingers_until: Option<Instant>,
-    /// Bytes that came after it.
+    /// Bytes received after the last response.
     lingered: u64,
     slot: Slot,
 }
@@ -94,7 +111,6 @@ impl Connection {
         }
     }
 
-    /// What the edge and the connection tell each other.
     pub(crate) fn activity(&self) -> Rc<Activity> {
         Rc::clone(&self.activity)
     }
@@ -107,20 +123,20 @@ impl Connection {
         &self.stream
     }
 
-    /// Bytes were handed to Actix. It would read on until nothing is left and keep that in a buffer of
-    /// its own, beside the body that the handler has. So it gets one part of a body in each round.
-    fn handed_over(&mut self) -> Poll<io::Result<()>> {
+    /// Actix got bytes. It would read on until nothing is left and keep that in a buffer of its own, in
+    /// addition to the body that the handler has. So it gets one part of a body for each poll.
+    fn forwarded(&mut self) -> Poll<io::Result<()>> {
         self.paused = self.inbound.in_body();
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing is asked and nothing is being answered.
+    /// Whether no request is in progress and nothing of the next one has arrived.
     fn is_idle(&self) -> bool {
         !self.inbound.in_request() && self.inbound.is_empty()
     }
 
-    /// Ready when the time of `deadline` is over. It may move on with every request: the timer
-    /// follows when it rings, so that a request costs no change in the timers of the worker.
+    /// Ready after `deadline`, which may move with every request: the timer is only set again when it
+    /// expires, so that a request changes no timer of the worker.
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.slot.is_overflow() {
             deadline.min(self.opened + self.timeouts.overflow)
@@ -139,11 +155,11 @@ impl Connection {
         }
     }
 
-    /// Ready when the client was too slow.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client exceeds a timeout.
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.activity.is_busy() {
-            // A request that is being answered has a deadline of its own. Nobody looks here at its
-            // end, so the timer has to go on.
+            // A request in progress has a deadline of its own. Its end does not poll this future, so the
+            // timer must continue.
             Instant::now() + self.timeouts.idle
         } else if let Some(began) = self.activity.head_since() {
             began + self.timeouts.head
@@ -155,7 +171,7 @@ impl Connection {
         self.poll_timer(deadline, cx)
     }
 
-    /// The socket has taken so much, or nothing.
+    /// Records how much the socket has accepted, and fails when it accepts nothing for too long.
     fn note_sent(
         &mut self,
         result: Poll<io::Result<usize>>,
@@ -173,35 +189,35 @@ impl Connection {
             Poll::Pending => {
                 let since = *self.stuck_since.get_or_insert_with(Instant::now);
                 let deadline = since + self.timeouts.stuck;
-                // Reading shares the timer and may have heard it ring.
+                // Reading shares the timer and may have seen it expire.
                 if Instant::now() < deadline {
                     ready!(self.poll_timer(deadline, cx));
                 }
-                // What the kernel still has of the response goes with the connection.
+                // Discards what the kernel still holds of the response.
                 let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
     }
 
-    /// Reads what comes after the last response and throws it away, until the client has closed its
-    /// side or was given its chance (RFC 9112, section 9.6). Closing earlier would make the kernel
-    /// reset the connection, and the client might never see the response.
+    /// Reads and discards what arrives after the last response, until the client closes its side or a
+    /// timeout expires (RFC 9112, section 9.6). If the connection closed earlier, the kernel would reset it,
+    /// and the client might never see the response.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = *self.lingers_until.get_or_insert_with(|| {
-            let missing = self.activity.missing() != Missing::Nothing;
+            let incomplete = self.activity.unreceived() != Unreceived::Nothing;
             let now = Instant::now();
-            if missing {
+            if incomplete {
                 now + self.timeouts.linger
-            } else if self.activity.ends_after_this() || !self.inbound.is_empty() {
-                now + self.timeouts.linger.min(FAREWELL)
+            } else if self.activity.closes_after_response() || !self.inbound.is_empty() {
+                now + self.timeouts.linger.min(CLOSE_TIMEOUT)
             } else {
                 now
             }
         });
-        let mut room = [const { MaybeUninit::uninit() }; 16 * 1024];
+        let mut buffer = [const { MaybeUninit::uninit() }; 16 * 1024];
         while self.lingered < MAX_DISCARDED && Instant::now() < until {
-            let mut buf = ReadBuf::uninit(&mut room);
+            let mut buf = ReadBuf::uninit(&mut buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     self.lingered += u64::try_from(buf.filled().len()).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! What a request carries.
+//! The parts of a request.
 
 pub(crate) mod body;
 pub(crate) mod budget;

@@ -1,4 +1,4 @@
-//! Serves HTTP on one port.
+//! An HTTP server on one port.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -19,37 +19,42 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::http::KeepAlive;
 use socket2::{Domain, SockRef, Socket, Type};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::slots::Slots;
-use super::connection::{ClientTimeouts, Connection};
-use crate::server::limits::Connections;
-use crate::shutdown::Drain;
+use super::connection::{ClientTimeouts, Connection, ConnectionLimits};
 use crate::telemetry::Metrics;
 
-/// Longer than the idle time-out of common load balancers, so that it is they who close.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client that takes nothing of a response for this long is cut off; without it, a stream of events
-/// to a client that stopped reading would stay indefinitely.
-const STUCK: Duration = Duration::from_secs(30);
+/// Longer than the idle timeout of common load balancers, so that they close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A response is aborted when its client reads nothing of it for this long. Without the timeout, a stream
+/// of events to a client that stopped reading would stay indefinitely.
+const STUCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a request is read after its response.
-const LINGER: Duration = Duration::from_secs(5);
-/// The time of a connection beyond `MAX_CONNECTIONS`.
-const HURRIED: Duration = Duration::from_secs(1);
-/// How to serve HTTP.
-pub(crate) struct Http {
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection beyond `MAX_CONNECTIONS` may be open.
+const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An HTTP server on one port.
+pub(crate) struct HttpServer {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(crate) workers: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) connections: Connections,
-    /// Where the connections are counted, if they are.
+    pub(crate) connections: ConnectionLimits,
+    /// Counts the connections.
     pub(crate) metrics: Option<Arc<Metrics>>,
-    pub(crate) stopping: Drain,
+    /// Cancelled when idle connections must close.
+    pub(crate) stopping: CancellationToken,
 }
 
-impl Http {
-    /// What `HttpServer` of actix-web does, with a connection of our own below it.
+impl HttpServer {
+    /// Binds the port and builds the server, as `HttpServer` of actix-web does, with
+    /// [`Connection`] in place of its TCP stream. Returns the server and its address.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
     pub(crate) fn serve<F, I, S, B>(self, app: F) -> io::Result<(Server, SocketAddr)>
     where
         F: Fn() -> I + Send + Clone + 'static,
@@ -64,36 +69,39 @@ impl Http {
     {
         let timeouts = ClientTimeouts {
             head: self.request_timeout,
-            idle: KEEP_ALIVE,
-            stuck: STUCK,
-            linger: LINGER,
-            overflow: HURRIED,
+            idle: IDLE_TIMEOUT,
+            stuck: STUCK_TIMEOUT,
+            linger: LINGER_TIMEOUT,
+            overflow: OVERFLOW_TIMEOUT,
         };
         let listener = listener(self.address)?;
         let address = listener.local_addr()?;
         let slots = Slots::new(
-            self.connections.most,
+            self.connections.served,
             self.connections.overflow,
             self.metrics,
         );
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
-            // The slots bound all workers together. What has been accepted and waits for its worker to
-            // look at its slot has a descriptor too. A worker that is full leaves the next to another.
-            .max_concurrent_connections(self.connections.at_once().div_ceil(self.workers.max(1)))
+            // The slots bound the connections of all workers together. A connection that has been accepted
+            // and waits until its worker acquires its slot has a descriptor as well. A full worker leaves
+            // the next connection to another.
+            .max_concurrent_connections(
+                self.connections
+                    .open_at_once()
+                    .div_ceil(self.workers.max(1)),
+            )
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {
-                let stopping = stopping.clone();
+                // Each connection locks the token. With a child, the workers do not share the lock.
+                let stopping = stopping.child_token();
                 let http = HttpService::build()
-                    // The connection does both: it bounds every head, and arms no timer for a request.
+                    // `Connection` has both timeouts: it bounds every head, and sets no timer per request.
                     .keep_alive(KeepAlive::Os)
                     .client_request_timeout(Duration::ZERO)
-                    .graceful_shutdown_signal(move || {
-                        let stopping = stopping.clone();
-                        async move { stopping.started().await }
-                    })
+                    .graceful_shutdown_signal(move || stopping.clone().cancelled_owned())
                     .local_addr(address)
                     .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
                         set_options(connection.stream());
@@ -107,45 +115,45 @@ impl Http {
                     ));
                 let slots = slots.clone();
                 let connected = fn_service(move |stream: TcpStream| {
-                    // Without a slot it is closed at once; the error is no more than that.
-                    let slot = slots.take().ok_or(DispatchError::DisconnectTimeout);
+                    // Without a slot the connection is closed at once, which is all that the error does.
+                    let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
                         let connection = Connection::new(stream, timeouts, slot);
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))
                 });
-                // In a box, as the task that Actix makes of it has room for it twice.
+                // Boxed, as the task that Actix makes of the future would contain it twice.
                 boxed::factory(connected.and_then(http))
             })?;
         Ok((server.run(), address))
     }
 }
 
-/// Bytes that the kernel takes for a connection before the ones ahead of them are on their way. More
-/// is memory for a client that does not read, and none of it makes a client faster that does.
-const UNSENT: u32 = 128 * 1024;
+/// The most bytes of a connection that the kernel accepts before it has sent them (`TCP_NOTSENT_LOWAT`).
+/// More is memory for a client that does not read, and does not make a client faster that does.
+const MAX_UNSENT: u32 = 128 * 1024;
 
-/// When the kernel gives up a peer that acknowledges nothing, such as one that lost its power while a
-/// stream of events is quiet. Longer than [`STUCK`], as the kernel also counts the time in which a small
-/// window of a slow reader is closed now and then.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+/// When the kernel closes a connection whose peer acknowledges nothing (`TCP_USER_TIMEOUT`), such as one
+/// that lost its power during a quiet stream of events. Longer than [`STUCK_TIMEOUT`], as the kernel also
+/// counts the time in which the small window of a slow reader is closed.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn set_options(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let set = socket
-        .set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+        .set_tcp_user_timeout(Some(ACKNOWLEDGE_TIMEOUT))
         .and_then(|()| socket.set_tcp_nodelay(true))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT));
+        .and_then(|()| socket.set_tcp_notsent_lowat(MAX_UNSENT));
     if let Err(error) = set {
-        log::debug!(error:%; "a socket does not take its options");
+        log::debug!(error:%; "cannot set the options of a socket");
     }
 }
 
-/// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+/// The most connections that wait to be accepted; the kernel has a limit as well (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Like the one of the standard library, with more room.
+/// As the listener of the standard library, with a longer backlog.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

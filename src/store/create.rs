@@ -75,7 +75,7 @@ pub(super) struct NewRow {
 
 impl NewRow {
     pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
-        let order = command.new.place(Uuid::now_v7(), Utc::now());
+        let order = command.new.create(Uuid::now_v7(), Utc::now());
         Ok(Arc::new(Self {
             json: order_json::order(&order).map_err(Fault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,

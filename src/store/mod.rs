@@ -11,6 +11,7 @@ mod coalesce;
 mod connector;
 mod create;
 mod cursor;
+mod database_url;
 mod document;
 mod error;
 mod event;
@@ -42,11 +43,13 @@ use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
+pub use crate::domain::IfMatch;
 use crate::telemetry::Metrics;
 use backend::{Backend, Environment};
 pub use connector::Connector;
 pub use create::{CreateOrder, CreateOutcome, Idempotency};
 pub use cursor::{Cursor, InvalidCursor};
+pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
 pub use event::{Event, EventPage, Feed};
@@ -59,12 +62,10 @@ use order_locks::OrderLocks;
 use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};
 pub use pool::PoolStatus;
-pub(crate) use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 pub use readiness::Readiness;
 use readiness::ReadinessProbe;
-pub(crate) use sqlite::check_sqlite_url;
-pub use update::{IfMatch, UpdateOrder, UpdateOutcome};
+pub use update::{UpdateOrder, UpdateOutcome};
 
 /// The most pages in memory before they are bodies of responses: of the feed, of the events of an order, and of
 /// lists other than the first page. Each may be 3 MiB: rows from the database, values, JSON.
@@ -99,6 +100,7 @@ impl Store {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Result<Self, StoreError> {
+        metrics.expect_db_errors(&StoreError::KINDS);
         let feed_signal = FeedSignal::new();
         let environment = Environment {
             settings,

@@ -10,27 +10,8 @@ use uuid::Uuid;
 use super::document::{Document, metadata_json};
 use super::error::Fault;
 use super::{Inner, StoreError};
-use crate::domain::{MetadataPatch, Order, Patch, PatchError};
+use crate::domain::{IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
-
-/// Which versions a precondition names (`If-Match`, RFC 9110, section 13.1.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IfMatch {
-    /// Any version that exists.
-    Any,
-    /// One of these versions.
-    Versions(Vec<i32>),
-}
-
-impl IfMatch {
-    /// Whether the precondition names this version.
-    pub fn allows(&self, version: i32) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Versions(versions) => versions.contains(&version),
-        }
-    }
-}
 
 /// A request to update an order.
 #[derive(Clone, Debug)]

@@ -40,7 +40,7 @@ pub(super) use connection::PgConnector;
 use last_success::LastSuccess;
 use readiness::ReadinessCheck;
 use sqlstate::Remedy;
-pub(crate) use url::{check_postgres_url, describe_postgres_url};
+pub(super) use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
 /// in a database that was restored from a dump and not migrated since. No event of a transaction that has ended
@@ -142,7 +142,7 @@ impl Postgres {
         let mut retries = 0;
         loop {
             let got = self.pool.acquire(class(query)).await;
-            let mut connection = got.inspect_err(|e| self.metrics.db_error(e))?;
+            let mut connection = got.inspect_err(|e| self.metrics.db_error(e.kind()))?;
             let start = Instant::now();
             connection.begin_statement();
             let moved = connection.database_moved();
@@ -169,12 +169,12 @@ impl Postgres {
                     self.pool.require_liveness_check();
                     connection.discard();
                     // No retry: its client has no time left.
-                    let error = Fault::NoResponse(self.response_timeout).into();
-                    self.metrics.db_error(&error);
+                    let error = StoreError::from(Fault::NoResponse(self.response_timeout));
+                    self.metrics.db_error(error.kind());
                     return Err(error);
                 }
             };
-            self.metrics.db_error(&error);
+            self.metrics.db_error(error.kind());
             // What ends one session often ends all of them. Only an error on a session that was opened since
             // is about the present.
             let opened_before = connection.opened() < begun;

@@ -31,7 +31,7 @@ use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connector::SqliteConnector;
 use handle::Handle;
-pub(crate) use location::check_sqlite_url;
+pub(super) use location::check_sqlite_url;
 
 /// Orders in SQLite. Cheap to clone.
 #[derive(Clone)]
@@ -104,7 +104,7 @@ impl Sqlite {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let current = self.current(class).await;
-        let mut connection = current.inspect_err(|e| self.metrics.db_error(e))?;
+        let mut connection = current.inspect_err(|e| self.metrics.db_error(e.kind()))?;
         let start = Instant::now();
         let (handle, limit) = (connection.handle(), connection.statement_timeout());
         let done = connection
@@ -116,7 +116,7 @@ impl Sqlite {
             connection.discard();
         }
         let result = done.map_err(StoreError::from).flatten();
-        result.inspect_err(|error| self.metrics.db_error(error))
+        result.inspect_err(|error| self.metrics.db_error(error.kind()))
     }
 }
 
