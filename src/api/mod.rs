@@ -10,8 +10,8 @@ mod order_body;
 mod orders;
 mod query;
 mod reference_page;
-mod root;
 pub(crate) mod routes;
+mod service_info;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
-use super::{events, health, orders, reference_page, root};
+use super::{events, health, orders, reference_page, service_info};
 use crate::http::problem::{Problem, ProblemBody};
 use finish::finish;
 use schemas::{EntityTags, LabelText, Limit};
@@ -31,7 +31,7 @@ use schemas::{EntityTags, LabelText, Limit};
         orders::patch,
         events::of_order,
         events::feed,
-        root::root,
+        service_info::root,
         reference_page::page,
         reference_page::file,
         health::healthz,

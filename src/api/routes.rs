@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
-use super::{events, health, openapi, orders, reference_page, root};
+use super::{events, health, openapi, orders, reference_page, service_info};
 use crate::http::problem::Problem;
 use crate::http::request::context::RequestContext;
 
@@ -63,7 +63,7 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(readable!(OPENAPI, openapi::openapi_json))
         .service(readable!(DOCS, reference_page::page))
         .service(readable!(DOCS_FILE, reference_page::file))
-        .service(readable!(ROOT, root::root));
+        .service(readable!(ROOT, service_info::root));
 }
 
 /// The path by which Actix knows a template. It has no parameter: Actix finds those with a regular
