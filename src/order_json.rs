@@ -16,33 +16,50 @@ use crate::domain::{NewOrder, Order};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderJson<'a> {
-    /// A UUIDv7: later orders have larger ids.
+    /// A UUIDv7. Later orders have larger ids.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     id: Uuid,
     /// The product.
     #[schema(example = "sku-1")]
     product_id: &'a str,
-    /// How many.
+    /// The number of pieces.
     #[schema(example = 3)]
     quantity: i32,
-    /// Where it stands: pending, confirmed, shipped, delivered or cancelled.
-    #[schema(example = "pending")]
+    /// The status.
+    #[schema(value_type = StatusSchema)]
     status: &'static str,
-    /// For whom, if known.
-    #[schema(required = true)]
+    /// The customer, if known.
+    #[schema(required = true, example = "customer-7")]
     customer_id: Option<&'a str>,
-    /// The client's notes.
+    /// Notes of the client.
     #[schema(example = json!({"colour": "blue"}))]
     metadata: &'a BTreeMap<String, String>,
-    /// 1 at first, one more with every change.
+    /// 1 for a new order. Each change adds one.
     #[schema(example = 1)]
     version: i32,
-    /// When it was placed: UTC, with microseconds.
+    /// The time of creation, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     created_at: DateTime<Utc>,
-    /// When it changed last: UTC, with microseconds.
+    /// The time of the last change, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     updated_at: DateTime<Utc>,
+}
+
+/// The status of an order, for the OpenAPI document. `domain/` has the statuses and their transitions.
+#[derive(ToSchema)]
+#[schema(as = Status, rename_all = "lowercase", example = "pending")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used; a test compares it with the domain"
+)]
+pub(crate) enum StatusSchema {
+    Pending,
+    Confirmed,
+    Shipped,
+    Delivered,
+    Cancelled,
 }
 
 impl<'a> From<&'a Order> for OrderJson<'a> {

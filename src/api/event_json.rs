@@ -14,32 +14,36 @@ use crate::store::Event;
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderEvent)]
 pub(crate) struct EventBody<'a> {
-    /// Always 1.0.
+    /// The version of CloudEvents, always 1.0.
     #[schema(example = "1.0")]
     specversion: &'static str,
-    /// Unique to the event.
+    /// The id of the event, unique among all events.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
     id: String,
-    /// Always the path of the orders.
+    /// The path of the orders, always the same.
     #[schema(example = "/api/v1/orders")]
     source: &'static str,
     /// `order.created` for version 1, else `order.updated`.
     #[schema(example = "order.created")]
     r#type: &'static str,
     /// The id of the order.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     subject: Uuid,
-    /// When the order changed.
+    /// The time of the change.
     #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
     time: String,
-    /// Always JSON.
+    /// The media type of `data`, always the same.
     #[schema(example = "application/json")]
     datacontenttype: &'static str,
-    /// The version that the change made.
+    /// The version of the order after the change.
     #[schema(example = "1")]
     sequence: String,
-    /// The trace that the change belongs to, if there is one.
+    /// The W3C trace context of the change, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(
+        nullable = false,
+        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    )]
     traceparent: Option<&'a str>,
     /// The order after the change.
     #[schema(value_type = order_json::OrderJson<'static>)]
@@ -60,13 +64,13 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
             datacontenttype: "application/json",
             sequence: event.version.to_string(),
             traceparent: event.traceparent.as_deref(),
-            // Stored as it was sent, so sent as it is stored.
+            // The stored document is the form that clients read.
             data: serde_json::from_str(&event.data)?,
         })
     }
 }
 
-/// What kind of change it was.
+/// The `type` of an event.
 pub(crate) fn kind(event: &Event) -> &'static str {
     if event.version == 1 {
         "order.created"
@@ -80,8 +84,8 @@ pub(crate) fn json(event: &Event) -> Result<String, serde_json::Error> {
     serde_json::to_string(&EventBody::try_from(event)?)
 }
 
-/// A batch of events as JSON. Each event is dropped once it is written, and the buffer is as long from the
-/// beginning as it will be.
+/// A batch of events as a JSON array. The buffer is allocated once, and each event is freed as soon as it is
+/// written, so that the batch is in memory only once.
 pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
     let length = events.iter().map(Event::json_bytes).sum::<usize>();
     let mut json = Vec::with_capacity(length + 2);

@@ -1,4 +1,4 @@
-//! The events of orders as CloudEvents 1.0: per order, and as a feed that loses nothing.
+//! The endpoints of events (CloudEvents 1.0): the events of one order, and the feed of all orders.
 
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
@@ -9,8 +9,10 @@ use uuid::Uuid;
 use super::ApiState;
 use super::event_json::{EventBody, batch};
 use super::event_stream;
-use super::openapi::responses::{BadCursor, BadOrderQuery, ServerErrors};
-use super::openapi::schemas::Limit;
+use super::openapi::parameters::{
+    FeedParameters, LastEventId, OrderEventsParameters, OrderId, PageSize,
+};
+use super::openapi::responses::{FeedErrors, OrderQueryErrors, ServerErrors};
 use super::orders::order_not_found;
 use super::query;
 use super::routes::Parameter;
@@ -24,24 +26,27 @@ use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// List the events of an order, oldest first.
+///
+/// Each version of the order has one event, which carries the order as it was then.
 #[utoipa::path(
     get,
     path = "/api/v1/orders/{id}/events",
+    operation_id = "listOrderEvents",
     tag = "events",
-    params(
-        ("id" = Uuid, Path, description = "The id of the order."),
-        ("after" = Option<i32>, Query, description = "Only events behind this version of the order.", minimum = 0),
-        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-    ),
+    params(OrderId, OrderEventsParameters, PageSize),
     responses(
-        (status = 200, description = "The events.", body = [EventBody<'_>], content_type = "application/cloudevents-batch+json", headers(
-            ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
-        )),
-        BadOrderQuery,
+        (
+            status = 200,
+            description = "A page of events.",
+            body = [EventBody<'_>],
+            content_type = "application/cloudevents-batch+json",
+            headers(("Link")),
+        ),
+        OrderQueryErrors,
         ServerErrors,
     )
 )]
-pub(super) async fn of_order(
+pub(super) async fn list_of_order(
     context: RequestContext,
     api: Data<ApiState>,
     request: HttpRequest,
@@ -78,30 +83,30 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
     Ok(order.is_some())
 }
 
-/// Follow the events of all orders, in the order of their commits.
+/// Follow the events of all orders, in commit order.
 ///
-/// Follow `Link` with `rel="next"` indefinitely: it misses no event and brings none twice. A page ends at
-/// 1 MiB, so it may be shorter than `limit` although there is more. If the database lost what was read, or
-/// removed what was not read yet, the response is 410 `cursor-expired` and never a gap. With
-/// `Accept: text/event-stream` the same as a live stream of server-sent events, whose `id` is the
-/// cursor.
+/// A client that follows `Link` with `rel="next"` misses no event and receives none twice. A page ends at
+/// 1 MiB, so it may be shorter than `limit` although there are more events. If the database lost events that
+/// the client has read, or removed events that it has not read yet, the response is 410 `cursor-expired`,
+/// never a silent gap. With `Accept: text/event-stream` the response is a live stream of server-sent events,
+/// whose `id` is the cursor.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
+    operation_id = "listEvents",
     tag = "events",
-    params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})$", example = "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A"),
-        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})?$"),
-    ),
+    params(FeedParameters, PageSize, LastEventId),
     responses(
-        (status = 200, description = "The events.", content(
-            ([EventBody<'_>] = "application/cloudevents-batch+json"),
-            (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
-        ), headers(
-            ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
-        )),
-        BadCursor,
+        (
+            status = 200,
+            description = "A page of events, or a stream of them.",
+            content(
+                ([EventBody<'_>] = "application/cloudevents-batch+json"),
+                (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+            ),
+            headers(("Link")),
+        ),
+        FeedErrors,
         ServerErrors,
     )
 )]

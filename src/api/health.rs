@@ -1,4 +1,4 @@
-//! The probes of Kubernetes.
+//! The endpoints of the Kubernetes probes.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
-use super::openapi::responses::NotReady;
+use super::openapi::responses::ReadinessErrors;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::store::Readiness;
 
-/// How the service is.
+/// The state of the service.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     /// `ok` or `ready`.
@@ -19,11 +19,14 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// Whether the process runs. Never looks at the database: a probe that did would restart every
-/// replica when the database is down.
+/// Check that the process runs.
+///
+/// The liveness probe of Kubernetes. It never uses the database: otherwise an outage of the database would
+/// restart every replica.
 #[utoipa::path(
     get,
     path = "/healthz",
+    operation_id = "checkLiveness",
     tag = "operations",
     responses((status = 200, description = "The process runs.", body = Health))
 )]
@@ -31,14 +34,17 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Whether requests would be served.
+/// Check that requests are served.
+///
+/// The readiness probe of Kubernetes. A problem carries the `reason` why the service is not ready.
 #[utoipa::path(
     get,
     path = "/readyz",
+    operation_id = "checkReadiness",
     tag = "operations",
     responses(
         (status = 200, description = "Requests are served.", body = Health),
-        NotReady,
+        ReadinessErrors,
     )
 )]
 pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {

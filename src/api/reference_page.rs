@@ -12,7 +12,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::Config;
 
-use super::openapi::responses::{Fault, MissingFile};
+use super::openapi::parameters::FileName;
+use super::openapi::responses::FileErrors;
 use super::routes::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -44,12 +45,15 @@ const PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
-/// The reference for people.
+/// Get the reference page.
+///
+/// An HTML page that documents this API and can send requests to it.
 #[utoipa::path(
     get,
     path = "/docs",
+    operation_id = "getReferencePage",
     tag = "operations",
-    responses((status = 200, description = "A page to read and to try requests.", body = String, content_type = "text/html"))
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn page() -> HttpResponse {
     HttpResponse::Ok()
@@ -60,18 +64,20 @@ pub(crate) async fn page() -> HttpResponse {
         .body(PAGE)
 }
 
-/// A file that the page needs.
+/// Get a file of the reference page.
+///
+/// Scripts, style sheets and images that the page refers to.
 #[utoipa::path(
     get,
     path = "/docs/{file}",
+    operation_id = "getReferenceFile",
     tag = "operations",
-    params(("file" = String, Path, description = "The name of the file.")),
+    params(FileName),
     responses(
         (status = 200, description = "The file.", content(
             (String = "text/css"), (String = "text/javascript"), (String = "image/png"), (String = "text/html"),
         )),
-        MissingFile,
-        Fault,
+        FileErrors,
     )
 )]
 pub(crate) async fn file(

@@ -55,15 +55,15 @@ macro_rules! readable {
 pub fn configure(app: &mut ServiceConfig) {
     app.app_data(web::Data::new(openapi::CachedDocument::new()))
         .service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
-        .service(readable!(ORDER, orders::get).route(web::patch().to(orders::patch)))
-        .service(readable!(ORDER_EVENTS, events::of_order))
+        .service(readable!(ORDER, orders::get).route(web::patch().to(orders::update)))
+        .service(readable!(ORDER_EVENTS, events::list_of_order))
         .service(readable!(EVENTS, events::feed))
         .service(readable!(HEALTHZ, health::healthz))
         .service(readable!(READYZ, health::readyz))
         .service(readable!(OPENAPI, openapi::openapi_json))
         .service(readable!(DOCS, reference_page::page))
         .service(readable!(DOCS_FILE, reference_page::file))
-        .service(readable!(ROOT, service_info::root));
+        .service(readable!(ROOT, service_info::service_info));
 }
 
 /// The path by which Actix knows a template. It has no parameter: Actix finds those with a regular

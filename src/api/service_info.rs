@@ -1,45 +1,54 @@
-//! What is at `/`: a signpost.
+//! The resource at `/`: name, version and links.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What this service is and where to go from here.
+/// The name and version of the service, and links to its resources.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Service {
+pub(super) struct ServiceInfo {
     /// The name of the service.
     #[schema(example = "order-service")]
     service: &'static str,
-    /// Its version.
+    /// The version of the service.
     #[schema(example = json!(env!("CARGO_PKG_VERSION")))]
     version: &'static str,
+    /// Paths of the main resources.
     links: Links,
 }
 
-/// Where to go from here.
+/// Paths of the main resources.
 #[derive(Serialize, ToSchema)]
 struct Links {
     /// The orders.
+    #[schema(example = "/api/v1/orders")]
     orders: &'static str,
     /// The feed of events.
+    #[schema(example = "/api/v1/events")]
     events: &'static str,
-    /// The reference for people.
+    /// The reference page.
+    #[schema(example = "/docs")]
     docs: &'static str,
-    /// The reference for programs.
+    /// The OpenAPI document.
+    #[schema(example = "/openapi.json")]
     openapi: &'static str,
-    /// Whether requests are served.
+    /// The readiness probe.
+    #[schema(example = "/readyz")]
     ready: &'static str,
 }
 
-/// What this service is and where to go from here.
+/// Get the name and version of the service.
+///
+/// With links to the main resources.
 #[utoipa::path(
     get,
     path = "/",
+    operation_id = "getServiceInfo",
     tag = "operations",
-    responses((status = 200, description = "Name, version and links.", body = Service))
+    responses((status = 200, description = "Name, version and links.", body = ServiceInfo))
 )]
-pub(super) async fn root() -> HttpResponse {
-    HttpResponse::Ok().json(Service {
+pub(super) async fn service_info() -> HttpResponse {
+    HttpResponse::Ok().json(ServiceInfo {
         service: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         links: Links {

@@ -1,0 +1,2 @@
+#[path = "x.rs"] mod client;
+fn main() {}
