@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use order_service::commands;
 use order_service::config::{Cli, Command};
+use order_service::store::check_database_url;
 
 fn main() -> ExitCode {
-    let (command, settings) = Cli::read();
+    let (command, settings) = Cli::read(check_database_url);
     let result = match command {
         Command::Serve => commands::serve(settings),
         Command::Migrate(args) => commands::migrate(&settings, &args),

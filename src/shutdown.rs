@@ -1,50 +1,15 @@
-//! From a signal to the end: the drain state that the rest of the program looks at.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+//! Signals: what starts the drain, and what ends the process.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tokio::sync::Notify;
-
-/// Whether the service is about to end. Cheap to clone, to ask and to wait for: every connection does.
-#[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    draining: AtomicBool,
-    begun: Notify,
-}
-
-impl Drain {
-    /// Begins to drain. Doing so again changes nothing.
-    pub fn start(&self) {
-        self.0.draining.store(true, Ordering::Release);
-        self.0.begun.notify_waiters();
-    }
-
-    /// Whether draining has begun.
-    pub fn is_draining(&self) -> bool {
-        self.0.draining.load(Ordering::Acquire)
-    }
-
-    /// Waits until draining begins.
-    pub async fn started(&self) {
-        // Made before the question, so that a beginning right after it is not missed.
-        let begun = self.0.begun.notified();
-        if !self.is_draining() {
-            begun.await;
-        }
-    }
-}
+use tokio_util::sync::CancellationToken;
 
 /// Lets SIGTERM and SIGINT start the drain; a second one ends the process at once with
 /// 128 + its number, as shells count. SIGHUP is ignored.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn listen(drain: Drain) -> std::io::Result<()> {
+pub fn listen(drain: CancellationToken) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
@@ -53,10 +18,10 @@ pub fn listen(drain: Drain) -> std::io::Result<()> {
                 // Acts before it logs: whoever reads the log may be stuck.
                 if signal == SIGHUP {
                     log::info!("SIGHUP is ignored");
-                } else if drain.is_draining() {
+                } else if drain.is_cancelled() {
                     signal_hook::low_level::exit(128 + signal);
                 } else {
-                    drain.start();
+                    drain.cancel();
                     log::info!(signal; "draining");
                 }
             }

@@ -14,13 +14,15 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{ApiState, event_json};
+use crate::api::errors::cursor_expired;
+use crate::api::event_json;
+use crate::api::state::ApiState;
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::shutdown::Drain;
 use crate::store::{Cursor, Event, FeedReader, Look};
 
 /// The type of a stream of server-sent events.
@@ -63,7 +65,7 @@ pub(crate) async fn response(
     };
     let events = match look {
         Look::Events(events) => events,
-        Look::Expired { oldest } => return Err(Problem::expired(oldest)),
+        Look::Expired { oldest } => return Err(cursor_expired(oldest)),
     };
     // Sends the head at once.
     let mut hello = HELLO.to_owned();
@@ -74,14 +76,18 @@ pub(crate) async fn response(
     Ok(head().streaming(chunks))
 }
 
-fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stream<Item = Bytes> {
+fn follow(
+    reader: FeedReader,
+    drain: CancellationToken,
+    activity: Rc<Activity>,
+) -> impl Stream<Item = Bytes> {
     stream::unfold(Some(reader), move |reader| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
             let mut reader = reader?;
             let next = tokio::select! {
                 biased;
-                () = drain.started() => None,
+                () = drain.cancelled() => None,
                 () = activity.left() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };

@@ -6,17 +6,17 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
-use super::ApiState;
+use super::errors::cursor_expired;
 use super::event_json::{EventBody, batch};
-use super::event_stream;
 use super::openapi::parameters::{
     FeedParameters, LastEventId, OrderEventsParameters, OrderId, PageSize,
 };
 use super::openapi::responses::{FeedErrors, OrderQueryErrors, ServerErrors};
 use super::orders::order_not_found;
-use super::query;
-use super::routes::Parameter;
+use super::state::ApiState;
+use super::{event_stream, paths, query};
 use crate::domain::Violation;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
@@ -30,7 +30,7 @@ const BATCH: &str = "application/cloudevents-batch+json";
 /// Each version of the order has one event, which carries the order as it was then.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders/{id}/events",
+    path = paths::ORDER_EVENTS.template,
     operation_id = "listOrderEvents",
     tag = "events",
     params(OrderId, OrderEventsParameters, PageSize),
@@ -92,7 +92,7 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
 /// whose `id` is the cursor.
 #[utoipa::path(
     get,
-    path = "/api/v1/events",
+    path = paths::EVENTS.template,
     operation_id = "listEvents",
     tag = "events",
     params(FeedParameters, PageSize, LastEventId),
@@ -148,7 +148,7 @@ async fn page(
     let Held { page, room } = context.within(read, ProblemKind::Timeout).await??;
     match page {
         Feed::Page { page, next } => Ok((page, next, room)),
-        Feed::Expired { oldest } => Err(Problem::expired(oldest)),
+        Feed::Expired { oldest } => Err(cursor_expired(oldest)),
     }
 }
 

@@ -5,8 +5,9 @@ use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
 use super::openapi::responses::ReadinessErrors;
+use super::paths;
+use super::state::ApiState;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::store::Readiness;
@@ -25,7 +26,7 @@ pub(super) struct Health {
 /// restart every replica.
 #[utoipa::path(
     get,
-    path = "/healthz",
+    path = paths::HEALTHZ.template,
     operation_id = "checkLiveness",
     tag = "operations",
     responses((status = 200, description = "The process runs.", body = Health))
@@ -39,7 +40,7 @@ pub(super) async fn healthz() -> HttpResponse {
 /// The readiness probe of Kubernetes. A problem carries the `reason` why the service is not ready.
 #[utoipa::path(
     get,
-    path = "/readyz",
+    path = paths::READYZ.template,
     operation_id = "checkReadiness",
     tag = "operations",
     responses(
@@ -48,7 +49,7 @@ pub(super) async fn healthz() -> HttpResponse {
     )
 )]
 pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {
-    if api.drain.is_draining() {
+    if api.drain.is_cancelled() {
         let detail = "The service is about to end.";
         return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }

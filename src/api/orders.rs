@@ -4,16 +4,16 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::ApiState;
 use super::idempotency::{REPLAYED, idempotency};
 use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
 };
 use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
 use super::order_body::{NewOrderBody, OrderPatchBody};
-use super::query;
-use super::routes::Parameter;
+use super::state::ApiState;
+use super::{paths, query};
 use crate::domain::NewOrder;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::body::Json;
@@ -29,7 +29,7 @@ use crate::store::{CreateOrder, CreateOutcome, Document, Held, UpdateOrder, Upda
 /// repetition gets the same response for as long as the order exists.
 #[utoipa::path(
     post,
-    path = "/api/v1/orders",
+    path = paths::ORDERS.template,
     operation_id = "createOrder",
     tag = "orders",
     params(IdempotencyKey),
@@ -79,7 +79,7 @@ pub(super) async fn create(
 /// `customer_id`.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders",
+    path = paths::ORDERS.template,
     operation_id = "listOrders",
     tag = "orders",
     params(PageSize, ListParameters),
@@ -118,7 +118,7 @@ pub(super) async fn list(
 /// `If-None-Match` saves the transfer of a version that the client already has.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders/{id}",
+    path = paths::ORDER.template,
     operation_id = "getOrder",
     tag = "orders",
     params(OrderId, IfNoneMatch),
@@ -158,7 +158,7 @@ pub(super) async fn get(
 /// `metadata`. A patch that changes nothing returns 200 and creates no new version.
 #[utoipa::path(
     patch,
-    path = "/api/v1/orders/{id}",
+    path = paths::ORDER.template,
     operation_id = "updateOrder",
     tag = "orders",
     params(OrderId, IfMatch),

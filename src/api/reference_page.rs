@@ -14,7 +14,8 @@ use utoipa_swagger_ui::Config;
 
 use super::openapi::parameters::FileName;
 use super::openapi::responses::FileErrors;
-use super::routes::Parameter;
+use super::paths;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::negotiate::names;
@@ -50,7 +51,7 @@ const PAGE: &str = r#"<!DOCTYPE html>
 /// An HTML page that documents this API and can send requests to it.
 #[utoipa::path(
     get,
-    path = "/docs",
+    path = paths::DOCS.template,
     operation_id = "getReferencePage",
     tag = "operations",
     responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
@@ -69,7 +70,7 @@ pub(crate) async fn page() -> HttpResponse {
 /// Scripts, style sheets and images that the page refers to.
 #[utoipa::path(
     get,
-    path = "/docs/{file}",
+    path = paths::DOCS_FILE.template,
     operation_id = "getReferenceFile",
     tag = "operations",
     params(FileName),

@@ -4,6 +4,8 @@ use actix_web::HttpResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::paths;
+
 /// The name and version of the service, and links to its resources.
 #[derive(Serialize, ToSchema)]
 pub(super) struct ServiceInfo {
@@ -42,7 +44,7 @@ struct Links {
 /// With links to the main resources.
 #[utoipa::path(
     get,
-    path = "/",
+    path = paths::ROOT.template,
     operation_id = "getServiceInfo",
     tag = "operations",
     responses((status = 200, description = "Name, version and links.", body = ServiceInfo))

@@ -15,7 +15,10 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
-pub use database::{DatabaseKind, DatabaseSource, DatabaseUrl};
+pub use database::{
+    CheckUrl, DatabaseKind, DatabaseSource, DatabaseUrl, DescribeUrl, UnknownScheme, UrlError,
+    UrlSetting,
+};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 /// An orders API for Kubernetes.
@@ -138,8 +141,8 @@ pub enum LogFormat {
 impl Cli {
     /// Reads the command line and the environment. On a bad value it prints which variable is
     /// wrong and what it takes, and ends the process with exit code 2.
-    pub fn read() -> (Command, Settings) {
-        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    pub fn read(check: CheckUrl) -> (Command, Settings) {
+        Self::read_from(std::env::args_os(), check).unwrap_or_else(|error| error.exit())
     }
 
     /// The same from given words (the first is the name of the program), for tests. An empty variable
@@ -149,6 +152,7 @@ impl Cli {
     /// What `read` would have printed.
     pub fn read_from<T: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = T>,
+        check: CheckUrl,
     ) -> Result<(Command, Settings), clap::Error> {
         let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
         let mut definition = Self::command().mut_args(|arg| {
@@ -166,27 +170,39 @@ impl Cli {
             .and_then(|matches| Self::from_arg_matches(&matches))?;
         let command = cli.command.unwrap_or(Command::Serve);
         cli.settings
-            .check(&command)
-            .map_err(|message| definition.error(ErrorKind::ValueValidation, message))?;
+            .check(&command, check)
+            .map_err(|error| definition.error(ErrorKind::ValueValidation, error))?;
         Ok((command, cli.settings))
     }
+}
+
+/// Settings that are each well-formed and cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error("POOL_MIN_IDLE ({min_idle}) must not be larger than POOL_MAX_SIZE ({max_size})")]
+    PoolSize {
+        min_idle: usize,
+        max_size: NonZeroUsize,
+    },
+    #[error(transparent)]
+    DatabaseUrl(#[from] UrlError),
 }
 
 impl Settings {
     /// Refuses what the type of a single setting cannot: contradictions, and URLs that name no
     /// database (they are not checked by clap because it would print the secret in them).
-    fn check(&self, command: &Command) -> Result<(), String> {
+    fn check(&self, command: &Command, check: CheckUrl) -> Result<(), SettingsError> {
         if self.pool_min_idle() > self.pool_max_size.get() {
-            return Err(format!(
-                "POOL_MIN_IDLE ({}) must not be larger than POOL_MAX_SIZE ({})",
-                self.pool_min_idle(),
-                self.pool_max_size
-            ));
+            return Err(SettingsError::PoolSize {
+                min_idle: self.pool_min_idle(),
+                max_size: self.pool_max_size,
+            });
         }
         match command {
-            Command::Serve | Command::Migrate(_) => self.database().check(),
-            Command::Healthcheck | Command::Openapi => Ok(()),
+            Command::Serve | Command::Migrate(_) => self.database().check(check)?,
+            Command::Healthcheck | Command::Openapi => {}
         }
+        Ok(())
     }
 
     /// Database connections kept open when idle.
@@ -225,7 +241,11 @@ impl Settings {
     }
 
     /// Every setting as it is in force, secrets left out.
-    pub fn resolved(&self, kind: DatabaseKind) -> Vec<(&'static str, String)> {
+    pub fn resolved(
+        &self,
+        kind: DatabaseKind,
+        describe: DescribeUrl,
+    ) -> Vec<(&'static str, String)> {
         // No `..`: a setting that is added and forgotten here does not compile.
         let Self {
             database,
@@ -252,15 +272,12 @@ impl Settings {
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();
-        let database_url = source
-            .url()
-            .map_or_else(|error| error, |url| url.without_secrets());
         let format = match self.log_format() {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
         vec![
-            ("database_url", database_url),
+            ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
             ("bind_address", bind_address.to_string()),
             ("metrics_address", metrics_address.to_string()),

@@ -5,12 +5,14 @@ mod order;
 mod patch;
 mod status;
 mod text;
+mod version_match;
 
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
 pub use patch::{MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
 pub use text::ShortText;
+pub use version_match::IfMatch;
 
 /// One reason why a value is not a legal order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,6 +28,22 @@ mod inbound;
 pub(crate) mod slots;
 mod stream;
 
+/// How many connections one server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// Connections that are served.
+    pub(crate) served: usize,
+    /// Connections beyond them, which get one request each.
+    pub(crate) overflow: usize,
+}
+
+impl ConnectionLimits {
+    /// The most connections that may be open at a time, with those that close for others.
+    pub(crate) fn open_at_once(self) -> usize {
+        self.served.saturating_add(self.overflow.saturating_mul(3))
+    }
+}
+
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientTimeouts {

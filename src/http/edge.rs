@@ -16,28 +16,34 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 
 use super::activity::{Activity, RequestGuard};
+use super::path::{self, PathTemplate};
 use super::problem::Problem;
 use super::problem::kind::ProblemKind;
 use super::request::context::{RequestContext, request_id};
 use super::request::limits::check_head;
 use super::request::traceparent::traceparent;
 use super::response::outgoing::Outgoing;
-use crate::api::{ApiState, routes};
+use super::state::HttpState;
 use crate::telemetry::Recorder;
 use in_flight::InFlight;
 
 /// The outermost middleware.
 #[derive(Clone)]
 pub struct Edge {
-    api: Rc<ApiState>,
+    http: Rc<HttpState>,
     recorder: Recorder,
 }
 
 impl Edge {
     /// An edge for one worker.
-    pub fn new(api: ApiState, recorder: Recorder) -> Self {
+    pub fn new(http: HttpState, recorder: Recorder) -> Self {
+        let http = HttpState {
+            // Each request reads it under its lock, which the workers do not share like this.
+            drain: http.drain.child_token(),
+            ..http
+        };
         Self {
-            api: Rc::new(api),
+            http: Rc::new(http),
             recorder,
         }
     }
@@ -83,27 +89,27 @@ where
         let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
-        let mut template = routes::route(&mut request);
+        let mut template = path::route(self.edge.http.templates, &mut request);
         let mut method = method_label(request.method());
         let mut early = None;
         if let Some(activity) = busy.as_ref().map(RequestGuard::activity) {
             if let Some(refusal) = activity.take_refusal() {
                 if !refusal.readable {
-                    (method, template) = ("other", routes::UNMATCHED);
+                    (method, template) = ("other", &PathTemplate::UNMATCHED);
                 }
                 early = Some(refusal.problem);
-            } else if activity.is_overflow() && !routes::is_probe(template) {
+            } else if activity.is_overflow() && !template.is_probe {
                 early = Some(Problem::new(ProblemKind::Overloaded, TOO_MANY));
             }
         }
         let record = self.edge.recorder.open(
             method,
-            template,
+            template.template,
             uri.clone(),
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = RequestContext::new(template, self.edge.api.request_timeout);
+        let context = RequestContext::new(template.template, self.edge.http.request_timeout);
         request.extensions_mut().insert(context);
         let old = request.version() < Version::HTTP_11;
         let inner = match early.map_or_else(|| check_head(&request), Err) {
@@ -122,11 +128,11 @@ where
             waiting: None,
             rest: Some(InFlight {
                 busy,
-                api: Rc::clone(&self.edge.api),
+                http: Rc::clone(&self.edge.http),
                 record,
                 id,
                 uri,
-                template,
+                is_probe: template.is_probe,
                 old,
                 rounds: 0,
             }),

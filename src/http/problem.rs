@@ -11,9 +11,8 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{PatchError, Status, Violation};
+use crate::domain::Violation;
 use crate::http::ProblemKind;
-use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 /// Seconds after which a client may try again; the readiness check is a second old at most.
@@ -25,13 +24,20 @@ pub struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
-    reason: Option<&'static str>,
-    allowed: Option<&'static [Status]>,
+    /// Few problems have extension members, and a result with a problem in it stays small.
+    members: Option<Box<Members>>,
     /// A header that says what would have been accepted.
     accepts: Option<Box<(&'static str, String)>>,
-    oldest: Option<Box<Cursor>>,
     /// What is behind it, for the log only.
     cause: Option<Box<str>>,
+}
+
+/// Extension members (RFC 9457, section 3.2) that only some kinds of problems have.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    reason: Option<&'static str>,
+    allowed: Option<Vec<&'static str>>,
+    oldest: Option<String>,
 }
 
 /// The body of a problem.
@@ -61,10 +67,10 @@ pub(crate) struct ProblemBody<'a> {
     reason: Option<&'static str>,
     /// The statuses that the order may go to (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    allowed: Option<Vec<&'static str>>,
+    allowed: Option<&'a [&'static str]>,
     /// A cursor from which to read everything that there is (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<String>,
+    oldest: Option<&'a str>,
 }
 
 /// One thing that does not fit.
@@ -86,10 +92,8 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
-            reason: None,
-            allowed: None,
+            members: None,
             accepts: None,
-            oldest: None,
             cause: None,
         }
     }
@@ -99,7 +103,8 @@ impl Problem {
         Self::from(ProblemKind::Internal).because(cause)
     }
 
-    fn because(mut self, cause: impl fmt::Display) -> Self {
+    /// The same problem with its cause, which goes into the log and not to the client.
+    pub(crate) fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
     }
@@ -119,17 +124,25 @@ impl Problem {
     }
 
     /// The same problem with the reason why the service is not ready.
-    pub fn with_reason(mut self, reason: &'static str) -> Self {
-        self.reason = Some(reason);
+    pub(crate) fn with_reason(mut self, reason: &'static str) -> Self {
+        self.members().reason = Some(reason);
         self
     }
 
-    /// The problem with a cursor behind which reading cannot continue.
-    pub(crate) fn expired(oldest: Cursor) -> Self {
-        Self {
-            oldest: Some(Box::new(oldest)),
-            ..ProblemKind::CursorExpired.into()
-        }
+    /// The same problem with the values that would have been allowed.
+    pub(crate) fn with_allowed(mut self, allowed: impl IntoIterator<Item = &'static str>) -> Self {
+        self.members().allowed = Some(allowed.into_iter().collect());
+        self
+    }
+
+    /// The same problem with the oldest cursor from which everything can be read.
+    pub(crate) fn with_oldest(mut self, oldest: impl fmt::Display) -> Self {
+        self.members().oldest = Some(oldest.to_string());
+        self
+    }
+
+    fn members(&mut self) -> &mut Members {
+        self.members.get_or_insert_default()
     }
 
     /// The problem for a status with which the framework answered on its own.
@@ -139,6 +152,7 @@ impl Problem {
 
     /// The body of the answer.
     fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
+        let members = self.members.as_deref();
         ProblemBody {
             r#type: format!("urn:problem:order-service:{}", self.kind.as_str()),
             title: self.kind.title(),
@@ -154,11 +168,9 @@ impl Problem {
                     detail: &violation.detail,
                 })
                 .collect(),
-            reason: self.reason,
-            allowed: self
-                .allowed
-                .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
-            oldest: self.oldest.as_ref().map(ToString::to_string),
+            reason: members.and_then(|members| members.reason),
+            allowed: members.and_then(|members| members.allowed.as_deref()),
+            oldest: members.and_then(|members| members.oldest.as_deref()),
         }
     }
 
@@ -198,40 +210,6 @@ impl From<Violation> for Problem {
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Overloaded => ProblemKind::Overloaded.into(),
-            StoreError::Unavailable(why) => Self::from(ProblemKind::Unavailable).because(why),
-            StoreError::StatementTimeout | StoreError::LockTimeout => {
-                Self::from(ProblemKind::Timeout).because(error)
-            }
-            StoreError::Internal(why) => Self::internal(why),
-            // A batch of one is never too large.
-            StoreError::BatchTooLarge => Self::internal(error),
-        }
-    }
-}
-
-impl From<PatchError> for Problem {
-    fn from(refusal: PatchError) -> Self {
-        match refusal {
-            PatchError::IllegalTransition { from, to } => Self {
-                allowed: Some(from.next()),
-                ..Self::new(
-                    ProblemKind::IllegalTransition,
-                    format!("A {} order cannot become {}.", from.as_str(), to.as_str()),
-                )
-            },
-            PatchError::NotEditable { status } => Self::new(
-                ProblemKind::OrderNotEditable,
-                format!("The quantity of a {} order cannot change.", status.as_str()),
-            ),
-            PatchError::Invalid(violations) => violations.into(),
-        }
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.as_str(), self.detail)
@@ -247,29 +225,5 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_store_error_has_its_answer_and_tells_nothing_inside() {
-        let secret = "relation \"orders\" does not exist".to_owned();
-        for (error, kind) in [
-            (StoreError::Overloaded, ProblemKind::Overloaded),
-            (
-                StoreError::Unavailable(secret.clone()),
-                ProblemKind::Unavailable,
-            ),
-            (StoreError::StatementTimeout, ProblemKind::Timeout),
-            (StoreError::LockTimeout, ProblemKind::Timeout),
-            (StoreError::Internal(secret.clone()), ProblemKind::Internal),
-        ] {
-            let problem = Problem::from(error);
-            assert_eq!(problem.kind, kind);
-            assert!(!problem.to_string().contains("relation"));
-        }
     }
 }

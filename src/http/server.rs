@@ -19,11 +19,10 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::http::KeepAlive;
 use socket2::{Domain, SockRef, Socket, Type};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::slots::Slots;
-use super::connection::{ClientTimeouts, Connection};
-use crate::server::limits::Connections;
-use crate::shutdown::Drain;
+use super::connection::{ClientTimeouts, Connection, ConnectionLimits};
 use crate::telemetry::Metrics;
 
 /// Longer than the idle time-out of common load balancers, so that it is they who close.
@@ -42,10 +41,10 @@ pub(crate) struct Http {
     pub(crate) workers: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionLimits,
     /// Where the connections are counted, if they are.
     pub(crate) metrics: Option<Arc<Metrics>>,
-    pub(crate) stopping: Drain,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Http {
@@ -72,7 +71,7 @@ impl Http {
         let listener = listener(self.address)?;
         let address = listener.local_addr()?;
         let slots = Slots::new(
-            self.connections.most,
+            self.connections.served,
             self.connections.overflow,
             self.metrics,
         );
@@ -81,19 +80,21 @@ impl Http {
             .workers(self.workers)
             // The slots bound all workers together. What has been accepted and waits for its worker to
             // look at its slot has a descriptor too. A worker that is full leaves the next to another.
-            .max_concurrent_connections(self.connections.at_once().div_ceil(self.workers.max(1)))
+            .max_concurrent_connections(
+                self.connections
+                    .open_at_once()
+                    .div_ceil(self.workers.max(1)),
+            )
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {
-                let stopping = stopping.clone();
+                // Each connection takes the lock of the token, which the workers do not share like this.
+                let stopping = stopping.child_token();
                 let http = HttpService::build()
                     // The connection does both: it bounds every head, and arms no timer for a request.
                     .keep_alive(KeepAlive::Os)
                     .client_request_timeout(Duration::ZERO)
-                    .graceful_shutdown_signal(move || {
-                        let stopping = stopping.clone();
-                        async move { stopping.started().await }
-                    })
+                    .graceful_shutdown_signal(move || stopping.clone().cancelled_owned())
                     .local_addr(address)
                     .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
                         set_options(connection.stream());

@@ -3,6 +3,7 @@
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Settings;
+use crate::http::connection::ConnectionLimits;
 use crate::http::connection::slots::OVERFLOW;
 
 /// Descriptors for files, both listeners and the main runtime.
@@ -14,27 +15,11 @@ const METRICS: usize = 64;
 /// With fewer, silent clients could take every place beyond the limit from the probes.
 const LEAST_OVERFLOW: usize = 4;
 
-/// How many connections one server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Connections {
-    /// Those that are served.
-    pub(crate) most: usize,
-    /// Those beyond them that get one request each.
-    pub(crate) overflow: usize,
-}
-
-impl Connections {
-    /// With all that close for others.
-    pub(crate) fn at_once(self) -> usize {
-        self.most.saturating_add(self.overflow.saturating_mul(3))
-    }
-}
-
 /// The limits of both servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
-    pub(crate) api: Connections,
-    pub(crate) metrics: Connections,
+    pub(crate) api: ConnectionLimits,
+    pub(crate) metrics: ConnectionLimits,
 }
 
 /// `MAX_CONNECTIONS`, or fewer if there are not enough file descriptors for them.
@@ -47,7 +32,7 @@ pub(crate) fn limits(settings: &Settings) -> Limits {
     let others = settings.pool_max_size.get().saturating_mul(2);
     let others = others.saturating_add(OTHERS).saturating_add(workers);
     let (mut limits, fits) = possible(descriptors, others);
-    let possible = limits.api.most;
+    let possible = limits.api.served;
     if !fits {
         log::warn!(
             max_connections = possible, wanted, descriptors;
@@ -60,7 +45,7 @@ pub(crate) fn limits(settings: &Settings) -> Limits {
             "the limit of file descriptors allows fewer connections than MAX_CONNECTIONS"
         );
     }
-    limits.api.most = possible.min(wanted);
+    limits.api.served = possible.min(wanted);
     limits
 }
 
@@ -68,16 +53,16 @@ pub(crate) fn limits(settings: &Settings) -> Limits {
 fn possible(descriptors: usize, others: usize) -> (Limits, bool) {
     let free = descriptors.saturating_sub(others);
     let overflow = (free / 14).clamp(LEAST_OVERFLOW, OVERFLOW);
-    let metrics = Connections {
-        most: overflow.min(METRICS),
+    let metrics = ConnectionLimits {
+        served: overflow.min(METRICS),
         overflow: overflow / 4,
     };
     // Beyond the limit, and the idle and the silent ones that close for others.
     let around = |overflow: usize| overflow.saturating_mul(3);
-    let needed = around(overflow) + metrics.most + around(metrics.overflow);
+    let needed = around(overflow) + metrics.served + around(metrics.overflow);
     let most = free.saturating_sub(needed);
-    let api = Connections {
-        most: most.max(1),
+    let api = ConnectionLimits {
+        served: most.max(1),
         overflow,
     };
     (Limits { api, metrics }, most > 0)
@@ -91,7 +76,7 @@ mod tests {
     fn the_usual_limit_of_a_shell_leaves_hundreds() {
         let most = |descriptors| {
             let (limits, fits) = possible(descriptors, 72);
-            (limits.api.most, limits.api.overflow, fits)
+            (limits.api.served, limits.api.overflow, fits)
         };
         assert_eq!(most(1_024), (648, 64, true));
         assert_eq!(most(1_048_576), (1_048_200, 64, true));
@@ -103,7 +88,7 @@ mod tests {
     fn everything_together_needs_no_more_than_there_is() {
         for descriptors in 100..3_000 {
             let (Limits { api, metrics }, fits) = possible(descriptors, 72);
-            let all = api.most + 3 * api.overflow + metrics.most + 3 * metrics.overflow;
+            let all = api.served + 3 * api.overflow + metrics.served + 3 * metrics.overflow;
             assert!(fits && all + 72 <= descriptors, "{descriptors}");
         }
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{LogFormat, Settings};
-use crate::shutdown::{self, Drain};
-use crate::store::{Connector, MigrateOptions, Store, StoreError};
+use crate::shutdown;
+use crate::store::{Connector, MigrateOptions, Store, StoreError, describe_database_url};
 use crate::telemetry::Metrics;
 use crate::telemetry::logging::Log;
 use limits::limits;
@@ -46,14 +47,14 @@ fn failed(what: impl fmt::Display) -> impl FnOnce(&dyn fmt::Display) -> ServeErr
 /// # Errors
 /// When it cannot start, or a server ends by itself.
 pub fn serve(settings: Settings, log: &Log) -> Result<(), ServeError> {
-    let drain = Drain::default();
+    let drain = CancellationToken::new();
     shutdown::listen(drain.clone()).map_err(|e| failed("signal handlers")(&e))?;
     block_on(async move {
         let build = Application::build(settings, drain.clone(), log);
         let application = tokio::select! {
             application = build => application?,
             // A migration may wait for another process; whoever ends this one need not.
-            () = drain.started() => return Ok(()),
+            () = drain.cancelled() => return Ok(()),
         };
         application.welcome();
         application.run().await
@@ -78,9 +79,9 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ServeError> {
 pub struct Application {
     settings: Settings,
     store: Store,
-    drain: Drain,
+    drain: CancellationToken,
     /// Tells open connections that the server stops.
-    stopping: Drain,
+    stopping: CancellationToken,
     api: Server,
     api_address: SocketAddr,
     metrics_server: Server,
@@ -92,12 +93,16 @@ impl Application {
     ///
     /// # Errors
     /// When a port is taken or a migration fails.
-    pub async fn build(settings: Settings, drain: Drain, log: &Log) -> Result<Self, ServeError> {
+    pub async fn build(
+        settings: Settings,
+        drain: CancellationToken,
+        log: &Log,
+    ) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::new().map_err(|e| failed("metrics")(&e))?);
         log.count_dropped(&metrics);
         log.catch_panics(Arc::clone(&metrics));
         let connector = Connector::new(&settings)?;
-        let resolved = settings.resolved(connector.kind());
+        let resolved = settings.resolved(connector.kind(), describe_database_url);
         let fields: Vec<_> = resolved.iter().map(|(k, v)| (*k, v.as_str())).collect();
         log::logger().log(
             &log::Record::builder()
@@ -116,7 +121,7 @@ impl Application {
             Arc::clone(&metrics),
             Handle::current(),
         )?;
-        let stopping = Drain::default();
+        let stopping = CancellationToken::new();
         let limits = limits(&settings);
         let (api, api_address) =
             api_server(&settings, &store, &drain, &stopping, limits.api, &metrics)?;
@@ -151,11 +156,7 @@ impl Application {
     )]
     fn welcome(&self) {
         let (api, metrics) = (self.api_address, self.metrics_address);
-        let data = self
-            .settings
-            .database()
-            .url()
-            .map_or_else(|error| error, |url| url.without_secrets());
+        let data = self.settings.database().describe(describe_database_url);
         log::info!(api:% = api, metrics:% = metrics, database = data.as_str(); "serving");
         if self.settings.log_format() == LogFormat::Text {
             eprintln!(
@@ -182,7 +183,7 @@ impl Application {
         let mut metrics = actix_rt::spawn(self.metrics_server);
         let mut api = actix_rt::spawn(self.api);
         tokio::select! {
-            () = self.drain.started() => {}
+            () = self.drain.cancelled() => {}
             ended = &mut api => return Err(ended_early("API", ended)),
             ended = &mut metrics => return Err(ended_early("metrics", ended)),
         }
@@ -190,7 +191,7 @@ impl Application {
         // then it answers as before, and `Connection: close` sends clients elsewhere.
         tokio::time::sleep(self.settings.drain_delay).await;
         log::info!("no longer accepting; finishing what is in flight");
-        self.stopping.start();
+        self.stopping.cancel();
         stop(&api_handle, self.settings.shutdown_timeout).await;
         // Accepted work is bounded: it may wait for a connection and be done twice.
         let bound = (self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2;

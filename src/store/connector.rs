@@ -24,7 +24,9 @@ impl Connector {
     /// When the URL cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, StoreError> {
         let source = settings.database();
-        let url = source.url().map_err(StoreError::Unavailable)?;
+        let url = source
+            .url()
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let timeout = settings.statement_timeout;
         Ok(Self(match url.kind() {
             DatabaseKind::Postgres => {

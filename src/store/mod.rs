@@ -8,6 +8,7 @@ mod admission;
 mod coalesce;
 mod connector;
 mod cursor;
+mod database_url;
 mod error;
 mod event;
 mod feed;
@@ -39,10 +40,12 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::config::Settings;
+pub use crate::domain::IfMatch;
 use crate::telemetry::Metrics;
 pub use connector::Connector;
 use connector::Way;
 pub use cursor::{Cursor, InvalidCursor};
+pub use database_url::{check_database_url, describe_database_url};
 pub use error::StoreError;
 pub use event::{Event, EventPage, Feed};
 use feed::Following;
@@ -50,8 +53,8 @@ pub use feed::{FeedReader, Look};
 use feed_signal::FeedSignal;
 pub use migrate::MigrateOptions;
 pub use model::{
-    CreateOrder, CreateOutcome, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page,
-    UpdateOrder, UpdateOutcome,
+    CreateOrder, CreateOutcome, Document, Idempotency, ListFilter, ListQuery, Page, UpdateOrder,
+    UpdateOutcome,
 };
 use order_locks::OrderLocks;
 use page_room::PageRooms;
@@ -59,13 +62,11 @@ pub use page_room::{Held, PageRoom};
 pub use pool::PoolStatus;
 use pool::{Limits, Pool};
 use postgres::Postgres;
-pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
 use read::Reader as _;
 pub use readiness::Readiness;
 use readiness::{Probe, Target};
 use sqlite::Sqlite;
-pub use sqlite::check_sqlite_url;
 
 #[derive(Clone)]
 enum Database {
@@ -124,6 +125,7 @@ impl Store {
             idle_timeout: settings.pool_idle_timeout,
             max_lifetime: settings.pool_max_lifetime,
         };
+        metrics.expect_db_errors(&StoreError::KINDS);
         let wake = FeedSignal::new();
         let (database, probe) = match connector.way() {
             Way::Postgres(connector) => {

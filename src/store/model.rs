@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::{Metadata, MetadataPatch, NewOrder, Order, Patch, PatchError, Status};
+use crate::domain::{IfMatch, Metadata, MetadataPatch, NewOrder, Order, Patch, PatchError, Status};
 use crate::order_json;
 
 /// A version of an order, ready to be sent.
@@ -178,25 +178,6 @@ pub(super) struct Replay {
     pub(super) hash_version: i16,
     /// The order as it was created.
     pub(super) json: Bytes,
-}
-
-/// Which versions a client wants to change (`If-Match`, RFC 9110, section 13.1.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum IfMatch {
-    /// Any that exists.
-    Any,
-    /// One of these.
-    Versions(Vec<i32>),
-}
-
-impl IfMatch {
-    /// Whether it is one of them.
-    pub fn allows(&self, version: i32) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Versions(versions) => versions.contains(&version),
-        }
-    }
 }
 
 /// A request to change an order.

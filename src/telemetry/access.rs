@@ -131,7 +131,12 @@ mod tests {
     use super::*;
 
     fn scrape(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.render(crate::store::PoolStatus::default()).unwrap()).unwrap()
+        String::from_utf8(
+            metrics
+                .render(super::super::PoolConnections::default())
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -6,5 +6,5 @@ mod metrics;
 mod query;
 
 pub use access::{AccessRecord, Recorder};
-pub use metrics::{Metrics, QueueMetrics, TEXT_FORMAT};
+pub use metrics::{Metrics, PoolConnections, QueueMetrics, TEXT_FORMAT};
 pub use query::QueryName;

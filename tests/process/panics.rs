@@ -4,8 +4,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use order_service::config::Cli;
-use order_service::store::PoolStatus;
-use order_service::telemetry::{Metrics, logging};
+use order_service::store::check_database_url;
+use order_service::telemetry::{Metrics, PoolConnections, logging};
 use serde_json::Value;
 
 const CHILD: &str = "ORDER_SERVICE_TEST_PANICS";
@@ -16,7 +16,11 @@ fn child() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
-    let (_, settings) = Cli::read_from(["order-service", "--log-format", "json"]).unwrap();
+    let (_, settings) = Cli::read_from(
+        ["order-service", "--log-format", "json"],
+        check_database_url,
+    )
+    .unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let log = logging::init(&settings).unwrap();
     log.catch_panics(Arc::clone(&metrics));
@@ -25,7 +29,7 @@ fn child() {
         .spawn(|| panic!("planted\npanic"))
         .unwrap();
     assert!(panicked.join().is_err());
-    let text = String::from_utf8(metrics.render(PoolStatus::default()).unwrap()).unwrap();
+    let text = String::from_utf8(metrics.render(PoolConnections::default()).unwrap()).unwrap();
     assert!(text.contains("\npanics_total 1\n"), "{text}");
     log.finish();
 }

@@ -6,7 +6,7 @@ use order_service::config::Cli;
 use order_service::domain::{Draft, Metadata, NewOrder};
 use order_service::store::{
     Connector, CreateOrder, CreateOutcome, Document, ListQuery, MigrateOptions, Readiness, Store,
-    StoreError,
+    StoreError, check_database_url,
 };
 use order_service::telemetry::Metrics;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn open(database: &Database, flags: &[&str]) -> (Store, Connector) {
 
 pub fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
     let words = ["order-service", "--database-url", url];
-    let (_, settings) = Cli::read_from(words.iter().chain(flags)).unwrap();
+    let (_, settings) = Cli::read_from(words.iter().chain(flags), check_database_url).unwrap();
     let connector = Connector::new(&settings).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let handle = tokio::runtime::Handle::current();

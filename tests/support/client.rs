@@ -53,6 +53,14 @@ impl Client {
         self.request(Method::PATCH, url)
     }
 
+    /// What a reference of the document leads to.
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => self.document.pointer(&reference[1..]).unwrap(),
+            None => value,
+        }
+    }
+
     /// Panics when the document has no such answer, or another form of it.
     fn check(&self, method: &Method, answer: &Answer) {
         let path = answer.url.path();
@@ -77,7 +85,7 @@ impl Client {
         let operation = match operations.get(method) {
             Some(operation) => operation,
             None => {
-                let response = &self.document["components"]["responses"]["MethodNotAllowed"];
+                let response = &self.document["x-unsupported-method"];
                 wrong_method = json!({"responses": {"405": response}});
                 &wrong_method
             }
@@ -87,8 +95,9 @@ impl Client {
         let response = operation["responses"]
             .get(&status)
             .unwrap_or_else(|| panic!("{what} is not in the document: {answer:?}"));
+        let response = self.resolve(response);
         for (name, header) in response["headers"].as_object().into_iter().flatten() {
-            let required = header["required"] == true;
+            let required = self.resolve(header)["required"] == true;
             assert!(
                 !required || answer.headers.contains_key(name),
                 "{what} lacks {name}"

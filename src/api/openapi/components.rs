@@ -66,7 +66,11 @@ fn complete_operation(path: &str, operation: &mut Operation, shared: &[Parameter
         responses::AnyButLiveness::responses()
     };
     for (status, response) in common {
-        operation.responses.responses.entry(status).or_insert(response);
+        operation
+            .responses
+            .responses
+            .entry(status)
+            .or_insert(response);
     }
     operation
         .responses

@@ -41,10 +41,7 @@ pub(crate) struct PageSize {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListParameters {
     /// The id of the last order of the previous page.
-    #[param(
-        required = false,
-        example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
-    )]
+    #[param(required = false, example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     starting_after: Uuid,
     /// Only orders with this status.
     #[param(required = false, example = "pending")]
@@ -144,11 +141,7 @@ pub(crate) struct IfNoneMatch {
 pub(super) struct TraceHeaders {
     /// Identifies the request in the response and in the logs. Used if it has 1 to 128 visible ASCII
     /// characters.
-    #[param(
-        required = false,
-        rename = "X-Request-Id",
-        example = "checkout-7f3a"
-    )]
+    #[param(required = false, rename = "X-Request-Id", example = "checkout-7f3a")]
     x_request_id: String,
     /// W3C Trace Context. If it is valid, it is copied to the logs and to the events.
     #[param(

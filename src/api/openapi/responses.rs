@@ -175,7 +175,11 @@ mod tests {
             let statuses: Vec<_> = response.kinds().iter().map(|kind| kind.status()).collect();
             assert!(!statuses.is_empty(), "{}", response.name());
             let first = statuses[0];
-            assert!(statuses.iter().all(|status| *status == first), "{}", response.name());
+            assert!(
+                statuses.iter().all(|status| *status == first),
+                "{}",
+                response.name()
+            );
         }
     }
 

@@ -24,8 +24,7 @@ fn short_text() -> Object {
 /// The product of a new order.
 pub(crate) fn product_id() -> Schema {
     let mut schema = short_text();
-    schema.description =
-        Some("The product: not blank, without control characters.".to_owned());
+    schema.description = Some("The product: not blank, without control characters.".to_owned());
     schema.example = Some("sku-1".into());
     schema.into()
 }
@@ -34,8 +33,7 @@ pub(crate) fn product_id() -> Schema {
 pub(crate) fn customer_id() -> Schema {
     let mut schema = short_text();
     schema.schema_type = [Type::String, Type::Null].into_iter().collect();
-    schema.description =
-        Some("The customer: not blank, without control characters.".to_owned());
+    schema.description = Some("The customer: not blank, without control characters.".to_owned());
     schema.example = Some("customer-7".into());
     schema.into()
 }

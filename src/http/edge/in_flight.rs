@@ -10,13 +10,13 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
-use crate::api::{ApiState, routes};
 use crate::http::activity::{Activity, Missing, RequestGuard, SMALL_REST};
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::REQUEST_ID;
 use crate::http::response::budget;
 use crate::http::response::outgoing::Outgoing;
+use crate::http::state::HttpState;
 use crate::telemetry::AccessRecord;
 
 /// How often Actix is given a round to take the rest of a request. It takes 1 to 8 KiB in each, and the
@@ -27,11 +27,11 @@ const TOO_MUCH: &str = "Too many large responses are waiting for their clients. 
 /// What is needed when the response is there.
 pub(crate) struct InFlight {
     pub(crate) busy: Option<RequestGuard>,
-    pub(crate) api: Rc<ApiState>,
+    pub(crate) http: Rc<HttpState>,
     pub(crate) record: AccessRecord,
     pub(crate) id: Rc<str>,
     pub(crate) uri: Uri,
-    pub(crate) template: &'static str,
+    pub(crate) is_probe: bool,
     /// The client speaks HTTP/1.0.
     pub(crate) old: bool,
     /// How often the rest of the body has been waited for.
@@ -104,10 +104,10 @@ impl InFlight {
             return true;
         };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if bytes <= budget::SMALL || routes::is_probe(self.template) {
+        if bytes <= budget::SMALL || self.is_probe {
             return true;
         }
-        let Some(permit) = self.api.responses.take(bytes) else {
+        let Some(permit) = self.http.responses.take(bytes) else {
             return false;
         };
         if let Some(activity) = self.activity() {
@@ -118,7 +118,7 @@ impl InFlight {
 
     /// The body on its way out; the request is busy until it is gone.
     pub(crate) fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
-        Outgoing::new(body, self.busy.take(), &self.api.responses)
+        Outgoing::new(body, self.busy.take(), &self.http.responses)
     }
 
     pub(crate) fn problem(
@@ -152,7 +152,7 @@ impl InFlight {
             response.head_mut().no_chunking(true);
         }
         let ends = self.activity().is_some_and(Activity::ends_after_this);
-        if endless || ends || self.api.drain.is_draining() {
+        if endless || ends || self.http.drain.is_cancelled() {
             response
                 .head_mut()
                 .set_connection_type(ConnectionType::Close);

@@ -1,11 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::Cli;
-use crate::store::{Connector, Store};
+use crate::http::{RequestBudget, ResponseBudget};
 use crate::telemetry::Metrics;
 
 async fn panics_at_once() -> HttpResponse {
@@ -14,29 +15,23 @@ async fn panics_at_once() -> HttpResponse {
 
 /// A server with two handlers that panic: the request's future, and before there is one.
 fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
-    let words = ["order-service", "--database-url", "sqlite::memory:"];
-    let (_, settings) = Cli::read_from(words).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let store = Store::new(
-        Connector::new(&settings).unwrap(),
-        &settings,
-        Arc::clone(&metrics),
-        tokio::runtime::Handle::current(),
-    )
-    .unwrap();
-    let api = ApiState {
-        store,
-        drain: crate::shutdown::Drain::default(),
-        request_timeout: settings.request_timeout,
+    let state = HttpState {
+        templates: &[],
+        request_timeout: Duration::from_secs(10),
         max_body_bytes: 1,
-        responses: crate::http::ResponseBudget::new(1, Arc::clone(&metrics)),
-        bodies: crate::http::RequestBudget::default(),
+        responses: ResponseBudget::new(1, Arc::clone(&metrics)),
+        bodies: RequestBudget::default(),
+        drain: CancellationToken::new(),
     };
     let server = HttpServer::new(move || {
         App::new()
             .route("/panics", web::get().to(panics_at_once))
             .route("/fine", web::get().to(HttpResponse::Ok))
-            .wrap(Edge::new(api.clone(), Recorder::new(Arc::clone(&metrics))))
+            .wrap(Edge::new(
+                state.clone(),
+                Recorder::new(Arc::clone(&metrics)),
+            ))
     })
     .workers(1)
     .disable_signals()

@@ -16,11 +16,11 @@ use serde_path_to_error::{Path, Segment};
 
 use super::budget::Share;
 use super::context::RequestContext;
-use crate::api::ApiState;
 use crate::domain::{Violation, pointer_token};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
+use crate::http::state::HttpState;
 
 /// A JSON body that fits `T`.
 pub(crate) struct Json<T>(pub(crate) T);
@@ -40,12 +40,12 @@ impl<T: Body> FromRequest for Json<T> {
         let payload = payload.take();
         Box::pin(async move {
             let context = RequestContext::extract(&request).await?;
-            let api = Data::<ApiState>::extract(&request)
+            let http = Data::<HttpState>::extract(&request)
                 .await
                 .map_err(Problem::internal)?;
             is_of(&request, T::MEDIA_TYPES)?;
-            let mut share = api.bodies.share();
-            let body = read(&request, payload, api.max_body_bytes, &mut share);
+            let mut share = http.bodies.share();
+            let body = read(&request, payload, http.max_body_bytes, &mut share);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
             parse(&body).map(Self)
         })

@@ -3,9 +3,9 @@
 
 use actix_web::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
+use crate::domain::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
-use crate::store::IfMatch;
 
 /// The version of an order as a strong entity tag.
 pub(crate) fn etag(version: i32) -> String {

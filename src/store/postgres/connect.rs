@@ -121,7 +121,8 @@ impl PgConnector {
     }
 
     fn target(&self) -> Result<Target, String> {
-        Target::parse(&self.source.url()?)
+        let url = self.source.url().map_err(|error| error.to_string())?;
+        Target::parse(&url)
     }
 
     /// A transaction of ours never idles; the time-out makes a forgotten one harmless.

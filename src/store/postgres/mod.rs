@@ -43,7 +43,7 @@ pub(super) use listen::listen;
 pub(super) use served::Served;
 pub(super) use session::PgConnection;
 use sqlstate::Remedy;
-pub use url::{check_postgres_url, describe_postgres_url};
+pub(super) use url::{check_postgres_url, describe_postgres_url};
 
 /// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
 /// in a database that was restored from a dump and not migrated since. No event of a transaction that is over
@@ -157,7 +157,7 @@ impl Postgres {
         let mut repeated = 0;
         loop {
             let got = self.pool.get(class(query)).await;
-            let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
+            let mut lease = got.inspect_err(|e| self.metrics.db_error(e.kind()))?;
             let start = Instant::now();
             lease.begin();
             let left = lease.left();
@@ -189,11 +189,11 @@ impl Postgres {
                     // The time for another try is over.
                     let why = format!("no answer within {:?}", self.patience);
                     let error = StoreError::Unavailable(why);
-                    self.metrics.db_error(&error);
+                    self.metrics.db_error(error.kind());
                     return Err(error);
                 }
             };
-            self.metrics.db_error(&error);
+            self.metrics.db_error(error.kind());
             // What ends one session often ends them all: only a failure on one that was opened since
             // says something about now.
             let opened_before = lease.opened() < begun;

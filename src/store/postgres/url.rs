@@ -232,13 +232,13 @@ fn socket_options(given: &mut Parameters) -> Result<SocketOptions, String> {
 ///
 /// # Errors
 /// What is wrong with it, without the URL itself: it may hold a password.
-pub fn check_postgres_url(url: &DatabaseUrl) -> Result<(), String> {
+pub(crate) fn check_postgres_url(url: &DatabaseUrl) -> Result<(), String> {
     let target = Target::parse(url)?;
     target.tls.client_config().map(|_| ())
 }
 
 /// The part of a PostgreSQL URL that is no secret.
-pub fn describe_postgres_url(url: &DatabaseUrl) -> String {
+pub(crate) fn describe_postgres_url(url: &DatabaseUrl) -> String {
     Target::parse(url).map_or_else(|_| "postgres://…".to_owned(), |target| target.describe())
 }
 

@@ -160,7 +160,7 @@ fn decode(path: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_sqlite_url(url: &DatabaseUrl) -> Result<(), String> {
+pub(crate) fn check_sqlite_url(url: &DatabaseUrl) -> Result<(), String> {
     Location::parse(url).map(|_| ())
 }
 

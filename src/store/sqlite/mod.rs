@@ -20,7 +20,7 @@ use super::pool::{Class, Lease, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connect::SqliteConnector;
 pub(super) use handle::Handle;
-pub use location::check_sqlite_url;
+pub(super) use location::check_sqlite_url;
 pub(super) use write::Create;
 
 /// Orders in SQLite. Cheap to clone.
@@ -94,7 +94,7 @@ impl Sqlite {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let lease = self.current(class).await;
-        let mut lease = lease.inspect_err(|e| self.metrics.db_error(e))?;
+        let mut lease = lease.inspect_err(|e| self.metrics.db_error(e.kind()))?;
         let start = Instant::now();
         let (handle, limit) = (lease.handle(), lease.statement_timeout());
         let done = lease
@@ -106,7 +106,7 @@ impl Sqlite {
             lease.discard();
         }
         let result = done.map_err(StoreError::from).flatten();
-        result.inspect_err(|error| self.metrics.db_error(error))
+        result.inspect_err(|error| self.metrics.db_error(error.kind()))
     }
 }
 

@@ -1,2 +1,1 @@
-#[path = "x.rs"] mod client;
 fn main() {}
