@@ -1,4 +1,4 @@
-//! The form of an event: CloudEvents 1.0 as JSON.
+//! Events as JSON: CloudEvents 1.0.
 
 use actix_web::web::Bytes;
 use serde::Serialize;

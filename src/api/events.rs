@@ -6,13 +6,12 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
-use super::errors::cursor_expired;
+use super::errors::{cursor_expired, order_not_found};
 use super::event_json::{EventBody, batch};
 use super::openapi::parameters::{
     FeedParameters, LastEventId, OrderEventsParameters, OrderId, PageSize,
 };
 use super::openapi::responses::{FeedErrors, OrderQueryErrors, ServerErrors};
-use super::orders::order_not_found;
 use super::state::ApiState;
 use super::{event_stream, paths, query};
 use crate::domain::Violation;
@@ -55,9 +54,12 @@ pub(super) async fn list_of_order(
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let page = api.store.order_events(id, after, limit);
-    // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
-    // Every order has an event; nothing behind a version says nothing about the order.
+    // The edge charges the response budget without an await in between, so the permit of the page can go.
+    let Held {
+        page,
+        room: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
+    // Every order has an event. That there is none after a version does not show whether the order exists.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(order_not_found());
     }
@@ -120,14 +122,14 @@ pub(super) async fn feed(
     if wants_stream(&request) {
         let after = last.or(after);
         return if request.method() == Method::HEAD {
-            // Only the head, without a stream: the same status that a stream would have.
+            // The head alone, with the status that a stream would have.
             let _ = page(&context, &api, after, 1).await?;
             Ok(event_stream::head().finish())
         } else {
             event_stream::response(&context, &api, &request, after).await
         };
     }
-    let (page, next, _room) = page(&context, &api, after, limit).await?;
+    let (page, next, _permit) = page(&context, &api, after, limit).await?;
     Ok(HttpResponse::Ok()
         .insert_header((
             LINK,
@@ -137,7 +139,7 @@ pub(super) async fn feed(
         .body(batch(page.events)?))
 }
 
-/// A page of the feed, where to continue, and the room of the page.
+/// A page of the feed, the cursor to continue from, and the permit of the page.
 async fn page(
     context: &RequestContext,
     api: &ApiState,
@@ -156,15 +158,15 @@ fn wants_stream(request: &HttpRequest) -> bool {
     names(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
 }
 
-/// Where a client of a stream was when it lost the connection (HTML, section 9.2.4).
+/// The cursor of a client that resumes a stream (HTML, section 9.2.4).
 fn last_event_id(request: &HttpRequest) -> Result<Option<Cursor>, Problem> {
-    let wrong = || Violation::new("/Last-Event-ID", "must be an id from the stream");
+    let invalid = || Violation::new("/Last-Event-ID", "must be an id from a stream");
     let Some(header) = request.headers().get("last-event-id") else {
         return Ok(None);
     };
-    let text = header.to_str().map_err(|_| wrong())?;
+    let text = header.to_str().map_err(|_| invalid())?;
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| wrong().into())
+    text.parse().map(Some).map_err(|_| invalid().into())
 }

@@ -50,29 +50,31 @@ pub(super) async fn healthz() -> HttpResponse {
 )]
 pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {
     if api.drain.is_cancelled() {
-        let detail = "The service is about to end.";
+        let detail = "The service is shutting down.";
         return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }
     let readiness = api.store.readiness().await;
     let (detail, reason) = match &readiness {
         Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
-        Readiness::DatabaseUnavailable => ("The database does not answer.", "database_unavailable"),
+        Readiness::DatabaseUnavailable => {
+            ("The database does not respond.", "database_unavailable")
+        }
         Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
         Readiness::SchemaUnreleased => (
-            "An unreleased build made the database; it cannot be migrated.",
+            "The database was created by an unreleased build and cannot be migrated.",
             "schema_unreleased",
         ),
-        Readiness::ReadOnly => ("The database takes no writes.", "read_only"),
+        Readiness::ReadOnly => ("The database accepts no writes.", "read_only"),
         Readiness::FeedMissing => (
-            "The table feed of the database is empty; `order-service migrate` fills it.",
+            "The table `feed` of the database is empty. Run `order-service migrate` to fill it.",
             "feed_missing",
         ),
         Readiness::FeedBehind => (
-            "The database was restored from a dump; run `order-service migrate`.",
+            "The database was restored from a dump. Run `order-service migrate`.",
             "feed_behind",
         ),
         Readiness::Encoding(encoding) => {
-            let detail = format!("The encoding of the database is {encoding}, and must be UTF8.");
+            let detail = format!("The encoding of the database is {encoding}. It must be UTF8.");
             return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("encoding"));
         }
     };

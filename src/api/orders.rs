@@ -4,6 +4,7 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::errors::order_not_found;
 use super::idempotency::{REPLAYED, idempotency};
 use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
@@ -101,8 +102,11 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
-    // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
+    // The edge charges the response budget without an await in between, so the permit of the page can go.
+    let Held {
+        page,
+        room: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.next {
         let next = query::next_page(&list, last);
@@ -192,12 +196,8 @@ pub(super) async fn update(
         UpdateOutcome::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
         UpdateOutcome::Missing => Err(order_not_found()),
         UpdateOutcome::Stale => Err(failed(request.headers())),
-        UpdateOutcome::Refused(refusal) => Err(refusal.into()),
+        UpdateOutcome::Refused(error) => Err(error.into()),
     }
-}
-
-pub(super) fn order_not_found() -> Problem {
-    Problem::new(ProblemKind::NotFound, "There is no order with this id.")
 }
 
 fn with_document(response: &mut HttpResponseBuilder, document: Document) -> HttpResponse {

@@ -1,5 +1,5 @@
-//! `/docs`: the reference for people, where requests can be tried on this same server. Swagger UI,
-//! compiled in; nothing is loaded from anywhere else, and the browser is told to forbid it.
+//! The resource at `/docs`: Swagger UI, which documents this API and can send requests to it. Its files are
+//! compiled in. A content security policy forbids the browser to load anything from another host.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::negotiate::names;
 
-/// Everything from this server, nothing from elsewhere, no script or style in the page itself.
-/// Swagger UI brings small pictures as `data:` URLs, and one style on an element (it hides the
-/// icons that others refer to), which is allowed by its hash.
+/// Allows this server as the only source, and no scripts or styles within the page. Swagger UI has small
+/// images as `data:` URLs, and one style attribute (it hides the icons that other elements refer to), which
+/// is allowed by its hash.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
     'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -85,7 +85,7 @@ pub(crate) async fn file(
     request: HttpRequest,
     Parameter(name): Parameter,
 ) -> Result<HttpResponse, Problem> {
-    // The badge of Swagger's validator would be asked for from another host.
+    // The badge of Swagger's validator would be loaded from another host.
     let config = Config::from("/openapi.json")
         .validator_url("none")
         .try_it_out_enabled(true)
