@@ -1,4 +1,4 @@
-"""Keeps what schemathesis generates apart from each other."""
+"""Changes generated requests to follow rules that OpenAPI cannot express."""
 
 import re
 import uuid
@@ -8,11 +8,11 @@ import schemathesis
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """The same key with another body is refused, as it must be; so each request gets its own."""
+    # The service rejects the same key with another body, so each request gets a key of its own.
     headers = case.headers or {}
     for name, value in list(headers.items()):
         if name.lower() == "idempotency-key" and re.fullmatch(r"[!-~]{1,255}", str(value)):
             headers[name] = str(uuid.uuid4())
-    # OpenAPI cannot say that two parameters exclude each other; tests/api/lists.rs does.
+    # These two parameters exclude each other; tests/api/lists.rs checks it.
     if "product_id" in (case.query or {}):
         case.query.pop("customer_id", None)
