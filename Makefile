@@ -22,6 +22,7 @@ test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifes
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
+	TOOLS=$(TOOLS) tests/openapi/run.sh
 	$(MAKE) --no-print-directory manifests alerts
 
 bench: deps ## Measure the service beside Axum + sqlx and pgbench (20 minutes); writes bench/results.md

@@ -27,6 +27,6 @@ pub use state::ApiState;
 
 /// Adds every route, and what the handlers need besides [`ApiState`], to an Actix application.
 pub fn configure(app: &mut ServiceConfig) {
-    app.app_data(Data::new(CachedDocument::new(document)));
+    app.app_data(Data::new(CachedDocument::new(openapi::compact_document)));
     routes::configure(app);
 }

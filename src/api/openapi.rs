@@ -30,14 +30,23 @@ use schemas::MetadataPatchSchema;
 )]
 struct Document;
 
-/// The OpenAPI 3.1 document as JSON.
+/// The OpenAPI 3.1 document as indented JSON.
 ///
 /// # Errors
 /// If a part of it cannot be written as JSON.
 pub fn document() -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(&build())
+}
+
+/// [`document`] without white space, as clients get it.
+pub(super) fn compact_document() -> Result<String, serde_json::Error> {
+    serde_json::to_string(&build())
+}
+
+fn build() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi().merge_from(Operations::openapi());
     SharedComponents.modify(&mut document);
-    serde_json::to_string_pretty(&document)
+    document
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Moves what several operations share into the components of the document, and adds to each operation
 //! what applies to all of them.
 
+use std::collections::BTreeMap;
+
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Parameter, PathItem};
@@ -9,6 +11,7 @@ use utoipa::{IntoParams, IntoResponses, Modify};
 
 use super::parameters::{OrderId, PageSize, TraceHeaders};
 use super::{headers, responses};
+use crate::api::paths::HEALTHZ;
 
 /// Replaces shared parameters and headers by references, and adds the parameters, responses and headers
 /// that all operations have.
@@ -16,30 +19,30 @@ pub(super) struct SharedComponents;
 
 impl Modify for SharedComponents {
     fn modify(&self, document: &mut OpenApi) {
-        let shared = shared_parameters();
+        let parameters = shared_parameters();
+        let headers = headers::all();
         for (path, item) in &mut document.paths.paths {
             for operation in operations(item) {
-                complete_operation(path, operation, &shared);
+                complete_operation(path, operation, &parameters, &headers);
             }
         }
-        let mut problems: Vec<_> = responses::all().collect();
-        for (_, response) in &mut problems {
-            complete_headers(response);
-        }
-        let components = document.components.get_or_insert_default();
-        components.responses.extend(problems);
-        components.headers.extend(headers::all());
-        components.parameters.extend(
-            shared
-                .into_iter()
-                .map(|parameter| (component_name(&parameter), parameter.into())),
-        );
-        // A method that a path does not support is not an operation, so no operation refers to this
-        // response.
+        // A method that a path does not support is not an operation, so no operation has this response.
+        let mut unsupported_method = responses::unsupported_method();
+        complete_headers(&mut unsupported_method, &headers);
         document.extensions = Some(Extensions::from_iter([(
             "x-unsupported-method",
-            serde_json::json!({"$ref": "#/components/responses/MethodNotAllowed"}),
+            serde_json::to_value(unsupported_method).unwrap_or_default(),
         )]));
+        let components = document.components.get_or_insert_default();
+        for (name, mut response) in responses::all() {
+            complete_headers(&mut response, &headers);
+            components.responses.insert(name, response.into());
+        }
+        for parameter in parameters {
+            let name = component_name(&parameter);
+            components.parameters.insert(name, parameter.into());
+        }
+        components.headers = headers;
     }
 }
 
@@ -49,7 +52,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .flatten()
 }
 
-fn complete_operation(path: &str, operation: &mut Operation, shared: &[Parameter]) {
+fn complete_operation(
+    path: &str,
+    operation: &mut Operation,
+    shared: &[Parameter],
+    headers: &Headers,
+) {
     let parameters = operation.parameters.get_or_insert_default();
     parameters.extend(trace_headers().into_iter().map(RefOr::T));
     for parameter in parameters {
@@ -60,38 +68,34 @@ fn complete_operation(path: &str, operation: &mut Operation, shared: &[Parameter
             *parameter = RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
         }
     }
-    let common = if path == "/healthz" {
+    let common = if path == HEALTHZ.template {
         responses::AnyRequest::responses()
     } else {
         responses::AnyButLiveness::responses()
     };
+    let responses = &mut operation.responses.responses;
     for (status, response) in common {
-        operation
-            .responses
-            .responses
-            .entry(status)
-            .or_insert(response);
+        responses.entry(status).or_insert(response);
     }
-    operation
-        .responses
-        .responses
-        .values_mut()
-        .for_each(complete_headers);
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            complete_headers(response, headers);
+        }
+    }
 }
 
-/// Adds the common headers, and makes every header a reference.
-fn complete_headers(response: &mut RefOr<Response>) {
-    let RefOr::T(response) = response else {
-        return;
-    };
+type Headers = BTreeMap<String, RefOr<Header>>;
+
+/// Adds the common headers, and makes the shared headers references.
+fn complete_headers(response: &mut Response, shared: &Headers) {
     for name in headers::COMMON {
-        response
-            .headers
-            .entry(name.to_owned())
-            .or_insert_with(|| Header::default().into());
+        let header = Header::default().into();
+        response.headers.insert(name.to_owned(), header);
     }
     for (name, header) in &mut response.headers {
-        *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+        if shared.contains_key(name) {
+            *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+        }
     }
 }
 

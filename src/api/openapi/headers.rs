@@ -1,5 +1,5 @@
 //! The headers of the responses. An operation names them; [`super::components`] turns each name into a
-//! reference to the header described here.
+//! reference to the component described here.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 /// The headers of every response.
 pub(super) const COMMON: [&str; 3] = ["Cache-Control", "X-Content-Type-Options", "X-Request-Id"];
 
-/// Every header by its name.
+/// The headers that several responses have, by name.
 pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
     [
         always(
@@ -39,12 +39,6 @@ pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
             json!(1),
         ),
         always(
-            "Allow",
-            "The methods that the path supports.",
-            Type::String,
-            json!("GET, HEAD, POST"),
-        ),
-        always(
             "Location",
             "The path of the order.",
             Type::String,
@@ -70,6 +64,16 @@ pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
         ),
     ]
     .into()
+}
+
+/// The header of a response to a method that the path does not support.
+pub(super) fn allow() -> Header {
+    header(
+        "The methods that the path supports.",
+        Type::String,
+        json!("GET, HEAD, POST"),
+        true,
+    )
 }
 
 type Entry = (String, RefOr<Header>);

@@ -1,13 +1,14 @@
 //! The responses that carry a problem. Kinds of problems that share a status share a response of the
-//! document, with one example for each kind. Operations refer to it by name.
+//! document, whose description names them. Operations refer to it by name.
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use actix_web::http::StatusCode;
 use utoipa::IntoResponses;
-use utoipa::openapi::example::ExampleBuilder;
+use utoipa::openapi::header::Header;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
+use super::headers;
 use crate::http::problem::kind::ProblemKind;
 
 /// Declares the responses, and the groups of responses that operations refer to.
@@ -106,63 +107,40 @@ impl ProblemResponse {
     }
 
     fn response(self) -> Response {
-        let names: Vec<_> = self
+        // The examples of the members are those of the schema.
+        let kinds: Vec<_> = self
             .kinds()
             .iter()
-            .map(|kind| format!("`{}`", kind.as_str()))
+            .map(|kind| format!("`{}`: {}", kind.as_str(), kind.detail()))
             .collect();
-        let examples = self.kinds().iter().map(|kind| {
-            let example = ExampleBuilder::new()
-                .summary(kind.title())
-                .value(Some(example(*kind)));
-            (kind.as_str(), example.build())
-        });
         let content = ContentBuilder::new()
             .schema(Some(Ref::from_schema_name("Problem")))
-            .examples_from_iter(examples)
             .build();
         let response = ResponseBuilder::new()
-            .description(names.join(" or "))
+            .description(kinds.join(" "))
             .content("application/problem+json", content);
-        match self.kinds().first().map(|kind| kind.status().as_u16()) {
-            Some(405) => response.header("Allow", Default::default()),
-            Some(503) => response.header("Retry-After", Default::default()),
+        match self.kinds().first() {
+            Some(ProblemKind::MethodNotAllowed) => response.header("Allow", headers::allow()),
+            Some(kind) if kind.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                response.header("Retry-After", Header::default())
+            }
             _ => response,
         }
         .build()
     }
 }
 
-/// Every response by its name.
-pub(super) fn all() -> impl Iterator<Item = (String, RefOr<Response>)> {
+/// The responses that operations refer to, by name.
+pub(super) fn all() -> impl Iterator<Item = (String, Response)> {
     ProblemResponse::ALL
         .iter()
-        .map(|response| (response.name().to_owned(), response.response().into()))
+        .filter(|response| !matches!(response, ProblemResponse::MethodNotAllowed))
+        .map(|response| (response.name().to_owned(), response.response()))
 }
 
-/// A problem of this kind as a client might see it.
-fn example(kind: ProblemKind) -> serde_json::Value {
-    let mut problem = json!({
-        "type": format!("urn:problem:order-service:{}", kind.as_str()),
-        "title": kind.title(),
-        "status": kind.status().as_u16(),
-        "detail": kind.detail(),
-        "instance": "/api/v1/orders",
-        "request_id": "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6072",
-    });
-    let more = match kind {
-        ProblemKind::ValidationFailed => Some((
-            "errors",
-            json!([{"pointer": "/quantity", "detail": "must be from 1 to 1000000, is 0"}]),
-        )),
-        ProblemKind::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
-        ProblemKind::CursorExpired => Some(("oldest", json!("AA"))),
-        _ => None,
-    };
-    if let (Some((member, value)), Some(object)) = (more, problem.as_object_mut()) {
-        object.insert(member.to_owned(), value);
-    }
-    problem
+/// The response to a method that the path does not support.
+pub(super) fn unsupported_method() -> Response {
+    ProblemResponse::MethodNotAllowed.response()
 }
 
 #[cfg(test)]

@@ -153,5 +153,5 @@ fn every_component_is_used() {
 
 #[test]
 fn the_document_is_small() {
-    assert!(parsed().to_string().len() < 25_000);
+    assert!(compact_document().unwrap().len() < 35_000);
 }

@@ -1,21 +1,33 @@
-//! Generates the client from the document of the service.
+//! Generates the client from the OpenAPI document that the variable OPENAPI names.
 
+use std::env;
+use std::fs;
 use std::path::PathBuf;
 
+use openapi_to_rust::config::BuildersSection;
 use openapi_to_rust::{CodeGenerator, GeneratorConfig, SchemaAnalyzer};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let document = std::env::var("OPENAPI")?;
-    println!("cargo::rerun-if-changed={document}");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let document = env::var("OPENAPI")?;
     println!("cargo::rerun-if-env-changed=OPENAPI");
-    let mut analyzer = SchemaAnalyzer::new(serde_json::from_str(&std::fs::read_to_string(document)?)?)?;
-    let mut analysis = analyzer.analyze()?;
+    println!("cargo::rerun-if-changed={document}");
+    let document = serde_json::from_str(&fs::read_to_string(document)?)?;
+    let mut analysis = SchemaAnalyzer::new(document)?.analyze()?;
     let generator = CodeGenerator::new(GeneratorConfig {
-        output_dir: PathBuf::from(std::env::var("OUT_DIR")?),
+        output_dir: out.clone(),
         enable_sse_client: false,
+        tracing_enabled: false,
+        builders: BuildersSection {
+            enabled: true,
+            threshold: 0,
+        },
         ..GeneratorConfig::default()
     });
-    let generated = generator.generate_all(&mut analysis)?;
-    generator.write_files(&generated)?;
+    let client = generator.generate_all(&mut analysis)?;
+    generator.write_files(&client)?;
+    // The files have inner attributes, which `include!` does not take.
+    let module = format!("#[path = {:?}]\nmod client;\n", out.join("mod.rs"));
+    fs::write(out.join("module.rs"), module)?;
     Ok(())
 }
