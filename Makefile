@@ -62,6 +62,7 @@ kind: ## Make a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
 lint: deps tools ## Formatting, clippy, dependencies, migrations, shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path tests/openapi/rust/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
@@ -75,6 +76,7 @@ openapi: build-deps ## Write openapi.json anew from the code
 fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --all --manifest-path bench/Cargo.toml
+	cargo fmt --manifest-path tests/openapi/rust/Cargo.toml
 
 tools: deps ## Install the tools that lint and test need into target/tools
 	scripts/tools.sh $(TOOLS) test

@@ -13,7 +13,7 @@ use crate::store::Event;
 /// A change of an order (CloudEvents 1.0).
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderEvent)]
-pub(crate) struct EventBody<'a> {
+pub(crate) struct EventJson<'a> {
     /// The version of CloudEvents, always 1.0.
     #[schema(example = "1.0")]
     specversion: &'static str,
@@ -50,7 +50,7 @@ pub(crate) struct EventBody<'a> {
     data: &'a RawValue,
 }
 
-impl<'a> TryFrom<&'a Event> for EventBody<'a> {
+impl<'a> TryFrom<&'a Event> for EventJson<'a> {
     type Error = serde_json::Error;
 
     fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
@@ -58,7 +58,7 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
             specversion: "1.0",
             id: format!("{}.{}", event.order_id, event.version),
             source: "/api/v1/orders",
-            r#type: kind(event),
+            r#type: event_type(event),
             subject: event.order_id,
             time: order_json::rfc3339(&event.occurred_at),
             datacontenttype: "application/json",
@@ -71,7 +71,7 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
 }
 
 /// The `type` of an event.
-pub(crate) fn kind(event: &Event) -> &'static str {
+pub(crate) fn event_type(event: &Event) -> &'static str {
     if event.version == 1 {
         "order.created"
     } else {
@@ -80,8 +80,8 @@ pub(crate) fn kind(event: &Event) -> &'static str {
 }
 
 /// An event as JSON.
-pub(crate) fn json(event: &Event) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&EventBody::try_from(event)?)
+pub(crate) fn to_json(event: &Event) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&EventJson::try_from(event)?)
 }
 
 /// A batch of events as a JSON array. The buffer is allocated once, and each event is freed as soon as it is
@@ -94,7 +94,7 @@ pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
         if json.len() > 1 {
             json.push(b',');
         }
-        let body = EventBody::try_from(&event).map_err(Problem::internal)?;
+        let body = EventJson::try_from(&event).map_err(Problem::internal)?;
         serde_json::to_writer(&mut json, &body).map_err(Problem::internal)?;
     }
     json.push(b']');

@@ -127,8 +127,8 @@ fn end(reader: &FeedReader) -> Bytes {
 
 fn write_page(text: &mut String, events: &[Arc<Event>]) {
     for event in events {
-        let kind = event_json::kind(event);
-        let written = event_json::json(event).map(|json| {
+        let kind = event_json::event_type(event);
+        let written = event_json::to_json(event).map(|json| {
             // One `data` line holds the event, and both line feed and carriage return end a line. The service
             // writes JSON without either. JSON from a migration or from manual changes may have them between
             // its tokens. Inside strings JSON has no raw control characters.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
 use super::errors::{cursor_expired, order_not_found};
-use super::event_json::{EventBody, batch};
+use super::event_json::{EventJson, batch};
 use super::openapi::parameters::{
     FeedParameters, LastEventId, OrderEventsParameters, OrderId, PageSize,
 };
@@ -22,7 +22,7 @@ use crate::http::request::context::RequestContext;
 use crate::http::request::negotiate::names;
 use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
 
-const BATCH: &str = "application/cloudevents-batch+json";
+const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
 /// List the events of an order, oldest first.
 ///
@@ -37,7 +37,7 @@ const BATCH: &str = "application/cloudevents-batch+json";
         (
             status = 200,
             description = "A page of events.",
-            body = [EventBody<'_>],
+            body = [EventJson<'_>],
             content_type = "application/cloudevents-batch+json",
             headers(("Link")),
         ),
@@ -74,7 +74,7 @@ pub(super) async fn list_of_order(
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
     Ok(response
-        .insert_header((CONTENT_TYPE, BATCH))
+        .insert_header((CONTENT_TYPE, BATCH_MEDIA_TYPE))
         .body(batch(page.events)?))
 }
 
@@ -103,7 +103,7 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
             status = 200,
             description = "A page of events, or a stream of them.",
             content(
-                ([EventBody<'_>] = "application/cloudevents-batch+json"),
+                ([EventJson<'_>] = "application/cloudevents-batch+json"),
                 (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
             ),
             headers(("Link")),
@@ -135,7 +135,7 @@ pub(super) async fn feed(
             LINK,
             format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
         ))
-        .insert_header((CONTENT_TYPE, BATCH))
+        .insert_header((CONTENT_TYPE, BATCH_MEDIA_TYPE))
         .body(batch(page.events)?))
 }
 

@@ -12,7 +12,7 @@ use crate::store::Idempotency;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The response header of a replay.
-pub(super) const REPLAYED: &str = "idempotency-replayed";
+pub(super) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
 /// The key of the request, if it has one, with a hash of the order that the request creates.
 ///

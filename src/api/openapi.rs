@@ -17,7 +17,7 @@ use schemas::MetadataPatchSchema;
 #[openapi(
     info(
         title = "order-service",
-        description = "An API for orders. Every error is a problem (RFC 9457). Every response has an `X-Request-Id`. A method that a path does not support is rejected with 405 `method-not-allowed`.",
+        description = "An API for orders. Every error is a problem (RFC 9457). Every response has an `X-Request-Id`, `X-Content-Type-Options: nosniff` and `Cache-Control`, which is `no-store` except for the files of the reference page. A method that a path does not support is rejected with 405 `method-not-allowed`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     servers((url = "/", description = "This server.")),

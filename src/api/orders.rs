@@ -5,7 +5,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
 use super::errors::order_not_found;
-use super::idempotency::{REPLAYED, idempotency};
+use super::idempotency::{IDEMPOTENCY_REPLAYED, idempotency};
 use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
 };
@@ -68,7 +68,7 @@ pub(super) async fn create(
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
     if replayed {
-        response.insert_header((REPLAYED, "true"));
+        response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
     }
     Ok(with_document(&mut response, document))
 }

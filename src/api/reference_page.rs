@@ -23,7 +23,7 @@ use crate::http::request::negotiate::names;
 /// Allows this server as the only source, and no scripts or styles within the page. Swagger UI has small
 /// images as `data:` URLs, and one style attribute (it hides the icons that other elements refer to), which
 /// is allowed by its hash.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
+const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
     'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
@@ -59,7 +59,7 @@ const PAGE: &str = r#"<!DOCTYPE html>
 pub(crate) async fn page() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_SECURITY_POLICY, SECURITY_POLICY))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .body(PAGE)

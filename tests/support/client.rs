@@ -96,6 +96,14 @@ impl Client {
             .get(&status)
             .unwrap_or_else(|| panic!("{what} is not in the document: {answer:?}"));
         let response = self.resolve(response);
+        // The description of the API names them once for all responses.
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let cached = if path.starts_with("/docs/") && answer.status.is_success() {
+            "public, max-age=3600"
+        } else {
+            "no-store"
+        };
+        assert_eq!(answer.header("cache-control"), cached, "{what}");
         for (name, header) in response["headers"].as_object().into_iter().flatten() {
             let required = self.resolve(header)["required"] == true;
             assert!(

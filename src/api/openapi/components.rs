@@ -86,12 +86,12 @@ fn complete_operation(
 
 type Headers = BTreeMap<String, RefOr<Header>>;
 
-/// Adds the common headers, and makes the shared headers references.
+/// Adds the header that every response has, and makes the shared headers references.
 fn complete_headers(response: &mut Response, shared: &Headers) {
-    for name in headers::COMMON {
-        let header = Header::default().into();
-        response.headers.insert(name.to_owned(), header);
-    }
+    let request_id = headers::REQUEST_ID.to_owned();
+    response
+        .headers
+        .insert(request_id, Header::default().into());
     for (name, header) in &mut response.headers {
         if shared.contains_key(name) {
             *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));

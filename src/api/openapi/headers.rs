@@ -8,29 +8,18 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
-/// The headers of every response.
-pub(super) const COMMON: [&str; 3] = ["Cache-Control", "X-Content-Type-Options", "X-Request-Id"];
+/// The header that every response has and that differs between responses. The description of the API names
+/// the headers with a fixed value.
+pub(super) const REQUEST_ID: &str = "X-Request-Id";
 
 /// The headers that several responses have, by name.
 pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
     [
         always(
-            "X-Request-Id",
+            REQUEST_ID,
             "The id of the request: the one that the client sent, or a new one.",
             Type::String,
             json!("checkout-7f3a"),
-        ),
-        always(
-            "X-Content-Type-Options",
-            "Always `nosniff`.",
-            Type::String,
-            json!("nosniff"),
-        ),
-        always(
-            "Cache-Control",
-            "`no-store`, except for the files of the reference page.",
-            Type::String,
-            json!("no-store"),
         ),
         always(
             "Retry-After",

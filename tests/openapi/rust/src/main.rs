@@ -6,8 +6,7 @@ include!(concat!(env!("OUT_DIR"), "/module.rs"));
 use std::error::Error;
 
 use client::{
-    ApiOpError, HttpClient, MetadataPatch, NewOrder, NewOrderMetadata, OrderPatch, Status,
-    UpdateOrderApiError,
+    ApiOpError, HttpClient, MetadataPatch, NewOrderMetadata, Status, UpdateOrderApiError,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -15,31 +14,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = HttpClient::new().with_base_url(std::env::var("SERVER")?);
 
     let metadata = [("colour", "blue"), ("note", "gift")];
-    let order = NewOrder {
-        product_id: "rust".to_owned(),
-        quantity: 3,
-        customer_id: None,
-        metadata: Some(NewOrderMetadata {
-            additional_properties: metadata.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        }),
-    };
     let created = client
-        .create_order_builder(order)
+        .create_order_builder("rust".to_owned(), 3)
+        .metadata(NewOrderMetadata {
+            additional_properties: metadata
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        })
         .idempotency_key("rust-1")
         .send()
         .await?;
     assert_eq!(created.status, Status::Pending);
     let id = created.id.to_string();
 
-    let patch = OrderPatch {
-        status: Some(Status::Confirmed),
-        metadata: Some(Some(MetadataPatch {
-            additional_properties: [("note".to_owned(), None)].into(),
-        })),
-        ..OrderPatch::default()
-    };
     let updated = client
-        .update_order_builder(&id, patch)
+        .update_order_builder(&id)
+        .status(Status::Confirmed)
+        .metadata(MetadataPatch {
+            additional_properties: [("note".to_owned(), None)].into(),
+        })
         .if_match("\"1\"")
         .send()
         .await?;
@@ -47,22 +40,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let kept = &updated.metadata.additional_properties;
     assert_eq!(*kept, [("colour".to_owned(), "blue".to_owned())].into());
 
-    let patch = OrderPatch {
-        metadata: Some(None),
-        ..OrderPatch::default()
-    };
-    let cleared = client.update_order_builder(&id, patch).send().await?;
+    let cleared = client
+        .update_order_builder(&id)
+        .metadata_null()
+        .send()
+        .await?;
     assert!(cleared.metadata.additional_properties.is_empty());
 
-    let list = client.list_orders_builder().product_id("rust").send().await?;
+    let list = client
+        .list_orders_builder()
+        .product_id("rust")
+        .limit(10)
+        .send()
+        .await?;
     let versions: Vec<_> = list.iter().map(|order| (order.id, order.version)).collect();
     assert_eq!(versions, [(cleared.id, cleared.version)]);
 
-    let patch = OrderPatch {
-        status: Some(Status::Shipped),
-        ..OrderPatch::default()
-    };
-    let stale = client.update_order_builder(&id, patch).if_match("\"1\"");
+    let stale = client
+        .update_order_builder(&id)
+        .status(Status::Shipped)
+        .if_match("\"1\"");
     let Err(ApiOpError::Api(error)) = stale.send().await else {
         panic!("an update with a stale If-Match must fail");
     };
