@@ -1,5 +1,5 @@
-//! The JSON form of an order: what clients read, and what the event log keeps and replays. It is
-//! written once for each version and sent as the same bytes ever after.
+//! The JSON form of an order: the document that clients read and that the event log stores and replays. It
+//! is written once for each version. Every response and event with this version has the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -47,7 +47,8 @@ pub(crate) struct OrderJson<'a> {
     updated_at: DateTime<Utc>,
 }
 
-/// The status of an order, for the OpenAPI document. `domain/` has the statuses and their transitions.
+// `domain/` has the statuses and their transitions; it does not depend on the OpenAPI document.
+/// The status of an order.
 #[derive(ToSchema)]
 #[schema(as = Status, rename_all = "lowercase", example = "pending")]
 #[expect(
@@ -64,7 +65,7 @@ pub(crate) enum StatusSchema {
 
 impl<'a> From<&'a Order> for OrderJson<'a> {
     fn from(order: &'a Order) -> Self {
-        // No `..`: a field that is added and forgotten here does not compile.
+        // Without `..`, a new field that is missing here does not compile.
         let Order {
             id,
             product_id,
@@ -99,15 +100,15 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
-/// The typical length of an order as JSON, to allocate once.
-const TYPICAL: usize = 288;
+/// The typical length in bytes of an order as JSON. With it most orders need a single allocation.
+const TYPICAL_BYTES: usize = 288;
 
 /// An order as JSON.
 ///
 /// # Errors
-/// Never in practice: everything in an order has a form in JSON.
+/// Never in practice: every value in an order can be written as JSON.
 pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
-    let mut json = Vec::with_capacity(TYPICAL);
+    let mut json = Vec::with_capacity(TYPICAL_BYTES);
     serde_json::to_writer(&mut json, &OrderJson::from(order))?;
     String::from_utf8(json).map_err(serde::ser::Error::custom)
 }
@@ -117,7 +118,7 @@ pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
 /// # Errors
 /// As [`order`].
 pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
-    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL);
+    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL_BYTES);
     json.push(b'[');
     for (i, order) in orders.iter().enumerate() {
         if i > 0 {
@@ -129,13 +130,13 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// A hash of what a request to place an order means. Spacing, the order of keys and explicit
-/// defaults do not count: they are gone when there is a [`NewOrder`].
+/// A hash of a request to create an order. White space, the order of keys and explicit defaults do not
+/// change it: a [`NewOrder`] no longer has them.
 ///
 /// # Errors
 /// As [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
-    // An array with every member in a fixed place has one form only.
+    // An array with a fixed order of members has a single form.
     let canonical = serde_json::to_vec(&(
         new.product_id.as_str(),
         new.quantity.get(),

@@ -41,7 +41,7 @@ struct Links {
 
 /// Get the name and version of the service.
 ///
-/// With links to the main resources.
+/// The response also links to the main resources.
 #[utoipa::path(
     get,
     path = paths::ROOT.template,
