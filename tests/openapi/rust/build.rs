@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = generator.generate_all(&mut analysis)?;
     generator.write_files(&client)?;
     // The files have inner attributes, which `include!` does not take.
-    let module = format!("#[path = {:?}]\nmod client;\n", out.join("mod.rs"));
+    let path = out.join("mod.rs");
+    let module = format!("#[allow(warnings)]\n#[path = {path:?}]\nmod client;\n");
     fs::write(out.join("module.rs"), module)?;
     Ok(())
 }
