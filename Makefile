@@ -24,6 +24,7 @@ test: deps tools ## Run all tests on SQLite and on a throw-away PostgreSQL, and 
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
+	TOOLS=$(TOOLS) tests/openapi/run.sh
 	@# `alerts` mostly waits for samples, so the two suites run side by side as well.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
 
@@ -73,6 +74,7 @@ kind: ## Create a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
 lint: deps ## Check formatting, clippy, dependencies, migrations and shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path tests/openapi/rust/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
 	scripts/tools.sh $(TOOLS) lint
@@ -87,6 +89,7 @@ openapi: build-deps ## Regenerate openapi.json from the code
 fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --all --manifest-path bench/Cargo.toml
+	cargo fmt --manifest-path tests/openapi/rust/Cargo.toml
 
 tools: deps ## Install the diesel command, which the tests need, into target/tools
 	scripts/tools.sh $(TOOLS) test

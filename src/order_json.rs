@@ -1,5 +1,5 @@
-//! The JSON form of an order, which clients read and the event log stores. Each version is serialized once,
-//! and every later response has the same bytes.
+//! The JSON form of an order: the document that clients read and that the event log stores and replays. It
+//! is written once for each version. Every response and event with this version has the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use crate::domain::{NewOrder, Order};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderJson<'a> {
-    /// A UUIDv7: later orders have larger ids.
+    /// A UUIDv7. Later orders have larger ids.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     id: Uuid,
     /// The product.
@@ -25,29 +25,47 @@ pub(crate) struct OrderJson<'a> {
     /// The number of pieces.
     #[schema(example = 3)]
     quantity: i32,
-    /// The status: pending, confirmed, shipped, delivered or cancelled.
-    #[schema(example = "pending")]
+    /// The status.
+    #[schema(value_type = StatusSchema)]
     status: &'static str,
     /// The customer, if known.
-    #[schema(required = true)]
+    #[schema(required = true, example = "customer-7")]
     customer_id: Option<&'a str>,
-    /// The client's own key-value pairs.
+    /// Notes of the client.
     #[schema(example = json!({"colour": "blue"}))]
     metadata: &'a BTreeMap<String, String>,
-    /// 1 for a new order, and one more after each update.
+    /// 1 for a new order. Each change adds one.
     #[schema(example = 1)]
     version: i32,
-    /// When it was created: UTC, with microseconds.
+    /// The time of creation, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     created_at: DateTime<Utc>,
-    /// When it was updated last: UTC, with microseconds.
+    /// The time of the last change, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     updated_at: DateTime<Utc>,
+}
+
+// `domain/` has the statuses and their transitions; it does not depend on the OpenAPI document.
+/// The status of an order.
+#[derive(ToSchema)]
+#[schema(as = Status, rename_all = "lowercase", example = "pending")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used; a test compares it with the domain"
+)]
+pub(crate) enum StatusSchema {
+    Pending,
+    Confirmed,
+    Shipped,
+    Delivered,
+    Cancelled,
 }
 
 impl<'a> From<&'a Order> for OrderJson<'a> {
     fn from(order: &'a Order) -> Self {
-        // No `..`: a new field that is missing here does not compile.
+        // Without `..`, a new field that is missing here does not compile.
         let Order {
             id,
             product_id,
@@ -82,13 +100,13 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
-/// The typical length of an order as JSON in bytes, so that one allocation suffices.
+/// The typical length in bytes of an order as JSON. With it most orders need a single allocation.
 const TYPICAL_BYTES: usize = 288;
 
 /// An order as JSON.
 ///
 /// # Errors
-/// Never in practice: every value of an order can be serialized.
+/// Never in practice: every value in an order can be written as JSON.
 pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
     let mut json = Vec::with_capacity(TYPICAL_BYTES);
     serde_json::to_writer(&mut json, &OrderJson::from(order))?;
@@ -112,13 +130,13 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// A hash of the meaning of a request to create an order. White space, the order of keys and explicit
-/// defaults do not count, as a [`NewOrder`] does not contain them.
+/// A hash of a request to create an order. White space, the order of keys and explicit defaults do not
+/// change it: a [`NewOrder`] no longer has them.
 ///
 /// # Errors
 /// As [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
-    // An array with a fixed order of members has one form only.
+    // An array with a fixed order of members has a single form.
     let canonical = serde_json::to_vec(&(
         new.product_id.as_str(),
         new.quantity.get(),

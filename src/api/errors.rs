@@ -37,8 +37,13 @@ impl From<PatchError> for Problem {
     }
 }
 
-/// The problem with a cursor behind which reading cannot continue. `oldest` is the first cursor that
-/// is still complete.
+/// The problem of a path whose id names no order.
+pub(super) fn order_not_found() -> Problem {
+    Problem::new(ProblemKind::NotFound, "There is no order with this id.")
+}
+
+/// The problem of a cursor after which reading cannot continue. `oldest` is the first cursor after which the
+/// feed is complete.
 pub(super) fn cursor_expired(oldest: Cursor) -> Problem {
     Problem::from(ProblemKind::CursorExpired).with_oldest(oldest)
 }

@@ -1,4 +1,4 @@
-//! The routes of the service: what each request does and what its response says.
+//! The API: the route table, the handlers, and the OpenAPI document that describes them.
 
 mod errors;
 mod event_json;
@@ -7,25 +7,26 @@ mod events;
 mod health;
 mod idempotency;
 mod openapi;
+mod openapi_json;
 mod order_body;
 mod orders;
+mod paths;
 mod query;
 mod reference_page;
-mod root;
-pub(crate) mod routes;
+mod routes;
+mod service_info;
+mod state;
 
-use tokio_util::sync::CancellationToken;
+use actix_web::web::{Data, ServiceConfig};
 
-use crate::store::Store;
+use openapi_json::CachedDocument;
 
 pub(crate) use openapi::document;
-pub(crate) use routes::{TEMPLATES, configure};
+pub(crate) use routes::TEMPLATES;
+pub(crate) use state::ApiState;
 
-/// What the handlers share.
-#[derive(Clone)]
-pub(crate) struct ApiState {
-    /// Where orders are kept.
-    pub(crate) store: Store,
-    /// Cancelled when the drain starts.
-    pub(crate) drain: CancellationToken,
+/// Adds every route, and what the handlers need besides [`ApiState`], to an Actix application.
+pub(crate) fn configure(app: &mut ServiceConfig) {
+    app.app_data(Data::new(CachedDocument::new(openapi::compact_document)));
+    routes::configure(app);
 }

@@ -1,73 +1,129 @@
-//! The route table.
+//! The route table. Routing, the labels of metrics, the OpenAPI document and the scopes are made from it.
 
+use actix_web::Route as ActixRoute;
+use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
+use utoipa::OpenApi;
 
-use super::{events, health, openapi, orders, reference_page, root};
-pub(super) use crate::http::path::Parameter;
-use crate::http::path::{self, PathTemplate};
+use super::{events, health, openapi_json, orders, paths, reference_page, service_info};
+use crate::http::path::PathTemplate;
 
-const ROOT: &str = "/";
-const ORDERS: &str = "/api/v1/orders";
-const ORDER: &str = "/api/v1/orders/{id}";
-const ORDER_EVENTS: &str = "/api/v1/orders/{id}/events";
-const EVENTS: &str = "/api/v1/events";
-const DOCS: &str = "/docs";
-const DOCS_FILE: &str = "/docs/{file}";
-const HEALTHZ: &str = "/healthz";
-const READYZ: &str = "/readyz";
-const OPENAPI: &str = "/openapi.json";
+/// The permission that a request needs. No scope implies another. Not enforced yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// No permission, not even credentials.
+    Open,
+    /// To read orders.
+    OrdersRead,
+    /// To create and update orders.
+    OrdersWrite,
+    /// To read the events of orders.
+    EventsRead,
+    /// To erase personal data.
+    #[expect(dead_code, reason = "no route needs it yet")]
+    Admin,
+}
 
-/// The template of every route.
-pub(crate) const TEMPLATES: [PathTemplate; 10] = [
-    PathTemplate::literal(ORDERS),
-    PathTemplate::with_parameter(ORDER, "/api/v1/orders/:id"),
-    PathTemplate::literal(EVENTS),
-    PathTemplate::with_parameter(ORDER_EVENTS, "/api/v1/orders/:id/events"),
-    PathTemplate::probe(HEALTHZ),
-    PathTemplate::probe(READYZ),
-    PathTemplate::literal(OPENAPI),
-    PathTemplate::literal(DOCS),
-    PathTemplate::with_parameter(DOCS_FILE, "/docs/:file"),
-    PathTemplate::literal(ROOT),
-];
+/// A method of a resource.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: PathTemplate,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "not enforced yet; a test compares it")
+    )]
+    pub(crate) scope: Scope,
+    /// Makes an Actix route call the handler.
+    handle: fn(ActixRoute) -> ActixRoute,
+}
 
-/// A resource that can be read. HEAD is GET without the body (RFC 9110, section 9.3.2).
-macro_rules! readable {
-    ($template:expr, $handler:path) => {
-        web::resource(actix_path($template))
-            .route(web::get().to($handler))
-            .route(web::head().to($handler))
+/// Declares the routes by path: method, handler and scope of each. A route without a scope does not
+/// compile.
+macro_rules! routes {
+    ($($path:ident { $($method:ident $module:ident::$handler:ident $scope:ident;)* })*) => {
+        const PATHS: usize = [$(paths::$path),*].len();
+
+        /// The template of every route. The first one that matches a path is used.
+        pub(crate) const TEMPLATES: [PathTemplate; PATHS] = [$(paths::$path),*];
+
+        /// Every route.
+        pub(crate) static ROUTES: &[Route] = &[
+            $($(
+                Route {
+                    method: Method::$method,
+                    path: paths::$path,
+                    scope: Scope::$scope,
+                    handle: |route| route.to($module::$handler),
+                },
+            )*)*
+        ];
+
+        /// The operations of the OpenAPI document.
+        #[derive(OpenApi)]
+        #[openapi(paths($($($module::$handler,)*)*))]
+        pub(super) struct Operations;
     };
 }
 
-/// Puts every route into an Actix application. What is not named here is a 404, or a 405 with
-/// `Allow` when only the method is wrong; Actix answers both and [`crate::http::Edge`] makes them
-/// problems.
-pub(crate) fn configure(app: &mut ServiceConfig) {
-    app.app_data(web::Data::new(openapi::CachedDocument::new()))
-        .service(readable!(ORDERS, orders::list).route(web::post().to(orders::create)))
-        .service(readable!(ORDER, orders::get).route(web::patch().to(orders::patch)))
-        .service(readable!(ORDER_EVENTS, events::of_order))
-        .service(readable!(EVENTS, events::feed))
-        .service(readable!(HEALTHZ, health::healthz))
-        .service(readable!(READYZ, health::readyz))
-        .service(readable!(OPENAPI, openapi::openapi_json))
-        .service(readable!(DOCS, reference_page::page))
-        .service(readable!(DOCS_FILE, reference_page::file))
-        .service(readable!(ROOT, root::root));
+routes! {
+    ORDERS {
+        GET orders::list OrdersRead;
+        POST orders::create OrdersWrite;
+    }
+    ORDER {
+        GET orders::get OrdersRead;
+        PATCH orders::update OrdersWrite;
+    }
+    EVENTS {
+        GET events::feed EventsRead;
+    }
+    ORDER_EVENTS {
+        GET events::list_of_order EventsRead;
+    }
+    HEALTHZ {
+        GET health::healthz Open;
+    }
+    READYZ {
+        GET health::readyz Open;
+    }
+    OPENAPI {
+        GET openapi_json::openapi_json Open;
+    }
+    DOCS {
+        GET reference_page::page Open;
+    }
+    DOCS_FILE {
+        GET reference_page::file Open;
+    }
+    ROOT {
+        GET service_info::service_info Open;
+    }
 }
 
-/// The path under which Actix has the route of a template.
-fn actix_path(template: &str) -> &'static str {
-    path::find(&TEMPLATES, template).actix_path
+/// Adds every route to an Actix application. HEAD is GET without the body (RFC 9110, section 9.3.2).
+///
+/// Actix itself responds to a path that is not here with 404, and to a method that is not here with 405 and
+/// `Allow`. [`crate::http::Edge`] makes both of them problems.
+pub(super) fn configure(app: &mut ServiceConfig) {
+    for template in TEMPLATES {
+        let mut resource = web::resource(template.actix_path);
+        for route in ROUTES.iter().filter(|route| route.path == template) {
+            resource = resource.route((route.handle)(web::method(route.method.clone())));
+            if route.method == Method::GET {
+                resource = resource.route((route.handle)(web::head()));
+            }
+        }
+        app.service(resource);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::path;
 
     #[test]
-    fn no_template_is_a_pattern_to_actix() {
+    fn actix_sees_literal_paths_only() {
         for route in TEMPLATES {
             let path = route.actix_path;
             assert!(!path.contains('{'), "{path}");
@@ -77,5 +133,30 @@ mod tests {
                 "a request for {path} gets there as well"
             );
         }
+    }
+
+    #[test]
+    fn every_route_has_the_scope_of_the_contract() {
+        let scopes: Vec<_> = ROUTES
+            .iter()
+            .map(|route| (route.method.as_str(), route.path.template, route.scope))
+            .collect();
+        assert_eq!(
+            scopes,
+            [
+                ("GET", "/api/v1/orders", Scope::OrdersRead),
+                ("POST", "/api/v1/orders", Scope::OrdersWrite),
+                ("GET", "/api/v1/orders/{id}", Scope::OrdersRead),
+                ("PATCH", "/api/v1/orders/{id}", Scope::OrdersWrite),
+                ("GET", "/api/v1/events", Scope::EventsRead),
+                ("GET", "/api/v1/orders/{id}/events", Scope::EventsRead),
+                ("GET", "/healthz", Scope::Open),
+                ("GET", "/readyz", Scope::Open),
+                ("GET", "/openapi.json", Scope::Open),
+                ("GET", "/docs", Scope::Open),
+                ("GET", "/docs/{file}", Scope::Open),
+                ("GET", "/", Scope::Open),
+            ]
+        );
     }
 }

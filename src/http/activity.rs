@@ -58,7 +58,8 @@ pub(crate) struct Activity {
     last: Cell<bool>,
     /// The connection is beyond `MAX_CONNECTIONS`.
     overflow: Cell<bool>,
-    rejected: RefCell<Option<RejectedHead>>,
+    /// Boxed, because few connections have one.
+    rejected: RefCell<Option<Box<RejectedHead>>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
     /// The client has closed its side of the connection.
@@ -124,7 +125,7 @@ impl Activity {
 
     /// The next request that Actix gets stands for a rejected head.
     pub(crate) fn reject(&self, rejected: RejectedHead) {
-        *self.rejected.borrow_mut() = Some(rejected);
+        *self.rejected.borrow_mut() = Some(Box::new(rejected));
     }
 
     /// The connection is beyond `MAX_CONNECTIONS`: it gets one request, and only probes are served.
@@ -206,7 +207,7 @@ impl Activity {
 
     /// The rejected head that the request stands for, if any.
     pub(crate) fn take_rejected_head(&self) -> Option<RejectedHead> {
-        self.rejected.borrow_mut().take()
+        self.rejected.borrow_mut().take().map(|rejected| *rejected)
     }
 
     /// Whether the request has a body that has not been read to its end.

@@ -69,7 +69,7 @@ pub(crate) struct Connection {
     stream: TcpStream,
     activity: Rc<Activity>,
     inbound: Inbound,
-    timeouts: ClientTimeouts,
+    timeouts: Rc<ClientTimeouts>,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
     /// Actix got a part of a body and must pass it on before it gets the next.
@@ -86,7 +86,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, timeouts: ClientTimeouts, slot: Slot) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeouts: Rc<ClientTimeouts>, slot: Slot) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {

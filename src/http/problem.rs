@@ -48,14 +48,19 @@ pub(crate) struct ProblemBody<'a> {
     #[schema(example = "urn:problem:order-service:validation-failed")]
     r#type: String,
     /// The kind, for a person.
+    #[schema(example = "Validation failed")]
     title: &'static str,
     /// The status code.
+    #[schema(example = 422)]
     status: u16,
     /// What went wrong with this request.
+    #[schema(example = "The request does not fit; see errors.")]
     detail: &'a str,
     /// The path of the request.
+    #[schema(example = "/api/v1/orders")]
     instance: &'a str,
     /// The id of the request, as in the `X-Request-Id` header and the logs.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6072")]
     request_id: &'a str,
     /// The parts of the request that are invalid (422 only).
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -64,12 +69,15 @@ pub(crate) struct ProblemBody<'a> {
     /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind` or
     /// `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "draining")]
     reason: Option<&'static str>,
     /// The statuses to which the order may change (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!(["confirmed", "cancelled"]))]
     allowed: Option<&'a [&'static str]>,
     /// A cursor from which all events that still exist can be read (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "AA")]
     oldest: Option<&'a str>,
 }
 

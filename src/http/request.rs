@@ -6,4 +6,5 @@ pub(crate) mod conditional;
 pub(crate) mod context;
 pub(crate) mod limits;
 pub(crate) mod negotiate;
+pub(crate) mod query;
 pub(crate) mod traceparent;

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +98,10 @@ impl HttpServer {
             .listen(self.name, listener, move || {
                 // Each connection locks the token. With a child, the workers do not share the lock.
                 let stopping = stopping.child_token();
+                // Boxed, so that an idle connection reserves no space for the future of a request.
+                let app = app()
+                    .into_factory()
+                    .map_err(|error: S::Error| error.into().error_response());
                 let http = HttpService::build()
                     // `Connection` has both timeouts: it bounds every head, and sets no timer per request.
                     .keep_alive(KeepAlive::Os)
@@ -107,18 +112,14 @@ impl HttpServer {
                         set_options(connection.stream());
                         data.insert(connection.activity());
                     })
-                    .finish(map_config(
-                        app()
-                            .into_factory()
-                            .map_err(|error: S::Error| error.into().error_response()),
-                        |()| AppConfig::default(),
-                    ));
+                    .finish(map_config(boxed::factory(app), |()| AppConfig::default()));
                 let slots = slots.clone();
+                let timeouts = Rc::new(timeouts);
                 let connected = fn_service(move |stream: TcpStream| {
                     // Without a slot the connection is closed at once, which is all that the error does.
                     let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, timeouts, slot);
+                        let connection = Connection::new(stream, Rc::clone(&timeouts), slot);
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))

@@ -53,6 +53,14 @@ impl Client {
         self.request(Method::PATCH, url)
     }
 
+    /// The value that a reference of the document names, or the value itself.
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => self.document.pointer(&reference[1..]).unwrap(),
+            None => value,
+        }
+    }
+
     /// Panics when the document does not describe this response.
     fn validate(&self, method: &Method, response: &Response) {
         let path = response.url.path();
@@ -78,7 +86,7 @@ impl Client {
         let operation = match operations.get(method) {
             Some(operation) => operation,
             None => {
-                let documented = &self.document["components"]["responses"]["MethodNotAllowed"];
+                let documented = &self.document["x-unsupported-method"];
                 wrong_method = json!({"responses": {"405": documented}});
                 &wrong_method
             }
@@ -88,8 +96,17 @@ impl Client {
         let documented = operation["responses"]
             .get(&status)
             .unwrap_or_else(|| panic!("{what} is not in the document: {response:?}"));
+        let documented = self.resolve(documented);
+        // The description of the API names these two headers once for all responses.
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
+        let cache_control = if path.starts_with("/docs/") && response.status.is_success() {
+            "public, max-age=3600"
+        } else {
+            "no-store"
+        };
+        assert_eq!(response.header("cache-control"), cache_control, "{what}");
         for (name, header) in documented["headers"].as_object().into_iter().flatten() {
-            let required = header["required"] == true;
+            let required = self.resolve(header)["required"] == true;
             assert!(
                 !required || response.headers.contains_key(name),
                 "{what} lacks {name}"

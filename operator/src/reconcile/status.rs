@@ -10,7 +10,7 @@ use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
 use crate::build::{InvalidSpec, Target};
 use crate::cluster::Kind;
-use crate::crd::{Condition, ConditionStatus, MigrationStatus, OrderServiceStatus};
+use crate::crd::{Condition, MigrationStatus, OrderServiceStatus};
 
 /// What one reconcile has observed and done.
 #[derive(Debug, Default)]

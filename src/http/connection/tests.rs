@@ -11,7 +11,7 @@ async fn pair(timeouts: ClientTimeouts) -> (TcpStream, Connection) {
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let slot = Slots::new(1, 1, None).acquire().unwrap();
-    (client, Connection::new(stream, timeouts, slot))
+    (client, Connection::new(stream, Rc::new(timeouts), slot))
 }
 
 const TIMEOUTS: ClientTimeouts = ClientTimeouts {
