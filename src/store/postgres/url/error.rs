@@ -12,7 +12,7 @@ pub(crate) enum PostgresUrlError {
     Tls(#[from] TlsConfigError),
 }
 
-/// What is wrong with the text of a PostgreSQL URL.
+/// A fault in the text of a PostgreSQL URL.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum UrlError {
     #[error("the host contains an @; write %40 for an @ in a user or password")]
