@@ -102,7 +102,7 @@ impl TryFrom<OrderPatchBody> for Patch {
     }
 }
 
-/// Reads a member that is present. Null is an error here, and not the same as a missing member.
+/// Reads a member that is present. Null is an error, and differs from a missing member.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -142,7 +142,8 @@ impl Application {
         })
     }
 
-    /// Logs the addresses and the database, and prints a banner if standard output is a terminal.
+    /// Logs the addresses and the database. With the text format, which is the default at a terminal, also prints
+    /// a banner.
     #[expect(
         clippy::print_stderr,
         reason = "the banner is for the person at the terminal"
