@@ -1,5 +1,4 @@
-//! Defines orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no
-//! database.
+//! Orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no database.
 
 mod metadata;
 mod order;

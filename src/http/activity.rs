@@ -123,7 +123,7 @@ impl Activity {
         self.last.set(true);
     }
 
-    /// Replaces the next request that Actix gets with a rejected head.
+    /// Records that the next request that Actix gets represents a rejected head.
     pub(crate) fn reject(&self, rejected: RejectedHead) {
         *self.rejected.borrow_mut() = Some(Box::new(rejected));
     }

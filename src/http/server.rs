@@ -148,7 +148,7 @@ fn set_options(stream: &TcpStream) {
         .and_then(|()| socket.set_tcp_nodelay(true))
         .and_then(|()| socket.set_tcp_notsent_lowat(MAX_UNSENT));
     if let Err(error) = set {
-        log::debug!(error:%; "cannot set the options of a socket");
+        log::debug!(error:%; "cannot set socket options");
     }
 }
 

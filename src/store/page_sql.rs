@@ -168,8 +168,8 @@ impl<Id, IdType> PageSql<Id, IdType> {
     }
 }
 
-/// Binds the values of the index columns before the id. The status is a literal: a plan for any status would not
-/// know how many orders have it.
+/// Writes the values of the index columns before the id. The status is a literal: a plan for any status would
+/// ignore how many orders have this one.
 fn push_values<'b, DB>(
     filter: &Option<(&'static str, &'b String)>,
     status: Option<Status>,

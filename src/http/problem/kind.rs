@@ -17,7 +17,7 @@ pub(crate) enum ProblemKind {
     IllegalTransition,
     /// The order can no longer be updated in this way.
     OrderNotEditable,
-    /// The events after the cursor do not continue what its reader has seen.
+    /// The events after the cursor do not continue the history that its reader has seen.
     CursorExpired,
     /// The order has a different version from the one that the client wants to update.
     PreconditionFailed,

@@ -36,7 +36,7 @@ pub(super) async fn serve_batch<B: Batch>(
 struct SplitBatch<'a, B: Batch> {
     batch: &'a B,
     lanes: &'a Arc<Lanes<B>>,
-    /// The number of statements that may still fail.
+    /// The number of failed statements that are still allowed.
     statements: AtomicUsize,
     /// An error of the database itself, which applies to every item.
     outage: Mutex<Option<StoreError>>,

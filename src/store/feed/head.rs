@@ -48,7 +48,7 @@ pub(super) async fn read(
             // The readers then read from the database, and find out whether their own cursors have expired.
             Ok(Feed::Expired { .. }) => feed.recent.clear(),
             Err(error) => {
-                log::debug!(error:%; "the streams of events wait for the database");
+                log::debug!(error:%; "event streams wait for the database");
                 sleep(RETRY_PAUSE).await;
             }
         }

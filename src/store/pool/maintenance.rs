@@ -1,7 +1,7 @@
 //! The task that keeps a pool within its limits.
 //!
 //! deadpool opens a connection only when one is acquired and none is idle, and never closes one by itself. So it
-//! has no minimum, no idle limit, and no replacement of old connections before a request meets them. This task
+//! has no minimum, no idle limit, and no replacement of old connections before a request gets one. This task
 //! does all three, and connects to the new database when the settings name another one.
 
 use std::time::{Duration, Instant};

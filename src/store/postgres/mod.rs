@@ -175,8 +175,8 @@ impl Postgres {
                 }
             };
             self.metrics.db_error(error.kind());
-            // An event that ends one session often ends all of them. Only an error on a session opened since then
-            // says anything about the present.
+            // An event that ends one session often ends all of them. Only an error on a session opened since the
+            // request began says anything about the current state.
             let opened_before = connection.opened() < begun;
             let again = match remedy {
                 Remedy::None => false,

@@ -39,7 +39,7 @@ impl ReadinessCheck {
     pub(super) async fn check(&self) -> Result<Readiness, StoreError> {
         let mut kept = self.connection.lock().await;
         // A connection that was opened earlier may have broken since, or have outdated settings. Only a good
-        // result from it says something about the present.
+        // result from it says something about the current state.
         if let Some((opened, mut connection)) = kept.take()
             && let Ok(Readiness::Ready) = examine(&mut connection).await
         {

@@ -23,9 +23,9 @@ pub(super) enum Remedy {
     None,
     /// Retry after a pause: the server rolled the statement back because of another transaction.
     Retry,
-    /// Retry on another session: this one lacks what the statement needs, and nothing was done.
+    /// Retry on another session: this one lacks something that the statement needs, and nothing was done.
     OtherSession,
-    /// Retry on a new session: all sessions that are open now lack what the statement needs, and nothing was done.
+    /// Retry on a new session: all open sessions lack something that the statement needs, and nothing was done.
     NewSession,
     /// The session is lost, and the outcome of the statement is unknown.
     Lost,

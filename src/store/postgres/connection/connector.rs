@@ -19,7 +19,7 @@ use crate::store::StoreError;
 use crate::store::pool::Connect;
 use crate::store::postgres::url::Target;
 
-/// Set explicitly, because a default of the database or of the role could change what statements see.
+/// Set explicitly, because a default of the database or of the role could change the results of statements.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 /// Every statement reads one index in its order. Outdated statistics, or statistics of columns that depend on each
