@@ -1,4 +1,4 @@
-//! The subcommands. All but `serve` print their result for a person.
+//! The subcommands. All except `serve` print a result for the user.
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -12,15 +12,15 @@ use crate::shutdown;
 use crate::store::{Connector, MigrateOptions};
 use crate::telemetry::logging;
 
-/// Less than the timeout of a probe of Kubernetes, which is 1 s by default.
+/// Less than the default timeout of a Kubernetes probe, which is 1 s.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The error of a command is a sentence for standard error.
+/// The result of a command. The error is displayed as a sentence on standard error.
 pub type CommandResult = Result<(), Box<dyn Error>>;
 
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    /// The error is in the log already.
+    /// The log already contains the error.
     #[error("see the log")]
     Logged,
     #[error("pending: {}", .0.join(", "))]
@@ -47,11 +47,11 @@ pub fn serve(settings: Settings) -> CommandResult {
         log::error!("{error}");
     }
     log.finish();
-    // Logged and not printed: every line of a server's standard error is a log line.
+    // Logged, not printed: every line that a server writes to standard error is a log line.
     served.map_err(|_| CommandError::Logged.into())
 }
 
-/// Prints on standard error why a command failed, unless that is in the log already.
+/// Prints on standard error why a command failed, unless the log already contains the error.
 pub fn report(error: &(dyn Error + 'static)) {
     if !matches!(error.downcast_ref(), Some(CommandError::Logged)) {
         // If standard error is closed, nothing else can report it.
@@ -123,7 +123,7 @@ pub fn healthcheck(settings: &Settings) -> CommandResult {
     }
 }
 
-/// The address to connect to for one that was bound: an unspecified address stands for the local host.
+/// The address to connect to for a bound address. The local host replaces an unspecified address.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -9,7 +9,7 @@
 //! - [`telemetry`]: logs, metrics, and a record of every request
 //! - `api`: the routes
 //! - `http`: connections, the edge, requests and responses
-//! - [`domain`]: what an order is and which orders are legal
+//! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `order_json`: the JSON form of an order
 //! - [`store`]: orders in PostgreSQL and SQLite
 

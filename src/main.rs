@@ -1,4 +1,4 @@
-//! The order-service binary: a switch over the subcommands.
+//! The order-service binary: dispatches to the subcommands.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The JSON form of an order: the document that clients read and that the event log stores and replays. It
-//! is written once for each version. Every response and event with this version has the same bytes.
+//! The JSON form of an order: the document that clients read and that the event log stores and replays. It is
+//! written once for each version. All responses and events with this version have the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub(crate) enum StatusSchema {
 
 impl<'a> From<&'a Order> for OrderJson<'a> {
     fn from(order: &'a Order) -> Self {
-        // Without `..`, a new field that is missing here does not compile.
+        // No `..`, so that a new field that is missing here does not compile.
         let Order {
             id,
             product_id,
@@ -91,7 +91,7 @@ impl<'a> From<&'a Order> for OrderJson<'a> {
     }
 }
 
-/// A time as RFC 3339 in UTC with microseconds.
+/// Formats a time as RFC 3339 in UTC with microseconds.
 pub(crate) fn rfc3339(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
@@ -100,10 +100,10 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
-/// The typical length in bytes of an order as JSON. With it most orders need a single allocation.
+/// The typical length in bytes of an order as JSON. With this capacity, most orders need a single allocation.
 const TYPICAL_BYTES: usize = 288;
 
-/// An order as JSON.
+/// Formats an order as JSON.
 ///
 /// # Errors
 /// Never in practice: every value in an order can be written as JSON.
@@ -113,10 +113,10 @@ pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
     String::from_utf8(json).map_err(serde::ser::Error::custom)
 }
 
-/// A list of orders as a JSON array.
+/// Formats a list of orders as a JSON array.
 ///
 /// # Errors
-/// As [`order`].
+/// Like [`order`].
 pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL_BYTES);
     json.push(b'[');
@@ -130,11 +130,11 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// A hash of a request to create an order. White space, the order of keys and explicit defaults do not
-/// change it: a [`NewOrder`] no longer has them.
+/// Returns a hash of a request to create an order. White space, the order of keys and explicit defaults do not
+/// change it, because a [`NewOrder`] no longer contains them.
 ///
 /// # Errors
-/// As [`order`].
+/// Like [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
     // An array with a fixed order of members has a single form.
     let canonical = serde_json::to_vec(&(

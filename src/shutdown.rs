@@ -1,18 +1,18 @@
-//! Signals: they start the drain and end the process.
+//! Signals, which start the drain or end the process.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
 
-/// Makes SIGTERM and SIGINT start the drain. A second one ends the process at once with the exit code
-/// 128 + its number, as in shells. SIGHUP is ignored.
+/// Makes SIGTERM and SIGINT start the drain. A second signal ends the process at once with the exit code 128 + its
+/// number, as in shells. SIGHUP is ignored.
 pub(crate) fn listen(drain: CancellationToken) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                // Acts before it logs, which must not delay the drain.
+                // Acts before logging, which must not delay the drain.
                 if signal == SIGHUP {
                     log::info!("SIGHUP is ignored");
                 } else if drain.is_cancelled() {

@@ -1,5 +1,5 @@
-//! How long to wait before a retry: twice as long each time, up to five minutes, with jitter, so that many
-//! objects are not retried at the same moment.
+//! The delay before a retry. It doubles each time, up to five minutes. Jitter prevents many objects from being
+//! retried at the same moment.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -8,9 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The first wait for something that is missing.
+/// The delay before the first check whether something missing has appeared.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// The longest wait.
+/// The maximum delay.
 pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(300);
 
 /// Consecutive failures and waits, by the UID of the object.
@@ -20,7 +20,7 @@ pub struct Backoff(Mutex<HashMap<String, Failures>>);
 #[derive(Debug, Default)]
 struct Failures {
     count: u32,
-    /// When the uninterrupted series of errors began.
+    /// When the current series of consecutive errors began.
     since: Option<Instant>,
 }
 
@@ -33,8 +33,8 @@ impl Backoff {
         failures.next_wait(first)
     }
 
-    /// Counts a wait for something that is missing and returns how long to wait. This is no failure, so
-    /// it ends a series of errors.
+    /// Counts a wait for something that is missing and returns how long to wait. A wait is not a failure, so it
+    /// ends a series of errors.
     pub(crate) fn waiting(&self, uid: &str) -> Duration {
         let mut all = self.0.lock();
         let failures = all.entry(uid.to_owned()).or_default();
@@ -42,7 +42,7 @@ impl Backoff {
         failures.next_wait(FIRST_WAIT)
     }
 
-    /// For how long every attempt has failed.
+    /// Returns for how long every attempt has failed.
     pub(crate) fn failing_for(&self, uid: &str) -> Duration {
         let since = self.0.lock().get(uid).and_then(|failures| failures.since);
         since.map_or(Duration::ZERO, |since| since.elapsed())
@@ -62,16 +62,16 @@ impl Failures {
     }
 }
 
-/// `first`, doubled `doublings` times, at most [`MAX_BACKOFF`], less up to half of it by jitter.
+/// Returns `first`, doubled `doublings` times, at most [`MAX_BACKOFF`], minus up to half of it as jitter.
 pub(crate) fn backoff(first: Duration, doublings: u32) -> Duration {
     let full = first.saturating_mul(1_u32 << doublings.min(16));
     jitter(full.min(MAX_BACKOFF), 2)
 }
 
-/// A random duration between `full` less its `fraction`th part and `full`.
+/// Returns a random duration between `full` minus its `fraction`th part and `full`.
 pub(crate) fn jitter(full: Duration, fraction: u32) -> Duration {
     let part = full / fraction.max(1);
-    // `RandomState` has new random keys each time, so the hash of nothing is random enough.
+    // `RandomState` has new random keys each time, so the hash of `()` is random enough.
     let millis = u64::try_from(part.as_millis()).unwrap_or(u64::MAX).max(1);
     let random = RandomState::new().hash_one(()) % millis;
     full.saturating_sub(Duration::from_millis(random))

@@ -1,4 +1,4 @@
-//! The command line and the environment. No other file reads either.
+//! The command line and the environment. No other module reads either.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line and the environment. On a bad value it prints the option and the accepted
+    /// Reads the command line and the environment. For an invalid value, prints the option and the accepted
     /// values, and ends the process with exit code 2.
     pub fn read() -> Self {
         Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
@@ -115,7 +115,7 @@ pub struct Settings {
     pub rust_log: String,
 }
 
-/// A value that is no valid duration.
+/// A value is not a valid duration.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 enum DurationError {
     #[error("takes a duration such as 15s or 5m, from 1s to 24h")]
@@ -142,12 +142,12 @@ fn whole_seconds(text: &str) -> Result<Duration, DurationError> {
 }
 
 impl Settings {
-    /// The format of the log lines: as set, else text when standard error is a terminal.
+    /// The format of the log lines: the configured format, or text if standard error is a terminal.
     pub fn log_format(&self) -> LogFormat {
         self.log_format.unwrap_or_else(LogFormat::of_stderr)
     }
 
-    /// The watched namespace; none for all namespaces.
+    /// The watched namespace, or `None` for all namespaces.
     pub fn watched(&self) -> Option<&str> {
         self.watch_namespace
             .as_deref()

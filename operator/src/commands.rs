@@ -17,7 +17,7 @@ use crate::serve::{self, ServeError};
 /// Why a command failed. The text is printed to standard error.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The failure is in the log already and is not printed.
+    /// The log already contains the failure, so it is not printed.
     #[error("see the log")]
     Logged(#[source] ServeError),
     /// The log cannot be started.
@@ -34,7 +34,7 @@ pub enum CommandError {
     Input {
         /// The file, or `-`.
         file: String,
-        /// What is wrong with it.
+        /// The reason why the file cannot be used.
         source: InputError,
     },
     /// The objects cannot be built.
@@ -48,16 +48,16 @@ pub enum CommandError {
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not YAML.
+    /// The file is not YAML.
     #[error(transparent)]
     Yaml(#[from] serde_saphyr::Error),
-    /// It contains none or several objects.
+    /// The file contains no object or several objects.
     #[error("expected one OrderService, found {0} objects")]
     Count(usize),
-    /// It contains an object of another kind.
+    /// The file contains an object of another kind.
     #[error(transparent)]
     Kind(#[from] crd::KindError),
     /// The object does not match the schema.
@@ -89,19 +89,19 @@ pub fn run(settings: &Settings) -> Result<(), CommandError> {
         log::error!("{error}");
     }
     log.finish();
-    // Every line of standard error is a log line, so the error is not printed again.
+    // Every line on standard error is a log line, so the error is not printed again.
     result.map_err(CommandError::Logged)
 }
 
-/// Prints why a command failed to standard error, unless it is in the log already.
+/// Prints to standard error why a command failed, unless the log already contains the failure.
 pub fn report_error(error: &CommandError) {
     if !matches!(error, CommandError::Logged(_)) {
-        // If standard error is closed, there is no other place to report to.
+        // If standard error is closed, the error cannot be reported anywhere else.
         let _ = writeln!(io::stderr(), "order-operator: {error}");
     }
 }
 
-/// Prints a text. A closed pipe is no error: `head`, for example, reads only the beginning.
+/// Prints a text. A closed pipe is not an error: `head`, for example, reads only the beginning.
 fn print(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -121,7 +121,7 @@ pub fn print_crd() -> Result<(), CommandError> {
 /// Prints the objects that would be applied for the OrderService in a file.
 ///
 /// # Errors
-/// When the file cannot be read, does not contain exactly one OrderService, or is an invalid spec.
+/// When the file cannot be read, does not contain exactly one OrderService, or contains an invalid spec.
 pub fn render(file: &Path) -> Result<(), CommandError> {
     let object = read_file(file).map_err(|source| CommandError::Input {
         file: file.display().to_string(),
@@ -146,12 +146,12 @@ fn read_file(file: &Path) -> Result<OrderService, InputError> {
         return Err(InputError::Count(documents.len()));
     };
     crd::check_kind(value)?;
-    // Through JSON text: the program has the JSON deserializer of the type anyway, and a second one from
-    // a `Value` would cost memory.
+    // Through JSON text: the program contains the JSON deserializer of the type anyway, and a second one from a
+    // `Value` would cost memory.
     Ok(serde_json::from_slice(&serde_json::to_vec(value)?)?)
 }
 
-/// The objects that would be applied for an OrderService, in the order in which they are applied. The
+/// Returns the objects that would be applied for an OrderService, in the order in which they are applied. The
 /// values that only a cluster provides (the UID, the digests of secrets) are `unknown`.
 ///
 /// # Errors

@@ -20,7 +20,7 @@ use crate::watch::MAX_WATCH_SILENCE;
 use crate::watch::queue::Queue;
 use crate::watch::start::{Scope, WatchStarter};
 
-/// Changes of one object within this time lead to one reconcile.
+/// Changes of one object within this time result in one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// How often the age of the watches is checked.
 const WATCH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,10 +28,10 @@ const WATCH_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Why the controller cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControllerError {
-    /// A task that follows a watch ended; it retries errors, so it ends only by a panic.
+    /// A task that follows a watch ended. It retries after errors, so only a panic ends it.
     #[error("a watch ended")]
     WatchEnded(#[source] Option<JoinError>),
-    /// A watch delivers nothing, not even bookmarks.
+    /// A watch delivers no events, not even bookmarks.
     #[error("a watch has been silent for {} s", .0.as_secs())]
     WatchSilent(Duration),
     /// The stream of reconciles ended without a request to stop.
@@ -68,8 +68,8 @@ pub(crate) async fn control(
         starter.start(&mut tasks, kind);
     }
 
-    // The first reconcile waits until every watch has listed its objects: an object that is not in the
-    // index yet would look as if it did not exist.
+    // The first reconcile waits until every watch has listed its objects: an object that is not in the index yet
+    // would appear not to exist.
     let ready = future::join_all(std::mem::take(&mut starter.ready));
     let requests = stream::poll_fn(move |context| receiver.poll_recv(context));
     let requests = ready
@@ -93,7 +93,8 @@ pub(crate) async fn control(
         config,
     );
     let mut reconciles = std::pin::pin!(reconciles.for_each(|result| {
-        // `error_policy` has logged the errors of reconciles. A queued object that is gone is no error.
+        // `error_policy` has logged the errors of reconciles. A queued object that no longer exists is not an
+        // error.
         if let Err(controller::Error::ObjectNotFound(object)) = result {
             let named = ObjectRef::new(&object.name);
             gone.reconcile_starts(&match &object.namespace {

@@ -13,7 +13,7 @@ use crate::leader::Fence;
 use crate::metrics::Metrics;
 use crate::watch::MAX_WATCH_SILENCE;
 
-/// A process that is not the leader is unready when the API server has been silent for this many lease
+/// A process that is not the leader becomes unready when the API server has been silent for this many lease
 /// durations.
 const UNREADY_AFTER_LEASES: u32 = 4;
 
@@ -30,7 +30,7 @@ pub(crate) struct Health {
 #[derive(Clone, Copy)]
 struct ElectionAttempt {
     at: Instant,
-    /// For how long the API server had not responded by then.
+    /// For how long the API server had not responded at that time.
     api_silence: Duration,
 }
 
@@ -55,12 +55,12 @@ impl Health {
         }
     }
 
-    /// An election starts.
+    /// Records that an election starts.
     pub(crate) fn election_started(&self) {
         self.election.lock().at = Instant::now();
     }
 
-    /// The election has tried to take the Lease.
+    /// Records an attempt of the election to acquire the Lease.
     pub(crate) fn election_attempted(&self, api_silence: Duration) {
         *self.election.lock() = ElectionAttempt {
             at: Instant::now(),
@@ -68,18 +68,18 @@ impl Health {
         };
     }
 
-    /// This process leads, and the store holds the OrderServices.
+    /// Records that this process leads, and that `store` holds the OrderServices.
     pub(crate) fn leadership_started(&self, store: Store<OrderService>) {
         *self.store.lock() = Some(store);
     }
 
-    /// This process does not lead any more.
+    /// Records that this process does not lead any more.
     pub(crate) fn leadership_ended(&self) {
         *self.store.lock() = None;
         self.watches.clear();
     }
 
-    /// `/healthz` and `/readyz`.
+    /// Responds to `/healthz` and `/readyz`.
     pub(crate) fn probe(&self, path: &str) -> Response {
         let election = *self.election.lock();
         let (election_age, watch_age) = (election.at.elapsed(), self.watches.oldest_age());
@@ -101,7 +101,7 @@ impl Health {
         }
     }
 
-    /// `/metrics`.
+    /// Responds to `/metrics`.
     pub(crate) fn scrape(&self, path: &str) -> Response {
         if path != "/metrics" {
             return Response::text("404 Not Found", "/metrics\n");

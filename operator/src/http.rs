@@ -22,7 +22,7 @@ pub(crate) struct Response {
 }
 
 impl Response {
-    /// A response of plain text.
+    /// Creates a plain text response.
     pub(crate) fn text(status: &'static str, text: impl Into<String>) -> Self {
         Self {
             status,
@@ -41,7 +41,7 @@ pub(crate) async fn serve(
     let free = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Usually the process is out of file descriptors: wait until some are closed.
+            // Usually the process has no free file descriptors: wait until some are closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -50,7 +50,7 @@ pub(crate) async fn serve(
         };
         let respond = respond.clone();
         tokio::spawn(async move {
-            // Errors and timeouts concern only the client.
+            // Errors and timeouts affect only the client.
             let _ = timeout(REQUEST_TIMEOUT, handle_connection(stream, &*respond)).await;
             drop(permit);
         });

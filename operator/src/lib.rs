@@ -1,12 +1,13 @@
-//! The operator of order-service: deploys, migrates and upgrades it as `OrderService` objects describe.
+//! The operator of order-service. It deploys, migrates and upgrades the service as `OrderService` objects
+//! describe.
 //!
 //! - [`crd`] defines the custom resource.
 //! - `build` builds the objects of an OrderService, without side effects.
 //! - [`cluster`] sends all requests to the API server except those of watches and of the Lease.
 //! - [`leader`] elects the process that may write.
-//! - [`watch`] follows the watches and keeps what is known of the cluster.
+//! - [`watch`] follows the watches and keeps the known state of the cluster.
 //! - `diff` compares built objects with live ones.
-//! - [`reconcile`] applies what differs and writes the status.
+//! - [`reconcile`] applies the objects that differ and writes the status.
 
 mod backoff;
 pub mod build;

@@ -1,4 +1,4 @@
-//! The log of the operator: which modules are quiet by default, and what is counted.
+//! The log of the operator: modules that are quiet by default, and counters.
 
 use std::io;
 
@@ -7,10 +7,10 @@ use order_logging::{FatalPanics, LogFormat, Options};
 
 use crate::metrics::Metrics;
 
-/// The most bytes that lines may occupy in memory before they are written.
+/// The maximum number of bytes that lines may occupy in memory before they are written.
 const QUEUE_BYTES: usize = 256 << 10;
 
-/// Modules whose lines are of no use by default: kube logs a line for each reconcile.
+/// Modules whose lines are not useful by default: kube logs a line for each reconcile.
 const QUIET: [(&str, LevelFilter); 2] = [
     ("kube_runtime", LevelFilter::Warn),
     ("kube_client", LevelFilter::Warn),

@@ -20,13 +20,13 @@ pub struct Metrics {
     pub queue_depth: IntGauge,
     /// Whether this process is the leader.
     pub leader: IntGauge,
-    /// Time since the quietest watch delivered something.
+    /// Time since the quietest watch delivered an event.
     pub watch_age: Gauge,
     /// Watches that failed and were restarted.
     pub watch_errors: IntCounterVec,
     /// Objects by condition and status.
     pub objects: IntGaugeVec,
-    /// Writing requests, by resource.
+    /// Write requests, by resource.
     pub writes: IntCounterVec,
     /// Objects whose drift was corrected, by kind.
     pub drift: IntCounterVec,
@@ -38,7 +38,7 @@ impl Metrics {
     /// Registers the metrics.
     ///
     /// # Errors
-    /// When two have the same name.
+    /// When two metrics have the same name.
     pub fn new() -> Result<Self, MetricsError> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
@@ -64,11 +64,11 @@ impl Metrics {
             leader: IntGauge::new("order_operator_leader", "1 if this process is the leader")?,
             watch_age: Gauge::new(
                 "order_operator_watch_age_seconds",
-                "Time since the quietest watch delivered something",
+                "Time since the quietest watch delivered an event",
             )?,
             watch_errors: counters(
                 "order_operator_watch_errors_total",
-                "WatchActivity that broke off and were started again",
+                "Watches that failed and were restarted",
                 &["kind"],
             )?,
             objects: IntGaugeVec::new(
@@ -80,7 +80,7 @@ impl Metrics {
             )?,
             writes: counters(
                 "order_operator_writes_total",
-                "Writing requests by resource, without those for the Lease",
+                "Write requests by resource, without those for the Lease",
                 &["resource"],
             )?,
             drift: counters(
@@ -108,7 +108,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The metrics in the Prometheus text format.
+    /// Encodes the metrics in the Prometheus text format.
     ///
     /// # Errors
     /// When a metric cannot be written.

@@ -1,7 +1,7 @@
-//! Quantities of Kubernetes, such as `100m` or `1Gi`. The API server may return another spelling than it
-//! received: `1000m` becomes `1`.
+//! Quantities of Kubernetes, such as `100m` or `1Gi`. The API server may return a different spelling from the one
+//! that it received: `1000m` becomes `1`.
 
-/// The quantity in thousandths; none if the text is no quantity.
+/// Returns the quantity in thousandths, or `None` if the text is not a quantity.
 pub(crate) fn parse(text: &str) -> Option<i128> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

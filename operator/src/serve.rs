@@ -1,4 +1,4 @@
-//! The running operator: the election, the controller while elected, probes and metrics.
+//! The running operator: the election, the controller while this process leads, probes and metrics.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), ServeError> {
         lease: settings.lease_duration,
     };
     let name = match settings.watched() {
-        // Operators of different namespaces do not compete.
+        // Operators of different namespaces do not compete for one Lease.
         Some(namespace) => format!("order-operator-{namespace}"),
         None => "order-operator".to_owned(),
     };
@@ -135,7 +135,7 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), ServeError> {
     result
 }
 
-/// One period in which this process is the leader.
+/// A period in which this process is the leader.
 struct Leadership<'a> {
     settings: &'a Settings,
     client: &'a Client,
@@ -145,7 +145,7 @@ struct Leadership<'a> {
     identity: &'a str,
 }
 
-/// How it ended.
+/// How the period ended.
 enum LeadershipEnd {
     Lost,
     StopRequested,
@@ -154,7 +154,7 @@ enum LeadershipEnd {
 
 impl Leadership<'_> {
     async fn lead(&self, election: &mut Election, stop: &mut StopSignal) -> LeadershipEnd {
-        // A new context: another process may have led meanwhile, so no record is valid any more.
+        // A new context is created, because another process may have led meanwhile, so old records are not valid.
         let context = Arc::new(Context::new(
             Cluster::new(self.client.clone()),
             Recorder::new(self.client.clone(), self.identity.to_owned()),
@@ -173,7 +173,7 @@ impl Leadership<'_> {
             self.watches.clone(),
             self.settings.concurrency,
             async {
-                // A dropped sender means the same as a message.
+                // A dropped sender has the same meaning as a message.
                 let _ = halted.await;
             },
         );
@@ -202,7 +202,7 @@ impl Leadership<'_> {
     }
 }
 
-/// A name that no other process has, not even the previous process of the same pod.
+/// A name that no other process has, not even a previous process of the same pod.
 fn identity(settings: &Settings) -> String {
     let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = settings.pod_name.clone().unwrap_or_else(host);

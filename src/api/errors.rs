@@ -1,4 +1,4 @@
-//! The problems that errors of the store and of the domain become.
+//! Converts errors of the store and of the domain to problems.
 
 use crate::domain::PatchError;
 use crate::http::problem::Problem;
@@ -37,13 +37,13 @@ impl From<PatchError> for Problem {
     }
 }
 
-/// The problem of a path whose id names no order.
+/// The problem for a path whose id names no order.
 pub(super) fn order_not_found() -> Problem {
     Problem::new(ProblemKind::NotFound, "There is no order with this id.")
 }
 
-/// The problem of a cursor after which reading cannot continue. `oldest` is the first cursor after which the
-/// feed is complete.
+/// The problem for a cursor after which reading cannot continue. `oldest` is the first cursor after which the feed
+/// is complete.
 pub(super) fn cursor_expired(oldest: Cursor) -> Problem {
     Problem::from(ProblemKind::CursorExpired).with_oldest(oldest)
 }

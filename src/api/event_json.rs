@@ -64,7 +64,7 @@ impl<'a> TryFrom<&'a Event> for EventJson<'a> {
             datacontenttype: "application/json",
             sequence: event.version.to_string(),
             traceparent: event.traceparent.as_deref(),
-            // The stored document is the form that clients read.
+            // The stored document is already in the form that clients read.
             data: serde_json::from_str(&event.data)?,
         })
     }
@@ -79,13 +79,13 @@ pub(crate) fn event_type(event: &Event) -> &'static str {
     }
 }
 
-/// An event as JSON.
+/// Formats an event as JSON.
 pub(crate) fn to_json(event: &Event) -> Result<String, serde_json::Error> {
     serde_json::to_string(&EventJson::try_from(event)?)
 }
 
-/// A batch of events as a JSON array. The buffer is allocated once, and each event is freed as soon as it is
-/// written, so that the batch is in memory only once.
+/// Formats a batch of events as a JSON array. The buffer is allocated once, and each event is freed as soon as it
+/// is written, so that the batch is in memory only once.
 pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
     let length = events.iter().map(Event::json_bytes).sum::<usize>();
     let mut json = Vec::with_capacity(length + 2);

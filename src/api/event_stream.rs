@@ -35,18 +35,18 @@ const PREAMBLE: &str = "retry: 1000\n\n";
 /// The pause before the next read after the database failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The head of the response.
+/// Creates the head of the response.
 pub(crate) fn head() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, MEDIA_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))
-        // Makes nginx pass the response on without buffering it.
+        // Makes nginx forward the response without buffering it.
         .insert_header(("X-Accel-Buffering", "no"));
     response
 }
 
-/// The response that streams the events after a cursor.
+/// Creates the response that streams the events after a cursor.
 ///
 /// The stream ends when the client closes its side of the connection. Otherwise it would hold its permit
 /// until a heartbeat fails.
@@ -72,7 +72,7 @@ pub(crate) async fn response(
         NextEvents::Events(events) => events,
         NextEvents::Expired { oldest } => return Err(cursor_expired(oldest)),
     };
-    // Not empty, so that the head is sent at once.
+    // The first chunk is not empty, so that the head is sent at once.
     let mut preamble = PREAMBLE.to_owned();
     write_page(&mut preamble, &events);
     let chunks = stream::once(async { Bytes::from(preamble) })
@@ -119,7 +119,7 @@ fn heartbeat() -> Bytes {
     Bytes::from_static(b":\n\n")
 }
 
-/// The last lines of a stream. An id without data moves the cursor of the client and dispatches no event.
+/// The last lines of a stream. An id without data moves the cursor of the client but dispatches no event.
 fn end(reader: &FeedReader) -> Bytes {
     let id = reader.cursor().map(|cursor| format!("id: {cursor}\n"));
     format!(": ending\n{}\n", id.unwrap_or_default()).into()
@@ -130,8 +130,8 @@ fn write_page(text: &mut String, events: &[Arc<Event>]) {
         let kind = event_json::event_type(event);
         let written = event_json::to_json(event).map(|json| {
             // One `data` line holds the event, and both line feed and carriage return end a line. The service
-            // writes JSON without either. JSON from a migration or from manual changes may have them between
-            // its tokens. Inside strings JSON has no raw control characters.
+            // writes JSON without either. JSON from a migration or from manual changes may contain them between
+            // its tokens. Raw control characters cannot occur inside JSON strings.
             let data = json.replace(['\r', '\n'], " ");
             write!(
                 text,

@@ -54,12 +54,12 @@ pub(super) async fn list_of_order(
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let page = api.store.order_events(id, after, limit);
-    // The edge charges the response budget without an await in between, so the permit of the page can go.
+    // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
         permit: _permit,
     } = context.within(page, ProblemKind::Timeout).await??;
-    // Every order has an event. That there is none after a version does not show whether the order exists.
+    // Every order has an event. The absence of events after a version does not show whether the order exists.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(order_not_found());
     }
@@ -122,7 +122,7 @@ pub(super) async fn feed(
     if wants_stream(&request) {
         let after = last.or(after);
         return if request.method() == Method::HEAD {
-            // The head alone, with the status that a stream would have.
+            // Sends only the head, with the status that a stream would have.
             let _ = page(&context, &api, after, 1).await?;
             Ok(event_stream::head().finish())
         } else {
@@ -139,7 +139,7 @@ pub(super) async fn feed(
         .body(batch(page.events)?))
 }
 
-/// A page of the feed, the cursor to continue from, and the permit of the page.
+/// Reads a page of the feed. Returns it with its permit and the cursor to continue from.
 async fn page(
     context: &RequestContext,
     api: &ApiState,

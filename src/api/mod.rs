@@ -25,7 +25,7 @@ pub(crate) use openapi::document;
 pub(crate) use routes::TEMPLATES;
 pub(crate) use state::ApiState;
 
-/// Adds every route, and what the handlers need besides [`ApiState`], to an Actix application.
+/// Adds every route, and the data that the handlers need besides [`ApiState`], to an Actix application.
 pub(crate) fn configure(app: &mut ServiceConfig) {
     app.app_data(Data::new(CachedDocument::new(openapi::compact_document)));
     routes::configure(app);

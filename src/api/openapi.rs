@@ -30,7 +30,7 @@ use schemas::MetadataPatchSchema;
 )]
 struct Document;
 
-/// The OpenAPI 3.1 document as indented JSON.
+/// Returns the OpenAPI 3.1 document as indented JSON.
 ///
 /// # Errors
 /// If a part of it cannot be written as JSON.
@@ -38,7 +38,7 @@ pub(crate) fn document() -> Result<String, serde_json::Error> {
     serde_json::to_string_pretty(&build())
 }
 
-/// [`document`] without white space, as clients get it.
+/// Returns the same document as [`document`] without white space, as clients get it.
 pub(super) fn compact_document() -> Result<String, serde_json::Error> {
     serde_json::to_string(&build())
 }

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use super::paths;
 use crate::http::problem::Problem;
 
-/// The document as one worker sends it. It never changes, and generating it takes longer than sending it.
+/// The document, cached for one worker. It never changes, and generating it takes longer than sending it.
 pub(super) struct CachedDocument {
     generate: fn() -> Result<String, serde_json::Error>,
     json: OnceCell<Bytes>,
 }
 
 impl CachedDocument {
-    /// A document that is generated for the first request.
+    /// Creates a document that is generated for the first request.
     pub(super) fn new(generate: fn() -> Result<String, serde_json::Error>) -> Self {
         Self {
             generate,

@@ -1,4 +1,4 @@
-//! The bodies of requests.
+//! Request bodies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -102,14 +102,14 @@ impl TryFrom<OrderPatchBody> for Patch {
     }
 }
 
-/// Reads a member that is present. Null is an error here, and not the same as a missing member.
+/// Reads a member that is present. Null is an error, and differs from a missing member.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// Reads an integer. `3.0` is one: JSON Schema (section 6.1.1) accepts any number with a zero fraction, and
+/// Reads an integer. `3.0` is an integer: JSON Schema (section 6.1.1) accepts any number with a zero fraction, and
 /// RFC 8259 has a single number type.
 fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     struct IntegerVisitor;
@@ -125,7 +125,7 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
         }
 
         fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
-            // Out of range in any case. The domain reports it.
+            // The number is out of range in any case, and the domain reports that.
             Ok(i64::try_from(number).unwrap_or(i64::MAX))
         }
 

@@ -102,7 +102,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
-    // The edge charges the response budget without an await in between, so the permit of the page can go.
+    // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
         permit: _permit,

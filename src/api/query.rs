@@ -1,4 +1,4 @@
-//! The queries of the lists and of the feed.
+//! Reads the queries of the lists and of the feed.
 
 use actix_web::HttpRequest;
 use uuid::Uuid;
@@ -8,8 +8,8 @@ use crate::http::problem::Problem;
 use crate::http::request::query::{ParameterError, read};
 use crate::store::{Cursor, ListFilter, ListQuery};
 
-/// The maximum number of entries of a page, and the default. An order may have about 100 KiB, so this also
-/// bounds the memory of a response.
+/// The maximum number of entries of a page, and the default. An order may take about 100 KiB, so this also bounds
+/// the memory of a response.
 const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
 
 /// Stores the value of a parameter in `slot`.
@@ -18,7 +18,7 @@ fn assign<T>(slot: &mut T, value: Result<T, ParameterError>) -> Result<(), Param
     Ok(())
 }
 
-/// The query of a list of orders.
+/// Reads the query of a list of orders.
 pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::FIRST_PAGE;
     let (mut product_id, mut customer_id) = (None, None);
@@ -62,7 +62,7 @@ pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
     Ok(list)
 }
 
-/// The query of the feed: the cursor after which to continue, and the maximum number of events.
+/// Reads the query of the feed: the cursor after which to continue, and the maximum number of events.
 pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Problem> {
     let (mut after, mut limit) = (None, MAX_LIMIT);
     let cursor = |text: &str| {
@@ -80,7 +80,7 @@ pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Probl
     Ok((after, limit))
 }
 
-/// The query of the events of one order: the version after which to continue, and the maximum number of
+/// Reads the query of the events of one order: the version after which to continue, and the maximum number of
 /// events.
 pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem> {
     let (mut after, mut limit) = (0, MAX_LIMIT);
@@ -100,7 +100,7 @@ pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem>
     Ok((after, limit))
 }
 
-/// Parses a number from 1. Numbers above the maximum, however large, mean the maximum.
+/// Parses a positive number. Numbers above the maximum, however large, mean the maximum.
 fn parse_limit(text: &str) -> Result<u32, ParameterError> {
     let number = text.bytes().all(|byte| byte.is_ascii_digit()) && text.bytes().any(|b| b != b'0');
     if number {
@@ -126,7 +126,7 @@ pub(super) fn order_id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
-/// The target of the link to the next page of a list.
+/// Returns the target of the link to the next page of a list.
 pub(super) fn next_page(list: &ListQuery, last: Uuid) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("limit", &list.limit.to_string());

@@ -1,5 +1,5 @@
 //! The resource at `/docs`: Swagger UI, which documents this API and can send requests to it. Its files are
-//! compiled in. A content security policy forbids the browser to load anything from another host.
+//! compiled in. A content security policy prevents the browser from loading anything from another host.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -20,9 +20,8 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::negotiate::names;
 
-/// Allows this server as the only source, and no scripts or styles within the page. Swagger UI has small
-/// images as `data:` URLs, and one style attribute (it hides the icons that other elements refer to), which
-/// is allowed by its hash.
+/// Allows this server as the only source, and no inline scripts or styles. Swagger UI has small images as `data:`
+/// URLs, and one style attribute (it hides the icons that other elements refer to), which is allowed by its hash.
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
     'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \

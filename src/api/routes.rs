@@ -1,4 +1,4 @@
-//! The route table. Routing, the labels of metrics, the OpenAPI document and the scopes are made from it.
+//! The route table. Routing, the labels of metrics, the OpenAPI document and the scopes are derived from it.
 
 use actix_web::Route as ActixRoute;
 use actix_web::http::Method;
@@ -33,7 +33,7 @@ pub(crate) struct Route {
         expect(dead_code, reason = "not enforced yet; a test compares it")
     )]
     pub(crate) scope: Scope,
-    /// Makes an Actix route call the handler.
+    /// Configures an Actix route to call the handler.
     handle: fn(ActixRoute) -> ActixRoute,
 }
 
@@ -102,8 +102,8 @@ routes! {
 
 /// Adds every route to an Actix application. HEAD is GET without the body (RFC 9110, section 9.3.2).
 ///
-/// Actix itself responds to a path that is not here with 404, and to a method that is not here with 405 and
-/// `Allow`. [`crate::http::Edge`] makes both of them problems.
+/// Actix itself responds with 404 to a path that is not listed here, and with 405 and `Allow` to a method that is
+/// not listed. [`crate::http::Edge`] turns both responses into problems.
 pub(super) fn configure(app: &mut ServiceConfig) {
     for template in TEMPLATES {
         let mut resource = web::resource(template.actix_path);

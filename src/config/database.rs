@@ -40,11 +40,11 @@ pub struct DatabaseSource(DatabaseArgs);
 /// Checks a URL without connecting. The error must not contain the URL, which may hold a password.
 pub type CheckUrl = fn(&DatabaseUrl) -> Result<(), Box<dyn Error + Send + Sync>>;
 
-/// Describes a URL for people and logs: no user, no password, no parameters.
+/// Describes a URL for users and logs, without the user, the password and the parameters.
 pub type DescribeUrl = fn(&DatabaseUrl) -> String;
 
 impl DatabaseSource {
-    /// The URL as it is now. A file is read each time, so that a rotated secret needs no restart.
+    /// Returns the current URL. A file is read each time, so that a rotated secret needs no restart.
     ///
     /// # Errors
     /// When the file cannot be read or the scheme is unknown.
@@ -62,7 +62,7 @@ impl DatabaseSource {
         })
     }
 
-    /// Checks what can be checked without connecting.
+    /// Checks the parts of the URL that can be checked without connecting.
     pub(super) fn check(&self, check: CheckUrl) -> Result<(), UrlError> {
         let url = self.url()?;
         check(&url).map_err(|source| UrlError::Invalid {
@@ -82,7 +82,7 @@ impl DatabaseSource {
         }
     }
 
-    /// The URL for people and logs, or why there is none.
+    /// Describes the URL for users and logs, or the reason why there is none.
     pub(crate) fn describe(&self, describe: DescribeUrl) -> String {
         self.url()
             .map_or_else(|error| error.to_string(), |url| describe(&url))
@@ -105,25 +105,25 @@ pub enum UrlError {
     Unreadable {
         /// The value of `DATABASE_URL_FILE`.
         path: PathBuf,
-        /// What the file system reports.
+        /// The error that the file system reports.
         source: io::Error,
     },
-    /// The URL names no database that is supported.
+    /// The URL does not name a supported database.
     #[error("{setting} {source}")]
     Scheme {
         /// The setting that holds the URL.
         setting: UrlSetting,
-        /// What it takes.
+        /// The forms that the setting accepts.
         source: UnknownScheme,
     },
-    /// The URL has a known scheme and is wrong.
+    /// The URL has a known scheme but is invalid.
     #[error("{setting} takes {form}: {source}")]
     Invalid {
         /// The setting that holds the URL.
         setting: UrlSetting,
-        /// What a URL with this scheme looks like.
+        /// The form of a URL with this scheme.
         form: &'static str,
-        /// What is wrong.
+        /// The reason why the URL is invalid.
         source: Box<dyn Error + Send + Sync>,
     },
 }

@@ -130,13 +130,13 @@ pub struct Settings {
 }
 
 impl Cli {
-    /// Reads the command line and the environment. On an invalid value it prints which variable is wrong and
-    /// what it takes, and exits with code 2. `check` is the store's check of the database URL.
+    /// Reads the command line and the environment. For an invalid value, prints the name of the variable and the
+    /// values that it takes, and exits with code 2. `check` is the store's check of the database URL.
     pub fn read(check: CheckUrl) -> (Command, Settings) {
         Self::read_from(std::env::args_os(), check).unwrap_or_else(|error| error.exit())
     }
 
-    /// As `read`, from the given arguments, of which the first is the name of the program. An empty variable
+    /// Like `read`, but with the given arguments, of which the first is the name of the program. An empty variable
     /// counts as unset.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Cli {
     }
 }
 
-/// Settings that are each well-formed and cannot be used.
+/// Settings that are each well-formed but cannot be used.
 #[derive(Debug, thiserror::Error)]
 enum SettingsError {
     #[error("POOL_MIN_IDLE ({min_idle}) must not be larger than POOL_MAX_SIZE ({max_size})")]
@@ -181,7 +181,7 @@ enum SettingsError {
 
 impl Settings {
     /// Rejects settings that contradict each other, and an invalid database URL. clap does not check the URL,
-    /// as it would print the secret in it.
+    /// because it would print the secret in it.
     fn check(&self, command: &Command, check: CheckUrl) -> Result<(), SettingsError> {
         if self.pool_min_idle() > self.pool_max_size.get() {
             return Err(SettingsError::PoolSize {
@@ -196,7 +196,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Database connections kept open when idle.
+    /// The number of database connections that are kept open when idle.
     pub fn pool_min_idle(&self) -> usize {
         self.pool_min_idle
             .unwrap_or_else(|| self.pool_max_size.get().min(5))
@@ -207,14 +207,15 @@ impl Settings {
         self.database.source()
     }
 
-    /// HTTP workers: as set, else the CPUs this process may use (cgroup quota and affinity).
+    /// The number of HTTP workers: the configured number, or the CPUs that this process may use (cgroup quota and
+    /// affinity).
     pub fn workers(&self) -> usize {
         self.workers
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, NonZeroUsize::get)
     }
 
-    /// The form of the log lines: as set, else text when standard error is a terminal.
+    /// The format of the log lines: the configured format, or text if standard error is a terminal.
     pub fn log_format(&self) -> LogFormat {
         self.log_format.unwrap_or_else(LogFormat::of_stderr)
     }
@@ -225,13 +226,13 @@ impl Settings {
             .unwrap_or(matches!(kind, DatabaseKind::Sqlite))
     }
 
-    /// The effective value of every setting, without secrets.
+    /// Returns the effective value of every setting, without secrets.
     pub fn resolved(
         &self,
         kind: DatabaseKind,
         describe: DescribeUrl,
     ) -> Vec<(&'static str, String)> {
-        // No `..`: a new setting that is missing here does not compile.
+        // No `..`, so that a new setting that is missing here does not compile.
         let Self {
             database,
             bind_address,

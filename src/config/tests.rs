@@ -5,7 +5,7 @@ fn read(args: &[&str]) -> Result<(Command, Settings), String> {
     Cli::read_from(words, check).map_err(|error| error.to_string())
 }
 
-/// Stands for the check of the store.
+/// Replaces the check of the store.
 fn check(url: &DatabaseUrl) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if url.expose().contains(":port") {
         return Err("a port is a number".into());

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// The scheme of a URL names no database that is supported.
+/// The scheme of a URL does not name a supported database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("takes postgres://…, sqlite://FILE or sqlite::memory:")]
 pub struct UnknownScheme;
 
-/// Which database a URL names.
+/// The kind of database that a URL names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseKind {
     /// PostgreSQL 13 or later.
@@ -30,10 +30,10 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// Recognises the scheme; the store reads the rest.
+    /// Recognizes the scheme. The store reads the rest.
     ///
     /// # Errors
-    /// When the scheme is none of a supported database.
+    /// When the scheme is not that of a supported database.
     pub fn parse(text: &str) -> Result<Self, UnknownScheme> {
         let kind = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
             DatabaseKind::Postgres
@@ -52,12 +52,12 @@ impl DatabaseUrl {
         })
     }
 
-    /// Which database it names.
+    /// The kind of database that the URL names.
     pub fn kind(&self) -> DatabaseKind {
         self.kind
     }
 
-    /// The whole URL, secret included.
+    /// Returns the whole URL, including its secret.
     pub fn expose(&self) -> &str {
         &self.text
     }

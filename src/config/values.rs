@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// The longest duration of any setting. Much longer ones overflow PostgreSQL's integers of milliseconds.
+/// The maximum duration of any setting. Much longer durations overflow PostgreSQL's integers of milliseconds.
 const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60 * 20);
 
-/// A value is invalid. The message is what the setting takes.
+/// A value is invalid. The message describes the values that the setting takes.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ValueError {
     #[error("takes a duration such as 5s, 300ms or 30m, at most 20 days")]

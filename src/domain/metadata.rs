@@ -11,11 +11,11 @@ use super::{Violation, pointer_token};
 pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
-    /// The most entries.
+    /// The maximum number of entries.
     pub const MAX_ENTRIES: usize = 50;
-    /// The most characters of a key.
+    /// The maximum number of characters of a key.
     pub const MAX_KEY_CHARS: usize = 40;
-    /// The most characters of a value.
+    /// The maximum number of characters of a value.
     pub const MAX_VALUE_CHARS: usize = 500;
 
     /// The length of all keys and values in bytes.
@@ -51,7 +51,7 @@ impl Metadata {
         }
     }
 
-    /// Validates each entry by itself; only the key of an entry without a value.
+    /// Validates each entry by itself. An entry without a value has only its key validated.
     pub(super) fn check_entries<'a>(
         entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Result<(), Vec<Violation>> {
@@ -69,7 +69,7 @@ impl Metadata {
         }
     }
 
-    /// Metadata from entries that were validated before they were stored.
+    /// Creates metadata from entries that were validated before they were stored.
     pub fn from_stored(entries: BTreeMap<String, String>) -> Self {
         Self(entries)
     }

@@ -1,5 +1,4 @@
-//! What an order is, which orders are legal, and which changes they allow. Pure: no I/O, no serialization, no
-//! database.
+//! Orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no database.
 
 mod metadata;
 mod order;
@@ -20,14 +19,14 @@ pub use version_match::IfMatch;
 /// One reason why a value is not a legal order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Where in the value: a JSON Pointer (RFC 6901), such as `/metadata/colour`.
+    /// The location in the value: a JSON Pointer (RFC 6901), such as `/metadata/colour`.
     pub pointer: String,
-    /// What is wrong, as a sentence for a person.
+    /// The reason, as a sentence for the user.
     pub detail: String,
 }
 
 impl Violation {
-    /// A violation at `pointer`.
+    /// Creates a violation at `pointer`.
     pub fn new(pointer: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self {
             pointer: pointer.into(),
@@ -36,7 +35,7 @@ impl Violation {
     }
 }
 
-/// `key` as one reference token of a JSON Pointer (RFC 6901, section 3: `~` and `/` are escaped).
+/// Escapes `key` as one reference token of a JSON Pointer (RFC 6901, section 3: `~` and `/` are escaped).
 pub fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Metadata, ShortText, Status, Violation};
 
-/// The largest quantity of one order.
+/// The maximum quantity of one order.
 pub const MAX_QUANTITY: i32 = 1_000_000;
 
 /// A number of pieces from 1 to [`MAX_QUANTITY`].
@@ -47,7 +47,7 @@ pub struct Draft {
     pub quantity: i64,
     /// The customer, if known.
     pub customer_id: Option<String>,
-    /// The client's own key-value pairs.
+    /// Key-value pairs for the client's own use.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -60,7 +60,7 @@ pub struct NewOrder {
     pub quantity: Quantity,
     /// The customer, if known.
     pub customer_id: Option<ShortText>,
-    /// The client's own key-value pairs.
+    /// Key-value pairs for the client's own use.
     pub metadata: Metadata,
 }
 
@@ -119,13 +119,13 @@ pub struct Order {
     pub product_id: String,
     /// The number of pieces.
     pub quantity: i32,
-    /// The present status.
+    /// The current status.
     pub status: Status,
     /// The customer, if known.
     pub customer_id: Option<String>,
-    /// The client's own key-value pairs.
+    /// Key-value pairs for the client's own use.
     pub metadata: Metadata,
-    /// 1 for a new order, and one more after each update.
+    /// 1 for a new order, incremented by each update.
     pub version: i32,
     /// When it was created, in whole microseconds.
     pub created_at: DateTime<Utc>,

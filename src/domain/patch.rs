@@ -48,7 +48,7 @@ impl MetadataPatch {
     }
 }
 
-/// An update of an order. Fields without a value stay as they are.
+/// An update of an order. Fields without a value stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     /// The new status.
@@ -62,16 +62,16 @@ pub struct Patch {
 /// Why an order cannot be updated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatchError {
-    /// The requested status cannot follow the present one.
+    /// The requested status cannot follow the current one.
     IllegalTransition {
-        /// The present status.
+        /// The current status.
         from: Status,
         /// The requested status.
         to: Status,
     },
     /// The quantity can only change while the order is pending.
     NotEditable {
-        /// The present status.
+        /// The current status.
         status: Status,
     },
     /// The metadata would not be legal after the update.
@@ -79,7 +79,7 @@ pub enum PatchError {
 }
 
 impl Order {
-    /// The next version of the order, or `None` when the patch changes nothing.
+    /// Returns the next version of the order, or `None` if the patch changes nothing.
     ///
     /// # Errors
     /// [`PatchError`].

@@ -3,7 +3,7 @@
 /// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Created and not accepted yet. The first status of every order.
+    /// Created, but not accepted yet. The first status of every order.
     Pending,
     /// Accepted.
     Confirmed,

@@ -2,32 +2,32 @@
 
 /// A name given by the client: 1 to 128 characters, no control characters, not blank.
 ///
-/// PostgreSQL cannot store U+0000 in a text; it is among the rejected control characters.
+/// PostgreSQL cannot store U+0000 in a text. It is one of the rejected control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShortText(String);
 
 /// The text is not a name of a product or a customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShortTextError {
-    /// It is empty or has white space only.
+    /// The text is empty or contains only white space.
     #[error("must not be empty or blank")]
     Blank,
-    /// It has more than [`ShortText::MAX_CHARS`] characters.
+    /// The text has more than [`ShortText::MAX_CHARS`] characters.
     #[error("must have at most {} characters, has {chars}", ShortText::MAX_CHARS)]
     TooLong {
         /// The number of characters.
         chars: usize,
     },
-    /// It has control characters.
+    /// The text contains control characters.
     #[error("must not contain control characters")]
     ControlCharacters,
 }
 
 impl ShortText {
-    /// The most characters (Unicode scalar values).
+    /// The maximum number of characters (Unicode scalar values).
     pub const MAX_CHARS: usize = 128;
 
-    /// Accepts `text` as it is.
+    /// Accepts `text` without changing it.
     ///
     /// # Errors
     /// When the text is empty, blank, too long or has control characters.

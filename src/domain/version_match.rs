@@ -6,7 +6,7 @@
 pub enum IfMatch {
     /// Every version: `*`.
     Any,
-    /// One of these.
+    /// One of these versions.
     Versions(Vec<i32>),
 }
 

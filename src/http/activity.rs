@@ -21,8 +21,8 @@ pub(crate) enum Unreceived {
     Chunks,
 }
 
-/// The largest remainder of an abandoned body, in bytes, for which a connection is kept. With a larger
-/// one the connection closes after the response.
+/// The maximum number of bytes of an abandoned body for which a connection is kept open. If more bytes are left,
+/// the connection closes after the response.
 pub(crate) const SMALL_REMAINDER: u64 = 128 * 1024;
 
 /// A head that was rejected below Actix.
@@ -30,14 +30,14 @@ pub(crate) const SMALL_REMAINDER: u64 = 128 * 1024;
 pub(crate) struct RejectedHead {
     /// The response.
     pub(crate) problem: Problem,
-    /// Whether the method and the path are those of the client.
+    /// Whether the method and the path are those that the client sent.
     pub(crate) readable: bool,
 }
 
 /// The requests of one connection, one at a time. Belongs to one worker, so it needs no lock.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    /// Actix has a request whose response it has not returned as a whole.
+    /// Actix has a request whose response it has not returned completely.
     busy: Cell<bool>,
     /// When the first byte of an incomplete head arrived.
     head_since: Cell<Option<Instant>>,
@@ -54,7 +54,7 @@ pub(crate) struct Activity {
     abandoned: Cell<bool>,
     /// The coding of the body is malformed, so nothing after it can be understood.
     malformed: Cell<bool>,
-    /// The present response is the last one of the connection.
+    /// The current response is the last one of the connection.
     last: Cell<bool>,
     /// The connection is beyond `MAX_CONNECTIONS`.
     overflow: Cell<bool>,
@@ -90,17 +90,17 @@ impl Default for Activity {
     }
 }
 
-/// For the connection.
+/// Methods for the connection.
 impl Activity {
-    /// Bytes of a head have arrived. The timeout of a head starts with its first byte.
+    /// Records that bytes of a head have arrived. The timeout of a head starts with its first byte.
     pub(crate) fn head_started(&self) {
         if self.head_since.get().is_none() {
             self.head_since.set(Some(Instant::now()));
         }
     }
 
-    /// A complete head goes to Actix. `body` is whether it announces a body, `last` whether the client
-    /// wants no further response.
+    /// Records that a complete head goes to Actix. `body` is whether it announces a body, `last` whether the
+    /// client expects no further response.
     pub(crate) fn head_forwarded(&self, body: bool, last: bool) {
         self.head_since.set(None);
         self.busy.set(true);
@@ -117,23 +117,24 @@ impl Activity {
         self.unreceived.set(unreceived);
     }
 
-    /// The coding of the body is malformed.
+    /// Records that the coding of the body is malformed.
     pub(crate) fn fail_body(&self) {
         self.malformed.set(true);
         self.last.set(true);
     }
 
-    /// The next request that Actix gets stands for a rejected head.
+    /// Records that the next request that Actix gets represents a rejected head.
     pub(crate) fn reject(&self, rejected: RejectedHead) {
         *self.rejected.borrow_mut() = Some(Box::new(rejected));
     }
 
-    /// The connection is beyond `MAX_CONNECTIONS`: it gets one request, and only probes are served.
+    /// Records that the connection is beyond `MAX_CONNECTIONS`: it gets one request, and only probes are served.
     pub(crate) fn set_overflow(&self) {
         self.overflow.set(true);
     }
 
-    /// The client has closed its side. It may still read, so a response that ends by itself goes on.
+    /// Records that the client has closed its side. It may still read, so a response that ends by itself
+    /// continues.
     pub(crate) fn client_closed(&self) {
         self.closed.set(true);
         if let Some(waker) = self.close_waker.take() {
@@ -153,19 +154,19 @@ impl Activity {
         .await;
     }
 
-    /// Bytes of a response were sent. A response may be a stream that never ends.
+    /// Records that bytes of a response were sent. A response may be a stream that never ends.
     pub(crate) fn sent(&self) {
         self.idle_since.set(Instant::now());
     }
 
-    /// Everything has been written to the socket.
+    /// Records that everything has been written to the socket.
     pub(crate) fn written(&self) {
         if self.permit.borrow().is_some() {
             *self.permit.borrow_mut() = None;
         }
     }
 
-    /// Whether Actix has a request whose response it has not returned as a whole.
+    /// Whether Actix has a request whose response it has not returned completely.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy.get()
     }
@@ -196,16 +197,16 @@ impl Activity {
     }
 }
 
-/// For the edge and the extractors.
+/// Methods for the edge and the extractors.
 impl Activity {
-    /// A request reaches the edge: the connection is busy until the guard is dropped.
+    /// Records that a request has reached the edge. The connection is busy until the guard is dropped.
     pub(crate) fn begin(self: &Rc<Self>) -> RequestGuard {
         self.head_since.set(None);
         self.busy.set(true);
         RequestGuard(Rc::clone(self))
     }
 
-    /// The rejected head that the request stands for, if any.
+    /// Takes the rejected head that the request represents, if any.
     pub(crate) fn take_rejected_head(&self) -> Option<RejectedHead> {
         self.rejected.borrow_mut().take().map(|rejected| *rejected)
     }
@@ -226,7 +227,7 @@ impl Activity {
         self.unread.set(false);
     }
 
-    /// The response exists and no handler reads the rest of the body.
+    /// Records that the response exists and no handler reads the rest of the body.
     pub(crate) fn abandon_body(&self) {
         self.abandoned.set(true);
     }
@@ -239,12 +240,12 @@ impl Activity {
         self.malformed.get()
     }
 
-    /// Makes the present response the last one of the connection.
+    /// Makes the current response the last one of the connection.
     pub(crate) fn close_after_response(&self) {
         self.last.set(true);
     }
 
-    /// Whether the present response is the last one of the connection.
+    /// Whether the current response is the last one of the connection.
     pub(crate) fn closes_after_response(&self) -> bool {
         self.last.get()
     }

@@ -1,8 +1,8 @@
 //! A connection of a client, below Actix.
 //!
-//! Actix has a timeout for the first head of a connection only. Here every head must be complete within
-//! the request timeout from its first byte on, and a response of which the client reads nothing is aborted.
-//! What a client sends goes through [`Inbound`], and a connection closes so that the client sees its last
+//! Actix has a timeout only for the first head of a connection. Here every head must be complete within the
+//! request timeout from its first byte on, and a response is aborted if the client reads none of it. The bytes
+//! from a client go through [`Inbound`], and a connection closes in a way that lets the client receive its last
 //! response.
 
 use std::io;
@@ -29,26 +29,27 @@ mod inbound;
 pub(crate) mod slots;
 mod stream;
 
-/// How many connections one server takes.
+/// The maximum numbers of connections of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
     /// Connections that are served.
     pub(crate) served: usize,
-    /// Connections beyond them, which get one request each.
+    /// Connections above that number, which get one request each.
     pub(crate) overflow: usize,
 }
 
 impl ConnectionLimits {
-    /// The most connections that may be open at a time, including those that are closing for new ones.
+    /// The maximum number of connections that may be open at the same time, including those that are closing for
+    /// new ones.
     pub(crate) fn open_at_once(self) -> usize {
         self.served.saturating_add(self.overflow.saturating_mul(3))
     }
 }
 
-/// How long to wait for a client.
+/// The timeouts for actions of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientTimeouts {
-    /// For the head of a request, from its first byte on.
+    /// For the head of a request, from its first byte.
     pub(crate) head: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
@@ -56,12 +57,12 @@ pub(crate) struct ClientTimeouts {
     pub(crate) stuck: Duration,
     /// For the rest of a request after its response.
     pub(crate) linger: Duration,
-    /// For the whole of a connection beyond `MAX_CONNECTIONS`.
+    /// For the whole lifetime of a connection beyond `MAX_CONNECTIONS`.
     pub(crate) overflow: Duration,
 }
 
-/// How long the client has to close first, after a last response whose request was complete. A longer time
-/// only costs descriptors, and a reset after it hits a response that was received.
+/// How long the client has to close first, after a last response whose request was complete. A longer time only
+/// costs descriptors, and a later reset does no harm because the response has been received.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection of a client.
@@ -72,7 +73,7 @@ pub(crate) struct Connection {
     timeouts: Rc<ClientTimeouts>,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
-    /// Actix got a part of a body and must pass it on before it gets the next.
+    /// Actix got a part of a body and must process it before it gets the next part.
     paused: bool,
     /// The client has closed its side.
     ended: bool,
@@ -123,20 +124,20 @@ impl Connection {
         &self.stream
     }
 
-    /// Actix got bytes. It would read on until nothing is left and keep that in a buffer of its own, in
+    /// Actix got bytes. It would continue to read until nothing is left and keep the bytes in its own buffer, in
     /// addition to the body that the handler has. So it gets one part of a body for each poll.
     fn forwarded(&mut self) -> Poll<io::Result<()>> {
         self.paused = self.inbound.in_body();
         Poll::Ready(Ok(()))
     }
 
-    /// Whether no request is in progress and nothing of the next one has arrived.
+    /// Whether no request is in progress and no byte of the next one has arrived.
     fn is_idle(&self) -> bool {
         !self.inbound.in_request() && self.inbound.is_empty()
     }
 
-    /// Ready after `deadline`, which may move with every request: the timer is only set again when it
-    /// expires, so that a request changes no timer of the worker.
+    /// Ready after `deadline`, which may move with every request. The timer is set again only when it expires, so
+    /// that a request does not change a timer of the worker.
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.slot.is_overflow() {
             deadline.min(self.opened + self.timeouts.overflow)
@@ -158,8 +159,8 @@ impl Connection {
     /// Ready when the client exceeds a timeout.
     fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.activity.is_busy() {
-            // A request in progress has a deadline of its own. Its end does not poll this future, so the
-            // timer must continue.
+            // A request in progress has a deadline of its own. Its end does not poll this future, so the timer
+            // must keep running.
             Instant::now() + self.timeouts.idle
         } else if let Some(began) = self.activity.head_since() {
             began + self.timeouts.head
@@ -171,7 +172,7 @@ impl Connection {
         self.poll_timer(deadline, cx)
     }
 
-    /// Records how much the socket has accepted, and fails when it accepts nothing for too long.
+    /// Records how much the socket has accepted, and fails if it accepts nothing for too long.
     fn note_sent(
         &mut self,
         result: Poll<io::Result<usize>>,
@@ -189,20 +190,20 @@ impl Connection {
             Poll::Pending => {
                 let since = *self.stuck_since.get_or_insert_with(Instant::now);
                 let deadline = since + self.timeouts.stuck;
-                // Reading shares the timer and may have seen it expire.
+                // Reading shares the timer and may have consumed its expiry.
                 if Instant::now() < deadline {
                     ready!(self.poll_timer(deadline, cx));
                 }
-                // Discards what the kernel still holds of the response.
+                // Discards the part of the response that the kernel still holds.
                 let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
     }
 
-    /// Reads and discards what arrives after the last response, until the client closes its side or a
-    /// timeout expires (RFC 9112, section 9.6). If the connection closed earlier, the kernel would reset it,
-    /// and the client might never see the response.
+    /// Reads and discards the bytes that arrive after the last response, until the client closes its side or a
+    /// timeout expires (RFC 9112, section 9.6). If the server closed earlier, the kernel would reset the
+    /// connection, and the client might never receive the response.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = *self.lingers_until.get_or_insert_with(|| {
             let incomplete = self.activity.unreceived() != Unreceived::Nothing;

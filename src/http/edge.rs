@@ -35,10 +35,10 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    /// An edge for one worker.
+    /// Creates an edge for one worker.
     pub(crate) fn new(http: HttpState, recorder: Recorder) -> Self {
         let http = HttpState {
-            // Each request locks the token to read it. With a child, the workers do not share the lock.
+            // Each request locks the token to read it. With child tokens, the workers do not share the lock.
             drain: http.drain.child_token(),
             ..http
         };
@@ -144,11 +144,11 @@ where
 const TOO_MANY_CONNECTIONS: &str = "Too many clients are connected. Try again later.";
 
 pin_project! {
-    /// A request on its way through [`Edge`].
+    /// A request that [`Edge`] processes.
     pub(crate) struct EdgeFuture<F, B> {
         #[pin]
         inner: Option<F>,
-        // The response to a request that was rejected, for which there is no future.
+        // The response to a rejected request, for which there is no future.
         rejected: Option<Problem>,
         // The response of the handler, while the rest of the request is received.
         response: Option<Result<ServiceResponse<B>, Error>>,

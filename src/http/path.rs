@@ -1,4 +1,4 @@
-//! Path templates: which route a request belongs to, and the parameter in its path.
+//! Path templates: the route that a request belongs to, and the parameter in its path.
 
 use std::future::{Ready, ready};
 
@@ -10,8 +10,8 @@ use percent_encoding::percent_decode_str;
 use super::problem::Problem;
 use super::request::context::RequestContext;
 
-/// The label of a path that belongs to no template. What clients send must not become a label, or each
-/// scanner would fill the memory with series.
+/// The label of a path that belongs to no template. Text from clients must not become a label: every scanner would
+/// fill the memory with series.
 const UNMATCHED: &str = "unmatched";
 
 /// The path of a route, with at most one parameter.
@@ -19,18 +19,18 @@ const UNMATCHED: &str = "unmatched";
 pub(crate) struct PathTemplate {
     /// The path with its parameter in braces: `/api/v1/orders/{id}`. It labels metrics.
     pub(crate) template: &'static str,
-    /// The path under which Actix has the route. It has no parameter: Actix finds those with a regular
-    /// expression, which took as long as everything else that is done to get an order.
+    /// The path under which Actix registers the route. It has no parameter: Actix matches parameters with a
+    /// regular expression, which took as long as all other work to get an order.
     pub(crate) actix_path: &'static str,
     /// Whether the route is a probe, which is served even when the service is overloaded.
     pub(crate) is_probe: bool,
 }
 
 impl PathTemplate {
-    /// Stands for a path that belongs to no template.
+    /// Represents a path that belongs to no template.
     pub(crate) const UNMATCHED: Self = Self::literal(UNMATCHED);
 
-    /// A path without a parameter.
+    /// Creates the template of a path without a parameter.
     pub(crate) const fn literal(path: &'static str) -> Self {
         Self {
             template: path,
@@ -39,7 +39,7 @@ impl PathTemplate {
         }
     }
 
-    /// A path with a parameter, and the path under which Actix has it.
+    /// Creates the template of a path with a parameter, and the path under which Actix registers it.
     pub(crate) const fn with_parameter(template: &'static str, actix_path: &'static str) -> Self {
         Self {
             template,
@@ -48,7 +48,7 @@ impl PathTemplate {
         }
     }
 
-    /// The path of a probe.
+    /// Creates the template of a probe.
     pub(crate) const fn probe(path: &'static str) -> Self {
         Self {
             is_probe: true,
@@ -67,7 +67,7 @@ impl PathTemplate {
     }
 }
 
-/// The first of `templates` to which `path` belongs.
+/// Returns the first of `templates` to which `path` belongs.
 pub(crate) fn find<'a>(templates: &'a [PathTemplate], path: &str) -> &'a PathTemplate {
     templates
         .iter()
@@ -75,7 +75,7 @@ pub(crate) fn find<'a>(templates: &'a [PathTemplate], path: &str) -> &'a PathTem
         .unwrap_or(&PathTemplate::UNMATCHED)
 }
 
-/// Finds the template of a request, and makes Actix route the request there.
+/// Finds the template of a request, and makes Actix route the request to it.
 pub(super) fn route<'a>(
     templates: &'a [PathTemplate],
     request: &mut ServiceRequest,
@@ -102,8 +102,8 @@ impl FromRequest for Parameter {
             let (_, segment) = segments
                 .find(|(expected, _)| expected.starts_with('{'))
                 .ok_or_else(missing)?;
-            // With replacement characters, a segment that is not UTF-8 would name whatever contains them.
-            // The empty text names nothing, as a segment that stands for a parameter is never empty.
+            // With replacement characters, a segment that is not UTF-8 would match a name that really contains
+            // them. The empty text matches no name, because a parameter segment is never empty.
             let decoded = percent_decode_str(segment).decode_utf8();
             Ok(Self(decoded.unwrap_or_default().into_owned()))
         });

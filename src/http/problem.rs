@@ -15,7 +15,7 @@ use crate::domain::Violation;
 use crate::http::ProblemKind;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// Seconds after which a client may retry; the result of a readiness check is at most one second old.
+/// Seconds after which a client may retry. The result of a readiness check is at most one second old.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An error as the client sees it.
@@ -24,9 +24,9 @@ pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
-    /// Boxed, as few problems have them and a `Result` is as large as its error.
+    /// Boxed, because few problems have members and a `Result` is as large as its error.
     members: Option<Box<Members>>,
-    /// A header with the values that would have been accepted.
+    /// A header with the values that would be accepted.
     accepts: Option<Box<(&'static str, String)>>,
     /// For the log only.
     cause: Option<Box<str>>,
@@ -94,7 +94,7 @@ pub(crate) struct ErrorBody<'a> {
 }
 
 impl Problem {
-    /// A problem with a specific detail.
+    /// Creates a problem with a specific detail.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
@@ -106,12 +106,12 @@ impl Problem {
         }
     }
 
-    /// A fault of this service. The cause goes into the log and not to the client.
+    /// Creates the problem for a fault of this service. The cause goes to the log, not to the client.
     pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         Self::from(ProblemKind::Internal).because(cause)
     }
 
-    /// The same problem with its cause, which goes into the log and not to the client.
+    /// Adds the cause, which goes to the log, not to the client.
     pub(crate) fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
@@ -124,26 +124,25 @@ impl Problem {
         }
     }
 
-    /// The same problem with a header that lists what would have been accepted (RFC 9110, section
-    /// 15.5.16).
+    /// Adds a header that lists the values that would be accepted (RFC 9110, section 15.5.16).
     pub(crate) fn accepting(mut self, header: &'static str, values: impl Into<String>) -> Self {
         self.accepts = Some(Box::new((header, values.into())));
         self
     }
 
-    /// The same problem with the reason why the service is not ready.
+    /// Adds the reason why the service is not ready.
     pub(crate) fn with_reason(mut self, reason: &'static str) -> Self {
         self.members().reason = Some(reason);
         self
     }
 
-    /// The same problem with the values that would have been allowed.
+    /// Adds the values that would be allowed.
     pub(crate) fn with_allowed(mut self, allowed: impl IntoIterator<Item = &'static str>) -> Self {
         self.members().allowed = Some(allowed.into_iter().collect());
         self
     }
 
-    /// The same problem with the oldest cursor from which everything can be read.
+    /// Adds the oldest cursor from which all events can be read.
     pub(crate) fn with_oldest(mut self, oldest: impl fmt::Display) -> Self {
         self.members().oldest = Some(oldest.to_string());
         self
@@ -153,7 +152,7 @@ impl Problem {
         self.members.get_or_insert_default()
     }
 
-    /// The problem for a response that Actix itself has sent.
+    /// Creates the problem for a response that Actix itself has sent.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         ProblemKind::of_status(status).into()
     }
@@ -181,7 +180,7 @@ impl Problem {
         }
     }
 
-    /// The response with the problem as its body.
+    /// Builds the response with the problem as its body.
     pub(crate) fn response(&self, instance: &str, request_id: &str) -> HttpResponse {
         let status = self.kind.status();
         let mut response = HttpResponse::build(status);

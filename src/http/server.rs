@@ -28,8 +28,8 @@ use crate::telemetry::Metrics;
 
 /// Longer than the idle timeout of common load balancers, so that they close first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-/// A response is aborted when its client reads nothing of it for this long. Without the timeout, a stream
-/// of events to a client that stopped reading would stay indefinitely.
+/// A response is aborted if its client reads none of it for this long. Without this timeout, a stream of events to
+/// a client that stopped reading would stay open indefinitely.
 const STUCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a request is read after its response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,8 +51,8 @@ pub(crate) struct HttpServer {
 }
 
 impl HttpServer {
-    /// Binds the port and builds the server, as `HttpServer` of actix-web does, with
-    /// [`Connection`] in place of its TCP stream. Returns the server and its address.
+    /// Binds the port and builds the server, like `HttpServer` of actix-web, but with [`Connection`] instead of
+    /// its TCP stream. Returns the server and its address.
     ///
     /// # Errors
     /// When the port cannot be bound.
@@ -85,9 +85,9 @@ impl HttpServer {
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
-            // The slots bound the connections of all workers together. A connection that has been accepted
-            // and waits until its worker acquires its slot has a descriptor as well. A full worker leaves
-            // the next connection to another.
+            // The slots bound the connections of all workers together. A connection that has been accepted also
+            // has a descriptor while it waits for its worker to acquire its slot. A full worker leaves the next
+            // connection to another worker.
             .max_concurrent_connections(
                 self.connections
                     .open_at_once()
@@ -96,14 +96,14 @@ impl HttpServer {
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {
-                // Each connection locks the token. With a child, the workers do not share the lock.
+                // Each connection locks the token. With child tokens, the workers do not share the lock.
                 let stopping = stopping.child_token();
                 // Boxed, so that an idle connection reserves no space for the future of a request.
                 let app = app()
                     .into_factory()
                     .map_err(|error: S::Error| error.into().error_response());
                 let http = HttpService::build()
-                    // `Connection` has both timeouts: it bounds every head, and sets no timer per request.
+                    // `Connection` implements both timeouts: it bounds every head, and sets no timer per request.
                     .keep_alive(KeepAlive::Os)
                     .client_request_timeout(Duration::ZERO)
                     .graceful_shutdown_signal(move || stopping.clone().cancelled_owned())
@@ -116,7 +116,7 @@ impl HttpServer {
                 let slots = slots.clone();
                 let timeouts = Rc::new(timeouts);
                 let connected = fn_service(move |stream: TcpStream| {
-                    // Without a slot the connection is closed at once, which is all that the error does.
+                    // Without a slot, the connection is closed at once. The error has no other effect.
                     let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
                         let connection = Connection::new(stream, Rc::clone(&timeouts), slot);
@@ -124,19 +124,20 @@ impl HttpServer {
                         (connection, Protocol::Http1, peer)
                     }))
                 });
-                // Boxed, as the task that Actix makes of the future would contain it twice.
+                // Boxed, because the task that Actix makes of the future would contain it twice.
                 boxed::factory(connected.and_then(http))
             })?;
         Ok((server.run(), address))
     }
 }
 
-/// The most bytes of a connection that the kernel accepts before it has sent them (`TCP_NOTSENT_LOWAT`).
-/// More is memory for a client that does not read, and does not make a client faster that does.
+/// The maximum number of bytes of a connection that the kernel accepts before it has sent them
+/// (`TCP_NOTSENT_LOWAT`). A larger value would use memory for clients that do not read, without making other
+/// clients faster.
 const MAX_UNSENT: u32 = 128 * 1024;
 
-/// When the kernel closes a connection whose peer acknowledges nothing (`TCP_USER_TIMEOUT`), such as one
-/// that lost its power during a quiet stream of events. Longer than [`STUCK_TIMEOUT`], as the kernel also
+/// When the kernel closes a connection whose peer acknowledges nothing (`TCP_USER_TIMEOUT`), such as a peer that
+/// lost its power during a quiet stream of events. It is longer than [`STUCK_TIMEOUT`], because the kernel also
 /// counts the time in which the small window of a slow reader is closed.
 const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -147,14 +148,15 @@ fn set_options(stream: &TcpStream) {
         .and_then(|()| socket.set_tcp_nodelay(true))
         .and_then(|()| socket.set_tcp_notsent_lowat(MAX_UNSENT));
     if let Err(error) = set {
-        log::debug!(error:%; "cannot set the options of a socket");
+        log::debug!(error:%; "cannot set socket options");
     }
 }
 
-/// The most connections that wait to be accepted; the kernel has a limit as well (`net.core.somaxconn`).
+/// The maximum number of connections that wait to be accepted. The kernel has a limit as well
+/// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// As the listener of the standard library, with a longer backlog.
+/// Creates a listener like that of the standard library, but with a longer backlog.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -15,7 +15,7 @@ pub(crate) struct HttpState {
     pub(crate) templates: &'static [PathTemplate],
     /// How long a whole request may take.
     pub(crate) request_timeout: Duration,
-    /// The largest request body, in bytes.
+    /// The maximum size of a request body, in bytes.
     pub(crate) max_body_bytes: usize,
     /// For responses that are not sent yet.
     pub(crate) responses: ResponseBudget,

@@ -1,4 +1,4 @@
-//! How many client connections the process can hold.
+//! The number of client connections that the process can hold.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -10,9 +10,9 @@ use crate::http::connection::slots::OVERFLOW;
 const OTHER_DESCRIPTORS: usize = 24;
 /// File descriptors for the runtime of one worker.
 const WORKER_DESCRIPTORS: usize = 4;
-/// Connections of the metrics server: some Prometheus servers and a person.
+/// Connections of the metrics server: for a few Prometheus servers and a user.
 const METRICS_CONNECTIONS: usize = 64;
-/// With fewer overflow connections, silent clients could occupy all of them, and probes would get none.
+/// With fewer overflow connections, silent clients could occupy all of them, and probes would be rejected.
 const MIN_OVERFLOW: usize = 4;
 
 /// The limits of both servers.
@@ -22,7 +22,7 @@ pub(crate) struct Limits {
     pub(crate) metrics: ConnectionLimits,
 }
 
-/// `MAX_CONNECTIONS`, or fewer if there are not enough file descriptors for them.
+/// Returns limits for `MAX_CONNECTIONS`, or for fewer connections if there are not enough file descriptors.
 pub(crate) fn limits(settings: &Settings) -> Limits {
     let wanted = settings.max_connections.get();
     let current = getrlimit(Resource::Nofile).current;
@@ -51,8 +51,8 @@ pub(crate) fn limits(settings: &Settings) -> Limits {
     limits
 }
 
-/// The limits that `descriptors` file descriptors allow, of which `others` are needed for other purposes, and
-/// whether they suffice.
+/// Returns the limits that `descriptors` file descriptors allow, of which `others` are needed for other purposes,
+/// and whether they suffice.
 fn possible(descriptors: usize, others: usize) -> (Limits, bool) {
     let free = descriptors.saturating_sub(others);
     let overflow = (free / 14).clamp(MIN_OVERFLOW, OVERFLOW);
@@ -60,7 +60,7 @@ fn possible(descriptors: usize, others: usize) -> (Limits, bool) {
         served: overflow.min(METRICS_CONNECTIONS),
         overflow: overflow / 4,
     };
-    // Overflow connections, and the connections within and beyond the limit that close for new ones.
+    // Overflow connections, and the connections within and above the limit that close for new ones.
     let beyond = |overflow: usize| overflow.saturating_mul(3);
     let needed = beyond(overflow) + metrics.served + beyond(metrics.overflow);
     let served = free.saturating_sub(needed);

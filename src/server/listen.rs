@@ -18,7 +18,7 @@ use crate::http::{Edge, HttpState, RequestBudget, ResponseBudget};
 use crate::store::Store;
 use crate::telemetry::{Metrics, PoolConnections, Recorder};
 
-/// The budget of responses of the metrics server, in bytes; one response has some tens of KiB.
+/// The response budget of the metrics server, in bytes. One response takes a few tens of KiB.
 const METRICS_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(super) fn api_server(
@@ -54,7 +54,8 @@ pub(super) fn api_server(
     let metrics = Arc::clone(metrics);
     server
         .serve(move || {
-            // Each worker has its own `Data`: extractors count references, and workers do not share the count.
+            // Each worker has its own `Data`: extractors change its reference count, and workers do not share the
+            // count.
             App::new()
                 .app_data(web::Data::new(api.clone()))
                 .app_data(web::Data::new(state.clone()))
@@ -77,8 +78,8 @@ pub(super) fn metrics_server(
     connections: ConnectionLimits,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
-    // The same edge, so that errors have the same form. Its requests are logged. They are not requests of
-    // the API, so their metrics are never exported.
+    // The metrics server has the same edge, so that errors have the same form. Its requests are logged. They are
+    // not requests of the API, so their metrics are never exported.
     let unexported = Arc::new(Metrics::new()?);
     let state = HttpState {
         templates: &api::TEMPLATES,

@@ -62,7 +62,7 @@ pub(crate) fn serve(settings: Settings, log: &Log) -> Result<(), ServeError> {
         let build = Application::build(settings, drain.clone(), log);
         let application = tokio::select! {
             application = build => application?,
-            // A migration may wait for another process; a signal must not wait for the migration.
+            // A migration may wait for another process, and a signal must not wait for the migration.
             () = drain.cancelled() => return Ok(()),
         };
         application.announce();
@@ -70,8 +70,8 @@ pub(crate) fn serve(settings: Settings, log: &Log) -> Result<(), ServeError> {
     })?
 }
 
-/// Runs `work` on the main runtime, which is multi-threaded and part of Actix's system: its arbiters run
-/// HTTP, and this runtime runs the store.
+/// Runs `work` on the main runtime, which is multi-threaded and part of Actix's system. Its arbiters run HTTP, and
+/// this runtime runs the store.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -81,7 +81,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ServeError
     Ok(actix_rt::System::with_tokio_rt(|| runtime).block_on(work))
 }
 
-/// The service, bound to its ports and not serving yet.
+/// The service, bound to its ports but not serving yet.
 struct Application {
     settings: Settings,
     store: Store,
@@ -142,7 +142,8 @@ impl Application {
         })
     }
 
-    /// Logs the addresses and the database, and prints a banner at a terminal.
+    /// Logs the addresses and the database. With the text format, which is the default at a terminal, also prints
+    /// a banner.
     #[expect(
         clippy::print_stderr,
         reason = "the banner is for the person at the terminal"
@@ -169,7 +170,7 @@ impl Application {
     async fn run(self) -> Result<(), ServeError> {
         let api_handle = self.api.handle();
         let metrics_handle = self.metrics_server.handle();
-        // Started inside Actix's system, so that their workers are its arbiters. The API starts last: its
+        // Started inside Actix's system, so that their workers are its arbiters. The API starts last, because its
         // clients must not occupy the descriptors that the worker of the metrics server needs to start.
         let mut metrics = actix_rt::spawn(self.metrics_server);
         let mut api = actix_rt::spawn(self.api);
@@ -178,13 +179,13 @@ impl Application {
             result = &mut api => return Err(stopped("API", result)),
             result = &mut metrics => return Err(stopped("metrics", result)),
         }
-        // Endpoints and load balancers need some time to notice that the pod terminates. Until then it
-        // serves as before, and `Connection: close` moves clients to other pods.
+        // Endpoints and load balancers need some time to notice that the pod terminates. Until then the service
+        // continues to serve, and `Connection: close` moves clients to other pods.
         tokio::time::sleep(self.settings.drain_delay).await;
         log::info!("no longer accepting connections; finishing the requests in flight");
         self.stopping.cancel();
         stop(&api_handle, self.settings.shutdown_timeout).await;
-        // Accepted work may wait for a connection and run twice.
+        // Accepted work may wait for a connection, and may run twice.
         let timeout = (self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2;
         if !self.store.close(timeout).await {
             log::warn!("stopping although some work in the database has not finished");
@@ -195,7 +196,7 @@ impl Application {
     }
 }
 
-/// Stops gracefully. Requests that are still in flight after `timeout` are aborted.
+/// Shuts the server down gracefully. Requests that are still in flight after `timeout` are aborted.
 async fn stop(server: &ServerHandle, timeout: Duration) {
     if tokio::time::timeout(timeout, server.stop(true))
         .await

@@ -1,4 +1,4 @@
-//! Bounds how many requests may be in the store, and with them the memory when the database is slow.
+//! Limits the number of requests in the store, and so the memory that they use while the database is slow.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::error::Fault;
 use crate::domain::Order;
 use crate::telemetry::QueueMetrics;
 
-/// The bytes of metadata that one permit covers; with its JSON and the copy for the database, a request takes
-/// some three times that. A request with more metadata takes more permits, so that the capacity bounds memory
-/// whatever clients send.
+/// The bytes of metadata that one permit covers. With its JSON and the copy for the database, a request takes
+/// about three times as much memory. A request with more metadata takes more permits, so that the capacity bounds
+/// memory whatever clients send.
 const BYTES_PER_PERMIT: usize = 2048;
 
 /// Admits requests to the store and records the metrics of one queue. All queues share the permits.
@@ -24,7 +24,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    /// An admission with `capacity` permits.
+    /// Creates an admission with `capacity` permits.
     pub(super) fn new(capacity: usize, metrics: QueueMetrics) -> Self {
         let most = Semaphore::MAX_PERMITS.min(1 << 30);
         let capacity = u32::try_from(capacity.min(most)).unwrap_or(u32::MAX >> 2);
@@ -35,7 +35,7 @@ impl Admission {
         }
     }
 
-    /// The same permits with the metrics of another queue.
+    /// Returns an admission that shares the permits and records the metrics of another queue.
     pub(super) fn with_metrics(&self, metrics: QueueMetrics) -> Self {
         Self {
             metrics,
@@ -43,7 +43,8 @@ impl Admission {
         }
     }
 
-    /// The permits for a request with this many bytes of metadata, or `Overloaded` at once.
+    /// Acquires the permits for a request with this many bytes of metadata. Returns `Overloaded` without waiting
+    /// if they are not available.
     pub(super) fn acquire(&self, bytes: usize) -> Result<Permit, StoreError> {
         let count = u32::try_from(bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
         // A request above the total capacity is admitted only when the store is empty.
@@ -55,8 +56,8 @@ impl Admission {
         })
     }
 
-    /// The permits for an order that a request has read, in addition to those of the request itself; or
-    /// `Overloaded` at once.
+    /// Acquires the permits for an order that a request has read, in addition to those of the request itself.
+    /// Returns `Overloaded` without waiting if they are not available.
     pub(super) fn acquire_for_order(&self, order: &Order) -> Result<OrderPermit, StoreError> {
         let count = u32::try_from(order.metadata.bytes() / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
         // The request itself holds at least one permit.
@@ -76,7 +77,7 @@ impl Admission {
             })
     }
 
-    /// Waits at most `timeout` until every permit is released, then rejects further requests. False when
+    /// Waits at most `timeout` until every permit is released, then rejects further requests. Returns false if
     /// permits were still in use.
     pub(super) async fn close(&self, timeout: Duration) -> bool {
         let all = self.permits.acquire_many(self.capacity);

@@ -1,4 +1,4 @@
-//! What a database does for the store: PostgreSQL and SQLite implement these two traits.
+//! The interface of the store to a database: two traits, which PostgreSQL and SQLite implement.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::config::{DatabaseKind, Settings};
 use crate::domain::Order;
 use crate::telemetry::Metrics;
 
-/// The work of a database. One box for each statement, which costs far more.
+/// The future of a database operation. It costs one box for each statement, and a statement costs far more.
 pub(super) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// Migrates one database, and starts the backend that serves requests from it.
@@ -33,18 +33,18 @@ pub(super) trait Driver: Send + Sync {
     /// Applies every pending migration and returns their names, oldest first.
     fn migrate(&self, options: MigrateOptions) -> StoreFuture<'_, Vec<String>>;
 
-    /// The names of the migrations that are not applied yet, oldest first. Retries for as long as `wait`
+    /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
     /// until the database responds.
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
 
-    /// Starts the backend and its background tasks. Waits for no connection.
+    /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(
         self: Arc<Self>,
         environment: &Environment<'_>,
     ) -> Result<Arc<dyn Backend>, StoreError>;
 }
 
-/// What a backend needs of the process.
+/// What a backend needs from the rest of the process.
 pub(super) struct Environment<'a> {
     pub(super) settings: &'a Settings,
     pub(super) metrics: &'a Arc<Metrics>,
@@ -53,7 +53,7 @@ pub(super) struct Environment<'a> {
 }
 
 impl Environment<'_> {
-    /// A pool of connections, with the task that maintains it.
+    /// Creates a pool of connections and starts the task that maintains it.
     pub(super) fn pool<C: Connect>(&self, connector: Arc<C>) -> Result<Pool<C>, StoreError> {
         let limits = Limits {
             max_size: self.settings.pool_max_size.get(),
@@ -70,37 +70,37 @@ impl Environment<'_> {
 
 /// Serves requests from one database. Every method is one use case, and runs on the runtime of the store.
 pub(super) trait Backend: Send + Sync {
-    /// The same backend for a few callers that serve many requests each: they get the next connection that
-    /// is free.
+    /// Returns the same backend with priority: its callers get the next connection that becomes free. Meant for
+    /// the few callers that serve many requests each.
     fn prioritized(&self) -> Arc<dyn Backend>;
 
-    /// Creates a batch of orders, or finds what was created with their keys; one outcome for each row, in
-    /// the order of the rows.
+    /// Creates a batch of orders, or finds the orders that were created before with the same keys. Returns one
+    /// outcome for each row, in the order of the rows.
     fn create(
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
     ) -> StoreFuture<'_, Vec<CreateOutcome>>;
 
-    /// The orders that have one of these ids, in any order; [`StoreError::BatchTooLarge`] when several have
-    /// more bytes together than a page may have.
+    /// Returns the orders with these ids, in any order, or [`StoreError::BatchTooLarge`] if several orders
+    /// together have more bytes than a page may have.
     fn get(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Order>>;
 
-    /// A page of orders, newest first.
+    /// Returns a page of orders, newest first.
     fn list(&self, query: ListQuery) -> StoreFuture<'_, Page>;
 
-    /// Updates an order in one transaction. `admission` has permits for what is read of the order.
+    /// Updates an order in one transaction. `admission` provides the permits for the order that is read.
     fn update<'a>(
         &'a self,
         command: &'a Arc<UpdateOrder>,
         admission: &'a Admission,
     ) -> StoreFuture<'a, Updated>;
 
-    /// The events behind `after`, in the order of their commits, if reading may continue there; without a
-    /// cursor, every event that there is.
+    /// Reads the events after the cursor `after`, in the order of their commits, if reading may continue there.
+    /// Without a cursor, reads from the oldest event.
     fn feed(&self, after: Option<Cursor>, size: PageSize) -> StoreFuture<'_, Feed>;
 
-    /// The events of one order behind a version, oldest first.
+    /// Reads the events of one order after a version, oldest first.
     fn order_events(&self, id: Uuid, after: i32, size: PageSize) -> StoreFuture<'_, EventPage>;
 
     /// Checks whether requests would be served. One check runs at a time.
@@ -111,7 +111,7 @@ pub(super) trait Backend: Send + Sync {
         Box::pin(std::future::ready(()))
     }
 
-    /// Whether a statement of a request has succeeded since then. False if that is not recorded.
+    /// Whether a statement of a request has succeeded since that time. False if the backend does not record this.
     fn has_served_since(&self, _then: Instant) -> bool {
         false
     }

@@ -1,4 +1,4 @@
-//! The requests that are served in batches: create, get, and the first page. The same on both databases.
+//! The requests that are served in batches, on both databases: create, get, and the first page of the list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,15 +84,15 @@ impl Batch for GetBatch {
 
 /// Gets the first page of the list, once for all requests that wait at the same time.
 ///
-/// All of them share its bytes. A page keeps its permit until the last of them has taken it. Otherwise pages
-/// would pile up when statements end faster than workers take their results.
+/// The requests share the bytes of the page. A page keeps its permit until the last request has taken it.
+/// Otherwise pages would accumulate when statements end faster than workers take their results.
 pub(super) struct FirstPageBatch {
     backend: Arc<dyn Backend>,
     budget: PageBudget,
 }
 
 impl FirstPageBatch {
-    /// The most first pages in memory that the budget of responses does not count yet.
+    /// The maximum number of first pages in memory that the response budget does not count yet.
     const MAX_PAGES: u32 = 4;
 
     pub(super) fn new(backend: Arc<dyn Backend>) -> Self {

@@ -1,4 +1,4 @@
-//! Many requests, one statement.
+//! Serves many requests with one statement.
 //!
 //! A worker takes the requests that wait at that moment, up to a limit, and serves them together. It adds
 //! no delay: a single request is served at once, and batches form only while the database is busy. A
@@ -28,15 +28,16 @@ use super::error::Fault;
 use lanes::Lanes;
 use split::serve_batch;
 
-/// How long a batch may take until the next one begins in parallel. Several times what a batch of some
-/// hundred requests takes on a healthy database, and too short for a client to notice. A full batch takes
-/// about as long; two at once then keep the database busy while the responses of one are sent.
+/// How long a batch may take until the next one begins in parallel. This is several times the duration of a batch
+/// of about a hundred requests on a healthy database, and too short for a client to notice. A full batch takes
+/// about as long. Two batches at once then keep the database busy while the responses of one are sent.
 const OVERLAP_AFTER: Duration = Duration::from_millis(20);
 
 /// How long a batch may wait for a lock that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockWait {
-    /// Briefly, because other items wait with it; after that, [`StoreError::LockTimeout`].
+    /// Only briefly, because other items wait in the same batch. Then the batch fails with
+    /// [`StoreError::LockTimeout`].
     Short,
     /// As long as a statement may take.
     Long,
@@ -49,7 +50,7 @@ pub(super) trait Batch: Send + Sync + 'static {
     /// Its response.
     type Response: Send + 'static;
 
-    /// Serves all items; one response for each, in their order.
+    /// Serves all items. Returns one response for each item, in the same order.
     fn serve(
         &self,
         items: Arc<[Self::Item]>,
@@ -79,15 +80,15 @@ struct Waiting<B: Batch> {
     deadline: Instant,
 }
 
-/// A queue of requests of one kind and the workers behind it.
+/// A queue of requests of one kind and the workers that serve it.
 pub(super) struct Coalescer<B: Batch> {
     sender: mpsc::UnboundedSender<Waiting<B>>,
 }
 
 impl<B: Batch> Coalescer<B> {
-    /// A queue whose workers run on `runtime` until the last sender is gone.
+    /// Creates a queue whose workers run on `runtime` until the queue is dropped.
     pub(super) fn new(batch: B, limits: QueueLimits, runtime: &Handle) -> Self {
-        // Unbounded as a channel; bounded by admission, which every item has passed.
+        // The channel is unbounded. Admission, which every item has passed, limits the number of items in it.
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
         let batch = Arc::new(batch);
@@ -104,8 +105,8 @@ impl<B: Batch> Coalescer<B> {
         Self { sender }
     }
 
-    /// Submits one item, whose request has been admitted, and waits for its response. After `deadline` the item
-    /// no longer waits for a lock of its own.
+    /// Submits one item, whose request has been admitted, and waits for its response. After `deadline`, the item
+    /// no longer waits in a lane for its lock.
     pub(super) async fn submit(
         &self,
         permit: Permit,
@@ -132,7 +133,7 @@ async fn run_worker<B: Batch>(
 ) {
     let mut taken = Vec::new();
     loop {
-        // The worker that holds the receiver is the one that may begin a batch.
+        // Only the worker that holds the receiver may begin a batch.
         let mut queue = receiver.lock().await;
         if queue.recv_many(&mut taken, limit).await == 0 {
             return;
@@ -161,7 +162,7 @@ struct Responder<B: Batch> {
 
 impl<B: Batch> Responder<B> {
     fn send(self, response: Result<B::Response, StoreError>) {
-        // First, so that the next request of the same client finds a free permit.
+        // Release the permit first, so that the next request of the same client can acquire it.
         drop(self.permit);
         let _ = self.sender.send(response);
     }

@@ -34,7 +34,7 @@ impl Connector {
         }))
     }
 
-    /// Which database it is.
+    /// The kind of database.
     pub fn kind(&self) -> DatabaseKind {
         self.0.kind()
     }
@@ -42,7 +42,7 @@ impl Connector {
     /// Applies every pending migration and returns their names, oldest first.
     ///
     /// # Errors
-    /// When the database does not respond in time or a migration fails. Those before it stay applied.
+    /// When the database does not respond in time or a migration fails. Earlier migrations stay applied.
     pub async fn migrate(&self, options: MigrateOptions) -> Result<Vec<String>, StoreError> {
         self.0.migrate(options).await
     }

@@ -1,4 +1,4 @@
-//! Creating orders: what a client sends, the row that is written, and what became of it.
+//! Creating orders: the request of a client, the row that is written, and the outcome.
 
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ pub struct Idempotency {
 }
 
 impl Idempotency {
-    /// How `hash` is computed. A change of the computation takes the next number: hashes of two versions
-    /// cannot be compared.
+    /// The version of the computation of `hash`. A changed computation gets the next number, because hashes of
+    /// different versions cannot be compared.
     pub const HASH_VERSION: i16 = 1;
 }
 
@@ -128,15 +128,15 @@ impl NewRow {
     }
 }
 
-/// An order that the database has already, with the key or the id of a row to insert.
+/// An order in the database that has the key or the id of a row to insert.
 #[derive(Clone, Debug)]
 pub(super) struct ExistingOrder {
     pub(super) id: Uuid,
-    /// What was stored with the key.
+    /// The data stored with the key.
     pub(super) replay: Option<Replay>,
 }
 
-/// What is stored with an idempotency key.
+/// The data stored with an idempotency key.
 #[derive(Clone, Debug)]
 pub(super) struct Replay {
     pub(super) hash: Vec<u8>,

@@ -1,16 +1,16 @@
 //! Positions in the feed of events, and their text form for clients.
 //!
 //! A cursor names the last event that was delivered: position, sequence, order, version and time. Reading
-//! continues behind exactly that event or not at all. If a failover or a recovery has lost it, or another
-//! event has taken its position, the reader has seen another history, and the events behind the position do
-//! not include all that it lacks. The time distinguishes two copies of a database that updated the same order
-//! in different ways: both continue positions, sequences and versions from the same numbers.
+//! continues after exactly that event or not at all. If a failover or a recovery has lost it, or another event has
+//! taken its position, the reader has seen another history, and the events after the position do not include all
+//! that the reader lacks. The time distinguishes two copies of a database that updated the same order in different
+//! ways: both continue positions, sequences and versions from the same numbers.
 //!
-//! Retention is the only reason for which the event of a valid cursor may be missing. It records the last
-//! event that it has removed, the floor. A reader that has read everything up to the floor has a cursor at
-//! exactly this event, as no event lies between. A cursor before it lacks events that are removed. A cursor at
-//! another event below the floor comes from another history. So a cursor need not record how far its reader
-//! had looked beyond its last event.
+//! Retention is the only reason why the event of a valid cursor may be missing. It records the last event that it
+//! has removed, the floor. A reader that has read everything up to the floor has a cursor at exactly this event,
+//! because no event lies between. The reader of an earlier cursor lacks events that are removed. A cursor at
+//! another event below the floor comes from another history. So a cursor need not record how far past its last
+//! event its reader has read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,11 +43,11 @@ impl EventKey {
     };
 }
 
-/// A position in the feed: behind an event, or before the first event ever written.
+/// A position in the feed: after an event, or before the first event ever written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor(pub(super) Option<EventKey>);
 
-/// What the database has for a cursor, in the snapshot from which it reads the events behind it.
+/// What the database holds for a cursor, in the snapshot from which it reads the events after the cursor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// The last event that retention has removed.
@@ -70,10 +70,9 @@ impl Cursor {
     }
 }
 
-/// The first byte of the binary form of a cursor before the first event. A change of a form takes another
-/// number.
+/// The first byte of the binary form of a cursor before the first event. A changed form gets another number.
 const BEFORE_ALL: u8 = 0;
-/// The first byte of the binary form of a cursor behind an event. The form with the number 1 had no time.
+/// The first byte of the binary form of a cursor after an event. The form with the number 1 had no time.
 const BEHIND_EVENT: u8 = 2;
 
 impl fmt::Display for Cursor {
@@ -97,7 +96,7 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        // No cursor is longer.
+        // A valid cursor is never longer.
         if text.len() > 64 {
             return Err(InvalidCursor);
         }

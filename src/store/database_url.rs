@@ -9,7 +9,7 @@ use crate::config::{DatabaseKind, DatabaseUrl};
 /// Checks a database URL without connecting.
 ///
 /// # Errors
-/// What is wrong with it, without the URL itself: it may hold a password.
+/// The reason why the URL is invalid, without the URL itself: it may hold a password.
 pub fn check_database_url(url: &DatabaseUrl) -> Result<(), Box<dyn Error + Send + Sync>> {
     match url.kind() {
         DatabaseKind::Postgres => check_postgres_url(url)?,
@@ -18,7 +18,7 @@ pub fn check_database_url(url: &DatabaseUrl) -> Result<(), Box<dyn Error + Send 
     Ok(())
 }
 
-/// A database URL for people and logs: no user, no password, no parameters.
+/// Describes a database URL for users and logs, without the user, the password and the parameters.
 pub fn describe_database_url(url: &DatabaseUrl) -> String {
     match url.kind() {
         DatabaseKind::Postgres => describe_postgres_url(url),

@@ -1,4 +1,4 @@
-//! The errors of the store, as far as its callers treat them differently.
+//! The errors of the store, with one variant for each case that callers treat differently.
 
 use std::error::Error;
 use std::fmt;
@@ -35,7 +35,7 @@ pub enum StoreError {
     Internal(#[source] Cause),
 }
 
-/// The cause of an error. Shared, as an error of a batch goes to each of its requests.
+/// The cause of an error. Shared, because an error of a batch goes to each of its requests.
 ///
 /// It is displayed with its sources, since a line of the log shows an error as one text.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Error for Cause {
     }
 }
 
-/// What the store itself finds wrong.
+/// A fault that the store itself detects.
 #[derive(Debug, Error)]
 pub(super) enum Fault {
     #[error("the store is closed")]
@@ -80,11 +80,11 @@ pub(super) enum Fault {
     NoResponse(Duration),
     #[error("the settings name another database now")]
     Moved,
-    #[error("the database neither keeps an order nor shows what it conflicts with")]
+    #[error("the database neither stored an order nor reports a conflicting one")]
     NeitherKeptNorFound,
-    #[error("the database did not keep a row")]
+    #[error("the database did not store a row")]
     RowNotKept,
-    #[error("the file of the database is replaced again and again")]
+    #[error("the database file was replaced repeatedly")]
     FileReplaced,
     #[error("the worker of a queue has ended")]
     WorkerEnded,
@@ -140,8 +140,7 @@ impl From<Fault> for StoreError {
 }
 
 impl StoreError {
-    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is no error of the
-    /// database.
+    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is not a database error.
     pub const KINDS: [&'static str; 5] = [
         "overloaded",
         "unavailable",

@@ -1,4 +1,4 @@
-//! Events: the versions of orders, as the event log has them.
+//! Events: the versions of orders, as the event log stores them.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -18,12 +18,12 @@ pub struct Event {
     pub data: String,
     /// The trace of the request (W3C Trace Context).
     pub traceparent: Option<String>,
-    /// Its position in the feed: reading continues behind it.
+    /// Its position in the feed. Reading continues after it.
     pub cursor: Cursor,
 }
 
 impl Event {
-    /// An upper bound of its bytes as JSON, with the comma before it.
+    /// An upper bound of its length in bytes as JSON, including the comma before it.
     pub fn json_bytes(&self) -> usize {
         let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
         let traceparent = self.traceparent.as_ref().map_or(0, String::len);
@@ -31,21 +31,21 @@ impl Event {
     }
 }
 
-/// How much a page may hold.
+/// The maximum size of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageSize {
-    /// The most events, at most [`Self::MAX_EVENTS`].
+    /// The maximum number of events, at most [`Self::MAX_EVENTS`].
     pub(super) events: u32,
-    /// The most bytes of JSON. The first event is in the page however long it is.
+    /// The maximum number of bytes of JSON. The first event is always included, whatever its length.
     pub(super) bytes: u32,
 }
 
 impl PageSize {
-    /// The most events of a page. The statements have it as a literal: with a parameter, the database would
-    /// plan for a tenth of the table.
+    /// The maximum number of events of a page. The statements contain it as a literal: with a parameter, the
+    /// database would plan for a tenth of the table.
     pub(super) const MAX_EVENTS: u32 = 100;
 
-    /// The page of a response: 1 MiB with the brackets of the array.
+    /// The size of the page of a response: 1 MiB with the brackets of the array.
     pub(super) fn for_response(events: u32) -> Self {
         Self {
             events: events.min(Self::MAX_EVENTS),
@@ -54,8 +54,8 @@ impl PageSize {
     }
 }
 
-/// The most bytes that an event has as JSON besides its data and its traceparent: names, ids, time, comma
-/// (`src/api/event_json.rs`).
+/// The maximum number of bytes that an event has as JSON besides its data and its traceparent: names, ids, time,
+/// comma (`src/api/event_json.rs`).
 pub(super) const ENVELOPE_BYTES: u32 = 448;
 
 /// A page of events.
@@ -63,13 +63,13 @@ pub(super) const ENVELOPE_BYTES: u32 = 448;
 pub struct EventPage {
     /// The events, in their order.
     pub events: Vec<Event>,
-    /// Whether there are more behind them now.
+    /// Whether more events follow now.
     pub more: bool,
 }
 
 impl EventPage {
-    /// The page of the rows that the database sent. `waiting` is the number of events that it found, counted
-    /// to one more than a page may hold. The lengths that rows store are not relied on.
+    /// Creates a page from the rows that the database sent. `waiting` is the number of events that it found,
+    /// counted up to one more than a page may hold. Does not rely on the lengths that the rows store.
     pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
         let mut bytes = 0_usize;
         let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
@@ -97,13 +97,13 @@ pub enum Feed {
     /// Reading cannot continue at the cursor: its event, or later ones that the reader has not seen, have been
     /// removed or lost.
     Expired {
-        /// A cursor before all events that there are.
+        /// A cursor before the oldest event.
         oldest: Cursor,
     },
 }
 
 impl Feed {
-    /// The result of reading behind `after`; without a cursor, from the oldest event.
+    /// Creates the result of reading after `after`; without a cursor, from the oldest event.
     pub(super) fn new(after: Option<Cursor>, evidence: Evidence, page: EventPage) -> Self {
         let oldest = Cursor(evidence.floor);
         let expired = match after {

@@ -1,4 +1,4 @@
-//! Lists of orders: what a client asks for, and the page that it gets.
+//! Lists of orders: the query of a client, and the page that it receives.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -8,12 +8,12 @@ use super::error::Fault;
 use crate::domain::{Order, Status};
 use crate::order_json;
 
-/// A page of orders, newest first.
+/// A query for a page of orders, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
-    /// The most orders of the page.
+    /// The maximum number of orders in the page.
     pub limit: u32,
-    /// The last order of the page before.
+    /// The last order of the previous page.
     pub starting_after: Option<Uuid>,
     /// Only orders with this status.
     pub status: Option<Status>,
@@ -21,8 +21,8 @@ pub struct ListQuery {
     pub filter: Option<ListFilter>,
 }
 
-/// What the orders of a list have in common. Only one of them at a time: both together would be no walk
-/// along an index, and take time in proportion to the table.
+/// A property that the orders of a list have in common. A list has only one of them at a time: a query for both
+/// would not walk along an index, and would take time in proportion to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListFilter {
     /// Orders of this product.
@@ -42,7 +42,7 @@ impl ListFilter {
 }
 
 impl ListQuery {
-    /// The most orders of one page, and the default limit.
+    /// The maximum number of orders of one page, and the default limit.
     pub const MAX_LIMIT: u32 = 100;
 
     /// The length in bytes at which a page ends even before its limit. One order always fits.
@@ -66,16 +66,16 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-/// No order is longer as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes (`\u0000`),
-/// and the other fields.
+/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes
+/// (`\u0000`), and the other fields.
 const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
 
 impl Page {
-    /// The page of a list with a limit of `limit` orders.
+    /// Creates the page of a list with a limit of `limit` orders.
     pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
         let json = order_json::orders(orders).map_err(Fault::Json)?;
-        // No count and no extra row: a full page may have a successor, and so may one that the next
-        // order might have made longer than a page may be.
+        // No count and no extra row: orders may follow a full page, and also a page that the next order might have
+        // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)
             || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
         Ok(Self {

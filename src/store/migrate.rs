@@ -42,7 +42,7 @@ pub(super) fn apply<DB: Backend>(
         log::info!(migration = name.as_str(); "applying migration");
         if let Some(limit) = lock_timeout {
             // `CREATE INDEX CONCURRENTLY` waits for every older transaction, and blocks no other statement
-            // meanwhile. Cut short, it leaves an index that is not valid.
+            // meanwhile. If the timeout ends it, it leaves an invalid index.
             let limit = if migration.metadata().run_in_transaction() {
                 limit
             } else {

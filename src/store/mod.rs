@@ -1,7 +1,7 @@
 //! Stores orders: one method per use case, on PostgreSQL or SQLite.
 //!
 //! All database work runs on the main runtime, and callers only wait for it. If a caller is dropped (its client
-//! reset the connection, its deadline passed), the work still runs to its end, so no transaction is dropped
+//! reset the connection, its deadline passed), the work still runs to its end, so that no transaction is abandoned
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
@@ -67,8 +67,8 @@ pub use readiness::Readiness;
 use readiness::ReadinessProbe;
 pub use update::{UpdateOrder, UpdateOutcome};
 
-/// The most pages in memory before they are bodies of responses: of the feed, of the events of an order, and of
-/// lists other than the first page. Each may be 3 MiB: rows from the database, values, JSON.
+/// The maximum number of pages in memory that are not yet response bodies: pages of the feed, of the events of an
+/// order, and of lists other than the first page. Each may take 3 MiB: rows from the database, values, JSON.
 const MAX_PAGES: u32 = 4;
 
 /// Stores orders. Cheap to clone.
@@ -89,8 +89,8 @@ struct Inner {
 }
 
 impl Store {
-    /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
-    /// a database that is down now may be up later.
+    /// Creates a store on `connector`, whose work runs on `runtime`. Connections are opened in the background, so
+    /// the database need not be available yet.
     ///
     /// # Errors
     /// When the pool cannot be set up.
@@ -134,12 +134,12 @@ impl Store {
     /// Creates an order, or finds the one that was created before with the same key.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded`, the order may have been created all the same.
+    /// [`StoreError`]; unless it is `Overloaded`, the order may have been created anyway.
     pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         self.0.queues.create(command).await
     }
 
-    /// The order with this id, if there is one.
+    /// Returns the order with this id, if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -147,7 +147,7 @@ impl Store {
         self.0.queues.get(id).await
     }
 
-    /// A page of orders, newest first.
+    /// Returns a page of orders, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -164,8 +164,7 @@ impl Store {
     /// Updates an order.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been updated all the
-    /// same.
+    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been updated anyway.
     pub async fn update(&self, command: UpdateOrder) -> Result<UpdateOutcome, StoreError> {
         let bytes = command.bytes();
         let command = Arc::new(command);
@@ -173,10 +172,10 @@ impl Store {
             .await
     }
 
-    /// Whether requests would be served; at most a second old. Never queues behind requests.
+    /// Whether requests would be served. The result is at most a second old. Never queues behind requests.
     pub async fn readiness(&self) -> Readiness {
         let probe = self.0.readiness.clone();
-        // On the main runtime, like all database work: the check runs on if its caller is dropped.
+        // On the main runtime, like all database work: the check continues if its caller is dropped.
         let check = self.0.runtime.spawn(async move { probe.check().await });
         check.await.unwrap_or(Readiness::DatabaseUnavailable)
     }
@@ -186,8 +185,8 @@ impl Store {
         self.0.backend.pool_status()
     }
 
-    /// Waits until accepted work is done, at most `timeout`, then closes the connections.
-    /// False when work was left.
+    /// Waits at most `timeout` until accepted work is done, then closes the connections. Returns false if work was
+    /// left.
     pub async fn close(&self, timeout: Duration) -> bool {
         let done = self.0.queues.close(timeout).await;
         self.0.backend.close();
@@ -227,7 +226,7 @@ impl Store {
         page_budget.read_on(runtime, entries, task.boxed()).await
     }
 
-    /// `work` with a permit for a request with this many bytes of metadata, held until the work is done.
+    /// Wraps `work` with a permit for a request with this many bytes of metadata, held until the work is done.
     fn admitted<T, F>(
         &self,
         bytes: usize,

@@ -1,7 +1,7 @@
 //! Serializes the updates of one order.
 //!
-//! An update reads, decides, and writes if the version is still the one that was read. Of many at once, most
-//! would find another version, and read and write again.
+//! An update reads, decides, and writes if the version is still the one that was read. Of many concurrent updates,
+//! most would find another version, and would have to read and write again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -49,8 +49,8 @@ impl Drop for OrderLock {
     fn drop(&mut self) {
         let mut locks = self.locks.0.lock();
         self.guard = None;
-        // The last reference is that of the map if no update waits. No other is added meanwhile, as the map
-        // is locked.
+        // If no update waits, the map holds the last reference. No other is added meanwhile, because the map is
+        // locked.
         if locks
             .get(&self.id)
             .is_some_and(|lock| Arc::strong_count(lock) == 1)

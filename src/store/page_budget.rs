@@ -1,9 +1,9 @@
-//! Bounds how many pages are in memory before they are bodies of responses.
+//! Limits the number of pages in memory that are not yet response bodies.
 //!
-//! A page is up to 1 MiB of rows and as much JSON, and the budget of responses counts it only once it is
-//! the body of a response. Until then it needs a permit from here: while it is read, while it waits for the
-//! worker of its request, and while the worker writes it as JSON. So clients cannot fill memory by sending
-//! requests for pages faster than the workers take them, or by closing their connections before that.
+//! A page is up to 1 MiB of rows and as much JSON, and the response budget counts it only once it is the body of a
+//! response. Until then it needs a permit of this budget: while it is read, while it waits for the worker of its
+//! request, and while the worker writes it as JSON. So clients cannot fill memory by sending requests for pages
+//! faster than the workers take them, or by closing their connections before that.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::error::Fault;
 use super::{StoreError, panicked};
 
-/// How many orders or events count as a whole page. A smaller page counts its entries: the longest is less than
-/// a sixth of 1 MiB as JSON.
+/// How many orders or events count as a whole page. A smaller page counts its entries. The longest entry is less
+/// than a sixth of 1 MiB as JSON.
 const ENTRIES_PER_PAGE: u32 = 6;
 
 /// Permits for a few pages. Clones share them.
@@ -32,7 +32,7 @@ impl PageBudget {
         )))
     }
 
-    /// A permit for a page of at most this many orders or events. Waits for it in the order of the calls.
+    /// Acquires a permit for a page of at most this many orders or events. Waits for it in the order of the calls.
     async fn acquire(&self, entries: u32) -> Result<PagePermit, StoreError> {
         let entries = entries.clamp(1, ENTRIES_PER_PAGE);
         let permit = Arc::clone(&self.0).acquire_many_owned(entries).await;
@@ -41,7 +41,7 @@ impl PageBudget {
         })
     }
 
-    /// Reads a whole page once there is a permit for it.
+    /// Reads a whole page once a permit for it is available.
     pub(super) async fn read<T>(
         &self,
         read: impl Future<Output = Result<T, StoreError>>,
@@ -51,8 +51,8 @@ impl PageBudget {
         Ok(WithPermit { page, permit })
     }
 
-    /// Reads a page of at most `entries` orders or events in a task of `runtime`: a read that has begun runs to
-    /// its end even if its caller is gone, and its page and permit are dropped then.
+    /// Reads a page of at most `entries` orders or events in a task of `runtime`. A read that has begun runs to
+    /// its end even if its caller is gone. Its page and permit are then dropped.
     pub(super) async fn read_on<T: Send + 'static>(
         &self,
         runtime: &Handle,
@@ -77,7 +77,7 @@ pub struct PagePermit {
 /// A page with its permit, which must be kept until the page is the body of a response.
 #[derive(Clone, Debug)]
 pub struct WithPermit<T> {
-    /// What was read.
+    /// The page.
     pub page: T,
     /// Its permit.
     pub permit: PagePermit,

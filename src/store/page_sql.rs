@@ -3,8 +3,8 @@
 //! Every combination of filters that the API accepts is a walk along one index, newest first. A filter by
 //! product or customer without a status is one walk for each status, so that one index serves both.
 //!
-//! A planner with a choice prefers to walk along the primary key and to filter. That reads the whole table
-//! when all orders that match are old, so the statement forces the index, in another way on each database.
+//! A planner with a choice prefers to walk along the primary key and to filter. That reads the whole table when
+//! all orders that match are old, so the statement forces the index, in a different way on each database.
 
 use std::marker::PhantomData;
 
@@ -168,8 +168,8 @@ impl<Id, IdType> PageSql<Id, IdType> {
     }
 }
 
-/// The values of the columns of an index before the id. The status is a literal: a plan for any status
-/// would not know how many orders have it.
+/// Writes the values of the index columns before the id. The status is a literal: a plan for any status would
+/// ignore how many orders have this one.
 fn push_values<'b, DB>(
     filter: &Option<(&'static str, &'b String)>,
     status: Option<Status>,
@@ -225,8 +225,8 @@ where
     }
 }
 
-/// Not static: the text depends on the filters. Diesel then caches prepared statements by their text; there
-/// are few.
+/// Not static, because the text depends on the filters. Diesel then caches prepared statements by their text, and
+/// there are few different texts.
 impl<Id, IdType> QueryId for PageSql<Id, IdType> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;

@@ -19,8 +19,8 @@ use super::list::Page;
 use super::page_budget::WithPermit;
 use crate::telemetry::Metrics;
 
-/// Creates orders: one insert for many. As many as wait in an overload: with fewer, the database would be
-/// idle between two batches just when it has the most to do.
+/// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
+/// the database would be idle between two batches just when it has the most to do.
 const CREATE: QueueLimits = QueueLimits {
     workers: 4,
     limit: 1024,
@@ -30,7 +30,7 @@ const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
-/// The first page without a filter: one query, whose bytes all requests share that came before it began.
+/// The first page without a filter: one query for all requests that arrived before it began. They share its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
@@ -52,7 +52,7 @@ pub(super) struct Queues {
 }
 
 impl Queues {
-    /// Queues that `backend` serves, which should be [prioritized](Backend::prioritized).
+    /// Creates queues that `backend` serves, which should be [prioritized](Backend::prioritized).
     pub(super) fn new(
         backend: &Arc<dyn Backend>,
         capacity: usize,
@@ -86,7 +86,7 @@ impl Queues {
     }
 
     pub(super) async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
-        // Before the row is made: a request that is rejected should cost little.
+        // Admission comes before the row is built: a request that is rejected should cost little.
         let permit = self.create.admission.acquire(command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
@@ -104,7 +104,7 @@ impl Queues {
         coalescer.submit(permit, (), Instant::now()).await
     }
 
-    /// Waits at most `timeout` until all work is done, then rejects further requests. False when work was
+    /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was
     /// left.
     pub(super) async fn close(&self, timeout: Duration) -> bool {
         self.other.close(timeout).await

@@ -13,7 +13,7 @@ use super::error::Fault;
 
 /// How long the result "ready" is cached, so that probes cost the database nothing.
 const READY_CACHED_FOR: Duration = Duration::from_secs(1);
-/// How long any other result is cached: its cause may end at once.
+/// How long any other result is cached. It is shorter, because the cause may end at any time.
 const NOT_READY_CACHED_FOR: Duration = Duration::from_millis(200);
 /// How long a probe waits for a result: less than the timeout of a probe of Kubernetes, which is 1 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
@@ -33,10 +33,10 @@ pub enum Readiness {
     SchemaUnreleased,
     /// The database accepts no writes: it is a standby, or read-only.
     ReadOnly,
-    /// The row of the table `feed` is missing, so no event can have a position.
+    /// The row of the table `feed` is missing, so events cannot get a position.
     FeedMissing,
-    /// The database was restored from a dump and not migrated since: new events would come before those that
-    /// readers have.
+    /// The database was restored from a dump and has not been migrated since: new events would come before those
+    /// that readers have.
     FeedBehind,
     /// The encoding of the database, which this names, is not UTF-8.
     Encoding(String),
@@ -83,7 +83,7 @@ impl ReadinessProbe {
         }))
     }
 
-    /// The result, at most [`READY_CACHED_FOR`] old (or [`NOT_READY_CACHED_FOR`]), within
+    /// Returns the result, at most [`READY_CACHED_FOR`] old (or [`NOT_READY_CACHED_FOR`]), within
     /// [`RESPONSE_TIMEOUT`]. Concurrent callers share one check. Must be called on the runtime of the store.
     pub(super) async fn check(&self) -> Readiness {
         let mut running = {
@@ -127,7 +127,7 @@ impl ReadinessProbe {
 
 impl Shared {
     /// Publishes that a check has no result in time. If a request was served since the check began, only the
-    /// connection of the check is known to be slow, and the last result stays.
+    /// connection of the check is known to be slow, and the last result is kept.
     fn publish_timeout(&self, began: Instant) {
         if self.backend.has_served_since(began) && self.state.lock().last.is_some() {
             return;

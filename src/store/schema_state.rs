@@ -9,8 +9,8 @@ use super::StoreError;
 use super::error::Fault;
 use super::readiness::Readiness;
 
-/// Migrations of builds before the first release. Until then the initial migration is rewritten in place,
-/// and each rewrite gets a new version and adds the one before to this list.
+/// Migrations of builds before the first release. Until then the initial migration is rewritten in place, and each
+/// rewrite gets a new version and adds the previous one to this list.
 const UNRELEASED: [&str; 4] = [
     "20261122000001",
     "20261122000002",
@@ -25,12 +25,12 @@ pub(super) enum SchemaState {
     Current,
     /// These migrations are missing, oldest first.
     Behind(Vec<String>),
-    /// An unreleased build made it, with this migration.
+    /// An unreleased build created it, with this migration.
     Unreleased(String),
 }
 
 impl SchemaState {
-    /// The state of a database with the migrations `applied`, given all that there are.
+    /// The state of a database with the migrations `applied`, compared with all migrations of this build.
     pub(super) fn new<DB: Backend>(
         source: &impl MigrationSource<DB>,
         applied: Vec<String>,

@@ -1,8 +1,8 @@
 //! SQL written by hand, as a statement that each connection prepares once.
 //!
-//! `diesel::sql_query` is prepared anew at each call, as Diesel never keeps it. A statement here has a query
-//! id of its own, by which the cache of prepared statements of a connection finds it. So the text must be
-//! the same for every value of the type: what varies is a parameter, or another type.
+//! Diesel prepares `diesel::sql_query` anew at each call, because it never caches it. A statement here has a query
+//! id of its own, by which the statement cache of a connection finds it. So the text must be the same for every
+//! value of the type. Anything that varies is a parameter, or makes another type.
 
 use diesel::QueryResult;
 use diesel::backend::{Backend, DieselReserveSpecialization};
@@ -19,7 +19,7 @@ pub(super) trait Statement {
     /// The SQL types of the columns that it returns.
     type Columns;
 
-    /// Writes the text and binds the parameters where they stand in it.
+    /// Writes the text and binds the parameters where they appear in it.
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Self::Database>) -> QueryResult<()>;
 }
 

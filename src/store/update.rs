@@ -1,4 +1,4 @@
-//! Updating orders: what a client sends, and the decision, which is the same on both databases.
+//! Updating orders: the request of a client, and the decision, which is the same on both databases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,8 +104,7 @@ impl From<UpdateOutcome> for Updated {
     }
 }
 
-/// Decides what to do about `command`, given the order as it is now, if it exists. The same on both
-/// databases.
+/// Decides what to do about `command`, given the order as it is now, if it exists.
 pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Decision, StoreError> {
     let Some(order) = order else {
         return Ok(Decision::Respond(UpdateOutcome::Missing));
@@ -131,8 +130,8 @@ pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Dec
 const LOCKED_PAUSE: Duration = Duration::from_millis(100);
 
 impl Inner {
-    /// Updates an order, until the deadline if the order is locked outside this process. Updates that wait
-    /// for such a lock share one connection, and hold none during the pause.
+    /// Updates an order. If the order is locked outside this process, retries until the deadline. Updates that
+    /// wait for such a lock share one connection, and hold none during the pause.
     pub(super) async fn update(
         &self,
         command: Arc<UpdateOrder>,

@@ -1,4 +1,4 @@
-//! The record of a request: counted and timed when it ends, however it ends.
+//! The record of a request. The request is counted and timed when it ends, however it ends.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,10 +12,10 @@ use log::kv::Value;
 use super::Metrics;
 use super::metrics::RequestMetrics;
 
-/// Requests that take longer are logged as warnings.
+/// Requests that take longer than this are logged as warnings.
 const SLOW: Duration = Duration::from_secs(1);
-/// The status recorded for a request whose client closed the connection before the response. It is not a
-/// status of HTTP; nginx uses it.
+/// The status recorded for a request whose client closed the connection before the response. It is not an HTTP
+/// status, but nginx uses it as well.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// Opens access records. Each worker has its own, so that it needs no lock.
@@ -28,7 +28,7 @@ struct Shared {
 }
 
 impl Recorder {
-    /// A recorder for one worker.
+    /// Creates a recorder for one worker.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self(Rc::new(Shared {
             metrics,

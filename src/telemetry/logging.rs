@@ -1,4 +1,4 @@
-//! The log of the service: which modules are quiet by default, and what is counted.
+//! The log of the service: modules that are quiet by default, and counters.
 
 use std::io;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use order_logging::{FatalPanics, LogFormat, Options};
 
 use super::Metrics;
 
-/// The most bytes that lines may occupy in memory before they are written.
+/// The maximum number of bytes that lines may occupy in memory before they are written.
 const QUEUE_BYTES: usize = 1 << 20;
 
-/// Modules whose lines are of no use by default.
+/// Modules whose lines are not useful by default.
 const QUIET: [(&str, LevelFilter); 2] = [
     // It logs each start and stop of a worker.
     ("actix_server", LevelFilter::Warn),

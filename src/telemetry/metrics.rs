@@ -80,7 +80,7 @@ metrics! {
     }
 }
 
-/// The time of each query. A series is found once: finding one takes a lock.
+/// The time of each query. Each series is looked up once, because a look-up takes a lock.
 #[derive(Debug)]
 struct QueryDurations(HashMap<QueryName, Histogram>);
 
@@ -92,25 +92,25 @@ impl Metric for QueryDurations {
     }
 }
 
-/// The metrics of one kind of request. Each worker finds and keeps them once.
+/// The metrics of one kind of request. Each worker looks them up once and keeps them.
 #[derive(Clone, Debug)]
 pub(super) struct RequestMetrics {
     pub(super) total: IntCounter,
     pub(super) duration: Histogram,
 }
 
-/// How many database connections there are.
+/// The numbers of database connections.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PoolConnections {
-    /// Open and free.
+    /// Open but not acquired.
     pub idle: usize,
     /// Open and acquired.
     pub in_use: usize,
-    /// The most there may be.
+    /// The maximum number of connections.
     pub max: usize,
 }
 
-/// The metrics of one queue, found once.
+/// The metrics of one queue, looked up once.
 #[derive(Clone, Debug)]
 pub struct QueueMetrics {
     /// Requests in the queue now, waiting or executing.
@@ -146,15 +146,15 @@ impl Metrics {
         }
     }
 
-    /// Records how long a query took.
+    /// Records the duration of a query.
     pub fn query_took(&self, query: QueryName, time: Duration) {
         if let Some(series) = self.query_duration.0.get(&query) {
             series.observe(time.as_secs_f64());
         }
     }
 
-    /// Exports a series of `db_errors_total` for each kind: one that exists from the start makes
-    /// `rate()` see its first increase.
+    /// Exports a series of `db_errors_total` for each kind. If a series exists from the start, `rate()` includes
+    /// its first increase.
     pub(crate) fn expect_db_errors(&self, kinds: &[&str]) {
         for kind in kinds {
             self.db_errors.with_label_values(&[kind]);
@@ -166,7 +166,7 @@ impl Metrics {
         self.db_errors.with_label_values(&[kind]).inc();
     }
 
-    /// The metrics of one queue.
+    /// Returns the metrics of one queue.
     pub fn queue(&self, queue: &str) -> QueueMetrics {
         QueueMetrics {
             depth: self.queue_depth.with_label_values(&[queue]),
@@ -175,7 +175,7 @@ impl Metrics {
         }
     }
 
-    /// Everything in the Prometheus text format. The numbers of `pool` are set first.
+    /// Encodes all metrics in the Prometheus text format. The numbers of `pool` are set first.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
@@ -194,7 +194,7 @@ fn gauge(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The commit of the build, when the build names it.
+/// The commit of the build, if the build provides it.
 fn revision() -> &'static str {
     option_env!("REVISION").unwrap_or("unknown")
 }

@@ -1,4 +1,4 @@
-//! The queries of the store, as the metrics name them.
+//! The queries of the store, by their names in the metrics.
 
 /// A use case of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

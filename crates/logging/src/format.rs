@@ -18,7 +18,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// Text when standard error is a terminal, else JSON.
+    /// Text if standard error is a terminal, otherwise JSON.
     pub fn of_stderr() -> Self {
         if io::stderr().is_terminal() {
             Self::Text
@@ -31,7 +31,7 @@ impl LogFormat {
 /// Writes one record as one line, in a single call of [`Write::write_all`].
 pub(crate) type Format = fn(&mut dyn Write, SystemTime, &Record<'_>) -> io::Result<()>;
 
-/// The line that reports how many lines were dropped.
+/// Formats the line that reports how many lines were dropped.
 pub(crate) fn dropped_notice(format: Format, dropped: u64) -> Vec<u8> {
     let mut line = Vec::new();
     let fields = [("dropped", Value::from(dropped))];
@@ -106,7 +106,7 @@ pub(crate) fn write_text(
     out.write_all(line.as_bytes())
 }
 
-/// humantime panics for an earlier time, which a wrongly set clock can produce.
+/// humantime panics for times before 1970, which an incorrect clock can produce.
 fn not_before_1970(now: SystemTime) -> SystemTime {
     now.max(SystemTime::UNIX_EPOCH)
 }

@@ -1,7 +1,7 @@
 //! The log of a process: lines on standard error, in JSON or as text, shared by both binaries.
 //!
-//! Logging never blocks. Lines pass through an [`Output`] that is bounded in bytes; lines that do not
-//! fit are dropped, counted, and reported in the log.
+//! Logging never blocks. Lines pass through an [`Output`] that is bounded in bytes. Lines that do not fit are
+//! dropped, counted, and reported in the log.
 
 mod format;
 mod output;
@@ -18,12 +18,12 @@ pub use output::Output;
 /// How long [`Log::finish`] waits for the last lines to be written.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How to log.
+/// Options for [`init`].
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// The format of the lines.
     pub format: LogFormat,
-    /// The most bytes that lines may occupy in memory before they are written.
+    /// The maximum number of bytes that lines may occupy in memory before they are written.
     pub queue_bytes: usize,
     /// Levels of modules that are too noisy by default. `filters` overrides them.
     pub quiet: &'a [(&'a str, LevelFilter)],
@@ -35,7 +35,7 @@ pub struct Options<'a> {
 #[derive(Clone)]
 pub struct Log(Output);
 
-/// Which panics end the process. The log is flushed before the process ends.
+/// The panics that end the process. The log is flushed before the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FatalPanics {
     /// A panic of any thread, as with `panic = "abort"`.

@@ -1,8 +1,8 @@
 //! An output that is bounded and never blocks.
 //!
-//! Lines go into a queue that is bounded in bytes, and one thread writes them out. When the other side
-//! of the output does not read, the thread blocks, the queue fills, and further lines are dropped and
-//! counted. As soon as the queue has space again, a line reports how many were dropped.
+//! Lines go into a queue that is bounded in bytes, and one thread writes them to the output. If the reader of the
+//! output stops reading, the thread blocks, the queue fills, and further lines are dropped and counted. As soon as
+//! the queue has capacity again, a line reports how many were dropped.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write};
@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes of memory that a line occupies besides its text.
+/// Bytes of memory that a line occupies in addition to its text.
 const LINE_OVERHEAD: usize = 64;
 
 /// How long the thread waits before it retries a non-blocking output that is full.
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A handle of the output, cheap to clone. Each call of [`Write::write`] is one line, which is written
-/// completely or dropped.
+/// A handle to the output, cheap to clone. Each call of [`Write::write`] is one line, which is written completely
+/// or dropped.
 #[derive(Clone)]
 pub struct Output(Arc<Shared>);
 
@@ -28,7 +28,7 @@ struct Shared {
     filled: Condvar,
     /// Notified when all lines are written or dropped.
     done: Condvar,
-    /// The most bytes that the queue may occupy.
+    /// The maximum number of bytes that the queue may occupy.
     capacity: usize,
     notice: fn(u64) -> Vec<u8>,
 }
@@ -38,7 +38,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     /// Bytes that the lines occupy in memory.
     bytes: usize,
-    /// Whether the thread is writing a line at the moment.
+    /// Whether the thread is currently writing a line.
     writing: bool,
     /// Lines dropped since the last notice.
     unreported: u64,
@@ -80,8 +80,8 @@ impl Output {
         state.counter = Some(Box::new(counter));
     }
 
-    /// Waits until all lines are written, or until `timeout`, since the output may never accept them.
-    /// Returns whether all lines are written.
+    /// Waits until all lines are written, or until `timeout`, because the output may never accept them. Returns
+    /// whether all lines are written.
     pub fn flush(&self, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut state = self.0.state.lock();

@@ -1,5 +1,5 @@
-//! The settings of the service. The name contains a hash of the content: a changed setting rolls the pods,
-//! and pods of a template that is rolled back find their previous settings.
+//! The settings of the service. The name contains a hash of the content: a changed setting rolls the pods, and
+//! pods of a template that is rolled back find their previous settings.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
@@ -7,7 +7,7 @@ use super::labels::Component;
 use super::{StringMap, Target, short_hash};
 use crate::crd::{LogFormat, Settings};
 
-/// The ConfigMap from which the pods take their environment.
+/// Builds the ConfigMap from which the pods take their environment.
 pub(crate) fn build(target: &Target) -> ConfigMap {
     let data = environment(&target.settings);
     let name = format!("{}-config-{}", target.name, short_hash(&data));
@@ -20,7 +20,7 @@ pub(crate) fn build(target: &Target) -> ConfigMap {
 }
 
 fn environment(settings: &Settings) -> StringMap {
-    // No `..`: a setting that is missing here does not compile.
+    // No `..`, so that a setting that is missing here does not compile.
     let Settings {
         pool_max_size,
         pool_min_idle,

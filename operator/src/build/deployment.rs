@@ -1,4 +1,4 @@
-//! The Deployment of the pods that serve.
+//! The Deployment of the pods that serve requests.
 
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
@@ -17,7 +17,7 @@ use crate::crd::Settings;
 
 const CONTAINER: &str = "order-service";
 
-/// The Deployment of a pod template. Without `replicas` it does not own that field.
+/// Builds the Deployment of a pod template. Without `replicas` it does not own that field.
 pub(crate) fn build(
     target: &Target,
     template: PodTemplateSpec,
@@ -48,7 +48,7 @@ pub(crate) fn build(
     }
 }
 
-/// The template of the pods. `secret` is the digest of the secret: when it changes, the pods roll.
+/// Builds the template of the pods. `secret` is the digest of the secret: when it changes, the pods roll.
 pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
@@ -71,10 +71,10 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
         workers(target.settings.workers),
     ]);
     container.env = Some(env);
-    // Only the process itself: if liveness included the database, its failure would restart every pod.
+    // Checks only the process itself: if liveness included the database, its failure would restart every pod.
     container.startup_probe = Some(probe("/healthz", 1, 1, 60));
     container.liveness_probe = Some(probe("/healthz", 10, 2, 3));
-    // The database, its schema, and the drain of the pod.
+    // Checks the database, its schema, and whether the pod is draining.
     container.readiness_probe = Some(probe("/readyz", 5, 2, 2));
 
     let mut spec = pod::spec(target, &target.database, container);
@@ -117,7 +117,7 @@ fn port(name: &str, container_port: i32) -> ContainerPort {
     }
 }
 
-/// The setting, else the CPU request of the pod instead of the cores of the node. Divisor 1 rounds up:
+/// The configured number, or the CPU request of the pod instead of the cores of the node. Divisor 1 rounds up, so
 /// 100m is 1.
 fn workers(set: Option<i32>) -> EnvVar {
     match set {
@@ -160,14 +160,14 @@ fn spread(target: &Target, topology: &str) -> TopologySpreadConstraint {
             target,
             Some(Component::Server),
         ))),
-        // Only pods of one revision are compared; otherwise a rollout ends unevenly spread.
+        // Only pods of one revision are compared. Otherwise the pods would be unevenly spread after a rollout.
         match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
 }
 
-/// Seconds that a pod has to terminate: the drain, the requests in flight, the accepted work of the store
-/// (twice a connection and a statement), and a margin.
+/// The seconds that a pod has to terminate: the drain, the requests in flight, the accepted work of the store
+/// (twice the timeouts of a connection and a statement), and a margin.
 fn grace_period(settings: &Settings) -> i64 {
     let seconds = |text: &str| {
         let span = humantime::parse_duration(text).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The autoscaler, when the spec has `autoscaling` instead of `replicas`.
+//! The autoscaler, if the spec has `autoscaling` instead of `replicas`.
 
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
@@ -10,7 +10,7 @@ use super::labels::Component;
 use super::{Replicas, Target};
 use crate::crd::Autoscaling;
 
-/// The HorizontalPodAutoscaler; none when the spec sets `replicas`.
+/// Builds the HorizontalPodAutoscaler, or returns `None` if the spec sets `replicas`.
 pub(crate) fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
     let Replicas::Autoscaled(autoscaling) = &target.replicas else {
         return None;
@@ -32,9 +32,9 @@ pub(crate) fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
             max_replicas: *max_replicas,
             metrics: Some(vec![cpu(*target_cpu_utilization_percentage)]),
             behavior: Some(HorizontalPodAutoscalerBehavior {
-                // Immediately, at most doubling every 15 s: a new pod serves within seconds.
+                // Scale up immediately, but at most double every 15 s: a new pod serves within seconds.
                 scale_up: Some(rules(0, "Max", (100, 15), (2, 15))),
-                // Slowly: a short period of low load must not close warm pools.
+                // Scale down slowly: a short period of low load must not close warm pools.
                 scale_down: Some(rules(300, "Min", (25, 60), (1, 60))),
             }),
         }),
@@ -57,7 +57,7 @@ fn cpu(utilization: i32) -> MetricSpec {
     }
 }
 
-/// Rules with the most percent and the most pods per period in seconds.
+/// Rules with the maximum percentage and the maximum number of pods per period in seconds.
 fn rules(window: i32, select: &str, percent: (i32, i32), pods: (i32, i32)) -> HPAScalingRules {
     let policy = |type_: &str, (value, period_seconds)| HPAScalingPolicy {
         type_: type_.to_owned(),

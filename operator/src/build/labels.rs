@@ -12,7 +12,7 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The label of pods with the hash of their template.
 pub(crate) const REVISION: &str = "orders.example.com/revision";
-/// The annotation of each applied object with the digest of what was applied.
+/// The annotation of each applied object with the digest of the applied content.
 pub(crate) const APPLIED: &str = "orders.example.com/applied";
 /// The annotation of pods with the digest of the secret that they read.
 pub(crate) const SECRET_DIGEST: &str = "orders.example.com/database-secret";
@@ -41,7 +41,7 @@ impl Component {
     }
 }
 
-/// The labels that select the pods of an instance: those of one component, or all.
+/// The labels that select the pods of an instance: those of one component, or all of them.
 pub(crate) fn selector(target: &Target, component: Option<Component>) -> StringMap {
     let mut labels = super::string_map([
         ("app.kubernetes.io/name", "order-service"),

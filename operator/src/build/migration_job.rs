@@ -17,11 +17,11 @@ pub(crate) fn revision(target: &Target, secret: &str) -> String {
     short_hash(&(&target.image, &target.migrations, secret))
 }
 
-/// The Job. The template of a Job is immutable, so its name contains the revision.
+/// Builds the Job. The template of a Job is immutable, so the name of the Job contains the revision.
 pub(crate) fn build(target: &Target, revision: &str) -> Job {
     let mut container = pod::container(target, CONTAINER, &["migrate", "--wait", "60s"]);
-    // When it fails, the end of the log is in the status of the pod, so the operator needs no right to
-    // read logs.
+    // If the migration fails, the end of the log is in the status of the pod, so the operator needs no permission
+    // to read logs.
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
     let mut spec = pod::spec(target, &target.migrations, container);
     // Not OnFailure: failed pods and their logs remain.
@@ -32,14 +32,14 @@ pub(crate) fn build(target: &Target, revision: &str) -> Job {
             Some(Component::Migrate),
         ),
         spec: Some(JobSpec {
-            // One day, so that alerts and people see it.
+            // One day, so that alerts and administrators see it.
             ttl_seconds_after_finished: Some(86_400),
             // Each attempt waits 60 s for the database, and the pause between attempts doubles.
             backoff_limit: Some(6),
             // No activeDeadlineSeconds: creating a large index may take hours and must not be interrupted.
             pod_failure_policy: Some(PodFailurePolicy {
                 rules: vec![
-                    // The node was drained or lost, which is no failure of the migration.
+                    // The node was drained or lost, which is not a failure of the migration.
                     PodFailurePolicyRule {
                         action: "Ignore".to_owned(),
                         on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {

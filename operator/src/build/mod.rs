@@ -1,5 +1,5 @@
-//! The objects of an OrderService: one pure function per kind. Nothing here reads a clock, a cluster or the
-//! environment, so that `order-operator render` prints what would be applied.
+//! The objects of an OrderService: one pure function per kind. No function reads a clock, a cluster or the
+//! environment, so that `order-operator render` prints exactly what would be applied.
 
 mod config_map;
 mod deployment;
@@ -53,7 +53,7 @@ pub(crate) fn hex(bytes: &[u8], count: usize) -> String {
 /// Labels, annotations and similar fields.
 pub(crate) type StringMap = std::collections::BTreeMap<String, String>;
 
-/// A map of these pairs.
+/// Creates a map of these pairs.
 pub(crate) fn string_map<const N: usize>(pairs: [(&str, &str); N]) -> StringMap {
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

@@ -1,5 +1,5 @@
-//! Allows requests of clients, scrapes, DNS and the database, and nothing else. Probes come from the
-//! kubelet of the node, which is always allowed.
+//! Allows requests from clients, scrapes, DNS and the database, and no other traffic. Probes come from the kubelet
+//! of the node, which is always allowed.
 //!
 //! One policy covers the pods that serve and those that migrate: it allows incoming traffic by the names of
 //! ports, and the migration has none.
@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Target, labels, string_map};
 use crate::crd::NetworkPolicyOptions;
 
-/// The NetworkPolicy; none when it is switched off.
+/// Builds the NetworkPolicy, or returns `None` if it is disabled.
 pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
     let NetworkPolicyOptions {
         enabled,

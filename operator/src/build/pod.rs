@@ -1,4 +1,4 @@
-//! The common part of the pods that serve and of those that migrate, above all their hardening.
+//! The common parts of the pods that serve and of those that migrate, especially their hardening.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, KeyToPath, PodSecurityContext, PodSpec, SeccompProfile,
@@ -11,15 +11,15 @@ use crate::crd::SecretKeyRef;
 const SECRET_VOLUME: &str = "database-url";
 const SECRET_DIRECTORY: &str = "/run/secrets/order-service";
 const SECRET_FILE: &str = "database-url";
-/// A user and group without rights, the `nonroot` of distroless images.
+/// A user and group without privileges, the `nonroot` of distroless images.
 const NON_ROOT_ID: i64 = 65532;
 
-/// A pod with one container that reads the URL of the database from a file.
+/// Builds a pod with one container that reads the URL of the database from a file.
 pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container) -> PodSpec {
     PodSpec {
         service_account_name: Some(target.name.clone()),
         automount_service_account_token: Some(false),
-        // Settings come from the environment, which must not contain variables of other Services.
+        // Settings come from the environment, which must not contain the variables of other Services.
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
@@ -54,15 +54,15 @@ pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container)
     }
 }
 
-/// A hardened container of the image.
+/// Builds a hardened container of the image.
 pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container {
     Container {
         name: name.to_owned(),
         image: Some(target.image.clone()),
-        // Tags are never moved, and an image that was loaded into a local cluster is in no registry.
+        // Tags are never moved, and an image that was loaded into a local cluster is not in a registry.
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
-        // A file, not a variable: it is read for every connection, so that a rotated secret needs no
+        // A file instead of a variable: it is read for every connection, so that a rotated secret needs no
         // restart.
         env: Some(vec![variable(
             "DATABASE_URL_FILE",

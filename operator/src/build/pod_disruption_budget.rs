@@ -1,4 +1,4 @@
-//! The most pods that may be evicted at the same time.
+//! The maximum number of pods that may be evicted at the same time.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 
@@ -6,7 +6,7 @@ use super::Target;
 use super::labels::{self, Component};
 use crate::crd::Disruption;
 
-/// The PodDisruptionBudget; none when it is switched off.
+/// Builds the PodDisruptionBudget, or returns `None` if it is disabled.
 pub(crate) fn build(target: &Target) -> Option<PodDisruptionBudget> {
     let Disruption {
         enabled,

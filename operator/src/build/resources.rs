@@ -1,4 +1,4 @@
-//! Everything that an OrderService consists of.
+//! All objects of an OrderService.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -9,15 +9,15 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use super::{Replicas, Target};
 
-/// The objects of an OrderService. The fields are in the order in which the objects are applied. Users
-/// destructure it without `..`, so that an object that is added cannot be forgotten.
+/// The objects of an OrderService. The fields are in the order in which the objects are applied. Callers
+/// destructure it without `..`, so that a new object cannot be forgotten.
 pub(crate) struct Resources {
     pub(crate) service_account: ServiceAccount,
-    /// Absent when it is switched off.
+    /// Absent if it is disabled.
     pub(crate) network_policy: Option<NetworkPolicy>,
     pub(crate) config_map: ConfigMap,
     pub(crate) service: Service,
-    /// Absent when it is switched off.
+    /// Absent if it is disabled.
     pub(crate) pod_disruption_budget: Option<PodDisruptionBudget>,
     /// Absent while a secret is missing.
     pub(crate) workload: Option<Workload>,
@@ -30,7 +30,7 @@ pub(crate) struct Workload {
     /// Identifies everything that the migration depends on: the image and the secret.
     pub(crate) migration_revision: String,
     pub(crate) migration_job: Job,
-    /// Without `spec.replicas` when an autoscaler decides it.
+    /// Without `spec.replicas` if an autoscaler decides it.
     pub(crate) deployment: Deployment,
 }
 

@@ -1,4 +1,5 @@
-//! The Service of the API. Metrics are scraped from each pod; a Service would spread the scrapes.
+//! The Service of the API. Metrics are scraped from each pod, because a Service would distribute the scrapes among
+//! the pods.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -6,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Target;
 use super::labels::{self, Component};
 
-/// The Service in front of the pods.
+/// Builds the Service in front of the pods.
 pub(crate) fn build(target: &Target) -> Service {
     let component = Some(Component::Server);
     Service {

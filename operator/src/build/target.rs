@@ -1,4 +1,4 @@
-//! An OrderService that was validated and has its defaults.
+//! An OrderService that has been validated and completed with its defaults.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -38,7 +38,7 @@ pub(crate) enum Replicas {
     Autoscaled(Autoscaling),
 }
 
-/// Everything that the builders need.
+/// The input of the builders.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     /// Name of the OrderService and of most of its objects.
@@ -48,7 +48,7 @@ pub(crate) struct Target {
     /// The reference to the OrderService in its objects.
     pub owner: OwnerReference,
     pub image: String,
-    /// Tag of the image, or the start of its digest; none when it is no valid label.
+    /// Tag of the image, or the start of its digest. `None` if it is not a valid label.
     pub version: Option<String>,
     /// How the number of pods is decided.
     pub replicas: Replicas,
@@ -62,9 +62,9 @@ pub(crate) struct Target {
     pub settings: Settings,
     /// The allowed traffic.
     pub network_policy: NetworkPolicyOptions,
-    /// The most pods that may be evicted at the same time.
+    /// The maximum number of pods that may be evicted at the same time.
     pub disruption: Disruption,
-    /// Seconds a rollout may go without progress.
+    /// The number of seconds that a rollout may take without progress.
     pub progress_deadline_seconds: i32,
     /// Whether only the status is written.
     pub paused: bool,
@@ -76,7 +76,7 @@ impl Target {
     /// # Errors
     /// When it is invalid.
     pub(crate) fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
-        // No `..`: a field that is missing here does not compile.
+        // No `..`, so that a field that is missing here does not compile.
         let OrderServiceSpec {
             image,
             replicas,
@@ -142,7 +142,7 @@ impl Target {
     }
 }
 
-/// The tag, or the start of the digest; none when it is no valid label.
+/// Returns the tag, or the start of the digest. `None` if it is not a valid label.
 fn version(image: &str) -> Option<String> {
     let (rest, digest) = match image.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
@@ -157,7 +157,7 @@ fn version(image: &str) -> Option<String> {
     })
 }
 
-/// Requests and limits. A missing request has its default, or the limit if that is lower.
+/// Computes requests and limits. A missing request has its default, or the limit if that is lower.
 fn requirements(requests: ResourceRequests, limits: ResourceLimits) -> ResourceRequirements {
     let quantity = |text: &str| Quantity(text.to_owned());
     let memory_limit = limits.memory.unwrap_or_else(|| quantity("128Mi"));

@@ -1,4 +1,4 @@
-//! The client: as kube builds it by default, with the fence at the connection and small buffers.
+//! The client, built as kube does by default, but with the fence at the connection and small buffers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -26,7 +26,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Size of the read buffer of a connection.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// A client that writes only while this process is the leader.
+/// Creates a client that writes only while this process is the leader.
 ///
 /// # Errors
 /// When the configuration is not supported.
@@ -36,7 +36,7 @@ pub fn connect(config: Config, guard: &FenceLayer) -> kube::Result<Client> {
     connect_with(config, connector, guard)
 }
 
-/// Like [`connect`], with another connector.
+/// Like [`connect`], but with a different connector.
 ///
 /// # Errors
 /// When the configuration is not supported.
@@ -61,7 +61,7 @@ where
         .pool_idle_timeout(IDLE_TIMEOUT)
         .http1_read_buf_exact_size(READ_BUFFER_BYTES)
         .build(connector);
-    // No retries here: a failed reconcile is retried as a whole.
+    // No retries here: the complete reconcile is retried.
     let service = ServiceBuilder::new()
         .layer(guard)
         .layer(config.base_uri_layer())
@@ -79,8 +79,8 @@ fn fence_body(mut request: Request<Body>) -> Request<FencedBody> {
     request.map(|inner| FencedBody { inner, fence })
 }
 
-/// A body that fails when the fence does not allow writes any more. hyper polls the body after the connection
-/// is established and before it sends the first byte, so a request whose body fails is never sent.
+/// A body that fails when the fence does not allow writes any more. hyper polls the body after the connection is
+/// established and before it sends the first byte, so a request whose body fails is never sent.
 struct FencedBody {
     inner: Body,
     fence: Option<Fence>,

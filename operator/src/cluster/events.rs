@@ -1,4 +1,4 @@
-//! Publishes events. A repeated event is counted instead of published again.
+//! Publishes events. A repeated event increments a count instead of being published again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -18,19 +18,19 @@ use crate::crd::OrderService;
 
 /// The time within which client-go treats repetitions as one series.
 const SERIES_TIMEOUT: SignedDuration = SignedDuration::from_mins(6);
-/// The API server rejects longer notes.
+/// The maximum length of a note. The API server rejects longer notes.
 const MAX_NOTE_BYTES: usize = 1024;
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether it needs attention.
+    /// Whether the event needs attention.
     pub warning: bool,
     /// Why the action was taken, in one word.
     pub reason: &'static str,
     /// The action that was taken or that failed.
     pub action: &'static str,
-    /// A description for people.
+    /// A description for users.
     pub note: String,
 }
 
@@ -44,14 +44,14 @@ pub struct Recorder {
 }
 
 struct Series {
-    /// When it was first published: part of the name of the event.
+    /// When the event was first published. This is part of the name of the event.
     since: Timestamp,
     count: i32,
     at: Timestamp,
 }
 
 impl Recorder {
-    /// A recorder that reports as this instance.
+    /// Creates a recorder that reports as this instance.
     pub fn new(client: Client, instance: String) -> Self {
         Self {
             client,

@@ -1,5 +1,5 @@
-//! A layer around the transport of the client. It rejects writes when this process is not the leader, and
-//! records when watches deliver something.
+//! A layer around the transport of the client. It rejects writes when this process is not the leader, and records
+//! when watches deliver data.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Fenced;
 pub struct FenceLayer {
     /// Allows writes while this process is the leader.
     pub fence: Fence,
-    /// Records when watches deliver something.
+    /// Records when watches deliver data.
     pub watches: WatchActivity,
     /// Counts writes.
     pub metrics: Arc<Metrics>,
@@ -79,7 +79,7 @@ where
                     .writes
                     .with_label_values(&[resource(&path)])
                     .inc();
-                // Establishing a connection may take long: `connect` checks the fence again after it.
+                // Establishing a connection may take long, so `connect` checks the fence again afterwards.
                 request.extensions_mut().insert(self.guard.fence.clone());
             }
         }
@@ -113,7 +113,7 @@ fn is_lease(path: &str) -> bool {
     path.starts_with("/apis/coordination.k8s.io/")
 }
 
-/// The plural in a path, from a fixed list, so that the label has few values.
+/// Returns the plural in a path, from a fixed list, so that the label has few values.
 fn resource(path: &str) -> &'static str {
     const KNOWN: [&str; 10] = [
         "configmaps",
@@ -132,7 +132,7 @@ fn resource(path: &str) -> &'static str {
         .unwrap_or("other")
 }
 
-/// The body of a response. Each frame of the response of a watch is recorded.
+/// The body of a response. If it is the response to a watch, each frame is recorded.
 pub struct WatchedBody<B> {
     inner: B,
     watches: Option<(WatchActivity, String)>,

@@ -19,7 +19,7 @@ pub enum Kind {
     NetworkPolicy,
     /// The address of the API.
     Service,
-    /// The most pods that may be evicted.
+    /// The maximum number of pods that may be evicted.
     PodDisruptionBudget,
     /// The migration.
     Job,
@@ -33,7 +33,7 @@ impl Kind {
     /// The smallest value in the order of `Ord`.
     pub const FIRST: Self = Self::ServiceAccount;
 
-    /// Every kind, in the order in which they are applied.
+    /// Every kind, in the order in which the objects are applied.
     pub const ALL: [Self; 8] = [
         Self::ServiceAccount,
         Self::NetworkPolicy,

@@ -42,7 +42,7 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
     }
 
-    /// An object, if it exists.
+    /// Returns an object, if it exists.
     ///
     /// # Errors
     /// When the API server rejects the request or does not respond.
@@ -55,8 +55,8 @@ impl Cluster {
         self.api(kind, namespace).get_opt(name).await
     }
 
-    /// Applies an object with server-side apply. With `force`, the operator takes its fields over from other
-    /// field managers. Fields that the object does not contain stay as they are.
+    /// Applies an object with server-side apply. With `force`, the operator takes over its fields from other field
+    /// managers. Fields that the object does not contain stay unchanged.
     ///
     /// # Errors
     /// When the API server rejects the request or does not respond.
@@ -78,8 +78,7 @@ impl Cluster {
     /// Deletes an object, but not a newer one of the same name.
     ///
     /// # Errors
-    /// When the API server rejects the request or does not respond. It is no error that the object does
-    /// not exist.
+    /// When the API server rejects the request or does not respond. A missing object is not an error.
     pub async fn delete(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Result<()> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
@@ -95,8 +94,8 @@ impl Cluster {
         }
     }
 
-    /// Gives up the ownership of `spec.replicas` of a Deployment without changing its value. Omitting the
-    /// field in the next apply would reset it: server-side apply removes a field whose last owner omits it.
+    /// Gives up the ownership of `spec.replicas` of a Deployment without changing its value. Omitting the field in
+    /// the next apply would reset it, because server-side apply removes a field whose last owner omits it.
     ///
     /// # Errors
     /// When the API server rejects the request or does not respond, or the object has changed.
@@ -128,7 +127,7 @@ impl Cluster {
         if operations.is_empty() {
             return Ok(None);
         }
-        // The paths contain indexes of entries, so the object must be the version that was read.
+        // The paths contain indexes of entries, so the object must still be the version that was read.
         let mut patch = vec![json!({
             "op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version,
         })];
@@ -154,7 +153,7 @@ impl Cluster {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
         let (patch, params) = json_patch(json!([
-            // Not the status of a newer object of the same name.
+            // The status must not be written to a newer object of the same name.
             {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
             {"op": "add", "path": "/status", "value": status},
         ]))?;
@@ -163,7 +162,7 @@ impl Cluster {
             .await
     }
 
-    /// A secret, if it exists.
+    /// Returns a secret, if it exists.
     ///
     /// # Errors
     /// When the API server rejects the request or does not respond.
@@ -193,7 +192,7 @@ impl Cluster {
             .map(|_| ())
     }
 
-    /// Up to 20 pods with these labels.
+    /// Returns up to 20 pods with these labels.
     ///
     /// # Errors
     /// When the API server rejects the request or does not respond.
@@ -218,7 +217,7 @@ fn as_manager() -> PatchParams {
     }
 }
 
-/// An object as JSON, with `apiVersion` and `kind`, as it is applied.
+/// Converts an object to JSON with `apiVersion` and `kind`, as it is applied.
 ///
 /// # Errors
 /// When it cannot be written as JSON.

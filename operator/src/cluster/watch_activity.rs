@@ -1,4 +1,4 @@
-//! When each watch last delivered something.
+//! When each watch last delivered data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// When each watch last delivered something, by the path of its request.
+/// When each watch last delivered data, by the path of its request.
 #[derive(Clone, Debug, Default)]
 pub struct WatchActivity(Arc<Mutex<BTreeMap<String, Instant>>>);
 
 impl WatchActivity {
-    /// Adds a watch. Its age grows from now on, even if it never delivers anything.
+    /// Adds a watch. Its age grows from now on, even if it never delivers any data.
     pub(crate) fn expect(&self, path: &str) {
         self.0
             .lock()
@@ -30,7 +30,7 @@ impl WatchActivity {
         }
     }
 
-    /// How long ago the quietest watch delivered something.
+    /// Returns how long ago the quietest watch delivered data.
     pub(crate) fn oldest_age(&self) -> Duration {
         let oldest = self.0.lock().values().min().copied();
         oldest.map_or(Duration::ZERO, |at| at.elapsed())

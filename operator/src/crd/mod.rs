@@ -1,8 +1,8 @@
 //! The custom resource `OrderService`.
 //!
-//! `order-operator crd` generates the CRD from these types. A rule that the schema cannot express is a CEL
-//! rule at the field, with the message for people. The doc comments are the descriptions of the CRD; a last
-//! sentence `Default: ….` becomes a column of the table in docs/OPERATOR.md.
+//! `order-operator crd` generates the CRD from these types. A rule that the schema cannot express is a CEL rule at
+//! the field, with a message for users. The doc comments are the descriptions of the CRD. A last sentence
+//! `Default: ….` becomes a column of the table in docs/OPERATOR.md.
 
 mod schema;
 mod settings;
@@ -19,7 +19,7 @@ pub use status::{Condition, ConditionStatus, FailedRevision, MigrationStatus, Or
 use kube::{CustomResourceExt as _, Resource as _};
 use serde_json::Value;
 
-/// The custom resource definition as it is installed.
+/// Returns the custom resource definition as it is installed.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
@@ -35,7 +35,7 @@ pub fn definition() -> Result<Value, serde_json::Error> {
     Ok(crd)
 }
 
-/// An object is no OrderService of the version that is served.
+/// An object is not an OrderService of the served version.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum KindError {
     /// It is of another kind or version.
@@ -50,7 +50,7 @@ pub enum KindError {
         /// The API version of the object.
         version: String,
     },
-    /// It has no kind.
+    /// It does not name its kind.
     #[error(
         "expected an {} of {}; the object names no kind",
         OrderService::kind(&()),
@@ -70,7 +70,7 @@ pub enum DefinitionError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// Checks that an object is an OrderService of the version that is served.
+/// Checks that an object is an OrderService of the served version.
 ///
 /// # Errors
 /// When it is of another kind or version.
@@ -87,8 +87,8 @@ pub fn check_kind(object: &Value) -> Result<(), KindError> {
     }
 }
 
-/// Optional fields may be omitted and must not be null, so that there is one way to omit a field and `has()` in
-/// the rules is sufficient.
+/// Optional fields may be omitted but must not be null, so that there is only one way to omit a field and `has()`
+/// in the rules is sufficient.
 fn remove_nullable(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -100,7 +100,7 @@ fn remove_nullable(schema: &mut Value) {
     }
 }
 
-/// The definition as YAML, as it is committed.
+/// Returns the definition as YAML, as it is committed.
 ///
 /// # Errors
 /// When it cannot be written as YAML.

@@ -1,4 +1,4 @@
-//! Parts of the schema that cannot be derived.
+//! Parts of the schema that cannot be derived from the types.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 

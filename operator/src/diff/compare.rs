@@ -74,7 +74,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// The fields in which a live object differs from the desired one.
+/// Returns the fields in which a live object differs from the desired one.
 pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
     let mut found = Vec::new();
     compare(desired, live, &Path::default(), &mut found);
@@ -83,7 +83,7 @@ pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
 
 fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
     match (desired, live) {
-        // Atomic: an additional key selects fewer pods.
+        // Atomic, because an additional key selects fewer pods.
         _ if is_atomic(path) => {
             if desired != live {
                 found.push(path.clone());
@@ -107,7 +107,7 @@ fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
 fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) {
     let keys = merge_keys(path);
     if keys.is_empty() {
-        // Atomic: an additional item is a difference as well.
+        // Atomic, so an additional item is a difference as well.
         let mut inside = Vec::new();
         for (desired, live) in desired.iter().zip(live) {
             compare(desired, live, &Path::default(), &mut inside);
@@ -136,7 +136,7 @@ fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec
     }
 }
 
-/// Whether a field is compared as a whole, because the API server adds no defaults to it.
+/// Whether a field is compared as one value, because the API server adds no defaults to it.
 fn is_atomic(path: &Path) -> bool {
     [
         "selector",
@@ -150,7 +150,7 @@ fn is_atomic(path: &Path) -> bool {
     .any(|name| path.ends_with(name))
 }
 
-/// The merge keys of a list (`x-kubernetes-list-map-keys` in the API). Other lists are compared as a whole.
+/// The merge keys of a list (`x-kubernetes-list-map-keys` in the API). Other lists are compared as one value.
 fn merge_keys(path: &Path) -> &'static [&'static str] {
     let in_pod = path.mentions("containers");
     if path.ends_with("containers")

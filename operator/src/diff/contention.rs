@@ -1,8 +1,8 @@
 //! Fields and objects that another field manager changes repeatedly.
 //!
-//! A manual change is reverted at once. A controller that repeats its change after each revert would cause
-//! writes without end, as fast as the API server allows. Therefore, after a few immediate reverts, the pause
-//! before the next one grows up to five minutes, and the contention is reported.
+//! A manual change is reverted at once. A controller that repeats its change after each revert would cause endless
+//! writes, as fast as the API server allows. Therefore, after a few immediate reverts, the pause before the next
+//! revert grows up to five minutes, and the contention is reported.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use super::drift::Drift;
 use crate::backoff::backoff;
 use crate::cluster::Kind;
 
-/// Number of immediate reverts of the same field.
+/// The number of immediate reverts of the same field.
 const IMMEDIATE_REVERTS: u32 = 3;
 /// The pause before the next revert. It doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// A contest ends this long after the last change. Longer than the longest pause.
+/// Contention ends this long after the last change. It is longer than the longest pause.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// The most fields per object in the summary.
+/// The maximum number of fields per object in the summary.
 const MAX_NAMED_FIELDS: usize = 3;
 
-/// UID of the OrderService, kind and name of the object, and path of the field. An empty path means the whole
+/// UID of the OrderService, kind and name of the object, and path of the field. An empty path means the complete
 /// object.
 type ContestKey = (Box<str>, Kind, Box<str>, Box<str>);
 
@@ -34,10 +34,10 @@ pub struct Contention(Mutex<BTreeMap<ContestKey, Contest>>);
 #[derive(Debug)]
 struct Contest {
     rounds: u32,
-    /// When it was last reverted, and the pause after that.
+    /// When the field was last reverted, and the pause after that.
     since: Instant,
     pause: Duration,
-    /// When it was last found changed, and by which field manager.
+    /// When the field was last found changed, and by which field manager.
     seen: Instant,
     by: Box<str>,
     reported: bool,
@@ -55,7 +55,7 @@ impl Contest {
         }
     }
 
-    /// Another field manager changed it.
+    /// Records a change by another field manager.
     fn changed(&mut self, now: Instant, by: &str) {
         self.seen = now;
         self.by = by.into();
@@ -106,7 +106,7 @@ impl Contention {
                 .get(key)
                 .map_or(Duration::ZERO, Contest::remaining)
         };
-        // Apply writes the whole object: new drift is reverted despite the pause of older drift.
+        // Apply writes the complete object: new drift is reverted despite the pause of older drift.
         if let Some(remaining) = keys
             .iter()
             .map(remaining)
@@ -151,8 +151,8 @@ impl Contention {
         Ok(())
     }
 
-    /// Describes the contests of an OrderService; none without contests. The text does not change with each
-    /// revert, so that it does not cause a status update each time.
+    /// Describes the contention for an OrderService, or returns `None` without contention. The text does not
+    /// change with each revert, so that it does not cause a status update each time.
     pub(crate) fn summary(&self, owner: &str) -> Option<String> {
         let contention = self.0.lock();
         let mut objects: BTreeMap<(Kind, &str), Vec<String>> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! The field managers that changed fields of the operator.
+//! The field managers that changed fields that the operator applies.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 use serde_json::Value;
@@ -26,14 +26,15 @@ pub(crate) fn attribute(paths: &[Path], metadata: &ObjectMeta) -> Vec<Drift> {
         .collect()
 }
 
-/// The manager that owns the field now. A removed field has no owner; then the manager that wrote last.
+/// Returns the current owner of the field. A removed field has no owner, so the manager that wrote last is
+/// returned.
 fn last_manager<'a>(path: &Path, metadata: &'a ObjectMeta) -> Option<&'a str> {
     let others = || {
         metadata
             .managed_fields
             .iter()
             .flatten()
-            // Subresources are excluded: controllers of Kubernetes write the status often.
+            // Subresources are excluded, because controllers of Kubernetes write the status often.
             .filter(|entry| {
                 entry.manager.as_deref() != Some(MANAGER) && entry.subresource.is_none()
             })
@@ -72,7 +73,7 @@ fn owns(fields: &Value, steps: &[Step]) -> bool {
             (named == Value::Object(keys.clone())).then_some(fields)
         }),
     };
-    // An entry without children owns the whole field.
+    // An entry without children owns the complete field.
     let is_leaf = |next: &Value| next.as_object().is_some_and(serde_json::Map::is_empty);
     next.is_some_and(|next| is_leaf(next) || owns(next, rest))
 }

@@ -1,9 +1,9 @@
 //! Whether this process may write.
 //!
-//! A stopped process cannot notice that it was stopped. Therefore the fence does not store "this process is
-//! the leader", but until when, on two clocks, and reads both before each write. The monotonic clock
-//! continues while a process is stopped, but not while the machine is suspended. The wall clock continues
-//! in both cases, but may be set back. Leadership ends when either clock is past its limit.
+//! A stopped process cannot notice that it was stopped. Therefore the fence does not store whether this process is
+//! the leader, but until when it may write, on two clocks, and reads both before each write. The monotonic clock
+//! continues while a process is stopped, but not while the machine is suspended. The wall clock continues in both
+//! cases, but may be set back. Leadership ends when either clock is past its limit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -28,7 +28,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Now.
+    /// Returns the current time on both clocks.
     pub fn now() -> Self {
         Self {
             monotonic: Instant::now(),
@@ -36,21 +36,21 @@ impl Moment {
         }
     }
 
-    /// Whether less than `span` has elapsed on both clocks. A wall clock that was set back proves nothing,
-    /// so the time counts as elapsed.
+    /// Whether less than `span` has elapsed on both clocks. A wall clock that was set back proves nothing, so the
+    /// time then counts as elapsed.
     fn is_within(&self, span: Duration) -> bool {
         self.monotonic.elapsed() < span && self.wall.elapsed().is_ok_and(|passed| passed < span)
     }
 }
 
 impl Fence {
-    /// Allows writes for `span` since `since`, which is the time before the request for the Lease was sent:
-    /// the server may have granted it at any time between request and response.
+    /// Allows writes for `span` after `since`. That is the time before the request for the Lease was sent, because
+    /// the server may have granted the Lease at any time between request and response.
     pub fn allow(&self, since: Moment, span: Duration) {
         *self.0.lock() = Some(Held { since, span });
     }
 
-    /// Allows no writes.
+    /// Stops allowing writes.
     pub fn revoke(&self) {
         *self.0.lock() = None;
     }

@@ -1,7 +1,7 @@
-//! The Lease: acquired when it is free or expired, renewed while held, released at the end.
+//! The Lease. It is acquired when it is free or expired, renewed while held, and released at the end.
 //!
-//! Whether a holder has expired is decided by the time since this process last saw the Lease change, on its
-//! own clock, and never by the times in the Lease: the clocks of machines differ.
+//! A holder has expired when this process has not seen the Lease change for long enough, measured on its own
+//! clock. The times in the Lease are never used, because the clocks of machines differ.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// For how long after a renewal the holder may write: less than the others wait.
+    /// For how long after a renewal the holder may write. This is less than the time that other candidates wait.
     fn validity(self) -> Duration {
         self.lease * 2 / 3
     }
@@ -32,7 +32,7 @@ impl Timing {
     }
 }
 
-/// A candidate.
+/// A candidate for the Lease.
 pub struct Election {
     leases: Api<Lease>,
     name: String,
@@ -45,7 +45,7 @@ pub struct Election {
 }
 
 impl Election {
-    /// A candidate for the Lease of this name. `identity` must be unique to this process.
+    /// Creates a candidate for the Lease of this name. `identity` must be unique to this process.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -65,7 +65,7 @@ impl Election {
         }
     }
 
-    /// How long ago the API server last responded.
+    /// Returns how long ago the API server last responded.
     pub fn api_silence(&self) -> Duration {
         self.last_response.elapsed()
     }
@@ -82,7 +82,7 @@ impl Election {
                 self.last_response = Instant::now();
                 self.fence.revoke();
             }
-            // Without a renewal the fence closes by itself.
+            // Without a renewal, the fence closes when its time is up.
             Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be renewed"),
             Err(_) => log::warn!("the lease cannot be renewed: no response"),
         }
@@ -102,7 +102,7 @@ impl Election {
     pub async fn renew(&mut self) {
         loop {
             sleep(self.timing.retry()).await;
-            // A process that was stopped continues here, so the fence is checked before the renewal.
+            // A process that was stopped resumes here, so the fence is checked before the renewal.
             if !self.fence.allows_writes() || !self.try_once().await {
                 self.fence.revoke();
                 return;
@@ -110,7 +110,7 @@ impl Election {
         }
     }
 
-    /// Releases the Lease, so that the others need not wait until it expires.
+    /// Releases the Lease, so that other candidates need not wait until it expires.
     pub async fn release(&mut self) {
         if !self.fence.allows_writes() {
             return;
@@ -140,7 +140,7 @@ impl Election {
         }
     }
 
-    /// Writes a Lease without a holder. It contains the `resourceVersion` that was read, so a Lease that has
+    /// Writes a Lease without a holder. It contains the `resourceVersion` that was read, so that a Lease that has
     /// changed is not overwritten.
     async fn write_released(&self, mut lease: Lease) -> Result<(), kube::Error> {
         let spec = lease.spec.get_or_insert_default();
@@ -170,7 +170,7 @@ impl Election {
             spec: Some(self.claim(&spec, mine)),
             ..lease
         };
-        // It contains the `resourceVersion` that was read: of two simultaneous writes one is rejected.
+        // The Lease contains the `resourceVersion` that was read, so one of two simultaneous writes is rejected.
         match self
             .leases
             .replace(&self.name, &PostParams::default(), &renewed)

@@ -18,17 +18,17 @@ use crate::watch::index;
 /// The result of applying an object.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It matches according to the index, and was not read.
+    /// The object matches according to the index, and was not read.
     Checked,
-    /// It was read, and matches.
+    /// The object was read, and matches.
     InSync(Box<DynamicObject>),
-    /// It was created, or changed because the desired object has changed.
+    /// The object was created, or changed because the desired object has changed.
     Applied(Box<DynamicObject>),
     /// A change by another field manager was reverted.
     Corrected(Box<DynamicObject>, Vec<Drift>),
-    /// Another field manager changes it repeatedly: the revert, or the creation, waits this long.
+    /// Another field manager changes the object repeatedly: the revert, or the creation, waits this long.
     Contested(Option<Box<DynamicObject>>, Duration),
-    /// It has another owner and was not changed.
+    /// The object has another owner and was not changed.
     Foreign,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Desired {
 }
 
 impl Desired {
-    /// An object that was built.
+    /// Wraps an object that was built.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
@@ -50,7 +50,7 @@ impl Desired {
         Ok(Self::from_value(kind, as_applied(kind, object)?))
     }
 
-    /// An object in JSON.
+    /// Wraps an object in JSON.
     pub(crate) fn from_value(kind: Kind, mut value: Value) -> Self {
         let digest = short_hash(&value);
         annotate(&mut value, APPLIED, &digest);
@@ -111,7 +111,7 @@ pub(crate) async fn read(
     got.during(|| format!("get {} {name}", kind.as_str()))
 }
 
-/// Applies an object whose live version was read already.
+/// Applies an object whose live version has already been read.
 ///
 /// # Errors
 /// When the API server rejects a request or does not respond, or an object of that name is being deleted.
@@ -143,8 +143,8 @@ pub(crate) async fn ensure_live(
             .record_match(desired.kind, &live.metadata, &desired.digest);
         return Ok(Outcome::InSync(Box::new(live)));
     }
-    // The desired object was applied before, and the live one differs: another field manager changed it.
-    // The annotation with the digest may be gone as well, so the index is a second source.
+    // The desired object was applied before, and the live one differs, so another field manager changed it. The
+    // annotation with the digest may be gone as well, so the index is a second source.
     let applied = live
         .metadata
         .annotations
@@ -229,7 +229,7 @@ pub(crate) fn ownership(
         .any(|owner| owner.controller == Some(true));
     let ours = match index::controller_owner(metadata) {
         Some((uid, _)) if uid == target.owner.uid => true,
-        // Of a deleted OrderService of the same name: the garbage collector will delete it.
+        // It belongs to a deleted OrderService of the same name, and the garbage collector will delete it.
         Some((_, name)) if name == target.owner.name => return being_deleted(),
         _ => !controlled && is_orphan(target, live),
     };

@@ -5,7 +5,7 @@ use crate::cluster::{Event, Kind};
 use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 use crate::diff::drift::Drift;
 
-/// The events for the change from one status to the next. None if no condition changed.
+/// Returns the events for the change from one status to the next. There are none if no condition changed.
 pub(crate) fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
     after
         .conditions
@@ -57,7 +57,7 @@ fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
     })
 }
 
-/// The event for reverted drift.
+/// Creates the event for reverted drift.
 pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
     let fields: Vec<_> = drift
         .iter()

@@ -17,7 +17,7 @@ fn condition_false(reason: &'static str, message: impl Into<String>) -> Verdict 
     (ConditionStatus::False, reason, message.into())
 }
 
-/// The conflicts as a list in a sentence.
+/// Formats the conflicts as a list in a sentence.
 fn conflict_names(observation: &Observation) -> String {
     let names: Vec<_> = observation
         .conflicts
@@ -27,7 +27,7 @@ fn conflict_names(observation: &Observation) -> String {
     names.join(", ")
 }
 
-/// The reason and message of an obstacle that prevents all progress.
+/// Returns the reason and message of an obstacle that prevents all progress.
 fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
     let conflict = || {
         let names = conflict_names(observation);
@@ -45,7 +45,7 @@ fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
         .or_else(|| display("ApplyFailed", observation.refused.as_ref()))
 }
 
-/// The verdict of a migration that is not complete.
+/// Returns the verdict of a migration that is not complete.
 fn migration_verdict(observation: &Observation) -> Option<Verdict> {
     match &observation.migration {
         Migration::Failed(message) => Some(condition_false("MigrationFailed", message)),
@@ -59,7 +59,7 @@ fn migration_verdict(observation: &Observation) -> Option<Verdict> {
 fn required_replicas(target: Option<&Target>, rollout: &Rollout) -> i32 {
     match target.map(|target| &target.replicas) {
         Some(Replicas::Fixed(replicas)) => *replicas,
-        // `Ready` must not change whenever the autoscaler adds a pod.
+        // `Ready` must not change each time the autoscaler adds a pod.
         Some(Replicas::Autoscaled(autoscaling)) => {
             autoscaling.min_replicas.min(rollout.desired_replicas)
         }
@@ -67,10 +67,10 @@ fn required_replicas(target: Option<&Target>, rollout: &Rollout) -> i32 {
     }
 }
 
-/// Whether the desired template runs.
+/// Whether the desired template is running.
 fn is_desired(observation: &Observation, rollout: &Rollout) -> bool {
     let current = rollout.current.as_ref().map(|current| current.revision());
-    // The desired template is unknown while a secret is missing and the object is paused.
+    // The desired template is unknown if a secret is missing while the object is paused.
     observation
         .desired
         .as_deref()
@@ -252,7 +252,7 @@ pub(super) fn migrated(
     if let Some(missing) = &observation.missing_secret {
         return condition_false("SecretNotFound", missing.to_string());
     }
-    // Not observed, because it is paused or because the reconcile ended before.
+    // The migration was not observed, because the object is paused or because the reconcile ended before.
     match find(before, "Migrated") {
         Some(before) => (
             before.status,
@@ -263,7 +263,7 @@ pub(super) fn migrated(
     }
 }
 
-/// The static text of a reason that an earlier status contains.
+/// Returns the static text of a reason that an earlier status contains.
 fn known_reason(reason: &str) -> &'static str {
     const REASONS: [&str; 6] = [
         "Migrated",

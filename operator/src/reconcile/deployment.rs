@@ -14,7 +14,7 @@ use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, 
 use crate::build::{Replicas, Target};
 use crate::cluster::{Kind, as_applied};
 
-/// The Deployment as built, and the objects that depend on it.
+/// The built Deployment, and the objects that depend on it.
 pub(super) struct DesiredWorkload<'a> {
     pub(super) deployment: Deployment,
     /// The name of the ConfigMap that the built template reads.
@@ -53,17 +53,17 @@ pub(super) async fn deploy(
     let is_new_failure = plan.failed.is_some() && plan.failed != failed;
     reconciliation.observation.plan = Some(plan.clone());
     if is_new_failure {
-        // Written before the rollback: if the operator ended in between without this status, the next one
-        // would try the failed revision again.
+        // Written before the rollback: if the operator ended in between without this status, its successor would
+        // retry the failed revision.
         reconciliation.write_status().await?;
     }
     let replicas = match &target.replicas {
         Replicas::Fixed(replicas) => {
-            // The autoscaler is deleted before the operator takes the number over.
+            // The autoscaler is deleted before the operator takes over the number of replicas.
             apply::delete_except(context, target, Kind::HorizontalPodAutoscaler, &[]).await?;
             Some(*replicas)
         }
-        // An autoscaler does not scale from zero, and a new Deployment would start with one replica.
+        // An autoscaler does not scale up from zero, and a new Deployment would start with one replica.
         Replicas::Autoscaled(autoscaling) if live.is_none() || rollout.desired_replicas == 0 => {
             Some(autoscaling.min_replicas)
         }
@@ -113,7 +113,7 @@ async fn release_replicas(
     Ok(released.unwrap_or(deployment))
 }
 
-/// The Deployment to apply, with the templates for a rollback in annotations.
+/// Builds the Deployment to apply, with the templates for a rollback in annotations.
 fn desired_deployment(
     mut deployment: Deployment,
     plan: &Plan,
@@ -136,7 +136,7 @@ fn desired_deployment(
     Ok(Desired::from_value(Kind::Deployment, value))
 }
 
-/// Describes the crash loop of a pod of the current rollout; none without one.
+/// Describes the crash loop of a pod of the current rollout, or returns `None` if there is none.
 async fn crashes(
     context: &Context,
     target: &Target,
@@ -156,7 +156,7 @@ async fn crashes(
     Ok(crash_loop(&pods.during(|| "list pods".to_owned())?))
 }
 
-/// Deletes the ConfigMaps that no template reads. Not called during a rollout: old pods may restart.
+/// Deletes the ConfigMaps that no template reads. Not called during a rollout, because old pods may restart.
 async fn delete_unused_config_maps(
     context: &Context,
     target: &Target,

@@ -1,9 +1,8 @@
 //! The key of the digests of secrets.
 //!
-//! The digest of a secret is in annotations and in names of Jobs, where many people can read it. A plain hash
-//! would allow an offline attack on weak passwords. Therefore the digest is an HMAC-SHA-256 with a random key
-//! that only the operator reads. The key is created once and stored in a Secret in the namespace of the
-//! operator.
+//! The digest of a secret is in annotations and in names of Jobs, which many users can read. A plain hash would
+//! allow an offline attack on weak passwords. Therefore the digest is an HMAC-SHA-256 with a random key that only
+//! the operator reads. The key is created once and stored in a Secret in the namespace of the operator.
 
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -13,13 +12,13 @@ use super::error::{ApiResultExt as _, Error};
 use crate::build::hex;
 use crate::cluster::Cluster;
 
-/// The Secret with the key. The manifests contain it without data, so that the operator needs no right to
+/// The Secret with the key. The manifests contain it without data, so that the operator needs no permission to
 /// create Secrets.
 pub const SECRET_NAME: &str = "order-operator-key";
 const SECRET_FIELD: &str = "key";
 const KEY_BYTES: usize = 32;
 
-/// The key. It is read when it is first needed.
+/// The key. It is read on first use.
 #[derive(Debug)]
 pub struct DigestKey {
     namespace: String,
@@ -27,7 +26,7 @@ pub struct DigestKey {
 }
 
 impl DigestKey {
-    /// The key of the operator that runs in this namespace.
+    /// Creates the key of the operator that runs in this namespace.
     pub fn in_namespace(namespace: &str) -> Self {
         Self {
             namespace: namespace.to_owned(),
@@ -35,7 +34,7 @@ impl DigestKey {
         }
     }
 
-    /// The digest of these parts, of which the last is secret.
+    /// Returns the digest of these parts, of which the last is secret.
     ///
     /// # Errors
     /// When the key can be neither read nor created.
@@ -43,7 +42,7 @@ impl DigestKey {
         let key = self.read.get_or_try_init(|| self.read(cluster)).await?;
         let mut context = hmac::Context::with_key(key);
         for part in parts {
-            // The length before each part separates it from the next.
+            // The length before each part separates the part from the next one.
             context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             context.update(part);
         }
@@ -63,7 +62,7 @@ impl DigestKey {
         SystemRandom::new()
             .fill(&mut created)
             .map_err(|_| Error::NoRandomness)?;
-        // Fails if the Secret has changed since it was read: of two keys one would be lost.
+        // Fails if the Secret has changed since it was read. Otherwise one of two keys would be lost.
         let written = cluster
             .fill_secret(&secret, SECRET_FIELD, created.to_vec())
             .await;

@@ -43,11 +43,11 @@ pub enum Error {
 /// How an error is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// It passes by itself: the API server is busy or not reachable.
+    /// The error resolves by itself: the API server is busy or not reachable.
     Transient,
-    /// Another client was faster: read again.
+    /// Another client wrote first: read the object again.
     Conflict,
-    /// It remains until a person changes something.
+    /// The error remains until a user changes something.
     Permanent,
     /// This process is not the leader any more.
     Fenced,
@@ -58,7 +58,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const FIRST_RETRY_AFTER_CONFLICT: Duration = Duration::from_millis(200);
 
 impl ErrorClass {
-    /// How long to wait before the first retry.
+    /// Returns the delay before the first retry.
     pub(crate) fn first_retry(self) -> Duration {
         match self {
             Self::Conflict => FIRST_RETRY_AFTER_CONFLICT,
@@ -66,7 +66,7 @@ impl ErrorClass {
         }
     }
 
-    /// The label value in the metrics.
+    /// Returns the label value in the metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Transient => "transient",
@@ -78,7 +78,7 @@ impl ErrorClass {
 }
 
 impl Error {
-    /// The class of the error.
+    /// Returns the class of the error.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Api { source, .. } => classify(source),
@@ -88,14 +88,14 @@ impl Error {
         }
     }
 
-    /// A message for people. For a rejected request it is the message of the API server.
+    /// Returns a message for users. For a rejected request it is the message of the API server.
     pub fn message(&self) -> String {
         match self {
             Self::Api {
                 what,
                 source: kube::Error::Api(status),
             } => format!("{what}: {}", status.message),
-            // The text of the error may contain a part of a secret, so only the position is reported.
+            // The text of the error may contain part of a secret, so only the position is reported.
             Self::Api {
                 what,
                 source: kube::Error::SerdeError(error),
@@ -113,7 +113,7 @@ fn classify(error: &kube::Error) -> ErrorClass {
     match error {
         kube::Error::Api(status) => match status.code {
             409 => ErrorClass::Conflict,
-            // Too many requests, and errors of the server.
+            // Too many requests, and server errors.
             408 | 429 | 500.. => ErrorClass::Transient,
             _ => ErrorClass::Permanent,
         },

@@ -11,7 +11,7 @@ use crate::build::Target;
 use crate::cluster::{Kind, PodState};
 use crate::crd::MigrationStatus;
 
-/// The most bytes of a log in the message of a condition.
+/// The maximum number of bytes of a log in the message of a condition.
 const MAX_LOG_BYTES: usize = 1500;
 
 /// The state of the migration.
@@ -22,17 +22,17 @@ pub(crate) enum Migration {
     Unknown,
     /// The database has the schema that the image needs.
     Done(MigrationStatus),
-    /// The Job runs.
+    /// The Job is running.
     Running(String),
     /// An attempt failed, and the Job will retry.
     Retrying(String),
     /// The Job failed and does not retry.
     Failed(String),
-    /// An object of the name of the Job has another owner.
+    /// An object with the name of the Job has another owner.
     Foreign(String),
 }
 
-/// Observes the migration, and starts it when it is needed.
+/// Observes the migration, and starts it if it is needed.
 ///
 /// # Errors
 /// When the API server rejects a request or does not respond.
@@ -44,7 +44,7 @@ pub(crate) async fn migrate(
     before: Option<&MigrationStatus>,
 ) -> Result<Migration, Error> {
     let desired = Desired::new(Kind::Job, job)?;
-    // A Job of another image or secret is obsolete.
+    // A Job for another image or secret is obsolete.
     apply::delete_except(context, target, Kind::Job, &[&desired.name]).await?;
     let done = MigrationStatus {
         revision,
@@ -105,7 +105,7 @@ pub(crate) async fn migrate(
     Ok(Migration::Running(running))
 }
 
-/// Whether it has been running for more than a minute, so that the status explains why.
+/// Whether the Job has been running for more than a minute, so that the status gives the reason.
 fn is_slow(job: &DynamicObject) -> bool {
     let since = job.metadata.creation_timestamp.as_ref();
     since.is_some_and(|since| jiff::Timestamp::now().duration_since(since.0).as_secs() > 60)
@@ -124,7 +124,7 @@ fn failure_message(job: &str, why: &str, log: Option<String>) -> String {
     }
 }
 
-/// The end of the log of the newest pod that failed, or why it does not start.
+/// Returns the end of the log of the newest pod that failed, or the reason why it does not start.
 fn last_failure(pods: &[PodState]) -> Option<String> {
     let mut pods: Vec<_> = pods.iter().collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));

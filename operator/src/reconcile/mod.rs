@@ -1,4 +1,4 @@
-//! Brings the cluster to the state that an OrderService describes.
+//! Converges the cluster to the state that an OrderService describes.
 
 pub(crate) mod apply;
 mod condition_events;
@@ -22,7 +22,7 @@ use crate::cluster::{Cluster, Recorder};
 use crate::metrics::Metrics;
 use crate::watch::Records;
 
-/// What every reconcile needs.
+/// The dependencies of every reconcile.
 pub struct Context {
     /// The API server.
     pub(crate) cluster: Cluster,
@@ -34,12 +34,12 @@ pub struct Context {
     pub(crate) metrics: Arc<Metrics>,
     /// The key of the digests of secrets.
     pub(crate) key: digest_key::DigestKey,
-    /// How long an object is left alone when nothing happens.
+    /// The interval between reconciles of an object that does not change.
     pub(crate) resync: Duration,
 }
 
 impl Context {
-    /// A context with empty records.
+    /// Creates a context with empty records.
     pub fn new(
         cluster: Cluster,
         recorder: Recorder,

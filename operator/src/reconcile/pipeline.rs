@@ -20,7 +20,7 @@ use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
 use crate::crd::OrderService;
 
-/// Interval of reconciles during a rollout, since pods are not watched.
+/// Interval of reconciles during a rollout, because pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
 /// Interval of reconciles during a migration, in case its pod cannot start.
 const MIGRATION_POLL_INTERVAL: Duration = Duration::from_secs(30);
@@ -29,23 +29,23 @@ const MIGRATION_POLL_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) enum NextReconcile {
     Resync,
     After(Duration),
-    /// Something is missing that is not watched.
+    /// Something that is not watched is missing.
     Backoff,
 }
 
-/// Timeout of a reconcile. The API server may stop responding on an open connection, which the Lease and the
-/// watches do not notice: they use other connections.
+/// Timeout of a reconcile. The API server may stop responding on an open connection. The Lease and the watches do
+/// not notice that, because they use other connections.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Timeout for the report of a failed reconcile.
 const FAILURE_REPORT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Errors that usually pass by themselves are reported when they last this long.
+/// Errors that usually resolve by themselves are reported when they last this long.
 const REPORT_FAILURE_AFTER: Duration = Duration::from_secs(120);
 
 /// Brings the cluster closer to the state that an OrderService describes.
 ///
 /// # Errors
-/// When it must be retried; [`error_policy`] decides when.
+/// When the reconcile must be retried. [`error_policy`] decides when.
 pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let result = timeout(RECONCILE_TIMEOUT, run(&object, &context))
@@ -71,8 +71,8 @@ pub async fn reconcile(object: Arc<OrderService>, context: Arc<Context>) -> Resu
     result
 }
 
-/// Reports an error that should have passed by itself in the status, which people and alerts look at before
-/// they look at the log.
+/// Reports in the status an error that should have resolved by itself. Users and alerts check the status before
+/// the log.
 async fn report_lasting_failure(object: &OrderService, context: &Context, error: &Error) {
     let uid = object.metadata.uid.as_deref().unwrap_or_default();
     let is_passing = matches!(error.class(), ErrorClass::Transient | ErrorClass::Conflict);
@@ -113,7 +113,7 @@ pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> 
 
 async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
-        // The garbage collector deletes its objects by their ownerReferences.
+        // The garbage collector deletes the objects of the OrderService by their ownerReferences.
         return Ok(Action::await_change());
     }
     let mut reconciliation = Reconciliation::new(context, object);
@@ -124,7 +124,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
         }
         result => result,
     };
-    // A permanent error needs a person, so it is reported in the status.
+    // A permanent error needs a user to act, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
     reconciliation.publish().await;
@@ -214,7 +214,7 @@ impl Reconciliation<'_> {
             self.observation.missing_secret = missing;
             return Ok(NextReconcile::Backoff);
         };
-        // Pods must not run with the identity or the settings of another owner.
+        // Pods must not run with an identity or settings that belong to another owner.
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);
         }
@@ -244,13 +244,13 @@ impl Reconciliation<'_> {
         Ok(self.next())
     }
 
-    /// Compares without writing.
+    /// Observes the Deployment of a paused object without writing.
     fn observe_paused(&mut self, deployment: &Deployment) -> Result<(), Error> {
         let template = Template::of_deployment(deployment)?;
         self.observation.desired = Some(template.revision().to_owned());
         let nothing = Rollout::default();
         let live = self.observation.rollout.as_ref().unwrap_or(&nothing);
-        // A known failure stays in the status. A new one is decided after the pause.
+        // A known failure stays in the status. A new failure is only detected after the pause.
         self.observation.plan = plan(
             &template,
             live,
@@ -262,7 +262,7 @@ impl Reconciliation<'_> {
         Ok(())
     }
 
-    /// The object to apply. An object that is switched off is deleted.
+    /// Returns the object to apply, or deletes an object that is disabled.
     async fn desired_or_delete<T: Serialize>(
         &self,
         target: &Target,
@@ -278,7 +278,7 @@ impl Reconciliation<'_> {
         }
     }
 
-    /// Whether an object has another owner without which no pod may run.
+    /// Whether another owner has an object without which no pod may run.
     fn is_blocked(&self) -> bool {
         let blocking = [
             Kind::ServiceAccount,

@@ -1,4 +1,4 @@
-//! The state of one reconcile, and how it is reported.
+//! The state of one reconcile and the reporting of its result.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub(super) struct Reconciliation<'a> {
     pub(super) target: Option<Target>,
     pub(super) observation: Observation,
     pub(super) events: Vec<Event>,
-    /// Reconcile again after this time at the latest.
+    /// The maximum time until the next reconcile.
     pub(super) requeue_after: Option<Duration>,
 }
 
 impl<'a> Reconciliation<'a> {
-    /// A reconcile that has observed nothing yet.
+    /// Creates a reconcile that has not observed anything yet.
     pub(super) fn new(context: &'a Context, object: &'a OrderService) -> Self {
         Self {
             context,
@@ -66,7 +66,7 @@ impl<'a> Reconciliation<'a> {
         }
     }
 
-    /// Writes the status, if it has changed.
+    /// Writes the status if it has changed.
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
         self.observation.contested = self.context.records.contention.summary(uid);
@@ -93,7 +93,7 @@ impl<'a> Reconciliation<'a> {
         Ok(())
     }
 
-    /// Publishes the events. A failure is logged and does not fail the reconcile.
+    /// Publishes the events. A failure is logged but does not fail the reconcile.
     pub(super) async fn publish(&mut self) {
         for event in std::mem::take(&mut self.events) {
             if let Err(error) = self.context.recorder.publish(self.object, &event).await {

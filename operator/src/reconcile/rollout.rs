@@ -8,7 +8,7 @@ use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::cluster::PodState;
 use crate::crd::FailedRevision;
 
-/// Number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
+/// The number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
 const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
@@ -16,7 +16,7 @@ const CRASH_LOOP_RESTARTS: i32 = 3;
 pub(crate) struct Template(pub Value);
 
 impl Template {
-    /// The pod template of a Deployment that was built.
+    /// Returns the pod template of a Deployment that was built.
     ///
     /// # Errors
     /// When it cannot be written as JSON.
@@ -25,7 +25,7 @@ impl Template {
         serde_json::to_value(spec.map(|spec| &spec.template)).map(Self)
     }
 
-    /// Its revision, a hash of the template.
+    /// Returns its revision, a hash of the template.
     pub(crate) fn revision(&self) -> &str {
         let labels = self.0.pointer("/metadata/labels");
         labels
@@ -41,7 +41,7 @@ impl Template {
             .and_then(Value::as_str)
     }
 
-    /// The name of the ConfigMap that it reads.
+    /// Returns the name of the ConfigMap that it reads.
     pub(crate) fn config_map(&self) -> Option<&str> {
         let name = self
             .0
@@ -67,16 +67,16 @@ pub(crate) struct Rollout {
     pub ready: i32,
     /// The message of Kubernetes when the rollout exceeded its progress deadline.
     pub deadline_exceeded: Option<String>,
-    /// The template that was applied last.
+    /// The most recently applied template.
     pub current: Option<Template>,
     /// The template for a rollback, while another one rolls out.
     pub last_good: Option<Template>,
-    /// The revision that last rolled out completely.
+    /// The most recent revision that rolled out completely.
     pub good_revision: Option<String>,
 }
 
 impl Rollout {
-    /// The state of this Deployment.
+    /// Returns the state of this Deployment.
     pub(crate) fn from_deployment(deployment: &DynamicObject) -> Self {
         let status = deployment.data.get("status").cloned().unwrap_or_default();
         let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
@@ -176,13 +176,13 @@ pub(crate) struct Plan {
     pub template: Template,
     /// The template for a rollback.
     pub last_good: Option<Template>,
-    /// The revision that last rolled out completely.
+    /// The most recent revision that rolled out completely.
     pub good_revision: Option<String>,
     /// Why the desired template is not applied.
     pub failed: Option<FailedRevision>,
 }
 
-/// Decides which template runs. None when there is no Deployment yet and the migration is not complete.
+/// Decides which template runs. Returns `None` if there is no Deployment yet and the migration is not complete.
 pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
@@ -210,7 +210,7 @@ pub(crate) fn plan(
             message,
         });
     } else if is_current && is_good {
-        // It rolled out completely after all: it was only slow.
+        // The rollout completed in the end: it was only slow.
         failed = None;
     }
     let template = if failed.is_some() {

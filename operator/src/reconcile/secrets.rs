@@ -1,16 +1,16 @@
 //! The secrets that an OrderService refers to.
 //!
-//! One key of each secret is read, and only its digest is kept. The digest goes into the annotations of
-//! the pods, so that a changed secret rolls them. It includes the UID of the OrderService, so that equal
-//! secrets of two OrderServices have different digests. The `resourceVersion` of the secret is no
-//! substitute: it changes with each label, and when a backup is restored.
+//! One key of each secret is read, and only its digest is kept. The digest goes into the annotations of the pods,
+//! so that a changed secret rolls them. It includes the UID of the OrderService, so that equal secrets of two
+//! OrderServices have different digests. The `resourceVersion` of the secret is not a substitute, because it
+//! changes with each label, and when a backup is restored.
 
 use super::Context;
 use super::error::{ApiResultExt as _, Error};
 use crate::build::{SecretDigests, Target};
 use crate::crd::SecretKeyRef;
 
-/// A secret that pods need is missing.
+/// A secret that the pods need is missing.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum MissingSecret {
     #[error("Secret {0} does not exist")]

@@ -12,12 +12,12 @@ use crate::build::{InvalidSpec, Target};
 use crate::cluster::Kind;
 use crate::crd::{Condition, MigrationStatus, OrderServiceStatus};
 
-/// What one reconcile has observed and done.
+/// The observations and actions of one reconcile.
 #[derive(Debug, Default)]
 pub(crate) struct Observation {
-    /// Why the spec is invalid.
+    /// The reason why the spec is invalid.
     pub invalid: Option<InvalidSpec>,
-    /// Whether it is paused.
+    /// Whether the object is paused.
     pub paused: bool,
     /// The secret that is missing.
     pub missing_secret: Option<MissingSecret>,
@@ -25,9 +25,9 @@ pub(crate) struct Observation {
     pub conflicts: Vec<(Kind, String)>,
     /// The message of a permanent error.
     pub refused: Option<String>,
-    /// The message of an error that should have passed by itself and lasts.
+    /// The message of a lasting error that should have resolved by itself.
     pub failing: Option<String>,
-    /// Description of the contests with other field managers.
+    /// Description of the contention with other field managers.
     pub contested: Option<String>,
     /// The state of the migration.
     pub migration: Migration,
@@ -69,8 +69,8 @@ pub(crate) fn compute(
         .collect();
     let rollout = observation.rollout.as_ref();
     let current = rollout.and_then(|rollout| rollout.current.as_ref());
-    // A reconcile that failed before it read the Deployment must not report zero pods, since an autoscaler
-    // reads these fields.
+    // A reconcile that failed before it read the Deployment must not report zero pods, because an autoscaler reads
+    // these fields.
     let is_unobserved =
         rollout.is_none() && (observation.failing.is_some() || observation.refused.is_some());
     let kept = |number| if is_unobserved { number } else { 0 };
@@ -113,7 +113,7 @@ fn condition(
     }
 }
 
-/// A condition by its type.
+/// Finds a condition by its type.
 pub(crate) fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'a Condition> {
     status
         .conditions

@@ -1,7 +1,7 @@
 //! The names and versions of the objects in the cluster.
 //!
-//! The watches deliver metadata only. That is enough to decide whether an object has changed since it was
-//! last compared, and a thousand OrderServices need only a few megabytes.
+//! The watches deliver only metadata. That is enough to decide whether an object has changed since it was last
+//! compared, and a thousand OrderServices need only a few megabytes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,17 +21,17 @@ pub struct Index {
 
 type Objects = BTreeMap<(Kind, Box<str>), Entry>;
 
-/// An OrderService has eight of these, so texts are stored as numbers where possible.
+/// An OrderService has eight entries, so texts are stored as numbers where possible.
 #[derive(Debug)]
 struct Entry {
     uid: Box<str>,
-    /// The `resourceVersion`, which grows. None when it is no number; then every event counts as a change.
+    /// The `resourceVersion`, which grows. `None` if it is not a number; every event then counts as a change.
     version: Option<u64>,
     /// Hash of the UID of the OrderService that controls it.
     owner: Option<u64>,
     /// Digest of the desired object that the object last matched.
     digest: Option<u64>,
-    /// Whether it matched at this version.
+    /// Whether the object matched at this version.
     current: bool,
 }
 
@@ -66,8 +66,8 @@ impl Index {
         let key = (kind, name.as_str().into());
         let before = objects.get(&key).filter(|before| &*before.uid == uid);
         if before.is_some_and(|before| version.is_some() && version < before.version) {
-            // An event from before the operator's own write, or the response to that write after the event
-            // of a later one.
+            // This is an event from before the operator's own write, or the response to that write after the event
+            // of a later write.
             return false;
         }
         let is_same = |before: &Entry| version.is_some() && version == before.version;
@@ -97,7 +97,7 @@ impl Index {
         }
     }
 
-    /// Removes the objects of a kind that are not in `names`. Returns whether there were any.
+    /// Removes the objects of a kind that are not in `names`. Returns whether any were removed.
     pub fn retain(&self, kind: Kind, names: &HashSet<(String, String)>) -> bool {
         let mut any = false;
         self.namespaces.lock().retain(|namespace, objects| {
@@ -139,7 +139,7 @@ impl Index {
         entry.is_some_and(such)
     }
 
-    /// The objects of a kind that an owner controls. Their names start with `prefix`.
+    /// Returns the objects of a kind that an owner controls and whose names start with `prefix`.
     pub(crate) fn owned(
         &self,
         kind: Kind,
@@ -161,13 +161,13 @@ impl Index {
             .collect()
     }
 
-    /// Removes everything.
+    /// Removes all objects.
     pub fn clear(&self) {
         self.namespaces.lock().clear();
     }
 }
 
-/// The value of a digest of hexadecimal digits.
+/// Converts a digest of hexadecimal digits to a number.
 fn digest_number(digest: &str) -> Option<u64> {
     u64::from_str_radix(digest, 16).ok()
 }

@@ -14,18 +14,18 @@ use crate::diff::contention::Contention;
 pub use index::Index;
 pub use status_cache::StatusCache;
 
-/// A process whose watch has been silent for longer misses changes, so it ends.
+/// The maximum silence of a watch. A process whose watch is silent for longer misses changes, so it exits.
 pub(crate) const MAX_WATCH_SILENCE: Duration = Duration::from_secs(300);
 
-/// State that outlives a reconcile. The watches update it; a deleted OrderService is removed from it.
+/// State that outlives a reconcile. The watches update it, and a deleted OrderService is removed from it.
 #[derive(Debug, Default)]
 pub struct Records {
     /// Metadata of the objects in the cluster.
     pub index: Index,
-    /// Failures in a row, by OrderService.
+    /// Consecutive failures, by OrderService.
     pub backoff: Backoff,
     /// Fields and objects that other field managers change repeatedly.
     pub contention: Contention,
-    /// Statuses that were written and have not been seen by the watch yet.
+    /// Statuses that were written but have not been delivered by the watch yet.
     pub statuses: StatusCache,
 }

@@ -19,7 +19,7 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// An empty queue and its receiver.
+    /// Creates an empty queue and its receiver.
     pub(crate) fn new(
         metrics: Arc<Metrics>,
     ) -> (Self, mpsc::UnboundedReceiver<ObjectRef<OrderService>>) {
@@ -38,12 +38,12 @@ impl Queue {
         if self.waiting.lock().insert(object.clone()) {
             self.metrics.queue_depth.inc();
         }
-        // Sent even if it is waiting already: the scheduler may be dropping it at this moment because it
-        // was deleted. The scheduler merges duplicates. The receiver is gone only at shutdown.
+        // Sent even if the object is already waiting: the scheduler may just be dropping it because it was
+        // deleted. The scheduler merges duplicates. The receiver is gone only at shutdown.
         let _ = self.sender.send(object);
     }
 
-    /// Removes an object whose reconcile starts. Later changes queue it again.
+    /// Removes an object whose reconcile starts. Later changes add it again.
     pub(crate) fn reconcile_starts(&self, object: &ObjectRef<OrderService>) {
         if self.waiting.lock().remove(object) {
             self.metrics.queue_depth.dec();

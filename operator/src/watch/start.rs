@@ -21,16 +21,16 @@ use crate::cluster::Kind;
 use crate::cluster::watch_activity::WatchActivity;
 use crate::crd::OrderService;
 
-/// The API server ends a watch after this time. The client gives up a watch that has not ended 5 s later.
+/// The API server ends a watch after this time. The client abandons a watch that has not ended 5 s later.
 const WATCH_TIMEOUT_SECONDS: u32 = 240;
-/// Lists are read in pages, so that a large list does not determine the peak of memory.
+/// Lists are read in pages, so that a large list does not determine the peak memory.
 const LIST_PAGE_SIZE: u32 = 100;
 
-/// The namespace that the operator watches; none for all namespaces.
+/// The namespace that the operator watches, or `None` for all namespaces.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope(pub(crate) Option<String>);
 
-/// What the tasks that follow the watches share.
+/// The state that the tasks that follow the watches share.
 pub(crate) struct WatchStarter {
     pub(crate) client: Client,
     pub(crate) scope: Scope,

@@ -1,5 +1,5 @@
-//! Statuses that were written and that the watch has not delivered yet. A reconcile that starts from an older
-//! status would forget decisions, above all which rollout failed.
+//! Statuses that were written but that the watch has not delivered yet. A reconcile that starts from an older
+//! status would lose decisions, most importantly which rollout failed.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::crd::{OrderService, OrderServiceStatus};
 pub struct StatusCache(Mutex<HashMap<String, (u64, OrderServiceStatus)>>);
 
 impl StatusCache {
-    /// The newest known status of an object.
+    /// Returns the newest known status of an object.
     pub fn latest(&self, object: &OrderService) -> OrderServiceStatus {
         let uid = object.metadata.uid.as_deref().unwrap_or_default();
         let mut written = self.0.lock();

@@ -121,7 +121,7 @@ pub(super) async fn follow_order_services(
             }
             Event::Apply(object) => {
                 let key = ObjectRef::from_obj(object);
-                // A changed status, usually written by this operator, needs no reconcile.
+                // A changed status, usually written by this operator, does not need a reconcile.
                 if store
                     .get(&key)
                     .is_none_or(|before| needs_reconcile(&before, object))
@@ -153,8 +153,8 @@ fn needs_reconcile(before: &OrderService, after: &OrderService) -> bool {
     of(before) != of(after)
 }
 
-/// The event without metadata that the operator does not need. An object that cannot be deserialized must
-/// not block the others. It counts as deleted, so that the operator does not act on its previous spec.
+/// Removes metadata that the operator does not need from the event. An object that cannot be deserialized must not
+/// block the others. It counts as deleted, so that the operator does not act on its previous spec.
 fn valid_event(
     event: Event<DeserializeGuard<OrderService>>,
     store: &Store<OrderService>,
@@ -195,7 +195,7 @@ fn validated(object: DeserializeGuard<OrderService>) -> Result<OrderService, Box
     }
 }
 
-/// The last version of an object that could be deserialized.
+/// Returns the last version of an object that could be deserialized.
 fn last_known(metadata: &ObjectMeta, store: &Store<OrderService>) -> Option<OrderService> {
     let reference = ObjectRef::new(metadata.name.as_deref()?);
     let reference = reference.within(metadata.namespace.as_deref()?);

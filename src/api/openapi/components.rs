@@ -1,5 +1,5 @@
-//! Moves what several operations share into the components of the document, and adds to each operation
-//! what applies to all of them.
+//! Moves the parts that several operations share into the components of the document, and adds to each operation
+//! the parts that apply to all operations.
 
 use std::collections::BTreeMap;
 

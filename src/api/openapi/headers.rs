@@ -8,8 +8,8 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::{ObjectBuilder, RefOr, Type};
 
-/// The header that every response has and that differs between responses. The description of the API names
-/// the headers with a fixed value.
+/// The header that every response has with a different value. The description of the API names the headers with a
+/// fixed value.
 pub(super) const REQUEST_ID: &str = "X-Request-Id";
 
 /// The headers that several responses have, by name.

@@ -1,4 +1,4 @@
-//! The parameters of the operations. Only the OpenAPI document is made from these types; `api/query.rs`,
+//! The parameters of the operations. These types only generate the OpenAPI document. `api/query.rs`,
 //! `api/idempotency.rs` and `http/request/` read the values.
 
 #![expect(dead_code, reason = "the document needs the types of the fields only")]
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::schemas::{Limit, ShortTextSchema};
 use crate::order_json::StatusSchema;
 
-/// The order that a path names.
+/// The parameter for an order in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct OrderId {
@@ -18,7 +18,7 @@ pub(crate) struct OrderId {
     id: Uuid,
 }
 
-/// The file that a path names.
+/// The parameter for a file in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct FileName {
@@ -134,8 +134,7 @@ pub(crate) struct IfNoneMatch {
     if_none_match: String,
 }
 
-/// The headers that every request may have. They have no constraints: a value that does not fit is
-/// ignored, not rejected.
+/// The headers that every request may have. They have no constraints: an invalid value is ignored, not rejected.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(super) struct TraceHeaders {

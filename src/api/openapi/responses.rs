@@ -1,5 +1,5 @@
-//! The responses that carry a problem. Kinds of problems that share a status share a response of the
-//! document, whose description names them. Operations refer to it by name.
+//! The responses that carry a problem. Kinds of problems that share a status share a response of the document, and
+//! its description names them. Operations refer to it by name.
 
 use std::collections::BTreeMap;
 
@@ -86,14 +86,14 @@ problems! {
         OrderQueryErrors: [NotFound, ValidationFailed];
         /// Errors of the service or its database, whatever the request.
         ServerErrors: [InternalError, ServiceUnavailable];
-        /// There is no such file.
+        /// The file does not exist.
         FileErrors: [NotFound, InternalError];
         /// The service is not ready.
         ReadinessErrors: [NotReady];
-        /// Any request is rejected if its head is malformed or too large.
+        /// Every request may be rejected because its head is malformed or too large.
         AnyRequest: [BadRequest];
-        /// Any request but a probe of the process is also rejected while too many clients are connected
-        /// or too many response bytes wait to be sent.
+        /// Every request except a liveness probe may also be rejected while too many clients are connected or too
+        /// many response bytes wait to be sent.
         AnyButLiveness: [BadRequest, Overloaded];
     }
 }
@@ -107,7 +107,7 @@ impl ProblemResponse {
     }
 
     fn response(self) -> Response {
-        // The examples of the members are those of the schema.
+        // The schema already has examples of the members.
         let kinds: Vec<_> = self
             .kinds()
             .iter()

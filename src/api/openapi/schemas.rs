@@ -70,8 +70,8 @@ impl ToSchema for MetadataPatchSchema {
 
 /// [`MetadataPatchSchema`], or null.
 ///
-/// The object has a name of its own: client generators drop, or call by number, a nullable object
-/// without one.
+/// The object has a name of its own, because client generators omit an unnamed nullable object, or give it a
+/// number as its name.
 pub(crate) fn optional_metadata_patch() -> Schema {
     OneOfBuilder::new()
         .description(Some("A change of the metadata. Null removes every entry."))

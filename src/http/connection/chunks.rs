@@ -1,27 +1,27 @@
 //! Reads chunked bodies, and encodes them again in larger chunks (RFC 9112, section 7.1).
 //!
-//! Actix keeps every chunk as a value of its own, so that chunks of one byte would occupy about forty times
-//! their size in memory.
+//! Actix keeps every chunk as a separate value, so chunks of one byte would occupy about forty times their size in
+//! memory.
 
 use bytes::BytesMut;
 
-/// The most bytes of the extensions of one chunk, or of all trailer fields.
+/// The maximum number of bytes of the extensions of one chunk, or of all trailer fields.
 const MAX_LINE: u32 = 8 * 1024;
 
 /// The number of digits of the size of a chunk that is written, with leading zeros.
 const SIZE_DIGITS: usize = 8;
 
-/// The coding is malformed; what follows cannot be understood.
+/// The coding is malformed, so the bytes after it cannot be interpreted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct MalformedChunks;
 
-/// Decodes one body, up to its end. It accepts nothing that Actix does not accept.
+/// Decodes one body, up to its end. It rejects everything that Actix rejects.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     state: State,
-    /// Bytes of the chunk that are still to come.
+    /// The bytes of the chunk that are still to come.
     remaining: u64,
-    /// Bytes of the present extension, or of the trailer so far.
+    /// The bytes read so far of the current extension, or of the trailer.
     line: u32,
 }
 
@@ -84,8 +84,8 @@ impl Decoder {
         Ok(at)
     }
 
-    /// As [`decode`](Self::decode), and appends the data to `out` as one chunk, followed by the end of the
-    /// body when it is reached. Trailer fields are dropped.
+    /// Like [`decode`](Self::decode), but appends the data to `out` as one chunk, followed by the end of the body
+    /// when it is reached. Trailer fields are dropped.
     pub(crate) fn recode(
         &mut self,
         bytes: &[u8],

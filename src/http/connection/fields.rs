@@ -13,17 +13,17 @@ pub(crate) enum Length {
     Chunks,
 }
 
-/// The header fields that determine how to read what follows.
+/// The header fields that determine how to read the bytes after the head.
 pub(crate) struct Fields {
     pub(crate) length: Length,
-    /// The client wants no response after this one.
+    /// The client expects no response after this one.
     pub(crate) last: bool,
-    /// The offsets of the word `upgrade`. Usually there is none, and so no allocation.
+    /// The offsets of the word `upgrade`. Usually there are none, and so there is no allocation.
     pub(crate) upgrades: Vec<usize>,
 }
 
 impl Fields {
-    /// Reads and checks them (RFC 9112, sections 3.2 and 6). `request` was parsed from `bytes`.
+    /// Reads and checks the fields (RFC 9112, sections 3.2 and 6). `request` was parsed from `bytes`.
     ///
     /// # Errors
     /// The detail of the problem.
@@ -38,7 +38,7 @@ impl Fields {
         let mut upgrades = Vec::new();
         for header in request.headers.iter() {
             let name = header.name;
-            // Compares the length first, as most fields are none of these.
+            // The match compares the length first, because most fields are none of these.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => hosts += 1,
                 7 if name.eq_ignore_ascii_case("upgrade") => {
@@ -92,7 +92,7 @@ impl Fields {
             }
             (length, false) => Length::Bytes(length.unwrap_or(0)),
         };
-        // What follows CONNECT is not HTTP.
+        // The bytes after a CONNECT request are not HTTP.
         let tunnel = request.method == Some("CONNECT");
         Ok(Self {
             length,
@@ -108,15 +108,15 @@ fn decimal(value: &[u8]) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
-/// Whether Actix accepts it as the target of a request.
+/// Whether Actix accepts `path` as the target of a request.
 pub(crate) fn is_path(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~?&=%:,+@!$'()*;".contains(&byte);
-    // A usual path needs no `Uri`, which would be an allocation.
+    // A usual path avoids the parse into a `Uri`, which would allocate.
     path.starts_with('/') && path.len() <= MAX_URI && path.bytes().all(plain)
         || path.parse::<Uri>().is_ok()
 }
 
-/// Whether it is a valid target for this method (RFC 9112, section 3.2).
+/// Whether `path` is a valid target for this method (RFC 9112, section 3.2).
 fn is_target(method: Option<&str>, path: &str) -> bool {
     let form = match method {
         Some("CONNECT") => true,

@@ -2,11 +2,11 @@
 //!
 //! Actix rejects a malformed head with a response that has no body and passes no middleware. It also treats
 //! `Connection: Upgrade` as the end of HTTP/1.1 on the connection, although a server may ignore it (RFC 9110,
-//! section 7.8). So a head is read here first. A rejected head is replaced with a request to which the edge
-//! responds with a problem, and the words that request an upgrade are overwritten.
+//! section 7.8). So this module reads each head first. It replaces a rejected head with a request to which the
+//! edge responds with a problem, and overwrites the words that request an upgrade.
 //!
-//! Actix parses heads with the same parser, so both see the same fields. Whatever Actix rejects must be
-//! rejected here.
+//! Actix parses heads with the same parser, so both see the same fields. This module must reject everything that
+//! Actix rejects.
 
 use std::fmt::Write as _;
 use std::mem::MaybeUninit;
@@ -19,10 +19,11 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::limits::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 
-/// The largest head that is read, in bytes: what the edge allows, and some for the punctuation.
+/// The maximum size of a head that is read, in bytes: the limits of the edge, plus an allowance for the
+/// punctuation.
 pub(crate) const MAX_HEAD: usize = MAX_URI + MAX_HEADER_BYTES + 4 * 1024;
-/// The most headers that are read. Somewhat more than the edge allows, so that a request with a few
-/// too many keeps its method and its path, and no more than Actix reads.
+/// The maximum number of headers that are read. It is somewhat above the limit of the edge, so that a request with
+/// a few too many headers keeps its method and its path, and not above the limit of Actix.
 const MAX_PARSED_HEADERS: usize = 96;
 
 /// A head that may go to Actix.
@@ -31,7 +32,7 @@ pub(crate) struct Head {
     /// Its length in bytes.
     pub(crate) bytes: usize,
     pub(crate) length: Length,
-    /// The client wants no response after this one.
+    /// The client expects no response after this one.
     pub(crate) last: bool,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct Rejection {
     pub(crate) request: Vec<u8>,
 }
 
-/// Reads the head at the beginning of `bytes`; `None` when it is incomplete.
+/// Reads the head at the beginning of `bytes`. Returns `None` if it is incomplete.
 ///
 /// The words that request an upgrade are overwritten in place.
 pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Rejection>> {
@@ -83,8 +84,8 @@ pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Rejection>> {
     Ok(Some(head))
 }
 
-/// Overwrites `upgrade`, as the name of a field and as an option of `Connection`: a word of the same length
-/// without a meaning.
+/// Overwrites `upgrade`, as the name of a field and as an option of `Connection`, with a meaningless word of the
+/// same length.
 const IGNORED: &[u8; 7] = b"ignored";
 
 /// Rejects a head that did not arrive in time.
@@ -104,7 +105,7 @@ fn too_large() -> Problem {
     ))
 }
 
-/// Replaces a head with a request that has as much of it as was understood, and no body.
+/// Replaces a head with a request that keeps its recognized parts, and has no body.
 fn reject(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Rejection> {
     let method = request
         .method
@@ -118,7 +119,7 @@ fn reject(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Rejectio
     let mut text = format!(
         "{method} {path} HTTP/1.{minor}\r\nhost: rejected\r\ncontent-length: 0\r\nconnection: close\r\n"
     );
-    // The edge decides whether they are valid.
+    // The edge decides whether the values are valid.
     for header in request.headers.iter() {
         let kept = ["x-request-id", "traceparent"];
         if kept

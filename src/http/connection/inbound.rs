@@ -1,8 +1,8 @@
-//! What a client has sent, and how much of it may go to Actix.
+//! The bytes from a client, and how many of them may go to Actix.
 //!
-//! Actix gets one request at a time: its head after it has been checked, its body, and the next head when
-//! the response before it has been written. So a response always belongs to the request that Actix has,
-//! and nothing after the last request of a connection gets a response.
+//! Actix gets one request at a time: its head after it has been checked, its body, and the next head only when the
+//! previous response has been written. So a response always belongs to the request that Actix has, and no bytes
+//! after the last request of a connection get a response.
 
 use std::rc::Rc;
 
@@ -17,21 +17,21 @@ mod parse;
 
 use parse::Parsed;
 
-/// The most bytes that are kept while a request is in progress or a head is incomplete.
+/// The maximum number of bytes that are kept while a request is in progress or a head is incomplete.
 const MAX_STASH: usize = MAX_HEAD;
-/// The most bytes of an abandoned body that are read before the connection closes.
+/// The maximum number of bytes of an abandoned body that are read before the connection closes.
 pub(crate) const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
 /// The bytes that one connection receives.
 pub(crate) struct Inbound {
     state: State,
-    /// Received, and not forwarded to Actix.
+    /// Received, but not yet forwarded to Actix.
     stash: BytesMut,
     /// How many bytes of the stash may be forwarded.
     cleared: usize,
-    /// A chunked body that has been encoded again, and not forwarded to Actix.
+    /// A chunked body that has been encoded again, but not yet forwarded to Actix.
     chunks: BytesMut,
-    /// How many bytes of an abandoned body are still to be substituted for Actix.
+    /// How many bytes of an abandoned body must still be replaced by filler for Actix.
     substitute: u64,
     /// Bytes of a body, or after the last request, that were discarded.
     discarded: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Inbound {
     activity: Rc<Activity>,
 }
 
-/// What the client sends next.
+/// The part that the client sends next.
 enum State {
     /// A head.
     Head,
@@ -50,11 +50,11 @@ enum State {
     Bytes(u64),
     /// The rest of a chunked body.
     Chunks(Decoder),
-    /// The rest of a body that Actix takes for complete.
+    /// The rest of a body that Actix considers complete.
     Abandoned(u64),
     /// Bytes after the last request, which are discarded.
     Finished,
-    /// Bytes after a malformed body, which cannot be understood.
+    /// Bytes after a malformed body, which cannot be interpreted.
     Malformed,
 }
 
@@ -101,7 +101,7 @@ impl Inbound {
         self.in_request
     }
 
-    /// Everything that Actix had to send has been written. Returns whether that ends a request.
+    /// Records that all output of Actix has been written. Returns whether that ends a request.
     pub(crate) fn written(&mut self) -> bool {
         if !self.in_request || self.activity.is_busy() {
             return false;
@@ -125,14 +125,14 @@ impl Inbound {
         self.substitute > 0 || matches!(self.state, State::Bytes(_) | State::Chunks(_))
     }
 
-    /// Whether the rest of the body must stay in the kernel: no handler reads it yet, and if none ever
-    /// does, what Actix reads ahead occupies memory for no purpose.
+    /// Whether the rest of the body must stay in the kernel. No handler reads it yet, and if none ever does, the
+    /// bytes that Actix reads ahead occupy memory without need.
     pub(crate) fn waits_for_handler(&self) -> bool {
         matches!(self.state, State::Bytes(_) | State::Chunks(_)) && self.activity.ignores_body()
     }
 
-    /// Takes what has been read into `buf` after its first `before` bytes, and leaves there what may go to
-    /// Actix at once, which is usually everything.
+    /// Takes the bytes in `buf` after its first `before` bytes, and leaves there those that may go to Actix at
+    /// once, which are usually all.
     pub(crate) fn received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
         if !self.stash.is_empty() {
             self.keep(buf, before);
@@ -148,7 +148,7 @@ impl Inbound {
             }
         };
         if parsed.discard > 0 {
-            // The rest moves to the front, which the stash can do.
+            // The rest moves to the front, which only the stash can do.
             self.keep(buf, before);
             self.stash.advance(parsed.discard.min(self.stash.len()));
             self.cleared = parsed.forward;
@@ -167,7 +167,7 @@ impl Inbound {
         }
     }
 
-    /// Moves into `buf` what is kept and may go to Actix now; false when there is nothing.
+    /// Moves kept bytes that may go to Actix now into `buf`. Returns false if there are none.
     pub(crate) fn forward(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         self.drop_abandoned_body();
         if self.substitute > 0 {
@@ -232,8 +232,8 @@ impl Inbound {
         self.activity.head_forwarded(false, true);
     }
 
-    /// The edge has a response and reads no more of the body. Actix gets a substitute for a small rest, so
-    /// that it continues with the connection, and the rest is discarded when it arrives.
+    /// The edge has a response and reads no more of the body. Actix gets filler instead of a small rest, so that
+    /// it continues with the connection, and the rest is discarded when it arrives.
     fn drop_abandoned_body(&mut self) {
         if !self.activity.body_is_abandoned() {
             return;

@@ -1,8 +1,8 @@
 //! The limit of client connections.
 //!
-//! Up to `MAX_CONNECTIONS`, each connection is served. Above it, an idle connection is closed for each new
-//! one. If none is idle, a few overflow connections get one request each and a short timeout, so that a
-//! probe is served and other clients get a response that gives the reason.
+//! Up to `MAX_CONNECTIONS`, each connection is served. Above that, an idle connection is closed for each new one.
+//! If none is idle, a few overflow connections get one request each and a short timeout, so that a probe is served
+//! and other clients get a response with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -22,10 +22,10 @@ use crate::telemetry::Metrics;
 pub(crate) const OVERFLOW: usize = 64;
 /// A connection that has been idle for less than this is likely to get another request.
 const MIN_IDLE: Duration = Duration::from_millis(100);
-/// An overflow connection that has been idle for this long is closed for another one. A probe sends its
-/// request as soon as it is connected.
+/// An overflow connection that has been idle for this long is closed for a new one. A probe sends its request as
+/// soon as it is connected.
 const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
-/// How long a search for an idle connection is not repeated after it found none, as it takes time.
+/// How long to wait before searching again after a search found no idle connection, because a search takes time.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
@@ -36,7 +36,7 @@ pub(crate) struct Slots(Arc<Shared>);
 
 struct Shared {
     max: usize,
-    /// The number of overflow connections. As many again may be open for a moment while evicted ones close.
+    /// The number of overflow connections. Twice as many may be open for a moment while evicted ones close.
     overflow: usize,
     started: Instant,
     /// Locked when a connection is opened or closed, never for a request.
@@ -51,13 +51,13 @@ struct Table {
     /// Overflow connections.
     overflow: usize,
     peers: Vec<Arc<Peer>>,
-    /// Where the next search for an idle connection starts, so that each connection is considered.
+    /// Where the next search for an idle connection starts, so that every connection is considered.
     hand: usize,
     /// When the next search may start, for connections within the limit and for overflow connections.
     next_search: [Instant; 2],
 }
 
-/// The state of a connection that the others read.
+/// The state of a connection that other connections read.
 struct Peer {
     overflow: bool,
     /// Its index in the table.
@@ -69,7 +69,7 @@ struct Peer {
 }
 
 impl Slots {
-    /// Slots for `max` connections and for `overflow` connections beyond them.
+    /// Creates the slots for `max` connections and for `overflow` connections above them.
     pub(crate) fn new(max: usize, overflow: usize, metrics: Option<Arc<Metrics>>) -> Self {
         let started = Instant::now();
         Self(Arc::new(Shared {
@@ -87,12 +87,12 @@ impl Slots {
         }))
     }
 
-    /// Acquires a slot for a connection that has just been accepted; `None` when it must be closed.
+    /// Acquires a slot for a connection that has just been accepted, or returns `None` if it must be closed.
     pub(crate) fn acquire(&self) -> Option<Slot> {
         let shared = &self.0;
         let mut table = shared.table.lock();
         let (started, now) = (shared.started, Instant::now());
-        // Evicted connections need their descriptors for a moment longer.
+        // Evicted connections keep their descriptors for a moment longer.
         let within = shared.max.saturating_add(shared.overflow);
         let beyond = shared.overflow.saturating_mul(2);
         let overflow =
@@ -128,7 +128,7 @@ impl Slots {
 }
 
 impl Table {
-    /// Makes the next idle connection, within the limit or beyond it, close. False when there is none.
+    /// Closes the next idle connection, within the limit or above it. Returns false if there is none.
     fn evict(&mut self, overflow: bool, started: Instant, now: Instant) -> bool {
         let [within, beyond] = &mut self.next_search;
         let (next_search, min_idle) = if overflow {
@@ -171,19 +171,20 @@ impl Slot {
         self.overflow
     }
 
-    /// The client has sent something.
+    /// Records that the client has sent data.
     pub(crate) fn mark_busy(&self) {
         self.peer.idle_since.store(BUSY, Relaxed);
     }
 
-    /// No request has been in progress since then. The waker is woken when the connection has to close.
+    /// Records that no request has been in progress since then. The waker is woken when the connection has to
+    /// close.
     pub(crate) fn mark_idle(&self, since: Instant, waker: &Waker) {
         self.peer.waker.register(waker);
         let since = millis(self.slots.0.started, since);
         self.peer.idle_since.store(since, Relaxed);
     }
 
-    /// Whether the connection has to close for another one.
+    /// Whether the connection has to close for a new one.
     pub(crate) fn is_evicted(&self) -> bool {
         self.peer.evicted.load(Acquire)
     }

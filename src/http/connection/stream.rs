@@ -1,4 +1,4 @@
-//! A connection as Actix reads and writes it.
+//! The connection as the stream that Actix reads and writes.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 
-/// The most reads in one poll, so that a client that sends without end does not block other connections.
+/// The maximum number of reads in one poll, so that a client that never stops sending does not block other
+/// connections.
 const MAX_READS: usize = 16;
 
 impl AsyncRead for Connection {
@@ -104,8 +105,8 @@ impl AsyncWrite for Connection {
             if self.inbound.is_empty() {
                 self.slot.mark_idle(self.activity.idle_since(), cx.waker());
             }
-            // A request may wait already, and nothing else would make Actix read. The same holds for the
-            // timeout of the rest of a body, which starts now, while the timer is set to a later time.
+            // A request may already be waiting, and nothing else would make Actix read. The same applies to the
+            // timeout for the rest of a body, which starts now, while the timer is set to a later time.
             if !self.inbound.is_empty() || self.inbound.discards() || self.slot.is_evicted() {
                 cx.waker().wake_by_ref();
             }
@@ -114,8 +115,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Actix calls this more than once; only the first call shuts the socket down. That fails, harmlessly,
-        // when the connection is closed already.
+        // Actix calls this more than once, but only the first call shuts the socket down. The shutdown fails,
+        // harmlessly, if the connection is already closed.
         if self.lingers_until.is_none() {
             self.activity.written();
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;

@@ -100,7 +100,7 @@ async fn a_response_that_its_client_does_not_read_is_aborted() {
 #[actix_rt::test]
 async fn a_response_that_its_client_reads_slowly_is_not_aborted() {
     let (mut client, mut connection) = pair(TIMEOUTS).await;
-    // As a server sets it: without it, the kernel accepts megabytes and then nothing for a long time.
+    // The option that a server sets. Without it, the kernel accepts megabytes and then nothing for a long time.
     let socket = socket2::SockRef::from(connection.stream());
     socket.set_tcp_notsent_lowat(128 * 1024).unwrap();
     let part = vec![0; 64 * 1024];

@@ -19,8 +19,8 @@ use crate::http::response::outgoing::Outgoing;
 use crate::http::state::HttpState;
 use crate::telemetry::AccessRecord;
 
-/// How many polls Actix gets to receive the rest of a request. It receives 1 to 8 KiB in each, and the rest
-/// is no larger than [`SMALL_REMAINDER`].
+/// How many polls Actix gets to receive the rest of a request. It receives 1 to 8 KiB in each, and the rest is at
+/// most [`SMALL_REMAINDER`].
 const MAX_POLLS: u8 = 160;
 
 const NO_RESPONSE_BUDGET: &str =
@@ -46,9 +46,9 @@ impl InFlight {
 
     /// Whether Actix must receive more of the request before the response.
     ///
-    /// Actix closes a connection if it has not received the whole request when the response begins. So it
-    /// gets one poll to receive what has arrived already, and the connection substitutes a small rest. With
-    /// a larger rest the connection closes, and reads the rest after the response.
+    /// Actix closes a connection if it has not received the whole request when the response begins. So it gets one
+    /// poll to receive the bytes that have already arrived, and the connection substitutes a small rest. With a
+    /// larger rest the connection closes, and reads the rest after the response.
     pub(crate) fn waits_for_body(&mut self, status: StatusCode) -> bool {
         let Some(activity) = self
             .activity()
@@ -59,7 +59,7 @@ impl InFlight {
         let unreceived = activity.unreceived();
         if self.polls == 0 {
             let large = matches!(unreceived, Unreceived::Bytes(rest) if rest > SMALL_REMAINDER);
-            // After a request timeout there is no further wait for the client.
+            // After a request timeout, the edge does not wait for the client again.
             if large || status == StatusCode::REQUEST_TIMEOUT {
                 activity.close_after_response();
             }
@@ -103,8 +103,8 @@ impl InFlight {
         response.map_body(|_, body| self.send(body))
     }
 
-    /// Acquires the budget for a response of this size, which is held until it is sent. False when there is
-    /// not enough.
+    /// Acquires the budget for a response of this size, which is held until the response is sent. Returns false if
+    /// the budget does not suffice.
     fn acquire_budget(&self, size: BodySize) -> bool {
         let BodySize::Sized(bytes) = size else {
             return true;
@@ -122,7 +122,7 @@ impl InFlight {
         true
     }
 
-    /// The body of the response. The connection is busy until it is sent.
+    /// Wraps the body of the response. The connection is busy until it is sent.
     pub(crate) fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
         Outgoing::new(body, self.guard.take(), &self.http.responses)
     }

@@ -13,7 +13,7 @@ async fn panics_at_once() -> HttpResponse {
     panic!("planted");
 }
 
-/// A server with two handlers that panic: the request's future, and before there is one.
+/// A server with two handlers that panic: one in its future, and one before it returns a future.
 fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let state = HttpState {

@@ -7,25 +7,25 @@ use actix_web::http::StatusCode;
 pub(crate) enum ProblemKind {
     /// The request is not HTTP, its body is not JSON, or it is incomplete.
     MalformedRequest,
-    /// No resource at the path.
+    /// No resource exists at the path.
     NotFound,
     /// The resource does not support the method.
     MethodNotAllowed,
     /// The request did not arrive in time.
     RequestTimeout,
-    /// The requested status cannot follow the present one.
+    /// The requested status cannot follow the current one.
     IllegalTransition,
     /// The order can no longer be updated in this way.
     OrderNotEditable,
-    /// The events after the cursor do not continue what its reader has seen.
+    /// The events after the cursor do not continue the history that its reader has seen.
     CursorExpired,
-    /// The order has another version than the client wants to update.
+    /// The order has a different version from the one that the client wants to update.
     PreconditionFailed,
     /// The body is larger than `MAX_BODY_BYTES`.
     PayloadTooLarge,
     /// The body has a type that is not supported.
     UnsupportedMediaType,
-    /// The request is well-formed and invalid.
+    /// The request is well-formed but invalid.
     ValidationFailed,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
@@ -33,7 +33,7 @@ pub(crate) enum ProblemKind {
     Internal,
     /// A limit of the service is reached.
     Overloaded,
-    /// The database is not available, or the service drains.
+    /// The database is not available, or the service is draining.
     Unavailable,
     /// The response did not exist before the deadline.
     Timeout,
@@ -60,7 +60,7 @@ impl ProblemKind {
         Self::Timeout,
     ];
 
-    /// Type suffix, status, title and default detail.
+    /// Returns the type suffix, status, title and default detail.
     const fn row(self) -> (&'static str, StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
@@ -181,7 +181,7 @@ impl ProblemKind {
         self.row().1
     }
 
-    /// The kind for the status of a response that Actix itself has sent.
+    /// Returns the kind for the status of a response that Actix itself has sent.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         Self::ALL
             .into_iter()

@@ -1,4 +1,4 @@
-//! Reads a JSON body, and reports precisely what is wrong with an invalid one.
+//! Reads a JSON body, and reports precisely why an invalid one is rejected.
 
 use std::fmt;
 use std::pin::Pin;
@@ -52,7 +52,7 @@ impl<T: Body> FromRequest for Json<T> {
 
 const NO_REQUEST_BUDGET: &str = "Too many large requests are being received. Try again later.";
 
-/// Rejects a body of another type, or one that is encoded.
+/// Rejects a body with an unsupported type or with a content coding.
 fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
     let header = |name| {
         request
@@ -91,7 +91,7 @@ fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), P
     }
 }
 
-/// Reads the whole body, with never more than `max` bytes of it in memory.
+/// Reads the whole body. At most `max` bytes of it are in memory at any time.
 async fn read(
     request: &HttpRequest,
     mut payload: Payload,
@@ -150,16 +150,16 @@ async fn read(
     Ok(body.freeze())
 }
 
-/// Parses JSON. Bytes that are not JSON are a 400; JSON that does not fit `T` is a 422.
+/// Parses JSON. Bytes that are not JSON result in a 400, and JSON that does not match `T` in a 422.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // serde accepts an array for a struct, field by field. A client that sends one is mistaken.
+    // serde accepts an array for a struct, field by field. A client that sends one has made a mistake.
     let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     if object && let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
-    // Only an invalid body is parsed again, as it costs time: first to learn whether it is JSON, then to
-    // learn where it does not fit. RFC 8259 requires UTF-8, which serde_json checks only in the strings that
-    // it keeps.
+    // Only an invalid body is parsed again, because that takes time: first to find out whether it is JSON, then to
+    // find out where it does not match `T`. RFC 8259 requires UTF-8, which serde_json checks only in the strings
+    // that it keeps.
     let malformed = |why: &dyn fmt::Display| {
         Problem::new(
             ProblemKind::MalformedRequest,
@@ -176,12 +176,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // serde_json appends the line and the column; the pointer is of more use.
+    // serde_json appends the line and the column. The pointer is more useful.
     let text = error.inner().to_string();
     let detail = text.split(" at line ").next().unwrap_or_default();
-    // The grammar of the body is that of JSON. A number out of range does not fit `T`. Whatever else
-    // serde_json reports as a syntax error is not accepted at all: too deep a nesting, or half a surrogate
-    // pair. Only the text of the error distinguishes the two.
+    // The grammar of the body is that of JSON. A number out of range does not match `T`. Everything else that
+    // serde_json reports as a syntax error is not accepted at all, such as nesting that is too deep or half of a
+    // surrogate pair. Only the text of the error distinguishes the two.
     if error.inner().is_syntax() && detail != "number out of range" {
         return Err(malformed(error.inner()));
     }

@@ -1,17 +1,17 @@
-//! The budget of memory for request bodies that are being received, for the whole process.
+//! The memory budget for request bodies that are being received, for the whole process.
 //!
-//! A client may send a body except for its last byte, until its request times out. Without a budget,
+//! A client may send all of a body except its last byte, until its request times out. Without a budget,
 //! `MAX_CONNECTIONS` such clients keep as many bodies in memory.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bodies up to this many bytes need no permit: small orders are accepted when slow senders hold the whole
-/// budget. A connection has one body at a time, so `MAX_CONNECTIONS` bounds these.
+/// Bodies of at most this many bytes need no permit, so small orders are accepted even when slow senders hold the
+/// whole budget. A connection has one body at a time, so `MAX_CONNECTIONS` bounds these.
 const SMALL: usize = 4 * 1024;
 
-/// The budget of all bodies together, in bytes. It is the default of `RESPONSE_BUFFER_BYTES`; the body of a
+/// The budget of all bodies together, in bytes. It equals the default of `RESPONSE_BUFFER_BYTES`. The body of a
 /// fast client needs its permit only for the milliseconds until it is parsed.
 const LIMIT: u32 = 32 * 1024 * 1024;
 
@@ -28,7 +28,7 @@ impl Default for RequestBudget {
 }
 
 impl RequestBudget {
-    /// A permit for one body, for 0 bytes at first.
+    /// Creates a permit for one body, initially for 0 bytes.
     pub(crate) fn permit(&self) -> BodyPermit<'_> {
         BodyPermit {
             budget: self,
@@ -45,8 +45,8 @@ pub(crate) struct BodyPermit<'a> {
 }
 
 impl BodyPermit<'_> {
-    /// Whether the body may occupy this many bytes in all. A body larger than the whole budget needs the
-    /// whole budget.
+    /// Grows the permit to this many bytes in total, and returns whether the budget allows that. A body larger
+    /// than the whole budget needs the whole budget.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         if bytes <= SMALL {
             return true;

@@ -7,12 +7,12 @@ use crate::domain::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 
-/// The version of an order as a strong entity tag.
+/// Formats the version of an order as a strong entity tag.
 pub(crate) fn etag(version: i32) -> String {
     format!("\"{version}\"")
 }
 
-/// The versions that the client wants to update: any without the header.
+/// The versions that the client wants to update. Without the header, any version matches.
 ///
 /// The comparison is strong (RFC 9110, section 13.1.1): a weak tag never matches.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
@@ -25,7 +25,7 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     })
 }
 
-/// The versions that the client has already; `None` without the header.
+/// The versions that the client already has; `None` without the header.
 ///
 /// The comparison is weak (RFC 9110, section 13.1.2).
 pub(crate) fn if_none_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
@@ -60,7 +60,7 @@ struct Tag<'a> {
 }
 
 impl Tag<'_> {
-    /// The version that the tag names. Tags are compared as text, so `"01"` names none.
+    /// The version that the tag names. Tags are compared as text, so `"01"` names no version.
     fn version(&self) -> Option<i32> {
         let text = std::str::from_utf8(self.opaque).ok()?;
         let version: i32 = text.parse().ok()?;
@@ -81,7 +81,7 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
     let mut given = false;
     for value in headers.get_all(&name) {
         given = true;
-        // A tag may contain bytes above ASCII (RFC 9110, section 8.8.3); no tag of this service does.
+        // A tag may contain bytes above ASCII (RFC 9110, section 8.8.3), but no tag of this service does.
         let text = value.as_bytes();
         if text.trim_ascii() == b"*" {
             any = true;

@@ -1,4 +1,4 @@
-//! What the edge and the handlers need of one request.
+//! The data of one request that the edge and the handlers share.
 
 use std::future::{Future, Ready, ready};
 use std::rc::Rc;
@@ -41,7 +41,7 @@ impl RequestContext {
         self.deadline
     }
 
-    /// The output of `work`, or the problem `late` when the deadline passes first.
+    /// Returns the output of `work`, or the problem `late` if the deadline passes first.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = T>,
@@ -62,7 +62,7 @@ impl FromRequest for RequestContext {
     }
 }
 
-/// The id that the client sent, if it has 1 to 128 visible ASCII characters, else a new one.
+/// Returns the id that the client sent, if it has 1 to 128 visible ASCII characters, otherwise a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> Rc<str> {
     headers
         .get(REQUEST_ID)

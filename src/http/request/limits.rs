@@ -5,15 +5,15 @@ use actix_web::dev::ServiceRequest;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 
-/// The longest path with its query, in bytes.
+/// The maximum length of the path with its query, in bytes.
 pub(crate) const MAX_URI: usize = 8 * 1024;
-/// The most headers.
+/// The maximum number of headers.
 pub(crate) const MAX_HEADERS: usize = 64;
-/// The most bytes of all names and values of headers together.
+/// The maximum number of bytes of the names and values of all headers together.
 pub(crate) const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Rejects a head that is larger than any client of this API needs. A far larger head does not get here: the
-/// connection rejects it with the same limits.
+/// Rejects a head that is larger than any client of this API needs. A much larger head does not reach this check:
+/// the connection rejects it with the same limits.
 pub(crate) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     let uri = request
         .uri()

@@ -78,8 +78,8 @@ pub(crate) fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> R
 
 const NOT_UTF_8: &str = "must be percent-encoded UTF-8";
 
-/// Decodes a name or a value. The result is `None` if it is not UTF-8: with replacement characters it would
-/// equal a text that really contains them.
+/// Decodes a name or a value. Returns `None` if it is not UTF-8: with replacement characters it would equal a text
+/// that really contains them.
 fn decode(text: &str) -> Option<Cow<'_, str>> {
     if text.contains('+') {
         let spaced = text.replace('+', " ");

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::HeaderMap;
 
-/// The value of the header if it is valid (W3C Trace Context, section 3.2). Without a valid value the
+/// Returns the value of the header if it is valid (W3C Trace Context, section 3.2). Without a valid value, the
 /// request starts without a trace, as the specification requires.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("traceparent");

@@ -1,15 +1,15 @@
-//! The budget of memory for responses that are not sent yet, for the whole process.
+//! The memory budget for responses that are not sent yet, for the whole process.
 //!
-//! A client that requests a large page and does not read it keeps the page in memory. All clients together
-//! may keep `RESPONSE_BUFFER_BYTES`; above that, further large responses are rejected.
+//! A client that requests a large page and does not read it keeps the page in memory. All clients together may
+//! keep `RESPONSE_BUFFER_BYTES`. Above that, further large responses are rejected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::telemetry::Metrics;
 
-/// Responses up to this many bytes need no permit: probes and single small orders are sent when slow readers
-/// hold the whole budget. A connection has one response at a time, so `MAX_CONNECTIONS` bounds these.
+/// Responses of at most this many bytes need no permit, so probes and single small orders are sent even when slow
+/// readers hold the whole budget. A connection has one response at a time, so `MAX_CONNECTIONS` bounds these.
 pub(crate) const SMALL: usize = 8 * 1024;
 
 /// The budget of bytes of responses that wait to be sent. Cheap to clone.
@@ -24,7 +24,7 @@ struct Shared {
 }
 
 impl ResponseBudget {
-    /// A budget of `limit` bytes.
+    /// Creates a budget of `limit` bytes.
     pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             limit,
@@ -33,15 +33,15 @@ impl ResponseBudget {
         }))
     }
 
-    /// A permit for this many bytes; `None` when they are not free. A response larger than the whole budget
-    /// gets a permit when there is no other, as it could never be sent otherwise.
+    /// Acquires a permit for this many bytes, or returns `None` if they are not free. A response larger than the
+    /// whole budget gets a permit when no other response holds one, because it could never be sent otherwise.
     pub(crate) fn acquire(&self, bytes: usize) -> Option<Permit> {
         let permit = self.charge(bytes);
         let others = self.0.used.load(Relaxed).saturating_sub(bytes);
         (others == 0 || others.saturating_add(bytes) <= self.0.limit).then_some(permit)
     }
 
-    /// A permit for bytes that are in memory already, even if they exceed the budget.
+    /// Returns a permit for bytes that are already in memory, even if they exceed the budget.
     pub(crate) fn charge(&self, bytes: usize) -> Permit {
         self.0.used.fetch_add(bytes, Relaxed);
         self.0.metrics.response_buffer.add(signed(bytes));

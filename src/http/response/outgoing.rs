@@ -1,7 +1,7 @@
 //! The body of a response while it is sent.
 //!
-//! Actix copies each part of a body into its own buffer as a whole. Here a part is passed in pieces, each
-//! after the socket has accepted the ones before, so that a large response is in memory once and not twice.
+//! Actix copies each part of a body completely into its own buffer. This type passes a part in pieces, each after
+//! the socket has accepted the previous ones, so that a large response is in memory once and not twice.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::budget::{Permit, ResponseBudget, SMALL};
 use crate::http::activity::RequestGuard;
 
-/// The most bytes that Actix gets at once. It polls for no more while 32 KiB are not written.
+/// The maximum number of bytes that Actix gets at once. It does not poll for more while 32 KiB are not written.
 const MAX_PIECE: usize = 32 * 1024;
 /// How long a stream waits before it checks an exhausted budget again.
 const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pin_project! {
         body: B,
         // The rest of the last part, which has not been passed to Actix.
         part: Bytes,
-        // For the part of a stream. A body of a known size has one permit for all of it.
+        // The permit for a part of a stream. A body of a known size has one permit for all of it.
         permit: Option<Permit>,
         stream: Option<ResponseBudget>,
         wait: Option<Pin<Box<Sleep>>>,

@@ -30,7 +30,7 @@ type Queues<B> = HashMap<Option<String>, Vec<Waiting<B>>>;
 pub(super) struct Lanes<B: Batch> {
     batch: Arc<B>,
     queues: Mutex<Queues<B>>,
-    /// The length of `queues`, which is read without the lock: there are hardly ever any.
+    /// The length of `queues`, which can be read without the lock. It is almost always zero.
     open: AtomicUsize,
     permits: Semaphore,
 }
@@ -62,8 +62,7 @@ impl<B: Batch> Lanes<B> {
         }
     }
 
-    /// Adds items that were found to wait for a lock to their lanes, and starts to serve new lanes. Must be
-    /// called on the runtime.
+    /// Adds items whose lock is held to their lanes, and starts to serve new lanes. Must be called on the runtime.
     pub(super) fn add(self: &Arc<Self>, part: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         for waiting in part {
@@ -103,7 +102,7 @@ impl<B: Batch> Lanes<B> {
             };
             let blocked = self.serve_items(next, lane.is_some()).await;
             drop(permit);
-            // If none was served, nothing new is known of the lock.
+            // If no item was tried, nothing new is known about the lock.
             held = blocked.as_ref().map_or(held, |blocked| !blocked.is_empty());
             if let Some(blocked) = blocked
                 && held
@@ -114,7 +113,7 @@ impl<B: Batch> Lanes<B> {
         }
     }
 
-    /// Puts items back before those that were added since.
+    /// Puts items back at the front of their lane, before those that were added since.
     fn put_back(&self, lane: &Option<String>, mut blocked: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         let queue = queues.entry(lane.clone()).or_default();
@@ -122,14 +121,15 @@ impl<B: Batch> Lanes<B> {
         *queue = blocked;
     }
 
-    /// All items of a lane.
+    /// Takes all items of a lane.
     fn take(&self, lane: &Option<String>) -> Vec<Waiting<B>> {
         let mut queues = self.queues.lock();
         queues.get_mut(lane).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Serves items, and returns them if their lock is still held. Items past their deadline fail instead: they
-    /// have waited for a lane, so the database has nothing of them. `None` if all of them are.
+    /// Serves items, and returns them if their lock is still held. Items past their deadline fail instead. They
+    /// have only waited in a lane, so the database has none of their data. Returns `None` if all items are past
+    /// their deadline.
     ///
     /// A lock with a name is tried briefly and often, so that all lanes make progress. Items whose lock has no
     /// name wait as long as a statement may take.

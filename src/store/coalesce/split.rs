@@ -1,5 +1,5 @@
-//! Serves a batch whole. If it fails because of its items, it is served in halves, so that one bad item does
-//! not fail the others.
+//! Serves a batch with one statement. If the statement fails because of an item, the batch is split in halves, so
+//! that one bad item does not fail the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +12,8 @@ use super::lanes::Lanes;
 use super::{Batch, LockWait, Waiting, serve_checked};
 use crate::store::StoreError;
 
-/// The most statements of a batch that fail: a fault that affects every item, such as a broken schema, is not
-/// repeated for each.
+/// The maximum number of failed statements of a batch, so that a fault that affects every item, such as a broken
+/// schema, is not repeated for each item.
 const MAX_FAILED_STATEMENTS: usize = 64;
 /// How many more statements may fail for each that succeeds.
 const MORE_PER_SUCCESS: usize = 4;
@@ -36,7 +36,7 @@ pub(super) async fn serve_batch<B: Batch>(
 struct SplitBatch<'a, B: Batch> {
     batch: &'a B,
     lanes: &'a Arc<Lanes<B>>,
-    /// Statements left.
+    /// The number of failed statements that are still allowed.
     statements: AtomicUsize,
     /// An error of the database itself, which applies to every item.
     outage: Mutex<Option<StoreError>>,
@@ -74,7 +74,7 @@ impl<B: Batch> SplitBatch<'_, B> {
                 self.serve_rest(right, error).await;
             }
             StoreError::Internal(_) | StoreError::BatchTooLarge => fail(part, &error),
-            // An error of the database, and not of an item, applies to all of them.
+            // An error of the database, not of an item, applies to all items.
             outage => {
                 fail(part, &outage);
                 *self.outage.lock() = Some(outage);
@@ -82,7 +82,7 @@ impl<B: Batch> SplitBatch<'_, B> {
         }
     }
 
-    /// Serves a half of a batch that failed, unless an outage or the limit of statements ends that.
+    /// Serves one half of a failed batch, unless the database is down or too many statements have failed.
     fn serve_rest(&self, part: Vec<Waiting<B>>, error: StoreError) -> BoxFuture<'_, ()> {
         let outage = self.outage.lock().clone();
         if let Some(outage) = outage {

@@ -16,15 +16,15 @@ struct Doubling {
     free: Arc<Semaphore>,
 }
 
-/// Fails.
+/// An item that fails.
 const BAD: u32 = 113;
-/// Panics.
+/// An item that causes a panic.
 const PANICS: u32 = 114;
-/// Has no response.
+/// An item without a response.
 const LEFT_OUT: u32 = 115;
-/// Finds the database down.
+/// An item that finds the database down.
 const DOWN: u32 = 116;
-/// Locked by another transaction until the lock is free; so are the numbers after it.
+/// An item that another transaction locks until the lock is free. The larger numbers are locked as well.
 const LOCKED: u32 = 1_000;
 
 impl Batch for Doubling {

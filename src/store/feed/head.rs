@@ -10,7 +10,7 @@ use super::{SharedFeed, read_feed};
 use crate::store::backend::Backend;
 use crate::store::event::{Feed, PageSize};
 
-/// How often to read without a signal. A notification of another process may be lost, and events that a slow
+/// How often to read without a signal. A notification from another process may be lost, and events that a slow
 /// transaction held back are not announced again.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time between two reads of pages that are not full.
@@ -18,8 +18,8 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// The pause after an error of the database.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads behind the newest of the recent events until the runtime ends. Sends no statement while there is no
-/// stream, or while no stream has reached the head yet.
+/// Reads the events after the newest of the recent events until the runtime ends. Sends no statement while no
+/// stream is open, or while no stream has reached the head yet.
 pub(super) async fn read(
     feed: Arc<SharedFeed>,
     backend: Arc<dyn Backend>,
@@ -45,10 +45,10 @@ pub(super) async fn read(
                     continue;
                 }
             }
-            // The readers read from the database then, and find whether their own cursors have expired.
+            // The readers then read from the database, and find out whether their own cursors have expired.
             Ok(Feed::Expired { .. }) => feed.recent.clear(),
             Err(error) => {
-                log::debug!(error:%; "the streams of events wait for the database");
+                log::debug!(error:%; "event streams wait for the database");
                 sleep(RETRY_PAUSE).await;
             }
         }

@@ -1,8 +1,8 @@
 //! Follows the feed of events as it grows.
 //!
-//! Streams at the head of the feed share the events that one task reads for all of them ([`head`]). Streams
-//! that are behind read pages, a few at the same time. So the load of the database does not depend on the
-//! number of streams.
+//! Streams at the head of the feed share the events that one task reads for all of them ([`head`]). Streams that
+//! lag behind the head read pages from the database, a few at the same time. The load on the database therefore
+//! does not depend on the number of streams.
 
 mod head;
 mod reader;
@@ -25,7 +25,8 @@ use crate::telemetry::Metrics;
 pub use reader::{FeedReader, NextEvents};
 use recent::RecentEvents;
 
-/// The most streams that read from the database at the same time; with few connections, a third of them.
+/// The maximum number of streams that read from the database at the same time. A small pool allows a third of its
+/// connections.
 const MAX_READS: usize = 4;
 
 /// What the streams of a process share.
@@ -74,7 +75,7 @@ impl SharedFeed {
         feed
     }
 
-    /// A page from the database. A caller that is dropped while it waits for a permit reads nothing; a read
+    /// Reads a page from the database. A caller that is dropped while it waits for a permit reads nothing. A read
     /// that has begun holds its permit to its end.
     async fn page(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
         let permit = Arc::clone(&self.reads).acquire_owned().await;
@@ -88,7 +89,7 @@ impl SharedFeed {
         self.runtime.spawn(read).await.map_err(super::panicked)?
     }
 
-    /// Opens a stream, unless there are `MAX_STREAMS`.
+    /// Opens a stream, unless `MAX_STREAMS` are open.
     fn open_stream(self: &Arc<Self>) -> Result<OpenStream, StoreError> {
         let opened = self
             .streams
@@ -115,7 +116,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// A page of the feed behind `after`; without a cursor, behind the floor.
+/// Reads a page of the feed after `after`; without a cursor, after the floor.
 async fn read_feed(
     backend: &dyn Backend,
     after: Option<Cursor>,
@@ -128,8 +129,8 @@ async fn read_feed(
 }
 
 impl Store {
-    /// The events of one order behind a version, oldest first: at most `limit` and 100, and at most 1 MiB
-    /// of JSON, but at least one if there is one.
+    /// Reads the events of one order after a version, oldest first: at most `limit` and 100, and at most 1 MiB of
+    /// JSON, but at least one if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -146,9 +147,9 @@ impl Store {
         .await
     }
 
-    /// The events behind `after` in the order of their commits; without a cursor, from the oldest that
-    /// there is. The limits are those of [`Self::order_events`]. A reader that continues behind the last event
-    /// receives every event exactly once.
+    /// Reads the events after `after` in the order of their commits; without a cursor, from the oldest event. The
+    /// limits are those of [`Self::order_events`]. A reader that continues after the last event receives every
+    /// event exactly once.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -14,7 +14,7 @@ use crate::store::event::{Event, Feed, PageSize};
 /// How long a reader waits for a change of the recent events before it reads from the database.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Small, as every stream may hold a page that its client is slow to take.
+/// Small, because every stream may hold a page that its client is slow to read.
 const PAGE: PageSize = PageSize {
     events: 32,
     bytes: 64 << 10,
@@ -28,14 +28,14 @@ pub struct FeedReader {
     after: Option<Cursor>,
 }
 
-/// What a reader finds behind its position.
+/// The result of reading after the position of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextEvents {
     /// The next events; none if the reader is at the head.
     Events(Vec<Arc<Event>>),
     /// Reading cannot continue here; see [`Feed::Expired`].
     Expired {
-        /// A cursor before all events that there are.
+        /// A cursor before the oldest event.
         oldest: Cursor,
     },
 }
@@ -50,7 +50,7 @@ impl FeedReader {
         }
     }
 
-    /// The position behind the last event that was read; none before the first read.
+    /// The position after the last event that was read; none before the first read.
     pub fn cursor(&self) -> Option<Cursor> {
         self.after
     }
@@ -75,7 +75,7 @@ impl FeedReader {
     /// [`StoreError`]; the reader keeps its position.
     pub async fn next(&mut self) -> Result<NextEvents, StoreError> {
         loop {
-            // If the reader is ahead, the task at the head is about to read the events that it has read.
+            // If the reader is ahead, the task at the head is about to read the events that the reader has read.
             if self.in_recent() == Lookup::Ahead && self.wait().await {
                 continue;
             }
@@ -87,7 +87,7 @@ impl FeedReader {
         }
     }
 
-    /// Waits until the recent events change. False at the timeout.
+    /// Waits until the recent events change. Returns false at the timeout.
     async fn wait(&mut self) -> bool {
         let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.changed.changed()).await;
         changed.is_ok()

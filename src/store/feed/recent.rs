@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use crate::store::cursor::Cursor;
 use crate::store::event::{Event, PageSize};
 
-/// The most events, and bytes of events, that are kept. A reader that falls further behind reads pages from the
-/// database.
+/// The maximum number of events, and of bytes of events, that are kept. A reader that falls further behind reads
+/// pages from the database.
 const MAX_EVENTS: usize = 4096;
 const MAX_BYTES: usize = 4 << 20;
 
@@ -29,16 +29,16 @@ struct Run {
     bytes: usize,
 }
 
-/// What the recent events have for a reader.
+/// The result of looking up a position in the recent events.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lookup {
-    /// The events behind its position, at least one.
+    /// The events after the position, at least one.
     Events(Vec<Arc<Event>>),
-    /// Its position is the head: it has read all of them.
+    /// The position is the head: the reader has read all of the events.
     Head,
-    /// Its position is behind the head: it has read more from the database.
+    /// The position is past the head: the reader has read more from the database.
     Ahead,
-    /// Its position is not among them.
+    /// The position is not among the events.
     Missing,
 }
 
@@ -55,13 +55,13 @@ impl RecentEvents {
         self.changed.subscribe()
     }
 
-    /// The position behind the last event that was read; `None` before the start.
+    /// The position after the last event that was read; `None` before the start.
     pub(super) fn head(&self) -> Option<Cursor> {
         self.run.lock().as_ref().map(Run::head)
     }
 
-    /// Starts at this position, which was the head when it was read, unless another reader has started.
-    /// True if this call started.
+    /// Starts at this position, which was the head when it was read, unless another reader has started. Returns
+    /// true if this call started.
     pub(super) fn start(&self, head: Cursor) -> bool {
         let mut run = self.run.lock();
         let starts = run.is_none();
@@ -73,7 +73,7 @@ impl RecentEvents {
         starts
     }
 
-    /// Appends the events that were read behind the head.
+    /// Appends the events that were read after the head.
     pub(super) fn extend(&self, events: Vec<Event>) {
         let mut run = self.run.lock();
         let Some(run) = run.as_mut() else {
@@ -99,7 +99,7 @@ impl RecentEvents {
         self.changed.send_replace(());
     }
 
-    /// The events behind `after`, at most a page of this size.
+    /// The events after `after`, at most a page of this size.
     pub(super) fn behind(&self, after: Cursor, size: PageSize) -> Lookup {
         let run = self.run.lock();
         let Some(run) = run.as_ref() else {
@@ -124,7 +124,7 @@ impl RecentEvents {
             .range(start..)
             .take(usize::try_from(size.events).unwrap_or(usize::MAX))
             .take_while(|event| {
-                // The first always fits.
+                // The first event always fits.
                 let fits = bytes == 0 || bytes + event.json_bytes() <= budget;
                 bytes += event.json_bytes();
                 fits

@@ -1,8 +1,8 @@
 //! A connection that a caller has acquired from the pool.
 //!
-//! deadpool checks a connection when it is acquired, not when it is released. A broken connection, or one
-//! inside a transaction, would lie in the pool, hold its locks, and count as idle. Here it is closed at
-//! release.
+//! deadpool checks a connection when it is acquired, not when it is released. A broken connection, or one inside a
+//! transaction, would stay in the pool, hold its locks, and count as idle. This type closes such a connection when
+//! it is released.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -16,7 +16,7 @@ use super::manager::{self, ConnectionManager};
 use super::pooled_connection::PooledConnection;
 use super::{Connect, ConnectionPermits, Poolable as _};
 
-/// How long a statement may go on after the database has moved.
+/// How long a statement may continue after the database has moved.
 const MOVE_GRACE_PERIOD: Duration = Duration::from_secs(1);
 
 /// A connection in use. Dropping it releases it to the pool, or closes it if it is broken, in the middle
@@ -54,8 +54,8 @@ impl<C: Connect> AcquiredConnection<C> {
         self.pooled().opened
     }
 
-    /// Waits until the database has moved since the connection was opened, and then for as long as a
-    /// healthy server needs to finish a statement.
+    /// Waits until the database has moved since the connection was opened, and then for the time that a healthy
+    /// server needs to finish a statement.
     pub(in crate::store) fn database_moved(&self) -> impl Future<Output = ()> + Send + use<C> {
         let opened = self.opened();
         let moves = self

@@ -1,8 +1,8 @@
 //! What the pool needs from a database connection, and from the code that opens one.
 //!
-//! deadpool's own trait (`Manager`) covers neither a server with a limited number of connections nor a
-//! database that moves. diesel-async's adapter for deadpool drops a broken connection, while its server may
-//! still execute a statement. Hence the two traits here.
+//! deadpool's own trait (`Manager`) covers neither a server with a limited number of connections nor a database
+//! that moves. diesel-async's adapter for deadpool drops a broken connection while its server may still execute a
+//! statement. Hence the two traits of this file.
 
 use std::future::Future;
 

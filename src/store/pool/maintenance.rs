@@ -1,8 +1,8 @@
 //! The task that keeps a pool within its limits.
 //!
-//! deadpool opens a connection only when one is acquired and none is idle, and closes none by itself. So it
-//! has no minimum, no idle limit and no replacement of old connections before a request meets them. This
-//! task does all three, and connects to the new database when the settings name another one.
+//! deadpool opens a connection only when one is acquired and none is idle, and never closes one by itself. So it
+//! has no minimum, no idle limit, and no replacement of old connections before a request gets one. This task
+//! does all three, and connects to the new database when the settings name another one.
 
 use std::time::{Duration, Instant};
 
@@ -34,13 +34,13 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// Opens a connection to the database that the settings name now, if it is another one. Success
-    /// invalidates the connections to the old database; after a failure they remain in use.
+    /// Opens a connection to the database that the settings name now, if it is another one. Success invalidates
+    /// the connections to the old database. After a failure they remain in use.
     async fn follow_move(&self) {
         let manager = self.inner.manager();
         if manager.has_moved() {
             let limit = self.limits.acquire_timeout;
-            // Without a permit of the pool: connections to the old database may hold all of them.
+            // Without a permit of the pool, because connections to the old database may hold all of them.
             match tokio::time::timeout(limit, manager.try_open()).await {
                 Ok(Ok(opened)) => self.adopt(opened.into_iter().collect()),
                 Ok(Err(error)) => log::warn!(error:%; "cannot connect to the new database"),
@@ -49,8 +49,8 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// Replaces the connections that expire before `until`, closes those above the minimum that are
-    /// idle for too long, and opens what the minimum lacks.
+    /// Replaces the connections that expire before `until`, closes those above the minimum that are idle for too
+    /// long, and opens the connections that the minimum lacks.
     ///
     /// It opens before it closes, so that the minimum holds throughout. If the server permits no more
     /// connections, it closes first.
@@ -91,7 +91,7 @@ impl<C: Connect> Pool<C> {
         }
     }
 
-    /// Opens a connection if the pool and the server permit one more.
+    /// Opens a connection if the pool and the server permit another one.
     async fn try_open(&self) -> Result<Option<PooledConnection<C::Connection>>, StoreError> {
         let Some(_permit) = self.permits.try_pool() else {
             return Ok(None);
@@ -119,8 +119,8 @@ impl<C: Connect> Pool<C> {
 
     /// Adds connections to the pool.
     ///
-    /// deadpool has no insert: drain the idle connections, let `create` pop the spares, return all. There
-    /// is no await point in between, and `taken` returns them on drop.
+    /// deadpool has no insert: drain the idle connections, let `create` pop the spares, return all. There is no
+    /// await point in between, and dropping `taken` returns them.
     fn adopt(&self, opened: Vec<PooledConnection<C::Connection>>) {
         let manager = self.inner.manager();
         manager.spares.lock().extend(opened);

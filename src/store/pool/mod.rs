@@ -42,10 +42,10 @@ use validity::Validity;
 pub(in crate::store) struct Limits {
     pub(in crate::store) max_size: usize,
     pub(in crate::store) min_idle: usize,
-    /// For waiting and opening together.
+    /// Covers waiting and opening together.
     pub(in crate::store) acquire_timeout: Duration,
     pub(in crate::store) idle_timeout: Duration,
-    /// Each connection gets up to a tenth less.
+    /// Jitter shortens the lifetime of each connection by up to a tenth.
     pub(in crate::store) max_lifetime: Duration,
 }
 
@@ -112,8 +112,8 @@ impl<C: Connect> Pool<C> {
         })
     }
 
-    /// The same pool for the few tasks that serve many requests each: they get the next connection
-    /// that becomes free, see [`PoolPermits::entry`].
+    /// Returns the same pool for the few tasks that serve many requests each. They get the next connection that
+    /// becomes free; see [`PoolPermits::entry`].
     pub(in crate::store) fn with_priority(&self) -> Self {
         Self {
             has_priority: true,

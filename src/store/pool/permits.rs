@@ -4,9 +4,9 @@
 //! reads whose statements hang take all connections, and writes wait for them. A class of statements
 //! therefore has its own limit, below that of the pool.
 //!
-//! deadpool also releases its permit as soon as a connection is dropped here. The permits of this file
-//! stay with the connection until the server has closed it, so that the server never has more
-//! connections than the pool allows.
+//! deadpool also releases its permit as soon as a connection is dropped here. The permits in this file stay with
+//! the connection until the server has closed it, so that the server never has more connections than the pool
+//! allows.
 
 use std::sync::Arc;
 
@@ -60,9 +60,9 @@ impl PoolPermits {
         }
     }
 
-    /// Waits for the permit to wait for [`Self::class`]. Callers with priority do not need it. There
-    /// are as many of these permits as of those, so a caller with priority waits behind at most that
-    /// number of other callers: for one statement, however many callers there are.
+    /// Waits for the permit to wait for [`Self::class`]. Callers with priority do not need it. There are as many
+    /// entry permits as class permits. So a caller with priority waits for at most that number of other callers,
+    /// and thus for one statement, however many callers there are.
     pub(super) async fn entry(&self, class: Class) -> Option<OwnedSemaphorePermit> {
         let entry = Arc::clone(&self.of(class).entry);
         entry.acquire_owned().await.ok()
@@ -79,7 +79,7 @@ impl PoolPermits {
         Arc::clone(&self.pool).acquire_owned().await.ok()
     }
 
-    /// The permit for one connection of the pool, if one is available now.
+    /// Returns the permit for one connection of the pool, if one is available now.
     pub(super) fn try_pool(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.pool).try_acquire_owned().ok()
     }

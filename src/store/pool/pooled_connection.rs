@@ -1,6 +1,6 @@
 //! The maximum lifetime of a connection.
 //!
-//! deadpool records when a connection was created, but has no maximum lifetime, and no jitter that would keep
+//! deadpool records when a connection was created, but has no maximum lifetime, and no jitter to prevent
 //! connections that were opened together from being replaced together.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub(super) struct PooledConnection<T> {
 }
 
 impl<T: Poolable> PooledConnection<T> {
-    /// A connection that was opened now.
+    /// Wraps a connection that was just opened.
     pub(super) fn new(inner: T, max_lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {

@@ -1,8 +1,8 @@
 //! Whether a connection may be used again.
 //!
-//! deadpool can close idle connections (`retain`), but has no way to invalidate those in use, and checks each
-//! connection when it is acquired or none. Here all open connections can be invalidated at once, or be
-//! required to pass a liveness check before their next use.
+//! deadpool can close idle connections (`retain`), but cannot invalidate those in use, and checks either every
+//! connection when it is acquired or none. This type can invalidate all open connections at once, or require a
+//! liveness check of them before their next use.
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,8 @@ impl Validity {
         *self.suspect_since.lock() = Some(Instant::now());
     }
 
-    /// Invalidates all connections if a new one has a later generation than they have: it is the first to
-    /// a database that has moved.
+    /// Invalidates all connections if a new one has a later generation than they have, which means that it is the
+    /// first connection to a database that has moved.
     pub(super) fn observe_generation(&self, generation: u64) {
         let moved = self.moves.send_if_modified(|last| {
             let moved = generation > last.generation;

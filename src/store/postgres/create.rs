@@ -26,15 +26,15 @@ use crate::store::error::Fault;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys.
-/// Several times what a commit takes; a key that takes longer gets a lane of its own.
+/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys. It is several
+/// times the duration of a commit. A key that takes longer gets a lane of its own.
 const SHORT_LOCK_WAIT: &str = "100ms";
 
-/// How often a batch is inserted while the database has neither the rows nor what they conflict with: the
-/// server changed between two statements.
+/// How often a batch is inserted while the database has neither the rows nor those that they conflict with,
+/// because the server changed between two statements.
 const MAX_ROUNDS: usize = 3;
 
-/// What is known of a batch after its statements.
+/// The known facts about a batch after its statements.
 struct Known {
     inserted: HashSet<Uuid>,
     by_key: HashMap<String, ExistingOrder>,
@@ -53,8 +53,8 @@ impl Known {
 }
 
 impl Postgres {
-    /// Creates a batch of orders. Each outcome is proven: the insert returned the row, or a look-up found the
-    /// row or what it conflicts with.
+    /// Creates a batch of orders. Each outcome is proven: the insert returned the row, or a look-up found the row
+    /// or the order that it conflicts with.
     pub(super) async fn create_orders(
         &self,
         rows: Arc<[Arc<NewRow>]>,
@@ -81,8 +81,8 @@ impl Postgres {
         Err(Fault::NeitherKeptNorFound.into())
     }
 
-    /// Inserts the rows, then looks up what the others conflict with. The look-up is a statement of its
-    /// own, as the snapshot of the first may be older than the commit that it waited for.
+    /// Inserts the rows, then looks up the orders that the others conflict with. The look-up is a separate
+    /// statement, because the snapshot of the first may be older than the commit that it waited for.
     async fn insert_or_find(
         &self,
         rows: &Arc<[Arc<NewRow>]>,
@@ -125,8 +125,8 @@ impl Postgres {
         Ok(known)
     }
 
-    /// Inserts the rows and returns the ids of the new ones. Returns `None`, and has written nothing, when an order
-    /// with one of the ids exists.
+    /// Inserts the rows and returns the ids of the new ones. If an order with one of the ids exists, writes
+    /// nothing and returns `None`.
     async fn insert<const SKIP_EXISTING: bool>(
         &self,
         rows: &Arc<[Arc<NewRow>]>,
@@ -156,12 +156,11 @@ impl Postgres {
     }
 }
 
-/// The columns of a batch. One array each, so that batches of all sizes are one prepared
-/// statement.
+/// The columns of a batch. Each is an array, so that batches of all sizes are one prepared statement.
 ///
-/// With `SKIP_EXISTING`, the statement skips an order whose id exists. The service generates the ids, so that happens
-/// only when the statement is repeated. Without it, such an order fails the statement, which saves PostgreSQL a
-/// search, a lock and a record in its write-ahead log for each row.
+/// With `SKIP_EXISTING`, the statement skips an order whose id exists. The service generates the ids, so that
+/// happens only when the statement is repeated. Without it, such an order fails the statement, which saves
+/// PostgreSQL a search, a lock and a record in its write-ahead log for each row.
 struct Insert<'a, const SKIP_EXISTING: bool> {
     lock_timeout: &'static str,
     ids: Vec<Uuid>,
@@ -180,8 +179,8 @@ struct Insert<'a, const SKIP_EXISTING: bool> {
 impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
     fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
-        // Batches of other connections may have the same keys. Sorted, they wait for each other; in
-        // different orders, they would deadlock.
+        // Batches of other connections may have the same keys. If the keys are sorted, the batches wait for each
+        // other. In different orders, they would deadlock.
         rows.sort_by_key(|row| row.key());
         Self {
             lock_timeout: match wait {
@@ -209,14 +208,14 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
     }
 }
 
-/// Rows are inserted in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, also when the batch
-/// has it twice or another transaction is inserting it, for which it waits; and the id of an order without a key,
-/// when the statement is repeated after its connection broke.
+/// Rows are inserted in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, even when the batch
+/// contains it twice or another transaction is inserting it, for which the statement waits. It also covers the id
+/// of an order without a key, when the statement is repeated after its connection broke.
 ///
 /// Documents are sent as `json`: PostgreSQL validates them once for both tables and copies them without a cast.
 ///
-/// `lock_timeout` bounds only the wait for another transaction: it is set when the statement has its locks on
-/// the tables already.
+/// `lock_timeout` bounds only the wait for another transaction, because it is set when the statement already has
+/// its locks on the tables.
 impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
     type Database = Pg;
     type Id = Insert<'static, SKIP_EXISTING>;

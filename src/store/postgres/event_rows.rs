@@ -1,4 +1,4 @@
-//! Events as rows of PostgreSQL, and the SQL that statements share that read them.
+//! Events as rows of PostgreSQL, and the SQL that the statements that read them share.
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
@@ -54,9 +54,8 @@ impl From<EventColumns> for Event {
     }
 }
 
-/// SQL for the events of a walk along an index, numbered and with the bytes of the page so far. A window
-/// function does not read the long values of its rows, which are stored apart: only those that are sent are
-/// read.
+/// SQL for the events of a walk along an index, with a number and the bytes of the page so far. A window function
+/// does not read the long values of its rows, which are stored separately: only those that are sent are read.
 pub(super) fn push_walk(out: &mut AstPass<'_, '_, Pg>, order: &'static str) {
     out.push_sql("SELECT *, row_number() OVER walk AS number, sum(data_bytes + ");
     out.push_sql(&ENVELOPE_BYTES.to_string());

@@ -18,16 +18,16 @@ use crate::store::event::{Event, EventPage, Feed, PageSize};
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// SQL for how far readers may read: below this position no event is added any more.
+/// SQL for the limit up to which readers may read. No event is added below this position any more.
 ///
-/// Transactions commit in another order than they take their ids. None with an id below that of the oldest
-/// transaction that still runs (`pg_snapshot_xmin`, PostgreSQL manual, section 9.27.8) writes any more.
+/// Transactions do not commit in the order in which they take their ids. No transaction with an id below that of
+/// the oldest running one (`pg_snapshot_xmin`, PostgreSQL manual, section 9.27.8) writes any more.
 pub(super) const HORIZON: &str =
     "pg_snapshot_xmin(pg_current_snapshot())::text::bigint + xid_offset";
 
 impl Postgres {
-    /// The events behind `after`, in the order of their commits, if reading may continue there; without
-    /// a cursor, every event that there is.
+    /// Reads the events after `after`, in the order of their commits, if reading may continue there. Without a
+    /// cursor, reads from the oldest event.
     pub(super) async fn read_feed(
         &self,
         after: Option<Cursor>,
@@ -56,7 +56,7 @@ impl Postgres {
     }
 }
 
-/// Reads a page of the feed. The check of the cursor, the floor, the horizon and the events are of one
+/// Reads a page of the feed. The check of the cursor, the floor, the horizon and the events come from one
 /// snapshot: between two statements the server may change, or retention may remove events.
 #[derive(Clone)]
 struct ReadFeed {
@@ -121,15 +121,15 @@ struct FeedRow {
     floor_order_id: Option<Uuid>,
     floor_version: Option<i32>,
     floor_occurred_at: Option<DateTime<Utc>>,
-    /// The time of the event that has the position, sequence, order and version of the cursor. It is compared
-    /// here: a cursor may have a time that the server rejects as out of range.
+    /// The time of the event that has the position, sequence, order and version of the cursor. It is compared in
+    /// this process, because a cursor may have a time that the server rejects as out of range.
     present_occurred_at: Option<DateTime<Utc>>,
     waiting: i64,
     event: Option<EventColumns>,
 }
 
 impl FeedRow {
-    /// What the row shows about the cursor `after`.
+    /// The evidence in the row about the cursor `after`.
     fn evidence(&self, after: EventKey) -> Evidence {
         let floor = self.floor_position.zip(self.floor_seq);
         let event = self.floor_order_id.zip(self.floor_version);

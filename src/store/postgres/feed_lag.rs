@@ -1,4 +1,4 @@
-//! Measures how far the feed is behind what is committed.
+//! Measures how far the feed lags behind the committed events.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::store::StoreError;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::{Metrics, QueryName};
 
-/// How often the lag is measured: more often than it is scraped.
+/// How often the lag is measured: more often than metrics are scraped.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Measures until the runtime ends. A measurement that fails is counted, and sets the gauge to NaN: an older value
@@ -37,7 +37,8 @@ pub(super) async fn measure(postgres: Postgres, metrics: Arc<Metrics>) {
 
 impl Postgres {
     /// The age in seconds of the first event that is held back from readers, because a transaction that began
-    /// before it still runs; 0 when there is none. One step along an index, however many are held back.
+    /// before it still runs; 0 if there is none. The query takes one step along an index, however many are held
+    /// back.
     async fn feed_lag(&self) -> Result<f64, StoreError> {
         self.run(QueryName::FeedLag, |connection| {
             async move { Prepared(FeedLag).get_result(connection).await }.boxed()

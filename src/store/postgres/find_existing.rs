@@ -1,4 +1,4 @@
-//! Looks up what rows conflict with that were not inserted.
+//! Looks up the orders that conflict with rows that were not inserted.
 
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
@@ -46,7 +46,7 @@ impl Statement for FindExisting {
     }
 }
 
-/// A key with what is stored with it, or only the id of an order.
+/// A key with the data stored with it, or only the id of an order.
 #[derive(Queryable)]
 pub(super) struct ExistingRow {
     key: Option<String>,

@@ -16,7 +16,8 @@ use crate::store::list::ListQuery;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// The metadata of a longer order is not read at first. For the most orders of a batch this is some MiB.
+/// The metadata of an order longer than this is not read at first. For the maximum number of orders in a batch,
+/// this is a few MiB.
 const LARGE: &str = "16384";
 
 /// Reads orders by id: with all metadata, or without that of large orders.
@@ -92,7 +93,7 @@ impl PartialRow {
 }
 
 impl Postgres {
-    /// The orders that have one of these ids, in any order.
+    /// Returns the orders with these ids, in any order.
     pub(super) async fn get_orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         let single = ids.len() == 1;
         let rows = if single {

@@ -1,9 +1,9 @@
-//! The time of the last statement that succeeded: evidence for the readiness check.
+//! The time of the last successful statement, as evidence for the readiness check.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// The time of the last statement that succeeded.
+/// The time of the last successful statement.
 #[derive(Debug)]
 pub(in crate::store) struct LastSuccess {
     start: Instant,

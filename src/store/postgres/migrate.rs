@@ -16,12 +16,12 @@ use crate::store::schema_state::{SchemaState, applied_table};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 
-/// The key of the advisory lock: any number that nothing else in the database uses.
+/// The key of the advisory lock: an arbitrary number that nothing else in the database uses.
 const LOCK_KEY: i64 = 0x006f_7264_6572_7331;
 /// The timeout of one attempt to connect: a peer may accept the connection and send nothing.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a waiting process tries the lock. It must not wait inside a statement: that holds a snapshot, for
-/// which `CREATE INDEX CONCURRENTLY` in the other process would wait in turn.
+/// How often a waiting process tries the lock. It must not wait inside a statement: a statement holds a snapshot,
+/// for which `CREATE INDEX CONCURRENTLY` in the other process would wait in turn.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 const CONNECT_PAUSE: Duration = Duration::from_millis(250);
 
@@ -63,7 +63,7 @@ impl PgConnector {
     }
 }
 
-/// Connects, with retries for as long as `wait`.
+/// Connects, with retries for at most `wait`.
 async fn connect_within(
     connector: &PgConnector,
     wait: Duration,
@@ -87,8 +87,8 @@ async fn connect_within(
 }
 
 /// In a database restored from a dump, transaction ids start again from the beginning, and restored events have
-/// positions that are yet to come. This moves new events behind them, and inserts the row if it is missing. It
-/// changes nothing in other databases. The last event may be one that retention has removed.
+/// positions that are not reached yet. This statement moves new events after them, and inserts the row if it is
+/// missing. It changes nothing in other databases. The last event may be one that retention has removed.
 const CONTINUE_FEED: &str = "
     INSERT INTO feed (xid_offset) SELECT 0 WHERE NOT EXISTS (SELECT FROM feed);
     UPDATE feed SET xid_offset = last.position + 1 - next.xid

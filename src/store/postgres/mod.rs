@@ -42,14 +42,14 @@ use readiness::ReadinessCheck;
 use sqlstate::Remedy;
 pub(super) use url::{check_postgres_url, describe_postgres_url};
 
-/// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
-/// in a database that was restored from a dump and not migrated since. No event of a transaction that has ended
-/// has a position at or behind `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
+/// SQL for whether an event that is written now comes after all others, given the row of `feed`. It does not in a
+/// database that was restored from a dump and has not been migrated since. No event of a transaction that has
+/// ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
 const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
         > greatest((SELECT max(position) FROM events), floor_position, -1)";
 
-/// SQL for the position in the feed of the events of the current transaction. NULL, which the table rejects,
-/// when an event there would reach no reader: when the feed is not current, or its row is missing.
+/// SQL for the position in the feed of the events of the current transaction. It is NULL, which the table rejects,
+/// if such an event would reach no reader: when the feed is not current, or its row is missing.
 fn push_position(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("(SELECT CASE WHEN ");
     out.push_sql(FEED_IS_CURRENT);
@@ -72,8 +72,8 @@ pub(super) struct Postgres {
 enum Repeatable<'a> {
     /// The work is idempotent.
     Always,
-    /// While this is false. If the connection breaks after a write has begun, the outcome of the write is
-    /// unknown.
+    /// Repeatable while this is false. If the connection breaks after a write has begun, the outcome of the write
+    /// is unknown.
     UntilWritten(&'a AtomicBool),
 }
 
@@ -86,14 +86,14 @@ impl Repeatable<'_> {
     }
 }
 
-/// How often a statement is retried that the server rolled back because of another transaction.
+/// The maximum number of retries of a statement that the server rolled back because of another transaction.
 const MAX_RETRIES: u32 = 3;
-/// The pause before the first retry is twice this, and doubles with each.
+/// The pause before the first retry is twice this, and doubles with each retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Postgres {
-    /// Orders in the database of `pool`, whose server cancels a statement after `statement_timeout`. A server
-    /// that sends nothing for much longer is down, although its host may still acknowledge every packet (a
+    /// Creates a backend on the database of `pool`, whose server cancels a statement after `statement_timeout`. A
+    /// server that sends nothing for much longer is down, although its host may still acknowledge every packet (a
     /// stopped process, a hung disk, a proxy that lost its other side).
     fn new(
         connector: Arc<PgConnector>,
@@ -119,7 +119,7 @@ impl Postgres {
         self.try_run(query, Repeatable::Always, work).await
     }
 
-    /// Runs work that is not idempotent while `writing` is set, which it does itself. Then it is repeated only
+    /// Runs work that is not idempotent while `writing` is set, which it sets itself. It is then repeated only
     /// after an error by which the server did nothing, or rolled everything back.
     async fn run_until_written<T: Send>(
         &self,
@@ -175,8 +175,8 @@ impl Postgres {
                 }
             };
             self.metrics.db_error(error.kind());
-            // What ends one session often ends all of them. Only an error on a session that was opened since
-            // is about the present.
+            // An event that ends one session often ends all of them. Only an error on a session opened since the
+            // request began says anything about the current state.
             let opened_before = connection.opened() < begun;
             let again = match remedy {
                 Remedy::None => false,
@@ -214,7 +214,7 @@ impl Postgres {
     }
 }
 
-/// The share of the connections that a use case uses.
+/// The class of connections that a use case uses.
 fn class(query: QueryName) -> Class {
     match query {
         QueryName::CreateOrders | QueryName::UpdateOrder => Class::Write,

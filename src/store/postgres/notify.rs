@@ -1,9 +1,9 @@
 //! Notifications of new events between processes: LISTEN and NOTIFY on one connection (PostgreSQL
 //! manual, "NOTIFY").
 //!
-//! NOTIFY is not part of the writing transactions: all commits of the database would wait for one lock.
-//! A notification can be lost with a connection or a process. That costs time only, because readers poll
-//! as well.
+//! NOTIFY is not part of the writing transactions, because all commits of the database would then wait for one
+//! lock. A notification can be lost with a connection or a process. That costs only time, because readers poll as
+//! well.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ enum NotifyError {
     Closed,
 }
 
-/// Sends and receives notifications until the runtime ends. A connection that is lost, or older than
-/// `lifetime`, is replaced: the next one uses the server and the login that the settings name then.
+/// Sends and receives notifications until the runtime ends. A connection that is lost, or older than `lifetime`,
+/// is replaced. The next one uses the server and the login that the settings name then.
 pub(in crate::store) async fn listen(
     connector: Arc<PgConnector>,
     signal: FeedSignal,

@@ -14,12 +14,12 @@ use crate::store::StoreError;
 use crate::store::pool::{Class, Pool};
 use crate::store::readiness::{Readiness, within_step};
 
-/// How many new connections a check tries: an administrator may end one after the other.
+/// How many new connections a check tries: an administrator may terminate several in a row.
 const ATTEMPTS: usize = 3;
-/// A new connection goes to where the URL points by now: after a failover, or with a rotated secret.
+/// A new connection uses the current target of the URL: after a failover, or with a rotated secret.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Checks the database on its own connection; if none can be opened, on one of the pool.
+/// Checks the database on its own connection, or on one of the pool if none can be opened.
 pub(super) struct ReadinessCheck {
     connector: Arc<PgConnector>,
     pool: Pool<PgConnector>,
@@ -38,8 +38,8 @@ impl ReadinessCheck {
 
     pub(super) async fn check(&self) -> Result<Readiness, StoreError> {
         let mut kept = self.connection.lock().await;
-        // A connection that was open before may have broken since, or have settings that have changed:
-        // only a good result of it is about the present.
+        // A connection that was opened earlier may have broken since, or have outdated settings. Only a good
+        // result from it says something about the current state.
         if let Some((opened, mut connection)) = kept.take()
             && let Ok(Readiness::Ready) = examine(&mut connection).await
         {
@@ -63,7 +63,7 @@ impl ReadinessCheck {
                 Err(failed) => error = Some(failed),
             }
         }
-        // The login may have been rotated: connections that are open keep working.
+        // The login may have been rotated, while open connections keep working.
         match self.pool.with_priority().acquire(Class::Read).await {
             Ok(mut connection) => examine(&mut connection).await,
             Err(failed) => Err(error.unwrap_or(failed)),
@@ -85,7 +85,7 @@ impl ReadinessCheck {
     }
 }
 
-/// Examines the database behind a connection.
+/// Examines the database of a connection.
 async fn examine(connection: &mut PgConnection) -> Result<Readiness, StoreError> {
     if let Some(encoding) = connection.unsupported_encoding() {
         return Ok(Readiness::Encoding(encoding.to_owned()));
@@ -110,8 +110,8 @@ struct Examined {
     feed_behind: bool,
 }
 
-/// Whether the server accepts the writes of the service, and whether readers of the feed would receive what is
-/// written now, in one snapshot.
+/// Checks in one snapshot whether the server accepts the writes of the service, and whether readers of the feed
+/// would receive events that are written now.
 async fn examine_database(connection: &mut AsyncPgConnection) -> Result<Readiness, StoreError> {
     if let Some(fault) = schema_state(connection).await?.fault() {
         return Ok(fault);

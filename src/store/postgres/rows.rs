@@ -51,7 +51,7 @@ impl TryFrom<OrderRow> for Order {
 #[derive(Debug, FromSqlRow)]
 pub(super) struct MetadataJson(Metadata);
 
-/// The binary form of `jsonb` is this byte, then the text (PostgreSQL source, `jsonb_send`).
+/// The binary form of `jsonb` is this byte followed by the text (PostgreSQL source, `jsonb_send`).
 const JSONB_VERSION: u8 = 1;
 
 impl FromSql<Jsonb, Pg> for MetadataJson {

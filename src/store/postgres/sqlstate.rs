@@ -1,4 +1,4 @@
-//! What an SQLSTATE means for a request (PostgreSQL manual, appendix A "PostgreSQL Error Codes").
+//! The meaning of an SQLSTATE for a request (PostgreSQL manual, appendix A "PostgreSQL Error Codes").
 
 use std::fmt;
 
@@ -23,10 +23,9 @@ pub(super) enum Remedy {
     None,
     /// Retry after a pause: the server rolled the statement back because of another transaction.
     Retry,
-    /// Retry on another session: this one lacks what the statement needs, and nothing was done.
+    /// Retry on another session: this one lacks something that the statement needs, and nothing was done.
     OtherSession,
-    /// Retry on a new session: all that are open now lack what the statement needs, and nothing was
-    /// done.
+    /// Retry on a new session: all open sessions lack something that the statement needs, and nothing was done.
     NewSession,
     /// The session is lost, and the outcome of the statement is unknown.
     Lost,
@@ -68,7 +67,7 @@ pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreErro
         b"42P01" | b"42703" | b"42883" | b"42704" | b"3F000" | b"42501" => {
             unavailable(Remedy::None)
         }
-        // NULL in a column that is NOT NULL. Only the position of an event can be NULL, and is if the row
+        // NULL in a column that is NOT NULL. Only the position of an event can be NULL, and it is NULL if the row
         // of the table `feed` is missing.
         b"23502" => unavailable(Remedy::None),
         // Constraints, values, corruption (XX001, XX002) and everything else. None of it affects other
@@ -103,7 +102,7 @@ mod tests {
     #[test]
     fn errors_are_classified_by_their_code_alone() {
         let classified = |code: &[u8; 5]| {
-            // A message in another language, and about another error.
+            // A message in another language that describes another error.
             let message = Box::new("Anweisung wird abgebrochen".to_owned());
             let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
             let (error, remedy) = classify(Some(SqlState(*code)), error);

@@ -24,13 +24,13 @@ use crate::store::statement::{Prepared, Statement};
 use crate::store::update::{Decision, NextVersion, UpdateOrder, Updated, decide};
 use crate::telemetry::QueryName;
 
-/// `lock_timeout` of an update that waits for the order's row. Several times what a commit takes; an update
-/// that waits longer releases its connection and retries (`store/update.rs`).
+/// `lock_timeout` of an update that waits for the order's row. It is several times the duration of a commit. An
+/// update that waits longer releases its connection and retries (`store/update.rs`).
 const LOCK_WAIT: &str = "100ms";
 
 impl Postgres {
     /// Updates an order on one connection. If the connection breaks before the write begins, the update starts
-    /// again on another; after that the outcome of the write is unknown.
+    /// again on another one. After that, the outcome of the write is unknown.
     pub(super) async fn update_order(
         &self,
         command: &Arc<UpdateOrder>,
@@ -58,7 +58,7 @@ struct Attempt {
 
 impl Attempt {
     /// Reads, decides, and writes if the version is still the same; otherwise reads again. Each round means that
-    /// another process has written a version, so some update always makes progress.
+    /// another process has written a version, so at least one update always makes progress.
     async fn run(
         self,
         connection: &mut AsyncPgConnection,
@@ -88,7 +88,7 @@ impl Attempt {
         Ok(Err(StoreError::LockTimeout))
     }
 
-    /// The decision, with a permit for the order that was read.
+    /// Returns the decision, with a permit for the order that was read.
     fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<OrderPermit>), StoreError> {
         let order = row.map(Order::try_from).transpose()?;
         let permit = order

@@ -53,7 +53,7 @@ impl Backend for Sqlite {
         })
     }
 
-    /// Never waits for a lock of another process for longer than a statement may take.
+    /// Waits for a lock of another process at most as long as a statement may take.
     fn create(&self, rows: Arc<[Arc<NewRow>]>, _: LockWait) -> StoreFuture<'_, Vec<CreateOutcome>> {
         self.create_orders(rows).boxed()
     }

@@ -21,7 +21,7 @@ use crate::store::pool::Connect;
 /// Opens connections to one SQLite database.
 pub(crate) struct SqliteConnector {
     file: Arc<DatabaseFile>,
-    /// Keeps a database in memory alive, which ends with its last connection. Never used otherwise.
+    /// Keeps a database in memory alive, which otherwise ends with its last connection. Never used for statements.
     _anchor: Option<std::sync::Mutex<SqliteConnection>>,
 }
 

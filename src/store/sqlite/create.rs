@@ -31,7 +31,7 @@ impl Sqlite {
     }
 }
 
-/// Inserts one order, or finds what was created before with its key. The transaction may write from its
+/// Inserts one order, or finds the order that was created before with its key. The transaction may write from its
 /// beginning, so nothing changes between the look-up and the insert.
 fn create_order(
     connection: &mut SqliteConnection,
@@ -79,7 +79,7 @@ fn create_order(
     Ok(CreateOutcome::New(row.document()))
 }
 
-/// The order that was created before with this key.
+/// Finds the order that was created before with this key.
 fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingOrder>, StoreError> {
     let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
         .find(key)
@@ -126,7 +126,7 @@ pub(super) fn insert_event(
     check_written(written)
 }
 
-/// An error unless exactly one row was written: a trigger may have dropped it.
+/// Returns an error unless exactly one row was written: a trigger may have dropped it.
 pub(super) fn check_written(written: usize) -> Result<(), StoreError> {
     if written == 1 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! Events as rows of SQLite, and the SQL that statements share that read them.
+//! Events as rows of SQLite, and the SQL that the statements that read them share.
 
 use diesel::prelude::*;
 use diesel::query_builder::AstPass;
@@ -11,7 +11,7 @@ use crate::store::StoreError;
 use crate::store::cursor::{Cursor, EventKey, Evidence};
 use crate::store::event::{ENVELOPE_BYTES, Event, EventPage, PageSize};
 
-/// The page of these rows.
+/// Creates a page from these rows.
 pub(super) fn page(rows: Vec<Row>, size: PageSize) -> Result<EventPage, StoreError> {
     let waiting = rows.as_slice().first().map_or(0, |row| row.waiting);
     let events = rows
@@ -25,8 +25,8 @@ pub(super) fn page(rows: Vec<Row>, size: PageSize) -> Result<EventPage, StoreErr
     ))
 }
 
-/// A row of a page. For the feed it also has the floor, and whether the event of the cursor is present; a feed
-/// without events has one row with these alone.
+/// A row of a page. For the feed it also has the floor, and whether the event of the cursor is present. A feed
+/// without events has one row with only these columns.
 #[derive(Queryable)]
 pub(super) struct Row {
     floor_seq: Option<i64>,

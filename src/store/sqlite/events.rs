@@ -14,7 +14,7 @@ use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
 impl Sqlite {
-    /// The events of one order behind a version, oldest first.
+    /// Reads the events of one order after a version, oldest first.
     pub(super) async fn read_order_events(
         &self,
         id: Uuid,

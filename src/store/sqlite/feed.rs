@@ -15,8 +15,8 @@ use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
 impl Sqlite {
-    /// The events behind `after`, in the order of their commits, if reading may continue there; without
-    /// a cursor, every event that there is. One statement, so one snapshot, as on PostgreSQL.
+    /// Reads the events after `after`, in the order of their commits, if reading may continue there. Without a
+    /// cursor, reads from the oldest event. One statement reads all of it, and so one snapshot, as on PostgreSQL.
     pub(super) async fn read_feed(
         &self,
         after: Option<Cursor>,

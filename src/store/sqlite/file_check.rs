@@ -1,7 +1,7 @@
-//! Checks that the file of an SQLite database can be opened as the URL says.
+//! Checks that the file of an SQLite database can be opened as the URL requires.
 //!
-//! SQLite itself opens a file that it must not write for reading only, and its error for a folder that it
-//! must not write does not name the folder.
+//! SQLite itself opens a file without write permission for reading only, and its error for a folder without write
+//! permission does not name the folder.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::location::Mode;
 
-/// Why a file cannot be opened as the URL says.
+/// Why a file cannot be opened as the URL requires.
 #[derive(Debug, Error)]
 pub(super) enum FileError {
     #[error("there is no folder {}", .0.display())]
@@ -37,7 +37,7 @@ pub(super) fn check(path: &Path, mode: Mode) -> Result<(), FileError> {
     if path.is_dir() {
         return Err(FileError::IsFolder(path.to_owned()));
     }
-    // After an error, which may be temporary, SQLite tries to open the file and reports why it cannot.
+    // After an error, which may be temporary, SQLite tries to open the file and reports the cause.
     let exists = path.try_exists().unwrap_or(true);
     if !exists && mode != Mode::Create {
         return Err(FileError::NoFile(path.to_owned()));

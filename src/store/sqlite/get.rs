@@ -12,11 +12,11 @@ use crate::store::list::ListQuery;
 use crate::telemetry::QueryName;
 
 impl Sqlite {
-    /// The orders that have one of these ids, in any order.
+    /// Returns the orders with these ids, in any order.
     pub(super) async fn get_orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
         self.read(QueryName::GetOrders, move |connection| {
             // One by one: each look-up is a prepared statement in the memory of this process, and a list of ids
-            // would be another statement for each length.
+            // would be a different statement for each length.
             let (mut orders, mut bytes) = (Vec::with_capacity(ids.len()), 0_usize);
             for id in &ids {
                 let row = orders::table

@@ -1,4 +1,4 @@
-//! What Diesel does not provide for an SQLite connection: the result code of an error, and a way to end a
+//! Two features that Diesel lacks for an SQLite connection: the result code of an error, and a way to end a
 //! statement that takes too long.
 //!
 //! SQLite calls a registered extension for each connection that is opened (SQLite manual, "Automatically
@@ -21,8 +21,7 @@ use diesel::sql_types::BigInt;
 use diesel::{Connection as _, QueryResult, QueryableByName, RunQueryDsl as _, SqliteConnection};
 use libsqlite3_sys as ffi;
 
-/// The number of virtual machine instructions between two calls of the progress handler: some
-/// microseconds.
+/// The number of virtual machine instructions between two calls of the progress handler: a few microseconds.
 const PROGRESS_INTERVAL: c_int = 1000;
 
 /// The state of one connection. SQLite holds a reference to it until it has closed the connection.
@@ -37,7 +36,7 @@ struct Shared {
     code: AtomicI32,
 }
 
-/// The reference of the connection's owner to the state.
+/// The reference to the state that the owner of the connection holds.
 #[derive(Clone)]
 pub(in crate::store) struct Handle(Arc<Shared>);
 
@@ -54,7 +53,7 @@ impl Handle {
         unsafe { ffi::sqlite3_auto_extension(Some(init)) };
     }
 
-    /// The handle of a connection that was opened after [`Self::register_extension`].
+    /// Returns the handle of a connection that was opened after [`Self::register_extension`].
     pub(super) fn of(connection: &mut SqliteConnection) -> QueryResult<Self> {
         let query = "SELECT order_service_handle() AS address";
         let row: Address = diesel::sql_query(query).get_result(connection)?;
@@ -98,7 +97,7 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Records the result code when Diesel has ended a statement, before Diesel rolls back.
+/// Records the result code when Diesel has ended a statement, before Diesel rolls back the transaction.
 struct ErrorRecorder(Handle);
 
 impl Instrumentation for ErrorRecorder {

@@ -30,7 +30,7 @@ pub(super) enum Mode {
     Read,
 }
 
-/// What is wrong with the URL of an SQLite database.
+/// A fault in the URL of an SQLite database.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum LocationError {
     #[error("a # in a path is written %23")]
@@ -106,14 +106,14 @@ fn mode(query: &str) -> Result<Mode, LocationError> {
     Ok(mode)
 }
 
-/// As a URI of SQLite.
+/// Formats the location as a URI of SQLite.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::File { path, mode } = self else {
             return f.write_str(":memory:");
         };
         let path = path.to_string_lossy();
-        // An empty host, so that a path that begins with `//` is not read as a host.
+        // Adds an empty host, so that a path that begins with `//` is not read as a host.
         let host = if path.starts_with('/') { "//" } else { "" };
         let mode = match mode {
             Mode::Create => "rwc",

@@ -80,8 +80,8 @@ impl Sqlite {
         self.run(Class::Read, query, work).await
     }
 
-    /// A connection to the file that the path names now. Connections to a file that was removed or replaced are
-    /// closed.
+    /// Acquires a connection to the file that the path names now. Connections to a file that was removed or
+    /// replaced are closed.
     async fn current(
         &self,
         class: Class,
@@ -112,7 +112,7 @@ impl Sqlite {
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {
-            // The work panicked, perhaps in a transaction.
+            // The work panicked, perhaps inside a transaction.
             connection.discard();
         }
         let result = done.map_err(StoreError::from).flatten();

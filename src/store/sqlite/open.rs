@@ -77,12 +77,12 @@ fn set_up(
         }
         std::thread::sleep(WAL_RETRY_PAUSE);
     }
-    // This is the first statement that reads the file. It comes after those that can meet a lock.
+    // This is the first statement that reads the file. It comes after those that can encounter a lock.
     Handle::of(connection)
 }
 
-/// With WAL, readers and the writer do not block each other (SQLite manual, "Write-Ahead Logging"). The
-/// first connection to a new file switches it to WAL. The others can meet its lock, and this is the only
+/// With WAL, readers and the writer do not block each other (SQLite manual, "Write-Ahead Logging"). The first
+/// connection to a new file switches it to WAL. Other connections can encounter its lock, and this is the only
 /// lock for which SQLite does not wait until the busy timeout.
 fn set_wal_mode(connection: &mut SqliteConnection) -> QueryResult<()> {
     connection.batch_execute("PRAGMA journal_mode = WAL")

@@ -19,8 +19,8 @@ pub(super) async fn check(connector: &SqliteConnector) -> Result<Readiness, Stor
     within_step(async { Ok(connection.spawn_blocking(examine).await?) }).await?
 }
 
-/// Only a statement that may write shows whether writes are possible: `BEGIN IMMEDIATE` alone does nothing on
-/// a read-only file. Another transaction that is writing shows it as well.
+/// Only a statement that may write shows whether writes are possible: `BEGIN IMMEDIATE` alone does nothing on a
+/// read-only file. A concurrent write transaction shows it as well.
 fn examine(
     connection: &mut SqliteConnection,
     handle: &Handle,

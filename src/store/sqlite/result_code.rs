@@ -1,4 +1,4 @@
-//! What a result code of SQLite means for a request (SQLite manual, "Result and Error Codes").
+//! The meaning of a result code of SQLite for a request (SQLite manual, "Result and Error Codes").
 
 use std::ffi::c_int;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use libsqlite3_sys as ffi;
 use super::handle::{Handle, message_of};
 use crate::store::{Cause, StoreError};
 
-/// Codes that concern the database and not the statement.
+/// Codes that concern the database, not the statement.
 const UNAVAILABLE: [c_int; 9] = [
     // A full disk, no memory, no access to the file or to its locks.
     ffi::SQLITE_FULL,
@@ -30,8 +30,7 @@ const UNAVAILABLE: [c_int; 9] = [
 const TIMEOUT: [c_int; 3] = [ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED, ffi::SQLITE_INTERRUPT];
 
 impl Handle {
-    /// Does work on the connection, interrupts it after `timeout`, and classifies an error by its result
-    /// code.
+    /// Runs work on the connection, interrupts it after `timeout`, and classifies an error by its result code.
     pub(in crate::store) fn run<T>(
         &self,
         timeout: Duration,
@@ -72,9 +71,9 @@ fn classify(code: Option<c_int>, error: StoreError) -> StoreError {
     }
 }
 
-/// The code of an error for which only the message of SQLite is left. When a query fails after its first step,
-/// Diesel resets it and clears its parameters, which clears the code, before it reports the end of the query.
-/// SQLite has one fixed message for each code (`sqlite3_errstr`).
+/// The code of an error of which only SQLite's message is left. When a query fails after its first step, Diesel
+/// resets it and clears its parameters, which clears the code, before it reports the end of the query. SQLite has
+/// one fixed message for each code (`sqlite3_errstr`).
 fn code_of(cause: &Cause) -> Option<c_int> {
     let Some(DieselError::DatabaseError(_, information)) = cause.error().downcast_ref() else {
         return None;

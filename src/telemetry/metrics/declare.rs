@@ -59,7 +59,7 @@ pub(super) struct Declaration {
 
 /// A type that [`metrics!`] can declare.
 pub(super) trait Metric: Sized {
-    /// Makes the metric and registers it.
+    /// Creates the metric and registers it.
     fn register(registry: &Registry, declaration: &Declaration) -> Result<Self, prometheus::Error>;
 }
 

@@ -5,7 +5,7 @@ use super::*;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An output that blocks until its other side reads.
+/// An output that blocks until its reader reads.
 struct Pipe(mpsc::SyncSender<Vec<u8>>);
 
 impl Write for Pipe {

@@ -69,7 +69,7 @@ async fn an_object_that_cannot_be_deserialized_counts_as_deleted_and_blocks_no_o
         "its failures are removed as well"
     );
 
-    // In a list it is omitted.
+    // A list omits the object.
     let events = vec![
         Event::Init,
         Event::InitApply(object(2, &bad)),
@@ -78,7 +78,7 @@ async fn an_object_that_cannot_be_deserialized_counts_as_deleted_and_blocks_no_o
     let (store, queued) = follow(&records, events).await;
     assert!(store.state().is_empty() && queued == 0);
 
-    // Once it can be deserialized again it is queued.
+    // The object is queued once it can be deserialized again.
     let mut events = start();
     events.extend([
         Event::Apply(object(2, &bad)),

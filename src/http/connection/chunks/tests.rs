@@ -1,6 +1,6 @@
 use super::*;
 
-/// How many bytes the body has, if it is complete; the same byte by byte.
+/// The length of the body, if it is complete. Checks that decoding byte by byte gives the same result.
 fn complete(text: &str) -> Result<Option<usize>, MalformedChunks> {
     let mut data = BytesMut::new();
     let (mut at_once, mut by_byte) = (Decoder::new(), Decoder::new());

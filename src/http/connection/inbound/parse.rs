@@ -1,4 +1,4 @@
-//! Parses bytes from a client: which of them go to Actix, which are discarded, and which have to wait.
+//! Parses bytes from a client, and decides which of them go to Actix, are discarded, or wait.
 
 use crate::http::activity::Unreceived;
 use crate::http::connection::chunks::Decoder;
@@ -6,7 +6,7 @@ use crate::http::connection::fields::Length;
 use crate::http::connection::head::{self, MAX_HEAD, Rejection};
 use crate::http::connection::inbound::{Inbound, State};
 
-/// What to do with bytes, from the first one on. The bytes after `discard` and `forward` have to wait.
+/// How to process bytes, from the first one on. The bytes after `discard` and `forward` have to wait.
 pub(crate) struct Parsed {
     pub(crate) discard: usize,
     pub(crate) forward: usize,
@@ -51,7 +51,7 @@ impl Inbound {
         }
     }
 
-    /// How many of the bytes belong to a chunked body. Their data is encoded again for Actix.
+    /// Returns how many of the bytes belong to a chunked body. Their data is encoded again for Actix.
     fn parse_chunks(&mut self, bytes: &[u8]) -> usize {
         let State::Chunks(decoder) = &mut self.state else {
             return 0;
@@ -72,7 +72,7 @@ impl Inbound {
         here
     }
 
-    /// How many of the bytes belong to a body with a length.
+    /// Returns how many of the bytes belong to a body with a length.
     fn parse_body(&mut self, bytes: &[u8]) -> usize {
         let (forward, unreceived) = match &mut self.state {
             State::Bytes(rest) => {
@@ -126,7 +126,7 @@ impl Inbound {
             });
         }
         self.activity.head_started();
-        // A head that arrives byte by byte is not parsed again for each of them.
+        // A head that arrives byte by byte is not parsed again for each byte.
         let fresh = bytes.get(self.parsed..).unwrap_or_default();
         if self.parsed > 0 && !fresh.contains(&b'\n') && bytes.len() < MAX_HEAD {
             return Ok(Parsed::WAIT);
@@ -152,7 +152,7 @@ impl Inbound {
     }
 }
 
-/// How many of `bytes` are among the next `rest`.
+/// Returns how many of `bytes` are among the next `rest`.
 fn within(rest: u64, bytes: usize) -> usize {
     usize::try_from(rest).unwrap_or(bytes).min(bytes)
 }

@@ -16,7 +16,7 @@ use crate::store::postgres::url::SocketOptions;
 const CANCEL_PAUSE: Duration = Duration::from_secs(3);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What is needed to cancel the statement of a connection.
+/// The data and the slots needed to cancel the statement of a connection.
 pub(super) struct Canceller {
     pub(super) token: CancelToken,
     pub(super) slots: Arc<Slots>,
@@ -26,8 +26,8 @@ pub(super) struct Canceller {
 }
 
 impl Canceller {
-    /// Sends requests to cancel the statement until the caller stops waiting. The server does not respond to
-    /// them; the connection itself shows whether one had an effect.
+    /// Sends requests to cancel the statement until the caller drops the future. The server does not respond to
+    /// them. The connection itself shows whether one had an effect.
     pub(super) async fn cancel_repeatedly(self, address: &Address) {
         loop {
             let slot = self.slots.acquire(Purpose::Cancel, address).await;

@@ -19,12 +19,12 @@ use crate::store::StoreError;
 use crate::store::pool::Connect;
 use crate::store::postgres::url::Target;
 
-/// A default of the database or of the role could change what statements see.
+/// Set explicitly, because a default of the database or of the role could change the results of statements.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
-/// Every statement reads one index in its order. Old statistics, or those of columns that depend on each other,
-/// must not make a scan or a sort of the table look cheaper. A statement that has to sort a page anyway then
-/// looks very expensive, and must not be compiled for that reason.
+/// Every statement reads one index in its order. Outdated statistics, or statistics of columns that depend on each
+/// other, must not make a scan or a sort of the table look cheaper. A statement that has to sort a page anyway
+/// then looks very expensive, and must not be compiled for that reason.
 const PLANS: &str =
     "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
 
@@ -32,13 +32,13 @@ const PLANS: &str =
 pub(crate) struct PgConnector {
     source: DatabaseSource,
     statement_timeout: Duration,
-    /// The time for all attempts to open a session together.
+    /// The time for all attempts together to open a session.
     connect_timeout: Duration,
     slots: Arc<Slots>,
     last: Mutex<LastDatabase>,
 }
 
-/// The database that the pool connected to last.
+/// The most recent database that the pool connected to.
 #[derive(Default)]
 struct LastDatabase {
     /// See [`identity`]. `None` before the first connection.
@@ -55,9 +55,9 @@ enum Wait {
 }
 
 impl PgConnector {
-    /// A connector with `pool_size` slots for the pool on each server. The server ends a statement
-    /// after `statement_timeout`. The attempts to open a session take four fifths of `acquire_timeout`, so
-    /// that the last host of the URL is tried before the caller gives up.
+    /// Creates a connector with `pool_size` slots for the pool on each server. The server ends a statement after
+    /// `statement_timeout`. The attempts to open a session take four fifths of `acquire_timeout`, so that the last
+    /// host of the URL is tried before the caller gives up.
     pub(crate) fn new(
         source: DatabaseSource,
         statement_timeout: Duration,
@@ -79,7 +79,7 @@ impl PgConnector {
         Ok(for_diesel(session, ISOLATION).await?)
     }
 
-    /// Opens a connection like those of the pool for the readiness check, which has one slot.
+    /// Opens a connection for the readiness check, which has one slot. It is set up like those of the pool.
     pub(in crate::store) async fn connect_probe(&self) -> Result<PgConnection, StoreError> {
         let session = self.open_waiting(Purpose::Probe).await?;
         Ok(for_diesel(session, &self.setup()).await?)
@@ -111,7 +111,7 @@ impl PgConnector {
         Ok(Target::parse(&url)?)
     }
 
-    /// The statements that set up a session. No transaction of this service idles; the timeout makes a
+    /// The statements that set up a session. No transaction of this service stays idle, and the timeout makes a
     /// forgotten one harmless.
     fn setup(&self) -> String {
         let timeout = self.statement_timeout.as_millis().max(1);
@@ -161,7 +161,7 @@ impl PgConnector {
         &self.slots
     }
 
-    /// Records that the pool has connected to this database, and returns how often it has changed.
+    /// Records that the pool has connected to this database. Returns how often the database has changed.
     pub(super) fn generation_of(&self, target: &Target) -> u64 {
         let now = identity(target);
         let mut last = self.last.lock();
@@ -173,8 +173,8 @@ impl PgConnector {
     }
 }
 
-/// The servers and the database that a URL names. The login is not part of it, because open sessions
-/// outlast a new password.
+/// The servers and the database that a URL names. The login is not part of it, because open sessions survive a
+/// change of the password.
 fn identity(target: &Target) -> String {
     format!("{:?} {:?}", target.endpoints, target.config.get_dbname())
 }
@@ -217,7 +217,7 @@ impl Connect for PgConnector {
     fn has_moved(&self) -> bool {
         let last = self.last.lock().identity.clone();
         let now = self.target().ok().map(|target| identity(&target));
-        // A URL that cannot be read names no other database.
+        // A URL that cannot be read does not name another database.
         matches!((last, now), (Some(last), Some(now)) if last != now)
     }
 }

@@ -1,8 +1,9 @@
 //! The task that drives a connection until the server has closed it.
 //!
-//! tokio-postgres ends with its client, although the server may still execute a statement, for minutes if a
-//! commit waits for a standby. This task outlives the client: it holds the connection's slot until the
-//! server has closed the connection, and asks the server to cancel the statement that the client gave up.
+//! The connection future of tokio-postgres ends with its client, although the server may still execute a
+//! statement, for minutes if a commit waits for a standby. This task outlives the client: it holds the
+//! connection's slot until the server has closed the connection, and requests that the server cancel the statement
+//! that the client gave up.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ const TERMINATE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) type DrivenConnection =
     tokio_postgres::Connection<ObservedStream<Socket>, ObservedStream<TlsSocket>>;
 
-/// Sent to the task when the client gives the connection up.
+/// Sent to the task when the client gives up the connection.
 struct GivenUp {
     /// Whether the server may still execute a statement.
     busy: bool,
@@ -67,13 +68,13 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// What the task of a connection needs.
+/// The parts that the task of a connection needs.
 pub(super) struct Driver {
     pub(super) connection: DrivenConnection,
     pub(super) slot: OccupiedSlot,
     pub(super) address: Address,
     pub(super) canceller: Canceller,
-    /// The server that the pool connected to last.
+    /// The most recent server that the pool connected to.
     pub(super) current: watch::Receiver<Option<Address>>,
     /// Called for each notification.
     pub(super) on_notification: Box<dyn Fn() + Send + Sync>,
@@ -125,7 +126,7 @@ impl Driver {
         drop(close);
         let closed = self.slot.release_when_closed();
         match end {
-            // `given_up` lives until then: it holds the permits that the guard sends meanwhile.
+            // `given_up` lives until then, because it holds the permits that the guard sends meanwhile.
             None => closed.await,
             Some((end, cancel)) => {
                 let canceller = cancel.then_some(self.canceller);

@@ -1,4 +1,4 @@
-//! Why there is no connection. Each message contains that of its cause, because the log has one line for it.
+//! Errors of opening a connection. Each message contains that of its cause, because the log has one line for it.
 
 use std::error::Error as _;
 use std::fmt;

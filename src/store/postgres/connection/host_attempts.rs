@@ -1,8 +1,8 @@
 //! Tries the hosts of a URL, and each address of each host, until a session is open.
 //!
-//! tokio-postgres could try the hosts itself, but its `connect_timeout` covers TCP only: a host that accepts
-//! a connection and then sends nothing would keep the next host from being tried. Here the timeout of
-//! an attempt covers the look-up of the name, TCP, TLS, the login and the check of `target_session_attrs`.
+//! tokio-postgres could try the hosts itself, but its `connect_timeout` covers TCP only: a host that accepts a
+//! connection and then sends nothing would keep the next host from being tried. In this module, the timeout of an
+//! attempt covers the look-up of the name, TCP, TLS, the login and the check of `target_session_attrs`.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub(super) trait OpenSession: Sync {
 
 /// Opens a session with the first host that responds and is of the kind that the URL requires.
 ///
-/// `total_timeout` is for all attempts together, so that the last host is tried before the caller gives
-/// up. The URL's `connect_timeout` shortens an attempt, and is the timeout of the last one.
+/// `total_timeout` covers all attempts together, so that the last host is tried before the caller gives up. The
+/// URL's `connect_timeout` shortens an attempt, and is the timeout of the last one.
 ///
 /// # Errors
 /// The error of each attempt.
@@ -162,7 +162,7 @@ mod tests {
     use crate::config::DatabaseUrl;
     use crate::store::postgres::connection::error::PostgresError;
 
-    /// Opens a session that nothing drives.
+    /// Opens a session that no task drives.
     struct Login(tokio_postgres::Config);
 
     impl OpenSession for Login {
@@ -194,7 +194,7 @@ mod tests {
         let [endpoint] = target.endpoints.as_slice() else {
             panic!("{:?}", target.endpoints);
         };
-        // It accepts connections and sends nothing.
+        // A server that accepts connections and sends nothing.
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut addresses = vec![
             Address::Tcp(([127, 0, 0, 1], 1).into()),

@@ -1,13 +1,13 @@
 //! Reads the SQLSTATE of errors, and the readiness of the server, from the messages that it sends.
 //!
-//! Diesel does not pass the SQLSTATE on. A message has a type, a length and a body (PostgreSQL manual,
-//! "Message Formats"). The parser skips a body by its length, and reads only that of an error.
+//! Diesel does not expose the SQLSTATE. A message has a type, a length and a body (PostgreSQL manual, "Message
+//! Formats"). The parser skips a body by its length, and reads only the body of an error.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::store::postgres::sqlstate::SqlState;
 
-/// What the messages of one connection reveal. Shared by the connection and its stream.
+/// The state that the messages of one connection reveal. Shared by the connection and its stream.
 #[derive(Default)]
 pub(super) struct ServerState {
     /// The five characters of the last SQLSTATE in the low bytes; 0 if there is none.
@@ -27,7 +27,7 @@ impl ServerState {
         (code != [0; 5]).then_some(SqlState(code))
     }
 
-    /// Whether something was sent to the server and it has not reported since that it is ready.
+    /// Whether data was sent to the server and the server has not reported since that it is ready.
     pub(super) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
     }
@@ -43,9 +43,9 @@ impl ServerState {
     }
 }
 
-/// What the next byte belongs to.
+/// The part of a message that the next byte belongs to.
 enum Position {
-    /// The type and the length of a message, of which `read` bytes were read.
+    /// The type and the length of a message, of which `read` bytes have been read.
     Header { bytes: [u8; 5], read: usize },
     /// A body that is skipped, of which this many bytes are left.
     Body(usize),
@@ -69,12 +69,12 @@ const HEADER: Position = Position::Header {
 pub(super) struct MessageParser(Position);
 
 impl MessageParser {
-    /// A parser that begins with a message.
+    /// Creates a parser that expects the start of a message.
     pub(super) fn new() -> Self {
         Self(HEADER)
     }
 
-    /// A parser that skips one byte first: the response to SSLRequest.
+    /// Creates a parser that first skips one byte, the response to SSLRequest.
     pub(super) fn after_ssl_response() -> Self {
         Self(Position::Body(1))
     }

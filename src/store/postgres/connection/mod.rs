@@ -1,8 +1,8 @@
 //! Connections to PostgreSQL, without libpq.
 //!
 //! [`PgConnector`] tries the hosts of the URL ([`host_attempts`]) and opens a session with one of them
-//! ([`session_opener`]). A task drives the connection until the server has closed it ([`driver`]). Until
-//! then the connection occupies a slot ([`slots`]), so that no server has more connections than it may.
+//! ([`session_opener`]). A task drives the connection until the server has closed it ([`driver`]). Until then the
+//! connection occupies a slot ([`slots`]), so that no server has more connections than allowed.
 
 mod cancel;
 mod connector;

@@ -1,4 +1,4 @@
-//! A stream that passes what the server sends to a [`MessageParser`], below or above TLS.
+//! A stream that passes the bytes from the server to a [`MessageParser`], below or above TLS.
 
 use std::future::Future;
 use std::io;
@@ -69,7 +69,7 @@ pub(super) type TlsSocket = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Strea
 /// A TLS handshake on a [`Socket`].
 pub(super) type TlsHandshake = <MakeRustlsConnect as MakeTlsConnect<Socket>>::TlsConnect;
 
-/// A TLS handshake that moves the observation above TLS, to the decrypted messages.
+/// A TLS handshake after which the decrypted messages are observed, above TLS.
 pub(super) struct ObservedTlsHandshake(pub(super) TlsHandshake);
 
 impl TlsConnect<ObservedStream<Socket>> for ObservedTlsHandshake {

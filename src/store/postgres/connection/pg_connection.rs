@@ -9,9 +9,10 @@ use super::driver::ConnectionGuard;
 use crate::store::pool::{ConnectionPermits, Poolable};
 use crate::store::postgres::sqlstate::SqlState;
 
-/// Diesel's connection, and what it lacks: the SQLSTATE of an error, and whether a statement was cut short.
+/// Diesel's connection, with two properties that it lacks: the SQLSTATE of an error, and whether a statement was
+/// interrupted.
 pub(crate) struct PgConnection {
-    /// Declared before the guard, so that it is dropped first: no further message follows then.
+    /// Declared before the guard, so that it is dropped first and no further message follows.
     inner: AsyncPgConnection,
     guard: ConnectionGuard,
     info: SessionInfo,
@@ -36,8 +37,8 @@ impl PgConnection {
         }
     }
 
-    /// Records that a statement begins, and forgets the error of the previous one. The connection counts
-    /// as broken until the statement ends.
+    /// Records that a statement begins, and clears the error of the previous one. The connection counts as broken
+    /// until the statement ends.
     pub(in crate::store) fn begin_statement(&mut self) {
         self.guard.state.clear_error();
         self.in_statement = true;

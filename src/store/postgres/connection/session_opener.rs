@@ -1,4 +1,4 @@
-//! Opens a session with a server at one address: slot, socket, TLS, login, check of the server.
+//! Opens a session with a server at one address: slot, socket, TLS, login, and the check of the server.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +25,8 @@ use super::socket::Socket;
 use super::target_session_attrs::TargetSessionAttrs;
 use crate::store::postgres::url::{Endpoint, Target};
 
-/// How long to wait for a slot at an address before the next address is tried: for as long as a healthy
-/// server needs to close a connection.
+/// How long to wait for a slot at an address before the next address is tried: the time that a healthy server
+/// needs to close a connection.
 const SLOT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// An open session.
@@ -59,7 +59,7 @@ impl SessionOpener<'_> {
         self.connector.slots()
     }
 
-    /// Waits for a slot at any of these addresses, for as long as the caller does.
+    /// Waits for a slot at any of these addresses until the caller drops the future.
     pub(super) async fn open_when_free(
         &self,
         full: &[FullAddress],

@@ -39,8 +39,8 @@ pub(super) enum Purpose {
     Listener,
     /// Migrations: one slot.
     Migration,
-    /// Requests to cancel a statement: one slot, so that a server that does not accept them has at most
-    /// one such connection.
+    /// Requests to cancel a statement: one slot, so that there is at most one such connection to a server that
+    /// does not accept them.
     Cancel,
 }
 
@@ -48,7 +48,7 @@ pub(super) enum Purpose {
 pub(super) struct Slots {
     pool_size: usize,
     servers: Mutex<HashMap<(Purpose, Address), Arc<Semaphore>>>,
-    /// The server that the pool connected to last.
+    /// The most recent server that the pool connected to.
     current: watch::Sender<Option<Address>>,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Slot {
 }
 
 impl Slots {
-    /// Slots for a pool of `pool_size` connections.
+    /// Creates the slots for a pool of `pool_size` connections.
     pub(super) fn new(pool_size: usize) -> Self {
         Self {
             pool_size: pool_size.min(Semaphore::MAX_PERMITS),
@@ -73,7 +73,7 @@ impl Slots {
         Some(Slot { _permit: permit })
     }
 
-    /// A slot, if one is free now.
+    /// Returns a slot if one is free now.
     pub(super) fn try_acquire(&self, purpose: Purpose, address: &Address) -> Option<Slot> {
         let permit = self.of(purpose, address).try_acquire_owned().ok()?;
         Some(Slot { _permit: permit })
@@ -85,7 +85,7 @@ impl Slots {
         if let Some(slots) = servers.get(&key) {
             return Arc::clone(slots);
         }
-        // A server without a connection, and without a caller that waits for one, needs no entry.
+        // A server without connections, and without callers that wait for one, needs no entry.
         servers.retain(|_, slots| Arc::strong_count(slots) > 1);
         let size = match purpose {
             Purpose::Pool => self.pool_size,
@@ -107,7 +107,7 @@ impl Slots {
         });
     }
 
-    /// Watches the server that the pool connected to last.
+    /// Watches the most recent server that the pool connected to.
     pub(super) fn watch_current(&self) -> watch::Receiver<Option<Address>> {
         self.current.subscribe()
     }

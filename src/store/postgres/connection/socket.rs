@@ -1,8 +1,8 @@
 //! The socket below a connection.
 //!
-//! tokio-postgres drops its stream when its client is gone, although the server may still execute a
-//! statement. This socket then sends its stream to a receiver, which reads it to its end: only the server
-//! ends it, or the kernel if the peer is dead.
+//! tokio-postgres drops its stream when its client is gone, although the server may still execute a statement.
+//! This socket then sends its stream to a receiver, which reads it to its end: only the server ends it, or the
+//! kernel if the peer is dead.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::slots::Address;
 use crate::store::postgres::url::{Keepalive, SocketOptions};
 
-/// A connection that is given up has often been silent for long, so a dead peer is detected after a few
+/// A connection that was given up has often been silent for a long time, so a dead peer is detected after a few
 /// seconds.
 const CLOSING: SocketOptions = SocketOptions {
     keepalive: Some(Keepalive {
@@ -69,7 +69,7 @@ impl Stream {
     /// Closes the sending side, and waits until the server has closed its side as well or the kernel
     /// reports that the peer is dead.
     pub(super) async fn close(mut self) {
-        // Both fail on a dead connection, and then so does the read.
+        // Both fail on a dead connection, and the read then fails as well.
         let _ = self.set_options(&CLOSING);
         let _ = self.shutdown().await;
         let mut unread = [0; 4096];

@@ -31,7 +31,7 @@ impl TargetSessionAttrs {
         ("prefer-standby", Self::PreferStandby),
     ];
 
-    /// The kinds to look for, one after the other, each among all hosts.
+    /// The kinds to look for, in turn, each among all hosts.
     pub(super) fn rounds(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
@@ -90,7 +90,7 @@ where
     let ended = poll_fn(|cx| {
         loop {
             match ready!(connection.poll_message(cx)) {
-                // A notice of the server.
+                // A notice from the server.
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(PostgresError(error).into()),
                 None => return Poll::Ready(SessionError::Closed),

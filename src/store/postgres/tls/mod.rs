@@ -16,7 +16,7 @@ use super::url::{Parameters, UrlError};
 pub(crate) use error::TlsConfigError;
 use verifier::Verifier;
 
-/// What is checked of the server's certificate.
+/// The extent of the check of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     Nothing,
@@ -44,7 +44,7 @@ impl TlsOptions {
     pub(crate) fn read(given: &mut Parameters) -> Result<Self, UrlError> {
         let modes = [
             ("disable", (SslMode::Disable, Check::Nothing)),
-            // libpq tries without TLS first. With TLS first is safer, and reaches the same servers.
+            // libpq tries without TLS first. Trying TLS first is safer, and reaches the same servers.
             ("allow", (SslMode::Prefer, Check::Nothing)),
             ("prefer", (SslMode::Prefer, Check::Nothing)),
             ("require", (SslMode::Require, Check::Nothing)),
@@ -91,8 +91,8 @@ impl TlsOptions {
         })
     }
 
-    /// The rustls configuration for one connection. It reads the certificates again each time, so that
-    /// rotated ones need no restart.
+    /// Creates the rustls configuration for one connection. It reads the certificates again each time, so that
+    /// rotated certificates need no restart.
     pub(crate) fn client_config(&self) -> Result<ClientConfig, TlsConfigError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let (roots, root_file) = self.roots()?;

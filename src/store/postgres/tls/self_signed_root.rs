@@ -1,8 +1,8 @@
 //! A self-signed server certificate that is also a root certificate, as PostgreSQL's manual creates one
 //! (section 19.9.5).
 //!
-//! OpenSSL, and so libpq, accepts it. webpki does not if the certificate may sign others, as those of
-//! `openssl req -x509` may.
+//! OpenSSL, and so libpq, accepts such a certificate. webpki rejects it if the certificate may sign others, as
+//! those of `openssl req -x509` may.
 
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, Error as TlsError};
@@ -18,7 +18,7 @@ use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 pub(super) struct SelfSignedRoot(Certificate);
 
 impl SelfSignedRoot {
-    /// The server's certificate, if it is self-signed and one of the roots.
+    /// Returns the server's certificate, if it is self-signed and one of the roots.
     ///
     /// # Errors
     /// If it is one of the roots and cannot be parsed.
@@ -35,7 +35,7 @@ impl SelfSignedRoot {
         Ok((body.issuer == body.subject).then_some(Self(certificate)))
     }
 
-    /// Checks that the certificate is valid at this time, and for a server.
+    /// Checks that the certificate is valid at this time, and that it is valid for a server.
     ///
     /// # Errors
     /// If it is not.

@@ -1,7 +1,7 @@
 //! The check of the server's certificate.
 //!
-//! rustls has no verifier that omits the check of the name, or that accepts a self-signed server certificate
-//! from the list of roots.
+//! rustls has no verifier that omits the check of the name, or that accepts a self-signed server certificate from
+//! the list of roots.
 
 use std::sync::Arc;
 

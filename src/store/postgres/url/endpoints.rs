@@ -26,8 +26,8 @@ pub(crate) enum Host {
 }
 
 impl Endpoint {
-    /// Takes the lists of hosts, addresses and ports. They have the same length, or are absent; a single
-    /// port is for all hosts.
+    /// Takes the lists of hosts, addresses and ports. They have the same length, or are absent. A single port
+    /// applies to all hosts.
     pub(super) fn list(given: &mut Parameters) -> Result<Vec<Self>, UrlError> {
         let mut list = |name| -> Result<Vec<String>, UrlError> {
             let text = given.take_text(name)?;

@@ -12,13 +12,13 @@ pub(crate) enum PostgresUrlError {
     Tls(#[from] TlsConfigError),
 }
 
-/// What is wrong with the text of a PostgreSQL URL.
+/// A fault in the text of a PostgreSQL URL.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum UrlError {
     #[error("the host contains an @; write %40 for an @ in a user or password")]
     AtSignInHost,
-    /// An unescaped `/` in the login, which ends the search for the `@`: what looks like the database
-    /// name contains part of the password.
+    /// An unescaped `/` in the login, which ends the search for the `@`. The apparent database name contains part
+    /// of the password.
     #[error("the database name contains an @; in a user or password write %2F for / and %40 for @")]
     AtSignInDatabaseName,
     #[error("a % must be followed by two hexadecimal digits, not both 0; write %25 for a % itself")]

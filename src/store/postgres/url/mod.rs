@@ -28,7 +28,7 @@ pub(crate) struct Target {
     /// Whether to try the endpoints in a random order.
     pub(crate) random_order: bool,
     pub(crate) session_attrs: TargetSessionAttrs,
-    /// The limit for one address, from its name to a session that is ready.
+    /// The timeout for one address, from the look-up of its name to a session that is ready.
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) socket: SocketOptions,
 }

@@ -7,8 +7,8 @@ use percent_encoding::percent_decode_str;
 
 use super::UrlError;
 
-/// The parameters of a URI by libpq's names. Those after the `?` override those before it (`user`,
-/// `password`, `host`, `port`, `dbname`).
+/// The parameters of a URI by libpq's names. Those after the `?` override those before it (`user`, `password`,
+/// `host`, `port`, `dbname`).
 #[derive(Default)]
 pub(crate) struct Parameters(HashMap<String, Vec<u8>>);
 
@@ -70,7 +70,7 @@ impl Parameters {
         text.map_err(|_| UrlError::ValueNotUtf8(name))
     }
 
-    /// A whole number. As in libpq, a negative one counts as 0.
+    /// Takes a whole number. As in libpq, a negative one counts as 0.
     pub(crate) fn take_number(&mut self, name: &'static str) -> Result<Option<u32>, UrlError> {
         let number = self
             .take_text(name)?
@@ -80,7 +80,7 @@ impl Parameters {
         Ok(number.map(|number| u32::try_from(number.max(0)).unwrap_or(u32::MAX)))
     }
 
-    /// One of a fixed set of values.
+    /// Takes one of a fixed set of values.
     pub(crate) fn take_choice<T: Copy>(
         &mut self,
         name: &'static str,

@@ -50,7 +50,7 @@ impl SocketOptions {
     }
 }
 
-/// A time in seconds. 0 counts as absent.
+/// Takes a time in seconds. 0 counts as absent.
 pub(super) fn seconds(
     given: &mut Parameters,
     name: &'static str,
