@@ -98,7 +98,7 @@ pub struct Settings {
     /// Interval between reconciles of an object that does not change
     #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
     pub resync_period: Duration,
-    /// Most objects that are reconciled at the same time
+    /// Maximum number of objects that are reconciled at the same time
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
     pub concurrency: u16,
     /// Time after which a leader that does not renew its Lease is replaced

@@ -19,7 +19,7 @@ use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::http::request::negotiate::names;
+use crate::http::request::negotiate::accepts;
 use crate::store::{Cursor, EventPage, Feed, PagePermit, WithPermit};
 
 const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
@@ -155,7 +155,7 @@ async fn page(
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {
-    names(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
+    accepts(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
 }
 
 /// The cursor of a client that resumes a stream (HTML, section 9.2.4).

@@ -193,10 +193,10 @@ pub(super) async fn update(
     };
     let updated = api.store.update(command);
     match context.within(updated, ProblemKind::Timeout).await?? {
-        UpdateOutcome::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
+        UpdateOutcome::Current(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
         UpdateOutcome::Missing => Err(order_not_found()),
-        UpdateOutcome::Stale => Err(failed(request.headers())),
-        UpdateOutcome::Refused(error) => Err(error.into()),
+        UpdateOutcome::PreconditionFailed => Err(failed(request.headers())),
+        UpdateOutcome::Rejected(error) => Err(error.into()),
     }
 }
 

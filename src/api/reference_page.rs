@@ -18,7 +18,7 @@ use super::paths;
 use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
-use crate::http::request::negotiate::names;
+use crate::http::request::negotiate::accepts;
 
 /// Allows this server as the only source, and no inline scripts or styles. Swagger UI has small images as `data:`
 /// URLs, and one style attribute (it hides the icons that other elements refer to), which is allowed by its hash.
@@ -104,7 +104,7 @@ pub(crate) async fn file(
         return Ok(response.body(file.bytes.into_owned()));
     }
     response.insert_header((VARY, "Accept-Encoding"));
-    if names(request.headers(), &ACCEPT_ENCODING, "gzip") {
+    if accepts(request.headers(), &ACCEPT_ENCODING, "gzip") {
         response.insert_header((CONTENT_ENCODING, "gzip"));
         return Ok(response.body(file.bytes.into_owned()));
     }

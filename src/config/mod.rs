@@ -27,7 +27,7 @@ use values::{any_duration, at_least_one, positive_duration, socket_address};
 #[derive(Debug, Parser)]
 #[command(name = "order-service", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -76,7 +76,7 @@ pub struct Settings {
     /// HTTP workers, one thread each [default: the CPUs this process may use]
     #[arg(long, env, value_parser = at_least_one)]
     workers: Option<NonZeroUsize>,
-    /// Most database connections of this process
+    /// Maximum number of database connections of this process
     #[arg(long, env, default_value = "20", value_parser = at_least_one)]
     pub pool_max_size: NonZeroUsize,
     /// Database connections kept open when idle [default: 5, or POOL_MAX_SIZE if that is less]
@@ -88,28 +88,28 @@ pub struct Settings {
     /// A connection idle for longer is closed, down to POOL_MIN_IDLE
     #[arg(long, env, default_value = "300s", value_parser = positive_duration)]
     pub pool_idle_timeout: Duration,
-    /// A connection is replaced at this age (less up to a tenth, so that not all go at once)
+    /// A connection is replaced at this age (less up to a tenth, so that not all are replaced at once)
     #[arg(long, env, default_value = "1800s", value_parser = positive_duration)]
     pub pool_max_lifetime: Duration,
-    /// How long the database may work on one statement
+    /// Maximum duration of one statement in the database
     #[arg(long, env, default_value = "5s", value_parser = positive_duration)]
     pub statement_timeout: Duration,
-    /// How long a whole request may take; past it 503
+    /// Maximum duration of a request; above it, 503
     #[arg(long, env, default_value = "10s", value_parser = positive_duration)]
     pub request_timeout: Duration,
     /// Largest request body in bytes; past it 413
     #[arg(long, env, default_value = "65536", value_parser = at_least_one)]
     pub max_body_bytes: NonZeroUsize,
-    /// Requests that may wait for the database; past it 503 at once
+    /// Requests that may wait for the database; above it, 503 at once
     #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
     pub queue_capacity: NonZeroUsize,
     /// Most client connections, as far as the limit of file descriptors allows
     #[arg(long, env, default_value = "8192", value_parser = at_least_one)]
     pub max_connections: NonZeroUsize,
-    /// Bytes of responses that may wait for their clients; past it 503
+    /// Bytes of responses that may wait for their clients; above it, 503
     #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
     pub response_buffer_bytes: NonZeroUsize,
-    /// Open event streams; past it 503
+    /// Open event streams; above it, 503
     #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
     pub max_streams: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]

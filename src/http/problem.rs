@@ -47,13 +47,13 @@ pub(crate) struct ProblemBody<'a> {
     /// `urn:problem:order-service:` and the kind.
     #[schema(example = "urn:problem:order-service:validation-failed")]
     r#type: String,
-    /// The kind, for a person.
+    /// A short title for users.
     #[schema(example = "Validation failed")]
     title: &'static str,
     /// The status code.
     #[schema(example = 422)]
     status: u16,
-    /// What went wrong with this request.
+    /// The cause of this error.
     #[schema(example = "The request does not fit; see errors.")]
     detail: &'a str,
     /// The path of the request.
@@ -85,10 +85,10 @@ pub(crate) struct ProblemBody<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProblemError)]
 pub(crate) struct ErrorBody<'a> {
-    /// Where: a JSON Pointer into the body, or `/` and the name of the query parameter.
+    /// The location: a JSON Pointer into the body, or `/` and the name of the query parameter.
     #[schema(example = "/quantity")]
     pointer: &'a str,
-    /// What is wrong.
+    /// The reason.
     #[schema(example = "must be from 1 to 1000000, is 0")]
     detail: &'a str,
 }

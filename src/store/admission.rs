@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use crate::domain::Order;
 use crate::telemetry::QueueMetrics;
 
@@ -73,7 +73,7 @@ impl Admission {
                     self.metrics.rejected.inc();
                     StoreError::Overloaded
                 }
-                TryAcquireError::Closed => Fault::Closed.into(),
+                TryAcquireError::Closed => StoreFault::Closed.into(),
             })
     }
 

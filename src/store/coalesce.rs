@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout};
 
 use super::StoreError;
 use super::admission::Permit;
-use super::error::Fault;
+use super::error::StoreFault;
 use lanes::Lanes;
 use split::serve_batch;
 
@@ -119,8 +119,10 @@ impl<B: Batch> Coalescer<B> {
             responder: Responder { sender, permit },
             deadline,
         };
-        self.sender.send(waiting).map_err(|_| Fault::WorkerEnded)?;
-        response.await.map_err(|_| Fault::WorkerEnded)?
+        self.sender
+            .send(waiting)
+            .map_err(|_| StoreFault::WorkerEnded)?;
+        response.await.map_err(|_| StoreFault::WorkerEnded)?
     }
 }
 
@@ -178,12 +180,12 @@ async fn serve_checked<B: Batch>(
     let responses = AssertUnwindSafe(batch.serve(items, wait))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(Fault::BatchPanicked.into()))?;
+        .unwrap_or_else(|_| Err(StoreFault::BatchPanicked.into()))?;
     if responses.len() == requests {
         return Ok(responses);
     }
     let responses = responses.len();
-    Err(Fault::WrongCount {
+    Err(StoreFault::WrongCount {
         requests,
         responses,
     }

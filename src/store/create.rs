@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::document::{Document, json_bytes, metadata_json};
-use super::error::Fault;
+use super::error::StoreFault;
 use crate::domain::{NewOrder, Order};
 use crate::order_json;
 
@@ -77,7 +77,7 @@ impl NewRow {
     pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
         let order = command.new.create(Uuid::now_v7(), Utc::now());
         Ok(Arc::new(Self {
-            json: order_json::order(&order).map_err(Fault::Json)?.into(),
+            json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,
             order,
             idempotency: command.idempotency,

@@ -73,13 +73,13 @@ impl Cursor {
 /// The first byte of the binary form of a cursor before the first event. A changed form gets another number.
 const BEFORE_ALL: u8 = 0;
 /// The first byte of the binary form of a cursor after an event. The form with the number 1 had no time.
-const BEHIND_EVENT: u8 = 2;
+const AFTER_EVENT: u8 = 2;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::new();
         if let Some(event) = self.0 {
-            bytes.push(BEHIND_EVENT);
+            bytes.push(AFTER_EVENT);
             bytes.extend(event.position.to_be_bytes());
             bytes.extend(event.seq.to_be_bytes());
             bytes.extend(event.order_id.as_bytes());
@@ -103,7 +103,7 @@ impl FromStr for Cursor {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let rest = match bytes.split_first() {
             Some((&BEFORE_ALL, [])) => return Ok(Self(None)),
-            Some((&BEHIND_EVENT, rest)) => rest,
+            Some((&AFTER_EVENT, rest)) => rest,
             _ => return Err(InvalidCursor),
         };
         let (position, rest) = number(rest).ok_or(InvalidCursor)?;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use crate::domain::{Metadata, Order};
 use crate::order_json;
 
@@ -26,14 +26,14 @@ impl TryFrom<&Order> for Document {
         Ok(Self {
             id: order.id,
             version: order.version,
-            json: order_json::order(order).map_err(Fault::Json)?.into(),
+            json: order_json::order(order).map_err(StoreFault::Json)?.into(),
         })
     }
 }
 
 /// Metadata alone as JSON, as the database stores it.
 pub(super) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
-    Ok(serde_json::to_string(metadata.entries()).map_err(Fault::Json)?)
+    Ok(serde_json::to_string(metadata.entries()).map_err(StoreFault::Json)?)
 }
 
 /// The length of a document as the database stores it.

@@ -73,7 +73,7 @@ impl Error for Cause {
 
 /// A fault that the store itself detects.
 #[derive(Debug, Error)]
-pub(super) enum Fault {
+pub(super) enum StoreFault {
     #[error("the store is closed")]
     Closed,
     #[error("no response within {0:?}")]
@@ -116,25 +116,25 @@ pub(super) enum Fault {
     },
 }
 
-impl From<Fault> for StoreError {
-    fn from(fault: Fault) -> Self {
+impl From<StoreFault> for StoreError {
+    fn from(fault: StoreFault) -> Self {
         match fault {
-            Fault::Closed
-            | Fault::NoResponse(_)
-            | Fault::Moved
-            | Fault::NeitherKeptNorFound
-            | Fault::RowNotKept
-            | Fault::FileReplaced => Self::unavailable(fault),
-            Fault::WorkerEnded
-            | Fault::BatchPanicked
-            | Fault::WrongCount { .. }
-            | Fault::NoFeedRow
-            | Fault::Corrupt(_)
-            | Fault::Json(_)
-            | Fault::Encoding(_)
-            | Fault::Unreleased(_)
-            | Fault::Migrations(_)
-            | Fault::Migration { .. } => Self::internal(fault),
+            StoreFault::Closed
+            | StoreFault::NoResponse(_)
+            | StoreFault::Moved
+            | StoreFault::NeitherKeptNorFound
+            | StoreFault::RowNotKept
+            | StoreFault::FileReplaced => Self::unavailable(fault),
+            StoreFault::WorkerEnded
+            | StoreFault::BatchPanicked
+            | StoreFault::WrongCount { .. }
+            | StoreFault::NoFeedRow
+            | StoreFault::Corrupt(_)
+            | StoreFault::Json(_)
+            | StoreFault::Encoding(_)
+            | StoreFault::Unreleased(_)
+            | StoreFault::Migrations(_)
+            | StoreFault::Migration { .. } => Self::internal(fault),
         }
     }
 }
@@ -205,10 +205,10 @@ mod tests {
     #[test]
     fn a_cause_is_displayed_with_its_sources_once() {
         let io = std::io::Error::other("disk on fire");
-        let error = StoreError::from(Fault::Migrations(Box::new(io)));
+        let error = StoreError::from(StoreFault::Migrations(Box::new(io)));
         assert_eq!(error.to_string(), "migrations: disk on fire");
         let text = StoreError::unavailable("no route".to_owned());
         assert_eq!(text.to_string(), "the database is not available: no route");
-        assert_eq!(text, StoreError::unavailable(Fault::Closed));
+        assert_eq!(text, StoreError::unavailable(StoreFault::Closed));
     }
 }

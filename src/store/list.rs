@@ -4,7 +4,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use crate::domain::{Order, Status};
 use crate::order_json;
 
@@ -73,7 +73,7 @@ const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.
     pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
-        let json = order_json::orders(orders).map_err(Fault::Json)?;
+        let json = order_json::orders(orders).map_err(StoreFault::Json)?;
         // No count and no extra row: orders may follow a full page, and also a page that the next order might have
         // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)

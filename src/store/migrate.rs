@@ -9,7 +9,7 @@ use diesel::migration::{Migration, MigrationSource};
 use diesel_migrations::MigrationHarness;
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 
 /// How to migrate.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +37,7 @@ pub(super) fn apply<DB: Backend>(
 ) -> Result<Vec<String>, StoreError> {
     let mut applied = Vec::new();
     let pending = connection.pending_migrations(source);
-    for migration in pending.map_err(Fault::Migrations)? {
+    for migration in pending.map_err(StoreFault::Migrations)? {
         let name = migration.name().to_string();
         log::info!(migration = name.as_str(); "applying migration");
         if let Some(limit) = lock_timeout {
@@ -51,7 +51,7 @@ pub(super) fn apply<DB: Backend>(
             connection.batch_execute(&format!("SET lock_timeout = {}", limit.as_millis()))?;
         }
         if let Err(source) = connection.run_migration(&migration) {
-            return Err(Fault::Migration { name, source }.into());
+            return Err(StoreFault::Migration { name, source }.into());
         }
         applied.push(name);
     }

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::Fault;
+use super::error::StoreFault;
 use super::{StoreError, panicked};
 
 /// How many orders or events count as a whole page. A smaller page counts its entries. The longest entry is less
@@ -37,7 +37,7 @@ impl PageBudget {
         let entries = entries.clamp(1, ENTRIES_PER_PAGE);
         let permit = Arc::clone(&self.0).acquire_many_owned(entries).await;
         Ok(PagePermit {
-            _permit: Arc::new(permit.map_err(|_| Fault::Closed)?),
+            _permit: Arc::new(permit.map_err(|_| StoreFault::Closed)?),
         })
     }
 

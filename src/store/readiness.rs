@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::StoreError;
 use super::backend::Backend;
-use super::error::Fault;
+use super::error::StoreFault;
 
 /// How long the result "ready" is cached, so that probes cost the database nothing.
 const READY_CACHED_FOR: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ impl Shared {
         if self.backend.has_served_since(began) && self.state.lock().last.is_some() {
             return;
         }
-        self.publish(Err(Fault::NoResponse(RESPONSE_TIMEOUT).into()));
+        self.publish(Err(StoreFault::NoResponse(RESPONSE_TIMEOUT).into()));
     }
 
     /// Stores a result, and logs a change with its cause.
@@ -160,5 +160,5 @@ pub(super) async fn within_step<T>(
 ) -> Result<T, StoreError> {
     timeout(STEP_TIMEOUT, step)
         .await
-        .unwrap_or_else(|_| Err(Fault::NoResponse(STEP_TIMEOUT).into()))
+        .unwrap_or_else(|_| Err(StoreFault::NoResponse(STEP_TIMEOUT).into()))
 }

@@ -6,7 +6,7 @@ use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use super::readiness::Readiness;
 
 /// Migrations of builds before the first release. Until then the initial migration is rewritten in place, and each
@@ -42,7 +42,7 @@ impl SchemaState {
         let applied: HashSet<MigrationVersion<'_>> = applied.into_iter().map(Into::into).collect();
         let mut names: Vec<String> = source
             .migrations()
-            .map_err(Fault::Migrations)?
+            .map_err(StoreFault::Migrations)?
             .iter()
             .filter(|migration| !applied.contains(&migration.name().version()))
             .map(|migration| migration.name().to_string())
@@ -63,7 +63,7 @@ impl SchemaState {
         match self {
             Self::Current => Ok(Vec::new()),
             Self::Behind(names) => Ok(names),
-            Self::Unreleased(version) => Err(Fault::Unreleased(version).into()),
+            Self::Unreleased(version) => Err(StoreFault::Unreleased(version).into()),
         }
     }
 

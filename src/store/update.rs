@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::document::{Document, metadata_json};
-use super::error::Fault;
+use super::error::StoreFault;
 use super::{Inner, StoreError};
 use crate::domain::{IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
@@ -48,13 +48,13 @@ impl UpdateOrder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpdateOutcome {
     /// The order as it is now: updated, or as it was if the patch changes nothing.
-    Now(Document),
+    Current(Document),
     /// No order has this id.
     Missing,
     /// A precondition does not hold for the version of the order.
-    Stale,
+    PreconditionFailed,
     /// The order does not permit this change.
-    Refused(PatchError),
+    Rejected(PatchError),
 }
 
 /// What to do about an update.
@@ -78,7 +78,7 @@ impl NextVersion {
     /// The result once the version is written.
     pub(super) fn written(self) -> Updated {
         Updated {
-            outcome: UpdateOutcome::Now(Document {
+            outcome: UpdateOutcome::Current(Document {
                 id: self.order.id,
                 version: self.order.version,
                 json: self.json.into(),
@@ -113,16 +113,16 @@ pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Dec
     if !command.if_match.allows(order.version)
         || unwanted.is_some_and(|versions| versions.allows(order.version))
     {
-        return Ok(Decision::Respond(UpdateOutcome::Stale));
+        return Ok(Decision::Respond(UpdateOutcome::PreconditionFailed));
     }
     Ok(match order.patched(&command.patch, Utc::now()) {
         Ok(Some(next)) => Decision::Write(NextVersion {
-            json: order_json::order(&next).map_err(Fault::Json)?,
+            json: order_json::order(&next).map_err(StoreFault::Json)?,
             metadata: metadata_json(&next.metadata)?,
             order: next,
         }),
-        Ok(None) => Decision::Respond(UpdateOutcome::Now(Document::try_from(order)?)),
-        Err(error) => Decision::Respond(UpdateOutcome::Refused(error)),
+        Ok(None) => Decision::Respond(UpdateOutcome::Current(Document::try_from(order)?)),
+        Err(error) => Decision::Respond(UpdateOutcome::Rejected(error)),
     })
 }
 

@@ -61,7 +61,7 @@ async fn a_client_reads_the_updates_that_it_made(database: Database) {
                     ..Default::default()
                 };
                 let command = update(order.id, patch);
-                let UpdateOutcome::Now(changed) = store.update(command).await.unwrap() else {
+                let UpdateOutcome::Current(changed) = store.update(command).await.unwrap() else {
                     panic!("not updated");
                 };
                 assert_eq!(store.get(order.id).await.unwrap(), Some(changed));

@@ -46,7 +46,7 @@ async fn a_transaction_that_the_server_rolled_back_is_retried_a_bounded_number_o
         create(&store, new_order("b")).await;
         database.execute("ALTER SEQUENCE attempts RESTART").await;
         let changed = confirm(&store, order.id).await.unwrap();
-        assert!(matches!(changed, UpdateOutcome::Now(_)), "{changed:?}");
+        assert!(matches!(changed, UpdateOutcome::Current(_)), "{changed:?}");
         // The number of retries is limited.
         database.execute("ALTER SEQUENCE attempts RESTART").await;
         let rejecting = "CREATE OR REPLACE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -83,15 +83,15 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
         let after = current(&store, order.id).await;
         let from = before["status"].as_str().unwrap();
         match updated {
-            UpdateOutcome::Stale => assert!(stale && after == before),
-            UpdateOutcome::Refused(PatchError::IllegalTransition { .. }) => {
+            UpdateOutcome::PreconditionFailed => assert!(stale && after == before),
+            UpdateOutcome::Rejected(PatchError::IllegalTransition { .. }) => {
                 let to = patch.status.unwrap().as_str();
                 assert!(!stale && from != to && !is_allowed(from, to) && after == before);
             }
-            UpdateOutcome::Refused(PatchError::NotEditable { .. }) => {
+            UpdateOutcome::Rejected(PatchError::NotEditable { .. }) => {
                 assert!(patch.quantity.is_some() && from != "pending" && after == before);
             }
-            UpdateOutcome::Now(document) => {
+            UpdateOutcome::Current(document) => {
                 assert!(!stale);
                 assert_eq!(json(&document), after);
                 let to = after["status"].as_str().unwrap();

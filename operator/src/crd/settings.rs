@@ -14,7 +14,7 @@ use super::schema;
     "message": "settings.poolMinIdle must not be larger than settings.poolMaxSize",
 }]))]
 pub struct Settings {
-    /// `POOL_MAX_SIZE`: the most database connections of each pod.
+    /// `POOL_MAX_SIZE`: the maximum number of database connections of each pod.
     #[schemars(range(min = 1, max = 10000))]
     pub pool_max_size: i32,
     /// `POOL_MIN_IDLE`: the idle database connections that each pod keeps open. Not above `poolMaxSize`.
@@ -39,23 +39,23 @@ pub struct Settings {
     /// `REQUEST_TIMEOUT`: how long a request may take.
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub request_timeout: String,
-    /// `MAX_BODY_BYTES`: the most bytes of a request body.
+    /// `MAX_BODY_BYTES`: the maximum number of bytes of a request body.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1073741824))]
     pub max_body_bytes: Option<i64>,
-    /// `QUEUE_CAPACITY`: the most requests that wait for the database.
+    /// `QUEUE_CAPACITY`: the maximum number of requests that wait for the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub queue_capacity: Option<i32>,
-    /// `MAX_CONNECTIONS`: the most connections of clients.
+    /// `MAX_CONNECTIONS`: the maximum number of connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_connections: Option<i32>,
-    /// `RESPONSE_BUFFER_BYTES`: the most bytes of responses that are not sent yet.
+    /// `RESPONSE_BUFFER_BYTES`: the maximum number of bytes of responses that are not sent yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1099511627776_i64))]
     pub response_buffer_bytes: Option<i64>,
-    /// `MAX_STREAMS`: the most open event streams.
+    /// `MAX_STREAMS`: the maximum number of open event streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_streams: Option<i32>,
@@ -107,6 +107,6 @@ impl Default for Settings {
 pub enum LogFormat {
     /// One JSON object per line.
     Json,
-    /// Text for a person.
+    /// Human-readable text.
     Text,
 }

@@ -125,7 +125,7 @@ pub struct Autoscaling {
     /// database.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
-    /// Target of the CPU utilization in percent of the request. The request is no limit, so this may be above
+    /// Target of the CPU utilization in percent of the request. The request is not a limit, so this may be above
     /// 100.
     #[serde(
         default = "default_target_cpu",
@@ -195,7 +195,7 @@ pub struct Resources {
     /// Guaranteed resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<ResourceRequests>,
-    /// Most resources of each pod.
+    /// Limits of the resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<ResourceLimits>,
 }
@@ -218,7 +218,7 @@ pub struct ResourceRequests {
     pub ephemeral_storage: Option<Quantity>,
 }
 
-/// Most resources of each pod.
+/// Limits of the resources of each pod.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ResourceLimits {

@@ -55,7 +55,7 @@ pub struct FailedRevision {
     pub revision: String,
     /// The reason in one word.
     pub reason: String,
-    /// A description for people.
+    /// A human-readable description.
     pub message: String,
 }
 
@@ -77,7 +77,7 @@ pub struct Condition {
     /// The reason in one word that does not change between versions.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
-    /// A description for people.
+    /// A human-readable description.
     #[serde(default)]
     #[schemars(length(max = 32768))]
     pub message: String,

@@ -25,14 +25,14 @@ const MAX_NAMED_FIELDS: usize = 3;
 
 /// UID of the OrderService, kind and name of the object, and path of the field. An empty path means the complete
 /// object.
-type ContestKey = (Box<str>, Kind, Box<str>, Box<str>);
+type FieldKey = (Box<str>, Kind, Box<str>, Box<str>);
 
 /// Recent changes by other field managers.
 #[derive(Debug, Default)]
-pub struct Contention(Mutex<BTreeMap<ContestKey, Contest>>);
+pub struct Contention(Mutex<BTreeMap<FieldKey, ContendedField>>);
 
 #[derive(Debug)]
-struct Contest {
+struct ContendedField {
     rounds: u32,
     /// When the field was last reverted, and the pause after that.
     since: Instant,
@@ -43,7 +43,7 @@ struct Contest {
     reported: bool,
 }
 
-impl Contest {
+impl ContendedField {
     fn new(now: Instant) -> Self {
         Self {
             rounds: 0,
@@ -91,20 +91,20 @@ impl Contention {
         let now = Instant::now();
         let mut contention = self.0.lock();
         contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
-        let keys: Vec<ContestKey> = drift
+        let keys: Vec<FieldKey> = drift
             .iter()
             .map(|drift| (owner.into(), kind, name.into(), drift.field.as_str().into()))
             .collect();
         for (key, drift) in keys.iter().zip(drift) {
             let contest = contention
                 .entry(key.clone())
-                .or_insert_with(|| Contest::new(now));
+                .or_insert_with(|| ContendedField::new(now));
             contest.changed(now, &drift.manager);
         }
         let remaining = |key| {
             contention
                 .get(key)
-                .map_or(Duration::ZERO, Contest::remaining)
+                .map_or(Duration::ZERO, ContendedField::remaining)
         };
         // Apply writes the complete object: new drift is reverted despite the pause of older drift.
         if let Some(remaining) = keys
@@ -124,12 +124,14 @@ impl Contention {
     }
 
     /// Records that an object was deleted.
-    pub fn note_deletion(&self, owner: &str, kind: Kind, name: &str) {
+    pub fn record_deletion(&self, owner: &str, kind: Kind, name: &str) {
         let key = (owner.into(), kind, name.into(), Box::default());
         let now = Instant::now();
         let mut contention = self.0.lock();
         contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
-        let contest = contention.entry(key).or_insert_with(|| Contest::new(now));
+        let contest = contention
+            .entry(key)
+            .or_insert_with(|| ContendedField::new(now));
         contest.changed(now, "");
     }
 
@@ -214,22 +216,22 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_pause_grows_for_the_same_field_and_not_for_another() {
         let contention = Contention::default();
-        let set_back = |field| contention.allow_revert("u", Kind::Service, "a", &drift(field));
+        let revert = |field| contention.allow_revert("u", Kind::Service, "a", &drift(field));
         for _ in 0..IMMEDIATE_REVERTS {
-            assert_eq!(set_back("spec.a"), Ok(()));
+            assert_eq!(revert("spec.a"), Ok(()));
             assert_eq!(contention.summary("u"), None);
         }
         let mut pause = FIRST_PAUSE;
         for _ in 0..12 {
-            let remaining = set_back("spec.a").unwrap_err();
+            let remaining = revert("spec.a").unwrap_err();
             assert!(
                 remaining <= pause && remaining >= pause / 2,
                 "{remaining:?} of {pause:?}"
             );
-            assert_eq!(set_back("spec.b"), Ok(()), "another field has no pause");
+            assert_eq!(revert("spec.b"), Ok(()), "another field has no pause");
             contention.forget_field("spec.b");
             tokio::time::advance(remaining).await;
-            assert_eq!(set_back("spec.a"), Ok(()));
+            assert_eq!(revert("spec.a"), Ok(()));
             pause = (pause * 2).min(MAX_BACKOFF);
         }
         assert_eq!(pause, MAX_BACKOFF);
@@ -241,7 +243,7 @@ mod tests {
         assert_eq!(contention.summary("v"), None);
         tokio::time::advance(FORGET_AFTER).await;
         assert_eq!(contention.summary("u"), None, "the contest ended");
-        assert_eq!(set_back("spec.a"), Ok(()), "and its pause was removed");
+        assert_eq!(revert("spec.a"), Ok(()), "and its pause was removed");
     }
 
     impl Contention {
@@ -254,7 +256,7 @@ mod tests {
     async fn the_pause_grows_before_a_deleted_object_is_created_again() {
         let contention = Contention::default();
         for round in 0..=IMMEDIATE_REVERTS {
-            contention.note_deletion("u", Kind::Service, "a");
+            contention.record_deletion("u", Kind::Service, "a");
             assert_eq!(
                 contention.allow_create("u", Kind::Service, "a").is_ok(),
                 round < IMMEDIATE_REVERTS

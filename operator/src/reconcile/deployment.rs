@@ -107,7 +107,7 @@ async fn release_replicas(
     let released = context.cluster.release_replicas(&deployment).await;
     // The `test` of the JSON patch failed (RFC 6902, section 5).
     if matches!(&released, Err(kube::Error::Api(status)) if status.code == 422) {
-        return Err(Error::Overtaken("spec.replicas"));
+        return Err(Error::ModifiedConcurrently("spec.replicas"));
     }
     let released = released.during(|| "release spec.replicas".to_owned())?;
     Ok(released.unwrap_or(deployment))

@@ -26,7 +26,7 @@ pub enum Error {
     Timeout,
     /// An object was changed between the read and the write.
     #[error("{0} was changed in the meantime")]
-    Overtaken(&'static str),
+    ModifiedConcurrently(&'static str),
     /// The Secret with the key of the operator does not exist.
     #[error(
         "Secret {SECRET_NAME} does not exist in {0}: apply the manifests of this version of the operator"
@@ -84,7 +84,7 @@ impl Error {
             Self::Api { source, .. } => classify(source),
             Self::Json(_) | Self::NoKey(_) => ErrorClass::Permanent,
             Self::Timeout | Self::NoRandomness => ErrorClass::Transient,
-            Self::Overtaken(_) | Self::BeingDeleted(_) => ErrorClass::Conflict,
+            Self::ModifiedConcurrently(_) | Self::BeingDeleted(_) => ErrorClass::Conflict,
         }
     }
 

@@ -71,7 +71,7 @@ pub(super) async fn follow_owned(
                         .get(&ObjectRef::new(owner).within(namespace))
                         .is_some()
                 {
-                    records.contention.note_deletion(uid, kind, name);
+                    records.contention.record_deletion(uid, kind, name);
                 }
                 enqueue_owner(&queue, metadata);
             }

@@ -14,7 +14,7 @@ pub(crate) enum Length {
 }
 
 /// The header fields that determine how to read the bytes after the head.
-pub(crate) struct Fields {
+pub(crate) struct FramingFields {
     pub(crate) length: Length,
     /// The client expects no response after this one.
     pub(crate) last: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Fields {
     pub(crate) upgrades: Vec<usize>,
 }
 
-impl Fields {
+impl FramingFields {
     /// Reads and checks the fields (RFC 9112, sections 3.2 and 6). `request` was parsed from `bytes`.
     ///
     /// # Errors

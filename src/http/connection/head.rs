@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 
 use httparse::Status;
 
-use super::fields::{Fields, Length, is_method, is_path};
+use super::fields::{FramingFields, Length, is_method, is_path};
 use crate::http::activity::RejectedHead;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -64,7 +64,7 @@ pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Rejection>> {
             return Err(reject(&request, malformed(what)));
         }
     };
-    let fields = match Fields::of(&request, bytes) {
+    let fields = match FramingFields::of(&request, bytes) {
         Ok(fields) => fields,
         Err(what) => return Err(reject(&request, malformed(what.to_owned()))),
     };

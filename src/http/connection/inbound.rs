@@ -26,9 +26,9 @@ pub(crate) const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 pub(crate) struct Inbound {
     state: State,
     /// Received, but not yet forwarded to Actix.
-    stash: BytesMut,
-    /// How many bytes of the stash may be forwarded.
-    cleared: usize,
+    buffered: BytesMut,
+    /// The number of buffered bytes that may be forwarded.
+    forwardable: usize,
     /// A chunked body that has been encoded again, but not yet forwarded to Actix.
     chunks: BytesMut,
     /// How many bytes of an abandoned body must still be replaced by filler for Actix.
@@ -62,8 +62,8 @@ impl Inbound {
     pub(crate) fn new(activity: Rc<Activity>) -> Self {
         Self {
             state: State::Head,
-            stash: BytesMut::new(),
-            cleared: 0,
+            buffered: BytesMut::new(),
+            forwardable: 0,
             chunks: BytesMut::new(),
             substitute: 0,
             discarded: 0,
@@ -75,19 +75,19 @@ impl Inbound {
 
     /// Whether everything received has been forwarded or discarded.
     pub(crate) fn is_empty(&self) -> bool {
-        self.stash.is_empty() && self.chunks.is_empty()
+        self.buffered.is_empty() && self.chunks.is_empty()
     }
 
     /// Whether more may be received.
     pub(crate) fn has_capacity(&self) -> bool {
-        self.stash.len() < MAX_STASH && self.discarded < MAX_DISCARDED
+        self.buffered.len() < MAX_STASH && self.discarded < MAX_DISCARDED
     }
 
     /// Whether no request can follow, so that Actix may treat the connection as closed.
     pub(crate) fn has_ended(&self) -> bool {
         let responded = !self.in_request;
         let exhausted = self.discarded >= MAX_DISCARDED;
-        self.cleared == 0
+        self.forwardable == 0
             && self.chunks.is_empty()
             && match self.state {
                 State::Malformed => true,
@@ -134,7 +134,7 @@ impl Inbound {
     /// Takes the bytes in `buf` after its first `before` bytes, and leaves there those that may go to Actix at
     /// once, which are usually all.
     pub(crate) fn received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        if !self.stash.is_empty() {
+        if !self.buffered.is_empty() {
             self.keep(buf, before);
             return;
         }
@@ -148,21 +148,22 @@ impl Inbound {
             }
         };
         if parsed.discard > 0 {
-            // The rest moves to the front, which only the stash can do.
+            // The rest moves to the front, which only the buffer can do.
             self.keep(buf, before);
-            self.stash.advance(parsed.discard.min(self.stash.len()));
-            self.cleared = parsed.forward;
+            self.buffered
+                .advance(parsed.discard.min(self.buffered.len()));
+            self.forwardable = parsed.forward;
         } else {
             let end = before + parsed.forward;
             self.keep(buf, end);
         }
     }
 
-    /// Moves everything after the first `from` bytes into the stash.
+    /// Moves everything after the first `from` bytes to the buffer.
     fn keep(&mut self, buf: &mut ReadBuf<'_>, from: usize) {
         let rest = buf.filled().get(from..).unwrap_or_default();
         if !rest.is_empty() {
-            self.stash.extend_from_slice(rest);
+            self.buffered.extend_from_slice(rest);
             buf.set_filled(from);
         }
     }
@@ -175,10 +176,13 @@ impl Inbound {
             return true;
         }
         loop {
-            if self.cleared > 0 {
-                let bytes = self.cleared.min(buf.remaining()).min(self.stash.len());
-                buf.put_slice(&self.stash.split_to(bytes));
-                self.cleared -= bytes;
+            if self.forwardable > 0 {
+                let bytes = self
+                    .forwardable
+                    .min(buf.remaining())
+                    .min(self.buffered.len());
+                buf.put_slice(&self.buffered.split_to(bytes));
+                self.forwardable -= bytes;
                 self.free_empty_stash();
                 return bytes > 0;
             }
@@ -190,12 +194,12 @@ impl Inbound {
                 }
                 return bytes > 0;
             }
-            if self.stash.is_empty() || self.waits_for_handler() {
+            if self.buffered.is_empty() || self.waits_for_handler() {
                 return false;
             }
-            let mut stash = std::mem::take(&mut self.stash);
-            let parsed = self.parse(&mut stash);
-            self.stash = stash;
+            let mut buffered = std::mem::take(&mut self.buffered);
+            let parsed = self.parse(&mut buffered);
+            self.buffered = buffered;
             match parsed {
                 Err(rejection) => self.replace(*rejection),
                 Ok(Parsed {
@@ -203,8 +207,9 @@ impl Inbound {
                     forward: 0,
                 }) => return false,
                 Ok(parsed) => {
-                    self.stash.advance(parsed.discard.min(self.stash.len()));
-                    self.cleared = parsed.forward;
+                    self.buffered
+                        .advance(parsed.discard.min(self.buffered.len()));
+                    self.forwardable = parsed.forward;
                     self.free_empty_stash();
                 }
             }
@@ -212,8 +217,8 @@ impl Inbound {
     }
 
     fn free_empty_stash(&mut self) {
-        if self.stash.is_empty() {
-            self.stash = BytesMut::new();
+        if self.buffered.is_empty() {
+            self.buffered = BytesMut::new();
         }
     }
 
@@ -224,8 +229,8 @@ impl Inbound {
 
     /// Replaces a rejected head with the last request of the connection.
     fn replace(&mut self, rejection: Rejection) {
-        self.stash = BytesMut::from(rejection.request.as_slice());
-        self.cleared = self.stash.len();
+        self.buffered = BytesMut::from(rejection.request.as_slice());
+        self.forwardable = self.buffered.len();
         self.state = State::Finished;
         self.in_request = true;
         self.activity.reject(rejection.head);

@@ -52,7 +52,7 @@ struct Table {
     overflow: usize,
     peers: Vec<Arc<Peer>>,
     /// Where the next search for an idle connection starts, so that every connection is considered.
-    hand: usize,
+    next_candidate: usize,
     /// When the next search may start, for connections within the limit and for overflow connections.
     next_search: [Instant; 2],
 }
@@ -80,7 +80,7 @@ impl Slots {
                 open: 0,
                 overflow: 0,
                 peers: Vec::new(),
-                hand: 0,
+                next_candidate: 0,
                 next_search: [started; 2],
             }),
             metrics,
@@ -141,7 +141,9 @@ impl Table {
         }
         let now_millis = millis(started, now);
         let min_idle = u64::try_from(min_idle.as_millis()).unwrap_or(0);
-        let (before, after) = self.peers.split_at(self.hand.min(self.peers.len()));
+        let (before, after) = self
+            .peers
+            .split_at(self.next_candidate.min(self.peers.len()));
         let from_hand = after.iter().chain(before);
         let found = from_hand.enumerate().find(|(_, peer)| {
             let idle_since = peer.idle_since.load(Relaxed);
@@ -154,7 +156,7 @@ impl Table {
             return false;
         };
         peer.waker.wake();
-        self.hand = (self.hand + steps + 1) % self.peers.len().max(1);
+        self.next_candidate = (self.next_candidate + steps + 1) % self.peers.len().max(1);
         true
     }
 }

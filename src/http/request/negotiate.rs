@@ -3,7 +3,7 @@
 use actix_web::http::header::{HeaderMap, HeaderName};
 
 /// Whether the header contains this value, unless its weight is 0, which means "not acceptable".
-pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
+pub(crate) fn accepts(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
     headers
         .get_all(header)
         .filter_map(|value| value.to_str().ok())
@@ -38,7 +38,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(
-                names(&headers, &ACCEPT, "text/event-stream"),
+                accepts(&headers, &ACCEPT, "text/event-stream"),
                 wanted,
                 "{accept}"
             );

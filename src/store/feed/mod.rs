@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::backend::{Backend, Environment};
 use super::cursor::Cursor;
-use super::error::Fault;
+use super::error::StoreFault;
 use super::event::{EventPage, Feed, PageSize};
 use super::page_budget::WithPermit;
 use super::{Store, StoreError};
@@ -79,7 +79,7 @@ impl SharedFeed {
     /// that has begun holds its permit to its end.
     async fn page(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
         let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let permit = permit.map_err(|_| Fault::Closed)?;
+        let permit = permit.map_err(|_| StoreFault::Closed)?;
         let backend = Arc::clone(&self.backend);
         let read = async move {
             let feed = read_feed(&*backend, after, size).await;

@@ -65,7 +65,7 @@ impl FeedReader {
         match self.in_recent() {
             Lookup::Events(events) => Ok(self.advance(events)),
             Lookup::Head => Ok(NextEvents::Events(Vec::new())),
-            Lookup::Ahead | Lookup::Missing => self.in_database().await,
+            Lookup::PastHead | Lookup::Missing => self.in_database().await,
         }
     }
 
@@ -76,7 +76,7 @@ impl FeedReader {
     pub async fn next(&mut self) -> Result<NextEvents, StoreError> {
         loop {
             // If the reader is ahead, the task at the head is about to read the events that the reader has read.
-            if self.in_recent() == Lookup::Ahead && self.wait().await {
+            if self.in_recent() == Lookup::PastHead && self.wait().await {
                 continue;
             }
             let next = self.try_next().await?;
@@ -95,7 +95,7 @@ impl FeedReader {
 
     fn in_recent(&self) -> Lookup {
         match self.after {
-            Some(after) => self.stream.0.recent.behind(after, PAGE),
+            Some(after) => self.stream.0.recent.events_after(after, PAGE),
             None => Lookup::Missing,
         }
     }

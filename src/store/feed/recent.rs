@@ -17,12 +17,12 @@ const MAX_BYTES: usize = 4 << 20;
 /// The most recent events, without a gap up to the last event that was read. Empty while no stream is at the
 /// head.
 pub(super) struct RecentEvents {
-    run: Mutex<Option<Run>>,
+    run: Mutex<Option<EventRun>>,
     changed: watch::Sender<()>,
 }
 
 /// Consecutive events.
-struct Run {
+struct EventRun {
     /// The position before the first event.
     start: Cursor,
     events: VecDeque<Arc<Event>>,
@@ -37,7 +37,7 @@ pub(super) enum Lookup {
     /// The position is the head: the reader has read all of the events.
     Head,
     /// The position is past the head: the reader has read more from the database.
-    Ahead,
+    PastHead,
     /// The position is not among the events.
     Missing,
 }
@@ -57,7 +57,7 @@ impl RecentEvents {
 
     /// The position after the last event that was read; `None` before the start.
     pub(super) fn head(&self) -> Option<Cursor> {
-        self.run.lock().as_ref().map(Run::head)
+        self.run.lock().as_ref().map(EventRun::head)
     }
 
     /// Starts at this position, which was the head when it was read, unless another reader has started. Returns
@@ -65,7 +65,7 @@ impl RecentEvents {
     pub(super) fn start(&self, head: Cursor) -> bool {
         let mut run = self.run.lock();
         let starts = run.is_none();
-        run.get_or_insert_with(|| Run {
+        run.get_or_insert_with(|| EventRun {
             start: head,
             events: VecDeque::new(),
             bytes: 0,
@@ -100,7 +100,7 @@ impl RecentEvents {
     }
 
     /// The events after `after`, at most a page of this size.
-    pub(super) fn behind(&self, after: Cursor, size: PageSize) -> Lookup {
+    pub(super) fn events_after(&self, after: Cursor, size: PageSize) -> Lookup {
         let run = self.run.lock();
         let Some(run) = run.as_ref() else {
             return Lookup::Missing;
@@ -113,7 +113,7 @@ impl RecentEvents {
                 .binary_search_by(|event| event.cursor.cmp(&after))
             {
                 Ok(at) => at + 1,
-                Err(_) if after > run.head() => return Lookup::Ahead,
+                Err(_) if after > run.head() => return Lookup::PastHead,
                 Err(_) => return Lookup::Missing,
             }
         };
@@ -139,7 +139,7 @@ impl RecentEvents {
     }
 }
 
-impl Run {
+impl EventRun {
     fn head(&self) -> Cursor {
         self.events.back().map_or(self.start, |event| event.cursor)
     }

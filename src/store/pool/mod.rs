@@ -154,7 +154,7 @@ impl<C: Connect> Pool<C> {
         let entry = if self.has_priority {
             None
         } else {
-            self.permits.entry(class).await
+            self.permits.waiting_permit(class).await
         };
         let class_permit = self.permits.class(class).await;
         loop {

@@ -63,7 +63,7 @@ impl PoolPermits {
     /// Waits for the permit to wait for [`Self::class`]. Callers with priority do not need it. There are as many
     /// entry permits as class permits. So a caller with priority waits for at most that number of other callers,
     /// and thus for one statement, however many callers there are.
-    pub(super) async fn entry(&self, class: Class) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn waiting_permit(&self, class: Class) -> Option<OwnedSemaphorePermit> {
         let entry = Arc::clone(&self.of(class).entry);
         entry.acquire_owned().await.ok()
     }

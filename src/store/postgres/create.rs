@@ -22,7 +22,7 @@ use super::rows::JsonText;
 use crate::store::StoreError;
 use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -35,13 +35,13 @@ const SHORT_LOCK_WAIT: &str = "100ms";
 const MAX_ROUNDS: usize = 3;
 
 /// The known facts about a batch after its statements.
-struct Known {
+struct BatchState {
     inserted: HashSet<Uuid>,
     by_key: HashMap<String, ExistingOrder>,
     by_id: HashSet<Uuid>,
 }
 
-impl Known {
+impl BatchState {
     /// The outcome for one row, if it is proven.
     fn resolve(&self, row: &NewRow) -> Option<CreateOutcome> {
         if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
@@ -78,7 +78,7 @@ impl Postgres {
                 return Ok(outcomes.into_iter().flatten().collect());
             }
         }
-        Err(Fault::NeitherKeptNorFound.into())
+        Err(StoreFault::NeitherKeptNorFound.into())
     }
 
     /// Inserts the rows, then looks up the orders that the others conflict with. The look-up is a separate
@@ -87,12 +87,12 @@ impl Postgres {
         &self,
         rows: &Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> Result<Known, StoreError> {
+    ) -> Result<BatchState, StoreError> {
         let inserted = match self.insert::<false>(rows, wait).await? {
             Some(inserted) => inserted,
             None => self.insert::<true>(rows, wait).await?.unwrap_or_default(),
         };
-        let mut known = Known {
+        let mut known = BatchState {
             inserted: inserted.into_iter().collect(),
             by_key: HashMap::new(),
             by_id: HashSet::new(),

@@ -13,7 +13,7 @@ use super::Postgres;
 use super::event_rows::{COLUMNS, EventColumns, EventSql, push_fits, push_limit, push_walk};
 use crate::store::StoreError;
 use crate::store::cursor::{Cursor, EventKey, Evidence};
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::store::event::{Event, EventPage, Feed, PageSize};
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -48,7 +48,7 @@ impl Postgres {
             })
             .await?;
         let first = rows.as_slice().first();
-        let first = first.ok_or(Fault::NoFeedRow)?;
+        let first = first.ok_or(StoreFault::NoFeedRow)?;
         let (evidence, waiting) = (first.evidence(key), first.waiting);
         let events = rows.into_iter().filter_map(|row| row.event);
         let page = EventPage::new(events.map(Event::from).collect(), waiting, size);

@@ -21,11 +21,11 @@ use crate::telemetry::QueryName;
 const LARGE: &str = "16384";
 
 /// Reads orders by id: with all metadata, or without that of large orders.
-struct GetOrders<const WHOLE: bool> {
+struct GetOrders<const WITH_ALL_METADATA: bool> {
     ids: Vec<Uuid>,
 }
 
-impl<const WHOLE: bool> Statement for GetOrders<WHOLE> {
+impl<const WITH_ALL_METADATA: bool> Statement for GetOrders<WITH_ALL_METADATA> {
     type Database = Pg;
     type Id = Self;
     type Columns = (
@@ -43,7 +43,7 @@ impl<const WHOLE: bool> Statement for GetOrders<WHOLE> {
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT id, product_id, quantity, status, customer_id, ");
-        if WHOLE {
+        if WITH_ALL_METADATA {
             out.push_sql("metadata");
         } else {
             out.push_sql("CASE WHEN json_bytes <= ");
@@ -125,9 +125,12 @@ impl Postgres {
         Ok(orders)
     }
 
-    async fn rows<const WHOLE: bool>(&self, ids: Vec<Uuid>) -> Result<Vec<PartialRow>, StoreError> {
+    async fn rows<const WITH_ALL_METADATA: bool>(
+        &self,
+        ids: Vec<Uuid>,
+    ) -> Result<Vec<PartialRow>, StoreError> {
         self.run(QueryName::GetOrders, move |connection| {
-            let get = Prepared(GetOrders::<WHOLE> { ids: ids.clone() });
+            let get = Prepared(GetOrders::<WITH_ALL_METADATA> { ids: ids.clone() });
             async move { get.load(connection).await }.boxed()
         })
         .await

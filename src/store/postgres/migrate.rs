@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{PgConnection, PgConnector};
 use crate::store::StoreError;
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::store::migrate::{MigrateOptions, apply, blocking};
 use crate::store::schema_state::{SchemaState, applied_table};
 
@@ -33,7 +33,7 @@ impl PgConnector {
     ) -> Result<Vec<String>, StoreError> {
         let connection = connect_within(self, options.wait).await?;
         if let Some(encoding) = connection.unsupported_encoding() {
-            return Err(Fault::Encoding(encoding.to_owned()).into());
+            return Err(StoreFault::Encoding(encoding.to_owned()).into());
         }
         let (mut connection, _open) = connection.into_parts();
         let mut logged = false;
@@ -72,7 +72,7 @@ async fn connect_within(
     let mut logged = false;
     loop {
         let attempt = timeout(CONNECT_TIMEOUT, connector.connect_for_migrations()).await;
-        match attempt.unwrap_or_else(|_| Err(Fault::NoResponse(CONNECT_TIMEOUT).into())) {
+        match attempt.unwrap_or_else(|_| Err(StoreFault::NoResponse(CONNECT_TIMEOUT).into())) {
             Ok(connection) => return Ok(connection),
             Err(error) if Instant::now() + CONNECT_PAUSE > deadline => return Err(error),
             Err(error) => {

@@ -32,7 +32,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
 use connection::PgConnection;
@@ -163,13 +163,13 @@ impl Postgres {
                     }
                 }
                 // The timeout starts again on the next connection.
-                None => (Fault::Moved.into(), Remedy::Lost),
+                None => (StoreFault::Moved.into(), Remedy::Lost),
                 Some(Err(_)) => {
                     // The other connections are to the same server.
                     self.pool.require_liveness_check();
                     connection.discard();
                     // No retry: its client has no time left.
-                    let error = StoreError::from(Fault::NoResponse(self.response_timeout));
+                    let error = StoreError::from(StoreFault::NoResponse(self.response_timeout));
                     self.metrics.db_error(error.kind());
                     return Err(error);
                 }

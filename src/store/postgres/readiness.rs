@@ -101,7 +101,7 @@ async fn examine(connection: &mut PgConnection) -> Result<Readiness, StoreError>
 }
 
 #[derive(QueryableByName)]
-struct Examined {
+struct DatabaseState {
     #[diesel(sql_type = Bool)]
     read_only: bool,
     #[diesel(sql_type = Bool)]
@@ -116,7 +116,7 @@ async fn examine_database(connection: &mut AsyncPgConnection) -> Result<Readines
     if let Some(fault) = schema_state(connection).await?.fault() {
         return Ok(fault);
     }
-    let examined: Examined = diesel::sql_query(format!(
+    let examined: DatabaseState = diesel::sql_query(format!(
         "SELECT current_setting('transaction_read_only')::bool
             OR NOT (has_table_privilege('orders', 'INSERT') AND has_table_privilege('orders', 'UPDATE')
                 AND has_table_privilege('events', 'INSERT')
@@ -127,13 +127,13 @@ async fn examine_database(connection: &mut AsyncPgConnection) -> Result<Readines
     .get_result(connection)
     .await?;
     Ok(match examined {
-        Examined {
+        DatabaseState {
             read_only: true, ..
         } => Readiness::ReadOnly,
-        Examined {
+        DatabaseState {
             has_feed: false, ..
         } => Readiness::FeedMissing,
-        Examined {
+        DatabaseState {
             feed_behind: true, ..
         } => Readiness::FeedBehind,
         _ => Readiness::Ready,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::store::schema::orders;
 
 #[derive(Queryable, Selectable)]
@@ -37,7 +37,10 @@ impl TryFrom<OrderRow> for Order {
             id: row.id,
             product_id: row.product_id,
             quantity: row.quantity,
-            status: row.status.parse().map_err(|_| Fault::Corrupt("status"))?,
+            status: row
+                .status
+                .parse()
+                .map_err(|_| StoreFault::Corrupt("status"))?,
             customer_id: row.customer_id,
             metadata: row.metadata.0,
             version: row.version,

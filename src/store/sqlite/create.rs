@@ -13,7 +13,7 @@ use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay};
 use crate::store::document::json_bytes;
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::telemetry::QueryName;
 
 impl Sqlite {
@@ -131,5 +131,5 @@ pub(super) fn check_written(written: usize) -> Result<(), StoreError> {
     if written == 1 {
         return Ok(());
     }
-    Err(Fault::RowNotKept.into())
+    Err(StoreFault::RowNotKept.into())
 }

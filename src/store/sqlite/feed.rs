@@ -9,7 +9,7 @@ use super::Sqlite;
 use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_fits, push_page};
 use crate::store::StoreError;
 use crate::store::cursor::{Cursor, EventKey};
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 use crate::store::event::{Feed, PageSize};
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -35,7 +35,7 @@ impl Sqlite {
                 Ok(Prepared(read).load(connection)?)
             })
             .await?;
-        let first = rows.as_slice().first().ok_or(Fault::NoFeedRow)?;
+        let first = rows.as_slice().first().ok_or(StoreFault::NoFeedRow)?;
         let evidence = first.evidence()?;
         Ok(Feed::new(after, evidence, page(rows, size)?))
     }

@@ -26,7 +26,7 @@ use std::time::Instant;
 use diesel::SqliteConnection;
 
 use super::StoreError;
-use super::error::Fault;
+use super::error::StoreFault;
 use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connector::SqliteConnector;
@@ -93,7 +93,7 @@ impl Sqlite {
             }
             connection.discard();
         }
-        Err(Fault::FileReplaced.into())
+        Err(StoreFault::FileReplaced.into())
     }
 
     /// Runs work on a thread that may block, with one connection.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::schema::orders;
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
-use crate::store::error::Fault;
+use crate::store::error::StoreFault;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Sqlite))]
@@ -52,5 +52,5 @@ pub(super) fn time(micros: i64) -> Result<DateTime<Utc>, StoreError> {
 }
 
 fn corrupt(column: &'static str) -> StoreError {
-    Fault::Corrupt(column).into()
+    StoreFault::Corrupt(column).into()
 }

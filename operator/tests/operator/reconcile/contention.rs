@@ -130,11 +130,11 @@ async fn a_repeatedly_deleted_object_is_created_later() {
     let delete = || {
         cluster.remove(Kind::NetworkPolicy, "orders");
         // As the watch records it.
-        cluster
-            .context
-            .records
-            .contention
-            .note_deletion("osvc-uid", Kind::NetworkPolicy, "orders");
+        cluster.context.records.contention.record_deletion(
+            "osvc-uid",
+            Kind::NetworkPolicy,
+            "orders",
+        );
     };
     for _ in 0..3 {
         delete();
