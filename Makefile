@@ -1,4 +1,4 @@
-# Each target is one or a few calls of the real tools. `make` alone lists them.
+# Each target calls the tools themselves, once or a few times. `make` without a target lists the targets.
 SHELL := /bin/bash
 TOOLS := $(CURDIR)/target/tools
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
@@ -12,20 +12,20 @@ IMAGES := order-service order-operator
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: build-deps ## Serve on SQLite, or on the database in DATABASE_URL (PostgreSQL: `make migrate` first)
+run: build-deps ## Serve on SQLite, or on the database in DATABASE_URL (for PostgreSQL, `make migrate` first)
 	cargo run
 
 migrate: build-deps ## Apply pending migrations to the database in DATABASE_URL
 	cargo run -- migrate
 
-test: deps tools ## Run all tests on SQLite and on a throw-away PostgreSQL, and check manifests and alerts
-	@# Compiling needs the processors and installing the network, so they run side by side.
+test: deps tools ## Run all tests on SQLite and a throw-away PostgreSQL; check API clients, manifests and alerts
+	@# Compiling uses the processors and installing uses the network, so they run in parallel.
 	$(MAKE) --no-print-directory --jobs=2 test-binaries manifest-tools
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 	TOOLS=$(TOOLS) tests/openapi/run.sh
-	@# `alerts` mostly waits for samples, so the two suites run side by side as well.
+	@# `alerts` mostly waits for samples, so these two suites run in parallel as well.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
 
 test-binaries: deps
@@ -47,7 +47,7 @@ manifests: deps ## Render the manifests; check them, the alerts, the dashboard a
 alerts: deps ## Run every query of alerts and dashboard on a Prometheus that scrapes the service under load
 	TOOLS=$(TOOLS) tests/monitoring/run.sh test
 
-dashboard: deps ## Redraw docs/dashboard.svg from such a Prometheus
+dashboard: deps ## Redraw docs/dashboard.svg from a Prometheus that scrapes the service under load
 	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
 
 modules: ## Redraw docs/modules.svg from the imports in src/
@@ -65,10 +65,10 @@ sbom: build-deps ## Write a CycloneDX document for each binary to target/sbom
 e2e: deps ## Test the operator on the cluster in KUBECONFIG (skipped without it)
 	TOOLS=$(TOOLS) scripts/e2e.sh
 
-e2e-figures: deps ## Measure the operator's memory, time and writes on an API server without nodes
+e2e-figures: deps ## Measure the operator's memory, time and writes on the API server in KUBECONFIG
 	TOOLS=$(TOOLS) scripts/e2e.sh figures
 
-kind: ## Create a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
+kind: ## Create a kind cluster for `make e2e`, with KUBECONFIG=target/kind/kubeconfig
 	scripts/kind.sh $(IMAGES)
 
 lint: deps ## Check formatting, clippy, dependencies, migrations and shell scripts; warnings are errors
@@ -91,7 +91,7 @@ fmt: ## Format the code
 	cargo fmt --all --manifest-path bench/Cargo.toml
 	cargo fmt --manifest-path tests/openapi/rust/Cargo.toml
 
-tools: deps ## Install the diesel command, which the tests need, into target/tools
+tools: deps ## Compile the diesel command, which the tests need, into target/tools
 	scripts/tools.sh $(TOOLS) test
 
 build-deps: ## Install Debian's packages that a build needs
@@ -100,5 +100,5 @@ build-deps: ## Install Debian's packages that a build needs
 deps: ## Install Debian's packages that the tests and lints need
 	@scripts/deps.sh test
 
-clean: ## Remove what cargo built for this package (the tools stay)
+clean: ## Remove what cargo built for order-service (dependencies and tools stay)
 	cargo clean -p order-service

@@ -2,7 +2,7 @@
 # Installs missing commands and headers from Debian's packages.
 #
 #   deps.sh build   a C compiler, for SQLite and the cryptography
-#   deps.sh test    in addition, the needs of tests and lints
+#   deps.sh test    also what tests and lints need
 set -euo pipefail
 
 missing=()
@@ -29,7 +29,7 @@ if [ "${1:-build}" = test ]; then
     need npm npm
     need python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
-    # tests/manifests uses Debian's Python, whatever is first in the path.
+    # tests/manifests uses Debian's Python, even if another one is first in the path.
     [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     # The diesel command links PostgreSQL's client library; the service does not.
     need_file /usr/include/postgresql/libpq-fe.h libpq-dev

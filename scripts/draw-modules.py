@@ -4,9 +4,9 @@
     draw-modules.py FILE            write the picture
     draw-modules.py --check FILE    exit 1 if the picture in FILE is not the one that would be drawn
 
-An arrow is a path `crate::MODULE` in the code of another module. Comments and unit tests do not count. A
-box takes its description from the list in src/lib.rs, or else from the first sentence of the module's own
-documentation. The picture depends on nothing but the sources, so that the check is exact.
+An arrow is a path `crate::MODULE` in the code of another module. Comments and unit tests do not count. The
+description in a box comes from the list in src/lib.rs, or else from the first sentence of the module's own
+documentation. The picture depends only on the sources, so the check is exact.
 """
 
 import re
@@ -38,7 +38,7 @@ def imports_in(code):
     """The modules and crates that some code names, also inside `use crate::{…}`."""
     found = set(re.findall(r"(?<![\w:])(?:crate|order_service)::(\w+)", code))
     for group in re.findall(r"(?<![\w:])(?:crate|order_service)::\{(.*?)\};", code, re.S):
-        # Only the first name of each element is a module; what nested braces hold is inside of it.
+        # Only the first name of each element is a module; names in nested braces are inside that module.
         while "{" in group:
             flat = re.sub(r"\{[^{}]*\}", "", group)
             if flat == group:
@@ -94,7 +94,7 @@ def graph():
 
 
 def reachable(edges, start):
-    """What `start` reaches by one import or more; a member of a cycle reaches itself."""
+    """The names that `start` reaches by one import or more; a member of a cycle reaches itself."""
     seen, todo = set(), [*edges[start]]
     while todo:
         name = todo.pop()
@@ -214,7 +214,7 @@ def draw():
         return any(target in reach[other] and source not in reach[other] for other in edges[source] - {target})
 
     def ends(name, others, upwards):
-        """Spreads the ends of arrows over the side of a box, in the order of what they lead to."""
+        """Spreads the ends of arrows over the side of a box, in the order of the boxes at their other ends."""
         x, y, w = where[name]
         ordered = sorted(others, key=lambda other: (where[other][0] + where[other][2] / 2, str(other)))
         at = y if upwards else y + BOX_HEIGHT

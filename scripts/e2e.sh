@@ -2,11 +2,11 @@
 # Runs the operator's end-to-end tests against the cluster in KUBECONFIG, in their own namespaces.
 #
 #   e2e.sh [pytest arguments]            the tests
-#   e2e.sh figures [pytest arguments]    memory, time and writes, of the binary as it is in the image
+#   e2e.sh figures [pytest arguments]    memory, time and writes of the binary, built as for the image
 #
 # Nodes are not needed: the suite simulates missing controllers and kubelets. With nodes, set E2E_IMAGE and
 # E2E_NEXT_IMAGE to images that they can pull, and E2E_DATABASE_URL to a PostgreSQL that pods can reach.
-# Without KUBECONFIG every test is skipped and counted as such. TOOLS is the directory for the Python
+# Without KUBECONFIG every test is skipped, and counted as skipped. TOOLS is the directory for the Python
 # environment (target/tools). The last line is "N passed, M failed, K skipped".
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Creates a kind cluster for `make e2e`, with its configuration in target/kind/kubeconfig. It has the images of
-# this checkout, also under a second tag to upgrade to, and a PostgreSQL at postgres.e2e-database. Needs kind,
-# kubectl and docker. Delete it with `kind delete cluster --name order-service`.
+# this checkout, a second time under the tag to which the tests upgrade, and a PostgreSQL at postgres.e2e-database.
+# Needs kind, kubectl and docker. Delete it with `kind delete cluster --name order-service`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in kind kubectl docker; do

@@ -47,7 +47,7 @@ POSTGRES = [
     ("backfill", r"^(WITH\b.*\b)?(UPDATE|DELETE FROM)\b", "changes rows in one transaction, which keeps them locked and delays the feed; change them in batches outside of a migration"),
     ("backfill", r"^(WITH\b.*)?INSERT INTO\b.*\bSELECT\b", "copies rows in one transaction, which delays the feed; copy them in batches outside of a migration"),
     ("rewrite", r"^ALTER TABLE\b.*\bSET (UNLOGGED|LOGGED|TABLESPACE|ACCESS METHOD)\b", "rewrites the table"),
-    ("rewrite", r"^(CLUSTER|VACUUM)\b", "rewrites the table, or does not belong into a migration"),
+    ("rewrite", r"^(CLUSTER|VACUUM)\b", "rewrites the table, or does not belong in a migration"),
     ("rewrite", r"^REFRESH MATERIALIZED VIEW (?!CONCURRENTLY)", "blocks readers"),
     ("lock", r"^(LOCK|TRUNCATE)\b", "blocks readers and writers"),
     ("set-not-null", r"^ALTER TABLE\b.*\bSET NOT NULL\b", "reads the whole table under a lock, unless an earlier migration has validated CHECK (… IS NOT NULL)"),

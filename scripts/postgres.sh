@@ -4,13 +4,13 @@
 #   postgres.sh install          install PostgreSQL from Debian's packages if it is missing
 #   postgres.sh start DIR        create a cluster in DIR (must not exist) and start it; prints its URL
 #   postgres.sh up DIR           start a stopped cluster
-#   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
-#   postgres.sh standby FROM DIR create and start a standby in DIR of the server in FROM; prints its URL
+#   postgres.sh stop DIR [MODE]  stop the cluster: fast, immediate (default) or smart
+#   postgres.sh standby FROM DIR create and start, in DIR, a standby of the server in FROM; prints its URL
 #   postgres.sh promote DIR      promote a standby
 #   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL set to a new cluster
 #
 # POSTGRES_CONF may hold more lines of postgresql.conf; the last line of a setting counts.
-# PostgreSQL does not run as root; as root this script uses the user `postgres` of Debian's package.
+# PostgreSQL does not run as root. As root, this script uses the user `postgres` of Debian's package.
 set -euo pipefail
 
 bin_dir() {
@@ -55,7 +55,7 @@ start() {
     unprivileged "$bin/initdb" -D "$dir/data" -U postgres --auth=trust -E UTF8 --locale=C --no-sync >"$dir/../initdb.$$.log" 2>&1 ||
         { cat "$dir/../initdb.$$.log" >&2; exit 1; }
     rm -f "$dir/../initdb.$$.log"
-    # The data is thrown away, so it need not survive a crash of the machine.
+    # The data need not survive a crash of the machine.
     unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Compiles tools in fixed versions into the directory given: tools.sh DIRECTORY test|lint|sbom.
-# A tool that is already there in its version is kept.
+# A tool that is already installed in that version is kept.
 set -euo pipefail
 
 root=$1
@@ -16,7 +16,7 @@ tool() { # tool CRATE VERSION [cargo install options…]
 
 case "${2:-}" in
 test)
-    # The tests run it a few times on small databases, so an optimised build would cost more than it saves.
+    # The tests run this tool a few times on small databases, so an optimised build would cost more than it saves.
     CARGO_PROFILE_DEV_DEBUG=false tool diesel_cli 2.3.14 --debug --no-default-features --features postgres,sqlite-bundled
     ;;
 lint)

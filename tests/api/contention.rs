@@ -104,7 +104,7 @@ async fn attempts(server: &Server) -> u64 {
 
 async fn updates_of_one_order_stop_when_their_clients_have_responses(database: Database) {
     let server = Server::start(&database, &[("MAX_BODY_BYTES", "200000")]).await;
-    // With room for one entry more.
+    // One entry below the maximum, so that each update may add one.
     let order: Value = server.post(&large_order(49)).await.json();
     let url = server.url(&order_path(&order));
     let updates: Vec<_> = (0..300)

@@ -176,7 +176,7 @@ async fn a_stopped_server_gets_no_more_sockets_and_is_used_again_when_it_continu
         most = most.max(count_sockets(server.pid(), cluster.port()));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // One more sends a request to cancel a statement.
+    // Eight connections, and a socket that sends a request to cancel a statement.
     assert!(most <= 9, "{most} sockets");
     drop(stopped);
     let (created, served) = (load.created(), load.served());

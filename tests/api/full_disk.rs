@@ -16,7 +16,7 @@ use crate::support::server::Server;
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// Mounts one; `None` when this user may not.
+    /// Mounts a file system; `None` when this user may not mount.
     fn mount(megabytes: u32) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mounted = Command::new("mount")
@@ -62,7 +62,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Creates orders until the disk is full, and again when there is space.
+/// Creates orders until the disk is full, and checks that creating works again when there is space.
 async fn writes_continue_after_a_full_disk(server: &Server, disk: &SmallDisk) {
     server.create("sku-1").await;
     disk.fill_except(64);

@@ -58,7 +58,7 @@ async fn slow_heads_and_bodies_get_408_and_a_closed_connection() {
     for (before, slowly, responses) in [
         ("", "GET /healthz HTTP/1.1\r\nX: ", 0),
         (head, "", 0),
-        // Later requests of a connection as well, and a client that stops sending.
+        // The timeout also applies to later requests of a connection, and to a client that stops sending.
         (request, "GET /healthz HTTP/1.1\r\nX: ", 1),
         (request, "G", 1),
     ] {

@@ -42,7 +42,7 @@ const NAMES: [&str; 24] = [
 ];
 
 async fn scrape(server: &Server) -> Scrape {
-    // The parser takes a brace within the value of a label for the end of the labels.
+    // The parser ends the labels at the first brace, even within a value.
     let text = server.scrape().await.replace("{id}", "<id>");
     Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap()
 }

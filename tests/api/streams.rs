@@ -121,7 +121,7 @@ async fn as_many_streams_as_max_streams_are_accepted_and_no_more(database: Datab
 async fn line_ends_in_stored_events_do_not_break_a_stream(database: Database) {
     let server = Server::start(&database, &[]).await;
     let order = server.create("first").await;
-    // As a migration or an administrator may have written it.
+    // A migration or an administrator may have written data with such line ends.
     let sql = if database.is_postgres() {
         r#"UPDATE events SET data = replace(replace(replace(data::text, ',"quantity"', E'\r,\r\r"quantity"'),
             ',"status"', E'\r\n,"status"'), ',"version"', E'\n\n,"version"')::json"#

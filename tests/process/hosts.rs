@@ -40,7 +40,7 @@ fn authority(url: &str) -> &str {
 async fn a_silent_first_host_does_not_prevent_a_connection_to_the_second() {
     let (database, silent) = (Database::postgres().await, SilentHost::new());
     let host = format!("127.0.0.1:{}", silent.port());
-    // A timeout of its own, the default, one that is too long, and no TLS.
+    // A short timeout, the default, a timeout that is longer than the share of the host, and no TLS.
     for (parameters, limit) in [
         ("connect_timeout=1", 2),
         ("", 4),

@@ -44,9 +44,9 @@ async fn a_self_signed_certificate_that_is_its_own_root_passes_verify_full() {
     // The common name is ignored when there is an alternative name.
     let other = verify_full(&certificates, "san", "other.example");
     expect_failure(&cluster, &other, "not valid for name");
-    // As the PostgreSQL manual creates one.
+    // Created as in the PostgreSQL manual, without an alternative name.
     certificates.self_signed("cn", "/CN=db.example", &[]);
-    // The same name, but another key.
+    // The server still presents another certificate for the same name.
     expect_failure(
         &cluster,
         &verify_full(&certificates, "cn", "db.example"),

@@ -63,7 +63,7 @@ impl Certificates {
                          [root]\nbasicConstraints = critical, CA:TRUE\n";
         std::fs::write(self.path("ca.conf"), authority).unwrap();
         std::fs::write(self.path("index.txt"), "").unwrap();
-        // For the key; the certificate is replaced below.
+        // This makes the key; the certificate is replaced below.
         self.self_signed(name, subject, &[]);
         let file = |end: &str| format!("{name}.{end}");
         self.openssl(&[

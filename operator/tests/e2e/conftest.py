@@ -81,9 +81,9 @@ def sandbox(request, cluster, surrounding):
 
 @pytest.fixture
 def simulated(surrounding):
-    """For tests in which the suite decides the fate of pods."""
+    """For tests in which the suite simulates the state of pods."""
     if surrounding == "nodes":
-        pytest.skip("this cluster has nodes, and the suite cannot decide the fate of its pods")
+        pytest.skip("this cluster has nodes, and the suite cannot simulate the state of its pods")
 
 
 def pytest_runtest_logreport(report):

@@ -59,9 +59,9 @@ def running(pod):
     return _status(pod, "Running", True, {"running": {"startedAt": now(3600)}})
 
 
-def backing_off(pod, fate):
-    waiting = {"waiting": {"reason": BACKED_OFF[fate], "message": f"simulated by the suite: {fate}"}}
-    if fate == "missing":
+def backing_off(pod, outcome):
+    waiting = {"waiting": {"reason": BACKED_OFF[outcome], "message": f"simulated by the suite: {outcome}"}}
+    if outcome == "missing":
         return _status(pod, "Pending", False, waiting)
     return _status(pod, "Running", False, waiting, restartCount=5, lastState=_terminated(1, "panicked at startup"))
 

@@ -67,8 +67,8 @@ class Operator:
         """(status, text); (None, reason) without a response."""
         url = f"http://127.0.0.1:{self.ports['metrics' if path == '/metrics' else 'health']}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=2) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(url, timeout=2) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
         except OSError as error:
@@ -77,7 +77,7 @@ class Operator:
     def metrics(self):
         """series → value."""
         status, text = self.http("/metrics")
-        assert status == 200, f"{self.name}: /metrics says {status} {text}"
+        assert status == 200, f"{self.name}: /metrics returned {status} {text}"
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         return {series: float(value) for series, value in (line.rsplit(" ", 1) for line in lines)}
 

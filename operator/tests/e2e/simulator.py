@@ -5,7 +5,7 @@ API server alone.
 * controllers: Deployments and Jobs create pods, and this module writes their status, like a kubelet.
 * server: an API server alone; this module also creates the pods and writes the status of Deployments and Jobs.
 
-The image of a pod decides its fate (`fates`), which a test can change.
+A test chooses the outcome of each image (`outcomes`): whether its pods become ready, crash, or cannot start.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ class Simulator:
         self.namespaces = namespaces
         self.surrounding = surrounding
         # (image, "server" or "migrate") → "ready" | "crash" | "missing" | "hang", (exit code, message)
-        self.fates = {}
+        self.outcomes = {}
         self.every = every
         self.errors = []
         self._since = {}
@@ -112,22 +112,22 @@ class Simulator:
 
     # --- kubelet
 
-    def _fate(self, spec, role, otherwise):
-        return self.fates.get((spec["containers"][0]["image"], role), otherwise)
+    def _outcome(self, spec, role, otherwise):
+        return self.outcomes.get((spec["containers"][0]["image"], role), otherwise)
 
     def _pod(self, pod):
         if pod["metadata"].get("deletionTimestamp") or pod["spec"].get("nodeName"):
             return
         if any(owner["kind"] == "Job" for owner in pod["metadata"].get("ownerReferences", [])):
-            fate = self._fate(pod["spec"], "migrate", (0, ""))
-            if pod["status"]["phase"] in ("Succeeded", "Failed") or fate == "hang":
+            outcome = self._outcome(pod["spec"], "migrate", (0, ""))
+            if pod["status"]["phase"] in ("Succeeded", "Failed") or outcome == "hang":
                 return
-            status = finished(pod, *fate)
+            status = finished(pod, *outcome)
         else:
-            fate = self._fate(pod["spec"], "server", "ready")
-            if fate == "hang":
+            outcome = self._outcome(pod["spec"], "server", "ready")
+            if outcome == "hang":
                 return
-            status = running(pod) if fate == "ready" else backing_off(pod, fate)
+            status = running(pod) if outcome == "ready" else backing_off(pod, outcome)
             before = pod["status"].get("containerStatuses")
             if before and before[0]["state"].keys() == status["containerStatuses"][0]["state"].keys():
                 return
@@ -151,7 +151,7 @@ class Simulator:
         pods = [p for p in self.cluster.list("Pod", namespace, selector) if not p["metadata"].get("deletionTimestamp")]
         new = [p for p in pods if p["metadata"]["labels"].get("pod-template-hash") == digest]
         old = [p for p in pods if p not in new]
-        good = self._fate(spec["template"]["spec"], "server", "ready") == "ready"
+        good = self._outcome(spec["template"]["spec"], "server", "ready") == "ready"
         # A bad revision gets only its surge of one pod, because maxUnavailable is 0.
         share = wanted if good or not old else min(wanted, 1)
         for _ in range(share - len(new)):
@@ -216,7 +216,7 @@ class Simulator:
         if job["spec"].get("suspend") or any(c["type"] in ("Complete", "Failed") for c in job["status"].get("conditions", [])):
             return
         template = job["spec"]["template"]
-        if self._fate(template["spec"], "migrate", (0, "")) == "hang":
+        if self._outcome(template["spec"], "migrate", (0, "")) == "hang":
             return
         pods = self.cluster.list("Pod", meta["namespace"], f"batch.kubernetes.io/job-name={meta['name']}")
         if not pods:

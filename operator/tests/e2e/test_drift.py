@@ -19,10 +19,10 @@ def test_a_change_is_reverted_and_reported(sandbox, shop):
     sandbox.cluster.patch("Service", shop, sandbox.namespace, patch, manager="careless-person")
     until("corrected", lambda: sandbox.get("Service", shop)["spec"]["selector"] == before)
 
-    def told():
+    def drift_events():
         return [e for e in sandbox.events(shop, "DriftCorrected") if "careless-person" in e["note"]]
 
-    [event] = until("an event", told)
+    [event] = until("an event", drift_events)
     assert "spec.selector" in event["note"], event["note"]
 
 
@@ -81,32 +81,32 @@ def test_a_paused_object_is_not_changed(sandbox, shop):
 
 def test_contention_is_slowed_and_reported(sandbox, shop):
     """Another controller repeats its change of a field."""
-    fought = sandbox.running("fought-over")
+    contested = sandbox.running("contested")
     [operator] = sandbox.operators
-    wanted = sandbox.get("Service", fought)["spec"]["selector"]
+    wanted = sandbox.get("Service", contested)["spec"]["selector"]
     over = threading.Event()
 
-    def fight():
+    def repeat_change():
         while not over.wait(0.05):
-            if sandbox.get("Service", fought)["spec"]["selector"] == wanted:
-                sandbox.cluster.patch("Service", fought, sandbox.namespace,
+            if sandbox.get("Service", contested)["spec"]["selector"] == wanted:
+                sandbox.cluster.patch("Service", contested, sandbox.namespace,
                                     {"spec": {"selector": {"stray": "yes"}}}, manager="other-controller")
 
     def written():
         return operator.metrics().get('order_operator_writes_total{resource="services"}', 0)
 
-    other = threading.Thread(target=fight, daemon=True)
+    other = threading.Thread(target=repeat_change, daemon=True)
     before = written()
     other.start()
     try:
-        told = sandbox.wait_for(fought, "Degraded", reason="Contested")
-        assert "spec.selector (changed by other-controller)" in told["message"], told
+        degraded = sandbox.wait_for(contested, "Degraded", reason="Contested")
+        assert "spec.selector (changed by other-controller)" in degraded["message"], degraded
         # After three immediate reverts there are pauses of at least 2.5, 5 and 10 s.
         time.sleep(15)
         assert 3 <= written() - before <= 6
-        assert sandbox.condition(fought, "Ready")["status"] == "True", "its pods serve"
-        assert len(sandbox.events(fought, "Contested")) == 1
+        assert sandbox.condition(contested, "Ready")["status"] == "True", "its pods serve"
+        assert len(sandbox.events(contested, "Contested")) == 1
     finally:
         over.set()
         other.join(10)
-    until("it is reverted in the end", lambda: sandbox.get("Service", fought)["spec"]["selector"] == wanted, 60)
+    until("it is reverted in the end", lambda: sandbox.get("Service", contested)["spec"]["selector"] == wanted, 60)

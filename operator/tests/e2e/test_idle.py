@@ -38,22 +38,22 @@ def events(sandbox):
 
 
 def test_a_hundred_idle_reconciles_write_nothing(sandbox, settled):
-    before, told, began = sandbox.versions(*NAMES), events(sandbox), reconciles(settled)
+    before, published, began = sandbox.versions(*NAMES), events(sandbox), reconciles(settled)
     wrote = settled.sum("order_operator_writes_total")
     with Recorder(sandbox.cluster, "OrderService", sandbox.namespace) as record:
         until("it has looked a hundred times", lambda: reconciles(settled) - began >= 100, 120)
     assert sandbox.versions(*NAMES) == before
-    assert events(sandbox) == told
+    assert events(sandbox) == published
     assert [change for change, _ in record.seen[len(NAMES):]] == []
     assert settled.sum("order_operator_writes_total") == wrote
 
 
 def test_a_new_operator_writes_nothing(sandbox, settled):
-    before, told = sandbox.versions(*NAMES), events(sandbox)
+    before, published = sandbox.versions(*NAMES), events(sandbox)
     settled.stop()
     fresh = sandbox.start("fresh")
     until("it leads", lambda: sandbox.leader() is fresh, 30)
     until("it looked at all", lambda: reconciles(fresh) >= len(NAMES), 30)
     assert sandbox.versions(*NAMES) == before
-    assert events(sandbox) == told
+    assert events(sandbox) == published
     assert fresh.sum("order_operator_writes_total") == 0

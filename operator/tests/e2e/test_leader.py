@@ -38,14 +38,14 @@ def wait_until_right(sandbox, seconds=30):
     until("the drift is corrected", lambda: all(is_right(sandbox, name) for name in SHOPS), seconds)
 
 
-def says_it_leads(operator):
+def reports_leadership(operator):
     return operator.sum("order_operator_leader") == 1
 
 
 def test_one_leads_and_both_are_ready(sandbox, pair):
     leader, other = pair
     assert leader.http("/readyz")[0] == 200 and other.http("/readyz")[0] == 200
-    assert says_it_leads(leader) and not says_it_leads(other)
+    assert reports_leadership(leader) and not reports_leadership(other)
 
 
 def test_a_leader_that_was_stopped_for_a_minute_writes_nothing(sandbox, pair):
@@ -105,7 +105,7 @@ def test_a_lease_of_another_holder_is_not_taken(sandbox, pair):
     lease = sandbox.lease()
     sandbox.cluster.patch("Lease", lease["metadata"]["name"], sandbox.namespace, {"spec": {
         "holderIdentity": "somebody-else", "renewTime": moment, "acquireTime": moment, "leaseDurationSeconds": 15}})
-    until("it noticed", lambda: leader.process.poll() is not None or not says_it_leads(leader), 15)
+    until("it noticed", lambda: leader.process.poll() is not None or not reports_leadership(leader), 15)
     drift(sandbox)
     never("it wrote without the lease", lambda: any(is_right(sandbox, name) for name in SHOPS), 3)
     if leader.process.poll() is not None:

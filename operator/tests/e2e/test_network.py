@@ -59,7 +59,7 @@ def test_an_operator_without_an_api_server_is_not_ready(sandbox):
     line = sandbox.proxy()
     line.cut()
     lost = sandbox.start("lost", proxy=line, environment={"LEASE_DURATION": "3s"}, wait=False)
-    until("it says so", lambda: lost.http("/readyz")[0] == 503, 40)
+    until("it is not ready", lambda: lost.http("/readyz")[0] == 503, 40)
     assert lost.http("/healthz")[0] == 200
     line.mend()
     until("it is ready", lambda: lost.http("/readyz")[0] == 200, 20)

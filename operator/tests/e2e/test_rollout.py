@@ -31,14 +31,14 @@ def template(sandbox, name):
 
 def test_a_new_image_migrates_first(sandbox, simulated):
     sandbox.running("orderly")
-    sandbox.simulator.fates[NEXT_IMAGE, "migrate"] = "hang"
+    sandbox.simulator.outcomes[NEXT_IMAGE, "migrate"] = "hang"
     sandbox.change("orderly", image=NEXT_IMAGE)
     until("a Job with the new image", lambda: any(
         i["kind"] == "Job" and i["spec"]["template"]["spec"]["containers"][0]["image"] == NEXT_IMAGE
         for i in sandbox.owned("orderly")))
     never("the Deployment changed before the migration was done", lambda: image(sandbox, "orderly") != IMAGE, 3)
     assert sandbox.wait_for("orderly", "Progressing")
-    del sandbox.simulator.fates[NEXT_IMAGE, "migrate"]
+    del sandbox.simulator.outcomes[NEXT_IMAGE, "migrate"]
     until("the new image", lambda: image(sandbox, "orderly") == NEXT_IMAGE, 60)
     sandbox.wait_for("orderly", "Ready")
 
@@ -46,7 +46,7 @@ def test_a_new_image_migrates_first(sandbox, simulated):
 def test_a_failed_migration_leaves_the_pods_unchanged(sandbox, simulated):
     sandbox.running("careful")
     before = template(sandbox, "careful")
-    sandbox.simulator.fates[UNMIGRATABLE, "migrate"] = (2, LAST_LINES)
+    sandbox.simulator.outcomes[UNMIGRATABLE, "migrate"] = (2, LAST_LINES)
     sandbox.change("careful", image=UNMIGRATABLE)
     failed = sandbox.wait_for("careful", "Migrated", "False", "MigrationFailed", seconds=90)
     assert LAST_LINES.splitlines()[-1] in failed["message"]
@@ -63,17 +63,17 @@ def test_a_failed_migration_leaves_the_pods_unchanged(sandbox, simulated):
     assert sandbox.condition("careful", "Degraded")["status"] == "False"
 
 
-@pytest.mark.parametrize(("bad", "fate"), [(BAD, "crash"), (MISSING, "missing")])
-def test_a_bad_image_is_rolled_back_and_not_retried(sandbox, simulated, bad, fate):
-    name = f"bold-{fate}"
+@pytest.mark.parametrize(("bad", "outcome"), [(BAD, "crash"), (MISSING, "missing")])
+def test_a_bad_image_is_rolled_back_and_not_retried(sandbox, simulated, bad, outcome):
+    name = f"bold-{outcome}"
     # 30 s is the shortest deadline that the CRD accepts.
     sandbox.running(name, progressDeadlineSeconds=30)
     before = template(sandbox, name)
-    sandbox.simulator.fates[bad, "server"] = fate
+    sandbox.simulator.outcomes[bad, "server"] = outcome
     sandbox.change(name, image=bad)
     until("it was tried", lambda: image(sandbox, name) == bad, 60)
     until("the last good template is back", lambda: image(sandbox, name) == IMAGE, 120)
-    reason = {"crash": "CrashLoopBackOff", "missing": "ProgressDeadlineExceeded"}[fate]
+    reason = {"crash": "CrashLoopBackOff", "missing": "ProgressDeadlineExceeded"}[outcome]
     degraded = sandbox.wait_for(name, "Degraded", "True", reason)
     assert f"rolled back to {IMAGE}" in degraded["message"], degraded
     sandbox.wait_for(name, "Ready", "False", "RolledBack")
@@ -90,7 +90,7 @@ def test_a_bad_image_is_rolled_back_and_not_retried(sandbox, simulated, bad, fat
 def test_another_operator_does_not_retry_it(sandbox, simulated):
     """The failed revision is in the status, not in the memory of a process."""
     sandbox.running("lasting", progressDeadlineSeconds=30)
-    sandbox.simulator.fates[BAD, "server"] = "crash"
+    sandbox.simulator.outcomes[BAD, "server"] = "crash"
     sandbox.change("lasting", image=BAD)
     until("it was tried", lambda: image(sandbox, "lasting") == BAD, 60)
     until("the last good template is back", lambda: image(sandbox, "lasting") == IMAGE, 120)

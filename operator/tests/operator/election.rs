@@ -1,4 +1,4 @@
-//! Two candidates, one Lease.
+//! The election of a leader: two candidates for one Lease.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -31,7 +31,7 @@ const NAMESPACE: &str = "shop";
 const NAME: &str = "orders";
 
 impl TestCluster {
-    /// With an OrderService of this spec, and its secret.
+    /// A cluster with an OrderService of this spec, and its secret.
     pub fn new(spec: Value) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         let served = state.clone();

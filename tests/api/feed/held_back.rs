@@ -73,7 +73,7 @@ async fn new_event_arrives(server: &Server) -> bool {
     false
 }
 
-/// As docs/API.md and docs/OPERATIONS.md say. The query of the runbook names the cause.
+/// docs/API.md and docs/OPERATIONS.md state this, and the query of the runbook finds the transactions.
 #[tokio::test]
 async fn only_transactions_that_write_in_any_database_of_the_cluster_hold_events_back() {
     let cluster = Cluster::start();

@@ -99,7 +99,8 @@ async fn a_replay_does_not_need_the_event(database: Database) {
     assert_eq!(database.count("orders").await, 1);
 }
 
-/// The address leads to another database between the insert, which finds the key used, and the look-up of the key.
+/// Between the insert, which finds that the key is used, and the look-up of the key, the address starts to lead to
+/// another database.
 #[tokio::test]
 async fn a_replay_is_never_sent_from_a_database_without_the_order() {
     let clusters = [Cluster::start(), Cluster::start()];

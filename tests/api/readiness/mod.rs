@@ -118,7 +118,7 @@ async fn the_service_starts_without_a_database() {
     server.create("sku-1").await;
 }
 
-/// Waits until the service is ready (`None`) or gives this reason.
+/// Waits until the service is ready (`None`) or reports this reason.
 async fn expect_reason(server: &Server, expected: Option<&str>) {
     let what = format!("{expected:?}");
     eventually(&what, Duration::from_secs(4), async || {

@@ -1,4 +1,4 @@
-//! Errors that should pass by themselves and last.
+//! Errors that usually pass by themselves, but last.
 
 use std::time::Duration;
 
