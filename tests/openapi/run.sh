@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks openapi.json with the linters of Redocly and Spectral. Generates clients from it in TypeScript,
-# Python and Rust, compiles them and runs each against the service on SQLite. TOOLS is where the tools go
-# (target/tools). Nothing generated is kept. Ends with a line "N passed, M failed, K skipped".
+# Python and Rust, compiles them and runs each against the service on SQLite. TOOLS is the directory for
+# the tools (target/tools). Nothing generated is kept. Ends with a line "N passed, M failed, K skipped".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
