@@ -67,7 +67,9 @@ impl<C: Connect> Manager for ConnectionManager<C> {
         let spare = self.spares.lock().pop();
         match spare {
             Some(pooled) => Ok(pooled),
-            None => self.open().await,
+            // Boxed, because it is large and rare. Otherwise each statement would reserve space for it, and the
+            // box that the backend makes of the statement's future would copy that space.
+            None => Box::pin(self.open()).await,
         }
     }
 

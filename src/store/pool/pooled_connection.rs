@@ -9,7 +9,8 @@ use super::{ConnectionPermits, Poolable};
 
 /// A connection with the times that decide about its reuse.
 pub(super) struct PooledConnection<T> {
-    pub(super) inner: T,
+    /// Boxed, because deadpool moves the connection several times for each use.
+    pub(super) inner: Box<T>,
     pub(super) opened: Instant,
     /// When the server last responded in a liveness check, or when the connection was opened.
     pub(super) last_response: Instant,
@@ -21,7 +22,7 @@ impl<T: Poolable> PooledConnection<T> {
     pub(super) fn new(inner: T, max_lifetime: Duration) -> Self {
         let now = Instant::now();
         Self {
-            inner,
+            inner: Box::new(inner),
             opened: now,
             last_response: now,
             expires: now + with_jitter(max_lifetime),
