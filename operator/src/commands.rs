@@ -35,7 +35,7 @@ pub enum CommandError {
         /// The file, or `-`.
         file: String,
         /// The reason why the file cannot be used.
-        source: InputError,
+        source: Box<InputError>,
     },
     /// The objects cannot be built.
     #[error(transparent)]
@@ -125,7 +125,7 @@ pub fn print_crd() -> Result<(), CommandError> {
 pub fn render(file: &Path) -> Result<(), CommandError> {
     let object = read_file(file).map_err(|source| CommandError::Input {
         file: file.display().to_string(),
-        source,
+        source: Box::new(source),
     })?;
     let mut all = String::new();
     for value in render_objects(object)? {

@@ -56,7 +56,10 @@ impl Client {
     /// The value that a reference of the document names, or the value itself.
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str() {
-            Some(reference) => self.document.pointer(&reference[1..]).unwrap(),
+            Some(reference) => {
+                let pointer = reference.strip_prefix('#').unwrap();
+                self.document.pointer(pointer).unwrap()
+            }
             None => value,
         }
     }

@@ -132,6 +132,6 @@ impl Connect for SqliteConnector {
             })
         })
         .await
-        .map_err(|error| StoreError::internal(error))?
+        .map_err(StoreError::internal)?
     }
 }
