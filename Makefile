@@ -1,88 +1,104 @@
-# Each target is a line or two over the real tool. `make` alone lists them.
+# Each target calls the tools themselves, once or a few times. `make` without a target lists the targets.
 SHELL := /bin/bash
 TOOLS := $(CURDIR)/target/tools
 REVISION ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 export REVISION
-# The binaries of the workspace; each has an image of its name.
+# The binaries of the workspace. Each has an image of the same name.
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test bench manifests alerts dashboard image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-run: build-deps ## Serve on SQLite, or on what DATABASE_URL names (`make migrate` first for PostgreSQL)
+run: build-deps ## Serve on SQLite, or on the database in DATABASE_URL (for PostgreSQL, `make migrate` first)
 	cargo run
 
-migrate: build-deps ## Apply pending migrations to what DATABASE_URL names
+migrate: build-deps ## Apply pending migrations to the database in DATABASE_URL
 	cargo run -- migrate
 
-test: deps tools ## All tests, on SQLite and on a throw-away PostgreSQL; manifests and alerts
+test: deps tools ## Run all tests on SQLite and a throw-away PostgreSQL; check API clients, manifests and alerts
+	@# Compiling uses the processors and installing uses the network, so they run in parallel.
+	$(MAKE) --no-print-directory --jobs=2 test-binaries manifest-tools
 	scripts/postgres.sh with cargo test --workspace
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
-	$(MAKE) --no-print-directory manifests alerts
+	TOOLS=$(TOOLS) tests/openapi/run.sh
+	@# `alerts` mostly waits for samples, so these two suites run in parallel as well.
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
 
-bench: deps ## Measure the service beside Axum + sqlx and pgbench (20 minutes); writes bench/results.md
+test-binaries: deps
+	cargo test --workspace --no-run
+
+manifest-tools: deps
+	scripts/manifest-tools.sh $(TOOLS)
+
+bench: deps ## Compare the service with Axum + sqlx and pgbench (20 minutes); writes bench/results.md
 	cargo build --release
 	cargo build --release --manifest-path bench/Cargo.toml --target-dir target/bench
 	cargo bench --bench record
 	bench/run.py $(BENCH)
 	bench/report.py
 
-manifests: deps ## Render the manifests and check them, the alerts and the dashboard
+manifests: deps ## Render the manifests; check them, the alerts, the dashboard and the documents
 	TOOLS=$(TOOLS) tests/manifests/run.sh
 
-alerts: deps ## Ask every query of alerts and dashboard of a Prometheus that scrapes the service under load
+alerts: deps ## Run every query of alerts and dashboard on a Prometheus that scrapes the service under load
 	TOOLS=$(TOOLS) tests/monitoring/run.sh test
 
-dashboard: deps ## Draw docs/dashboard.svg anew from such a Prometheus
+dashboard: deps ## Redraw docs/dashboard.svg from a Prometheus that scrapes the service under load
 	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
 
-image: ## Build the images with podman, buildah or docker (BUILDER=… for another base)
+modules: ## Redraw docs/modules.svg from the imports in src/
+	scripts/draw-modules.py docs/modules.svg
+
+image: ## Build the images with podman, buildah or docker (BUILDER=… selects another builder image)
 	scripts/image.sh $(IMAGES)
 
-image-test: ## Prove the image with podman: hardened, TLS, names, size, reproducible (slow; needs root)
+image-test: ## Test the images with podman: hardening, TLS, DNS, size, reproducibility (slow; needs root)
 	tests/image/run.sh
 
-sbom: build-deps ## Write a CycloneDX document for each binary into target/sbom
+sbom: build-deps ## Write a CycloneDX document for each binary to target/sbom
 	scripts/sbom.sh $(TOOLS) $(IMAGES)
 
-e2e: deps ## Run the operator against the cluster that KUBECONFIG names (skipped without)
+e2e: deps ## Test the operator on the cluster in KUBECONFIG (skipped without it)
 	TOOLS=$(TOOLS) scripts/e2e.sh
 
-e2e-figures: deps ## Measure the operator's memory, time and writes against an API server alone
+e2e-figures: deps ## Measure the operator's memory, time and writes on the API server in KUBECONFIG
 	TOOLS=$(TOOLS) scripts/e2e.sh figures
 
-kind: ## Make a kind cluster for e2e: KUBECONFIG=target/kind/kubeconfig
+kind: ## Create a kind cluster for `make e2e`, with KUBECONFIG=target/kind/kubeconfig
 	scripts/kind.sh $(IMAGES)
 
-lint: deps tools ## Formatting, clippy, dependencies, migrations, shell scripts; warnings are errors
+lint: deps ## Check formatting, clippy, dependencies, migrations and shell scripts; warnings are errors
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
+	cargo fmt --check --manifest-path tests/openapi/rust/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
+	scripts/tools.sh $(TOOLS) lint
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
 	scripts/lint-migrations.sh $(TOOLS)
 	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run
 
-openapi: build-deps ## Write openapi.json anew from the code
+openapi: build-deps ## Regenerate openapi.json from the code
 	cargo run --quiet -- openapi > openapi.json
 
 fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --all --manifest-path bench/Cargo.toml
+	cargo fmt --manifest-path tests/openapi/rust/Cargo.toml
 
-tools: deps ## Install the tools that lint and test need into target/tools
+tools: deps ## Compile the diesel command, which the tests need, into target/tools
 	scripts/tools.sh $(TOOLS) test
 
-build-deps: ## Install what building needs from Debian's packages
+build-deps: ## Install Debian's packages that a build needs
 	@scripts/deps.sh build
 
-deps: ## Install what testing needs from Debian's packages
+deps: ## Install Debian's packages that the tests and lints need
 	@scripts/deps.sh test
 
-clean: ## Remove what was built (the tools stay)
+clean: ## Remove what cargo built for order-service (dependencies and tools stay)
 	cargo clean -p order-service

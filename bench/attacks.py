@@ -1,4 +1,4 @@
-"""What hostile clients cost: the peak of resident memory under each attack, with the settings of overlays/prod."""
+"""The peak of resident memory under attacks of hostile clients, with the settings of overlays/prod."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ LARGE = {f"key-{i}": "\U0001F600" * 300 for i in range(50)}
 
 
 def production():
-    """The settings of the overlay over those of the base, as the manifests have them."""
+    """The effective settings of the manifests: those of the overlay override those of the base."""
     settings = {}
     for file in ("base", "overlays/prod"):
         text = (ROOT / f"kustomize/{file}/kustomization.yaml").read_text()
@@ -25,14 +25,14 @@ def production():
 
 
 class Client:
-    """One connection that speaks HTTP by hand."""
+    """One connection that writes HTTP requests directly."""
 
     def __init__(self, server, buffer=None):
         self.host, self.port = server.address.split(":")
         self.buffer = buffer
 
     async def open(self):
-        # A small limit: what is not read stays in the server.
+        # With a small limit, unread data stays in the server.
         self.reader, self.writer = await asyncio.open_connection(self.host, int(self.port), limit=self.buffer or 2**16)
 
     async def send(self, method, path, body=b"", *headers):
@@ -50,7 +50,7 @@ class Client:
 
 
 async def request(server, method, path, body=None, *headers):
-    """The status and the headers and body that came with it, on a connection of its own."""
+    """Sends a request on its own connection; returns the status, and the headers and body as bytes."""
     client = Client(server)
     await client.open()
     try:
@@ -74,8 +74,8 @@ async def large_orders(server, count):
     return json.loads(response.split(b"\r\n\r\n", 1)[1])["id"]
 
 
-async def unread(server, path, clients):
-    """Clients that ask and never read."""
+async def send_and_never_read(server, path, clients):
+    """Clients that send a request and never read the response."""
     async def one(_):
         client = Client(server, buffer=1024)
         await client.open()
@@ -90,19 +90,19 @@ async def unread(server, path, clients):
             client.close()
 
 
-async def storm_of_changes(server, _):
+async def concurrent_updates(server, _):
     order = await large_orders(server, 1)
     await at_once(300, lambda i: request(server, "PATCH", f"{ORDERS}/{order}", {"metadata": {"n": str(i)}}))
 
 
-async def pages_not_read(server, _):
+async def unread_pages(server, _):
     await large_orders(server, 120)
-    await unread(server, ORDERS, 40)
+    await send_and_never_read(server, ORDERS, 40)
 
 
-async def feed_not_read(server, _):
+async def unread_feed(server, _):
     await large_orders(server, 120)
-    await unread(server, "/api/v1/events", 40)
+    await send_and_never_read(server, "/api/v1/events", 40)
 
 
 async def blocked_key(server, url):
@@ -123,7 +123,7 @@ async def blocked_key(server, url):
 
 
 async def writes_that_hang(server, url):
-    """No standby confirms commits. Also counts the connections to the database."""
+    """Creates orders while no standby confirms commits, and counts the connections to the database."""
     most = 0
     sql = server.cluster.sql
     sql(url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -179,7 +179,7 @@ async def slow_heads(server, _):
         client.close()
 
 
-async def bodies_that_are_too_large(server, _):
+async def too_large_bodies(server, _):
     async def one(_):
         client = Client(server)
         await client.open()
@@ -192,8 +192,7 @@ async def bodies_that_are_too_large(server, _):
         await at_once(25, one)
 
 
-async def no_http(server, _):
-    """Nobody reads the log: see `attacks`."""
+async def not_http(server, _):
     async def one(_):
         client = Client(server)
         await client.open()
@@ -209,21 +208,21 @@ async def no_http(server, _):
 
 
 ATTACKS = {
-    "300 changes of one order of 60 KB at once": storm_of_changes,
-    "40 clients that do not read a page of large orders": pages_not_read,
-    "40 clients that do not read a page of the feed": feed_not_read,
-    "2 000 orders, every tenth with a key that is blocked": blocked_key,
+    "300 concurrent updates of one order of 60 KB": concurrent_updates,
+    "40 clients that do not read a page of large orders": unread_pages,
+    "40 clients that do not read a page of the feed": unread_feed,
+    "2 000 orders, every tenth with a blocked key": blocked_key,
     "500 orders while no commit is confirmed": writes_that_hang,
-    "800 idle streams and 3 000 that connect and leave": streams_that_leave,
+    "800 idle streams, and 3 000 that connect and disconnect": streams_that_leave,
     "4 000 connections that never finish a head": slow_heads,
-    "100 bodies of 10 MB": bodies_that_are_too_large,
-    "2 000 connections that do not speak HTTP": no_http,
+    "100 bodies of 10 MB": too_large_bodies,
+    "2 000 connections that do not speak HTTP": not_http,
 }
 
 
 def attacks(cluster, _):
-    """Each attack on a fresh process."""
-    # Thousands of connections, on both sides.
+    """Runs each attack on a new process."""
+    # The attacks open thousands of connections on both sides.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     results = {}

@@ -11,7 +11,7 @@ LEFT, WIDTH, ROW, GAP = 190, 430, 20, 30
 
 
 def bars(results, names):
-    """Requests a second of each target, a group for each operation."""
+    """Requests per second of each target, with one group for each operation."""
     rounds, machine = results["throughput"]["rounds"], results["machine"]
     groups = {
         name: {t: median(r[kind]["closed"][t]["ok_per_second"] for r in rounds)
@@ -30,7 +30,7 @@ def bars(results, names):
             out.append(text(LEFT + width + 6, y + 14, f"{rate:,.0f}"))
             y += ROW
         y += GAP
-    caption = (f"Requests a second, 64 clients, {machine['cores']} cores shared with PostgreSQL {machine['postgresql']} "
+    caption = (f"Requests per second, 64 clients, {machine['cores']} cores shared with PostgreSQL {machine['postgresql']} "
                f"(fsync on) and the load; medians, {results['date']}")
     size = f"width='720' height='{y}' viewBox='0 0 720 {y}'"
     style = "<style>text{font:12px sans-serif;fill:#444}@media(prefers-color-scheme:dark){text{fill:#bbb}}</style>"

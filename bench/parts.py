@@ -1,4 +1,4 @@
-"""What is measured, part by part."""
+"""The parts of the benchmark."""
 
 import base64
 import os
@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 import time
 import uuid
-from pathlib import Path
 
 from processes import BIN, ROOT, SERVICE, Server, load, load_command, pgbench
 
@@ -19,14 +18,14 @@ PRELOADED = 10_000
 POST = ["--body", BODY, "--idempotency-key"]
 BASELINE = BIN / "baseline"
 
-# Orders that are there before: what the first page shows and what is got by id.
+# Orders that exist before the measurement, for the first page and get by id.
 FILL = """
 INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
 SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
     'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
 FROM generate_series({first}, {last}) n;
 """
-# The same orders in the service's own schema: with their length, the event and the key.
+# The service's own schema also has their length, the event and the key.
 KEYED = {"columns": ", json_bytes", "values": ", 270"}
 PLAIN = {"columns": "", "values": ""}
 EVENTS = """
@@ -50,7 +49,7 @@ def order_id(n):
 
 
 def ids(count=PRELOADED):
-    """A file of ids to get, so that each client asks for another order."""
+    """A file of ids to get, so that requests are for different orders."""
     file = ROOT / f"target/bench/{count}.ids"
     if not file.exists():
         file.write_text("\n".join(order_id(n) for n in range(1, count + 1, max(1, count // PRELOADED))))
@@ -72,7 +71,7 @@ def plain_database(cluster, name):
 
 
 def refill(cluster, url, kind):
-    """The same content each time, settled: no vacuum and no checkpoint is due."""
+    """Restores the same content, without pending work of vacuum or checkpoints."""
     cluster.sql(url, "TRUNCATE orders; TRUNCATE events"
                      + ("; TRUNCATE idempotency_keys" if kind is KEYED else ""))
     cluster.sql(url, FILL.format(first=1, last=PRELOADED, **kind))
@@ -82,13 +81,13 @@ def refill(cluster, url, kind):
 
 
 def settle(cluster, urls):
-    """The same content everywhere, and nothing that PostgreSQL still has to do for what was before."""
+    """Refills all databases, so that no measurement pays for the previous one."""
     for name, url in urls.items():
         refill(cluster, url, KEYED if name == "service" else PLAIN)
 
 
 def throughput(cluster, options):
-    """Closed loop for the maximum; open loop at half of the service's for the percentiles."""
+    """A closed loop for the maximum, and open loops at half of the maxima for the percentiles."""
     urls = {
         "service": service_database(cluster, "service"),
         "baseline": plain_database(cluster, "baseline"),
@@ -117,7 +116,7 @@ def throughput(cluster, options):
 
 def one_round(number, servers, targets, cluster, urls, options):
     closed, order = {}, list(targets)
-    # Another goes first each time.
+    # The order rotates.
     order = order[number % len(order):] + order[: number % len(order)]
     for target in order:
         how = targets[target]
@@ -143,7 +142,7 @@ def one_round(number, servers, targets, cluster, urls, options):
         for target in ("service", "baseline"):
             settle(cluster, urls)
             latency[name][target] = at(rate, target, *targets[target])
-    # For comparison, what needs neither queue nor database.
+    # For comparison, a request that needs neither queue nor database.
     latency["half"]["probe"] = at(rates["half"], "service", "/healthz")
     return {"closed": closed, "rates": rates, "open": latency}
 
@@ -159,7 +158,7 @@ def report_round(number, results):
 
 
 def memory(cluster, _):
-    """Resident memory: idle with the pool's minimum open, under load, with many idle clients."""
+    """Resident memory: idle with the minimal pool, under load, and with many idle clients."""
     url = service_database(cluster, "memory")
     refill(cluster, url, KEYED)
     idle_clients = 5000
@@ -180,14 +179,14 @@ def memory(cluster, _):
             open_clients = max(open_clients, service.sockets())
             time.sleep(0.2)
         if holding.returncode or open_clients < idle_clients:
-            raise SystemExit(f"the idle clients failed: {open_clients} of {idle_clients} were there")
+            raise SystemExit(f"the idle clients failed: {open_clients} of {idle_clients} were connected")
         result |= {"idle_clients": idle_clients, "idle_clients_seen": open_clients, "idle_clients_mib": peak}
     print("  ".join(f"{k} {v:.1f}" for k, v in result.items()), flush=True)
     return result
 
 
 def start(cluster, _):
-    """From the start of the process to the first 200 on /readyz, 20 times each."""
+    """The time from the start of the process to the first 200 on /readyz, 20 times each."""
     url = service_database(cluster, "start")
     with tempfile.TemporaryDirectory() as folder:
         targets = {"sqlite": f"sqlite://{folder}/orders.db", "postgres": url}
@@ -195,7 +194,7 @@ def start(cluster, _):
         for number in range(21):
             for name, target in targets.items():
                 with Server(SERVICE, target) as service:
-                    # The first makes the SQLite file.
+                    # The first start creates the SQLite file.
                     if number:
                         times[name].append(service.started_in * 1000)
     for name, measured in times.items():
@@ -204,7 +203,7 @@ def start(cluster, _):
 
 
 def overload(cluster, options):
-    """Four times the maximum rate, over more clients than the queue has places."""
+    """Four times the maximum rate, over more clients than the queue has permits."""
     url = service_database(cluster, "overload")
     refill(cluster, url, KEYED)
     clients = 6000
@@ -215,7 +214,7 @@ def overload(cluster, options):
             rate = 4 * most["ok_per_second"]
             over = load(service, ORDERS, *POST, "--connections", clients, "--rate", f"{rate:.0f}",
                         "--duration", f"{options.seconds}s", "--from-sending",
-                        nice=19)  # On cores of its own it would not take any from the service and the database.
+                        nice=19)  # Approximates a load generator on another machine.
             results.append({"maximum": most, "rate": rate, "over": over, "memory_peak_mib": service.memory("VmHWM")})
             print(f"maximum {most['ok_per_second']:.0f}/s, due {rate:.0f}/s: accepted {over['ok_per_second']:.0f}/s "
                   f"p99 {over['p99']:.0f} ms, {over['rejected']} rejected "
@@ -225,16 +224,16 @@ def overload(cluster, options):
 
 
 def growth(cluster, options):
-    """Each operation alone, one client, on a small and on a large table, by turns."""
+    """Each operation alone, with one client, alternately on a small and on a large table."""
     sizes = {"small": PRELOADED, "large": options.rows}
     urls = {name: grown(cluster, f"grown_{name}", rows) for name, rows in sizes.items()}
     middle = {name: order_id(rows // 2) for name, rows in sizes.items()}
     patch = ["--method", "PATCH", "--body", '{"quantity":{n}}']
     feed = {name: middle_of_feed(cluster, url) for name, url in urls.items()}
     operations = {
-        "place an order": lambda size: [ORDERS, *POST],
+        "create": lambda size: [ORDERS, *POST],
         "get by id": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size])],
-        "change": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size]), *patch],
+        "update": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size]), *patch],
         "first page": lambda size: [ORDERS],
         "page in the middle": lambda size: [f"{ORDERS}?starting_after={middle[size]}"],
         "by product": lambda size: [ORDERS + "?product_id=sku-7&limit=10"],
@@ -257,7 +256,7 @@ def growth(cluster, options):
 
 
 def grown(cluster, name, rows):
-    """A database with as many orders. Indexes come after the rows, which is quicker."""
+    """A database with that many orders. Indexes are created after the rows, which is faster."""
     template = service_database(cluster, name + "_template")
     url = cluster.database(name)
     for section in ("pre-data", "data", "post-data"):
@@ -275,12 +274,12 @@ def grown(cluster, name, rows):
 
 
 def middle_of_feed(cluster, url):
-    """The cursor of an event half-way."""
+    """The cursor of the event in the middle of the feed."""
     row = cluster.sql(url, "SELECT position, seq, order_id, version, "
                            "(extract(epoch FROM occurred_at) * 1000000)::bigint FROM events "
                            "ORDER BY position, seq OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
     position, seq, order, version, at = row.split("|")
     # The binary form of src/store/cursor.rs.
-    place = struct.pack(">Bqq16siq", 2, int(position), int(seq), uuid.UUID(order).bytes, int(version),
+    cursor = struct.pack(">Bqq16siq", 2, int(position), int(seq), uuid.UUID(order).bytes, int(version),
                         int(at))
-    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(cursor).rstrip(b"=").decode()

@@ -26,7 +26,7 @@ def free_port():
 
 
 class Cluster:
-    """A throw-away PostgreSQL cluster with its default settings: full durability."""
+    """A throw-away PostgreSQL cluster with default settings, which means full durability."""
 
     def __init__(self):
         self.base = Path(tempfile.mkdtemp(prefix="order-service-bench-"))
@@ -68,10 +68,10 @@ class Server:
             "DATABASE_URL": url, "BIND_ADDRESS": self.address, "METRICS_ADDRESS": self.metrics_address,
             "RUST_LOG": "warn", "LOG_FORMAT": "json",
         } | settings
-        begun = time.perf_counter()
+        began = time.perf_counter()
         self.process = subprocess.Popen([binary], env=env, stderr=subprocess.DEVNULL)
         self.wait_ready()
-        self.started_in = time.perf_counter() - begun
+        self.started_in = time.perf_counter() - began
 
     def wait_ready(self):
         host, port = self.address.split(":")
@@ -97,15 +97,15 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def memory(self, field="VmRSS"):
-        """Mebibytes."""
+        """Memory of the process in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) / 1024
 
     def sockets(self):
-        """How many sockets are open."""
+        """The number of open sockets."""
         count = 0
         for fd in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            # One that was just closed is not there any more.
+            # The descriptor may have been closed meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 count += "socket" in os.readlink(fd)
         return count
@@ -121,18 +121,18 @@ def load_command(server, path, *options):
 
 
 def load(server, path, *options, nice=0):
-    """Puts load on a server; its numbers, with the CPU time of the server for each answer."""
+    """Sends load to a server and returns the numbers, with the server's CPU time per response."""
     before = server.cpu_seconds()
     command = ["nice", "-n", str(nice), *load_command(server, path, *options)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result = json.loads(done.stdout)
-    if result["answers"]:
-        result["cpu_us"] = (server.cpu_seconds() - before) / result["answers"] * 1e6
+    if result["responses"]:
+        result["cpu_us"] = (server.cpu_seconds() - before) / result["responses"] * 1e6
     return result
 
 
 def pgbench(url, script, seconds, n=0):
-    """Transactions per second of one prepared statement over as many clients as pools hold."""
+    """Transactions per second of one prepared statement, with as many clients as a pool has connections."""
     command = [
         shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
         "-T", str(seconds), "-D", f"n={n}", "-f", ROOT / f"bench/pgbench/{script}.sql", url,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes bench/results.md and bench/results.svg of target/bench/results.json."""
+"""Generates bench/results.md and bench/results.svg from target/bench/results.json."""
 
 import json
 import sys
@@ -8,12 +8,19 @@ from statistics import median
 import chart
 from processes import ROOT
 
-NAMES = {"post": "place an order", "first_page": "first page", "get": "get by id"}
-SMALL = 1.3
+NAMES = {"post": "create", "first_page": "first page", "get": "get by id"}
+# Titles of the targets, and their names in the list of goals.
+TITLES = {"service": "**this service**", "baseline": "Axum + sqlx",
+          "baseline_two_rows": "Axum + sqlx, two rows in a transaction",
+          "baseline_no_ping": "Axum + sqlx, without its ping before each use",
+          "pgbench": "pgbench, the bare statement"}
+GOALS = {"baseline": "Axum + sqlx", "baseline_two_rows": "Axum + sqlx with two rows", "pgbench": "pgbench"}
+# How many times slower an operation may be on the large table.
+GROWTH_LIMIT = 1.3
 
 
 class Verdicts:
-    """What was to be reached, and whether it was."""
+    """The goals, and whether they hold."""
 
     def __init__(self):
         self.rows = []
@@ -29,56 +36,53 @@ class Verdicts:
 
 
 def ratio(rounds, kind, target, field="ok_per_second"):
-    """The median over the rounds of the service's number by another's of the same round."""
+    """The median over the rounds of the service's number divided by the target's in the same round."""
     closed = [r[kind]["closed"] for r in rounds]
     return median(c["service"][field] / c[target][field] for c in closed)
 
 
 def throughput(results, verdicts):
     rounds = results["throughput"]["rounds"]
-    lines = ["| | requests/s | of the service's | CPU µs a request |", "|---|---:|---:|---:|"]
+    lines = ["| | requests per second | relative to the service | CPU µs per request |", "|---|---:|---:|---:|"]
     for kind, name in NAMES.items():
         for target in rounds[0][kind]["closed"]:
             runs = [r[kind]["closed"][target] for r in rounds]
             cpu = f"{median(r['cpu_us'] for r in runs):.1f}" if "cpu_us" in runs[0] else "–"
-            by = "1" if target == "service" else f"1 / {ratio(rounds, kind, target):.2f}"
-            label = {"service": "**this service**", "baseline": "Axum + sqlx",
-                     "baseline_two_rows": "Axum + sqlx, two rows in a transaction",
-                     "baseline_no_ping": "Axum + sqlx, without its ping before each use",
-                     "pgbench": "pgbench, the bare statement"}[target]
-            lines.append(f"| {name}: {label} | {median(r['ok_per_second'] for r in runs):,.0f} | {by} | {cpu} |")
+            relative = "1" if target == "service" else f"{1 / ratio(rounds, kind, target):.2f}"
+            rate = median(r["ok_per_second"] for r in runs)
+            lines.append(f"| {name}: {TITLES[target]} | {rate:,.0f} | {relative} | {cpu} |")
     wanted = [("post", "baseline", 3), ("post", "baseline_two_rows", 5), ("post", "pgbench", 1.3),
               ("first_page", "baseline", 6), ("first_page", "pgbench", 2), ("get", "baseline", 3)]
     for kind, target, least in wanted:
-        verdicts.at_least(f"{NAMES[kind]}: throughput by that of {target.replace('_', ' ')}",
+        verdicts.at_least(f"{NAMES[kind]}: throughput relative to {GOALS[target]}",
                           ratio(rounds, kind, target), least, "×")
-    refused = sum(run["service"]["failed"] + run["service"]["rejected"]
+    rejected = sum(run["service"]["failed"] + run["service"]["rejected"]
                   for r in rounds for kind in NAMES for run in (r[kind]["closed"], *r[kind]["open"].values()))
-    verdicts.at_most("requests refused or failed, but for the overload", refused, 0)
+    verdicts.at_most("requests rejected or failed, without the overload", rejected, 0)
     for kind, name in NAMES.items():
-        verdicts.at_most(f"{name}: CPU a request by the baseline's", ratio(rounds, kind, "baseline", "cpu_us"), 1, "×")
+        verdicts.at_most(f"{name}: CPU per request relative to the baseline", ratio(rounds, kind, "baseline", "cpu_us"), 1, "×")
     return lines
 
 
 def latency(results, verdicts):
     rounds = results["throughput"]["rounds"]
-    lines = ["| at a fixed rate | requests/s | service p50 | p99 | p99.9 | baseline p50 | p99 | p99.9 |",
+    lines = ["| at a fixed rate (latency in ms) | requests per second | service p50 | p99 | p99.9 | baseline p50 | p99 | p99.9 |",
              "|---|---:|---:|---:|---:|---:|---:|---:|"]
     for kind, name in NAMES.items():
-        for rate, label in (("half", "half of the service's maximum"), ("baseline_half", "half of the baseline's")):
+        for rate, label in (("half", "half of the service's maximum"), ("baseline_half", "half of the baseline's maximum")):
             runs = [r[kind]["open"][rate] for r in rounds]
             cells = " | ".join(f"{median(r[t][q] for r in runs):.2f}"
                                for t in ("service", "baseline") for q in ("p50", "p99", "p999"))
             lines.append(f"| {name}, {label} | {median(r[kind]['rates'][rate] for r in rounds):,.0f} | {cells} |")
         half = [r[kind]["open"]["half"] for r in rounds]
-        verdicts.at_most(f"{name}: p99 by p50 at half of the maximum",
+        verdicts.at_most(f"{name}: p99 relative to p50 at half of the maximum",
                          median(r["service"]["p99"] / r["service"]["p50"] for r in half), 2, "×")
-        for rate, label in (("half", "that rate"), ("baseline_half", "half of the baseline's maximum")):
+        for rate, label in (("half", "half of the service's maximum"), ("baseline_half", "half of the baseline's maximum")):
             runs = [r[kind]["open"][rate] for r in rounds]
-            verdicts.at_most(f"{name}: p99 by the baseline's at {label}",
+            verdicts.at_most(f"{name}: p99 relative to the baseline at {label}",
                              median(r["service"]["p99"] / r["baseline"]["p99"] for r in runs), 1, "×")
-    lines += ["", "For comparison the service's `/healthz`, which needs neither queue nor database (PostgreSQL idles "
-                  "then), at half of the maximum of each: " + "; ".join(probes(rounds)) + "."]
+    lines += ["", "For comparison, the service's `/healthz`, which needs neither queue nor database (PostgreSQL is idle "
+                  "then), at half of the service's maximum for each operation: " + "; ".join(probes(rounds)) + "."]
     return lines
 
 
@@ -86,8 +90,8 @@ def probes(rounds):
     for kind, name in NAMES.items():
         runs = [r[kind]["open"]["half"]["probe"] for r in rounds]
         p50, p99 = (median(r[q] for r in runs) for q in ("p50", "p99"))
-        by = median(r["p99"] / r["p50"] for r in runs)
-        yield f"{name}, p50 {p50:.2f} and p99 {p99:.2f} ms ({by:.1f}×)"
+        relative = median(r["p99"] / r["p50"] for r in runs)
+        yield f"{name}, p50 {p50:.2f} and p99 {p99:.2f} ms ({relative:.1f}×)"
 
 
 def memory(results, verdicts):
@@ -95,7 +99,7 @@ def memory(results, verdicts):
     loaded = max(m["loaded_peak_mib"], results.get("throughput", {}).get("memory_peak_mib", {}).get("service", 0))
     verdicts.at_most(f"resident memory, idle, {m['idle_connections']} database connections", m["idle_mib"], 12, " MiB")
     verdicts.at_most("resident memory, peak, 64 clients at full load", loaded, 24, " MiB")
-    verdicts.at_most(f"resident memory, {m['idle_clients']} idle keep-alive clients that have read an order", m["idle_clients_mib"], 64, " MiB")
+    verdicts.at_most(f"resident memory, {m['idle_clients']} idle clients that have read an order", m["idle_clients_mib"], 64, " MiB")
 
 
 def attacks(results, verdicts):
@@ -108,11 +112,11 @@ def attacks(results, verdicts):
 
 
 def recording(verdicts):
-    """What the benchmark of Cargo found (`cargo bench --bench record`)."""
+    """The result of `cargo bench --bench record`."""
     found = ROOT / "target/criterion/record of a request/new/estimates.json"
     if found.exists():
         nanoseconds = json.loads(found.read_text())["median"]["point_estimate"]
-        verdicts.at_most("recording a request: gauge, timer, metrics", nanoseconds, 200, " ns")
+        verdicts.at_most("record of a request: gauge, timer, metrics", nanoseconds, 200, " ns")
 
 
 def start(results, verdicts):
@@ -124,30 +128,30 @@ def overload(results, verdicts):
     o = results["overload"]
     rounds = o["rounds"]
     goodput = median(r["over"]["ok_per_second"] / r["maximum"]["ok_per_second"] for r in rounds)
-    answered = median((r["over"]["ok"] + r["over"]["rejected"]) / results["seconds"] for r in rounds)
-    verdicts.at_least("overload: accepted, by the maximum", goodput, 0.9, "×")
-    verdicts.at_most("overload: p99 of the accepted", median(r["over"]["p99"] for r in rounds), 1000, " ms")
-    verdicts.at_most("overload: refused without Retry-After, or failed",
+    responses = median((r["over"]["ok"] + r["over"]["rejected"]) / results["seconds"] for r in rounds)
+    verdicts.at_least("overload: accepted requests relative to the maximum", goodput, 0.9, "×")
+    verdicts.at_most("overload: p99 of accepted requests", median(r["over"]["p99"] for r in rounds), 1000, " ms")
+    verdicts.at_most("overload: requests rejected without Retry-After, or failed",
                      sum(r["over"]["rejected_without_retry_after"] + r["over"]["failed"] for r in rounds), 0)
-    # Bounded: once every client has had its turns, more overload takes no more memory.
+    # Memory is bounded: once every client has sent requests, more overload needs no more.
     peaks = [r["memory_peak_mib"] for r in rounds]
-    verdicts.at_most("overload: resident memory, peak after the last round by that before", peaks[-1] / peaks[-2], 1.02, "×")
+    verdicts.at_most("overload: peak of resident memory in the last round relative to the round before", peaks[-1] / peaks[-2], 1.02, "×")
     due = median(r["rate"] for r in rounds)
-    return [f"Overload: {due:,.0f} requests/s were due over {o['clients']:,} connections. The load generator shares the "
-            f"cores with the service and the database and runs at the lowest priority here; {answered:,.0f} requests a second were "
-            "answered, accepted or refused, and what was due beyond what it could send was never sent. "
+    return [f"Overload: {due:,.0f} requests per second were due over {o['clients']:,} connections. The load generator shares "
+            f"the cores with the service and the database, with the lowest priority, and could not send them all: "
+            f"{responses:,.0f} requests per second got a response, accepted or rejected. "
             f"Resident memory peaked at {peaks[-1]:.0f} MiB."]
 
 
 def growth(results, verdicts):
     g = results["growth"]
-    lines = [f"| one client, median ms | {g['rows']['small']:,} orders | {g['rows']['large']:,} orders | ratio |",
+    lines = [f"| latency of one client, median ms | {g['rows']['small']:,} orders | {g['rows']['large']:,} orders | ratio |",
              "|---|---:|---:|---:|"]
     for name, rounds in g["operations"].items():
-        by = median(r["large"]["p50"] / r["small"]["p50"] for r in rounds)
+        relative = median(r["large"]["p50"] / r["small"]["p50"] for r in rounds)
         small, large = (median(r[size]["p50"] for r in rounds) for size in ("small", "large"))
-        lines.append(f"| {name} | {small:.3f} | {large:.3f} | {by:.2f} |")
-        verdicts.at_most(f"growth: {name}", by, SMALL, "×")
+        lines.append(f"| {name} | {small:.3f} | {large:.3f} | {relative:.2f} |")
+        verdicts.at_most(f"growth: {name}", relative, GROWTH_LIMIT, "×")
     return lines
 
 
@@ -159,9 +163,9 @@ def sizing(results):
     for kind, name in NAMES.items():
         rate = median(r[kind]["closed"]["service"]["ok_per_second"] for r in rounds)
         cpu = median(r[kind]["closed"]["service"]["cpu_us"] for r in rounds)
-        lines.append(f"| {name}: requests/s for each core of the whole machine (service, PostgreSQL and load) | {rate / cores:,.0f} |")
-        lines.append(f"| {name}: requests/s for each core that the service alone uses | {1e6 / cpu:,.0f} |")
-    lines.append(f"| resident memory for each idle client connection | {a_client:.1f} KiB |")
+        lines.append(f"| {name}: requests per second per core of the machine (service, PostgreSQL and load) | {rate / cores:,.0f} |")
+        lines.append(f"| {name}: requests per second per core used by the service alone | {1e6 / cpu:,.0f} |")
+    lines.append(f"| resident memory per idle client connection | {a_client:.1f} KiB |")
     return lines
 
 
@@ -169,11 +173,11 @@ def main():
     results = json.loads((ROOT / "target/bench/results.json").read_text())
     machine, verdicts = results["machine"], Verdicts()
     text = ["# Results", "",
-            "Written by `make bench`; do not edit. What is measured and how: [docs/PERFORMANCE.md](../docs/PERFORMANCE.md).", "",
-            f"{results['date']}, revision {results['revision']}; {machine['cpu']}, {machine['cores']} cores for everything together, "
+            "Generated by `make bench`. Do not edit. [docs/PERFORMANCE.md](../docs/PERFORMANCE.md) describes what is measured and how.", "",
+            f"{results['date']}, revision {results['revision']}; {machine['cpu']}, {machine['cores']} cores shared by all processes, "
             f"{machine['memory_gib']} GiB, Linux {machine['kernel']}; PostgreSQL {machine['postgresql']} with its default "
             f"settings (fsync on) on the same machine; {results['rounds']} rounds of {results['seconds']} s, interleaved; "
-            "medians, and medians of the ratios within a round.", ""]
+            "medians of the rounds; ratios are medians of the ratios within a round.", ""]
     parts = {"throughput": throughput, "latency": latency, "memory": memory, "attacks": attacks, "start": start, "overload": overload,
              "growth": growth}
     body = []
@@ -183,11 +187,11 @@ def main():
             body += [*lines, ""] if lines else []
         else:
             body += [f"Not measured in this run: {name}.", ""]
-    text += ["![Requests a second, by the baseline](results.svg)", "", *body]
+    text += ["![Requests per second of each target](results.svg)", "", *body]
     if "throughput" in results and "memory" in results:
         text += [*sizing(results), ""]
     recording(verdicts)
-    text += ["| to reach | measured | limit | |", "|---|---:|---:|---|"]
+    text += ["| goal | measured | limit | |", "|---|---:|---:|---|"]
     text += [f"| {what} | {value} | {limit} | {'holds' if holds else '**does not hold**'} |"
              for what, value, limit, holds in verdicts.rows]
     held = sum(holds for *_, holds in verdicts.rows)

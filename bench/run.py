@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Measures the service beside what it is compared with, in one run, interleaved.
+"""Measures the service and the baselines in one run, interleaved.
 
     bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
 
-Parts: throughput, memory, attacks, start, overload, growth. All numbers go to
-target/bench/results.json; bench/report.py makes bench/results.md and the chart of them.
+Parts: throughput, memory, attacks, start, overload, growth. All numbers are written to
+target/bench/results.json, from which bench/report.py generates bench/results.md and its chart.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def machine():
 
 
 def revision():
-    """The commit that is measured, with a plus when the tree is not that of the commit."""
+    """The measured commit, with a plus if the working tree has changes."""
     git = ["git", "-C", ROOT, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     return subprocess.run(git, capture_output=True, text=True).stdout.strip() or "unknown"
 
@@ -50,7 +50,7 @@ def main():
     options = options.parse_args()
     wanted = options.only.split(",")
     if unknown := set(wanted) - set(PARTS):
-        sys.exit(f"no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        sys.exit(f"unknown part: {', '.join(unknown)}; known parts: {', '.join(PARTS)}")
 
     with Cluster() as cluster:
         results = {

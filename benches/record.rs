@@ -1,8 +1,8 @@
-//! What the record of a request costs: opening it, closing it, and the metrics between.
+//! The cost of the access record of a request and of the metrics of a batch.
 
 #![expect(
     clippy::expect_used,
-    reason = "what cannot be set up cannot be measured"
+    reason = "a benchmark that cannot be set up must fail"
 )]
 
 use std::hint::black_box;
@@ -14,14 +14,14 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use order_service::telemetry::{Metrics, QueryName, Recorder};
 
 fn record(criterion: &mut Criterion) {
-    let metrics = Arc::new(Metrics::new().expect("every metric has a name of its own"));
+    let metrics = Arc::new(Metrics::new().expect("metric names are unique"));
     let recorder = Recorder::new(Arc::clone(&metrics));
     let (uri, id) = (Uri::from_static("/api/v1/orders"), Rc::<str>::from("id"));
     criterion.bench_function("record of a request", |bench| {
         bench.iter(|| {
             let mut record =
                 recorder.open("GET", "/api/v1/orders", uri.clone(), Rc::clone(&id), None);
-            record.answered(black_box(200));
+            record.set_status(black_box(200));
         });
     });
 

@@ -8,6 +8,6 @@ cp tests/browser/package.json "$root/browser/"
 if [ ! -d "$root/browser/node_modules/playwright-core" ]; then
     npm install --silent --no-audit --no-fund --prefix "$root/browser"
 fi
-# Node looks for modules beside the script.
+# Node resolves modules relative to the script.
 cp tests/browser/docs.test.mjs "$root/browser/"
 ARTEFACTS=$PWD/target/artefacts scripts/server.sh with node --test "$root/browser/docs.test.mjs"

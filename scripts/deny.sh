@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Checks the dependencies with cargo-deny. Its advisory database is a git repository that cannot be
-# reached from everywhere: where it can't, that one check is skipped, loudly, and the others run.
+# Checks the dependencies with cargo-deny. Its advisory database is a git repository that some networks do
+# not reach. There, only the check for advisories is skipped, with a warning.
 set -euo pipefail
 
 deny=$1
 "$deny" --log-level error check bans licenses sources
-echo "bans, licenses and sources are fine"
+echo "bans, licenses and sources: no problem found"
 
 if output=$("$deny" --log-level error check advisories 2>&1); then
-    echo "advisories are fine"
+    echo "advisories: no problem found"
 elif grep -qE "failed to (fetch|load) advisory database|unable to (fetch|clone)|failed to clone" <<<"$output"; then
     echo "************************************************************************" >&2
     echo "SKIPPED (1): known vulnerabilities were NOT checked." >&2

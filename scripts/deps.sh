@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs what this machine lacks, from Debian's packages.
+# Installs missing commands and headers from Debian's packages.
 #
-#   deps.sh build   a C compiler: SQLite and the cryptography are compiled in
-#   deps.sh test    what the tests and the lints need on top
+#   deps.sh build   a C compiler, for SQLite and the cryptography
+#   deps.sh test    also what tests and lints need
 set -euo pipefail
 
 missing=()
@@ -29,7 +29,7 @@ if [ "${1:-build}" = test ]; then
     need npm npm
     need python3 python3
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
-    # tests/manifests uses Debian's own, whatever else is first in the path.
+    # tests/manifests uses Debian's Python, even if another one is first in the path.
     [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     # The diesel command links PostgreSQL's client library; the service does not.
     need_file /usr/include/postgresql/libpq-fe.h libpq-dev
@@ -42,7 +42,7 @@ if [ "$(id -u)" = 0 ]; then
 elif command -v sudo >/dev/null; then
     as_root=(sudo)
 else
-    echo "deps.sh: this needs root; let somebody run: apt-get install ${missing[*]}" >&2
+    echo "deps.sh: this needs root; run as root: apt-get install ${missing[*]}" >&2
     exit 1
 fi
 "${as_root[@]}" apt-get update -qq >&2

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs the operator end to end against the cluster that KUBECONFIG names, in namespaces of its own.
+# Runs the operator's end-to-end tests against the cluster in KUBECONFIG, in their own namespaces.
 #
-#   e2e.sh [pytest arguments]            all that is told pass or fail
-#   e2e.sh figures [pytest arguments]    memory, time and writes, with the binary as the image has it
+#   e2e.sh [pytest arguments]            the tests
+#   e2e.sh figures [pytest arguments]    memory, time and writes of the binary, built as for the image
 #
-# Nodes are not needed: what the cluster lacks, controllers or kubelets, the suite plays. With nodes set
-# E2E_IMAGE and E2E_NEXT_IMAGE to images that they can pull and E2E_DATABASE_URL to a PostgreSQL that pods
-# reach. Without KUBECONFIG everything is skipped, says so, and counts. TOOLS is where the Python
-# environment goes (target/tools). Ends with a line "N passed, M failed, K skipped".
+# Nodes are not needed: the suite simulates missing controllers and kubelets. With nodes, set E2E_IMAGE and
+# E2E_NEXT_IMAGE to images that they can pull, and E2E_DATABASE_URL to a PostgreSQL that pods can reach.
+# Without KUBECONFIG every test is skipped, and counted as skipped. TOOLS is the directory for the Python
+# environment (target/tools). The last line is "N passed, M failed, K skipped".
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=${TOOLS:-$PWD/target/tools}
@@ -19,7 +19,7 @@ built=${CARGO_TARGET_DIR:-target}/debug
 if [ "${1:-}" = figures ]; then
     shift
     select=(-m figures -s)
-    # As the Containerfile builds it: small, and static.
+    # Small and static, as the Containerfile builds it.
     host=$(rustc -vV | sed -n 's/^host: //p')
     build=(env CARGO_BUILD_RUSTFLAGS="-C target-feature=+crt-static" "${build[@]}" --profile operator --target "$host")
     built=${CARGO_TARGET_DIR:-target}/$host/operator
@@ -28,7 +28,7 @@ fi
 environment=$tools/e2e
 scripts/python-env.sh "$environment" "$suite/requirements.txt"
 
-# Without a cluster nothing is started, so nothing need be built.
+# Without a cluster nothing is started, so nothing has to be built.
 if [ -n "${KUBECONFIG:-}" ] && [ -z "${OPERATOR:-}" ]; then
     "${build[@]}"
     OPERATOR=$built/order-operator

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds images with podman, buildah or docker, whichever works here: image.sh STAGE…
-# (order-service, order-operator). By the environment:
+# Builds images with the first of podman, buildah and docker that works: image.sh STAGE…
+# (order-service, order-operator). Environment:
 #
-#   IMAGE_REGISTRY       in front of the stage's name (registry.example.com)
-#   IMAGE_TAG            the version in Cargo.toml
+#   IMAGE_REGISTRY       prefix of the image's name (registry.example.com)
+#   IMAGE_TAG            tag (the version in Cargo.toml)
 #   BUILDER              another image to build in
 #   IMAGE_TOOL           podman, buildah or docker
 #   IMAGE_BUILD_OPTIONS  more options of `build`
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 revision=${REVISION:-$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)}
 
-# The first that works; the command may be there without what it talks to.
+# `info` fails if the command exists without a running daemon.
 for tool in ${IMAGE_TOOL:-podman buildah docker} none; do
     ! "$tool" info >/dev/null 2>&1 || break
 done
@@ -26,7 +26,7 @@ none)
     ;;
 *) build=("$tool" build) ;;
 esac
-# Cache mounts need BuildKit, which older versions of docker do not use by themselves.
+# Cache mounts need BuildKit, which is not the default of older versions of docker.
 export DOCKER_BUILDKIT=1
 
 read -ra options <<<"${IMAGE_BUILD_OPTIONS:-}"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes a kind cluster for `make e2e`, in target/kind/kubeconfig: with the images of this checkout, under a
-# second tag too, to upgrade to, and with a PostgreSQL that pods reach as postgres.e2e-database. Needs kind,
-# kubectl and docker. Delete it with `kind delete cluster --name order-service`.
+# Creates a kind cluster for `make e2e`, with its configuration in target/kind/kubeconfig. It has the images of
+# this checkout, a second time under the tag to which the tests upgrade, and a PostgreSQL at postgres.e2e-database.
+# Needs kind, kubectl and docker. Delete it with `kind delete cluster --name order-service`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for tool in kind kubectl docker; do
-    command -v "$tool" >/dev/null || { echo "kind.sh: there is no $tool here" >&2; exit 1; }
+    command -v "$tool" >/dev/null || { echo "kind.sh: $tool is missing" >&2; exit 1; }
 done
 export KUBECONFIG=$PWD/target/kind/kubeconfig IMAGE_TOOL=docker
 mkdir -p target/kind

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints the migrations after the initial one, once the linter has been tried on examples.
+# Lints the migrations after the initial one, after a test of the linter on examples.
 #
 #   lint-migrations.sh TOOLS
 set -euo pipefail

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the checks of the manifests need into the directory given: two Python environments in
-# fixed versions, and promtool from Debian's package. What is there already is kept.
+# Installs the tools for checking manifests into the directory given: two Python environments in fixed
+# versions, and promtool from Debian's package. Tools that are already installed are kept.
 set -euo pipefail
 
 root=$1
@@ -11,7 +11,7 @@ root=$(cd "$root" && pwd)
 "$here/scripts/python-env.sh" "$root/manifests" "$here/tests/manifests/requirements.txt"
 "$here/scripts/python-env.sh" "$root/checkov" "$here/tests/manifests/requirements-checkov.txt"
 
-# promtool (and prometheus) out of Debian's package, without installing it: that would start a server.
+# Unpack promtool and prometheus instead of installing the package, which would start a server.
 if [ ! -x "$root/prometheus/usr/bin/promtool" ]; then
     echo "manifest-tools.sh: unpacking Debian's package prometheus" >&2
     download=$(mktemp -d)
@@ -27,12 +27,11 @@ if [ ! -x "$root/prometheus/usr/bin/promtool" ]; then
 fi
 "$root/prometheus/usr/bin/promtool" --version >/dev/null
 
-# Nothing renders without kubectl, and it cannot be installed from here: Debian's package
-# `kubernetes-client` knows neither components nor replacements, and what other registries carry was
-# repackaged by strangers.
+# kubectl renders the manifests. Debian's package `kubernetes-client` supports neither components nor
+# replacements, and other registries have only third-party packages.
 if ! command -v kubectl >/dev/null; then
     echo "************************************************************************" >&2
-    echo "There is no kubectl here: the manifests will NOT be rendered, and their" >&2
-    echo "checks are SKIPPED. Install kubectl 1.29 or later from pkgs.k8s.io." >&2
+    echo "kubectl is missing: the manifests are NOT rendered, and their checks are" >&2
+    echo "SKIPPED. Install kubectl 1.29 or later from pkgs.k8s.io." >&2
     echo "************************************************************************" >&2
 fi

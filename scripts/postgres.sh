@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# A throw-away PostgreSQL cluster for tests. It never touches one that runs.
+# Throw-away PostgreSQL clusters for tests. Existing clusters are not touched.
 #
-#   postgres.sh install          install PostgreSQL from Debian's packages if none is there
-#   postgres.sh start DIR        make a cluster in DIR (must not exist) and start it; prints its URL
-#   postgres.sh up DIR           start a cluster again that was stopped
-#   postgres.sh stop DIR [MODE]  stop it (fast, immediate or smart)
-#   postgres.sh standby FROM DIR make and start a server in DIR that follows the one in FROM; prints its URL
-#   postgres.sh promote DIR      make a standby a server of its own
-#   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL naming a fresh cluster
+#   postgres.sh install          install PostgreSQL from Debian's packages if it is missing
+#   postgres.sh start DIR        create a cluster in DIR (must not exist) and start it; prints its URL
+#   postgres.sh up DIR           start a stopped cluster
+#   postgres.sh stop DIR [MODE]  stop the cluster: fast, immediate (default) or smart
+#   postgres.sh standby FROM DIR create and start, in DIR, a standby of the server in FROM; prints its URL
+#   postgres.sh promote DIR      promote a standby
+#   postgres.sh with COMMAND…    run COMMAND with TEST_DATABASE_URL set to a new cluster
 #
-# POSTGRES_CONF may hold more lines of postgresql.conf; the last of a setting counts.
-# PostgreSQL refuses to run as root; as root this uses the user `postgres` of Debian's package.
+# POSTGRES_CONF may hold more lines of postgresql.conf; the last line of a setting counts.
+# PostgreSQL does not run as root. As root, this script uses the user `postgres` of Debian's package.
 set -euo pipefail
 
 bin_dir() {
@@ -28,7 +28,7 @@ install() {
     echo "postgres.sh: installing PostgreSQL from Debian's packages" >&2
     as_root apt-get update -qq >&2
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql-common >&2
-    # Debian's package starts a cluster of its own otherwise.
+    # Otherwise Debian's package creates and starts its own cluster.
     local conf=/etc/postgresql-common/createcluster.d/order-service-tests.conf
     as_root mkdir -p "$(dirname "$conf")"
     echo "create_main_cluster = false" | as_root tee "$conf" >/dev/null
@@ -36,7 +36,7 @@ install() {
     as_root rm -f "$conf"
 }
 
-# Runs a command as somebody who is not root.
+# Runs a command as a user other than root.
 unprivileged() {
     if [ "$(id -u)" = 0 ]; then
         (cd / && exec setpriv --reuid=postgres --regid=postgres --init-groups "$@")
@@ -55,7 +55,7 @@ start() {
     unprivileged "$bin/initdb" -D "$dir/data" -U postgres --auth=trust -E UTF8 --locale=C --no-sync >"$dir/../initdb.$$.log" 2>&1 ||
         { cat "$dir/../initdb.$$.log" >&2; exit 1; }
     rm -f "$dir/../initdb.$$.log"
-    # The data is thrown away, so nothing is lost without fsync when the machine stops.
+    # The data need not survive a crash of the machine.
     unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<CONF
 listen_addresses = '127.0.0.1'
 unix_socket_directories = '$dir'
@@ -66,7 +66,7 @@ CONF
     launch "$dir"
 }
 
-# Starts what is in a directory on a free port, and prints its URL.
+# Starts the cluster in a directory on a free port and prints its URL.
 launch() {
     local dir=$1 bin port
     bin=$(bin_dir)
@@ -88,7 +88,7 @@ standby() {
     chmod 700 "$dir"
     [ "$(id -u)" != 0 ] || chown postgres: "$dir"
     unprivileged "$(bin_dir)/pg_basebackup" -h 127.0.0.1 -p "$(cat "$from/port")" -U postgres -c fast -R -D "$dir/data" >&2
-    # The last of a setting counts; the copy has the directory of the other.
+    # The last line of a setting counts; the copied configuration has the primary's directory.
     unprivileged tee -a "$dir/data/postgresql.conf" >/dev/null <<<"unix_socket_directories = '$dir'"
     launch "$dir"
 }
@@ -106,7 +106,7 @@ stop() {
 }
 
 with() {
-    # Not local: the trap needs it after this function has ended.
+    # Not local: the trap uses it after this function has returned.
     base=$(mktemp -d)
     chmod 711 "$base"
     trap 'stop "$base/pg" || true; rm -rf "$base"' EXIT

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment DIR of exactly what the file LIST names; anew when the list has changed.
+# Creates the Python environment DIR with exactly the packages in the file LIST. Recreates it if LIST has changed.
 #
 #   python-env.sh DIR LIST
 set -euo pipefail
@@ -9,7 +9,7 @@ dir=$1 list=$2
 ! cmp -s "$list" "$dir/requirements.txt" || exit 0
 echo "python-env.sh: installing $list into $dir" >&2
 rm -rf "$dir"
-# Debian's own Python: the lists are made for it.
+# The lists are made for Debian's Python.
 python=/usr/bin/python3
 [ -x "$python" ] || python=python3
 "$python" -m venv "$dir"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lets schemathesis look for requests that the service answers otherwise than its OpenAPI document
-# says, on SQLite and on the PostgreSQL that TEST_DATABASE_URL names.
+# Runs schemathesis, which searches for responses that contradict the OpenAPI document, on SQLite and on the
+# PostgreSQL in TEST_DATABASE_URL.
 set -euo pipefail
 root=$1
 version=4.32.5
@@ -12,7 +12,7 @@ cargo build --quiet --bin order-service
 
 export SCHEMATHESIS_HOOKS=tests/schemathesis_hooks.py
 check() {
-    # All checks, all phases: tests/schemathesis.toml says what else and why.
+    # All checks, all phases; tests/schemathesis.toml has the exceptions and their reasons.
     # shellcheck disable=SC2016 # SERVER is for the inner shell
     scripts/server.sh with bash -c '"$0" --config-file tests/schemathesis.toml run "$SERVER/openapi.json" --checks all' \
         "$root/schemathesis/bin/schemathesis"

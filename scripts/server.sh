@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command against a running service: server.sh with COMMAND…
-# The service listens on free ports, on the database that DATABASE_URL names or in memory; SERVER
-# tells the command its URL. It is stopped when the command ends, and its exit code must be 0.
+# The service listens on free ports and uses DATABASE_URL, by default an SQLite database in memory. SERVER is its
+# URL for the command. When the command ends, the service is stopped and must exit with code 0.
 set -euo pipefail
 [ "${1:-}" = with ] || { sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 2; }
 shift

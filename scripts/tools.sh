@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs tools in fixed versions into the directory given: tools.sh DIRECTORY test|sbom. What is there
-# already is kept, so only the first run compiles.
+# Compiles tools in fixed versions into the directory given: tools.sh DIRECTORY test|lint|sbom.
+# A tool that is already installed in that version is kept.
 set -euo pipefail
 
 root=$1
@@ -9,14 +9,17 @@ tool() { # tool CRATE VERSION [cargo install options…]
     local crate=$1 version=$2
     shift 2
     if ! grep -qs "\"$crate $version " "$root/.crates.toml"; then
-        echo "tools.sh: compiling $crate $version; once, this takes some minutes" >&2
+        echo "tools.sh: compiling $crate $version; this takes some minutes, once" >&2
         CARGO_TARGET_DIR="$root/build" cargo install --quiet --locked --root "$root" "$crate" --version "$version" "$@"
     fi
 }
 
 case "${2:-}" in
 test)
-    tool diesel_cli 2.3.14 --no-default-features --features postgres,sqlite-bundled
+    # The tests run this tool a few times on small databases, so an optimised build would cost more than it saves.
+    CARGO_PROFILE_DEV_DEBUG=false tool diesel_cli 2.3.14 --debug --no-default-features --features postgres,sqlite-bundled
+    ;;
+lint)
     tool cargo-deny 0.20.2
     tool cargo-machete 0.9.2
     ;;

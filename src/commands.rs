@@ -1,5 +1,6 @@
-//! The subcommands. Those that do not serve print what a person wants to know.
+//! The subcommands. All except `serve` print a result for the user.
 
+use std::error::Error;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -11,78 +12,84 @@ use crate::shutdown;
 use crate::store::{Connector, MigrateOptions};
 use crate::telemetry::logging;
 
-/// A probe of Kubernetes waits 1 s by default; this must tell before.
+/// Less than the default timeout of a Kubernetes probe, which is 1 s.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// What a command failed with: a sentence for standard error.
-pub type CommandResult = Result<(), Box<dyn std::error::Error>>;
+/// The result of a command. The error is displayed as a sentence on standard error.
+pub type CommandResult = Result<(), Box<dyn Error>>;
 
-/// Runs the service until a signal ends it.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    /// The log already contains the error.
+    #[error("see the log")]
+    Logged,
+    #[error("pending: {}", .0.join(", "))]
+    PendingMigrations(Vec<String>),
+    #[error("{address}: {source}")]
+    Unreachable {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("not ready: {0}")]
+    NotReady(String),
+    #[error("standard output: {0}")]
+    Output(#[source] io::Error),
+}
+
+/// Runs the service until a signal stops it.
 ///
 /// # Errors
-/// When it cannot start, or a server ends by itself.
+/// When it cannot start, or a server stops unexpectedly.
 pub fn serve(settings: Settings) -> CommandResult {
-    let log = logging::init(&settings)?;
+    let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let served = server::serve(settings, &log);
     if let Err(error) = &served {
         log::error!("{error}");
     }
     log.finish();
-    // Logged, and not printed: every line of a server's standard error is a log line.
-    served.map_err(|_| Logged.into())
+    // Logged, not printed: every line that a server writes to standard error is a log line.
+    served.map_err(|_| CommandError::Logged.into())
 }
 
-/// Says on standard error why a command failed, unless that is in the log already.
-pub fn complain(error: &(dyn std::error::Error + 'static)) {
-    if !error.is::<Logged>() {
-        // Nobody may be reading, and nothing else could be done about it.
+/// Prints on standard error why a command failed, unless the log already contains the error.
+pub fn report(error: &(dyn Error + 'static)) {
+    if !matches!(error.downcast_ref(), Some(CommandError::Logged)) {
+        // If standard error is closed, nothing else can report it.
         let _ = writeln!(io::stderr(), "order-service: {error}");
     }
 }
 
-/// A failure that is in the log.
-#[derive(Debug)]
-struct Logged;
-
-impl std::fmt::Display for Logged {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("see the log")
-    }
-}
-
-impl std::error::Error for Logged {}
-
-/// Prints a text. Whoever reads only the beginning of it, such as `head`, closes the pipe.
+/// Prints a text. A closed pipe is not an error: `head` closes it after the first lines.
 fn print(text: &str) -> CommandResult {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("standard output: {error}").into())
+            Err(CommandError::Output(error).into())
         }
         _ => Ok(()),
     }
 }
 
-/// Applies pending migrations, or with `--check` only looks for them.
+/// Applies pending migrations, or only lists them with `--check`.
 ///
 /// # Errors
-/// When a migration fails or the database does not answer; with `--check` also when one is pending.
+/// When a migration fails or the database does not respond; with `--check` also when one is pending.
 pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
-    let log = logging::init(settings)?;
+    let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let result = migrate_logged(settings, args);
     log.finish();
     result
 }
 
 fn migrate_logged(settings: &Settings, args: &MigrateArgs) -> CommandResult {
-    shutdown::end_at_once()?;
+    shutdown::exit_on_signal()?;
     let connector = Connector::new(settings)?;
     if args.check {
         let pending = block_on(connector.pending(args.wait))??;
         if pending.is_empty() {
             return print("the schema is up to date");
         }
-        return Err(format!("pending: {}", pending.join(", ")).into());
+        return Err(CommandError::PendingMigrations(pending).into());
     }
     let options = MigrateOptions {
         wait: args.wait,
@@ -96,27 +103,27 @@ fn migrate_logged(settings: &Settings, args: &MigrateArgs) -> CommandResult {
     }
 }
 
-/// Asks the local server whether it is ready.
+/// Checks whether the local server is ready.
 ///
 /// # Errors
-/// When it does not answer or is not ready.
+/// When it does not respond or is not ready.
 pub fn healthcheck(settings: &Settings) -> CommandResult {
     let address = reachable(settings.bind_address);
     let mut stream = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)
-        .map_err(|error| format!("{address}: {error}"))?;
+        .map_err(|source| CommandError::Unreachable { address, source })?;
     stream.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    if answer.starts_with("HTTP/1.1 200 ") {
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    if response.starts_with("HTTP/1.1 200 ") {
         print("ready")
     } else {
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        Err(format!("not ready: {body}").into())
+        let body = response.split("\r\n\r\n").nth(1).unwrap_or_default();
+        Err(CommandError::NotReady(body.to_owned()).into())
     }
 }
 
-/// An address to connect to for one that was bound: "any" addresses are not for connecting.
+/// The address to connect to for a bound address. The local host replaces an unspecified address.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -129,7 +136,7 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
 /// Prints the OpenAPI document.
 ///
 /// # Errors
-/// When it cannot be written as JSON, or standard output takes nothing.
+/// When it cannot be serialized as JSON, or standard output cannot be written.
 pub fn openapi() -> CommandResult {
     print(&api::document()?)
 }

@@ -1,26 +1,26 @@
 //! order-service: an orders API for Kubernetes.
 //!
-//! The rooms, from the outside in:
+//! The modules, from the outside in:
 //!
+//! - [`commands`]: the subcommands
 //! - [`config`]: every setting, and the only reader of the environment
-//! - [`server`]: puts the parts together, from the first bind to the last answer
-//! - [`shutdown`]: from a signal to the end
+//! - `server`: the composition root
+//! - `shutdown`: signals
 //! - [`telemetry`]: logs, metrics, and a record of every request
-//! - [`api`]: the routes
-//! - [`http`]: connections, the edge, requests and responses
-//! - [`domain`]: what an order is and which orders are legal
+//! - `api`: the routes
+//! - `http`: connections, the edge, requests and responses
+//! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `order_json`: the JSON form of an order
-//! - [`store`]: where orders are kept
-//! - [`commands`]: the subcommands that do not serve
+//! - [`store`]: orders in PostgreSQL and SQLite
 
-pub mod access;
-pub mod api;
+mod access;
+mod api;
 pub mod commands;
 pub mod config;
 pub mod domain;
-pub mod http;
+mod http;
 mod order_json;
-pub mod server;
-pub mod shutdown;
+mod server;
+mod shutdown;
 pub mod store;
 pub mod telemetry;

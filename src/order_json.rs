@@ -1,5 +1,5 @@
-//! The JSON form of an order: what clients read, and what the event log keeps and replays. It is
-//! written once for each version and sent as the same bytes ever after.
+//! The JSON form of an order: the document that clients read and that the event log stores and replays. It is
+//! written once for each version. All responses and events with this version have the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -16,38 +16,56 @@ use crate::domain::{NewOrder, Order};
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Order)]
 pub(crate) struct OrderJson<'a> {
-    /// A UUIDv7: later orders have larger ids.
+    /// A UUIDv7. Later orders have larger ids.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     id: Uuid,
     /// The product.
     #[schema(example = "sku-1")]
     product_id: &'a str,
-    /// How many.
+    /// The number of pieces.
     #[schema(example = 3)]
     quantity: i32,
-    /// Where it stands: pending, confirmed, shipped, delivered or cancelled.
-    #[schema(example = "pending")]
+    /// The status.
+    #[schema(value_type = StatusSchema)]
     status: &'static str,
-    /// For whom, if known.
-    #[schema(required = true)]
+    /// The customer, if known.
+    #[schema(required = true, example = "customer-7")]
     customer_id: Option<&'a str>,
-    /// The client's notes.
+    /// Notes of the client.
     #[schema(example = json!({"colour": "blue"}))]
     metadata: &'a BTreeMap<String, String>,
-    /// 1 at first, one more with every change.
+    /// 1 for a new order. Each change adds one.
     #[schema(example = 1)]
     version: i32,
-    /// When it was placed: UTC, with microseconds.
+    /// The time of creation, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     created_at: DateTime<Utc>,
-    /// When it changed last: UTC, with microseconds.
+    /// The time of the last change, in UTC with microseconds.
     #[serde(serialize_with = "micros")]
+    #[schema(example = "2026-11-22T06:19:00.123456Z")]
     updated_at: DateTime<Utc>,
+}
+
+// `domain/` has the statuses and their transitions; it does not depend on the OpenAPI document.
+/// The status of an order.
+#[derive(ToSchema)]
+#[schema(as = Status, rename_all = "lowercase", example = "pending")]
+#[expect(
+    dead_code,
+    reason = "only its schema is used; a test compares it with the domain"
+)]
+pub(crate) enum StatusSchema {
+    Pending,
+    Confirmed,
+    Shipped,
+    Delivered,
+    Cancelled,
 }
 
 impl<'a> From<&'a Order> for OrderJson<'a> {
     fn from(order: &'a Order) -> Self {
-        // No `..`: a field that is added and forgotten here does not compile.
+        // No `..`, so that a new field that is missing here does not compile.
         let Order {
             id,
             product_id,
@@ -73,7 +91,7 @@ impl<'a> From<&'a Order> for OrderJson<'a> {
     }
 }
 
-/// A time as RFC 3339 in UTC with microseconds.
+/// Formats a time as RFC 3339 in UTC with microseconds.
 pub(crate) fn rfc3339(time: &DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
@@ -82,25 +100,25 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
-/// The typical length of an order as JSON, to allocate once.
-const TYPICAL: usize = 288;
+/// The typical length in bytes of an order as JSON. With this capacity, most orders need a single allocation.
+const TYPICAL_BYTES: usize = 288;
 
-/// An order as JSON.
+/// Formats an order as JSON.
 ///
 /// # Errors
-/// Never in practice: everything in an order has a form in JSON.
+/// Never in practice: every value in an order can be written as JSON.
 pub(crate) fn order(order: &Order) -> Result<String, serde_json::Error> {
-    let mut json = Vec::with_capacity(TYPICAL);
+    let mut json = Vec::with_capacity(TYPICAL_BYTES);
     serde_json::to_writer(&mut json, &OrderJson::from(order))?;
     String::from_utf8(json).map_err(serde::ser::Error::custom)
 }
 
-/// A list of orders as a JSON array.
+/// Formats a list of orders as a JSON array.
 ///
 /// # Errors
-/// As [`order`].
+/// Like [`order`].
 pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
-    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL);
+    let mut json = Vec::with_capacity(2 + orders.len() * TYPICAL_BYTES);
     json.push(b'[');
     for (i, order) in orders.iter().enumerate() {
         if i > 0 {
@@ -112,13 +130,13 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// A hash of what a request to place an order means. Spacing, the order of keys and explicit
-/// defaults do not count: they are gone when there is a [`NewOrder`].
+/// Returns a hash of a request to create an order. White space, the order of keys and explicit defaults do not
+/// change it, because a [`NewOrder`] no longer contains them.
 ///
 /// # Errors
-/// As [`order`].
+/// Like [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
-    // An array with every member in a fixed place has one form only.
+    // An array with a fixed order of members has a single form.
     let canonical = serde_json::to_vec(&(
         new.product_id.as_str(),
         new.quantity.get(),

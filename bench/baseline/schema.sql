@@ -1,4 +1,4 @@
--- What the two endpoints need and nothing else: no index but the primary key, no checks.
+-- Only what the baseline's endpoints need: primary keys, no other index, no checks.
 CREATE TABLE orders (
     id uuid PRIMARY KEY,
     product_id text NOT NULL,

@@ -1,38 +1,39 @@
-//! The command line and the environment. No other file reads either.
+//! The command line and the environment. No other module reads either.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use order_logging::LogFormat;
 
-/// Keeps order-service running, migrated and safe: one OrderService object each.
+/// Deploys, migrates and upgrades order-service, as described by OrderService objects.
 ///
-/// Without a command it runs. Every option can be given as an environment variable, too.
+/// Without a command it runs the operator. Every option is also an environment variable.
 #[derive(Debug, Parser)]
 #[command(name = "order-operator", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to run.
+    /// The settings.
     #[command(flatten)]
     pub settings: Settings,
 }
 
 impl Cli {
-    /// Reads the command line and the environment. On a bad value it says which and what it takes, and
-    /// ends the process with exit code 2.
+    /// Reads the command line and the environment. For an invalid value, prints the option and the accepted
+    /// values, and ends the process with exit code 2.
     pub fn read() -> Self {
         Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from given words (the first is the name of the program), for tests. An empty variable
-    /// counts as unset.
+    /// Parses these arguments, of which the first is the name of the program, and the environment. An
+    /// empty variable counts as unset.
     ///
     /// # Errors
-    /// What `read` would have printed.
+    /// The error that `read` would print.
     pub fn read_from<T: Into<std::ffi::OsString> + Clone>(
         words: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
@@ -46,21 +47,21 @@ impl Cli {
     }
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Run the operator (the default)
     Run,
     /// Print the custom resource definition
     Crd,
-    /// Print what would be applied for an OrderService, without a cluster
+    /// Print the objects that would be applied for an OrderService, without a cluster
     Render(RenderArgs),
 }
 
-/// What to render.
+/// Arguments of `render`.
 #[derive(Clone, Debug, Args)]
 pub struct RenderArgs {
-    /// A file with one OrderService, or `-` for standard input
+    /// File with one OrderService, or `-` for standard input
     #[arg(short, long, value_name = "FILE")]
     pub file: PathBuf,
 }
@@ -69,7 +70,7 @@ pub struct RenderArgs {
 #[derive(Clone, Debug, Args)]
 #[group(skip)]
 pub struct Settings {
-    /// Look after this namespace only [default: all, as with an empty value]
+    /// Watch this namespace only [default: all namespaces, as with an empty value]
     #[arg(
         long = "namespace",
         env = "WATCH_NAMESPACE",
@@ -77,7 +78,7 @@ pub struct Settings {
         global = true
     )]
     watch_namespace: Option<String>,
-    /// Namespace of the Lease, where the operator itself runs
+    /// Namespace in which the operator runs, and of its Lease
     #[arg(
         long,
         env = "POD_NAMESPACE",
@@ -85,7 +86,7 @@ pub struct Settings {
         global = true
     )]
     pub pod_namespace: String,
-    /// Name of this process among its peers [default: the name of the host]
+    /// Name of this process in the Lease [default: the host name]
     #[arg(long, env = "POD_NAME", global = true)]
     pub pod_name: Option<String>,
     /// Address of the probes
@@ -94,55 +95,59 @@ pub struct Settings {
     /// Address of the metrics
     #[arg(long, env, default_value = "127.0.0.1:9090", global = true)]
     pub metrics_address: SocketAddr,
-    /// How long an object is left alone when nothing happens
+    /// Interval between reconciles of an object that does not change
     #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
     pub resync_period: Duration,
-    /// Objects that are worked on at a time
+    /// Maximum number of objects that are reconciled at the same time
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
     pub concurrency: u16,
-    /// How long leadership lasts when its holder is silent
+    /// Time after which a leader that does not renew its Lease is replaced
     #[arg(long, env, default_value = "15s", value_parser = whole_seconds, global = true)]
     pub lease_duration: Duration,
-    /// How long requests under way may take after SIGTERM
+    /// Time that running reconciles have to finish after SIGTERM
     #[arg(long, env, default_value = "20s", value_parser = duration, global = true)]
     pub shutdown_timeout: Duration,
-    /// Form of the log lines [default: text on a terminal, else json]
+    /// Format of the log lines [default: text on a terminal, else json]
     #[arg(long, env, global = true)]
-    pub log_format: Option<LogFormat>,
-    /// What to log: a level, or `target=level` items parted by commas
+    log_format: Option<LogFormat>,
+    /// What to log: a level, or `target=level` items separated by commas
     #[arg(long, env, default_value = "info", global = true)]
     pub rust_log: String,
 }
 
-/// The form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people at a terminal.
-    Text,
+/// A value is not a valid duration.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+enum DurationError {
+    #[error("takes a duration such as 15s or 5m, from 1s to 24h")]
+    Duration,
+    #[error("takes whole seconds, such as 15s, from 1s to 24h")]
+    WholeSeconds,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn duration(text: &str) -> Result<Duration, DurationError> {
     humantime::parse_duration(text)
         .ok()
         .filter(|duration| {
             (Duration::from_secs(1)..=Duration::from_secs(86_400)).contains(duration)
         })
-        .ok_or_else(|| "takes a duration such as 15s or 5m, from 1s to 24h".to_owned())
+        .ok_or(DurationError::Duration)
 }
 
-/// A Lease says in whole seconds how long it lasts: what is cut off would part what its holder and the
-/// others go by.
-fn whole_seconds(text: &str) -> Result<Duration, String> {
+/// A Lease stores whole seconds; truncation would make its holder and the other candidates disagree.
+fn whole_seconds(text: &str) -> Result<Duration, DurationError> {
     duration(text)
         .ok()
         .filter(|duration| duration.subsec_nanos() == 0)
-        .ok_or_else(|| "takes whole seconds, such as 15s, from 1s to 24h".to_owned())
+        .ok_or(DurationError::WholeSeconds)
 }
 
 impl Settings {
-    /// The namespace to look after; none for all.
+    /// The format of the log lines: the configured format, or text if standard error is a terminal.
+    pub fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or_else(LogFormat::of_stderr)
+    }
+
+    /// The watched namespace, or `None` for all namespaces.
     pub fn watched(&self) -> Option<&str> {
         self.watch_namespace
             .as_deref()
@@ -157,12 +162,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn an_empty_namespace_is_every_namespace() {
+    fn an_empty_namespace_means_all_namespaces() {
         let watched = |args: &[&str]| {
             let cli = Cli::try_parse_from(["order-operator"].iter().chain(args)).unwrap();
             cli.settings.watched().map(str::to_owned)
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn durations() {
+    fn durations_have_a_unit_and_bounds() {
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         for bad in ["0s", "5", "2days"] {
             assert!(duration(bad).is_err(), "{bad}");
@@ -180,15 +185,15 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_lasts_whole_seconds() {
+    fn the_lease_duration_is_whole_seconds() {
         let parse = |text: &str| Cli::try_parse_from(["order-operator", "--lease-duration", text]);
         let lease = parse("2s").unwrap().settings.lease_duration;
         assert_eq!(lease, Duration::from_secs(2));
         for bad in ["1500ms", "15s 1ms", "500ms", "15"] {
-            let told = parse(bad).unwrap_err().to_string();
+            let message = parse(bad).unwrap_err().to_string();
             assert!(
-                told.contains("--lease-duration") && told.contains("takes whole seconds"),
-                "{told}"
+                message.contains("--lease-duration") && message.contains("takes whole seconds"),
+                "{message}"
             );
         }
     }

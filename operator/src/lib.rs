@@ -1,20 +1,28 @@
-//! The operator of order-service: one `OrderService` object, and the cluster keeps it running,
-//! migrated and safe.
+//! The operator of order-service. It deploys, migrates and upgrades the service as `OrderService` objects
+//! describe.
 //!
-//! - [`crd`] says what a person may ask for,
-//! - [`build`] what that is made of, purely,
-//! - [`controller`] brings the cluster there,
-//! - [`cluster`] is the only way to the API server, and
-//! - [`leader`] says whether this process may write.
+//! - [`crd`] defines the custom resource.
+//! - `build` builds the objects of an OrderService, without side effects.
+//! - [`cluster`] sends all requests to the API server except those of watches and of the Lease.
+//! - [`leader`] elects the process that may write.
+//! - [`watch`] follows the watches and keeps the known state of the cluster.
+//! - `diff` compares built objects with live ones.
+//! - [`reconcile`] applies the objects that differ and writes the status.
 
+mod backoff;
 pub mod build;
 pub mod cli;
 pub mod cluster;
 pub mod commands;
-pub mod controller;
+mod controller;
 pub mod crd;
-pub mod http;
+mod diff;
+mod health;
+mod http;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
-pub mod quantity;
+mod quantity;
+pub mod reconcile;
+mod serve;
+pub mod watch;

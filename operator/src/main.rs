@@ -1,4 +1,4 @@
-//! The order-operator binary: a switch over the subcommands.
+//! The `order-operator` binary.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,13 @@ fn main() -> ExitCode {
     let cli = Cli::read();
     let result = match cli.command.unwrap_or(Command::Run) {
         Command::Run => commands::run(&cli.settings),
-        Command::Crd => commands::definition(),
+        Command::Crd => commands::print_crd(),
         Command::Render(args) => commands::render(&args.file),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            commands::complain(&*error);
+            commands::report_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! Every metric of the operator, in a registry of its own.
+//! The metrics of the operator, in a registry of their own.
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -6,37 +6,40 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-/// What is measured.
+/// An error of the metrics library.
+pub type MetricsError = prometheus::Error;
+
+/// The metrics.
 pub struct Metrics {
     registry: Registry,
-    /// Reconciles by how they ended.
+    /// Reconciles by outcome.
     pub reconciles: IntCounterVec,
-    /// How long a reconcile took.
-    pub duration: Histogram,
-    /// Objects with news that wait for their turn.
+    /// Duration of a reconcile.
+    pub reconcile_duration: Histogram,
+    /// Objects that wait for a reconcile.
     pub queue_depth: IntGauge,
     /// Whether this process is the leader.
     pub leader: IntGauge,
-    /// How long ago the quietest watch spoke.
+    /// Time since the quietest watch delivered an event.
     pub watch_age: Gauge,
-    /// Watches that broke off and were started again.
+    /// Watches that failed and were restarted.
     pub watch_errors: IntCounterVec,
     /// Objects by condition and status.
     pub objects: IntGaugeVec,
-    /// Requests that write, by resource.
+    /// Write requests, by resource.
     pub writes: IntCounterVec,
-    /// Fields that were set back, by kind.
+    /// Objects whose drift was corrected, by kind.
     pub drift: IntCounterVec,
-    /// Log lines that could not be written.
+    /// Log lines that were dropped.
     pub log_lines_dropped: IntCounter,
 }
 
 impl Metrics {
-    /// Registers all of them.
+    /// Registers the metrics.
     ///
     /// # Errors
-    /// When two have the same name.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    /// When two metrics have the same name.
+    pub fn new() -> Result<Self, MetricsError> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels)
         };
@@ -44,28 +47,28 @@ impl Metrics {
             registry: Registry::new(),
             reconciles: counters(
                 "order_operator_reconciles_total",
-                "Reconciles by how they ended",
+                "Reconciles by outcome",
                 &["outcome"],
             )?,
-            duration: Histogram::with_opts(
+            reconcile_duration: Histogram::with_opts(
                 HistogramOpts::new(
                     "order_operator_reconcile_duration_seconds",
-                    "How long a reconcile took",
+                    "Duration of a reconcile",
                 )
                 .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0]),
             )?,
             queue_depth: IntGauge::new(
                 "order_operator_queue_depth",
-                "Objects with news that wait for their turn",
+                "Objects that wait for a reconcile",
             )?,
             leader: IntGauge::new("order_operator_leader", "1 if this process is the leader")?,
             watch_age: Gauge::new(
                 "order_operator_watch_age_seconds",
-                "How long ago the quietest watch spoke",
+                "Time since the quietest watch delivered an event",
             )?,
             watch_errors: counters(
                 "order_operator_watch_errors_total",
-                "Watches that broke off and were started again",
+                "Watches that failed and were restarted",
                 &["kind"],
             )?,
             objects: IntGaugeVec::new(
@@ -77,22 +80,22 @@ impl Metrics {
             )?,
             writes: counters(
                 "order_operator_writes_total",
-                "Requests that write, by resource; the Lease is not counted",
+                "Write requests by resource, without those for the Lease",
                 &["resource"],
             )?,
             drift: counters(
                 "order_operator_drift_corrected_total",
-                "Objects that somebody else had changed and that were set back, by kind",
+                "Objects that another field manager had changed and that were reverted, by kind",
                 &["kind"],
             )?,
             log_lines_dropped: IntCounter::new(
                 "order_operator_log_lines_dropped_total",
-                "Log lines that were dropped because nobody read them in time",
+                "Log lines that were dropped because standard error was not read in time",
             )?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.reconciles.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.reconcile_duration.clone()))?;
         registry.register(Box::new(metrics.queue_depth.clone()))?;
         registry.register(Box::new(metrics.leader.clone()))?;
         registry.register(Box::new(metrics.watch_age.clone()))?;
@@ -105,11 +108,11 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The Prometheus text form.
+    /// Encodes the metrics in the Prometheus text format.
     ///
     /// # Errors
     /// When a metric cannot be written.
-    pub fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, MetricsError> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

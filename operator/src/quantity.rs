@@ -1,8 +1,8 @@
-//! Amounts as Kubernetes writes them. `1000m` and `1` are the same, and the API server gives back
-//! another spelling than it was sent.
+//! Quantities of Kubernetes, such as `100m` or `1Gi`. The API server may return a different spelling from the one
+//! that it received: `1000m` becomes `1`.
 
-/// The amount in thousandths, or nothing if this is no amount.
-pub fn parse(text: &str) -> Option<i128> {
+/// Returns the quantity in thousandths, or `None` if the text is not a quantity.
+pub(crate) fn parse(text: &str) -> Option<i128> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
         .unwrap_or(text.len());
@@ -38,7 +38,7 @@ mod tests {
     use super::parse;
 
     #[test]
-    fn spellings_of_the_same_amount() {
+    fn spellings_of_one_quantity_are_equal() {
         for (one, other) in [
             ("1000m", "1"),
             ("0.5", "500m"),

@@ -1,4 +1,4 @@
-//! The form of an event: CloudEvents 1.0 as JSON.
+//! Events as JSON: CloudEvents 1.0.
 
 use actix_web::web::Bytes;
 use serde::Serialize;
@@ -13,40 +13,44 @@ use crate::store::Event;
 /// A change of an order (CloudEvents 1.0).
 #[derive(Serialize, ToSchema)]
 #[schema(as = OrderEvent)]
-pub(crate) struct EventBody<'a> {
-    /// Always 1.0.
+pub(crate) struct EventJson<'a> {
+    /// The version of CloudEvents, always 1.0.
     #[schema(example = "1.0")]
     specversion: &'static str,
-    /// Unique to the event.
+    /// The id of the event, unique among all events.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071.1")]
     id: String,
-    /// Always the path of the orders.
+    /// The path of the orders, always the same.
     #[schema(example = "/api/v1/orders")]
     source: &'static str,
     /// `order.created` for version 1, else `order.updated`.
     #[schema(example = "order.created")]
     r#type: &'static str,
     /// The id of the order.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     subject: Uuid,
-    /// When the order changed.
+    /// The time of the change.
     #[schema(format = DateTime, example = "2026-11-22T06:19:00.123456Z")]
     time: String,
-    /// Always JSON.
+    /// The media type of `data`, always the same.
     #[schema(example = "application/json")]
     datacontenttype: &'static str,
-    /// The version that the change made.
+    /// The version of the order after the change.
     #[schema(example = "1")]
     sequence: String,
-    /// The trace that the change belongs to, if there is one.
+    /// The W3C trace context of the change, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
+    #[schema(
+        nullable = false,
+        example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    )]
     traceparent: Option<&'a str>,
     /// The order after the change.
     #[schema(value_type = order_json::OrderJson<'static>)]
     data: &'a RawValue,
 }
 
-impl<'a> TryFrom<&'a Event> for EventBody<'a> {
+impl<'a> TryFrom<&'a Event> for EventJson<'a> {
     type Error = serde_json::Error;
 
     fn try_from(event: &'a Event) -> Result<Self, serde_json::Error> {
@@ -54,20 +58,20 @@ impl<'a> TryFrom<&'a Event> for EventBody<'a> {
             specversion: "1.0",
             id: format!("{}.{}", event.order_id, event.version),
             source: "/api/v1/orders",
-            r#type: kind(event),
+            r#type: event_type(event),
             subject: event.order_id,
             time: order_json::rfc3339(&event.occurred_at),
             datacontenttype: "application/json",
             sequence: event.version.to_string(),
             traceparent: event.traceparent.as_deref(),
-            // Stored as it was sent, so sent as it is stored.
+            // The stored document is already in the form that clients read.
             data: serde_json::from_str(&event.data)?,
         })
     }
 }
 
-/// What kind of change it was.
-pub(crate) fn kind(event: &Event) -> &'static str {
+/// The `type` of an event.
+pub(crate) fn event_type(event: &Event) -> &'static str {
     if event.version == 1 {
         "order.created"
     } else {
@@ -75,13 +79,13 @@ pub(crate) fn kind(event: &Event) -> &'static str {
     }
 }
 
-/// An event as JSON.
-pub(crate) fn json(event: &Event) -> Result<String, serde_json::Error> {
-    serde_json::to_string(&EventBody::try_from(event)?)
+/// Formats an event as JSON.
+pub(crate) fn to_json(event: &Event) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&EventJson::try_from(event)?)
 }
 
-/// A batch of events as JSON. Each event is dropped once it is written, and the buffer is as long from the
-/// beginning as it will be.
+/// Formats a batch of events as a JSON array. The buffer is allocated once, and each event is freed as soon as it
+/// is written, so that the batch is in memory only once.
 pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
     let length = events.iter().map(Event::json_bytes).sum::<usize>();
     let mut json = Vec::with_capacity(length + 2);
@@ -90,7 +94,7 @@ pub(crate) fn batch(events: Vec<Event>) -> Result<Bytes, Problem> {
         if json.len() > 1 {
             json.push(b',');
         }
-        let body = EventBody::try_from(&event).map_err(Problem::internal)?;
+        let body = EventJson::try_from(&event).map_err(Problem::internal)?;
         serde_json::to_writer(&mut json, &body).map_err(Problem::internal)?;
     }
     json.push(b']');

@@ -1,8 +1,8 @@
 //! The feed as server-sent events (HTML, section 9.2).
 //!
-//! Nothing is buffered for a client: the next page is read when the connection has room for it. A
-//! client that reads nothing at all is cut off by the kernel (`TCP_USER_TIMEOUT`, see
-//! `server/listen.rs`) and may resume where it was.
+//! Nothing is buffered for a client: the next page is read when the connection can send it. The kernel
+//! closes the connection of a client that reads nothing (`TCP_USER_TIMEOUT`, see `http/server.rs`). The
+//! client can resume the stream from its last id.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -14,38 +14,45 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
-use crate::api::{ApiState, event_json};
+use crate::api::errors::cursor_expired;
+use crate::api::event_json;
+use crate::api::state::ApiState;
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::shutdown::Drain;
-use crate::store::{Cursor, Event, FeedReader, Look};
+use crate::store::{Cursor, Event, FeedReader, NextEvents};
 
-/// The type of a stream of server-sent events.
+/// The media type of a stream of server-sent events.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
-/// How often a quiet stream says that it lives, so that nobody between takes it for dead.
+/// The interval of the comments on a stream without events. They keep proxies from closing the connection
+/// as idle.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The beginning: how soon to come back after the end, in milliseconds.
-const HELLO: &str = "retry: 1000\n\n";
-/// How long to wait before asking a database again that did not answer.
-const RETRY: Duration = Duration::from_secs(1);
+/// The first lines of a stream: after its end the client reconnects in 1000 ms.
+const PREAMBLE: &str = "retry: 1000\n\n";
+/// The pause before the next read after the database failed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The head of the response.
+/// Creates the head of the response.
 pub(crate) fn head() -> HttpResponseBuilder {
     let mut response = HttpResponse::Ok();
     response
         .insert_header((CONTENT_TYPE, MEDIA_TYPE))
         .insert_header((CACHE_CONTROL, "no-store"))
-        // Asks nginx not to collect the response before it passes it on.
+        // Makes nginx forward the response without buffering it.
         .insert_header(("X-Accel-Buffering", "no"));
     response
 }
 
-/// The response that does not end by itself, if the events behind the cursor can be read. A client that
-/// has closed its side is gone: nobody else would end the stream before a heartbeat fails, and until
-/// then it would count.
+/// Creates the response that streams the events after a cursor.
+///
+/// The stream ends when the client closes its side of the connection. Otherwise it would hold its permit
+/// until a heartbeat fails.
+///
+/// # Errors
+/// A problem if the first page cannot be read.
 pub(crate) async fn response(
     context: &RequestContext,
     api: &ApiState,
@@ -55,47 +62,51 @@ pub(crate) async fn response(
     let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
     let activity = activity.unwrap_or_default();
     let mut reader = api.store.follow(after)?;
-    let look = tokio::select! {
+    let next = tokio::select! {
         biased;
-        look = context.within(reader.look(), ProblemKind::Timeout) => look??,
-        // It may still read, and nothing is wrong with its request.
-        () = activity.left() => return Ok(head().body(HELLO)),
+        next = context.within(reader.try_next(), ProblemKind::Timeout) => next??,
+        // The client may still read, and its request is valid.
+        () = activity.wait_for_close() => return Ok(head().body(PREAMBLE)),
     };
-    let events = match look {
-        Look::Events(events) => events,
-        Look::Expired { oldest } => return Err(Problem::expired(oldest)),
+    let events = match next {
+        NextEvents::Events(events) => events,
+        NextEvents::Expired { oldest } => return Err(cursor_expired(oldest)),
     };
-    // Sends the head at once.
-    let mut hello = HELLO.to_owned();
-    write_page(&mut hello, &events);
-    let chunks = stream::once(async { Bytes::from(hello) })
+    // The first chunk is not empty, so that the head is sent at once.
+    let mut preamble = PREAMBLE.to_owned();
+    write_page(&mut preamble, &events);
+    let chunks = stream::once(async { Bytes::from(preamble) })
         .chain(follow(reader, api.drain.clone(), activity))
         .map(Ok::<_, Infallible>);
     Ok(head().streaming(chunks))
 }
 
-fn follow(reader: FeedReader, drain: Drain, activity: Rc<Activity>) -> impl Stream<Item = Bytes> {
+fn follow(
+    reader: FeedReader,
+    drain: CancellationToken,
+    activity: Rc<Activity>,
+) -> impl Stream<Item = Bytes> {
     stream::unfold(Some(reader), move |reader| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
             let mut reader = reader?;
             let next = tokio::select! {
                 biased;
-                () = drain.started() => None,
-                () = activity.left() => return None,
+                () = drain.cancelled() => None,
+                () = activity.wait_for_close() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
             match next {
-                // A client that comes back after the end learns whether its cursor has expired.
-                None | Some(Ok(Ok(Look::Expired { .. }))) => Some((end(&reader), None)),
-                Some(Ok(Ok(Look::Events(events)))) => {
+                // When the client reconnects, the response reports whether its cursor has expired.
+                None | Some(Ok(Ok(NextEvents::Expired { .. }))) => Some((end(&reader), None)),
+                Some(Ok(Ok(NextEvents::Events(events)))) => {
                     let mut text = String::new();
                     write_page(&mut text, &events);
                     Some((text.into(), Some(reader)))
                 }
                 Some(Ok(Err(error))) => {
-                    log::debug!(error:%; "a stream of events waits for the database");
-                    tokio::time::sleep(RETRY).await;
+                    log::debug!(error:%; "an event stream waits for the database");
+                    tokio::time::sleep(RETRY_DELAY).await;
                     Some((heartbeat(), Some(reader)))
                 }
                 Some(Err(_)) => Some((heartbeat(), Some(reader))),
@@ -108,7 +119,7 @@ fn heartbeat() -> Bytes {
     Bytes::from_static(b":\n\n")
 }
 
-/// The end: an id without data moves the client's place and shows it nothing.
+/// The last lines of a stream. An id without data moves the cursor of the client but dispatches no event.
 fn end(reader: &FeedReader) -> Bytes {
     let id = reader.cursor().map(|cursor| format!("id: {cursor}\n"));
     format!(": ending\n{}\n", id.unwrap_or_default()).into()
@@ -116,11 +127,11 @@ fn end(reader: &FeedReader) -> Bytes {
 
 fn write_page(text: &mut String, events: &[Arc<Event>]) {
     for event in events {
-        let kind = event_json::kind(event);
-        let written = event_json::json(event).map(|json| {
-            // A carriage return ends a line as well as a line feed does. The service writes JSON without
-            // either, so that one `data` line holds it; what came from elsewhere, by a migration or by
-            // hand, may have some between its tokens. Inside of strings JSON has no raw control characters.
+        let kind = event_json::event_type(event);
+        let written = event_json::to_json(event).map(|json| {
+            // One `data` line holds the event, and both line feed and carriage return end a line. The service
+            // writes JSON without either. JSON from a migration or from manual changes may contain them between
+            // its tokens. Raw control characters cannot occur inside JSON strings.
             let data = json.replace(['\r', '\n'], " ");
             write!(
                 text,
@@ -129,7 +140,7 @@ fn write_page(text: &mut String, events: &[Arc<Event>]) {
             )
         });
         if let Err(error) = written {
-            log::error!(error:%, order_id:% = event.order_id; "an event is not JSON");
+            log::error!(error:%, order_id:% = event.order_id; "a stored event is not JSON");
         }
     }
 }

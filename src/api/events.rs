@@ -1,4 +1,4 @@
-//! The events of orders as CloudEvents 1.0: per order, and as a feed that loses nothing.
+//! The endpoints of events (CloudEvents 1.0): the events of one order, and the feed of all orders.
 
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE, LINK};
@@ -6,42 +6,46 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use uuid::Uuid;
 
-use super::ApiState;
-use super::event_json::{EventBody, batch};
-use super::event_stream;
-use super::openapi::responses::{BadCursor, BadOrderQuery, ServerErrors};
-use super::openapi::schemas::Limit;
-use super::orders::order_not_found;
-use super::query;
-use super::routes::Parameter;
+use super::errors::{cursor_expired, order_not_found};
+use super::event_json::{EventJson, batch};
+use super::openapi::parameters::{
+    FeedParameters, LastEventId, OrderEventsParameters, OrderId, PageSize,
+};
+use super::openapi::responses::{FeedErrors, OrderQueryErrors, ServerErrors};
+use super::state::ApiState;
+use super::{event_stream, paths, query};
 use crate::domain::Violation;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::http::request::negotiate::names;
-use crate::store::{Cursor, EventPage, Feed, Held, PageRoom};
+use crate::http::request::negotiate::accepts;
+use crate::store::{Cursor, EventPage, Feed, PagePermit, WithPermit};
 
-const BATCH: &str = "application/cloudevents-batch+json";
+const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
 /// List the events of an order, oldest first.
+///
+/// Each version of the order has one event, which carries the order as it was then.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders/{id}/events",
+    path = paths::ORDER_EVENTS.template,
+    operation_id = "listOrderEvents",
     tag = "events",
-    params(
-        ("id" = Uuid, Path, description = "The id of the order."),
-        ("after" = Option<i32>, Query, description = "Only events behind this version of the order.", minimum = 0),
-        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-    ),
+    params(OrderId, OrderEventsParameters, PageSize),
     responses(
-        (status = 200, description = "The events.", body = [EventBody<'_>], content_type = "application/cloudevents-batch+json", headers(
-            ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
-        )),
-        BadOrderQuery,
+        (
+            status = 200,
+            description = "A page of events.",
+            body = [EventJson<'_>],
+            content_type = "application/cloudevents-batch+json",
+            headers(("Link")),
+        ),
+        OrderQueryErrors,
         ServerErrors,
     )
 )]
-pub(super) async fn of_order(
+pub(super) async fn list_of_order(
     context: RequestContext,
     api: Data<ApiState>,
     request: HttpRequest,
@@ -50,9 +54,12 @@ pub(super) async fn of_order(
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let page = api.store.order_events(id, after, limit);
-    // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
-    // Every order has an event; nothing behind a version says nothing about the order.
+    // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
+    let WithPermit {
+        page,
+        permit: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
+    // Every order has an event. The absence of events after a version does not show whether the order exists.
     if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
         return Err(order_not_found());
     }
@@ -67,7 +74,7 @@ pub(super) async fn of_order(
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
     Ok(response
-        .insert_header((CONTENT_TYPE, BATCH))
+        .insert_header((CONTENT_TYPE, BATCH_MEDIA_TYPE))
         .body(batch(page.events)?))
 }
 
@@ -78,30 +85,30 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
     Ok(order.is_some())
 }
 
-/// Follow the events of all orders, in the order of their commits.
+/// Follow the events of all orders, in commit order.
 ///
-/// Follow `Link` with `rel="next"` indefinitely: it misses no event and brings none twice. A page ends at
-/// 1 MiB, so it may be shorter than `limit` although there is more. If the database lost what was read, or
-/// removed what was not read yet, the response is 410 `cursor-expired` and never a gap. With
-/// `Accept: text/event-stream` the same as a live stream of server-sent events, whose `id` is the
-/// cursor.
+/// A client that follows `Link` with `rel="next"` misses no event and receives none twice. A page ends at
+/// 1 MiB, so it may be shorter than `limit` although there are more events. If the database lost events that
+/// the client has read, or removed events that it has not read yet, the response is 410 `cursor-expired`,
+/// never a silent gap. With `Accept: text/event-stream` the response is a live stream of server-sent events,
+/// whose `id` is the cursor.
 #[utoipa::path(
     get,
-    path = "/api/v1/events",
+    path = paths::EVENTS.template,
+    operation_id = "listEvents",
     tag = "events",
-    params(
-        ("after" = Option<String>, Query, description = "A cursor from an answer; without it, from the beginning.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})$", example = "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A"),
-        ("limit" = Option<Limit>, Query, description = "The most events of the page; more than 100 means 100.", example = 100),
-        ("Last-Event-ID" = Option<String>, Header, description = "For a stream: the last id that was read; wins over `after`.", pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})?$"),
-    ),
+    params(FeedParameters, PageSize, LastEventId),
     responses(
-        (status = 200, description = "The events.", content(
-            ([EventBody<'_>] = "application/cloudevents-batch+json"),
-            (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
-        ), headers(
-            ("Link" = Option<String>, description = "Where to go on, with `rel=\"next\"` (RFC 8288); on every page, not on a stream."),
-        )),
-        BadCursor,
+        (
+            status = 200,
+            description = "A page of events, or a stream of them.",
+            content(
+                ([EventJson<'_>] = "application/cloudevents-batch+json"),
+                (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+            ),
+            headers(("Link")),
+        ),
+        FeedErrors,
         ServerErrors,
     )
 )]
@@ -115,51 +122,51 @@ pub(super) async fn feed(
     if wants_stream(&request) {
         let after = last.or(after);
         return if request.method() == Method::HEAD {
-            // Only the head, without a stream: the same status that a stream would have.
+            // Sends only the head, with the status that a stream would have.
             let _ = page(&context, &api, after, 1).await?;
             Ok(event_stream::head().finish())
         } else {
             event_stream::response(&context, &api, &request, after).await
         };
     }
-    let (page, next, _room) = page(&context, &api, after, limit).await?;
+    let (page, next, _permit) = page(&context, &api, after, limit).await?;
     Ok(HttpResponse::Ok()
         .insert_header((
             LINK,
             format!("</api/v1/events?after={next}&limit={limit}>; rel=\"next\""),
         ))
-        .insert_header((CONTENT_TYPE, BATCH))
+        .insert_header((CONTENT_TYPE, BATCH_MEDIA_TYPE))
         .body(batch(page.events)?))
 }
 
-/// A page of the feed, where to continue, and the room of the page.
+/// Reads a page of the feed. Returns it with its permit and the cursor to continue from.
 async fn page(
     context: &RequestContext,
     api: &ApiState,
     after: Option<Cursor>,
     limit: u32,
-) -> Result<(EventPage, Cursor, PageRoom), Problem> {
+) -> Result<(EventPage, Cursor, PagePermit), Problem> {
     let read = api.store.feed(after, limit);
-    let Held { page, room } = context.within(read, ProblemKind::Timeout).await??;
+    let WithPermit { page, permit } = context.within(read, ProblemKind::Timeout).await??;
     match page {
-        Feed::Page { page, next } => Ok((page, next, room)),
-        Feed::Expired { oldest } => Err(Problem::expired(oldest)),
+        Feed::Page { page, next } => Ok((page, next, permit)),
+        Feed::Expired { oldest } => Err(cursor_expired(oldest)),
     }
 }
 
 fn wants_stream(request: &HttpRequest) -> bool {
-    names(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
+    accepts(request.headers(), &ACCEPT, event_stream::MEDIA_TYPE)
 }
 
-/// Where a client of a stream was when it lost the connection (HTML, section 9.2.4).
+/// The cursor of a client that resumes a stream (HTML, section 9.2.4).
 fn last_event_id(request: &HttpRequest) -> Result<Option<Cursor>, Problem> {
-    let wrong = || Violation::new("/Last-Event-ID", "must be an id from the stream");
+    let invalid = || Violation::new("/Last-Event-ID", "must be an id from a stream");
     let Some(header) = request.headers().get("last-event-id") else {
         return Ok(None);
     };
-    let text = header.to_str().map_err(|_| wrong())?;
+    let text = header.to_str().map_err(|_| invalid())?;
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| wrong().into())
+    text.parse().map(Some).map_err(|_| invalid().into())
 }

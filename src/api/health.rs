@@ -1,17 +1,18 @@
-//! The probes of Kubernetes.
+//! The endpoints of the Kubernetes probes.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::ApiState;
-use super::openapi::responses::NotReady;
+use super::openapi::responses::ReadinessErrors;
+use super::paths;
+use super::state::ApiState;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::store::Readiness;
 
-/// How the service is.
+/// The state of the service.
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     /// `ok` or `ready`.
@@ -19,11 +20,14 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// Whether the process runs. Never looks at the database: a probe that did would restart every
-/// replica when the database is down.
+/// Check that the process runs.
+///
+/// The liveness probe of Kubernetes. It never uses the database: otherwise an outage of the database would
+/// restart every replica.
 #[utoipa::path(
     get,
-    path = "/healthz",
+    path = paths::HEALTHZ.template,
+    operation_id = "checkLiveness",
     tag = "operations",
     responses((status = 200, description = "The process runs.", body = Health))
 )]
@@ -31,41 +35,46 @@ pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "ok" })
 }
 
-/// Whether requests would be served.
+/// Check that requests are served.
+///
+/// The readiness probe of Kubernetes. A problem carries the `reason` why the service is not ready.
 #[utoipa::path(
     get,
-    path = "/readyz",
+    path = paths::READYZ.template,
+    operation_id = "checkReadiness",
     tag = "operations",
     responses(
         (status = 200, description = "Requests are served.", body = Health),
-        NotReady,
+        ReadinessErrors,
     )
 )]
 pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem> {
-    if api.drain.is_draining() {
-        let detail = "The service is about to end.";
+    if api.drain.is_cancelled() {
+        let detail = "The service is shutting down.";
         return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }
     let readiness = api.store.readiness().await;
     let (detail, reason) = match &readiness {
         Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),
-        Readiness::DatabaseUnavailable => ("The database does not answer.", "database_unavailable"),
+        Readiness::DatabaseUnavailable => {
+            ("The database does not respond.", "database_unavailable")
+        }
         Readiness::SchemaBehind => ("The database lacks a migration.", "schema_behind"),
         Readiness::SchemaUnreleased => (
-            "An unreleased build made the database; it cannot be migrated.",
+            "The database was created by an unreleased build and cannot be migrated.",
             "schema_unreleased",
         ),
-        Readiness::ReadOnly => ("The database takes no writes.", "read_only"),
+        Readiness::ReadOnly => ("The database accepts no writes.", "read_only"),
         Readiness::FeedMissing => (
-            "The table feed of the database is empty; `order-service migrate` fills it.",
+            "The table `feed` of the database is empty. Run `order-service migrate` to fill it.",
             "feed_missing",
         ),
         Readiness::FeedBehind => (
-            "The database was restored from a dump; run `order-service migrate`.",
+            "The database was restored from a dump. Run `order-service migrate`.",
             "feed_behind",
         ),
         Readiness::Encoding(encoding) => {
-            let detail = format!("The encoding of the database is {encoding}, and must be UTF8.");
+            let detail = format!("The encoding of the database is {encoding}. It must be UTF8.");
             return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("encoding"));
         }
     };

@@ -8,13 +8,16 @@ use crate::http::problem::kind::ProblemKind;
 use crate::order_json;
 use crate::store::Idempotency;
 
-/// The header with which a client marks a request as one it may repeat.
+/// The request header that makes a request repeatable.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The header of an answer that was given before.
-pub(super) const REPLAYED: &str = "idempotency-replayed";
+/// The response header of a replay.
+pub(super) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
 
-/// The key of the request, if it has one, with the hash of what the request means.
+/// The key of the request, if it has one, with a hash of the order that the request creates.
+///
+/// # Errors
+/// A problem if the key is malformed or given twice.
 pub(super) fn idempotency(
     headers: &HeaderMap,
     new: &NewOrder,

@@ -1,40 +1,32 @@
-//! The routes of the service: what each request does and what its response says.
+//! The API: the route table, the handlers, and the OpenAPI document that describes them.
 
+mod errors;
 mod event_json;
 mod event_stream;
 mod events;
 mod health;
 mod idempotency;
 mod openapi;
+mod openapi_json;
 mod order_body;
 mod orders;
+mod paths;
 mod query;
 mod reference_page;
-mod root;
-pub(crate) mod routes;
+mod routes;
+mod service_info;
+mod state;
 
-use std::time::Duration;
+use actix_web::web::{Data, ServiceConfig};
 
-use crate::http::{RequestBudget, ResponseBudget};
-use crate::shutdown::Drain;
-use crate::store::Store;
+use openapi_json::CachedDocument;
 
-pub use openapi::document;
-pub use routes::{TEMPLATES, configure, template_of};
+pub(crate) use openapi::document;
+pub(crate) use routes::TEMPLATES;
+pub(crate) use state::ApiState;
 
-/// What the handlers share.
-#[derive(Clone)]
-pub struct ApiState {
-    /// Where orders are kept.
-    pub store: Store,
-    /// Whether the service is about to end.
-    pub drain: Drain,
-    /// How long a whole request may take.
-    pub request_timeout: Duration,
-    /// The largest request body, in bytes.
-    pub max_body_bytes: usize,
-    /// The memory for responses that are not sent yet.
-    pub responses: ResponseBudget,
-    /// The memory for request bodies that are being received.
-    pub bodies: RequestBudget,
+/// Adds every route, and the data that the handlers need besides [`ApiState`], to an Actix application.
+pub(crate) fn configure(app: &mut ServiceConfig) {
+    app.app_data(Data::new(CachedDocument::new(openapi::compact_document)));
+    routes::configure(app);
 }

@@ -1,4 +1,4 @@
-//! What clients send.
+//! Request bodies.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,24 +11,22 @@ use utoipa::ToSchema;
 use super::openapi::schemas;
 use crate::domain::{Draft, MetadataPatch, Patch, Quantity, UnknownStatus, Violation};
 use crate::http::request::body::Body;
+use crate::order_json::StatusSchema;
 
-/// An order to place.
+/// A new order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrder, example = json!({"product_id": "sku-1", "quantity": 3}))]
 pub(crate) struct NewOrderBody {
-    /// The product: not blank, no control characters.
-    #[schema(schema_with = schemas::label)]
+    #[schema(schema_with = schemas::product_id)]
     product_id: String,
-    /// How many.
+    /// The number of pieces.
     #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
-    #[serde(deserialize_with = "whole")]
+    #[serde(deserialize_with = "integer")]
     quantity: i64,
-    /// For whom: not blank, no control characters.
     #[serde(default)]
-    #[schema(schema_with = schemas::optional_label, required = false)]
+    #[schema(schema_with = schemas::customer_id, required = false)]
     customer_id: Option<String>,
-    /// Notes of your own: at most 50, keys to 40 characters, values to 500.
     #[serde(default, deserialize_with = "unique_entries")]
     #[schema(schema_with = schemas::metadata, required = false)]
     metadata: BTreeMap<String, String>,
@@ -49,22 +47,21 @@ impl From<NewOrderBody> for Draft {
     }
 }
 
-/// A change of an order (JSON Merge Patch, RFC 7396). What is left out stays as it is.
+/// A change of an order (JSON Merge Patch, RFC 7396). Members that are left out stay unchanged.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = OrderPatch, example = json!({"status": "confirmed"}))]
 pub(crate) struct OrderPatchBody {
-    /// The status to go to.
+    /// The new status.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<StatusName>, nullable = false)]
+    #[schema(value_type = StatusSchema, required = false)]
     status: Option<String>,
     /// The new quantity; only while the order is pending.
-    #[serde(default, deserialize_with = "present_whole")]
-    #[schema(minimum = 1, maximum = 1_000_000, nullable = false, example = 5)]
+    #[serde(default, deserialize_with = "present_integer")]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000, example = 5)]
     quantity: Option<i64>,
-    /// Merged into the metadata: null deletes a key; null for the whole empties it.
     #[serde(default, deserialize_with = "present_entries")]
-    #[schema(schema_with = schemas::metadata_patch, required = false)]
+    #[schema(schema_with = schemas::optional_metadata_patch, required = false)]
     metadata: Option<MetadataPatch>,
 }
 
@@ -105,36 +102,22 @@ impl TryFrom<OrderPatchBody> for Patch {
     }
 }
 
-/// The names of the statuses, for the document.
-#[derive(ToSchema)]
-#[schema(as = Status, rename_all = "lowercase")]
-#[expect(
-    dead_code,
-    reason = "only its schema is used; a test compares it with the domain"
-)]
-pub(crate) enum StatusName {
-    Pending,
-    Confirmed,
-    Shipped,
-    Delivered,
-    Cancelled,
-}
-
-/// A member that is there must have a value: null is not taken for "left out".
+/// Reads a member that is present. Null is an error, and differs from a missing member.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A whole number. `3.0` is one (JSON Schema, section 6.1.1; RFC 8259 has no other number type).
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    struct Whole;
-    impl Visitor<'_> for Whole {
+/// Reads an integer. `3.0` is an integer: JSON Schema (section 6.1.1) accepts any number with a zero fraction, and
+/// RFC 8259 has a single number type.
+fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    struct IntegerVisitor;
+    impl Visitor<'_> for IntegerVisitor {
         type Value = i64;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a whole number")
+            f.write_str("an integer")
         }
 
         fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<i64, E> {
@@ -142,12 +125,12 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
         }
 
         fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
-            // Out of range in any case, and told so by the domain.
+            // The number is out of range in any case, and the domain reports that.
             Ok(i64::try_from(number).unwrap_or(i64::MAX))
         }
 
         fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
-            // Exact up to 2^53, which is far beyond any quantity.
+            // Integers are exact up to 2^53, far above the maximum quantity.
             if number.fract() == 0.0 && number.abs() < 9e15 {
                 format!("{number:.0}").parse().map_err(E::custom)
             } else {
@@ -155,11 +138,11 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
             }
         }
     }
-    deserializer.deserialize_any(Whole)
+    deserializer.deserialize_any(IntegerVisitor)
 }
 
-fn present_whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    whole(deserializer).map(Some)
+fn present_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    integer(deserializer).map(Some)
 }
 
 fn present_entries<'de, D: Deserializer<'de>>(
@@ -178,7 +161,7 @@ fn unique_entries<'de, D: Deserializer<'de>>(
     UniqueEntries::deserialize(deserializer).map(|entries| entries.0)
 }
 
-/// An object. A key that comes twice is refused: one of its values would be lost.
+/// An object without duplicate keys. A duplicate is rejected because one of its values would be lost.
 struct UniqueEntries<V>(BTreeMap<String, V>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueEntries<V> {
@@ -188,7 +171,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueEntries<V> {
             type Value = BTreeMap<String, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
+                f.write_str("an object with string values")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -196,7 +179,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for UniqueEntries<V> {
                 while let Some(key) = map.next_key::<String>()? {
                     let value = map.next_value()?;
                     if entries.insert(key, value).is_some() {
-                        return Err(A::Error::custom("a key comes twice"));
+                        return Err(A::Error::custom("duplicate key"));
                     }
                 }
                 Ok(entries)

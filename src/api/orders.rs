@@ -1,17 +1,20 @@
-//! Orders over HTTP.
+//! The endpoints of orders.
 
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::ApiState;
-use super::idempotency::{REPLAYED, idempotency};
-use super::openapi::responses::{BadGet, BadOrder, BadPatch, BadQuery, ServerErrors};
-use super::openapi::schemas::{EntityTags, LabelText, Limit};
-use super::order_body::{NewOrderBody, OrderPatchBody, StatusName};
-use super::query;
-use super::routes::Parameter;
+use super::errors::order_not_found;
+use super::idempotency::{IDEMPOTENCY_REPLAYED, idempotency};
+use super::openapi::parameters::{
+    IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
+};
+use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
+use super::order_body::{NewOrderBody, OrderPatchBody};
+use super::state::ApiState;
+use super::{paths, query};
 use crate::domain::NewOrder;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::body::Json;
@@ -19,27 +22,27 @@ use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
 use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
-use crate::store::{CreateOrder, CreateOutcome, Document, Held, UpdateOrder, UpdateOutcome};
+use crate::store::{CreateOrder, CreateOutcome, Document, UpdateOrder, UpdateOutcome, WithPermit};
 
-/// Place an order.
+/// Create an order.
 ///
-/// With an `Idempotency-Key` the request may be repeated: the order is placed once, and every
-/// repetition gets the same answer for as long as the order exists.
+/// With an `Idempotency-Key` the request can be repeated safely: the order is created once, and each
+/// repetition gets the same response for as long as the order exists.
 #[utoipa::path(
     post,
-    path = "/api/v1/orders",
+    path = paths::ORDERS.template,
+    operation_id = "createOrder",
     tag = "orders",
-    params(
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, for example a UUID.", min_length = 1, max_length = 255, pattern = "^[!-~]+$"),
-    ),
-    request_body(content = inline(NewOrderBody), content_type = "application/json"),
+    params(IdempotencyKey),
+    request_body(content = NewOrderBody, content_type = "application/json"),
     responses(
-        (status = 201, description = "CreateOutcome, now or by an earlier request with the same key.", body = OrderJson<'_>, headers(
-            ("Location" = String, description = "The path of the order."),
-            ("ETag" = String, description = "The version of the order, in quotes."),
-            ("Idempotency-Replayed" = Option<String>, description = "`true` when an earlier request with the same key placed it; the order as it was then."),
-        )),
-        BadOrder,
+        (
+            status = 201,
+            description = "The order, created now or by an earlier request with the same key.",
+            body = OrderJson<'_>,
+            headers(("Location"), ("ETag"), ("Idempotency-Replayed")),
+        ),
+        CreateErrors,
         ServerErrors,
     )
 )]
@@ -56,8 +59,8 @@ pub(super) async fn create(
         traceparent: traceparent(request.headers()).map(str::to_owned),
         new,
     };
-    let placed = api.store.create(command);
-    let (document, replayed) = match context.within(placed, ProblemKind::Timeout).await?? {
+    let created = api.store.create(command);
+    let (document, replayed) = match context.within(created, ProblemKind::Timeout).await?? {
         CreateOutcome::New(document) => (document, false),
         CreateOutcome::Replay(document) => (document, true),
         CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
@@ -65,7 +68,7 @@ pub(super) async fn create(
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
     if replayed {
-        response.insert_header((REPLAYED, "true"));
+        response.insert_header((IDEMPOTENCY_REPLAYED, "true"));
     }
     Ok(with_document(&mut response, document))
 }
@@ -73,23 +76,22 @@ pub(super) async fn create(
 /// List orders, newest first.
 ///
 /// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
-/// any; only `Link` says whether there is more. `status` combines with one of `product_id` and `customer_id`.
+/// any. Only `Link` shows whether there may be more. `status` can be combined with either `product_id` or
+/// `customer_id`.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders",
+    path = paths::ORDERS.template,
+    operation_id = "listOrders",
     tag = "orders",
-    params(
-        ("limit" = Option<Limit>, Query, description = "The most orders of the page; more than 100 means 100.", example = 100),
-        ("starting_after" = Option<Uuid>, Query, description = "The id of the last order of the page before."),
-        ("status" = Option<StatusName>, Query, description = "Only orders that stand so."),
-        ("product_id" = Option<LabelText>, Query, description = "Only orders of this product."),
-        ("customer_id" = Option<LabelText>, Query, description = "Only orders of this customer."),
-    ),
+    params(PageSize, ListParameters),
     responses(
-        (status = 200, description = "A page of orders.", body = [OrderJson<'_>], headers(
-            ("Link" = Option<String>, description = "The next page, with `rel=\"next\"` (RFC 8288), while there may be one."),
-        )),
-        BadQuery,
+        (
+            status = 200,
+            description = "A page of orders.",
+            body = [OrderJson<'_>],
+            headers(("Link")),
+        ),
+        QueryErrors,
         ServerErrors,
     )
 )]
@@ -100,8 +102,11 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
     let page = api.store.list(list.clone());
-    // The edge charges the budget for the response before anything else happens.
-    let Held { page, room: _room } = context.within(page, ProblemKind::Timeout).await??;
+    // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
+    let WithPermit {
+        page,
+        permit: _permit,
+    } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
     if let Some(last) = page.next {
         let next = query::next_page(&list, last);
@@ -113,22 +118,18 @@ pub(super) async fn list(
 }
 
 /// Get an order.
+///
+/// `If-None-Match` saves the transfer of a version that the client already has.
 #[utoipa::path(
     get,
-    path = "/api/v1/orders/{id}",
+    path = paths::ORDER.template,
+    operation_id = "getOrder",
     tag = "orders",
-    params(
-        ("id" = Uuid, Path, description = "The id of the order."),
-        ("If-None-Match" = Option<EntityTags>, Header, description = "Entity tags of versions that the client has, or `*`.", example = "\"1\""),
-    ),
+    params(OrderId, IfNoneMatch),
     responses(
-        (status = 200, description = "The order.", body = OrderJson<'_>, headers(
-            ("ETag" = String, description = "The version of the order, in quotes."),
-        )),
-        (status = 304, description = "The client has this version.", headers(
-            ("ETag" = String, description = "The version of the order, in quotes."),
-        )),
-        BadGet,
+        (status = 200, description = "The order.", body = OrderJson<'_>, headers(("ETag"))),
+        (status = 304, description = "The client has this version.", headers(("ETag"))),
+        GetErrors,
         ServerErrors,
     )
 )]
@@ -155,31 +156,27 @@ pub(super) async fn get(
     Ok(with_document(&mut HttpResponse::Ok(), document))
 }
 
-/// Change an order.
+/// Update an order.
 ///
 /// A JSON Merge Patch (RFC 7396) of `status`, `quantity` (only while the order is pending) and
-/// `metadata`. A patch that changes nothing answers 200 and makes no new version.
+/// `metadata`. A patch that changes nothing returns 200 and creates no new version.
 #[utoipa::path(
     patch,
-    path = "/api/v1/orders/{id}",
+    path = paths::ORDER.template,
+    operation_id = "updateOrder",
     tag = "orders",
-    params(
-        ("id" = Uuid, Path, description = "The id of the order."),
-        ("If-Match" = Option<EntityTags>, Header, description = "Entity tags of the versions to change, or `*`; without it, whichever there is.", example = "\"1\""),
-    ),
+    params(OrderId, IfMatch),
     request_body(content(
-        (inline(OrderPatchBody) = "application/merge-patch+json"),
-        (inline(OrderPatchBody) = "application/json"),
+        (OrderPatchBody = "application/merge-patch+json"),
+        (OrderPatchBody = "application/json"),
     )),
     responses(
-        (status = 200, description = "The order as it is now.", body = OrderJson<'_>, headers(
-            ("ETag" = String, description = "The version of the order, in quotes."),
-        )),
-        BadPatch,
+        (status = 200, description = "The order after the update.", body = OrderJson<'_>, headers(("ETag"))),
+        UpdateErrors,
         ServerErrors,
     )
 )]
-pub(super) async fn patch(
+pub(super) async fn update(
     context: RequestContext,
     api: Data<ApiState>,
     request: HttpRequest,
@@ -194,17 +191,13 @@ pub(super) async fn patch(
         id: query::order_id(&id).ok_or_else(order_not_found)?,
         traceparent: traceparent(request.headers()).map(str::to_owned),
     };
-    let changed = api.store.update(command);
-    match context.within(changed, ProblemKind::Timeout).await?? {
-        UpdateOutcome::Now(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
+    let updated = api.store.update(command);
+    match context.within(updated, ProblemKind::Timeout).await?? {
+        UpdateOutcome::Current(document) => Ok(with_document(&mut HttpResponse::Ok(), document)),
         UpdateOutcome::Missing => Err(order_not_found()),
-        UpdateOutcome::Stale => Err(failed(request.headers())),
-        UpdateOutcome::Refused(refusal) => Err(refusal.into()),
+        UpdateOutcome::PreconditionFailed => Err(failed(request.headers())),
+        UpdateOutcome::Rejected(error) => Err(error.into()),
     }
-}
-
-pub(super) fn order_not_found() -> Problem {
-    Problem::new(ProblemKind::NotFound, "There is no order with this id.")
 }
 
 fn with_document(response: &mut HttpResponseBuilder, document: Document) -> HttpResponse {

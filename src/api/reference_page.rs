@@ -1,5 +1,5 @@
-//! `/docs`: the reference for people, where requests can be tried on this same server. Swagger UI,
-//! compiled in; nothing is loaded from anywhere else, and the browser is told to forbid it.
+//! The resource at `/docs`: Swagger UI, which documents this API and can send requests to it. Its files are
+//! compiled in. A content security policy prevents the browser from loading anything from another host.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use actix_web::{HttpRequest, HttpResponse};
 use flate2::read::GzDecoder;
 use utoipa_swagger_ui::Config;
 
-use super::openapi::responses::{Fault, MissingFile};
-use super::routes::Parameter;
+use super::openapi::parameters::FileName;
+use super::openapi::responses::FileErrors;
+use super::paths;
+use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
-use crate::http::request::negotiate::names;
+use crate::http::request::negotiate::accepts;
 
-/// Everything from this server, nothing from elsewhere, no script or style in the page itself.
-/// Swagger UI brings small pictures as `data:` URLs, and one style on an element (it hides the
-/// icons that others refer to), which is allowed by its hash.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
+/// Allows this server as the only source, and no inline scripts or styles. Swagger UI has small images as `data:`
+/// URLs, and one style attribute (it hides the icons that other elements refer to), which is allowed by its hash.
+const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-hashes' \
     'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
@@ -44,41 +45,46 @@ const PAGE: &str = r#"<!DOCTYPE html>
 </html>
 "#;
 
-/// The reference for people.
+/// Get the reference page.
+///
+/// An HTML page that documents this API and can send requests to it.
 #[utoipa::path(
     get,
-    path = "/docs",
+    path = paths::DOCS.template,
+    operation_id = "getReferencePage",
     tag = "operations",
-    responses((status = 200, description = "A page to read and to try requests.", body = String, content_type = "text/html"))
+    responses((status = 200, description = "The page.", body = String, content_type = "text/html"))
 )]
 pub(crate) async fn page() -> HttpResponse {
     HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
-        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((CONTENT_SECURITY_POLICY, SECURITY_POLICY))
         .insert_header((X_FRAME_OPTIONS, "DENY"))
         .insert_header((REFERRER_POLICY, "no-referrer"))
         .body(PAGE)
 }
 
-/// A file that the page needs.
+/// Get a file of the reference page.
+///
+/// Scripts, style sheets and images that the page refers to.
 #[utoipa::path(
     get,
-    path = "/docs/{file}",
+    path = paths::DOCS_FILE.template,
+    operation_id = "getReferenceFile",
     tag = "operations",
-    params(("file" = String, Path, description = "The name of the file.")),
+    params(FileName),
     responses(
         (status = 200, description = "The file.", content(
             (String = "text/css"), (String = "text/javascript"), (String = "image/png"), (String = "text/html"),
         )),
-        MissingFile,
-        Fault,
+        FileErrors,
     )
 )]
 pub(crate) async fn file(
     request: HttpRequest,
     Parameter(name): Parameter,
 ) -> Result<HttpResponse, Problem> {
-    // The badge of Swagger's validator would be asked for from another host.
+    // The badge of Swagger's validator would be loaded from another host.
     let config = Config::from("/openapi.json")
         .validator_url("none")
         .try_it_out_enabled(true)
@@ -98,7 +104,7 @@ pub(crate) async fn file(
         return Ok(response.body(file.bytes.into_owned()));
     }
     response.insert_header((VARY, "Accept-Encoding"));
-    if names(request.headers(), &ACCEPT_ENCODING, "gzip") {
+    if accepts(request.headers(), &ACCEPT_ENCODING, "gzip") {
         response.insert_header((CONTENT_ENCODING, "gzip"));
         return Ok(response.body(file.bytes.into_owned()));
     }

@@ -1,18 +1,22 @@
-//! Where the database is: a URL, or a file that holds it.
+//! The database URL, from a setting or a file.
 
+use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// The two settings that say where the database is.
+use super::url::{DatabaseKind, DatabaseUrl, UnknownScheme};
+
+/// The two settings of the database URL.
 #[derive(Clone, Args)]
 #[group(skip)]
 pub(crate) struct DatabaseArgs {
     /// The database: postgres://USER:PASSWORD@HOST/NAME, sqlite://FILE or sqlite::memory:
     #[arg(long, env, default_value = "sqlite://orders.db")]
     database_url: String,
-    /// A file that holds the URL; read again for every new connection; wins over DATABASE_URL
+    /// A file that holds the URL; read again for every new connection; takes precedence over DATABASE_URL
     #[arg(long, env)]
     database_url_file: Option<PathBuf>,
 }
@@ -29,45 +33,59 @@ impl DatabaseArgs {
     }
 }
 
-/// Where the URL of the database comes from.
+/// The source of the database URL.
 #[derive(Clone, Debug)]
 pub struct DatabaseSource(DatabaseArgs);
 
+/// Checks a URL without connecting. The error must not contain the URL, which may hold a password.
+pub type CheckUrl = fn(&DatabaseUrl) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+/// Describes a URL for users and logs, without the user, the password and the parameters.
+pub type DescribeUrl = fn(&DatabaseUrl) -> String;
+
 impl DatabaseSource {
-    /// The URL as it is now: a file is read anew, so that a rotated secret needs no restart.
+    /// Returns the current URL. A file is read each time, so that a rotated secret needs no restart.
     ///
     /// # Errors
-    /// A sentence that names the variable, when the file cannot be read or the scheme is unknown.
-    pub fn url(&self) -> Result<DatabaseUrl, String> {
+    /// When the file cannot be read or the scheme is unknown.
+    pub fn url(&self) -> Result<DatabaseUrl, UrlError> {
         let text = match &self.0.database_url_file {
             None => self.0.database_url.clone(),
-            Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                format!(
-                    "DATABASE_URL_FILE takes a file that holds the URL of the database; {}: {error}",
-                    path.display()
-                )
+            Some(path) => std::fs::read_to_string(path).map_err(|source| UrlError::Unreadable {
+                path: path.clone(),
+                source,
             })?,
         };
-        DatabaseUrl::parse(text.trim()).map_err(|error| self.about(&error))
+        DatabaseUrl::parse(text.trim()).map_err(|source| UrlError::Scheme {
+            setting: self.setting(),
+            source,
+        })
     }
 
-    /// Checks what can be checked without connecting.
-    ///
-    /// # Errors
-    /// A sentence that names the variable, without the URL.
-    pub fn check(&self) -> Result<(), String> {
-        self.url()?.check().map_err(|error| self.about(&error))
+    /// Checks the parts of the URL that can be checked without connecting.
+    pub(super) fn check(&self, check: CheckUrl) -> Result<(), UrlError> {
+        let url = self.url()?;
+        check(&url).map_err(|source| UrlError::Invalid {
+            setting: self.setting(),
+            form: match url.kind() {
+                DatabaseKind::Sqlite => "sqlite://FILE or sqlite::memory:",
+                DatabaseKind::Postgres => "postgres://USER:PASSWORD@HOST/NAME",
+            },
+            source,
+        })
     }
 
-    /// What is wrong with the URL, with the variable that holds it.
-    fn about(&self, error: &str) -> String {
+    fn setting(&self) -> UrlSetting {
         match &self.0.database_url_file {
-            None => format!("DATABASE_URL {error}"),
-            Some(path) => format!(
-                "DATABASE_URL_FILE: the content of {} {error}",
-                path.display()
-            ),
+            None => UrlSetting::Variable,
+            Some(path) => UrlSetting::File(path.clone()),
         }
+    }
+
+    /// Describes the URL for users and logs, or the reason why there is none.
+    pub(crate) fn describe(&self, describe: DescribeUrl) -> String {
+        self.url()
+            .map_or_else(|error| error.to_string(), |url| describe(&url))
     }
 
     pub(super) fn file_display(&self) -> String {
@@ -79,83 +97,53 @@ impl DatabaseSource {
     }
 }
 
-/// Which database a URL names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatabaseKind {
-    /// PostgreSQL 13 or later.
-    Postgres,
-    /// The embedded SQLite.
-    Sqlite,
+/// Why the URL of the database cannot be used. No message contains the URL, which may hold a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// The file that holds the URL cannot be read.
+    #[error("DATABASE_URL_FILE takes a file that holds the URL of the database; {}: {source}", path.display())]
+    Unreadable {
+        /// The value of `DATABASE_URL_FILE`.
+        path: PathBuf,
+        /// The error that the file system reports.
+        source: io::Error,
+    },
+    /// The URL does not name a supported database.
+    #[error("{setting} {source}")]
+    Scheme {
+        /// The setting that holds the URL.
+        setting: UrlSetting,
+        /// The forms that the setting accepts.
+        source: UnknownScheme,
+    },
+    /// The URL has a known scheme but is invalid.
+    #[error("{setting} takes {form}: {source}")]
+    Invalid {
+        /// The setting that holds the URL.
+        setting: UrlSetting,
+        /// The form of a URL with this scheme.
+        form: &'static str,
+        /// The reason why the URL is invalid.
+        source: Box<dyn Error + Send + Sync>,
+    },
 }
 
-/// The URL of a database. Holds a secret; `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    kind: DatabaseKind,
-    text: String,
+/// The setting that holds the URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UrlSetting {
+    /// `DATABASE_URL`.
+    Variable,
+    /// The file that `DATABASE_URL_FILE` names.
+    File(PathBuf),
 }
 
-impl fmt::Debug for DatabaseUrl {
+impl fmt::Display for UrlSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.without_secrets())
-    }
-}
-
-impl DatabaseUrl {
-    /// Recognises the scheme; the rest is for the store to read.
-    ///
-    /// # Errors
-    /// What the variable takes. The text itself is never in the message: it may hold a secret.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let kind = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            DatabaseKind::Postgres
-        } else if text == "sqlite::memory:"
-            || text
-                .strip_prefix("sqlite://")
-                .is_some_and(|file| !file.is_empty() && !file.contains(":memory:"))
-        {
-            DatabaseKind::Sqlite
-        } else {
-            return Err("takes postgres://…, sqlite://FILE or sqlite::memory:".to_owned());
-        };
-        Ok(Self {
-            kind,
-            text: text.to_owned(),
-        })
-    }
-
-    /// Checks what can be checked without connecting.
-    ///
-    /// # Errors
-    /// What it takes and what is wrong, without the URL.
-    fn check(&self) -> Result<(), String> {
-        match self.kind {
-            DatabaseKind::Sqlite => crate::store::check_sqlite_url(self)
-                .map_err(|error| format!("takes sqlite://FILE or sqlite::memory:: {error}")),
-            DatabaseKind::Postgres => crate::store::check_postgres_url(self)
-                .map_err(|error| format!("takes postgres://USER:PASSWORD@HOST/NAME: {error}")),
-        }
-    }
-
-    /// Which database it names.
-    pub fn kind(&self) -> DatabaseKind {
-        self.kind
-    }
-
-    /// The whole URL, secret included.
-    pub fn expose(&self) -> &str {
-        &self.text
-    }
-
-    /// The URL for people and logs: no user, no password, no parameters.
-    pub fn without_secrets(&self) -> String {
-        match self.kind {
-            DatabaseKind::Sqlite => self
-                .text
-                .split_once('?')
-                .map_or(self.text.as_str(), |(path, _)| path)
-                .to_owned(),
-            DatabaseKind::Postgres => crate::store::describe_postgres_url(self),
+        match self {
+            Self::Variable => f.write_str("DATABASE_URL"),
+            Self::File(path) => {
+                write!(f, "DATABASE_URL_FILE: the content of {}", path.display())
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Every setting, read from the environment or the command line. No other file reads either.
+//! Every setting, read from the environment or the command line. No other module reads either.
 //!
 //! A setting is an environment variable and a flag of the same name in kebab case
 //! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
 
 mod database;
+mod url;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -13,9 +14,11 @@ use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub use database::{DatabaseKind, DatabaseSource, DatabaseUrl};
+pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
+pub use order_logging::LogFormat;
+pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 /// An orders API for Kubernetes.
@@ -24,7 +27,7 @@ use values::{any_duration, at_least_one, positive_duration, socket_address};
 #[derive(Debug, Parser)]
 #[command(name = "order-service", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -50,10 +53,10 @@ pub struct MigrateArgs {
     /// Change nothing; exit 1 if a migration is pending
     #[arg(long)]
     pub check: bool,
-    /// Keep trying this long until the database answers
+    /// How long to retry until the database responds
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = any_duration)]
     pub wait: Duration,
-    /// How long a migration may wait for a lock before it gives up, so that it stalls nobody
+    /// How long a migration may wait for a lock before it fails, so that it does not block others for long
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = positive_duration)]
     pub lock_timeout: Duration,
 }
@@ -73,7 +76,7 @@ pub struct Settings {
     /// HTTP workers, one thread each [default: the CPUs this process may use]
     #[arg(long, env, value_parser = at_least_one)]
     workers: Option<NonZeroUsize>,
-    /// Most database connections of this process
+    /// Maximum number of database connections of this process
     #[arg(long, env, default_value = "20", value_parser = at_least_one)]
     pub pool_max_size: NonZeroUsize,
     /// Database connections kept open when idle [default: 5, or POOL_MAX_SIZE if that is less]
@@ -85,34 +88,34 @@ pub struct Settings {
     /// A connection idle for longer is closed, down to POOL_MIN_IDLE
     #[arg(long, env, default_value = "300s", value_parser = positive_duration)]
     pub pool_idle_timeout: Duration,
-    /// A connection is replaced at this age (less up to a tenth, so that not all go at once)
+    /// A connection is replaced at this age (less up to a tenth, so that not all are replaced at once)
     #[arg(long, env, default_value = "1800s", value_parser = positive_duration)]
     pub pool_max_lifetime: Duration,
-    /// How long the database may work on one statement
+    /// Maximum duration of one statement in the database
     #[arg(long, env, default_value = "5s", value_parser = positive_duration)]
     pub statement_timeout: Duration,
-    /// How long a whole request may take; past it 503
+    /// Maximum duration of a request; above it, 503
     #[arg(long, env, default_value = "10s", value_parser = positive_duration)]
     pub request_timeout: Duration,
     /// Largest request body in bytes; past it 413
     #[arg(long, env, default_value = "65536", value_parser = at_least_one)]
     pub max_body_bytes: NonZeroUsize,
-    /// Requests that may wait for the database; past it 503 at once
+    /// Requests that may wait for the database; above it, 503 at once
     #[arg(long, env, default_value = "4096", value_parser = at_least_one)]
     pub queue_capacity: NonZeroUsize,
     /// Most client connections, as far as the limit of file descriptors allows
     #[arg(long, env, default_value = "8192", value_parser = at_least_one)]
     pub max_connections: NonZeroUsize,
-    /// Bytes of responses that may wait for their clients; past it 503
+    /// Bytes of responses that may wait for their clients; above it, 503
     #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
     pub response_buffer_bytes: NonZeroUsize,
-    /// Open event streams; past it 503
+    /// Open event streams; above it, 503
     #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
     pub max_streams: NonZeroUsize,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
-    /// After SIGTERM keep accepting this long, while /readyz answers 503
+    /// How long to keep accepting after SIGTERM, while /readyz returns 503
     #[arg(long, env, default_value = "0s", value_parser = any_duration)]
     pub drain_delay: Duration,
     /// How long requests in flight may take to finish after that
@@ -121,39 +124,31 @@ pub struct Settings {
     /// Form of the log lines [default: text on a terminal, else json]
     #[arg(long, env)]
     log_format: Option<LogFormat>,
-    /// What to log: a level, or `target=level` items parted by commas
+    /// What to log: a level, or `target=level` items separated by commas
     #[arg(long, env, default_value = "info", value_parser = values::log_filter)]
     pub rust_log: String,
 }
 
-/// The form of the log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people at a terminal.
-    Text,
-}
-
 impl Cli {
-    /// Reads the command line and the environment. On a bad value it prints which variable is
-    /// wrong and what it takes, and ends the process with exit code 2.
-    pub fn read() -> (Command, Settings) {
-        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    /// Reads the command line and the environment. For an invalid value, prints the name of the variable and the
+    /// values that it takes, and exits with code 2. `check` is the store's check of the database URL.
+    pub fn read(check: CheckUrl) -> (Command, Settings) {
+        Self::read_from(std::env::args_os(), check).unwrap_or_else(|error| error.exit())
     }
 
-    /// The same from given words (the first is the name of the program), for tests. An empty variable
+    /// Like `read`, but with the given arguments, of which the first is the name of the program. An empty variable
     /// counts as unset.
     ///
     /// # Errors
-    /// What `read` would have printed.
+    /// The message that `read` prints.
     pub fn read_from<T: Into<OsString> + Clone>(
-        words: impl IntoIterator<Item = T>,
+        args: impl IntoIterator<Item = T>,
+        check: CheckUrl,
     ) -> Result<(Command, Settings), clap::Error> {
         let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
         let mut definition = Self::command().mut_args(|arg| {
             let unset = arg.get_env().is_some_and(is_empty);
-            // `--help` shows the values of variables otherwise, and with them secrets.
+            // Otherwise `--help` shows the values of variables, which may be secrets.
             let arg = arg.global(true).hide_env_values(true);
             if unset {
                 arg.env(Resettable::Reset)
@@ -162,60 +157,67 @@ impl Cli {
             }
         });
         let cli = definition
-            .try_get_matches_from_mut(words)
+            .try_get_matches_from_mut(args)
             .and_then(|matches| Self::from_arg_matches(&matches))?;
         let command = cli.command.unwrap_or(Command::Serve);
         cli.settings
-            .check(&command)
-            .map_err(|message| definition.error(ErrorKind::ValueValidation, message))?;
+            .check(&command, check)
+            .map_err(|error| definition.error(ErrorKind::ValueValidation, error))?;
         Ok((command, cli.settings))
     }
 }
 
+/// Settings that are each well-formed but cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum SettingsError {
+    #[error("POOL_MIN_IDLE ({min_idle}) must not be larger than POOL_MAX_SIZE ({max_size})")]
+    PoolSize {
+        min_idle: usize,
+        max_size: NonZeroUsize,
+    },
+    #[error(transparent)]
+    DatabaseUrl(#[from] UrlError),
+}
+
 impl Settings {
-    /// Refuses what the type of a single setting cannot: contradictions, and URLs that name no
-    /// database (they are not checked by clap because it would print the secret in them).
-    fn check(&self, command: &Command) -> Result<(), String> {
+    /// Rejects settings that contradict each other, and an invalid database URL. clap does not check the URL,
+    /// because it would print the secret in it.
+    fn check(&self, command: &Command, check: CheckUrl) -> Result<(), SettingsError> {
         if self.pool_min_idle() > self.pool_max_size.get() {
-            return Err(format!(
-                "POOL_MIN_IDLE ({}) must not be larger than POOL_MAX_SIZE ({})",
-                self.pool_min_idle(),
-                self.pool_max_size
-            ));
+            return Err(SettingsError::PoolSize {
+                min_idle: self.pool_min_idle(),
+                max_size: self.pool_max_size,
+            });
         }
         match command {
-            Command::Serve | Command::Migrate(_) => self.database().check(),
-            Command::Healthcheck | Command::Openapi => Ok(()),
+            Command::Serve | Command::Migrate(_) => self.database().check(check)?,
+            Command::Healthcheck | Command::Openapi => {}
         }
+        Ok(())
     }
 
-    /// Database connections kept open when idle.
+    /// The number of database connections that are kept open when idle.
     pub fn pool_min_idle(&self) -> usize {
         self.pool_min_idle
             .unwrap_or_else(|| self.pool_max_size.get().min(5))
     }
 
-    /// Where the database is.
+    /// The source of the database URL.
     pub fn database(&self) -> DatabaseSource {
         self.database.source()
     }
 
-    /// HTTP workers: as set, else the CPUs this process may use (cgroup quota and affinity).
+    /// The number of HTTP workers: the configured number, or the CPUs that this process may use (cgroup quota and
+    /// affinity).
     pub fn workers(&self) -> usize {
         self.workers
             .or_else(|| std::thread::available_parallelism().ok())
             .map_or(1, NonZeroUsize::get)
     }
 
-    /// The form of the log lines: as set, else text when standard error is a terminal.
+    /// The format of the log lines: the configured format, or text if standard error is a terminal.
     pub fn log_format(&self) -> LogFormat {
-        self.log_format.unwrap_or_else(|| {
-            if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
-                LogFormat::Text
-            } else {
-                LogFormat::Json
-            }
-        })
+        self.log_format.unwrap_or_else(LogFormat::of_stderr)
     }
 
     /// Whether pending migrations are applied before serving.
@@ -224,9 +226,13 @@ impl Settings {
             .unwrap_or(matches!(kind, DatabaseKind::Sqlite))
     }
 
-    /// Every setting as it is in force, secrets left out.
-    pub fn resolved(&self, kind: DatabaseKind) -> Vec<(&'static str, String)> {
-        // No `..`: a setting that is added and forgotten here does not compile.
+    /// Returns the effective value of every setting, without secrets.
+    pub fn resolved(
+        &self,
+        kind: DatabaseKind,
+        describe: DescribeUrl,
+    ) -> Vec<(&'static str, String)> {
+        // No `..`, so that a new setting that is missing here does not compile.
         let Self {
             database,
             bind_address,
@@ -252,15 +258,12 @@ impl Settings {
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();
-        let database_url = source
-            .url()
-            .map_or_else(|error| error, |url| url.without_secrets());
         let format = match self.log_format() {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
         vec![
-            ("database_url", database_url),
+            ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
             ("bind_address", bind_address.to_string()),
             ("metrics_address", metrics_address.to_string()),

@@ -1,55 +1,65 @@
-//! How the values of the settings read, and what is said of a bad one.
+//! Parses the values of settings.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-/// Longer makes no sense for any setting and would overflow PostgreSQL's millisecond integers.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60 * 20);
+/// The maximum duration of any setting. Much longer durations overflow PostgreSQL's integers of milliseconds.
+const MAX_DURATION: Duration = Duration::from_secs(24 * 60 * 60 * 20);
 
-pub(super) fn any_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .ok()
-        .filter(|duration| *duration <= LONGEST)
-        .ok_or_else(|| "takes a duration such as 5s, 300ms or 30m, at most 20 days".to_owned())
+/// A value is invalid. The message describes the values that the setting takes.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ValueError {
+    #[error("takes a duration such as 5s, 300ms or 30m, at most 20 days")]
+    Duration,
+    #[error("takes a duration of at least 1ms, such as 5s, 300ms or 30m")]
+    PositiveDuration,
+    #[error("takes a whole number of at least 1")]
+    AtLeastOne,
+    #[error("takes a whole number")]
+    WholeNumber,
+    #[error("takes an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0")]
+    SocketAddress,
+    #[error("takes a level (error, warn, info, debug, trace) or target=level items: {0}")]
+    LogFilter(#[source] env_filter::ParseError),
 }
 
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn any_duration(text: &str) -> Result<Duration, ValueError> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| *duration <= MAX_DURATION)
+        .ok_or(ValueError::Duration)
+}
+
+pub(super) fn positive_duration(text: &str) -> Result<Duration, ValueError> {
     let duration = any_duration(text)?;
     if duration < Duration::from_millis(1) {
-        return Err("takes a duration of at least 1ms, such as 5s, 300ms or 30m".to_owned());
+        return Err(ValueError::PositiveDuration);
     }
     Ok(duration)
 }
 
-pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse()
-        .map_err(|_| "takes a whole number of at least 1".to_owned())
+pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, ValueError> {
+    text.parse().map_err(|_| ValueError::AtLeastOne)
 }
 
-pub(super) fn whole_number(text: &str) -> Result<usize, String> {
-    text.parse().map_err(|_| "takes a whole number".to_owned())
+pub(super) fn whole_number(text: &str) -> Result<usize, ValueError> {
+    text.parse().map_err(|_| ValueError::WholeNumber)
 }
 
-pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "takes an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0".to_owned()
-    })
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, ValueError> {
+    text.parse().map_err(|_| ValueError::SocketAddress)
 }
 
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
+pub(super) fn log_filter(text: &str) -> Result<String, ValueError> {
     if text.trim().is_empty() {
-        // An empty variable is one that was not set; no filter at all would log nothing.
+        // An empty variable counts as unset. An empty filter would log nothing.
         return Ok("info".to_owned());
     }
     env_filter::Builder::new()
         .try_parse(text)
         .map(|_| text.to_owned())
-        .map_err(|error| {
-            format!(
-                "takes a level (error, warn, info, debug, trace) or target=level items: {error}"
-            )
-        })
+        .map_err(ValueError::LogFilter)
 }
 
 #[cfg(test)]

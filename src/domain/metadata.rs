@@ -1,21 +1,21 @@
-//! The free-form key-values a client may attach to an order.
+//! The key-value pairs that a client may attach to an order.
 
 use std::collections::BTreeMap;
 
 use super::{Violation, pointer_token};
 
-/// At most 50 texts under keys of at most 40 characters, each of at most 500.
+/// At most 50 entries with keys of at most 40 and values of at most 500 characters.
 ///
 /// Sorted by key, so that equal metadata has one form.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata(BTreeMap<String, String>);
 
 impl Metadata {
-    /// The most entries.
+    /// The maximum number of entries.
     pub const MAX_ENTRIES: usize = 50;
-    /// The most characters of a key.
+    /// The maximum number of characters of a key.
     pub const MAX_KEY_CHARS: usize = 40;
-    /// The most characters of a value.
+    /// The maximum number of characters of a value.
     pub const MAX_VALUE_CHARS: usize = 500;
 
     /// The length of all keys and values in bytes.
@@ -26,7 +26,7 @@ impl Metadata {
             .sum()
     }
 
-    /// Accepts the entries, or names each one that is wrong.
+    /// Validates the entries.
     ///
     /// # Errors
     /// Every violation found, with pointers below `/metadata`.
@@ -51,13 +51,13 @@ impl Metadata {
         }
     }
 
-    /// Checks each entry by itself; one without a value has only its key checked.
+    /// Validates each entry by itself. An entry without a value has only its key validated.
     pub(super) fn check_entries<'a>(
         entries: impl Iterator<Item = (&'a str, Option<&'a str>)>,
     ) -> Result<(), Vec<Violation>> {
         let violations: Vec<_> = entries
             .filter_map(|(key, value)| {
-                let detail = wrong_key(key).or_else(|| value.and_then(wrong_value))?;
+                let detail = key_error(key).or_else(|| value.and_then(value_error))?;
                 let pointer = format!("/metadata/{}", pointer_token(key));
                 Some(Violation::new(pointer, detail))
             })
@@ -69,7 +69,7 @@ impl Metadata {
         }
     }
 
-    /// Takes entries that were checked when they were stored.
+    /// Creates metadata from entries that were validated before they were stored.
     pub fn from_stored(entries: BTreeMap<String, String>) -> Self {
         Self(entries)
     }
@@ -80,7 +80,7 @@ impl Metadata {
     }
 }
 
-fn wrong_key(key: &str) -> Option<String> {
+fn key_error(key: &str) -> Option<String> {
     let chars = key.chars().count();
     if chars == 0 {
         Some("the key must not be empty".to_owned())
@@ -96,7 +96,7 @@ fn wrong_key(key: &str) -> Option<String> {
     }
 }
 
-fn wrong_value(value: &str) -> Option<String> {
+fn value_error(value: &str) -> Option<String> {
     let chars = value.chars().count();
     if chars > Metadata::MAX_VALUE_CHARS {
         Some(format!(
@@ -104,7 +104,7 @@ fn wrong_value(value: &str) -> Option<String> {
             Metadata::MAX_VALUE_CHARS
         ))
     } else if value.contains('\0') {
-        // PostgreSQL's jsonb refuses U+0000 (PostgreSQL manual, section 8.14).
+        // PostgreSQL's jsonb rejects U+0000 (PostgreSQL manual, section 8.14).
         Some("must not contain U+0000".to_owned())
     } else {
         None
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_entry_with_an_escaped_pointer() {
+    fn a_violation_names_its_entry_with_an_escaped_pointer() {
         let violations = one("a/b~c", &"v".repeat(501)).unwrap_err();
         assert_eq!(violations[0].pointer, "/metadata/a~1b~0c");
     }

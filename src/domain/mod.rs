@@ -1,4 +1,4 @@
-//! What an order is and which orders are legal. Pure: no I/O, no wire format, no database.
+//! Orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no database.
 
 mod metadata;
 mod order;
@@ -6,34 +6,38 @@ mod patch;
 mod status;
 mod tenant;
 mod text;
+mod version_match;
+
+use std::fmt;
 
 pub use metadata::Metadata;
-pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity};
+pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity, QuantityError};
 pub use patch::{MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
 pub use tenant::{InvalidTenant, Tenant};
-pub use text::ShortText;
+pub use text::{ShortText, ShortTextError};
+pub use version_match::IfMatch;
 
 /// One reason why a value is not a legal order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Where in the value: a JSON Pointer (RFC 6901), such as `/metadata/colour`.
+    /// The location in the value: a JSON Pointer (RFC 6901), such as `/metadata/colour`.
     pub pointer: String,
-    /// What is wrong, for a person.
+    /// The reason, as a sentence for the user.
     pub detail: String,
 }
 
 impl Violation {
-    /// A violation at `pointer`.
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+    /// Creates a violation at `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl fmt::Display) -> Self {
         Self {
             pointer: pointer.into(),
-            detail: detail.into(),
+            detail: detail.to_string(),
         }
     }
 }
 
-/// `key` as one reference token of a JSON Pointer (RFC 6901, section 3: `~` and `/` are escaped).
+/// Escapes `key` as one reference token of a JSON Pointer (RFC 6901, section 3: `~` and `/` are escaped).
 pub fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

@@ -1,4 +1,4 @@
-//! An order, and how one comes into being.
+//! An order and its creation.
 
 use std::collections::BTreeMap;
 
@@ -7,60 +7,65 @@ use uuid::Uuid;
 
 use super::{Metadata, ShortText, Status, Violation};
 
-/// The largest quantity of one order.
+/// The maximum quantity of one order.
 pub const MAX_QUANTITY: i32 = 1_000_000;
 
-/// How many pieces: 1 to [`MAX_QUANTITY`].
+/// A number of pieces from 1 to [`MAX_QUANTITY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quantity(i32);
+
+/// The number is not a quantity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be from 1 to {MAX_QUANTITY}, is {0}")]
+pub struct QuantityError(i64);
 
 impl Quantity {
     /// Accepts a number in range.
     ///
     /// # Errors
-    /// A sentence for a person when it is out of range.
-    pub fn parse(number: i64) -> Result<Self, String> {
+    /// When it is out of range.
+    pub fn parse(number: i64) -> Result<Self, QuantityError> {
         i32::try_from(number)
             .ok()
             .filter(|n| (1..=MAX_QUANTITY).contains(n))
             .map(Self)
-            .ok_or_else(|| format!("must be from 1 to {MAX_QUANTITY}, is {number}"))
+            .ok_or(QuantityError(number))
     }
 
-    /// The number.
+    /// The number of pieces.
     pub const fn get(self) -> i32 {
         self.0
     }
 }
 
-/// What a client asks for, not yet checked.
+/// The order that a client requests, not validated yet.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     /// The product.
     pub product_id: String,
-    /// How many.
+    /// The number of pieces.
     pub quantity: i64,
-    /// For whom, if known.
+    /// The customer, if known.
     pub customer_id: Option<String>,
-    /// The client's own notes.
+    /// Key-value pairs for the client's own use.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A legal order that is not placed yet.
+/// A legal order that has not been created yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOrder {
     /// The product.
     pub product_id: ShortText,
-    /// How many.
+    /// The number of pieces.
     pub quantity: Quantity,
-    /// For whom, if known.
+    /// The customer, if known.
     pub customer_id: Option<ShortText>,
-    /// The client's own notes.
+    /// Key-value pairs for the client's own use.
     pub metadata: Metadata,
 }
 
 impl NewOrder {
-    /// Decides whether the draft is a legal order.
+    /// Validates a draft.
     ///
     /// # Errors
     /// Every violation found, not only the first.
@@ -87,9 +92,9 @@ impl NewOrder {
         }
     }
 
-    /// The order as it is when placed: pending, version 1, at `now` cut to whole microseconds,
-    /// which is as fine as PostgreSQL's `timestamptz` keeps it.
-    pub fn place(self, id: Uuid, now: DateTime<Utc>) -> Order {
+    /// Creates the order: pending, with version 1, at `now` truncated to whole microseconds, the resolution of
+    /// PostgreSQL's `timestamptz`.
+    pub fn create(self, id: Uuid, now: DateTime<Utc>) -> Order {
         let now = now.trunc_subsecs(6);
         Order {
             id,
@@ -105,26 +110,26 @@ impl NewOrder {
     }
 }
 
-/// An order as it is stored.
+/// A version of an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// A UUIDv7 (RFC 9562): later orders have larger ids.
     pub id: Uuid,
     /// The product.
     pub product_id: String,
-    /// How many.
+    /// The number of pieces.
     pub quantity: i32,
-    /// Where it stands.
+    /// The current status.
     pub status: Status,
-    /// For whom, if known.
+    /// The customer, if known.
     pub customer_id: Option<String>,
-    /// The client's own notes.
+    /// Key-value pairs for the client's own use.
     pub metadata: Metadata,
-    /// 1 at first, one more with every change.
+    /// 1 for a new order, incremented by each update.
     pub version: i32,
-    /// When it was placed, in whole microseconds.
+    /// When it was created, in whole microseconds.
     pub created_at: DateTime<Utc>,
-    /// When it changed last, in whole microseconds.
+    /// When it was updated last, in whole microseconds.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -174,9 +179,9 @@ mod tests {
     }
 
     #[test]
-    fn a_placed_order_is_pending_version_one_in_whole_microseconds() {
+    fn a_new_order_is_pending_and_has_version_one_and_whole_microseconds() {
         let now = DateTime::from_timestamp_nanos(1_000_000_123_456_789);
-        let order = NewOrder::parse(draft()).unwrap().place(Uuid::nil(), now);
+        let order = NewOrder::parse(draft()).unwrap().create(Uuid::nil(), now);
         assert_eq!((order.status, order.version), (Status::Pending, 1));
         assert_eq!(order.created_at.timestamp_subsec_nanos(), 123_456_000);
         assert_eq!(order.created_at, order.updated_at);

@@ -1,4 +1,4 @@
-//! What may be changed in an order, and when.
+//! Updates of an order.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +9,14 @@ use super::{Metadata, Order, Quantity, Status, Violation};
 /// A change of metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MetadataPatch {
-    /// Take everything out.
+    /// Removes all entries.
     Clear,
-    /// Put these in; those without a value take out.
+    /// Sets these entries; a key without a value is removed.
     Merge(BTreeMap<String, Option<String>>),
 }
 
 impl MetadataPatch {
-    /// Checks each entry by itself; how many there are in the end depends on the order.
+    /// Validates each entry by itself. The number of entries after the update depends on the order.
     ///
     /// # Errors
     /// Every violation found, with pointers below `/metadata`.
@@ -31,7 +31,7 @@ impl MetadataPatch {
         }
     }
 
-    fn applied(&self, metadata: &Metadata) -> Result<Metadata, Vec<Violation>> {
+    fn apply_to(&self, metadata: &Metadata) -> Result<Metadata, Vec<Violation>> {
         match self {
             Self::Clear => Ok(Metadata::default()),
             Self::Merge(changes) => {
@@ -48,10 +48,10 @@ impl MetadataPatch {
     }
 }
 
-/// What to change in an order.
+/// An update of an order. Fields without a value stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
-    /// The status to go to.
+    /// The new status.
     pub status: Option<Status>,
     /// The new quantity.
     pub quantity: Option<Quantity>,
@@ -59,27 +59,27 @@ pub struct Patch {
     pub metadata: Option<MetadataPatch>,
 }
 
-/// Why an order does not take a change.
+/// Why an order cannot be updated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PatchError {
-    /// The status cannot follow the one the order has.
+    /// The requested status cannot follow the current one.
     IllegalTransition {
-        /// Where the order stands.
+        /// The current status.
         from: Status,
-        /// Where it should have gone.
+        /// The requested status.
         to: Status,
     },
     /// The quantity can only change while the order is pending.
     NotEditable {
-        /// Where the order stands.
+        /// The current status.
         status: Status,
     },
-    /// The metadata would not be legal any more.
+    /// The metadata would not be legal after the update.
     Invalid(Vec<Violation>),
 }
 
 impl Order {
-    /// The next version of the order, or `None` when the patch changes nothing.
+    /// Returns the next version of the order, or `None` if the patch changes nothing.
     ///
     /// # Errors
     /// [`PatchError`].
@@ -104,14 +104,14 @@ impl Order {
         }
         if let Some(metadata) = &patch.metadata {
             next.metadata = metadata
-                .applied(&self.metadata)
+                .apply_to(&self.metadata)
                 .map_err(PatchError::Invalid)?;
         }
         if next == *self {
             return Ok(None);
         }
         next.version += 1;
-        // Clocks of replicas differ; the times of an order never run backwards.
+        // The clocks of replicas differ, and the times of an order must not go backwards.
         next.updated_at = now.trunc_subsecs(6).max(self.updated_at);
         Ok(Some(next))
     }

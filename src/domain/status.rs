@@ -1,17 +1,17 @@
-//! The life of an order.
+//! The life cycle of an order.
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// Placed, not yet accepted. Where every order begins.
+    /// Created, but not accepted yet. The first status of every order.
     Pending,
     /// Accepted.
     Confirmed,
     /// On its way.
     Shipped,
-    /// Arrived. Nothing follows.
+    /// Arrived. A final status.
     Delivered,
-    /// Called off. Nothing follows.
+    /// Cancelled. A final status.
     Cancelled,
 }
 
@@ -35,7 +35,7 @@ impl std::fmt::Display for UnknownStatus {
 impl std::error::Error for UnknownStatus {}
 
 impl Status {
-    /// Every status, in the order of an order's life.
+    /// Every status, in the order of the life cycle.
     pub const ALL: [Self; 5] = [
         Self::Pending,
         Self::Confirmed,
@@ -44,7 +44,7 @@ impl Status {
         Self::Cancelled,
     ];
 
-    /// The name on the wire and in the database.
+    /// The name in JSON and in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -55,7 +55,7 @@ impl Status {
         }
     }
 
-    /// The statuses that may follow this one. The one declaration of the state machine.
+    /// The statuses that may follow this one. The state machine is declared only here.
     pub const fn next(self) -> &'static [Self] {
         match self {
             Self::Pending => &[Self::Confirmed, Self::Cancelled],
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_is_reachable_from_everywhere_and_no_status_follows_itself() {
+    fn a_final_status_is_reachable_from_every_status_and_no_status_follows_itself() {
         for status in Status::ALL {
             assert!(!status.next().contains(&status));
             let mut at = status;

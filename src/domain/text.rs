@@ -1,30 +1,44 @@
-//! The short texts that name a product or a customer.
+//! The names of products and customers.
 
 /// A name given by the client: 1 to 128 characters, no control characters, not blank.
 ///
-/// PostgreSQL cannot store U+0000 in a text; refusing control characters covers it.
+/// PostgreSQL cannot store U+0000 in a text. It is one of the rejected control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShortText(String);
 
+/// The text is not a name of a product or a customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShortTextError {
+    /// The text is empty or contains only white space.
+    #[error("must not be empty or blank")]
+    Blank,
+    /// The text has more than [`ShortText::MAX_CHARS`] characters.
+    #[error("must have at most {} characters, has {chars}", ShortText::MAX_CHARS)]
+    TooLong {
+        /// The number of characters.
+        chars: usize,
+    },
+    /// The text contains control characters.
+    #[error("must not contain control characters")]
+    ControlCharacters,
+}
+
 impl ShortText {
-    /// The most characters (Unicode scalar values) a label may have.
+    /// The maximum number of characters (Unicode scalar values).
     pub const MAX_CHARS: usize = 128;
 
-    /// Accepts `text` as it is, or says what is wrong with it.
+    /// Accepts `text` without changing it.
     ///
     /// # Errors
-    /// A sentence for a person when the text is empty, blank, too long or has control characters.
-    pub fn parse(text: String) -> Result<Self, String> {
+    /// When the text is empty, blank, too long or has control characters.
+    pub fn parse(text: String) -> Result<Self, ShortTextError> {
         let chars = text.chars().count();
         if text.trim().is_empty() {
-            Err("must not be empty or blank".to_owned())
+            Err(ShortTextError::Blank)
         } else if chars > Self::MAX_CHARS {
-            Err(format!(
-                "must have at most {} characters, has {chars}",
-                Self::MAX_CHARS
-            ))
+            Err(ShortTextError::TooLong { chars })
         } else if text.chars().any(char::is_control) {
-            Err("must not contain control characters".to_owned())
+            Err(ShortTextError::ControlCharacters)
         } else {
             Ok(Self(text))
         }
@@ -46,7 +60,7 @@ mod tests {
     use super::ShortText;
 
     #[test]
-    fn accepts_and_refuses() {
+    fn limits_are_inclusive_and_blank_texts_and_control_characters_are_rejected() {
         let longest = "é".repeat(128);
         let too_long = "é".repeat(129);
         let table: [(&str, bool); 10] = [

@@ -1,4 +1,4 @@
-//! What is going on on one connection: the edge and the connection below Actix tell each other here.
+//! The state of one connection, which the edge and the connection below Actix share.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -10,246 +10,243 @@ use tokio::time::Instant;
 use super::problem::Problem;
 use super::response::budget::Permit;
 
-/// What of the body of a request has not been received yet.
+/// The part of a request's body that has not been received yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
-    /// Nothing: it is complete, or there is none.
+pub(crate) enum Unreceived {
+    /// The body is complete, or the request has none.
     Nothing,
-    /// So many bytes.
+    /// This many bytes.
     Bytes(u64),
-    /// Chunks, so nobody knows how many bytes.
+    /// Chunks, whose number of bytes is not known.
     Chunks,
 }
 
-/// The rest of a body that nobody wants, in bytes, for which a connection is kept. With a larger one
-/// the connection ends after the response.
-pub const SMALL_REST: u64 = 128 * 1024;
+/// The maximum number of bytes of an abandoned body for which a connection is kept open. If more bytes are left,
+/// the connection closes after the response.
+pub(crate) const SMALL_REMAINDER: u64 = 128 * 1024;
 
-/// A request that never becomes one, because its head was refused below Actix.
+/// A head that was rejected below Actix.
 #[derive(Clone, Debug)]
-pub struct RejectedHead {
-    /// What the client is told.
-    pub problem: Problem,
-    /// Whether the method and the path are those of the client.
-    pub readable: bool,
+pub(crate) struct RejectedHead {
+    /// The response.
+    pub(crate) problem: Problem,
+    /// Whether the method and the path are those that the client sent.
+    pub(crate) readable: bool,
 }
 
 /// The requests of one connection, one at a time. Belongs to one worker, so it needs no lock.
 #[derive(Debug)]
-pub struct Activity {
-    /// A request has been handed to Actix, and its response has not been handed back as a whole.
+pub(crate) struct Activity {
+    /// Actix has a request whose response it has not returned completely.
     busy: Cell<bool>,
-    /// When the first byte of a head came that is not whole yet.
-    head: Cell<Option<Instant>>,
-    /// When the last response began or went on, or the connection began.
-    idle: Cell<Instant>,
+    /// When the first byte of an incomplete head arrived.
+    head_since: Cell<Option<Instant>>,
+    /// When the last part of a response was sent, or the connection was opened.
+    idle_since: Cell<Instant>,
     /// The request has a body that no handler has read to its end.
     unread: Cell<bool>,
-    /// A handler reads the body.
-    wanted: Cell<bool>,
-    /// The connection, when it waits for that.
-    reader: RefCell<Option<Waker>>,
-    missing: Cell<Missing>,
-    /// The response is there, and nobody wants the rest of the body.
-    unwanted: Cell<bool>,
-    /// The coding of the body is broken, so nothing behind it can be understood.
-    broken: Cell<bool>,
-    /// The response under way is the last one of the connection.
+    /// A handler has started to read the body.
+    reading: Cell<bool>,
+    /// Wakes the connection when a handler starts to read the body.
+    reading_waker: RefCell<Option<Waker>>,
+    unreceived: Cell<Unreceived>,
+    /// The response exists and no handler reads the rest of the body.
+    abandoned: Cell<bool>,
+    /// The coding of the body is malformed, so nothing after it can be understood.
+    malformed: Cell<bool>,
+    /// The current response is the last one of the connection.
     last: Cell<bool>,
     /// The connection is beyond `MAX_CONNECTIONS`.
     overflow: Cell<bool>,
-    refusal: RefCell<Option<RejectedHead>>,
+    /// Boxed, because few connections have one.
+    rejected: RefCell<Option<Box<RejectedHead>>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
-    /// The client has closed its side.
-    left: Cell<bool>,
-    /// Who waits for that.
-    waiting: RefCell<Option<Waker>>,
+    /// The client has closed its side of the connection.
+    closed: Cell<bool>,
+    /// Wakes the task that waits for the client to close.
+    close_waker: RefCell<Option<Waker>>,
 }
 
 impl Default for Activity {
     fn default() -> Self {
         Self {
             busy: Cell::new(false),
-            head: Cell::new(None),
-            idle: Cell::new(Instant::now()),
+            head_since: Cell::new(None),
+            idle_since: Cell::new(Instant::now()),
             unread: Cell::new(false),
-            wanted: Cell::new(false),
-            reader: RefCell::new(None),
-            missing: Cell::new(Missing::Nothing),
-            unwanted: Cell::new(false),
-            broken: Cell::new(false),
+            reading: Cell::new(false),
+            reading_waker: RefCell::new(None),
+            unreceived: Cell::new(Unreceived::Nothing),
+            abandoned: Cell::new(false),
+            malformed: Cell::new(false),
             last: Cell::new(false),
             overflow: Cell::new(false),
-            refusal: RefCell::new(None),
+            rejected: RefCell::new(None),
             permit: RefCell::new(None),
-            left: Cell::new(false),
-            waiting: RefCell::new(None),
+            closed: Cell::new(false),
+            close_waker: RefCell::new(None),
         }
     }
 }
 
-/// What the connection says and asks.
+/// Methods for the connection.
 impl Activity {
-    /// Bytes of a head have come. Its time runs from the first one.
-    pub fn head_begins(&self) {
-        if self.head.get().is_none() {
-            self.head.set(Some(Instant::now()));
+    /// Records that bytes of a head have arrived. The timeout of a head starts with its first byte.
+    pub(crate) fn head_started(&self) {
+        if self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
         }
     }
 
-    /// A whole head goes to Actix, and this much of its body is missing; `body` says whether it has
-    /// one, `last` whether the client wants no further response.
-    pub fn head_passes(&self, body: bool, last: bool) {
-        self.head.set(None);
+    /// Records that a complete head goes to Actix. `body` is whether it announces a body, `last` whether the
+    /// client expects no further response.
+    pub(crate) fn head_forwarded(&self, body: bool, last: bool) {
+        self.head_since.set(None);
         self.busy.set(true);
         self.unread.set(body);
-        self.wanted.set(false);
-        self.unwanted.set(false);
-        self.broken.set(false);
+        self.reading.set(false);
+        self.abandoned.set(false);
+        self.malformed.set(false);
         if last || self.overflow.get() {
             self.last.set(true);
         }
     }
 
-    /// So much of the body of the request is missing now.
-    pub fn set_missing(&self, missing: Missing) {
-        self.missing.set(missing);
+    pub(crate) fn set_unreceived(&self, unreceived: Unreceived) {
+        self.unreceived.set(unreceived);
     }
 
-    /// The coding of the body is broken.
-    pub fn break_body(&self) {
-        self.broken.set(true);
+    /// Records that the coding of the body is malformed.
+    pub(crate) fn fail_body(&self) {
+        self.malformed.set(true);
         self.last.set(true);
     }
 
-    /// The request that Actix gets next stands for a head that is refused.
-    pub fn refuse(&self, refusal: RejectedHead) {
-        *self.refusal.borrow_mut() = Some(refusal);
+    /// Records that the next request that Actix gets represents a rejected head.
+    pub(crate) fn reject(&self, rejected: RejectedHead) {
+        *self.rejected.borrow_mut() = Some(Box::new(rejected));
     }
 
-    /// The connection is beyond `MAX_CONNECTIONS`: one request, and only some are served.
-    pub fn set_overflow(&self) {
+    /// Records that the connection is beyond `MAX_CONNECTIONS`: it gets one request, and only probes are served.
+    pub(crate) fn set_overflow(&self) {
         self.overflow.set(true);
     }
 
-    /// The client has closed its side. It may still read, so this ends no response that ends by itself.
-    pub fn leave(&self) {
-        self.left.set(true);
-        if let Some(waiting) = self.waiting.take() {
-            waiting.wake();
+    /// Records that the client has closed its side. It may still read, so a response that ends by itself
+    /// continues.
+    pub(crate) fn client_closed(&self) {
+        self.closed.set(true);
+        if let Some(waker) = self.close_waker.take() {
+            waker.wake();
         }
     }
 
-    /// Waits until the client closes its side. For one waiter.
-    pub async fn left(&self) {
+    /// Waits until the client closes its side. Only one task may wait.
+    pub(crate) async fn wait_for_close(&self) {
         poll_fn(|cx| {
-            if self.left.get() {
+            if self.closed.get() {
                 return Poll::Ready(());
             }
-            self.waiting.replace(Some(cx.waker().clone()));
+            self.close_waker.replace(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
     }
 
-    /// Bytes of a response have gone out. A response may be a stream that never ends.
-    pub fn sent(&self) {
-        self.idle.set(Instant::now());
+    /// Records that bytes of a response were sent. A response may be a stream that never ends.
+    pub(crate) fn sent(&self) {
+        self.idle_since.set(Instant::now());
     }
 
-    /// Everything has been written to the socket.
-    pub fn written(&self) {
+    /// Records that everything has been written to the socket.
+    pub(crate) fn written(&self) {
         if self.permit.borrow().is_some() {
             *self.permit.borrow_mut() = None;
         }
     }
 
-    /// Whether a request is being answered.
-    pub fn is_busy(&self) -> bool {
+    /// Whether Actix has a request whose response it has not returned completely.
+    pub(crate) fn is_busy(&self) -> bool {
         self.busy.get()
     }
 
-    /// When a head began that is not whole yet.
-    pub fn head_since(&self) -> Option<Instant> {
-        self.head.get()
+    /// When the first byte of an incomplete head arrived.
+    pub(crate) fn head_since(&self) -> Option<Instant> {
+        self.head_since.get()
     }
 
-    /// Since when nothing has been asked and nothing been sent.
-    pub fn idle_since(&self) -> Instant {
-        self.idle.get()
+    /// When the connection became idle, if it is.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.idle_since.get()
     }
 
-    /// Whether no handler has begun to read the body, and none has been found not to.
-    pub fn ignores_body(&self) -> bool {
-        self.busy.get() && !self.wanted.get() && !self.unwanted.get()
+    /// Whether no handler has started to read the body, and the response does not exist yet.
+    pub(crate) fn ignores_body(&self) -> bool {
+        self.busy.get() && !self.reading.get() && !self.abandoned.get()
     }
 
-    /// Wakes the connection when a handler begins to read the body.
-    pub fn wait_for_handler(&self, waker: &Waker) {
-        self.reader.replace(Some(waker.clone()));
+    /// Wakes the connection when a handler starts to read the body.
+    pub(crate) fn wait_for_handler(&self, waker: &Waker) {
+        self.reading_waker.replace(Some(waker.clone()));
     }
 
-    /// Whether the response is there and nobody wants the rest of the request's body.
-    pub fn is_unwanted(&self) -> bool {
-        self.unwanted.get()
+    /// Whether the response exists and no handler reads the rest of the body.
+    pub(crate) fn body_is_abandoned(&self) -> bool {
+        self.abandoned.get()
     }
 }
 
-/// What the edge says and asks.
+/// Methods for the edge and the extractors.
 impl Activity {
-    /// A request reaches the edge: it is busy until the guard is dropped.
-    pub fn begin(self: &Rc<Self>) -> RequestGuard {
-        self.head.set(None);
+    /// Records that a request has reached the edge. The connection is busy until the guard is dropped.
+    pub(crate) fn begin(self: &Rc<Self>) -> RequestGuard {
+        self.head_since.set(None);
         self.busy.set(true);
         RequestGuard(Rc::clone(self))
     }
 
-    /// Why the request must be refused, if it stands for a head that was.
-    pub(crate) fn take_refusal(&self) -> Option<RejectedHead> {
-        self.refusal.borrow_mut().take()
+    /// Takes the rejected head that the request represents, if any.
+    pub(crate) fn take_rejected_head(&self) -> Option<RejectedHead> {
+        self.rejected.borrow_mut().take().map(|rejected| *rejected)
     }
 
     /// Whether the request has a body that has not been read to its end.
-    pub(crate) fn is_unread(&self) -> bool {
+    pub(crate) fn has_unread_body(&self) -> bool {
         self.unread.get()
     }
 
-    /// A handler reads the body from now on.
-    pub(crate) fn want_body(&self) {
-        self.wanted.set(true);
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
+    pub(crate) fn start_reading_body(&self) {
+        self.reading.set(true);
+        if let Some(waker) = self.reading_waker.take() {
+            waker.wake();
         }
     }
 
-    /// The body has been read to its end.
-    pub(crate) fn body_is_read(&self) {
+    pub(crate) fn finish_reading_body(&self) {
         self.unread.set(false);
     }
 
-    /// Nobody wants the rest of the body.
+    /// Records that the response exists and no handler reads the rest of the body.
     pub(crate) fn abandon_body(&self) {
-        self.unwanted.set(true);
+        self.abandoned.set(true);
     }
 
-    /// What of the body has not been received yet.
-    pub fn missing(&self) -> Missing {
-        self.missing.get()
+    pub(crate) fn unreceived(&self) -> Unreceived {
+        self.unreceived.get()
     }
 
-    /// Whether the coding of the body is broken.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.get()
+    pub(crate) fn has_malformed_body(&self) -> bool {
+        self.malformed.get()
     }
 
-    /// The response under way is the last one of the connection.
-    pub(crate) fn end_after_this(&self) {
+    /// Makes the current response the last one of the connection.
+    pub(crate) fn close_after_response(&self) {
         self.last.set(true);
     }
 
-    /// Whether the response under way is the last one of the connection.
-    pub fn ends_after_this(&self) -> bool {
+    /// Whether the current response is the last one of the connection.
+    pub(crate) fn closes_after_response(&self) -> bool {
         self.last.get()
     }
 
@@ -264,9 +261,9 @@ impl Activity {
     }
 }
 
-/// A request being answered, from its head to the end of its response.
+/// Keeps a connection busy, from the head of a request to the end of its response.
 #[derive(Debug)]
-pub struct RequestGuard(Rc<Activity>);
+pub(crate) struct RequestGuard(Rc<Activity>);
 
 impl RequestGuard {
     pub(crate) fn activity(&self) -> &Activity {
@@ -277,7 +274,7 @@ impl RequestGuard {
 impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.busy.set(false);
-        self.0.idle.set(Instant::now());
+        self.0.idle_since.set(Instant::now());
     }
 }
 

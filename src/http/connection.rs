@@ -1,8 +1,9 @@
 //! A connection of a client, below Actix.
 //!
-//! Actix bounds the time of a connection's first head only. Here every head has the time of a request
-//! from its first byte on, and a response whose client takes nothing of it is cut off. What a client
-//! sends goes through [`Inbound`], and a connection ends so that the client sees its last response.
+//! Actix has a timeout only for the first head of a connection. Here every head must be complete within the
+//! request timeout from its first byte on, and a response is aborted if the client reads none of it. The bytes
+//! from a client go through [`Inbound`], and a connection closes in a way that lets the client receive its last
+//! response.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,7 +18,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::{Activity, Missing};
+use crate::http::activity::{Activity, Unreceived};
 use inbound::{Inbound, MAX_DISCARDED};
 use slots::Slot;
 
@@ -28,48 +29,65 @@ mod inbound;
 pub(crate) mod slots;
 mod stream;
 
-/// How long a client may take.
+/// The maximum numbers of connections of one server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ConnectionLimits {
+    /// Connections that are served.
+    pub(crate) served: usize,
+    /// Connections above that number, which get one request each.
+    pub(crate) overflow: usize,
+}
+
+impl ConnectionLimits {
+    /// The maximum number of connections that may be open at the same time, including those that are closing for
+    /// new ones.
+    pub(crate) fn open_at_once(self) -> usize {
+        self.served.saturating_add(self.overflow.saturating_mul(3))
+    }
+}
+
+/// The timeouts for actions of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClientTimeouts {
-    /// For the head of a request, from its first byte on.
+    /// For the head of a request, from its first byte.
     pub(crate) head: Duration,
     /// Between two requests.
     pub(crate) idle: Duration,
-    /// For taking a part of a response.
+    /// Until the client reads a part of a response.
     pub(crate) stuck: Duration,
     /// For the rest of a request after its response.
     pub(crate) linger: Duration,
-    /// For everything, on a connection beyond `MAX_CONNECTIONS`.
+    /// For the whole lifetime of a connection beyond `MAX_CONNECTIONS`.
     pub(crate) overflow: Duration,
 }
 
-/// After a last response with nothing missing of its request, the client has so long to close first.
-/// Longer only costs descriptors, and a reset after it would hit a response that was received.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long the client has to close first, after a last response whose request was complete. A longer time only
+/// costs descriptors, and a later reset does no harm because the response has been received.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection of a client.
 pub(crate) struct Connection {
     stream: TcpStream,
     activity: Rc<Activity>,
     inbound: Inbound,
-    timeouts: ClientTimeouts,
+    timeouts: Rc<ClientTimeouts>,
     timer: Pin<Box<Sleep>>,
     opened: Instant,
-    /// A part of a body was handed over, and Actix has to pass it on before it gets the next.
+    /// Actix got a part of a body and must process it before it gets the next part.
     paused: bool,
-    /// The client sends nothing more.
+    /// The client has closed its side.
     ended: bool,
-    /// Since when the socket has taken nothing of a response that waits.
+    /// Since when the socket has accepted nothing of a response.
     stuck_since: Option<Instant>,
     /// When the connection stops reading after its last response.
     lingers_until: Option<Instant>,
-    /// Bytes that came after it.
+    /// Bytes received after the last response.
     lingered: u64,
     slot: Slot,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, timeouts: ClientTimeouts, slot: Slot) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeouts: Rc<ClientTimeouts>, slot: Slot) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {
@@ -94,7 +112,6 @@ impl Connection {
         }
     }
 
-    /// What the edge and the connection tell each other.
     pub(crate) fn activity(&self) -> Rc<Activity> {
         Rc::clone(&self.activity)
     }
@@ -107,20 +124,20 @@ impl Connection {
         &self.stream
     }
 
-    /// Bytes were handed to Actix. It would read on until nothing is left and keep that in a buffer of
-    /// its own, beside the body that the handler has. So it gets one part of a body in each round.
-    fn handed_over(&mut self) -> Poll<io::Result<()>> {
+    /// Actix got bytes. It would continue to read until nothing is left and keep the bytes in its own buffer, in
+    /// addition to the body that the handler has. So it gets one part of a body for each poll.
+    fn forwarded(&mut self) -> Poll<io::Result<()>> {
         self.paused = self.inbound.in_body();
         Poll::Ready(Ok(()))
     }
 
-    /// Nothing is asked and nothing is being answered.
+    /// Whether no request is in progress and no byte of the next one has arrived.
     fn is_idle(&self) -> bool {
         !self.inbound.in_request() && self.inbound.is_empty()
     }
 
-    /// Ready when the time of `deadline` is over. It may move on with every request: the timer
-    /// follows when it rings, so that a request costs no change in the timers of the worker.
+    /// Ready after `deadline`, which may move with every request. The timer is set again only when it expires, so
+    /// that a request does not change a timer of the worker.
     fn poll_timer(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.slot.is_overflow() {
             deadline.min(self.opened + self.timeouts.overflow)
@@ -139,11 +156,11 @@ impl Connection {
         }
     }
 
-    /// Ready when the client was too slow.
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client exceeds a timeout.
+    fn poll_timeout(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = if self.activity.is_busy() {
-            // A request that is being answered has a deadline of its own. Nobody looks here at its
-            // end, so the timer has to go on.
+            // A request in progress has a deadline of its own. Its end does not poll this future, so the timer
+            // must keep running.
             Instant::now() + self.timeouts.idle
         } else if let Some(began) = self.activity.head_since() {
             began + self.timeouts.head
@@ -155,7 +172,7 @@ impl Connection {
         self.poll_timer(deadline, cx)
     }
 
-    /// The socket has taken so much, or nothing.
+    /// Records how much the socket has accepted, and fails if it accepts nothing for too long.
     fn note_sent(
         &mut self,
         result: Poll<io::Result<usize>>,
@@ -173,35 +190,35 @@ impl Connection {
             Poll::Pending => {
                 let since = *self.stuck_since.get_or_insert_with(Instant::now);
                 let deadline = since + self.timeouts.stuck;
-                // Reading shares the timer and may have heard it ring.
+                // Reading shares the timer and may have consumed its expiry.
                 if Instant::now() < deadline {
                     ready!(self.poll_timer(deadline, cx));
                 }
-                // What the kernel still has of the response goes with the connection.
+                // Discards the part of the response that the kernel still holds.
                 let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
         }
     }
 
-    /// Reads what comes after the last response and throws it away, until the client has closed its
-    /// side or was given its chance (RFC 9112, section 9.6). Closing earlier would make the kernel
-    /// reset the connection, and the client might never see the response.
+    /// Reads and discards the bytes that arrive after the last response, until the client closes its side or a
+    /// timeout expires (RFC 9112, section 9.6). If the server closed earlier, the kernel would reset the
+    /// connection, and the client might never receive the response.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let until = *self.lingers_until.get_or_insert_with(|| {
-            let missing = self.activity.missing() != Missing::Nothing;
+            let incomplete = self.activity.unreceived() != Unreceived::Nothing;
             let now = Instant::now();
-            if missing {
+            if incomplete {
                 now + self.timeouts.linger
-            } else if self.activity.ends_after_this() || !self.inbound.is_empty() {
-                now + self.timeouts.linger.min(FAREWELL)
+            } else if self.activity.closes_after_response() || !self.inbound.is_empty() {
+                now + self.timeouts.linger.min(CLOSE_TIMEOUT)
             } else {
                 now
             }
         });
-        let mut room = [const { MaybeUninit::uninit() }; 16 * 1024];
+        let mut buffer = [const { MaybeUninit::uninit() }; 16 * 1024];
         while self.lingered < MAX_DISCARDED && Instant::now() < until {
-            let mut buf = ReadBuf::uninit(&mut room);
+            let mut buf = ReadBuf::uninit(&mut buffer);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     self.lingered += u64::try_from(buf.filled().len()).unwrap_or(0);

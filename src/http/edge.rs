@@ -1,5 +1,5 @@
-//! The outermost middleware. It opens the access record and the context of a request, catches
-//! panics, makes every error a problem, and sets the headers that every answer has.
+//! The outermost middleware. It opens the access record and the context of a request, catches panics, turns
+//! every error into a problem, and sets the headers that every response has.
 
 mod in_flight;
 
@@ -16,28 +16,34 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 
 use super::activity::{Activity, RequestGuard};
+use super::path::{self, PathTemplate};
 use super::problem::Problem;
 use super::problem::kind::ProblemKind;
 use super::request::context::{RequestContext, request_id};
 use super::request::limits::check_head;
 use super::request::traceparent::traceparent;
 use super::response::outgoing::Outgoing;
-use crate::api::{ApiState, routes};
+use super::state::HttpState;
 use crate::telemetry::Recorder;
 use in_flight::InFlight;
 
-/// The outermost middleware.
+/// The outermost middleware, for one worker.
 #[derive(Clone)]
-pub struct Edge {
-    api: Rc<ApiState>,
+pub(crate) struct Edge {
+    http: Rc<HttpState>,
     recorder: Recorder,
 }
 
 impl Edge {
-    /// An edge for one worker.
-    pub fn new(api: ApiState, recorder: Recorder) -> Self {
+    /// Creates an edge for one worker.
+    pub(crate) fn new(http: HttpState, recorder: Recorder) -> Self {
+        let http = HttpState {
+            // Each request locks the token to read it. With child tokens, the workers do not share the lock.
+            drain: http.drain.child_token(),
+            ..http
+        };
         Self {
-            api: Rc::new(api),
+            http: Rc::new(http),
             recorder,
         }
     }
@@ -63,7 +69,7 @@ where
 }
 
 /// [`Edge`] around one service.
-pub struct EdgeService<S> {
+pub(crate) struct EdgeService<S> {
     edge: Edge,
     service: S,
 }
@@ -80,73 +86,73 @@ where
     actix_web::dev::forward_ready!(service);
 
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
-        let busy = request.conn_data::<Rc<Activity>>().map(Activity::begin);
+        let guard = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
-        let mut template = routes::route(&mut request);
+        let mut template = path::route(self.edge.http.templates, &mut request);
         let mut method = method_label(request.method());
-        let mut early = None;
-        if let Some(activity) = busy.as_ref().map(RequestGuard::activity) {
-            if let Some(refusal) = activity.take_refusal() {
-                if !refusal.readable {
-                    (method, template) = ("other", routes::UNMATCHED);
+        let mut rejected = None;
+        if let Some(activity) = guard.as_ref().map(RequestGuard::activity) {
+            if let Some(head) = activity.take_rejected_head() {
+                if !head.readable {
+                    (method, template) = ("other", &PathTemplate::UNMATCHED);
                 }
-                early = Some(refusal.problem);
-            } else if activity.is_overflow() && !routes::is_probe(template) {
-                early = Some(Problem::new(ProblemKind::Overloaded, TOO_MANY));
+                rejected = Some(head.problem);
+            } else if activity.is_overflow() && !template.is_probe {
+                let problem = Problem::new(ProblemKind::Overloaded, TOO_MANY_CONNECTIONS);
+                rejected = Some(problem);
             }
         }
         let record = self.edge.recorder.open(
             method,
-            template,
+            template.template,
             uri.clone(),
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = RequestContext::new(template, self.edge.api.request_timeout);
+        let context = RequestContext::new(template.template, self.edge.http.request_timeout);
         request.extensions_mut().insert(context);
-        let old = request.version() < Version::HTTP_11;
-        let inner = match early.map_or_else(|| check_head(&request), Err) {
+        let http_1_0 = request.version() < Version::HTTP_11;
+        let inner = match rejected.map_or_else(|| check_head(&request), Err) {
             Err(problem) => Err(problem),
-            // A handler may panic before its future exists. The panic hook has logged it.
+            // A handler may panic before its future exists. The panic hook logs it.
             Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
                 .map_err(|_| ProblemKind::Internal.into()),
         };
-        let (inner, early) = match inner {
+        let (inner, rejected) = match inner {
             Ok(future) => (Some(future), None),
             Err(problem) => (None, Some(problem)),
         };
         EdgeFuture {
             inner,
-            early,
-            waiting: None,
-            rest: Some(InFlight {
-                busy,
-                api: Rc::clone(&self.edge.api),
+            rejected,
+            response: None,
+            in_flight: Some(InFlight {
+                guard,
+                http: Rc::clone(&self.edge.http),
                 record,
                 id,
                 uri,
-                template,
-                old,
-                rounds: 0,
+                is_probe: template.is_probe,
+                http_1_0,
+                polls: 0,
             }),
         }
     }
 }
 
-/// What a client beyond `MAX_CONNECTIONS` is told.
-const TOO_MANY: &str = "Too many clients are connected. Try again later.";
+const TOO_MANY_CONNECTIONS: &str = "Too many clients are connected. Try again later.";
 
 pin_project! {
-    /// A request on its way through [`Edge`].
-    pub struct EdgeFuture<F, B> {
+    /// A request that [`Edge`] processes.
+    pub(crate) struct EdgeFuture<F, B> {
         #[pin]
         inner: Option<F>,
-        // The response when there is no future.
-        early: Option<Problem>,
-        // The response, while the rest of the request is put out of the way.
-        waiting: Option<Result<ServiceResponse<B>, Error>>,
-        rest: Option<InFlight>,
+        // The response to a rejected request, for which there is no future.
+        rejected: Option<Problem>,
+        // The response of the handler, while the rest of the request is received.
+        response: Option<Result<ServiceResponse<B>, Error>>,
+        in_flight: Option<InFlight>,
     }
 }
 
@@ -159,10 +165,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match (this.waiting.take(), this.inner.as_pin_mut()) {
+        let response = match (this.response.take(), this.inner.as_pin_mut()) {
             (Some(response), _) => response,
             (None, None) => Err(this
-                .early
+                .rejected
                 .take()
                 .unwrap_or(ProblemKind::Internal.into())
                 .into()),
@@ -171,36 +177,36 @@ where
                 Err(_) => Err(Problem::from(ProblemKind::Internal).into()),
             },
         };
-        let Some(mut rest) = this.rest.take() else {
-            // A future that is ready is polled no more.
+        let Some(mut in_flight) = this.in_flight.take() else {
+            // The future is not polled again after it has completed.
             return Poll::Ready(Err(Problem::from(ProblemKind::Internal).into()));
         };
         let status = match &response {
             Ok(response) => response.status(),
             Err(error) => error.as_response_error().status_code(),
         };
-        if rest.waits_for_body(status) {
-            *this.waiting = Some(response);
-            *this.rest = Some(rest);
+        if in_flight.waits_for_body(status) {
+            *this.response = Some(response);
+            *this.in_flight = Some(in_flight);
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(match response {
-            Ok(response) => Ok(rest.finish(response)),
-            // The request is gone with the service that failed; Actix sends what the error says.
+            Ok(response) => Ok(in_flight.finish(response)),
+            // The service that failed has dropped the request. Actix sends the response of the error.
             Err(error) => {
-                let problem = rest.problem(
+                let problem = in_flight.problem(
                     error.as_error::<Problem>(),
                     error.as_response_error().status_code(),
                 );
-                let problem = problem.map_body(|_, body| BoxBody::new(rest.send(body)));
+                let problem = problem.map_body(|_, body| BoxBody::new(in_flight.send(body)));
                 Err(actix_web::error::InternalError::from_response(error, problem).into())
             }
         })
     }
 }
 
-/// The method as a label: clients may invent methods, labels must not.
+/// The method as a label. Clients may invent methods, which must not become labels.
 fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",

@@ -1,4 +1,4 @@
-//! Every error on the wire is a problem (RFC 9457). The one mapping from errors to answers.
+//! Problems: the response body of every error (RFC 9457).
 
 pub(crate) mod kind;
 
@@ -11,27 +11,33 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{PatchError, Status, Violation};
+use crate::domain::Violation;
 use crate::http::ProblemKind;
-use crate::store::{Cursor, StoreError};
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-/// Seconds after which a client may try again; the readiness check is a second old at most.
+/// Seconds after which a client may retry. The result of a readiness check is at most one second old.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An error as the client sees it.
 #[derive(Clone, Debug)]
-pub struct Problem {
+pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     errors: Vec<Violation>,
-    reason: Option<&'static str>,
-    allowed: Option<&'static [Status]>,
-    /// A header that says what would have been accepted.
+    /// Boxed, because few problems have members and a `Result` is as large as its error.
+    members: Option<Box<Members>>,
+    /// A header with the values that would be accepted.
     accepts: Option<Box<(&'static str, String)>>,
-    oldest: Option<Box<Cursor>>,
-    /// What is behind it, for the log only.
+    /// For the log only.
     cause: Option<Box<str>>,
+}
+
+/// Extension members (RFC 9457, section 3.2) that only some kinds of problems have.
+#[derive(Clone, Debug, Default)]
+struct Members {
+    reason: Option<&'static str>,
+    allowed: Option<Vec<&'static str>>,
+    oldest: Option<String>,
 }
 
 /// The body of a problem.
@@ -41,104 +47,118 @@ pub(crate) struct ProblemBody<'a> {
     /// `urn:problem:order-service:` and the kind.
     #[schema(example = "urn:problem:order-service:validation-failed")]
     r#type: String,
-    /// The kind, for a person.
+    /// A short title for users.
+    #[schema(example = "Validation failed")]
     title: &'static str,
     /// The status code.
+    #[schema(example = 422)]
     status: u16,
-    /// What went wrong this time.
+    /// The cause of this error.
+    #[schema(example = "The request does not fit; see errors.")]
     detail: &'a str,
     /// The path of the request.
+    #[schema(example = "/api/v1/orders")]
     instance: &'a str,
     /// The id of the request, as in the `X-Request-Id` header and the logs.
+    #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6072")]
     request_id: &'a str,
-    /// What exactly does not fit (422 only).
+    /// The parts of the request that are invalid (422 only).
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: Vec<ErrorBody<'a>>,
     /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind` or
     /// `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "draining")]
     reason: Option<&'static str>,
-    /// The statuses that the order may go to (`illegal-transition` only).
+    /// The statuses to which the order may change (`illegal-transition` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    allowed: Option<Vec<&'static str>>,
-    /// A cursor from which to read everything that there is (`cursor-expired` only).
+    #[schema(nullable = false, example = json!(["confirmed", "cancelled"]))]
+    allowed: Option<&'a [&'static str]>,
+    /// A cursor from which all events that still exist can be read (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<String>,
+    #[schema(nullable = false, example = "AA")]
+    oldest: Option<&'a str>,
 }
 
-/// One thing that does not fit.
+/// One invalid part of a request.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ProblemError)]
 pub(crate) struct ErrorBody<'a> {
-    /// Where: a JSON Pointer into the body, or `/` and the name of the query parameter.
+    /// The location: a JSON Pointer into the body, or `/` and the name of the query parameter.
     #[schema(example = "/quantity")]
     pointer: &'a str,
-    /// What is wrong.
+    /// The reason.
     #[schema(example = "must be from 1 to 1000000, is 0")]
     detail: &'a str,
 }
 
 impl Problem {
-    /// A problem with a detail of its own.
-    pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates a problem with a specific detail.
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
-            reason: None,
-            allowed: None,
+            members: None,
             accepts: None,
-            oldest: None,
             cause: None,
         }
     }
 
-    /// A fault of this service. The cause goes into the log and not to the client.
-    pub fn internal(cause: impl fmt::Display) -> Self {
+    /// Creates the problem for a fault of this service. The cause goes to the log, not to the client.
+    pub(crate) fn internal(cause: impl fmt::Display) -> Self {
         Self::from(ProblemKind::Internal).because(cause)
     }
 
-    fn because(mut self, cause: impl fmt::Display) -> Self {
+    /// Adds the cause, which goes to the log, not to the client.
+    pub(crate) fn because(mut self, cause: impl fmt::Display) -> Self {
         self.cause = Some(cause.to_string().into());
         self
     }
 
-    /// Logs what is behind the problem, if anything is.
+    /// Logs the cause, if there is one.
     pub(crate) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
             log::warn!(request_id, problem = self.kind.as_str(), cause = cause.as_ref(); "request failed");
         }
     }
 
-    /// The same problem with a header that says what would have been accepted (RFC 9110, section
-    /// 15.5.16).
-    pub(crate) fn accepting(mut self, header: &'static str, what: impl Into<String>) -> Self {
-        self.accepts = Some(Box::new((header, what.into())));
+    /// Adds a header that lists the values that would be accepted (RFC 9110, section 15.5.16).
+    pub(crate) fn accepting(mut self, header: &'static str, values: impl Into<String>) -> Self {
+        self.accepts = Some(Box::new((header, values.into())));
         self
     }
 
-    /// The same problem with the reason why the service is not ready.
-    pub fn with_reason(mut self, reason: &'static str) -> Self {
-        self.reason = Some(reason);
+    /// Adds the reason why the service is not ready.
+    pub(crate) fn with_reason(mut self, reason: &'static str) -> Self {
+        self.members().reason = Some(reason);
         self
     }
 
-    /// The problem with a cursor behind which reading cannot continue.
-    pub(crate) fn expired(oldest: Cursor) -> Self {
-        Self {
-            oldest: Some(Box::new(oldest)),
-            ..ProblemKind::CursorExpired.into()
-        }
+    /// Adds the values that would be allowed.
+    pub(crate) fn with_allowed(mut self, allowed: impl IntoIterator<Item = &'static str>) -> Self {
+        self.members().allowed = Some(allowed.into_iter().collect());
+        self
     }
 
-    /// The problem for a status with which the framework answered on its own.
+    /// Adds the oldest cursor from which all events can be read.
+    pub(crate) fn with_oldest(mut self, oldest: impl fmt::Display) -> Self {
+        self.members().oldest = Some(oldest.to_string());
+        self
+    }
+
+    fn members(&mut self) -> &mut Members {
+        self.members.get_or_insert_default()
+    }
+
+    /// Creates the problem for a response that Actix itself has sent.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         ProblemKind::of_status(status).into()
     }
 
-    /// The body of the answer.
     fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
+        let members = self.members.as_deref();
         ProblemBody {
             r#type: format!("urn:problem:order-service:{}", self.kind.as_str()),
             title: self.kind.title(),
@@ -154,24 +174,22 @@ impl Problem {
                     detail: &violation.detail,
                 })
                 .collect(),
-            reason: self.reason,
-            allowed: self
-                .allowed
-                .map(|statuses| statuses.iter().map(|status| status.as_str()).collect()),
-            oldest: self.oldest.as_ref().map(ToString::to_string),
+            reason: members.and_then(|members| members.reason),
+            allowed: members.and_then(|members| members.allowed.as_deref()),
+            oldest: members.and_then(|members| members.oldest.as_deref()),
         }
     }
 
-    /// The whole answer.
-    pub(crate) fn answer(&self, instance: &str, request_id: &str) -> HttpResponse {
+    /// Builds the response with the problem as its body.
+    pub(crate) fn response(&self, instance: &str, request_id: &str) -> HttpResponse {
         let status = self.kind.status();
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
-        if let Some((header, what)) = self.accepts.as_deref() {
-            response.insert_header((*header, what.as_str()));
+        if let Some((header, values)) = self.accepts.as_deref() {
+            response.insert_header((*header, values.as_str()));
         }
         response.json(self.body(instance, request_id))
     }
@@ -198,48 +216,14 @@ impl From<Violation> for Problem {
     }
 }
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Overloaded => ProblemKind::Overloaded.into(),
-            StoreError::Unavailable(why) => Self::from(ProblemKind::Unavailable).because(why),
-            StoreError::StatementTimeout | StoreError::LockTimeout => {
-                Self::from(ProblemKind::Timeout).because(error)
-            }
-            StoreError::Internal(why) => Self::internal(why),
-            // A batch of one is never too large.
-            StoreError::BatchTooLarge => Self::internal(error),
-        }
-    }
-}
-
-impl From<PatchError> for Problem {
-    fn from(refusal: PatchError) -> Self {
-        match refusal {
-            PatchError::IllegalTransition { from, to } => Self {
-                allowed: Some(from.next()),
-                ..Self::new(
-                    ProblemKind::IllegalTransition,
-                    format!("A {} order cannot become {}.", from.as_str(), to.as_str()),
-                )
-            },
-            PatchError::NotEditable { status } => Self::new(
-                ProblemKind::OrderNotEditable,
-                format!("The quantity of a {} order cannot change.", status.as_str()),
-            ),
-            PatchError::Invalid(violations) => violations.into(),
-        }
-    }
-}
-
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.as_str(), self.detail)
     }
 }
 
-/// Lets handlers and extractors return it. [`crate::http::Edge`] writes the body, as only it knows the
-/// request.
+/// Lets handlers and extractors return a problem. [`Edge`](crate::http::Edge) writes the body, which needs
+/// the path and the id of the request.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
         self.kind.status()
@@ -247,29 +231,5 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         HttpResponse::new(self.status_code())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_store_error_has_its_answer_and_tells_nothing_inside() {
-        let secret = "relation \"orders\" does not exist".to_owned();
-        for (error, kind) in [
-            (StoreError::Overloaded, ProblemKind::Overloaded),
-            (
-                StoreError::Unavailable(secret.clone()),
-                ProblemKind::Unavailable,
-            ),
-            (StoreError::StatementTimeout, ProblemKind::Timeout),
-            (StoreError::LockTimeout, ProblemKind::Timeout),
-            (StoreError::Internal(secret.clone()), ProblemKind::Internal),
-        ] {
-            let problem = Problem::from(error);
-            assert_eq!(problem.kind, kind);
-            assert!(!problem.to_string().contains("relation"));
-        }
     }
 }

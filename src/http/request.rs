@@ -1,4 +1,4 @@
-//! What a request carries.
+//! The parts of a request.
 
 pub(crate) mod body;
 pub(crate) mod budget;
@@ -6,4 +6,5 @@ pub(crate) mod conditional;
 pub(crate) mod context;
 pub(crate) mod limits;
 pub(crate) mod negotiate;
+pub(crate) mod query;
 pub(crate) mod traceparent;

@@ -1,4 +1,4 @@
-//! What bounds a response until it is sent.
+//! The body of a response and its budget.
 
 pub(crate) mod budget;
 pub(crate) mod outgoing;

@@ -1,9 +1,10 @@
-//! Serves HTTP on one port.
+//! An HTTP server on one port.
 
 use std::fmt::Debug;
 use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,37 +20,42 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, Server};
 use actix_web::http::KeepAlive;
 use socket2::{Domain, SockRef, Socket, Type};
+use tokio_util::sync::CancellationToken;
 
 use super::connection::slots::Slots;
-use super::connection::{ClientTimeouts, Connection};
-use crate::server::limits::Connections;
-use crate::shutdown::Drain;
+use super::connection::{ClientTimeouts, Connection, ConnectionLimits};
 use crate::telemetry::Metrics;
 
-/// Longer than the idle time-out of common load balancers, so that it is they who close.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client that takes nothing of a response for this long is cut off; without it, a stream of events
-/// to a client that stopped reading would stay indefinitely.
-const STUCK: Duration = Duration::from_secs(30);
+/// Longer than the idle timeout of common load balancers, so that they close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+/// A response is aborted if its client reads none of it for this long. Without this timeout, a stream of events to
+/// a client that stopped reading would stay open indefinitely.
+const STUCK_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the rest of a request is read after its response.
-const LINGER: Duration = Duration::from_secs(5);
-/// The time of a connection beyond `MAX_CONNECTIONS`.
-const HURRIED: Duration = Duration::from_secs(1);
-/// How to serve HTTP.
-pub(crate) struct Http {
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection beyond `MAX_CONNECTIONS` may be open.
+const OVERFLOW_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// An HTTP server on one port.
+pub(crate) struct HttpServer {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     pub(crate) workers: usize,
     pub(crate) request_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
-    pub(crate) connections: Connections,
-    /// Where the connections are counted, if they are.
+    pub(crate) connections: ConnectionLimits,
+    /// Counts the connections.
     pub(crate) metrics: Option<Arc<Metrics>>,
-    pub(crate) stopping: Drain,
+    /// Cancelled when idle connections must close.
+    pub(crate) stopping: CancellationToken,
 }
 
-impl Http {
-    /// What `HttpServer` of actix-web does, with a connection of our own below it.
+impl HttpServer {
+    /// Binds the port and builds the server, like `HttpServer` of actix-web, but with [`Connection`] instead of
+    /// its TCP stream. Returns the server and its address.
+    ///
+    /// # Errors
+    /// When the port cannot be bound.
     pub(crate) fn serve<F, I, S, B>(self, app: F) -> io::Result<(Server, SocketAddr)>
     where
         F: Fn() -> I + Send + Clone + 'static,
@@ -64,88 +70,93 @@ impl Http {
     {
         let timeouts = ClientTimeouts {
             head: self.request_timeout,
-            idle: KEEP_ALIVE,
-            stuck: STUCK,
-            linger: LINGER,
-            overflow: HURRIED,
+            idle: IDLE_TIMEOUT,
+            stuck: STUCK_TIMEOUT,
+            linger: LINGER_TIMEOUT,
+            overflow: OVERFLOW_TIMEOUT,
         };
         let listener = listener(self.address)?;
         let address = listener.local_addr()?;
         let slots = Slots::new(
-            self.connections.most,
+            self.connections.served,
             self.connections.overflow,
             self.metrics,
         );
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
-            // The slots bound all workers together. What has been accepted and waits for its worker to
-            // look at its slot has a descriptor too. A worker that is full leaves the next to another.
-            .max_concurrent_connections(self.connections.at_once().div_ceil(self.workers.max(1)))
+            // The slots bound the connections of all workers together. A connection that has been accepted also
+            // has a descriptor while it waits for its worker to acquire its slot. A full worker leaves the next
+            // connection to another worker.
+            .max_concurrent_connections(
+                self.connections
+                    .open_at_once()
+                    .div_ceil(self.workers.max(1)),
+            )
             .shutdown_timeout(self.shutdown_timeout.as_secs() + 1)
             .disable_signals()
             .listen(self.name, listener, move || {
-                let stopping = stopping.clone();
+                // Each connection locks the token. With child tokens, the workers do not share the lock.
+                let stopping = stopping.child_token();
+                // Boxed, so that an idle connection reserves no space for the future of a request.
+                let app = app()
+                    .into_factory()
+                    .map_err(|error: S::Error| error.into().error_response());
                 let http = HttpService::build()
-                    // The connection does both: it bounds every head, and arms no timer for a request.
+                    // `Connection` implements both timeouts: it bounds every head, and sets no timer per request.
                     .keep_alive(KeepAlive::Os)
                     .client_request_timeout(Duration::ZERO)
-                    .graceful_shutdown_signal(move || {
-                        let stopping = stopping.clone();
-                        async move { stopping.started().await }
-                    })
+                    .graceful_shutdown_signal(move || stopping.clone().cancelled_owned())
                     .local_addr(address)
                     .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
                         set_options(connection.stream());
                         data.insert(connection.activity());
                     })
-                    .finish(map_config(
-                        app()
-                            .into_factory()
-                            .map_err(|error: S::Error| error.into().error_response()),
-                        |()| AppConfig::default(),
-                    ));
+                    .finish(map_config(boxed::factory(app), |()| AppConfig::default()));
                 let slots = slots.clone();
+                let timeouts = Rc::new(timeouts);
                 let connected = fn_service(move |stream: TcpStream| {
-                    // Without a slot it is closed at once; the error is no more than that.
-                    let slot = slots.take().ok_or(DispatchError::DisconnectTimeout);
+                    // Without a slot, the connection is closed at once. The error has no other effect.
+                    let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, timeouts, slot);
+                        let connection = Connection::new(stream, Rc::clone(&timeouts), slot);
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))
                 });
-                // In a box, as the task that Actix makes of it has room for it twice.
+                // Boxed, because the task that Actix makes of the future would contain it twice.
                 boxed::factory(connected.and_then(http))
             })?;
         Ok((server.run(), address))
     }
 }
 
-/// Bytes that the kernel takes for a connection before the ones ahead of them are on their way. More
-/// is memory for a client that does not read, and none of it makes a client faster that does.
-const UNSENT: u32 = 128 * 1024;
+/// The maximum number of bytes of a connection that the kernel accepts before it has sent them
+/// (`TCP_NOTSENT_LOWAT`). A larger value would use memory for clients that do not read, without making other
+/// clients faster.
+const MAX_UNSENT: u32 = 128 * 1024;
 
-/// When the kernel gives up a peer that acknowledges nothing, such as one that lost its power while a
-/// stream of events is quiet. Longer than [`STUCK`], as the kernel also counts the time in which a small
-/// window of a slow reader is closed now and then.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(120);
+/// When the kernel closes a connection whose peer acknowledges nothing (`TCP_USER_TIMEOUT`), such as a peer that
+/// lost its power during a quiet stream of events. It is longer than [`STUCK_TIMEOUT`], because the kernel also
+/// counts the time in which the small window of a slow reader is closed.
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(120);
 
 fn set_options(stream: &TcpStream) {
     let socket = SockRef::from(stream);
     let set = socket
-        .set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+        .set_tcp_user_timeout(Some(ACKNOWLEDGE_TIMEOUT))
         .and_then(|()| socket.set_tcp_nodelay(true))
-        .and_then(|()| socket.set_tcp_notsent_lowat(UNSENT));
+        .and_then(|()| socket.set_tcp_notsent_lowat(MAX_UNSENT));
     if let Err(error) = set {
-        log::debug!(error:%; "a socket does not take its options");
+        log::debug!(error:%; "cannot set socket options");
     }
 }
 
-/// Connections that may wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+/// The maximum number of connections that wait to be accepted. The kernel has a limit as well
+/// (`net.core.somaxconn`).
 const BACKLOG: i32 = 4096;
 
-/// Like the one of the standard library, with more room.
+/// Creates a listener like that of the standard library, but with a longer backlog.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

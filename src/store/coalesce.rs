@@ -1,13 +1,12 @@
-//! Many requests, one statement.
+//! Serves many requests with one statement.
 //!
-//! A worker takes what waits at that moment, up to a limit, and serves it together. It waits for
-//! nobody: a lone request is served at once, and batches form only while the database is busy. What
-//! a worker takes was there before its statement begins, so a reader never gets an answer that is
-//! older than its question.
+//! A worker takes the requests that wait at that moment, up to a limit, and serves them together. It adds
+//! no delay: a single request is served at once, and batches form only while the database is busy. A
+//! request is taken before its statement begins, so a response is never older than its request.
 //!
-//! One worker is at work while the database is quick: few large batches cost it less than many
-//! small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker goes on with what waits,
-//! so that one slow statement does not hold up everybody.
+//! While the database is quick, one worker at a time serves batches: a few large batches cost the database
+//! less than many small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker serves the
+//! requests that wait, so that one slow statement does not delay all of them.
 
 mod lanes;
 mod split;
@@ -24,48 +23,50 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use super::StoreError;
-use super::admission::Ticket;
+use super::admission::Permit;
+use super::error::StoreFault;
 use lanes::Lanes;
-use split::serve_in_parts;
+use split::serve_batch;
 
-/// How long a batch may take until the next one begins beside it. Several times what a batch of some
-/// hundred takes on a healthy database, and short beside what a client notices. A full one takes about
-/// as long; then two at once keep the database busy while one of them is answered.
+/// How long a batch may take until the next one begins in parallel. This is several times the duration of a batch
+/// of about a hundred requests on a healthy database, and too short for a client to notice. A full batch takes
+/// about as long. Two batches at once then keep the database busy while the responses of one are sent.
 const OVERLAP_AFTER: Duration = Duration::from_millis(20);
 
-/// How long a batch may wait for a lock that another transaction holds on what one of its items needs.
+/// How long a batch may wait for a lock that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LockWait {
-    /// Briefly, as others are in the batch; past it [`StoreError::LockTimeout`].
+    /// Only briefly, because other items wait in the same batch. Then the batch fails with
+    /// [`StoreError::LockTimeout`].
     Short,
     /// As long as a statement may take.
     Long,
 }
 
-/// How one kind of request is served together.
+/// How requests of one kind are served together.
 pub(super) trait Batch: Send + Sync + 'static {
     /// One request.
     type Item: Clone + Send + Sync + 'static;
-    /// Its answer.
-    type Answer: Send + 'static;
+    /// Its response.
+    type Response: Send + 'static;
 
-    /// Answers all items, in their order.
+    /// Serves all items. Returns one response for each item, in the same order.
     fn serve(
         &self,
         items: Arc<[Self::Item]>,
         wait: LockWait,
-    ) -> impl Future<Output = Result<Vec<Self::Answer>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Self::Response>, StoreError>> + Send;
 
-    /// Whether an item is served although nobody waits for its answer any more.
+    /// Whether an item is served after its client is gone.
     const SERVE_ABANDONED: bool;
 
-    /// What the item locks: items with the same value wait for the same lock.
+    /// The name of the lock that the item takes. Items with the same name wait for the same lock.
     fn lock_of(_item: &Self::Item) -> Option<&str> {
         None
     }
 }
 
-/// How many may be at work and how much each takes at a time.
+/// How many workers serve a queue, and how many requests each takes at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
     pub(super) workers: usize,
@@ -74,52 +75,59 @@ pub(super) struct QueueLimits {
 
 struct Waiting<B: Batch> {
     item: B::Item,
-    reply: Reply<B>,
-    /// When its client gives up.
+    responder: Responder<B>,
+    /// The deadline of the client.
     deadline: Instant,
 }
 
-/// A queue of requests of one kind and the workers behind it.
+/// A queue of requests of one kind and the workers that serve it.
 pub(super) struct Coalescer<B: Batch> {
     sender: mpsc::UnboundedSender<Waiting<B>>,
 }
 
 impl<B: Batch> Coalescer<B> {
-    /// A queue whose workers run on `runtime` until the last sender is gone.
-    pub(super) fn new(batch: B, shape: QueueLimits, runtime: &Handle) -> Self {
-        // Unbounded as a channel; bounded by admission, which every item has passed.
+    /// Creates a queue whose workers run on `runtime` until the queue is dropped.
+    pub(super) fn new(batch: B, limits: QueueLimits, runtime: &Handle) -> Self {
+        // The channel is unbounded. Admission, which every item has passed, limits the number of items in it.
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
         let batch = Arc::new(batch);
         let lanes = Arc::new(Lanes::new(Arc::clone(&batch)));
-        for _ in 0..shape.workers {
+        for _ in 0..limits.workers {
             let (batch, lanes) = (Arc::clone(&batch), Arc::clone(&lanes));
-            runtime.spawn(work(batch, lanes, Arc::clone(&receiver), shape.limit));
+            runtime.spawn(run_worker(
+                batch,
+                lanes,
+                Arc::clone(&receiver),
+                limits.limit,
+            ));
         }
         Self { sender }
     }
 
-    /// The answer to one item, for who has a place in the store. Past `deadline` it no longer waits for a
-    /// lock that other items do not need.
-    pub(super) async fn ask(
+    /// Submits one item, whose request has been admitted, and waits for its response. After `deadline`, the item
+    /// no longer waits in a lane for its lock.
+    pub(super) async fn submit(
         &self,
-        ticket: Ticket,
+        permit: Permit,
         item: B::Item,
         deadline: Instant,
-    ) -> Result<B::Answer, StoreError> {
-        let (sender, answer) = oneshot::channel();
+    ) -> Result<B::Response, StoreError> {
+        let (sender, response) = oneshot::channel();
         let waiting = Waiting {
             item,
-            reply: Reply { sender, ticket },
+            responder: Responder { sender, permit },
             deadline,
         };
-        let gone = || StoreError::Internal("the worker of a queue is gone".to_owned());
-        self.sender.send(waiting).map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        self.sender
+            .send(waiting)
+            .map_err(|_| StoreFault::WorkerEnded)?;
+        response.await.map_err(|_| StoreFault::WorkerEnded)?
     }
 }
 
-async fn work<B: Batch>(
+/// Serves batches until the queue is closed.
+async fn run_worker<B: Batch>(
     batch: Arc<B>,
     lanes: Arc<Lanes<B>>,
     receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting<B>>>>,
@@ -127,57 +135,61 @@ async fn work<B: Batch>(
 ) {
     let mut taken = Vec::new();
     loop {
-        // Who holds the receiver has the turn.
-        let mut turn = receiver.lock().await;
-        if turn.recv_many(&mut taken, limit).await == 0 {
+        // Only the worker that holds the receiver may begin a batch.
+        let mut queue = receiver.lock().await;
+        if queue.recv_many(&mut taken, limit).await == 0 {
             return;
         }
         if !B::SERVE_ABANDONED {
-            taken.retain(|waiting| !waiting.reply.sender.is_closed());
+            taken.retain(|waiting| !waiting.responder.sender.is_closed());
         }
-        lanes.take_blocked(&mut taken);
+        lanes.divert(&mut taken);
         let Some(first) = taken.first() else {
             continue;
         };
-        first.reply.ticket.batch_of(taken.len());
-        let mut serving = pin!(serve_in_parts(&*batch, &lanes, taken.drain(..)));
+        first.responder.permit.record_batch(taken.len());
+        let mut serving = pin!(serve_batch(&*batch, &lanes, taken.drain(..)));
         if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
-            drop(turn);
+            drop(queue);
             serving.await;
         }
     }
 }
 
-/// Where an answer goes, and the place that its request takes until then.
-struct Reply<B: Batch> {
-    sender: oneshot::Sender<Result<B::Answer, StoreError>>,
-    ticket: Ticket,
+/// Sends the response of a request, which holds its permit until then.
+struct Responder<B: Batch> {
+    sender: oneshot::Sender<Result<B::Response, StoreError>>,
+    permit: Permit,
 }
 
-impl<B: Batch> Reply<B> {
-    fn send(self, answer: Result<B::Answer, StoreError>) {
-        // The place is free before the client can come back for another.
-        drop(self.ticket);
-        let _ = self.sender.send(answer);
+impl<B: Batch> Responder<B> {
+    fn send(self, response: Result<B::Response, StoreError>) {
+        // Release the permit first, so that the next request of the same client can acquire it.
+        drop(self.permit);
+        let _ = self.sender.send(response);
     }
 }
 
-/// The batch's own answer, or an error when it panics or answers too few.
-async fn guarded<B: Batch>(
+/// Serves a batch. A panic or a wrong number of responses is an error.
+async fn serve_checked<B: Batch>(
     batch: &B,
     items: Arc<[B::Item]>,
     wait: LockWait,
-) -> Result<Vec<B::Answer>, StoreError> {
-    let expected = items.len();
-    let answers = AssertUnwindSafe(batch.serve(items, wait))
+) -> Result<Vec<B::Response>, StoreError> {
+    let requests = items.len();
+    let responses = AssertUnwindSafe(batch.serve(items, wait))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(StoreError::Internal("a batch panicked".to_owned())))?;
-    if answers.len() == expected {
-        Ok(answers)
-    } else {
-        Err(StoreError::Internal("a batch left an item out".to_owned()))
+        .unwrap_or_else(|_| Err(StoreFault::BatchPanicked.into()))?;
+    if responses.len() == requests {
+        return Ok(responses);
     }
+    let responses = responses.len();
+    Err(StoreFault::WrongCount {
+        requests,
+        responses,
+    }
+    .into())
 }
 
 #[cfg(test)]

@@ -1,51 +1,61 @@
-//! The way to one database.
+//! The database that the settings name.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StoreError;
+use super::backend::Driver;
+use super::migrate::MigrateOptions;
 use super::postgres::PgConnector;
 use super::sqlite::SqliteConnector;
 use crate::config::{DatabaseKind, Settings};
 
-/// The way to one database: it opens connections, migrates and checks. Cheap to clone.
+/// The database that the settings name, before the store opens it. Cheap to clone.
 #[derive(Clone)]
-pub struct Connector(Way);
-
-#[derive(Clone)]
-pub(super) enum Way {
-    Postgres(Arc<PgConnector>),
-    Sqlite(Arc<SqliteConnector>),
-}
+pub struct Connector(Arc<dyn Driver>);
 
 impl Connector {
-    /// The way to the database that the settings name. Opens nothing yet.
+    /// Reads the URL of the database. Opens nothing yet.
     ///
     /// # Errors
     /// When the URL cannot be read.
     pub fn new(settings: &Settings) -> Result<Self, StoreError> {
         let source = settings.database();
-        let url = source.url().map_err(StoreError::Unavailable)?;
+        let url = source.url().map_err(StoreError::unavailable)?;
         let timeout = settings.statement_timeout;
         Ok(Self(match url.kind() {
             DatabaseKind::Postgres => {
                 let pool_size = settings.pool_max_size.get();
                 let acquire_timeout = settings.pool_acquire_timeout;
                 let connector = PgConnector::new(source, timeout, acquire_timeout, pool_size);
-                Way::Postgres(Arc::new(connector))
+                Arc::new(connector)
             }
-            DatabaseKind::Sqlite => Way::Sqlite(Arc::new(SqliteConnector::new(&url, timeout)?)),
+            DatabaseKind::Sqlite => Arc::new(SqliteConnector::new(&url, timeout)?),
         }))
     }
 
-    /// Which database it is.
+    /// The kind of database.
     pub fn kind(&self) -> DatabaseKind {
-        match self.0 {
-            Way::Postgres(_) => DatabaseKind::Postgres,
-            Way::Sqlite(_) => DatabaseKind::Sqlite,
-        }
+        self.0.kind()
     }
 
-    pub(super) fn way(&self) -> &Way {
-        &self.0
+    /// Applies every pending migration and returns their names, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not respond in time or a migration fails. Earlier migrations stay applied.
+    pub async fn migrate(&self, options: MigrateOptions) -> Result<Vec<String>, StoreError> {
+        self.0.migrate(options).await
+    }
+
+    /// The names of the migrations that are not applied yet, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not respond within `wait`, or an unreleased build made its schema.
+    pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
+        self.0.pending_migrations(wait).await
+    }
+
+    pub(super) fn driver(&self) -> Arc<dyn Driver> {
+        Arc::clone(&self.0)
     }
 }

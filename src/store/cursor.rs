@@ -1,17 +1,16 @@
-//! Places in the feed of events, and the text by which clients name them.
+//! Positions in the feed of events, and their text form for clients.
 //!
 //! A cursor names the last event that was delivered: position, sequence, order, version and time. Reading
-//! continues behind exactly that event or not at all. If a failover or a recovery has lost it, or has put
-//! another event in its place, the history is another one than the reader has seen, and what lies behind
-//! the place says nothing about what the reader lacks. The time tells two copies of a database apart that
-//! changed the same order in different ways: both count positions, sequences and versions on from the
-//! same numbers.
+//! continues after exactly that event or not at all. If a failover or a recovery has lost it, or another event has
+//! taken its position, the reader has seen another history, and the events after the position do not include all
+//! that the reader lacks. The time distinguishes two copies of a database that updated the same order in different
+//! ways: both continue positions, sequences and versions from the same numbers.
 //!
-//! Retention is the one reason for which an event may be gone and the cursor still be good. It records the
-//! last event that it has removed, the floor. A reader that has read everything up to a floor stands at
-//! exactly this event: no event lies between. One that stands before it lacks something that is gone. One
-//! that stands at another event, below the floor, comes from another history. So there is no need to
-//! record how far the reader had looked beyond its last event.
+//! Retention is the only reason why the event of a valid cursor may be missing. It records the last event that it
+//! has removed, the floor. A reader that has read everything up to the floor has a cursor at exactly this event,
+//! because no event lies between. The reader of an earlier cursor lacks events that are removed. A cursor at
+//! another event below the floor comes from another history. So a cursor need not record how far past its last
+//! event its reader has read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,10 +19,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-/// An event as the feed knows it. The order is that of the feed: position, then sequence, which no two
-/// events of one history share.
+/// What identifies an event in the feed. Its ordering is that of the feed: position, then sequence, which no
+/// two events of one history share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct EventKey {
     /// The writing transaction; always 0 on SQLite.
     pub(super) position: i64,
     pub(super) seq: i64,
@@ -33,7 +32,7 @@ pub(super) struct Place {
     pub(super) occurred_at: i64,
 }
 
-impl Place {
+impl EventKey {
     /// Before every event that may be written.
     pub(super) const BEGINNING: Self = Self {
         position: i64::MIN,
@@ -44,49 +43,48 @@ impl Place {
     };
 }
 
-/// A place in the feed of events: behind an event, or before the first one that there ever was.
+/// A position in the feed: after an event, or before the first event ever written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(pub(super) Option<Place>);
+pub struct Cursor(pub(super) Option<EventKey>);
 
-/// What the database says about a cursor, in the snapshot from which it reads what lies behind.
+/// What the database holds for a cursor, in the snapshot from which it reads the events after the cursor.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// The last event that retention has removed.
-    pub(super) floor: Option<Place>,
-    /// Whether the event of the cursor is there, and is the same.
+    pub(super) floor: Option<EventKey>,
+    /// Whether the database has the event of the cursor, and it is the same.
     pub(super) present: bool,
 }
 
 impl Cursor {
-    /// Where it is in the order of the feed.
-    pub(super) fn in_feed(self) -> Option<(i64, i64)> {
-        self.0.map(|place| (place.position, place.seq))
+    /// Its sort key in the feed.
+    pub(super) fn ordering_key(self) -> Option<(i64, i64)> {
+        self.0.map(|event| (event.position, event.seq))
     }
 
     /// Whether reading may continue here.
-    pub(super) fn is_good(self, evidence: Evidence) -> bool {
+    pub(super) fn is_valid(self, evidence: Evidence) -> bool {
         let Evidence { floor, present } = evidence;
-        // Everything up to the floor was delivered; or, for both, nothing ever was.
-        self.0 == floor || present && self.in_feed() > Self(floor).in_feed()
+        // Everything up to the floor was delivered; or nothing was delivered, and nothing was removed.
+        self.0 == floor || present && self.ordering_key() > Self(floor).ordering_key()
     }
 }
 
-/// The first byte of the binary form of a cursor before the first event. A change of a form takes another
-/// number.
+/// The first byte of the binary form of a cursor before the first event. A changed form gets another number.
 const BEFORE_ALL: u8 = 0;
-/// The first byte of the binary form of a cursor behind an event. The form with the number 1 had no time.
-const BEHIND_EVENT: u8 = 2;
+/// The first byte of the binary form of a cursor after an event. The form with the number 1 had no time.
+const AFTER_EVENT: u8 = 2;
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = Vec::new();
-        if let Some(place) = self.0 {
-            bytes.push(BEHIND_EVENT);
-            bytes.extend(place.position.to_be_bytes());
-            bytes.extend(place.seq.to_be_bytes());
-            bytes.extend(place.order_id.as_bytes());
-            bytes.extend(place.version.to_be_bytes());
-            bytes.extend(place.occurred_at.to_be_bytes());
+        if let Some(event) = self.0 {
+            bytes.push(AFTER_EVENT);
+            bytes.extend(event.position.to_be_bytes());
+            bytes.extend(event.seq.to_be_bytes());
+            bytes.extend(event.order_id.as_bytes());
+            bytes.extend(event.version.to_be_bytes());
+            bytes.extend(event.occurred_at.to_be_bytes());
         } else {
             bytes.push(BEFORE_ALL);
         }
@@ -98,14 +96,14 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        // Longer ones are no cursors; they are not worth decoding.
+        // A valid cursor is never longer.
         if text.len() > 64 {
             return Err(InvalidCursor);
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
         let rest = match bytes.split_first() {
             Some((&BEFORE_ALL, [])) => return Ok(Self(None)),
-            Some((&BEHIND_EVENT, rest)) => rest,
+            Some((&AFTER_EVENT, rest)) => rest,
             _ => return Err(InvalidCursor),
         };
         let (position, rest) = number(rest).ok_or(InvalidCursor)?;
@@ -115,7 +113,7 @@ impl FromStr for Cursor {
         let (occurred_at, []) = number(rest).ok_or(InvalidCursor)? else {
             return Err(InvalidCursor);
         };
-        Ok(Self(Some(Place {
+        Ok(Self(Some(EventKey {
             position,
             seq,
             order_id: Uuid::from_bytes(*order_id),
@@ -138,8 +136,8 @@ pub struct InvalidCursor;
 mod tests {
     use super::*;
 
-    fn place(position: i64, seq: i64) -> Place {
-        Place {
+    fn event(position: i64, seq: i64) -> EventKey {
+        EventKey {
             position,
             seq,
             order_id: Uuid::from_u128(7),
@@ -152,8 +150,8 @@ mod tests {
     fn cursors_round_trip_and_compare_as_numbers() {
         for cursor in [
             Cursor(None),
-            Cursor(Some(place(12, 7))),
-            Cursor(Some(place(0, i64::MAX))),
+            Cursor(Some(event(12, 7))),
+            Cursor(Some(event(0, i64::MAX))),
         ] {
             let text = cursor.to_string();
             assert!(text.len() <= 60, "{text}");
@@ -163,8 +161,8 @@ mod tests {
             }
             assert!(format!("{text}AAAA").parse::<Cursor>().is_err());
         }
-        assert!(Cursor(None) < Cursor(Some(place(i64::MIN, 0))));
-        assert!(place(9, 1) < place(10, 0) && place(9, 9) < place(9, 10));
+        assert!(Cursor(None) < Cursor(Some(event(i64::MIN, 0))));
+        assert!(event(9, 1) < event(10, 0) && event(9, 9) < event(9, 10));
         for bad in [
             "", "-", "1", "12-7", "AA=", "AA==", "AB", "AQ", "AAAA", "Aé",
         ] {
@@ -173,32 +171,32 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_good_when_nothing_that_its_reader_lacks_is_gone() {
-        let good = |cursor, floor, present| Cursor(cursor).is_good(Evidence { floor, present });
-        let (one, two, three) = (Some(place(1, 1)), Some(place(2, 2)), Some(place(3, 3)));
+    fn a_cursor_is_valid_when_every_later_event_is_still_there() {
+        let valid = |cursor, floor, present| Cursor(cursor).is_valid(Evidence { floor, present });
+        let (one, two, three) = (Some(event(1, 1)), Some(event(2, 2)), Some(event(3, 3)));
         // Nothing was ever removed.
-        assert!(good(None, None, false), "from the beginning");
-        assert!(good(one, None, true));
-        assert!(!good(one, None, false), "lost");
+        assert!(valid(None, None, false), "from the beginning");
+        assert!(valid(one, None, true));
+        assert!(!valid(one, None, false), "lost");
         // Everything up to two was removed.
-        assert!(!good(None, two, false), "from a beginning that is gone");
-        assert!(!good(one, two, false), "two was removed unseen");
-        assert!(!good(one, two, true), "also if one is still there");
-        assert!(good(two, two, false), "removed after it was delivered");
-        assert!(good(two, two, true));
-        assert!(good(three, two, true));
-        assert!(!good(three, two, false), "lost");
-        let version = Place {
+        assert!(!valid(None, two, false), "from a beginning that is gone");
+        assert!(!valid(one, two, false), "two was removed unseen");
+        assert!(!valid(one, two, true), "also if one is still there");
+        assert!(valid(two, two, false), "removed after it was delivered");
+        assert!(valid(two, two, true));
+        assert!(valid(three, two, true));
+        assert!(!valid(three, two, false), "lost");
+        let version = EventKey {
             version: 4,
-            ..place(2, 2)
+            ..event(2, 2)
         };
-        let time = Place {
+        let time = EventKey {
             occurred_at: 1_764_000_000_123_457,
-            ..place(2, 2)
+            ..event(2, 2)
         };
         for other in [Some(version), Some(time)] {
-            assert!(!good(other, two, false), "another history");
-            assert!(!good(other, two, true));
+            assert!(!valid(other, two, false), "another history");
+            assert!(!valid(other, two, true));
         }
     }
 }

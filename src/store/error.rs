@@ -1,44 +1,146 @@
-//! What can go wrong in the store, as its callers need to tell it apart.
+//! The errors of the store, with one variant for each case that callers treat differently.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use thiserror::Error;
 
-/// Why the store could not answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why the store could not serve a request. Two errors are equal when they are of one kind: the cause is
+/// for the log.
+#[derive(Clone, Debug, Error)]
 pub enum StoreError {
-    /// Too many requests wait for the database already. Nothing was done.
+    /// The permits that requests need are in use: too many requests wait for the database. Nothing was
+    /// done.
+    #[error("too many requests wait for the database")]
     Overloaded,
-    /// The database cannot be reached, no connection became free in time, or the database is in a
-    /// state in which it cannot serve (a full disk, a server that is read-only). Another try may help.
-    Unavailable(String),
-    /// The database worked on a statement for longer than `STATEMENT_TIMEOUT` and was stopped.
+    /// The database cannot be reached, no connection became free in time, or the database is in a state in
+    /// which it cannot serve (a full disk, a server that is read-only). A retry may succeed.
+    #[error("the database is not available: {0}")]
+    Unavailable(#[source] Cause),
+    /// A statement ran for longer than `STATEMENT_TIMEOUT` and was cancelled.
+    #[error("a statement took too long")]
     StatementTimeout,
     /// A lock that another transaction holds was not free in time. Nothing was done.
+    #[error("a lock was not free in time")]
     LockTimeout,
-    /// The items of a batch have more bytes together than a batch may have. Nothing was done; its halves may
-    /// be served.
+    /// The items of a batch have more bytes together than a batch may have. Nothing was done; each half may
+    /// succeed.
+    #[error("a batch has too many bytes")]
     BatchTooLarge,
-    /// Anything else; a fault of this service or of the schema. The text is for the log only.
-    Internal(String),
+    /// A fault of this service or of the schema.
+    #[error("{0}")]
+    Internal(#[source] Cause),
 }
 
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Overloaded => f.write_str("too many requests wait for the database"),
-            Self::Unavailable(why) => write!(f, "the database is not available: {why}"),
-            Self::StatementTimeout => f.write_str("a statement took too long"),
-            Self::LockTimeout => f.write_str("a lock was not free in time"),
-            Self::BatchTooLarge => f.write_str("a batch has too many bytes"),
-            Self::Internal(why) => f.write_str(why),
+/// The cause of an error. Shared, because an error of a batch goes to each of its requests.
+///
+/// It is displayed with its sources, since a line of the log shows an error as one text.
+#[derive(Clone, Debug)]
+pub struct Cause(Arc<dyn Error + Send + Sync>);
+
+impl Cause {
+    /// The error itself.
+    pub(super) fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        &*self.0
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.0.to_string();
+        let mut source = self.0.source();
+        while let Some(error) = source {
+            let part = error.to_string();
+            // Many errors repeat their source in their own text.
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            source = error.source();
+        }
+        f.write_str(&text)
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+/// A fault that the store itself detects.
+#[derive(Debug, Error)]
+pub(super) enum StoreFault {
+    #[error("the store is closed")]
+    Closed,
+    #[error("no response within {0:?}")]
+    NoResponse(Duration),
+    #[error("the settings name another database now")]
+    Moved,
+    #[error("the database neither stored an order nor reports a conflicting one")]
+    NeitherKeptNorFound,
+    #[error("the database did not store a row")]
+    RowNotKept,
+    #[error("the database file was replaced repeatedly")]
+    FileReplaced,
+    #[error("the worker of a queue has ended")]
+    WorkerEnded,
+    #[error("a batch panicked")]
+    BatchPanicked,
+    #[error("a batch of {requests} requests returned {responses} responses")]
+    WrongCount { requests: usize, responses: usize },
+    #[error("the table `feed` has no row")]
+    NoFeedRow,
+    #[error("a row in the database has a broken {0}")]
+    Corrupt(&'static str),
+    #[error("an order cannot be written as JSON")]
+    Json(#[source] serde_json::Error),
+    #[error(
+        "the encoding of the database is {0}, and must be UTF8: create it with ENCODING 'UTF8'"
+    )]
+    Encoding(String),
+    #[error(
+        "an unreleased build of order-service made this database (migration {0}); its schema cannot be \
+         migrated: start with an empty database, or remove the file"
+    )]
+    Unreleased(String),
+    #[error("migrations")]
+    Migrations(#[source] Box<dyn Error + Send + Sync>),
+    #[error("migration {name}")]
+    Migration {
+        name: String,
+        source: Box<dyn Error + Send + Sync>,
+    },
+}
+
+impl From<StoreFault> for StoreError {
+    fn from(fault: StoreFault) -> Self {
+        match fault {
+            StoreFault::Closed
+            | StoreFault::NoResponse(_)
+            | StoreFault::Moved
+            | StoreFault::NeitherKeptNorFound
+            | StoreFault::RowNotKept
+            | StoreFault::FileReplaced => Self::unavailable(fault),
+            StoreFault::WorkerEnded
+            | StoreFault::BatchPanicked
+            | StoreFault::WrongCount { .. }
+            | StoreFault::NoFeedRow
+            | StoreFault::Corrupt(_)
+            | StoreFault::Json(_)
+            | StoreFault::Encoding(_)
+            | StoreFault::Unreleased(_)
+            | StoreFault::Migrations(_)
+            | StoreFault::Migration { .. } => Self::internal(fault),
         }
     }
 }
 
-impl std::error::Error for StoreError {}
-
 impl StoreError {
-    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is no error of the
-    /// database.
+    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is not a database error.
     pub const KINDS: [&'static str; 5] = [
         "overloaded",
         "unavailable",
@@ -58,12 +160,30 @@ impl StoreError {
             Self::Internal(_) => "internal",
         }
     }
+
+    pub(crate) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let cause: Box<dyn Error + Send + Sync> = cause.into();
+        Self::Unavailable(Cause(cause.into()))
+    }
+
+    pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let cause: Box<dyn Error + Send + Sync> = cause.into();
+        Self::Internal(Cause(cause.into()))
+    }
 }
 
-impl StoreError {
-    /// What an error is whose code is not known: PostgreSQL's is judged by its SQLSTATE
-    /// (`postgres/sqlstate.rs`) and SQLite's by its result code (`sqlite/code.rs`).
-    pub(super) fn from_diesel(error: &DieselError) -> Self {
+impl PartialEq for StoreError {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
+impl Eq for StoreError {}
+
+/// Classifies an error whose code is not known. Errors of PostgreSQL are judged by their SQLSTATE
+/// (`postgres/sqlstate.rs`) and those of SQLite by their result code (`sqlite/result_code.rs`).
+impl From<DieselError> for StoreError {
+    fn from(error: DieselError) -> Self {
         match error {
             DieselError::DatabaseError(
                 DatabaseErrorKind::UnableToSendCommand
@@ -72,14 +192,23 @@ impl StoreError {
                 | DatabaseErrorKind::SerializationFailure,
                 _,
             )
-            | DieselError::BrokenTransactionManager => Self::Unavailable(error.to_string()),
-            _ => Self::Internal(error.to_string()),
+            | DieselError::BrokenTransactionManager => Self::unavailable(error),
+            _ => Self::internal(error),
         }
     }
 }
 
-impl From<DieselError> for StoreError {
-    fn from(error: DieselError) -> Self {
-        Self::from_diesel(&error)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_displayed_with_its_sources_once() {
+        let io = std::io::Error::other("disk on fire");
+        let error = StoreError::from(StoreFault::Migrations(Box::new(io)));
+        assert_eq!(error.to_string(), "migrations: disk on fire");
+        let text = StoreError::unavailable("no route".to_owned());
+        assert_eq!(text.to_string(), "the database is not available: no route");
+        assert_eq!(text, StoreError::unavailable(StoreFault::Closed));
     }
 }

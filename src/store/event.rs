@@ -1,29 +1,29 @@
-//! What happened to orders.
+//! Events: the versions of orders, as the event log stores them.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::cursor::{Cursor, Evidence};
 
-/// A change of an order that happened.
+/// One version of an order that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Which order.
+    /// The order.
     pub order_id: Uuid,
-    /// The version that it made.
+    /// The version.
     pub version: i32,
-    /// When.
+    /// When it was written.
     pub occurred_at: DateTime<Utc>,
-    /// The order after it, as JSON.
+    /// The order in this version, as JSON.
     pub data: String,
-    /// The trace it belongs to.
+    /// The trace of the request (W3C Trace Context).
     pub traceparent: Option<String>,
-    /// The place behind it in the feed.
+    /// Its position in the feed. Reading continues after it.
     pub cursor: Cursor,
 }
 
 impl Event {
-    /// How many bytes the event has in JSON at most, with the comma before it.
+    /// An upper bound of its length in bytes as JSON, including the comma before it.
     pub fn json_bytes(&self) -> usize {
         let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
         let traceparent = self.traceparent.as_ref().map_or(0, String::len);
@@ -31,22 +31,22 @@ impl Event {
     }
 }
 
-/// How much a page may hold.
+/// The maximum size of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PageSize {
-    /// The most events, at most [`Self::MAX_EVENTS`].
+    /// The maximum number of events, at most [`Self::MAX_EVENTS`].
     pub(super) events: u32,
-    /// The most bytes of JSON. The first event is in the page however long it is.
+    /// The maximum number of bytes of JSON. The first event is always included, whatever its length.
     pub(super) bytes: u32,
 }
 
 impl PageSize {
-    /// The most events of a page. It stands in the statements as a number: with a parameter, the database
-    /// would plan for a tenth of the table.
+    /// The maximum number of events of a page. The statements contain it as a literal: with a parameter, the
+    /// database would plan for a tenth of the table.
     pub(super) const MAX_EVENTS: u32 = 100;
 
-    /// A page of a response: 1 MiB with the brackets of the array.
-    pub(super) fn of_response(events: u32) -> Self {
+    /// The size of the page of a response: 1 MiB with the brackets of the array.
+    pub(super) fn for_response(events: u32) -> Self {
         Self {
             events: events.min(Self::MAX_EVENTS),
             bytes: (1 << 20) - 2,
@@ -54,8 +54,8 @@ impl PageSize {
     }
 }
 
-/// What an event has in JSON beside its data and its traceparent, in bytes, at most: names, ids, time, comma
-/// (`src/api/cloud_event.rs`).
+/// The maximum number of bytes that an event has as JSON besides its data and its traceparent: names, ids, time,
+/// comma (`src/api/event_json.rs`).
 pub(super) const ENVELOPE_BYTES: u32 = 448;
 
 /// A page of events.
@@ -63,13 +63,13 @@ pub(super) const ENVELOPE_BYTES: u32 = 448;
 pub struct EventPage {
     /// The events, in their order.
     pub events: Vec<Event>,
-    /// Whether there are more behind them now.
+    /// Whether more events follow now.
     pub more: bool,
 }
 
 impl EventPage {
-    /// A page of what the database sent, which had `waiting` events to send, counted to one more than a
-    /// page may hold. What a row says of its own length is not relied on.
+    /// Creates a page from the rows that the database sent. `waiting` is the number of events that it found,
+    /// counted up to one more than a page may hold. Does not rely on the lengths that the rows store.
     pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
         let mut bytes = 0_usize;
         let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
@@ -84,7 +84,7 @@ impl EventPage {
     }
 }
 
-/// What a reader of the feed gets.
+/// The result of reading the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Feed {
     /// The next events, perhaps none yet.
@@ -94,26 +94,25 @@ pub enum Feed {
         /// Where to continue.
         next: Cursor,
     },
-    /// Reading cannot continue at the cursor: its event, or some behind it that the reader has not seen,
-    /// are not there any more.
+    /// Reading cannot continue at the cursor: its event, or later ones that the reader has not seen, have been
+    /// removed or lost.
     Expired {
-        /// A cursor before all events that there are.
+        /// A cursor before the oldest event.
         oldest: Cursor,
     },
 }
 
 impl Feed {
-    /// What the reader gets that asked for what lies behind `after`; without a cursor, for everything that
-    /// there is.
+    /// Creates the result of reading after `after`; without a cursor, from the oldest event.
     pub(super) fn new(after: Option<Cursor>, evidence: Evidence, page: EventPage) -> Self {
         let oldest = Cursor(evidence.floor);
         let expired = match after {
-            Some(after) => !after.is_good(evidence),
-            // Retention may have left some events below its floor; they are no place to begin at.
+            Some(after) => !after.is_valid(evidence),
+            // Retention may have left some events below its floor, where no reader may begin.
             None => page
                 .events
                 .first()
-                .is_some_and(|first| first.cursor.in_feed() <= oldest.in_feed()),
+                .is_some_and(|first| first.cursor.ordering_key() <= oldest.ordering_key()),
         };
         if expired {
             return Self::Expired { oldest };

@@ -1,41 +1,42 @@
-//! Wakes those who wait for events.
+//! Signals that events were written.
 
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
 
-/// A signal from writers to the reader of events. Cheap to clone.
+/// A signal from writers to the readers of the feed, in this process and in others. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct FeedSignal {
     readers: watch::Sender<()>,
-    written: Arc<Notify>,
+    announced: Arc<Notify>,
 }
 
 impl FeedSignal {
     pub(super) fn new() -> Self {
         Self {
             readers: watch::Sender::new(()),
-            written: Arc::default(),
+            announced: Arc::default(),
         }
     }
 
-    /// Something was written by this process: wakes its readers, and whoever tells other processes.
-    pub(super) fn ring(&self) {
-        self.readers();
-        self.written.notify_one();
+    /// Announces that this process has written events, to its own readers and to the task that notifies
+    /// other processes.
+    pub(super) fn announce(&self) {
+        self.wake_readers();
+        self.announced.notify_one();
     }
 
     /// Wakes the readers of this process.
-    pub(super) fn readers(&self) {
+    pub(super) fn wake_readers(&self) {
         self.readers.send_replace(());
     }
 
-    /// Waits until something was written by this process. For one waiter.
-    pub(super) async fn written(&self) {
-        self.written.notified().await;
+    /// Waits until this process announces events. For one waiter.
+    pub(super) async fn announced(&self) {
+        self.announced.notified().await;
     }
 
-    /// Something to wait on for readers.
+    /// A receiver that changes when readers are woken.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.readers.subscribe()
     }

@@ -1,30 +1,35 @@
-//! Where orders are kept: one method per use case, PostgreSQL and SQLite behind it.
+//! Stores orders: one method per use case, on PostgreSQL or SQLite.
 //!
-//! All database work runs on the main runtime and is only waited for here. A handler that goes away
-//! (its client reset the connection, its time was over) leaves the work alone, so no transaction is
-//! ever dropped half-way. Every request passes [`admission`] first.
+//! All database work runs on the main runtime, and callers only wait for it. If a caller is dropped (its client
+//! reset the connection, its deadline passed), the work still runs to its end, so that no transaction is abandoned
+//! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod backend;
+mod batches;
 mod coalesce;
 mod connector;
+mod create;
 mod cursor;
+mod database_url;
+mod document;
 mod error;
 mod event;
 mod feed;
 mod feed_signal;
+mod list;
 mod migrate;
-mod model;
 mod order_locks;
-mod page_room;
+mod page_budget;
 mod page_sql;
 mod pool;
 mod postgres;
 mod queues;
-mod read;
 mod readiness;
-pub(crate) mod schema;
+mod schema;
 mod schema_state;
 mod sqlite;
+mod statement;
 mod update;
 
 use std::future::Future;
@@ -35,79 +40,57 @@ use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
-use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::config::Settings;
+pub use crate::domain::IfMatch;
 use crate::telemetry::Metrics;
+use backend::{Backend, Environment};
 pub use connector::Connector;
-use connector::Way;
+pub use create::{CreateOrder, CreateOutcome, Idempotency};
 pub use cursor::{Cursor, InvalidCursor};
-pub use error::StoreError;
+pub use database_url::{check_database_url, describe_database_url};
+pub use document::Document;
+pub use error::{Cause, StoreError};
 pub use event::{Event, EventPage, Feed};
-use feed::Following;
-pub use feed::{FeedReader, Look};
+use feed::SharedFeed;
+pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
+pub use list::{ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
-pub use model::{
-    CreateOrder, CreateOutcome, Document, Idempotency, IfMatch, ListFilter, ListQuery, Page,
-    UpdateOrder, UpdateOutcome,
-};
 use order_locks::OrderLocks;
-use page_room::PageRooms;
-pub use page_room::{Held, PageRoom};
+use page_budget::PageBudget;
+pub use page_budget::{PagePermit, WithPermit};
 pub use pool::PoolStatus;
-use pool::{Limits, Pool};
-use postgres::Postgres;
-pub use postgres::{check_postgres_url, describe_postgres_url};
 use queues::Queues;
-use read::Reader as _;
 pub use readiness::Readiness;
-use readiness::{Probe, Target};
-use sqlite::Sqlite;
-pub use sqlite::check_sqlite_url;
+use readiness::ReadinessProbe;
+pub use update::{UpdateOrder, UpdateOutcome};
 
-#[derive(Clone)]
-enum Database {
-    Postgres(Postgres),
-    Sqlite(Sqlite),
-}
-
-/// Runs the same method on whichever database it is.
-macro_rules! on {
-    ($database:expr, $method:ident($($argument:expr),*)) => {
-        match $database {
-            Database::Postgres(postgres) => postgres.$method($($argument),*).await,
-            Database::Sqlite(sqlite) => sqlite.$method($($argument),*).await,
-        }
-    };
-}
-
-/// The most pages in memory, of the feed, of the events of an order, and of lists but the first page,
-/// before they are bodies of responses. Each may be 3 MiB: what came from the database, its values, its
-/// JSON.
+/// The maximum number of pages in memory that are not yet response bodies: pages of the feed, of the events of an
+/// order, and of lists other than the first page. Each may take 3 MiB: rows from the database, values, JSON.
 const MAX_PAGES: u32 = 4;
 
-/// Where orders are kept. Cheap to clone.
+/// Stores orders. Cheap to clone.
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
 struct Inner {
-    database: Database,
-    probe: Probe,
+    backend: Arc<dyn Backend>,
+    readiness: ReadinessProbe,
     runtime: Handle,
     queues: Queues,
     order_locks: OrderLocks,
-    /// For changes of orders that are locked outside this process.
-    locked_changes: Semaphore,
-    page_rooms: PageRooms,
-    wake: FeedSignal,
-    following: Arc<Following>,
+    /// The permit for updates of orders that are locked outside this process.
+    locked_updates: Semaphore,
+    page_budget: PageBudget,
+    feed_signal: FeedSignal,
+    shared_feed: Arc<SharedFeed>,
 }
 
 impl Store {
-    /// A store on `connector`, whose work runs on `runtime`. Opens connections in the background:
-    /// a database that is down now may be up later.
+    /// Creates a store on `connector`, whose work runs on `runtime`. Connections are opened in the background, so
+    /// the database need not be available yet.
     ///
     /// # Errors
     /// When the pool cannot be set up.
@@ -117,71 +100,46 @@ impl Store {
         metrics: Arc<Metrics>,
         runtime: Handle,
     ) -> Result<Self, StoreError> {
-        let limits = Limits {
-            max_size: settings.pool_max_size.get(),
-            min_idle: settings.pool_min_idle(),
-            acquire_timeout: settings.pool_acquire_timeout,
-            idle_timeout: settings.pool_idle_timeout,
-            max_lifetime: settings.pool_max_lifetime,
+        metrics.expect_db_errors(&StoreError::KINDS);
+        let feed_signal = FeedSignal::new();
+        let environment = Environment {
+            settings,
+            metrics: &metrics,
+            feed_signal: &feed_signal,
+            runtime: &runtime,
         };
-        let wake = FeedSignal::new();
-        let (database, probe) = match connector.way() {
-            Way::Postgres(connector) => {
-                let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
-                let listen = postgres::listen(
-                    Arc::clone(connector),
-                    wake.clone(),
-                    settings.pool_max_lifetime,
-                );
-                runtime.spawn(listen);
-                let postgres =
-                    Postgres::new(pool, settings.statement_timeout, Arc::clone(&metrics));
-                let probe = Probe::new(Target::Postgres {
-                    connector: Arc::clone(connector),
-                    pool: postgres.pool.clone(),
-                    served: postgres.served(),
-                });
-                (Database::Postgres(postgres), probe)
-            }
-            Way::Sqlite(connector) => {
-                let pool = Pool::new(Arc::clone(connector), limits, Arc::clone(&metrics))?;
-                runtime.spawn(pool.clone().upkeep());
-                let sqlite = Sqlite::new(pool, Arc::clone(&metrics));
-                let probe = Probe::new(Target::Sqlite(Arc::clone(connector)));
-                (Database::Sqlite(sqlite), probe)
-            }
-        };
+        let backend = connector.driver().start(&environment)?;
+        let prioritized = backend.prioritized();
         let queues = Queues::new(
-            &database,
+            &prioritized,
             settings.queue_capacity.get(),
             &metrics,
-            &wake,
+            &feed_signal,
             &runtime,
         );
-        let following = Following::start(&database, settings, &wake, &metrics, &runtime);
+        let shared_feed = SharedFeed::start(&backend, &prioritized, &environment);
         Ok(Self(Arc::new(Inner {
-            database,
-            probe,
+            readiness: ReadinessProbe::new(Arc::clone(&backend)),
+            backend,
             runtime,
             queues,
             order_locks: OrderLocks::default(),
-            locked_changes: Semaphore::new(1),
-            page_rooms: PageRooms::new(MAX_PAGES),
-            wake,
-            following,
+            locked_updates: Semaphore::new(1),
+            page_budget: PageBudget::new(MAX_PAGES),
+            feed_signal,
+            shared_feed,
         })))
     }
 
-    /// Places an order, or finds the one that was placed before with the same key.
+    /// Creates an order, or finds the one that was created before with the same key.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded`, the order may have been placed all the same.
+    /// [`StoreError`]; unless it is `Overloaded`, the order may have been created anyway.
     pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         self.0.queues.create(command).await
     }
 
-    /// The order with this id, if there is one.
+    /// Returns the order with this id, if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -189,25 +147,24 @@ impl Store {
         self.0.queues.get(id).await
     }
 
-    /// A page of orders, newest first.
+    /// Returns a page of orders, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, list: ListQuery) -> Result<Held<Page>, StoreError> {
-        if list == ListQuery::FIRST_PAGE {
+    pub async fn list(&self, query: ListQuery) -> Result<WithPermit<Page>, StoreError> {
+        if query == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }
-        self.page(list.limit, |inner| async move {
-            on!(&inner.database, list(list))
+        self.page(query.limit, |inner| async move {
+            inner.backend.list(query).await
         })
         .await
     }
 
-    /// Changes an order.
+    /// Updates an order.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been changed all the
-    /// same.
+    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been updated anyway.
     pub async fn update(&self, command: UpdateOrder) -> Result<UpdateOutcome, StoreError> {
         let bytes = command.bytes();
         let command = Arc::new(command);
@@ -215,37 +172,28 @@ impl Store {
             .await
     }
 
-    /// Whether requests would be served; at most a second old. Never queues behind requests.
+    /// Whether requests would be served. The result is at most a second old. Never queues behind requests.
     pub async fn readiness(&self) -> Readiness {
-        let inner = Arc::clone(&self.0);
-        // On the main runtime, like all database work: a probe that gives up leaves it alone.
-        let check = self
-            .0
-            .runtime
-            .spawn(async move { inner.probe.check().await });
+        let probe = self.0.readiness.clone();
+        // On the main runtime, like all database work: the check continues if its caller is dropped.
+        let check = self.0.runtime.spawn(async move { probe.check().await });
         check.await.unwrap_or(Readiness::DatabaseUnavailable)
     }
 
     /// How many connections are open.
     pub fn pool_status(&self) -> PoolStatus {
-        match &self.0.database {
-            Database::Postgres(postgres) => postgres.pool.status(),
-            Database::Sqlite(sqlite) => sqlite.pool.status(),
-        }
+        self.0.backend.pool_status()
     }
 
-    /// Waits until accepted work is done, at most `timeout`, then closes the connections.
-    /// False when work was left over.
+    /// Waits at most `timeout` until accepted work is done, then closes the connections. Returns false if work was
+    /// left.
     pub async fn close(&self, timeout: Duration) -> bool {
         let done = self.0.queues.close(timeout).await;
-        match &self.0.database {
-            Database::Postgres(postgres) => postgres.pool.close(),
-            Database::Sqlite(sqlite) => sqlite.pool.close(),
-        }
+        self.0.backend.close();
         done
     }
 
-    /// Runs `work` as a task of the main runtime, if there is room for it and the bytes it brings.
+    /// Runs `work` for a request with this many bytes of metadata, as a task of the main runtime.
     async fn run<T, F>(
         &self,
         bytes: usize,
@@ -259,26 +207,26 @@ impl Store {
         self.0.runtime.spawn(task).await.map_err(panicked)?
     }
 
-    /// Reads a page of at most `entries` orders or events as [`Self::run`] does, with its room.
+    /// Reads a page of at most `entries` orders or events, as a task of the main runtime.
     async fn page<T, F>(
         &self,
         entries: u32,
         read: impl FnOnce(Arc<Inner>) -> F,
-    ) -> Result<Held<T>, StoreError>
+    ) -> Result<WithPermit<T>, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let task = self.admitted(0, read(Arc::clone(&self.0)))?;
         let Inner {
-            page_rooms,
+            page_budget,
             runtime,
             ..
         } = &*self.0;
-        page_rooms.read_on(runtime, entries, task.boxed()).await
+        page_budget.read_on(runtime, entries, task.boxed()).await
     }
 
-    /// `work` with a place in the store for the bytes it brings, until it is done.
+    /// Wraps `work` with a permit for a request with this many bytes of metadata, held until the work is done.
     fn admitted<T, F>(
         &self,
         bytes: usize,
@@ -287,40 +235,16 @@ impl Store {
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let ticket = self.0.queues.other.enter(bytes)?;
+        let permit = self.0.queues.other.acquire(bytes)?;
         Ok(async move {
             let result = work.await;
-            drop(ticket);
+            drop(permit);
             result
         })
     }
 }
 
-/// A task panicked; the panic hook has logged it.
+/// The error of a task that panicked. The panic hook has logged the panic.
 fn panicked(error: JoinError) -> StoreError {
-    StoreError::Internal(error.to_string())
-}
-
-/// Between two attempts to change an order that is locked outside this process.
-const LOCKED_PAUSE: Duration = Duration::from_millis(100);
-
-impl Inner {
-    async fn update(&self, command: Arc<UpdateOrder>) -> Result<UpdateOutcome, StoreError> {
-        let _lock = self.order_locks.lock(command.id, command.deadline).await?;
-        let mut outcome = on!(&self.database, update(&command, &self.queues.other));
-        while outcome.as_ref().err() == Some(&StoreError::LockTimeout)
-            && Instant::now() < command.deadline
-        {
-            // The order is locked outside this process. Changes that wait for such a lock take one
-            // connection together, and none while they pause.
-            sleep(LOCKED_PAUSE).await;
-            let _turn = self.locked_changes.acquire().await;
-            outcome = on!(&self.database, update(&command, &self.queues.other));
-        }
-        let outcome = outcome?;
-        if outcome.written {
-            self.wake.ring();
-        }
-        Ok(outcome.changed)
-    }
+    StoreError::internal(error)
 }

@@ -1,7 +1,7 @@
-//! Changes of one order take place one after another.
+//! Serializes the updates of one order.
 //!
-//! Each is a read, a decision and a write that must find the version that was read. Many at once would
-//! read and write again and again, and most for nothing.
+//! An update reads, decides, and writes if the version is still the one that was read. Of many concurrent updates,
+//! most would find another version, and would have to read and write again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::StoreError;
 
 type Lock = Arc<tokio::sync::Mutex<()>>;
 
-/// One lock for each order that is being changed by this process. Cheap to clone.
+/// One lock for each order that this process is updating. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct OrderLocks(Arc<Mutex<HashMap<Uuid, Lock>>>);
 
 impl OrderLocks {
-    /// Waits, first come first served, until no other change of the order is under way.
+    /// Waits until no other update of the order runs, in the order of the calls.
     ///
     /// # Errors
     /// [`StoreError::LockTimeout`] at the deadline.
     pub(super) async fn lock(&self, id: Uuid, deadline: Instant) -> Result<OrderLock, StoreError> {
         let lock = Arc::clone(self.0.lock().entry(id).or_default());
-        // Removes the entry also when the wait is in vain.
+        // Removes the entry even if the lock is not acquired.
         let mut held = OrderLock {
             locks: self.clone(),
             id,
@@ -38,7 +38,7 @@ impl OrderLocks {
     }
 }
 
-/// The right to change one order; given back on drop.
+/// The lock of one order; released on drop.
 pub(super) struct OrderLock {
     locks: OrderLocks,
     id: Uuid,
@@ -49,7 +49,8 @@ impl Drop for OrderLock {
     fn drop(&mut self) {
         let mut locks = self.locks.0.lock();
         self.guard = None;
-        // The map has the only reference left when nobody waits: the map is locked, so none is added.
+        // If no update waits, the map holds the last reference. No other is added meanwhile, because the map is
+        // locked.
         if locks
             .get(&self.id)
             .is_some_and(|lock| Arc::strong_count(lock) == 1)
@@ -66,14 +67,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_lock_is_waited_for_until_the_deadline_and_leaves_nothing_behind() {
+    async fn waiting_for_a_lock_ends_at_the_deadline_and_leaves_no_entry() {
         let locks = OrderLocks::default();
         let soon = || Instant::now() + Duration::from_secs(1);
         let first = locks.lock(Uuid::nil(), soon()).await.unwrap();
         let other = locks.lock(Uuid::max(), soon()).await.unwrap();
         let start = Instant::now();
-        let refused = locks.lock(Uuid::nil(), soon()).await.err();
-        assert_eq!(refused, Some(StoreError::LockTimeout));
+        let rejected = locks.lock(Uuid::nil(), soon()).await.err();
+        assert_eq!(rejected, Some(StoreError::LockTimeout));
         assert_eq!(start.elapsed(), Duration::from_secs(1));
         let (again, ()) = tokio::join!(locks.lock(Uuid::nil(), soon()), async { drop(first) });
         assert!(again.is_ok());

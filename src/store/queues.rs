@@ -7,179 +7,106 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::admission::{Admission, Ticket};
-use super::coalesce::{Batch, Coalescer, LockWait, QueueLimits};
+use super::StoreError;
+use super::admission::Admission;
+use super::backend::Backend;
+use super::batches::{CreateBatch, FirstPageBatch, GetBatch};
+use super::coalesce::{Batch, Coalescer, QueueLimits};
+use super::create::{CreateOrder, CreateOutcome, NewRow};
+use super::document::Document;
 use super::feed_signal::FeedSignal;
-use super::model::{CreateOrder, CreateOutcome, Document, NewRow, Page};
-use super::page_room::Held;
-use super::postgres::{self, Postgres};
-use super::read::{FirstPage, Get};
-use super::sqlite::{self, Sqlite};
-use super::{Database, StoreError};
+use super::list::Page;
+use super::page_budget::WithPermit;
 use crate::telemetry::Metrics;
 
-/// Creates orders: one insert for many. As many as wait in an overload: with fewer, the database had
-/// nothing to do between two of them, just when it was to do its most.
+/// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
+/// the database would be idle between two batches just when it has the most to do.
 const CREATE: QueueLimits = QueueLimits {
     workers: 4,
     limit: 1024,
 };
-/// Getting orders by id: one look-up for many.
+/// Gets orders by id: one look-up for many.
 const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
-/// The plain first page: one query, its bytes shared by all who asked before it began.
+/// The first page without a filter: one query for all requests that arrived before it began. They share its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
 };
 
-/// Creates orders, with what follows from it whether or not a client still waits: it is counted,
-/// and readers of events are woken.
-struct Announced<B> {
-    create: B,
-    metrics: Arc<Metrics>,
-    wake: FeedSignal,
+/// A queue of requests of one kind, with its share of the metrics.
+struct Queue<B: Batch> {
+    admission: Admission,
+    coalescer: Coalescer<B>,
 }
 
-impl<B: Batch<Answer = CreateOutcome>> Batch for Announced<B> {
-    type Item = B::Item;
-    type Answer = CreateOutcome;
-    const SERVE_ABANDONED: bool = B::SERVE_ABANDONED;
-
-    fn lock_of(item: &B::Item) -> Option<&str> {
-        B::lock_of(item)
-    }
-
-    async fn serve(
-        &self,
-        items: Arc<[B::Item]>,
-        wait: LockWait,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
-        let answers = self.create.serve(items, wait).await?;
-        let mut any = false;
-        for placed in &answers {
-            match placed {
-                CreateOutcome::New(_) => {
-                    self.metrics.orders_created.inc();
-                    any = true;
-                }
-                CreateOutcome::Replay(_) => self.metrics.orders_replayed.inc(),
-                CreateOutcome::KeyReused => {}
-            }
-        }
-        if any {
-            self.wake.ring();
-        }
-        Ok(answers)
-    }
-}
-
-/// A coalescer of one kind of work, whichever database serves it.
-enum Queue<P: Batch, S: Batch> {
-    Postgres(Coalescer<P>),
-    Sqlite(Coalescer<S>),
-}
-
-impl<P: Batch, S: Batch<Item = P::Item, Answer = P::Answer>> Queue<P, S> {
-    async fn ask(
-        &self,
-        ticket: Ticket,
-        item: P::Item,
-        deadline: Instant,
-    ) -> Result<P::Answer, StoreError> {
-        match self {
-            Self::Postgres(queue) => queue.ask(ticket, item, deadline).await,
-            Self::Sqlite(queue) => queue.ask(ticket, item, deadline).await,
-        }
-    }
-}
-
-/// The queues in front of the database. They share the places of one admission.
+/// The queues in front of the database. They share the permits of one admission.
 pub(super) struct Queues {
-    create: (
-        Admission,
-        Queue<Announced<postgres::Create>, Announced<sqlite::Create>>,
-    ),
-    get: (Admission, Queue<Get<Postgres>, Get<Sqlite>>),
-    first_page: (Admission, Queue<FirstPage<Postgres>, FirstPage<Sqlite>>),
-    /// The door for everything that is not coalesced.
+    create: Queue<CreateBatch>,
+    get: Queue<GetBatch>,
+    first_page: Queue<FirstPageBatch>,
+    /// The admission of requests that are not served in batches.
     pub(super) other: Admission,
 }
 
 impl Queues {
+    /// Creates queues that `backend` serves, which should be [prioritized](Backend::prioritized).
     pub(super) fn new(
-        database: &Database,
+        backend: &Arc<dyn Backend>,
         capacity: usize,
         metrics: &Arc<Metrics>,
-        wake: &FeedSignal,
+        feed_signal: &FeedSignal,
         runtime: &Handle,
     ) -> Self {
         let other = Admission::new(capacity, metrics.queue("other"));
-        let door = |name| other.beside(metrics.queue(name));
-        let (create, get, first_page) = match database {
-            Database::Postgres(database) => {
-                let new = || database.first_in_line();
-                (
-                    Queue::Postgres(Coalescer::new(
-                        announced(postgres::Create(new()), metrics, wake),
-                        CREATE,
-                        runtime,
-                    )),
-                    Queue::Postgres(Coalescer::new(Get(new()), GET, runtime)),
-                    Queue::Postgres(Coalescer::new(FirstPage::new(new()), FIRST_PAGE, runtime)),
-                )
-            }
-            Database::Sqlite(database) => {
-                let new = || database.first_in_line();
-                (
-                    Queue::Sqlite(Coalescer::new(
-                        announced(sqlite::Create(new()), metrics, wake),
-                        CREATE,
-                        runtime,
-                    )),
-                    Queue::Sqlite(Coalescer::new(Get(new()), GET, runtime)),
-                    Queue::Sqlite(Coalescer::new(FirstPage::new(new()), FIRST_PAGE, runtime)),
-                )
-            }
+        let admission = |name| other.with_metrics(metrics.queue(name));
+        let create = CreateBatch {
+            backend: Arc::clone(backend),
+            metrics: Arc::clone(metrics),
+            feed_signal: feed_signal.clone(),
         };
+        let first_page = FirstPageBatch::new(Arc::clone(backend));
         Self {
-            create: (door("create"), create),
-            get: (door("get"), get),
-            first_page: (door("first_page"), first_page),
+            create: Queue {
+                admission: admission("create"),
+                coalescer: Coalescer::new(create, CREATE, runtime),
+            },
+            get: Queue {
+                admission: admission("get"),
+                coalescer: Coalescer::new(GetBatch(Arc::clone(backend)), GET, runtime),
+            },
+            first_page: Queue {
+                admission: admission("first_page"),
+                coalescer: Coalescer::new(first_page, FIRST_PAGE, runtime),
+            },
             other,
         }
     }
 
     pub(super) async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
-        // Before the row is made: a refusal should cost little.
-        let ticket = self.create.0.enter(command.bytes())?;
+        // Admission comes before the row is built: a request that is rejected should cost little.
+        let permit = self.create.admission.acquire(command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
-        self.create.1.ask(ticket, row, deadline).await
+        self.create.coalescer.submit(permit, row, deadline).await
     }
 
     pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        let ticket = self.get.0.enter(0)?;
-        self.get.1.ask(ticket, id, Instant::now()).await
+        let permit = self.get.admission.acquire(0)?;
+        self.get.coalescer.submit(permit, id, Instant::now()).await
     }
 
-    pub(super) async fn first_page(&self) -> Result<Held<Page>, StoreError> {
-        let ticket = self.first_page.0.enter(0)?;
-        self.first_page.1.ask(ticket, (), Instant::now()).await
+    pub(super) async fn first_page(&self) -> Result<WithPermit<Page>, StoreError> {
+        let permit = self.first_page.admission.acquire(0)?;
+        let coalescer = &self.first_page.coalescer;
+        coalescer.submit(permit, (), Instant::now()).await
     }
 
-    /// Waits at most `timeout` until all work is done, then refuses more. False when work was left.
+    /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was
+    /// left.
     pub(super) async fn close(&self, timeout: Duration) -> bool {
         self.other.close(timeout).await
-    }
-}
-
-fn announced<B>(create: B, metrics: &Arc<Metrics>, wake: &FeedSignal) -> Announced<B> {
-    Announced {
-        create,
-        metrics: Arc::clone(metrics),
-        wake: wake.clone(),
     }
 }

@@ -1,119 +1,95 @@
-//! Whether requests would be served: does the database answer, take writes, and have the schema?
-
-mod examine;
+//! Whether requests would be served: does the database respond, accept writes, and have the schema?
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use diesel::SqliteConnection;
-use diesel_async::AsyncPgConnection;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::StoreError;
-use super::pool::{Class, Connect as _, Pool};
-use super::postgres::{PgConnection, PgConnector, Served};
-use super::sqlite::SqliteConnector;
-use examine::{examine_postgres, examine_sqlite};
+use super::backend::Backend;
+use super::error::StoreFault;
 
-/// A good result is kept for this long, so that probes cost the database nothing.
-const CACHED_FOR: Duration = Duration::from_secs(1);
-/// A bad one: it may be over at once.
-const BAD_CACHED_FOR: Duration = Duration::from_millis(200);
-/// How many new connections a check tries: an administrator may end one after the other.
-const ATTEMPTS: usize = 3;
-/// How long a probe waits for a result: below the time-out of a probe of Kubernetes, which is 1 s.
+/// How long the result "ready" is cached, so that probes cost the database nothing.
+const READY_CACHED_FOR: Duration = Duration::from_secs(1);
+/// How long any other result is cached. It is shorter, because the cause may end at any time.
+const NOT_READY_CACHED_FOR: Duration = Duration::from_millis(200);
+/// How long a probe waits for a result: less than the timeout of a probe of Kubernetes, which is 1 s.
 const RESPONSE_TIMEOUT: Duration = Duration::from_millis(800);
-/// How long the statements of a check may take, and how long each way to a connection.
+/// How long each step of a check may take: to open a connection, or to run the statements.
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
-/// A new connection goes to where the URL points by now: after a failover, or a rotated secret.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// What the readiness check found.
+/// The result of a readiness check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Readiness {
     /// Requests are served.
     Ready,
-    /// The database does not answer.
+    /// The database does not respond.
     DatabaseUnavailable,
     /// A migration is missing.
     SchemaBehind,
     /// An unreleased build of the service made the schema; it cannot be migrated.
     SchemaUnreleased,
-    /// The database takes no writes: a standby, or one that is read-only.
+    /// The database accepts no writes: it is a standby, or read-only.
     ReadOnly,
-    /// The row of the table `feed` is missing, so no event can have a position.
+    /// The row of the table `feed` is missing, so events cannot get a position.
     FeedMissing,
-    /// The database was restored from a dump and not migrated since: events that are written now would come
-    /// before those that readers have.
+    /// The database was restored from a dump and has not been migrated since: new events would come before those
+    /// that readers have.
     FeedBehind,
     /// The encoding of the database, which this names, is not UTF-8.
     Encoding(String),
 }
 
 impl Readiness {
-    fn good_for(&self) -> Duration {
+    /// How long the result is cached.
+    fn cached_for(&self) -> Duration {
         if *self == Self::Ready {
-            CACHED_FOR
+            READY_CACHED_FOR
         } else {
-            BAD_CACHED_FOR
+            NOT_READY_CACHED_FOR
         }
     }
 }
 
-/// What is checked: the database by a connection of the check's own, or, if none can be opened, by one of
-/// the pool.
-pub(super) enum Target {
-    Postgres {
-        connector: Arc<PgConnector>,
-        pool: Pool<PgConnector>,
-        served: Arc<Served>,
-    },
-    Sqlite(Arc<SqliteConnector>),
-}
-
-/// Checks on a connection of its own, so that it never queues behind requests. Cheap to clone.
+/// Checks readiness for many probes at once, and caches the result. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Probe(Arc<Inner>);
+pub(super) struct ReadinessProbe(Arc<Shared>);
 
-struct Inner {
-    target: Target,
+struct Shared {
+    backend: Arc<dyn Backend>,
     state: Mutex<State>,
-    /// The connection, with the time at which it was opened. Used by one check at a time.
-    postgres: tokio::sync::Mutex<Option<(Instant, PgConnection)>>,
 }
 
 #[derive(Default)]
 struct State {
     last: Option<(Instant, Readiness)>,
-    running: Option<Running>,
+    running: Option<RunningCheck>,
 }
 
-/// A check that has not ended.
 #[derive(Clone)]
-struct Running {
+struct RunningCheck {
     began: Instant,
-    /// Becomes true with the result; the check may go on with what the next one needs.
+    /// Becomes true with the result. The check may then prepare the next one.
     done: watch::Receiver<bool>,
 }
 
-impl Probe {
-    pub(super) fn new(target: Target) -> Self {
-        Self(Arc::new(Inner {
-            target,
+impl ReadinessProbe {
+    pub(super) fn new(backend: Arc<dyn Backend>) -> Self {
+        Self(Arc::new(Shared {
+            backend,
             state: Mutex::default(),
-            postgres: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// The result, at most [`CACHED_FOR`] old (or [`BAD_CACHED_FOR`]), within [`RESPONSE_TIMEOUT`]. Callers at the same time share
-    /// one check. Must be called on the runtime of the store.
+    /// Returns the result, at most [`READY_CACHED_FOR`] old (or [`NOT_READY_CACHED_FOR`]), within
+    /// [`RESPONSE_TIMEOUT`]. Concurrent callers share one check. Must be called on the runtime of the store.
     pub(super) async fn check(&self) -> Readiness {
         let mut running = {
             let mut state = self.0.state.lock();
             if let Some((at, readiness)) = &state.last
-                && at.elapsed() < readiness.good_for()
+                && at.elapsed() < readiness.cached_for()
             {
                 return readiness.clone();
             }
@@ -126,45 +102,40 @@ impl Probe {
             .await
             .is_err()
         {
-            self.0.not_in_time(running.began);
+            self.0.publish_timeout(running.began);
         }
         let last = self.0.state.lock().last.clone();
         last.map_or(Readiness::DatabaseUnavailable, |(_, readiness)| readiness)
     }
 
-    fn start(&self) -> Running {
+    fn start(&self) -> RunningCheck {
         let (sender, done) = watch::channel(false);
-        let inner = Arc::clone(&self.0);
+        let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
-            let result = inner.examine().await;
-            inner.publish(result);
+            let result = shared.backend.check_readiness().await;
+            shared.publish(result);
             sender.send_replace(true);
-            inner.renew().await;
-            inner.state.lock().running = None;
+            shared.backend.prepare_next_check().await;
+            shared.state.lock().running = None;
         });
-        Running {
+        RunningCheck {
             began: Instant::now(),
             done,
         }
     }
 }
 
-impl Inner {
-    /// A check takes long. If requests have been served since it began, its own way to the database is
-    /// slow and nothing else is known to have changed.
-    fn not_in_time(&self, began: Instant) {
-        if let Target::Postgres { served, .. } = &self.target
-            && served.since(began)
-            && self.state.lock().last.is_some()
-        {
+impl Shared {
+    /// Publishes that a check has no result in time. If a request was served since the check began, only the
+    /// connection of the check is known to be slow, and the last result is kept.
+    fn publish_timeout(&self, began: Instant) {
+        if self.backend.has_served_since(began) && self.state.lock().last.is_some() {
             return;
         }
-        self.publish(Err(StoreError::Unavailable(format!(
-            "no answer within {RESPONSE_TIMEOUT:?}"
-        ))));
+        self.publish(Err(StoreFault::NoResponse(RESPONSE_TIMEOUT).into()));
     }
 
-    /// Keeps a result, and logs a change with its cause.
+    /// Stores a result, and logs a change with its cause.
     fn publish(&self, result: Result<Readiness, StoreError>) {
         let readiness = match &result {
             Ok(readiness) => readiness.clone(),
@@ -181,92 +152,13 @@ impl Inner {
             Err(error) => log::warn!(reason:? = readiness, error:%; "not ready"),
         }
     }
-
-    async fn examine(&self) -> Result<Readiness, StoreError> {
-        match &self.target {
-            Target::Sqlite(connector) => {
-                let mut connection = in_time(connector.connect()).await?;
-                let (handle, limit) = (connection.handle(), connection.statement_timeout());
-                let examine = move |connection: &mut SqliteConnection| {
-                    Ok(examine_sqlite(connection, &handle, limit))
-                };
-                in_time(async { Ok(connection.spawn_blocking(examine).await?) }).await?
-            }
-            Target::Postgres {
-                connector, pool, ..
-            } => {
-                let mut kept = self.postgres.lock().await;
-                // One that was open before may have broken since, or keep settings that have changed:
-                // only a good result of it says something about now.
-                if let Some((opened, mut connection)) = kept.take()
-                    && let Ok(Readiness::Ready) = examine(&mut connection).await
-                {
-                    *kept = Some((opened, connection));
-                    return Ok(Readiness::Ready);
-                }
-                let mut error = None;
-                for _ in 0..ATTEMPTS {
-                    let mut connection = match in_time(connector.connect_probe()).await {
-                        Ok(connection) => connection,
-                        Err(failed) => {
-                            error = Some(failed);
-                            break;
-                        }
-                    };
-                    match examine(&mut connection).await {
-                        Ok(readiness) => {
-                            *kept = Some((Instant::now(), connection));
-                            return Ok(readiness);
-                        }
-                        Err(failed) => error = Some(failed),
-                    }
-                }
-                // The login may have been rotated: what is open keeps working.
-                match pool.first_in_line().get(Class::Read).await {
-                    Ok(mut lease) => examine(&mut lease).await,
-                    Err(failed) => Err(error.unwrap_or(failed)),
-                }
-            }
-        }
-    }
-
-    /// Opens the next connection when this one is old, so that no probe waits for that.
-    async fn renew(&self) {
-        let Target::Postgres { connector, .. } = &self.target else {
-            return;
-        };
-        let mut kept = self.postgres.lock().await;
-        let too_old = |(at, _): &mut (Instant, _)| at.elapsed() > CONNECTION_LIFETIME;
-        if kept.take_if(too_old).is_some() {
-            match in_time(connector.connect_probe()).await {
-                Ok(connection) => *kept = Some((Instant::now(), connection)),
-                Err(error) => {
-                    log::warn!(error:%; "could not renew the connection of the readiness check");
-                }
-            }
-        }
-    }
 }
 
-/// Examines the database behind a connection.
-async fn examine(connection: &mut PgConnection) -> Result<Readiness, StoreError> {
-    if let Some(encoding) = connection.other_encoding() {
-        return Ok(Readiness::Encoding(encoding.to_owned()));
-    }
-    connection.begin();
-    let inner: &mut AsyncPgConnection = connection;
-    // A connection whose statement did not end is broken; it is closed then.
-    let result = in_time(examine_postgres(inner)).await;
-    if result.is_ok() {
-        connection.succeeded();
-    }
-    result
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    timeout(STEP_TIMEOUT, work).await.unwrap_or_else(|_| {
-        Err(StoreError::Unavailable(format!(
-            "no answer within {STEP_TIMEOUT:?}"
-        )))
-    })
+/// Runs one step of a check, for at most [`STEP_TIMEOUT`].
+pub(super) async fn within_step<T>(
+    step: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    timeout(STEP_TIMEOUT, step)
+        .await
+        .unwrap_or_else(|_| Err(StoreFault::NoResponse(STEP_TIMEOUT).into()))
 }

@@ -2,127 +2,88 @@
 
 use std::collections::HashSet;
 
+use diesel::backend::Backend;
 use diesel::migration::{Migration, MigrationSource, MigrationVersion};
-use diesel::pg::Pg;
-use diesel::sqlite::Sqlite;
-use diesel::{QueryDsl as _, QueryableByName, SqliteConnection};
-use diesel_async::AsyncPgConnection;
 
 use super::StoreError;
-use super::migrate::{POSTGRES, SQLITE, failed};
+use super::error::StoreFault;
+use super::readiness::Readiness;
 
-/// Migrations of builds before the first release. Until then the initial migration is rewritten in place,
-/// and each rewrite gets a new version and adds the one before to this list.
-const UNRELEASED: [&str; 3] = ["20261122000001", "20261122000002", "20261122000003"];
+/// Migrations of builds before the first release. Until then the initial migration is rewritten in place, and each
+/// rewrite gets a new version and adds the previous one to this list.
+const UNRELEASED: [&str; 4] = [
+    "20261122000001",
+    "20261122000002",
+    "20261122000003",
+    "20261126000001",
+];
 
-/// The state of a schema. Migrations that this build does not know are fine: old code works on a new schema.
+/// The state of a schema. Migrations that this build lacks are accepted: old code works on a new schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Schema {
+pub(super) enum SchemaState {
     /// Nothing is missing.
     Current,
     /// These migrations are missing, oldest first.
     Behind(Vec<String>),
-    /// An unreleased build made it, with this migration.
+    /// An unreleased build created it, with this migration.
     Unreleased(String),
 }
 
-impl Schema {
+impl SchemaState {
+    /// The state of a database with the migrations `applied`, compared with all migrations of this build.
+    pub(super) fn new<DB: Backend>(
+        source: &impl MigrationSource<DB>,
+        applied: Vec<String>,
+    ) -> Result<Self, StoreError> {
+        let unreleased = |version: &&String| UNRELEASED.contains(&version.as_str());
+        if let Some(version) = applied.iter().find(unreleased) {
+            return Ok(Self::Unreleased(version.clone()));
+        }
+        let applied: HashSet<MigrationVersion<'_>> = applied.into_iter().map(Into::into).collect();
+        let mut names: Vec<String> = source
+            .migrations()
+            .map_err(StoreFault::Migrations)?
+            .iter()
+            .filter(|migration| !applied.contains(&migration.name().version()))
+            .map(|migration| migration.name().to_string())
+            .collect();
+        names.sort();
+        Ok(if names.is_empty() {
+            Self::Current
+        } else {
+            Self::Behind(names)
+        })
+    }
+
     /// The names of the missing migrations, oldest first.
     ///
     /// # Errors
-    /// When no migration leads from there to here.
+    /// When no migration leads from this schema to the current one.
     pub(super) fn pending(self) -> Result<Vec<String>, StoreError> {
         match self {
             Self::Current => Ok(Vec::new()),
             Self::Behind(names) => Ok(names),
-            Self::Unreleased(version) => Err(StoreError::Internal(format!(
-                "an unreleased build of order-service made this database (migration {version}); its \
-                 schema cannot be migrated: start with an empty database, or remove the file"
-            ))),
+            Self::Unreleased(version) => Err(StoreFault::Unreleased(version).into()),
+        }
+    }
+
+    /// Why requests cannot be served with this schema, if they cannot.
+    pub(super) fn fault(&self) -> Option<Readiness> {
+        match self {
+            Self::Current => None,
+            Self::Behind(_) => Some(Readiness::SchemaBehind),
+            Self::Unreleased(_) => Some(Readiness::SchemaUnreleased),
         }
     }
 }
 
-/// The state of the schema. Never changes anything: Diesel's harness would create its table.
-pub(super) async fn schema_of_postgres(
-    connection: &mut AsyncPgConnection,
-) -> Result<Schema, StoreError> {
-    use diesel_async::RunQueryDsl as _;
-
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = diesel::sql_types::Bool)]
-        found: bool,
-    }
-    let table: Row =
-        diesel::sql_query("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL AS found")
-            .get_result(connection)
-            .await?;
-    let applied = if table.found {
-        applied_table::table
-            .select(applied_table::version)
-            .load(connection)
-            .await?
-    } else {
-        Vec::new()
-    };
-    state::<Pg>(&POSTGRES, applied)
-}
-
-/// The same on SQLite.
-pub(super) fn schema_of_sqlite(connection: &mut SqliteConnection) -> Result<Schema, StoreError> {
-    use diesel::RunQueryDsl as _;
-
-    #[derive(QueryableByName)]
-    struct Row {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        found: i64,
-    }
-    let table: Row = diesel::sql_query(
-        "SELECT count(*) AS found FROM sqlite_master WHERE name = '__diesel_schema_migrations'",
-    )
-    .get_result(connection)?;
-    let applied = if table.found > 0 {
-        applied_table::table
-            .select(applied_table::version)
-            .load(connection)?
-    } else {
-        Vec::new()
-    };
-    state::<Sqlite>(&SQLITE, applied)
-}
-
 /// Diesel's own table, as its CLI creates it.
-mod applied_table {
+pub(super) mod applied_table {
     #![allow(unreachable_pub, reason = "generated by the macro")]
     diesel::table! {
         __diesel_schema_migrations (version) {
             version -> Text,
         }
     }
-    pub(super) use __diesel_schema_migrations::{table, version};
-}
-
-fn state<DB: diesel::backend::Backend>(
-    source: &impl MigrationSource<DB>,
-    applied: Vec<String>,
-) -> Result<Schema, StoreError> {
-    let unreleased = |version: &&String| UNRELEASED.contains(&version.as_str());
-    if let Some(version) = applied.iter().find(unreleased) {
-        return Ok(Schema::Unreleased(version.clone()));
-    }
-    let applied: HashSet<MigrationVersion<'_>> = applied.into_iter().map(Into::into).collect();
-    let mut names: Vec<String> = source
-        .migrations()
-        .map_err(failed)?
-        .iter()
-        .filter(|migration| !applied.contains(&migration.name().version()))
-        .map(|migration| migration.name().to_string())
-        .collect();
-    names.sort();
-    Ok(if names.is_empty() {
-        Schema::Current
-    } else {
-        Schema::Behind(names)
-    })
+    pub(in crate::store) use __diesel_schema_migrations::{table, version};
 }

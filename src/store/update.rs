@@ -1,22 +1,72 @@
-//! Decides about a change of an order; the same on both databases.
+//! Updating orders: the request of a client, and the decision, which is the same on both databases.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
-use super::StoreError;
-use super::model::{Document, UpdateOrder, UpdateOutcome, metadata_json, not_json};
-use crate::domain::Order;
+use super::document::{Document, metadata_json};
+use super::error::StoreFault;
+use super::{Inner, StoreError};
+use crate::domain::{IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
 
-/// What to do about a change.
+/// A request to update an order.
+#[derive(Clone, Debug)]
+pub struct UpdateOrder {
+    /// The order.
+    pub id: Uuid,
+    /// The changes.
+    pub patch: Patch,
+    /// Update only these versions.
+    pub if_match: IfMatch,
+    /// Do not update these versions (`If-None-Match`, RFC 9110, section 13.1.2).
+    pub if_none_match: Option<IfMatch>,
+    /// The deadline of the client. No attempt to update the order begins after it.
+    pub deadline: Instant,
+    /// The trace it belongs to (W3C Trace Context).
+    pub traceparent: Option<String>,
+}
+
+impl UpdateOrder {
+    /// Bytes of metadata; the other fields are short.
+    pub(super) fn bytes(&self) -> usize {
+        let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
+            return 0;
+        };
+        let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
+        entries
+            .iter()
+            .map(|(key, value)| key.len() + length(value))
+            .sum()
+    }
+}
+
+/// The outcome of a request to update an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateOutcome {
+    /// The order as it is now: updated, or as it was if the patch changes nothing.
+    Current(Document),
+    /// No order has this id.
+    Missing,
+    /// A precondition does not hold for the version of the order.
+    PreconditionFailed,
+    /// The order does not permit this change.
+    Rejected(PatchError),
+}
+
+/// What to do about an update.
 pub(super) enum Decision {
-    /// Nothing is to be written.
+    /// Respond without a write.
     Respond(UpdateOutcome),
-    /// Write this over the version before it.
-    Write(Next),
+    /// Write this version over the one before it.
+    Write(NextVersion),
 }
 
 /// The next version of an order.
-pub(super) struct Next {
+pub(super) struct NextVersion {
     pub(super) order: Order,
     /// The order as JSON.
     pub(super) json: String,
@@ -24,11 +74,11 @@ pub(super) struct Next {
     pub(super) metadata: String,
 }
 
-impl Next {
-    /// What to respond once it is written.
-    pub(super) fn written(self) -> Outcome {
-        Outcome {
-            changed: UpdateOutcome::Now(Document {
+impl NextVersion {
+    /// The result once the version is written.
+    pub(super) fn written(self) -> Updated {
+        Updated {
+            outcome: UpdateOutcome::Current(Document {
                 id: self.order.id,
                 version: self.order.version,
                 json: self.json.into(),
@@ -38,23 +88,23 @@ impl Next {
     }
 }
 
-/// What became of a change.
-pub(super) struct Outcome {
-    pub(super) changed: UpdateOutcome,
-    /// Whether there is a new version.
+/// The result of an attempt to update an order.
+pub(super) struct Updated {
+    pub(super) outcome: UpdateOutcome,
+    /// Whether a new version was written.
     pub(super) written: bool,
 }
 
-impl From<UpdateOutcome> for Outcome {
-    fn from(changed: UpdateOutcome) -> Self {
+impl From<UpdateOutcome> for Updated {
+    fn from(outcome: UpdateOutcome) -> Self {
         Self {
-            changed,
+            outcome,
             written: false,
         }
     }
 }
 
-/// Decides by the order as it is now, if there is one.
+/// Decides what to do about `command`, given the order as it is now, if it exists.
 pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Decision, StoreError> {
     let Some(order) = order else {
         return Ok(Decision::Respond(UpdateOutcome::Missing));
@@ -63,15 +113,45 @@ pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Dec
     if !command.if_match.allows(order.version)
         || unwanted.is_some_and(|versions| versions.allows(order.version))
     {
-        return Ok(Decision::Respond(UpdateOutcome::Stale));
+        return Ok(Decision::Respond(UpdateOutcome::PreconditionFailed));
     }
     Ok(match order.patched(&command.patch, Utc::now()) {
-        Ok(Some(next)) => Decision::Write(Next {
-            json: order_json::order(&next).map_err(not_json)?,
+        Ok(Some(next)) => Decision::Write(NextVersion {
+            json: order_json::order(&next).map_err(StoreFault::Json)?,
             metadata: metadata_json(&next.metadata)?,
             order: next,
         }),
-        Ok(None) => Decision::Respond(UpdateOutcome::Now(Document::try_from(order)?)),
-        Err(refusal) => Decision::Respond(UpdateOutcome::Refused(refusal)),
+        Ok(None) => Decision::Respond(UpdateOutcome::Current(Document::try_from(order)?)),
+        Err(error) => Decision::Respond(UpdateOutcome::Rejected(error)),
     })
+}
+
+/// The pause between two attempts to update an order that is locked outside this process.
+const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+
+impl Inner {
+    /// Updates an order. If the order is locked outside this process, retries until the deadline. Updates that
+    /// wait for such a lock share one connection, and hold none during the pause.
+    pub(super) async fn update(
+        &self,
+        command: Arc<UpdateOrder>,
+    ) -> Result<UpdateOutcome, StoreError> {
+        let _lock = self.order_locks.lock(command.id, command.deadline).await?;
+        let mut permit = None;
+        let updated = loop {
+            let updated = self.backend.update(&command, &self.queues.other).await;
+            drop(permit.take());
+            if !matches!(updated, Err(StoreError::LockTimeout))
+                || Instant::now() >= command.deadline
+            {
+                break updated?;
+            }
+            sleep(LOCKED_PAUSE).await;
+            permit = self.locked_updates.acquire().await.ok();
+        };
+        if updated.written {
+            self.feed_signal.announce();
+        }
+        Ok(updated.outcome)
+    }
 }

@@ -1,4 +1,4 @@
-//! The record of a request: counted and timed when it ends, however it ends.
+//! The record of a request. The request is counted and timed when it ends, however it ends.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -12,31 +12,31 @@ use log::kv::Value;
 use super::Metrics;
 use super::metrics::RequestMetrics;
 
-/// Requests that take longer are worth a line in the log.
+/// Requests that take longer than this are logged as warnings.
 const SLOW: Duration = Duration::from_secs(1);
-/// The status recorded for a request whose client went away before the answer; not in HTTP, but
-/// known from nginx.
+/// The status recorded for a request whose client closed the connection before the response. It is not an HTTP
+/// status, but nginx uses it as well.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// Opens access records. One for each worker, so that it needs no lock.
+/// Opens access records. Each worker has its own, so that it needs no lock.
 #[derive(Clone)]
 pub struct Recorder(Rc<Shared>);
 
 struct Shared {
     metrics: Arc<Metrics>,
-    known: RefCell<HashMap<(&'static str, &'static str, u16), RequestMetrics>>,
+    series: RefCell<HashMap<(&'static str, &'static str, u16), RequestMetrics>>,
 }
 
 impl Recorder {
-    /// A recorder for one worker.
+    /// Creates a recorder for one worker.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self(Rc::new(Shared {
             metrics,
-            known: RefCell::default(),
+            series: RefCell::default(),
         }))
     }
 
-    /// Opens the record of a request that has just come in.
+    /// Opens the record of a request that has just arrived.
     pub fn open(
         &self,
         method: &'static str,
@@ -59,7 +59,7 @@ impl Recorder {
     }
 }
 
-/// One request. Recorded on drop, so that one cut short is counted, too.
+/// One request. Recorded on drop, so that an aborted request is counted as well.
 pub struct AccessRecord {
     shared: Rc<Shared>,
     start: Instant,
@@ -72,8 +72,8 @@ pub struct AccessRecord {
 }
 
 impl AccessRecord {
-    /// Says how the request was answered.
-    pub fn answered(&mut self, status: u16) {
+    /// Sets the status of the response.
+    pub fn set_status(&mut self, status: u16) {
         self.status = status;
     }
 }
@@ -83,8 +83,8 @@ impl Drop for AccessRecord {
         let took = self.start.elapsed();
         let metrics = &self.shared.metrics;
         metrics.http_in_flight.dec();
-        let mut known = self.shared.known.borrow_mut();
-        let request = known
+        let mut series = self.shared.series.borrow_mut();
+        let request = series
             .entry((self.method, self.route, self.status))
             .or_insert_with(|| metrics.request(self.method, self.route, &self.status.to_string()));
         request.total.inc();
@@ -117,7 +117,7 @@ impl AccessRecord {
         fields.extend(traceparent.map(|trace| ("traceparent", Value::from(trace))));
         log::logger().log(
             &log::Record::builder()
-                .args(format_args!("request answered"))
+                .args(format_args!("request finished"))
                 .level(level)
                 .target(target)
                 .key_values(&fields)
@@ -131,18 +131,23 @@ mod tests {
     use super::*;
 
     fn scrape(metrics: &Metrics) -> String {
-        String::from_utf8(metrics.render(crate::store::PoolStatus::default()).unwrap()).unwrap()
+        String::from_utf8(
+            metrics
+                .render(super::super::PoolConnections::default())
+                .unwrap(),
+        )
+        .unwrap()
     }
 
     #[test]
-    fn an_answered_and_a_dropped_request_are_both_counted() {
+    fn a_finished_and_a_dropped_request_are_both_counted() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let recorder = Recorder::new(Arc::clone(&metrics));
-        let mut answered = recorder.open("GET", "/a", Uri::from_static("/a"), "1".into(), None);
+        let mut finished = recorder.open("GET", "/a", Uri::from_static("/a"), "1".into(), None);
         let dropped = recorder.open("GET", "/a", Uri::from_static("/a"), "2".into(), None);
         assert_eq!(metrics.http_in_flight.get(), 2);
-        answered.answered(200);
-        drop(answered);
+        finished.set_status(200);
+        drop(finished);
         drop(dropped);
         assert_eq!(metrics.http_in_flight.get(), 0);
         let text = scrape(&metrics);

@@ -1,195 +1,60 @@
-//! Log lines on standard error: one JSON object each, or text for a person at a terminal.
+//! The log of the service: modules that are quiet by default, and counters.
 
-use std::backtrace::Backtrace;
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use log::Record;
-use log::kv::{Error, Key, Value, VisitSource};
-use order_logging::Output;
-use serde::ser::{SerializeMap as _, Serializer as _};
+use log::LevelFilter;
+use order_logging::{FatalPanics, LogFormat, Options};
 
 use super::Metrics;
-use crate::config::{LogFormat, Settings};
 
-/// The most that lines may take that are not written yet, in bytes.
+/// The maximum number of bytes that lines may occupy in memory before they are written.
 const QUEUE_BYTES: usize = 1 << 20;
 
-/// How long the end of the process waits for somebody to read the last lines.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Modules whose lines are not useful by default.
+const QUIET: [(&str, LevelFilter); 2] = [
+    // It logs each start and stop of a worker.
+    ("actix_server", LevelFilter::Warn),
+    // It logs an error for each malformed request. A client must not be able to write errors into the
+    // log.
+    ("actix_http", LevelFilter::Off),
+];
 
 /// The log of the process.
 #[derive(Clone)]
-pub struct Log(Output);
+pub struct Log(order_logging::Log);
 
-/// Sends all log records of the process to standard error. Logging never blocks: what cannot be
-/// written is dropped and counted.
+/// Sends all log records of the process to standard error. Logging never blocks: lines that cannot be
+/// written are dropped and counted. `filters` is the value of `RUST_LOG`.
 ///
 /// # Errors
 /// When the thread that writes cannot be started.
-pub fn init(settings: &Settings) -> io::Result<Log> {
-    let (format, notice): (Format, fn(u64) -> Vec<u8>) = match settings.log_format() {
-        LogFormat::Json => (write_json, |dropped| notice(write_json, dropped)),
-        LogFormat::Text => (write_text, |dropped| notice(write_text, dropped)),
-    };
-    let output = Output::start(io::stderr(), QUEUE_BYTES, notice)?;
-    env_logger::Builder::new()
-        // Its lines about each worker help nobody, unless RUST_LOG names it.
-        .filter_module("actix_server", log::LevelFilter::Warn)
-        // It writes an error for each malformed request. Whoever can connect must not be able to write
-        // errors into the log; unless RUST_LOG names it.
-        .filter_module("actix_http", log::LevelFilter::Off)
-        .parse_filters(&settings.rust_log)
-        .target(env_logger::Target::Pipe(Box::new(output.clone())))
-        .format(move |out, record| format(out, Utc::now(), record))
-        .init();
-    Ok(Log(output))
+pub fn init(format: LogFormat, filters: &str) -> io::Result<Log> {
+    order_logging::init(Options {
+        format,
+        queue_bytes: QUEUE_BYTES,
+        quiet: &QUIET,
+        filters,
+    })
+    .map(Log)
 }
 
 impl Log {
-    /// Has dropped lines counted.
+    /// Counts dropped lines in the metrics.
     pub fn count_dropped(&self, metrics: &Metrics) {
         let dropped = metrics.log_lines_dropped.clone();
-        self.0.count_with(move |count| dropped.inc_by(count));
+        self.0.count_dropped(move |count| dropped.inc_by(count));
     }
 
-    /// Waits a moment until what was logged is written. Call it at the end of the process.
+    /// Waits up to one second until all lines are written. Call it before the process ends.
     pub fn finish(&self) {
-        self.0.flush(LAST_WORDS);
+        self.0.finish();
     }
 
     /// Counts each panic and logs it as one line, instead of many lines on standard error.
     pub fn catch_panics(&self, metrics: Arc<Metrics>) {
-        let log = self.clone();
-        std::panic::set_hook(Box::new(move |panic| {
-            metrics.panics.inc();
-            let thread = std::thread::current();
-            let name = thread.name().unwrap_or("unnamed");
-            log::error!(
-                target: "order_service::panic",
-                location = panic.location().map(ToString::to_string).unwrap_or_default().as_str(),
-                thread = name,
-                backtrace = Backtrace::force_capture().to_string().as_str();
-                "panic: {}", panic.payload_as_str().unwrap_or("no message")
-            );
-            if name == "main" {
-                // The process ends with it.
-                log.finish();
-            }
-        }));
-    }
-}
-
-type Format = fn(&mut dyn Write, DateTime<Utc>, &Record<'_>) -> io::Result<()>;
-
-/// The line that says how many lines are missing.
-fn notice(format: Format, dropped: u64) -> Vec<u8> {
-    let mut line = Vec::new();
-    let fields = [("dropped", Value::from(dropped))];
-    let record = Record::builder()
-        .args(format_args!("log lines were dropped"))
-        .level(log::Level::Warn)
-        .target(module_path!())
-        .key_values(&fields)
-        .build();
-    // Writing to memory does not fail, and a notice that does is not worth a panic.
-    let _ = format(&mut line, Utc::now(), &record);
-    line
-}
-
-/// The fields that every line has. A record's own field of such a name gets a `field_` before it.
-const RESERVED: [&str; 4] = ["ts", "level", "target", "msg"];
-
-fn write_json(out: &mut dyn Write, now: DateTime<Utc>, record: &Record<'_>) -> io::Result<()> {
-    // Built apart, so that the line goes out in one piece.
-    let mut line = Vec::with_capacity(256);
-    let mut serializer = serde_json::Serializer::new(&mut line);
-    let mut map = serializer.serialize_map(None)?;
-    map.serialize_entry("ts", &now.to_rfc3339_opts(SecondsFormat::Micros, true))?;
-    map.serialize_entry("level", record.level().as_str())?;
-    map.serialize_entry("target", record.target())?;
-    map.serialize_entry("msg", &format_args!("{}", record.args()))?;
-
-    struct Fields<'a, M>(&'a mut M);
-    impl<'kvs, M: serde::ser::SerializeMap> VisitSource<'kvs> for Fields<'_, M> {
-        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-            let key = key.as_str();
-            let result = if RESERVED.contains(&key) {
-                self.0.serialize_entry(&format!("field_{key}"), &value)
-            } else {
-                self.0.serialize_entry(key, &value)
-            };
-            result.map_err(|_| Error::msg("a field is not JSON"))
-        }
-    }
-    record
-        .key_values()
-        .visit(&mut Fields(&mut map))
-        .map_err(io::Error::other)?;
-    map.end()?;
-    line.push(b'\n');
-    out.write_all(&line)
-}
-
-fn write_text(out: &mut dyn Write, now: DateTime<Utc>, record: &Record<'_>) -> io::Result<()> {
-    use std::fmt::Write as _;
-
-    let mut line = format!(
-        "{} {:5} {}: {}",
-        now.to_rfc3339_opts(SecondsFormat::Millis, true),
-        record.level(),
-        record.target(),
-        record.args()
-    );
-    struct Fields<'a>(&'a mut String);
-    impl<'kvs> VisitSource<'kvs> for Fields<'_> {
-        fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-            write!(self.0, " {key}={value}").map_err(Error::from)
-        }
-    }
-    record
-        .key_values()
-        .visit(&mut Fields(&mut line))
-        .map_err(io::Error::other)?;
-    line.push('\n');
-    out.write_all(line.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(record: &Record<'_>) -> serde_json::Value {
-        let mut out = Vec::new();
-        let now = DateTime::from_timestamp_micros(1_000_000_123_456).unwrap();
-        write_json(&mut out, now, record).unwrap();
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
-        serde_json::from_slice(&out).unwrap()
-    }
-
-    #[test]
-    fn a_record_is_one_json_object_with_typed_fields() {
-        let fields = [
-            ("status", Value::from(503)),
-            ("quoted", Value::from("a \"b\"\nc")),
-            ("msg", Value::from("mine")),
-        ];
-        let line = line(
-            &Record::builder()
-                .args(format_args!("two\nlines"))
-                .level(log::Level::Warn)
-                .target("t")
-                .key_values(&fields)
-                .build(),
-        );
-        assert_eq!(
-            line,
-            serde_json::json!({
-                "ts": "1970-01-12T13:46:40.123456Z", "level": "WARN", "target": "t",
-                "msg": "two\nlines", "status": 503, "quoted": "a \"b\"\nc", "field_msg": "mine",
-            })
-        );
+        let count = move || metrics.panics.inc();
+        self.0
+            .catch_panics("order_service::panic", FatalPanics::MainThread, count);
     }
 }

@@ -1,4 +1,4 @@
-//! What the service tells about itself: logs, metrics, and a record of every request.
+//! Logs, metrics, and a record of every request.
 
 mod access;
 pub mod logging;
@@ -6,5 +6,6 @@ mod metrics;
 mod query;
 
 pub use access::{AccessRecord, Recorder};
-pub use metrics::{Metrics, QueueMetrics, TEXT_FORMAT};
+pub(crate) use metrics::TEXT_FORMAT;
+pub use metrics::{Metrics, MetricsError, PoolConnections, QueueMetrics};
 pub use query::QueryName;

@@ -1,29 +1,28 @@
-//! What the database is asked for, as the metrics name it.
+//! The queries of the store, by their names in the metrics.
 
-/// A use case in the database.
+/// A use case of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryName {
-    /// Creates orders.
+    /// Creating orders.
     CreateOrders,
-    /// Looking up who used an idempotency key before.
+    /// Looking up the orders of idempotency keys.
     FindIdempotencyKeys,
     /// Getting orders by id.
     GetOrders,
     /// A page of orders.
     ListOrders,
-    /// Changing an order.
+    /// Updating an order.
     UpdateOrder,
     /// A page of the feed.
     ReadFeed,
-    /// How far the feed is behind.
+    /// The lag of the feed.
     FeedLag,
     /// The events of one order.
     ReadOrderEvents,
 }
 
 impl QueryName {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::CreateOrders,
         Self::FindIdempotencyKeys,
         Self::GetOrders,
@@ -35,7 +34,7 @@ impl QueryName {
     ];
 
     /// The value of the `query` label of `db_query_duration_seconds`.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::CreateOrders => "create_orders",
             Self::FindIdempotencyKeys => "find_idempotency_keys",

@@ -1,4 +1,4 @@
-//! Bad input is the client's fault and is told so: never a panic, never a 5xx.
+//! Invalid input gets a 4xx with its reason: never a panic, never a 5xx.
 
 use std::time::Duration;
 
@@ -7,18 +7,24 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::support::database::Database;
-use crate::support::server::{Server, problem, slug};
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
 crate::on_both!(
-    bodies_that_do_not_fit_are_422,
+    bodies_that_are_not_an_order_are_422,
     bodies_that_are_not_json_are_400,
-    other_content_types_are_415,
-    bodies_past_the_limit_are_413,
+    unsupported_content_types_are_415,
+    bodies_larger_than_the_limit_are_413,
     unfinished_bodies_are_400_or_408,
-    what_is_not_utf_8_in_a_path_or_a_query_matches_nothing,
+    paths_and_queries_that_are_not_utf_8_match_nothing,
 );
 
-async fn send(server: &Server, body: impl Into<reqwest::Body>, content_type: &str) -> Value {
+/// Sends a body that is rejected, and returns the problem.
+async fn post_invalid(
+    server: &Server,
+    body: impl Into<reqwest::Body>,
+    content_type: &str,
+) -> Value {
     let request = server
         .client
         .post(server.url("/api/v1/orders"))
@@ -27,7 +33,7 @@ async fn send(server: &Server, body: impl Into<reqwest::Body>, content_type: &st
     problem(request.send().await.unwrap())
 }
 
-async fn bodies_that_do_not_fit_are_422(database: Database) {
+async fn bodies_that_are_not_an_order_are_422(database: Database) {
     let server = Server::start(&database, &[]).await;
     let many: serde_json::Map<String, Value> =
         (0..51).map(|i| (i.to_string(), json!(""))).collect();
@@ -114,10 +120,17 @@ async fn bodies_that_do_not_fit_are_422(database: Database) {
         (json!(null), ""),
         (json!(7), ""),
     ] {
-        let refused = send(&server, body.to_string(), "application/json").await;
-        assert_eq!(slug(&refused), "validation-failed", "{body} {refused}");
-        assert_eq!(refused["errors"][0]["pointer"], pointer, "{body} {refused}");
-        assert!(!refused["errors"][0]["detail"].as_str().unwrap().is_empty());
+        let rejected = post_invalid(&server, body.to_string(), "application/json").await;
+        assert_eq!(
+            problem_kind(&rejected),
+            "validation-failed",
+            "{body} {rejected}"
+        );
+        assert_eq!(
+            rejected["errors"][0]["pointer"], pointer,
+            "{body} {rejected}"
+        );
+        assert!(!rejected["errors"][0]["detail"].as_str().unwrap().is_empty());
     }
     for text in [
         r#"{"product_id":"a","quantity":1,"quantity":2}"#,
@@ -125,10 +138,10 @@ async fn bodies_that_do_not_fit_are_422(database: Database) {
         &format!(r#"{{"product_id":"a","quantity":{}}}"#, "9".repeat(400)),
         r#"{"product_id":"a","quantity":1,"metadata":{"k":"1","k":"2"}}"#,
     ] {
-        let refused = send(&server, text.to_owned(), "application/json").await;
-        assert_eq!(slug(&refused), "validation-failed", "{text}");
+        let rejected = post_invalid(&server, text.to_owned(), "application/json").await;
+        assert_eq!(problem_kind(&rejected), "validation-failed", "{text}");
     }
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 0);
+    assert_eq!(database.count("orders").await, 0);
 }
 
 async fn bodies_that_are_not_json_are_400(database: Database) {
@@ -156,20 +169,24 @@ async fn bodies_that_are_not_json_are_400(database: Database) {
         b"\0",
         deep_metadata.as_bytes(),
     ] {
-        let refused = send(&server, body.to_vec(), "application/json").await;
+        let rejected = post_invalid(&server, body.to_vec(), "application/json").await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
-        assert_eq!(slug(&refused), "malformed-request", "{shown} {refused}");
+        assert_eq!(
+            problem_kind(&rejected),
+            "malformed-request",
+            "{shown} {rejected}"
+        );
     }
-    // Deep nesting that is JSON and no order.
-    let refused = send(&server, deep, "application/json").await;
+    // Deeply nested JSON that is not an order.
+    let rejected = post_invalid(&server, deep, "application/json").await;
     assert!(
-        ["malformed-request", "validation-failed"].contains(&slug(&refused)),
-        "{refused}"
+        ["malformed-request", "validation-failed"].contains(&problem_kind(&rejected)),
+        "{rejected}"
     );
     assert_eq!(server.status("/healthz").await, 200);
 }
 
-async fn other_content_types_are_415(database: Database) {
+async fn unsupported_content_types_are_415(database: Database) {
     let server = Server::start(&database, &[]).await;
     let body = r#"{"product_id":"a","quantity":1}"#;
     for content_type in [
@@ -179,25 +196,29 @@ async fn other_content_types_are_415(database: Database) {
         "application/jsonx",
         "",
     ] {
-        let refused = send(&server, body, content_type).await;
-        assert_eq!(slug(&refused), "unsupported-media-type", "{content_type}");
+        let rejected = post_invalid(&server, body, content_type).await;
+        assert_eq!(
+            problem_kind(&rejected),
+            "unsupported-media-type",
+            "{content_type}"
+        );
     }
     let url = server.url("/api/v1/orders");
     let without = server.client.post(&url).body(body).send().await.unwrap();
     assert_eq!(without.header("accept"), "application/json");
-    assert_eq!(slug(&problem(without)), "unsupported-media-type");
+    assert_eq!(problem_kind(&problem(without)), "unsupported-media-type");
     let request = server
         .client
         .post(&url)
         .header("content-type", "application/json");
-    let packed = request
+    let compressed = request
         .header("content-encoding", "gzip")
         .body(body)
         .send()
         .await
         .unwrap();
-    assert_eq!(packed.header("accept-encoding"), "identity");
-    assert_eq!(slug(&problem(packed)), "unsupported-media-type");
+    assert_eq!(compressed.header("accept-encoding"), "identity");
+    assert_eq!(problem_kind(&problem(compressed)), "unsupported-media-type");
     for content_type in [
         "application/json",
         "Application/JSON; charset=utf-8",
@@ -215,7 +236,7 @@ async fn other_content_types_are_415(database: Database) {
     }
 }
 
-async fn bodies_past_the_limit_are_413(database: Database) {
+async fn bodies_larger_than_the_limit_are_413(database: Database) {
     let server = Server::start(&database, &[("MAX_BODY_BYTES", "1000")]).await;
     let padded = |length: usize| {
         let json = r#"{"product_id":"a","quantity":1}"#;
@@ -227,51 +248,51 @@ async fn bodies_past_the_limit_are_413(database: Database) {
         .post(&url)
         .header("content-type", "application/json");
     assert_eq!(fits.body(padded(1000)).send().await.unwrap().status(), 201);
-    let refused = send(&server, padded(1001), "application/json").await;
-    assert_eq!(slug(&refused), "payload-too-large");
-    // Without a length, the body is cut off when it has become too large.
+    let rejected = post_invalid(&server, padded(1001), "application/json").await;
+    assert_eq!(problem_kind(&rejected), "payload-too-large");
+    // A body without a length is rejected once it is too large.
     let chunks: Vec<Result<String, std::io::Error>> = vec![Ok(padded(600)), Ok(" ".repeat(600))];
     let stream = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
-    let refused = send(&server, stream, "application/json").await;
-    assert_eq!(slug(&refused), "payload-too-large");
+    let rejected = post_invalid(&server, stream, "application/json").await;
+    assert_eq!(problem_kind(&rejected), "payload-too-large");
 }
 
 async fn unfinished_bodies_are_400_or_408(database: Database) {
     let server = Server::start(&database, &[("REQUEST_TIMEOUT", "500ms")]).await;
-    let address = server.api.strip_prefix("http://").unwrap();
+    let address = server.address();
     let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
 
     let mut stopped = TcpStream::connect(address).await.unwrap();
     stopped.write_all(head.as_bytes()).await.unwrap();
     stopped.shutdown().await.unwrap();
-    let mut answer = String::new();
-    stopped.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let mut response = String::new();
+    stopped.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 400"), "{response}");
     assert!(
-        answer.contains("urn:problem:order-service:malformed-request"),
-        "{answer}"
+        response.contains("urn:problem:order-service:malformed-request"),
+        "{response}"
     );
 
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = vec![0; 2000];
-    let read = tokio::time::timeout(Duration::from_secs(5), slow.read(&mut answer));
+    let mut response = vec![0; 2000];
+    let read = tokio::time::timeout(Duration::from_secs(5), slow.read(&mut response));
     let length = read.await.unwrap().unwrap();
-    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let response = String::from_utf8_lossy(&response[..length]).into_owned();
+    assert!(response.starts_with("HTTP/1.1 408"), "{response}");
     assert!(
-        answer.contains("urn:problem:order-service:request-timeout"),
-        "{answer}"
+        response.contains("urn:problem:order-service:request-timeout"),
+        "{response}"
     );
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 0);
+    assert_eq!(database.count("orders").await, 0);
 }
 
-async fn what_is_not_utf_8_in_a_path_or_a_query_matches_nothing(database: Database) {
+async fn paths_and_queries_that_are_not_utf_8_match_nothing(database: Database) {
     let server = Server::start(&database, &[]).await;
-    // What a lenient reader makes of %FF.
-    server.place("\u{fffd}").await;
-    let found = |path: &'static str| server.get(path);
-    let list: Vec<Value> = found("/api/v1/orders?product_id=%EF%BF%BD").await.json();
+    // The character that a lenient decoder returns for %FF.
+    server.create("\u{fffd}").await;
+    let list = server.get("/api/v1/orders?product_id=%EF%BF%BD");
+    let list: Vec<Value> = list.await.json();
     assert_eq!(list.len(), 1);
     for (query, pointer) in [
         ("product_id=%FF", "/product_id"),
@@ -281,9 +302,13 @@ async fn what_is_not_utf_8_in_a_path_or_a_query_matches_nothing(database: Databa
         ("limit=%FF", "/limit"),
     ] {
         for path in ["/api/v1/orders", "/api/v1/events"] {
-            let refused = problem(server.get(&format!("{path}?{query}")).await);
-            assert_eq!(slug(&refused), "validation-failed", "{path} {query}");
-            assert_eq!(refused["errors"][0]["pointer"], pointer, "{path} {query}");
+            let rejected = problem(server.get(&format!("{path}?{query}")).await);
+            assert_eq!(
+                problem_kind(&rejected),
+                "validation-failed",
+                "{path} {query}"
+            );
+            assert_eq!(rejected["errors"][0]["pointer"], pointer, "{path} {query}");
         }
     }
     for path in [
@@ -292,7 +317,7 @@ async fn what_is_not_utf_8_in_a_path_or_a_query_matches_nothing(database: Databa
         "/docs/%FF",
     ] {
         assert_eq!(
-            slug(&problem(server.get(path).await)),
+            problem_kind(&problem(server.get(path).await)),
             "not-found",
             "{path}"
         );

@@ -5,22 +5,24 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::lists::next;
 use crate::support::database::Database;
+use crate::support::event_stream::EventStream;
 use crate::support::eventually;
-use crate::support::server::{Server, problem, slug};
-use crate::support::sse::Stream;
+use crate::support::orders::order_id;
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
 crate::on_both!(
-    every_version_has_its_event,
-    the_feed_is_followed_by_its_links,
-    the_feed_is_streamed_and_resumed,
-    cursors_are_checked,
-    a_stream_ends_with_the_place_to_resume_from,
-    a_page_ends_at_a_mebibyte_but_holds_an_event,
+    every_version_of_an_order_has_an_event,
+    following_the_links_of_the_feed_returns_each_event_in_order,
+    a_stream_resumes_behind_the_last_event_id,
+    invalid_cursors_and_parameters_are_rejected,
+    a_stream_ends_at_shutdown_with_the_id_to_resume_from,
+    a_page_of_events_ends_at_a_mebibyte_and_holds_at_least_one,
 );
 
-pub async fn feed(server: &Server, first: &str) -> Vec<Value> {
+/// Every event from this link of the feed to its end.
+pub(crate) async fn read_events(server: &Server, first: &str) -> Vec<Value> {
     let (mut events, mut path) = (Vec::new(), first.to_owned());
     loop {
         let page = server.get(&path).await;
@@ -29,7 +31,7 @@ pub async fn feed(server: &Server, first: &str) -> Vec<Value> {
             "application/cloudevents-batch+json"
         );
         let batch: Vec<Value> = page.json();
-        path = next(&page).expect("a link, always");
+        path = page.next_link().expect("every page of the feed has a link");
         if batch.is_empty() {
             return events;
         }
@@ -37,25 +39,20 @@ pub async fn feed(server: &Server, first: &str) -> Vec<Value> {
     }
 }
 
-pub async fn confirm(server: &Server, id: &str) -> Value {
+const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// Confirms an order in a request with a trace context, and returns the order.
+pub(crate) async fn confirm(server: &Server, id: &str) -> Value {
     let url = server.url(&format!("/api/v1/orders/{id}"));
-    let patch = server
-        .client
-        .patch(url)
-        .json(&json!({"status": "confirmed"}));
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    patch
-        .header("traceparent", trace)
-        .send()
-        .await
-        .unwrap()
-        .json()
+    let request = server.client.patch(url).header("traceparent", TRACEPARENT);
+    let request = request.json(&json!({"status": "confirmed"}));
+    request.send().await.unwrap().json()
 }
 
-async fn every_version_has_its_event(database: Database) {
+async fn every_version_of_an_order_has_an_event(database: Database) {
     let server = Server::start(&database, &[]).await;
-    let created = server.place("sku-1").await;
-    let id = created["id"].as_str().unwrap();
+    let created = server.create("sku-1").await;
+    let id = order_id(&created);
     let updated = confirm(&server, id).await;
     let path = format!("/api/v1/orders/{id}/events");
     let events: Vec<Value> = server.get(&path).await.json();
@@ -71,73 +68,76 @@ async fn every_version_has_its_event(database: Database) {
                 "specversion": "1.0", "id": format!("{id}.2"), "source": "/api/v1/orders",
                 "type": "order.updated", "subject": id, "time": updated["updated_at"],
                 "datacontenttype": "application/json", "sequence": "2", "data": updated,
-                "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "traceparent": TRACEPARENT,
             }),
         ]
     );
     let page = server.get(&format!("{path}?limit=1")).await;
-    let second = next(&page).unwrap();
+    let second = page.next_link().unwrap();
     assert_eq!(server.get(&second).await.json::<Vec<Value>>(), events[1..]);
     let end = server.get(&format!("{path}?after=2")).await;
     assert_eq!(end.json::<Vec<Value>>(), Vec::<Value>::new());
     for missing in [Uuid::now_v7().to_string(), "7".to_owned()] {
         let path = format!("/api/v1/orders/{missing}/events");
-        assert_eq!(slug(&problem(server.get(&path).await)), "not-found");
+        assert_eq!(problem_kind(&problem(server.get(&path).await)), "not-found");
     }
 }
 
-async fn the_feed_is_followed_by_its_links(database: Database) {
+async fn following_the_links_of_the_feed_returns_each_event_in_order(database: Database) {
     let server = Server::start(&database, &[]).await;
-    assert_eq!(feed(&server, "/api/v1/events").await, Vec::<Value>::new());
+    assert_eq!(
+        read_events(&server, "/api/v1/events").await,
+        Vec::<Value>::new()
+    );
     let mut ids = Vec::new();
     for i in 0..25 {
-        let order = server.place(&format!("sku-{i}")).await;
-        ids.push(format!("{}.1", order["id"].as_str().unwrap()));
+        let order = server.create(&format!("sku-{i}")).await;
+        ids.push(format!("{}.1", order_id(&order)));
     }
     eventually("all are in the feed", Duration::from_secs(30), async || {
-        feed(&server, "/api/v1/events?limit=7").await.len() == 25
+        read_events(&server, "/api/v1/events?limit=7").await.len() == 25
     })
     .await;
-    let events = feed(&server, "/api/v1/events?limit=7").await;
+    let events = read_events(&server, "/api/v1/events?limit=7").await;
     let seen: Vec<_> = events
         .iter()
         .map(|event| event["id"].as_str().unwrap())
         .collect();
     assert_eq!(seen, ids);
-    // The link at the end is where new events appear.
+    // New events appear behind the link at the end.
     let page = server.get("/api/v1/events?limit=100").await;
-    let end = next(&page).unwrap();
+    let end = page.next_link().unwrap();
     confirm(&server, events[3]["subject"].as_str().unwrap()).await;
     eventually(
-        "the change is behind the end",
+        "the update is behind the end",
         Duration::from_secs(30),
         async || {
-            let events = feed(&server, &end).await;
+            let events = read_events(&server, &end).await;
             events.len() == 1 && events[0]["type"] == "order.updated"
         },
     )
     .await;
 }
 
-async fn the_feed_is_streamed_and_resumed(database: Database) {
+async fn a_stream_resumes_behind_the_last_event_id(database: Database) {
     let server = Server::start(&database, &[]).await;
-    let first = server.place("sku-1").await;
-    let mut stream = Stream::open(&server, None).await;
+    let first = server.create("sku-1").await;
+    let mut stream = EventStream::open(&server, None).await;
     let event = stream.next().await.unwrap();
     assert_eq!(event.kind, "order.created");
     assert_eq!(event.data["data"], first);
-    let second = server.place("sku-2").await;
+    let second = server.create("sku-2").await;
     assert_eq!(stream.next().await.unwrap().data["data"], second);
     drop(stream);
-    let third = server.place("sku-3").await;
-    let mut resumed = Stream::open(&server, Some(&event.id)).await;
+    let third = server.create("sku-3").await;
+    let mut resumed = EventStream::open(&server, Some(&event.id)).await;
     assert_eq!(resumed.next().await.unwrap().data["data"], second);
     assert_eq!(resumed.next().await.unwrap().data["data"], third);
 }
 
-async fn cursors_are_checked(database: Database) {
+async fn invalid_cursors_and_parameters_are_rejected(database: Database) {
     let server = Server::start(&database, &[]).await;
-    // HEAD of a stream ends, and its connection is good for another request.
+    // The response to HEAD of a stream ends, so that its connection serves further requests.
     for _ in 0..3 {
         let head = server.client.head(server.url("/api/v1/events"));
         let head = head
@@ -158,30 +158,33 @@ async fn cursors_are_checked(database: Database) {
         "limit=x",
         "page=1",
     ] {
-        let refused = problem(server.get(&format!("/api/v1/events?{query}")).await);
-        assert_eq!(slug(&refused), "validation-failed", "{query}");
+        let rejected = problem(server.get(&format!("/api/v1/events?{query}")).await);
+        assert_eq!(problem_kind(&rejected), "validation-failed", "{query}");
     }
     let request = server.client.get(server.url("/api/v1/events"));
     let request = request
         .header("accept", "text/event-stream")
         .header("last-event-id", "x");
-    let refused = problem(request.send().await.unwrap());
-    assert_eq!(refused["errors"][0]["pointer"], "/Last-Event-ID");
+    let rejected = problem(request.send().await.unwrap());
+    assert_eq!(rejected["errors"][0]["pointer"], "/Last-Event-ID");
 }
 
-async fn a_stream_ends_with_the_place_to_resume_from(database: Database) {
+async fn a_stream_ends_at_shutdown_with_the_id_to_resume_from(database: Database) {
     let mut server = Server::start(&database, &[]).await;
-    server.place("sku-1").await;
-    let mut stream = Stream::open(&server, None).await;
+    server.create("sku-1").await;
+    let mut stream = EventStream::open(&server, None).await;
     let event = stream.next().await.unwrap();
     server.signal(libc::SIGTERM);
     assert!(stream.next().await.is_none(), "the stream ends");
     assert_eq!(stream.last_id.as_deref(), Some(event.id.as_str()));
-    assert_eq!(server.ended(Duration::from_secs(5)).await.code(), Some(0));
+    assert_eq!(
+        server.wait_for_exit(Duration::from_secs(5)).await.code(),
+        Some(0)
+    );
 }
 
-/// Writes `count` events of one order, each with so many bytes of data more than an order has.
-async fn fill(database: &Database, id: &str, bytes: usize, first: usize, count: usize) {
+/// Inserts `count` events of one order from version `first` on, each with `bytes` more of data than an order has.
+async fn insert_events(database: &Database, id: &str, bytes: usize, first: usize, count: usize) {
     let data = |filler: &str| {
         format!(
             r#"'{{"id":"{id}","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{{}},
@@ -208,12 +211,12 @@ async fn fill(database: &Database, id: &str, bytes: usize, first: usize, count: 
     database.execute(&sql).await;
 }
 
-async fn a_page_ends_at_a_mebibyte_but_holds_an_event(database: Database) {
+async fn a_page_of_events_ends_at_a_mebibyte_and_holds_at_least_one(database: Database) {
     let server = Server::start(&database, &[]).await;
     let id = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071";
-    fill(&database, id, 200_000, 1, 12).await;
-    fill(&database, id, 2_000_000, 13, 2).await;
-    fill(&database, id, 10, 15, 300).await;
+    insert_events(&database, id, 200_000, 1, 12).await;
+    insert_events(&database, id, 2_000_000, 13, 2).await;
+    insert_events(&database, id, 10, 15, 300).await;
     let mebibyte = 1 << 20;
     for path in [
         "/api/v1/events".to_owned(),
@@ -221,7 +224,7 @@ async fn a_page_ends_at_a_mebibyte_but_holds_an_event(database: Database) {
     ] {
         let (mut sizes, mut seen, mut link) = (Vec::new(), 0, Some(path.clone()));
         while seen < 314 {
-            let page = server.get(&link.expect("a link while there is more")).await;
+            let page = server.get(&link.expect("a link until the last page")).await;
             let events: Vec<Value> = page.json();
             for event in &events {
                 seen += 1;
@@ -230,15 +233,15 @@ async fn a_page_ends_at_a_mebibyte_but_holds_an_event(database: Database) {
             let bytes = page.text().len();
             assert!(bytes <= mebibyte || events.len() == 1, "{path}: {bytes}");
             sizes.push(events.len());
-            link = next(&page);
+            link = page.next_link();
         }
         assert_eq!(sizes[..5], [5, 5, 2, 1, 1], "{path}");
         assert_eq!(sizes[5..], [100, 100, 100], "{path}");
-        // The feed always has a link, an order's events while there may be more.
+        // The feed always has a link; an order's events have one while there may be more.
         assert_eq!(link.is_some(), path == "/api/v1/events");
     }
-    // A stream has the same events in smaller pieces.
-    let mut stream = Stream::open(&server, None).await;
+    // A stream sends the same events in smaller chunks.
+    let mut stream = EventStream::open(&server, None).await;
     for version in 1..=314 {
         assert_eq!(
             stream.next().await.unwrap().data["sequence"],

@@ -1,39 +1,36 @@
+//! Lists of orders: filters and pages.
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::client::Answer;
 use crate::support::database::Database;
-use crate::support::server::{Server, problem, slug};
+use crate::support::orders::{large_order, order_id, order_path};
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
 crate::on_both!(
     a_page_of_large_orders_ends_at_a_mebibyte,
-    filters_combine_and_page,
-    bad_filters_are_422,
-    a_walk_under_inserts_neither_skips_nor_repeats,
+    filters_combine_with_each_other_and_with_paging,
+    invalid_filters_are_rejected,
+    pages_read_during_inserts_skip_and_repeat_no_order,
 );
 
-pub fn next(answer: &Answer) -> Option<String> {
-    let link = answer.headers().get("link")?.to_str().unwrap();
-    let (target, rest) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
-    assert_eq!(rest, "; rel=\"next\"");
-    Some(target.to_owned())
-}
-
-async fn walk(server: &Server, first: &str) -> Vec<Value> {
+/// The orders of this page and all that follow it.
+async fn read_pages(server: &Server, first: &str) -> Vec<Value> {
     let mut orders = Vec::new();
     let mut path = Some(first.to_owned());
     while let Some(at) = path {
         let page = server.get(&at).await;
         orders.extend(page.json::<Vec<Value>>());
-        path = next(&page);
+        path = page.next_link();
     }
     orders
 }
 
-async fn filters_combine_and_page(database: Database) {
+async fn filters_combine_with_each_other_and_with_paging(database: Database) {
     let server = Server::start(&database, &[]).await;
     let mut all = Vec::new();
     for i in 0..36 {
@@ -43,12 +40,8 @@ async fn filters_combine_and_page(database: Database) {
         }
         let mut order: Value = server.post(&body).await.json();
         if i % 4 == 0 {
-            let url = server.url(&format!("/api/v1/orders/{}", order["id"].as_str().unwrap()));
-            let patch = server
-                .client
-                .patch(url)
-                .json(&json!({"status": "confirmed"}));
-            order = patch.send().await.unwrap().json();
+            let confirmed = json!({"status": "confirmed"});
+            order = server.patch(&order_path(&order), &confirmed).await.json();
         }
         all.push(order);
     }
@@ -75,13 +68,13 @@ async fn filters_combine_and_page(database: Database) {
                     .collect();
                 let mut query = form_urlencoded::Serializer::new("limit=5".to_owned());
                 let path = format!("/api/v1/orders?{}", query.extend_pairs(&given).finish());
-                assert_eq!(walk(&server, &path).await, expected, "{path}");
+                assert_eq!(read_pages(&server, &path).await, expected, "{path}");
             }
         }
     }
 }
 
-async fn bad_filters_are_422(database: Database) {
+async fn invalid_filters_are_rejected(database: Database) {
     let server = Server::start(&database, &[]).await;
     for (query, pointer) in [
         ("status=lost", "/status"),
@@ -92,14 +85,14 @@ async fn bad_filters_are_422(database: Database) {
         ("customer_id=%20", "/customer_id"),
         ("a%2Fb=1", "/a~1b"),
     ] {
-        let refused = problem(server.get(&format!("/api/v1/orders?{query}")).await);
-        assert_eq!(slug(&refused), "validation-failed", "{query}");
-        assert_eq!(refused["errors"][0]["pointer"], pointer);
+        let rejected = problem(server.get(&format!("/api/v1/orders?{query}")).await);
+        assert_eq!(problem_kind(&rejected), "validation-failed", "{query}");
+        assert_eq!(rejected["errors"][0]["pointer"], pointer);
     }
 }
 
-/// SQL that fills the table with orders that are older than any the service places.
-fn fill(database: &Database, rows: u32) -> String {
+/// SQL that inserts orders which are older than any that the service creates.
+fn insert_older_orders(database: &Database, rows: u32) -> String {
     if database.is_postgres() {
         format!(
             "INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
@@ -117,37 +110,39 @@ fn fill(database: &Database, rows: u32) -> String {
     }
 }
 
-async fn a_walk_under_inserts_neither_skips_nor_repeats(database: Database) {
+async fn pages_read_during_inserts_skip_and_repeat_no_order(database: Database) {
     let server = Arc::new(Server::start(&database, &[]).await);
-    database.execute(&fill(&database, 100_000)).await;
+    database
+        .execute(&insert_older_orders(&database, 100_000))
+        .await;
     let done = Arc::new(AtomicBool::new(false));
     let writers: Vec<_> = (0..4)
         .map(|_| {
             let (server, done) = (Arc::clone(&server), Arc::clone(&done));
             tokio::spawn(async move {
-                let mut placed = 0;
+                let mut created = 0;
                 while !done.load(Ordering::Relaxed) {
-                    server.place("meanwhile").await;
-                    placed += 1;
+                    server.create("meanwhile").await;
+                    created += 1;
                 }
-                placed
+                created
             })
         })
         .collect();
-    let orders = walk(&server, "/api/v1/orders").await;
+    let orders = read_pages(&server, "/api/v1/orders").await;
     done.store(true, Ordering::Relaxed);
-    let mut placed = 0;
+    let mut created = 0;
     for writer in writers {
-        placed += writer.await.unwrap();
+        created += writer.await.unwrap();
     }
-    assert!(placed > 0);
+    assert!(created > 0);
     let ids: Vec<_> = orders
         .iter()
         .map(|order| order["id"].as_str().unwrap())
         .collect();
     assert!(
         ids.is_sorted_by(|newer, older| newer > older),
-        "newest first, none twice"
+        "newest first, each once"
     );
     let old = orders
         .iter()
@@ -157,22 +152,14 @@ async fn a_walk_under_inserts_neither_skips_nor_repeats(database: Database) {
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
 }
 
-/// 50 entries of 500 characters that take four bytes each.
-fn large_order() -> Value {
-    let metadata: serde_json::Map<_, _> = (0..50)
-        .map(|i| (format!("key-{i}"), json!("\u{1F600}".repeat(500))))
-        .collect();
-    json!({"product_id": "large", "quantity": 1, "metadata": metadata})
-}
-
 async fn a_page_of_large_orders_ends_at_a_mebibyte(database: Database) {
     let server = Server::start(&database, &[("MAX_BODY_BYTES", "200000")]).await;
-    let mut placed = Vec::new();
+    let mut created = Vec::new();
     for _ in 0..25 {
-        let order: Value = server.post(&large_order()).await.json();
-        placed.push(order["id"].as_str().unwrap().to_owned());
+        let order: Value = server.post(&large_order(50)).await.json();
+        created.push(order_id(&order).to_owned());
     }
-    placed.reverse();
+    created.reverse();
     for filter in ["", "&product_id=large", "&product_id=large&status=pending"] {
         let mut path = Some(format!("/api/v1/orders?limit=100{filter}"));
         let mut seen = Vec::new();
@@ -181,16 +168,16 @@ async fn a_page_of_large_orders_ends_at_a_mebibyte(database: Database) {
             let length = page.text().len();
             assert!(length <= 1024 * 1024, "{length}");
             let orders: Vec<Value> = page.json();
-            assert!(!orders.is_empty() || seen.len() == placed.len());
-            // Ten fit, whatever the limit says.
-            assert!(orders.len() == 10 || seen.len() + orders.len() == placed.len());
+            assert!(!orders.is_empty() || seen.len() == created.len());
+            // Ten fit into a mebibyte, less than the limit of 100 orders.
+            assert!(orders.len() == 10 || seen.len() + orders.len() == created.len());
             seen.extend(
                 orders
                     .iter()
                     .map(|order| order["id"].as_str().unwrap().to_owned()),
             );
-            path = next(&page);
+            path = page.next_link();
         }
-        assert_eq!(seen, placed);
+        assert_eq!(seen, created);
     }
 }

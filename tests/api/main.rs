@@ -1,41 +1,34 @@
 //! The HTTP API of the real server over real sockets, on SQLite and on PostgreSQL.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
-)]
+#![cfg(test)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_input;
-mod changes;
+mod conditions;
 mod connections;
+mod contention;
+mod cursors;
 mod database_connections;
-mod disk;
 mod early_response;
-mod edge;
 mod events;
+mod every_response;
 mod feed;
 mod framing;
-mod history;
+mod full_disk;
+mod http_clients;
 mod idempotency;
 mod limits;
 mod lists;
+mod load;
 mod metrics;
-mod neighbours;
 mod orders;
-mod pages;
 mod plans;
 mod readiness;
 mod request_memory;
 mod response_budget;
 mod streams;
 mod timeouts;
+mod unread_pages;
+mod updates;

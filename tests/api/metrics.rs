@@ -1,16 +1,19 @@
+//! The metrics of the contract.
+
 use std::collections::BTreeSet;
 
 use prometheus_parse::Scrape;
 
 use crate::support::database::Database;
+use crate::support::orders::order_path;
 use crate::support::server::Server;
 
 crate::on_both!(
-    every_name_of_the_contract_is_there,
-    paths_do_not_become_series
+    every_metric_of_the_contract_is_exposed_with_its_labels,
+    the_number_of_series_does_not_depend_on_the_paths_requested
 );
 
-/// Section 3 of the contract, as far as what they count exists.
+/// The metrics of section 3 of the contract for the features that exist.
 const NAMES: [&str; 24] = [
     "db_errors_total",
     "log_lines_dropped_total",
@@ -39,15 +42,15 @@ const NAMES: [&str; 24] = [
 ];
 
 async fn scrape(server: &Server) -> Scrape {
-    // The parser takes a brace in the value of a label for the end of the labels.
+    // The parser ends the labels at the first brace, even within a value.
     let text = server.scrape().await.replace("{id}", "<id>");
     Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap()
 }
 
-async fn every_name_of_the_contract_is_there(database: Database) {
+async fn every_metric_of_the_contract_is_exposed_with_its_labels(database: Database) {
     let server = Server::start(&database, &[("POOL_MAX_SIZE", "7")]).await;
-    let order = server.place("sku-1").await;
-    let path = format!("/api/v1/orders/{}", order["id"].as_str().unwrap());
+    let order = server.create("sku-1").await;
+    let path = order_path(&order);
     assert_eq!(server.status(&path).await, 200);
     let scrape = scrape(&server).await;
     let names: BTreeSet<_> = scrape
@@ -56,10 +59,10 @@ async fn every_name_of_the_contract_is_there(database: Database) {
         .map(|sample| sample.metric.as_str())
         .collect();
     for name in NAMES {
-        assert!(names.contains(name), "{name} in {names:?}");
+        assert!(names.contains(name), "no {name} in {names:?}");
         assert!(
             !scrape.docs.get(name).is_none_or(String::is_empty),
-            "help of {name}"
+            "{name} has no help text"
         );
     }
     let labels = |metric: &str, label: &str| -> BTreeSet<_> {
@@ -109,7 +112,7 @@ async fn every_name_of_the_contract_is_there(database: Database) {
     );
 }
 
-async fn paths_do_not_become_series(database: Database) {
+async fn the_number_of_series_does_not_depend_on_the_paths_requested(database: Database) {
     let server = Server::start(&database, &[]).await;
     let series = async || {
         scrape(&server)
@@ -125,7 +128,7 @@ async fn paths_do_not_become_series(database: Database) {
         let (client, api) = (server.client.clone(), server.api.clone());
         tasks.spawn(async move {
             for i in 0..1_250 {
-                // Half below the orders, half anywhere; all 404.
+                // Half below `/api/v1/orders/`, half elsewhere; all are 404.
                 let prefix = if i % 2 == 0 {
                     "/api/v1/orders/"
                 } else {

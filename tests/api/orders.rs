@@ -1,19 +1,23 @@
+//! Creating, getting and listing orders.
+
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
-use crate::support::server::{Server, problem, slug};
+use crate::support::orders::order_path;
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
 crate::on_both!(
-    a_placed_order_is_as_the_contract_says,
-    an_order_is_found_by_its_id,
-    lists_are_newest_first_and_paged_by_links,
-    a_page_size_is_coerced_or_refused,
-    every_legal_text_comes_back_as_it_was,
+    a_created_order_has_the_members_and_headers_of_the_contract,
+    an_order_is_returned_by_its_id_and_unknown_ids_are_404,
+    lists_are_newest_first_and_their_links_lead_through_all_pages,
+    a_large_page_size_is_lowered_and_an_invalid_one_is_rejected,
+    every_valid_text_is_returned_unchanged,
 );
 
-async fn a_placed_order_is_as_the_contract_says(database: Database) {
+async fn a_created_order_has_the_members_and_headers_of_the_contract(database: Database) {
     let server = Server::start(&database, &[]).await;
     let body = json!({
         "product_id": "sku-1", "quantity": 3, "customer_id": "customer-7",
@@ -41,20 +45,20 @@ async fn a_placed_order_is_as_the_contract_says(database: Database) {
             "created_at": created_at, "updated_at": created_at,
         })
     );
-    let plain = server.place("sku-2").await;
+    let plain = server.create("sku-2").await;
     assert_eq!(plain["customer_id"], Value::Null);
     assert_eq!(plain["metadata"], json!({}));
 }
 
-async fn an_order_is_found_by_its_id(database: Database) {
+async fn an_order_is_returned_by_its_id_and_unknown_ids_are_404(database: Database) {
     let server = Server::start(&database, &[]).await;
-    let order = server.place("sku-1").await;
-    let path = format!("/api/v1/orders/{}", order["id"].as_str().unwrap());
+    let order = server.create("sku-1").await;
+    let path = order_path(&order);
     let response = server.get(&path).await;
     assert_eq!(response.headers()["etag"], "\"1\"");
     assert_eq!(response.json::<Value>(), order);
 
-    // Encoded or not, it is the same id (RFC 3986, section 6.2.2.2).
+    // Percent-encoding does not change the id (RFC 3986, section 6.2.2.2).
     let encoded = path.replacen("orders/0", "orders/%30", 1);
     assert_ne!(encoded, path);
     assert_eq!(server.get(&encoded).await.json::<Value>(), order);
@@ -73,42 +77,39 @@ async fn an_order_is_found_by_its_id(database: Database) {
     ] {
         let missing = problem(server.get(&format!("/api/v1/orders/{id}")).await);
         assert_eq!(
-            (slug(&missing), &missing["status"]),
+            (problem_kind(&missing), &missing["status"]),
             ("not-found", &json!(404)),
             "{id}"
         );
     }
 }
 
-async fn lists_are_newest_first_and_paged_by_links(database: Database) {
+async fn lists_are_newest_first_and_their_links_lead_through_all_pages(database: Database) {
     let server = Server::start(&database, &[]).await;
-    let mut placed = Vec::new();
+    let mut created = Vec::new();
     for i in 0..7 {
-        placed.push(server.place(&format!("sku-{i}")).await["id"].clone());
+        created.push(server.create(&format!("sku-{i}")).await["id"].clone());
     }
-    placed.reverse();
+    created.reverse();
 
-    let whole = server.get("/api/v1/orders").await;
-    assert_eq!(whole.headers()["content-type"], "application/json");
-    assert!(whole.headers().get("link").is_none());
-    assert_eq!(ids(&whole.json()), placed);
+    let single_page = server.get("/api/v1/orders").await;
+    assert_eq!(single_page.headers()["content-type"], "application/json");
+    assert!(single_page.headers().get("link").is_none());
+    assert_eq!(ids(&single_page.json()), created);
 
     let mut seen = Vec::new();
     let mut next = Some("/api/v1/orders?limit=3".to_owned());
     let mut pages = 0;
     while let Some(path) = next {
         let page = server.get(&path).await;
-        next = page
-            .headers()
-            .get("link")
-            .map(|link| next_link(link.to_str().unwrap()));
+        next = page.next_link();
         seen.extend(ids(&page.json()));
         pages += 1;
     }
-    assert_eq!((seen, pages), (placed, 3));
+    assert_eq!((seen, pages), (created, 3));
 }
 
-async fn a_page_size_is_coerced_or_refused(database: Database) {
+async fn a_large_page_size_is_lowered_and_an_invalid_one_is_rejected(database: Database) {
     let server = Server::start(&database, &[]).await;
     for query in [
         "limit=1",
@@ -133,13 +134,13 @@ async fn a_page_size_is_coerced_or_refused(database: Database) {
         ("page=2", "/page"),
         ("%00=%ff", "/\0"),
     ] {
-        let refused = problem(server.get(&format!("/api/v1/orders?{query}")).await);
-        assert_eq!(slug(&refused), "validation-failed", "{query}");
-        assert_eq!(refused["errors"][0]["pointer"], pointer, "{query}");
+        let rejected = problem(server.get(&format!("/api/v1/orders?{query}")).await);
+        assert_eq!(problem_kind(&rejected), "validation-failed", "{query}");
+        assert_eq!(rejected["errors"][0]["pointer"], pointer, "{query}");
     }
 }
 
-async fn every_legal_text_comes_back_as_it_was(database: Database) {
+async fn every_valid_text_is_returned_unchanged(database: Database) {
     let server = Server::start(&database, &[]).await;
     let mut ids = HashSet::new();
     for text in [
@@ -164,16 +165,11 @@ async fn every_legal_text_comes_back_as_it_was(database: Database) {
     }
 }
 
+/// The ids of the orders in a page.
 fn ids(page: &Value) -> Vec<Value> {
     page.as_array()
         .unwrap()
         .iter()
         .map(|order| order["id"].clone())
         .collect()
-}
-
-fn next_link(link: &str) -> String {
-    let (target, rest) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
-    assert_eq!(rest, "; rel=\"next\"");
-    target.to_owned()
 }

@@ -1,145 +1,153 @@
-//! Responses that nobody reads are bounded in memory and time.
+//! Responses that clients do not read are bounded in memory and time.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncReadExt as _;
 
 use crate::support::database::Database;
 use crate::support::eventually;
-use crate::support::raw::Raw;
-use crate::support::server::{Server, problem, slug};
+use crate::support::orders::{large_order, order_path};
+use crate::support::problem::{problem, problem_kind};
+use crate::support::raw_client::RawClient;
+use crate::support::server::Server;
 
 crate::on_both!(
-    clients_that_do_not_read_do_not_fill_the_memory,
-    a_large_response_past_the_budget_is_refused_and_small_ones_are_not,
+    unread_responses_take_a_bounded_amount_of_memory,
+    beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent,
 );
 
-/// An order of some 50 KB: values are counted in characters, of up to 4 bytes each.
-pub fn large_order() -> Value {
-    let value = "\u{1f600}".repeat(500);
-    let metadata: serde_json::Map<_, _> = (0..25)
-        .map(|i| (format!("key-{i}"), value.clone().into()))
-        .collect();
-    json!({"product_id": "large", "quantity": 1, "metadata": metadata})
-}
-
-pub async fn place(server: &Server, orders: usize) {
-    for _ in 0..orders {
-        let placed = server.post(&large_order()).await;
-        assert_eq!(placed.status(), 201, "{placed:?}");
+/// Creates orders of 50 KB.
+pub(crate) async fn create_large_orders(server: &Server, count: usize) {
+    for _ in 0..count {
+        let created = server.post(&large_order(25)).await;
+        assert_eq!(created.status(), 201, "{created:?}");
     }
 }
 
-pub async fn waiting(server: &Server) -> usize {
-    let scrape = server.scrape().await;
-    let line = scrape
-        .lines()
-        .find_map(|line| line.strip_prefix("http_response_buffer_bytes "));
-    line.unwrap().parse().unwrap()
+/// The bytes of responses that clients have not read.
+pub(crate) async fn buffered_bytes(server: &Server) -> usize {
+    server.metric("http_response_buffer_bytes").await
 }
 
-/// A client that asks, and reads next to nothing.
-pub async fn ask(server: &Server, path: &str) -> Raw {
+/// A client that has sent a request and reads nothing.
+pub(crate) async fn request_without_reading(server: &Server, path: &str) -> RawClient {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    // Little goes into the kernel, so that it stays with the server.
+    // A small buffer in the kernel, so that most of the response stays in the server.
     socket.set_recv_buffer_size(4096).unwrap();
-    let address = server.api.strip_prefix("http://").unwrap();
-    let stream = socket.connect(address.parse().unwrap()).await.unwrap();
-    let mut client = Raw::from(stream);
+    let address = server.address().parse().unwrap();
+    let stream = socket.connect(address).await.unwrap();
+    let mut client = RawClient::new(stream);
     client
         .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
         .await;
     client
 }
 
-async fn clients_that_do_not_read_do_not_fill_the_memory(database: Database) {
+async fn unread_responses_take_a_bounded_amount_of_memory(database: Database) {
     let server = Server::start(&database, &[("POOL_MAX_SIZE", "6")]).await;
-    place(&server, 40).await;
+    create_large_orders(&server, 40).await;
     for path in ["/api/v1/orders?limit=20", "/api/v1/events?limit=20"] {
         let mut clients = Vec::new();
         for _ in 0..60 {
-            clients.push(ask(&server, path).await);
+            clients.push(request_without_reading(&server, path).await);
         }
-        eventually("the budget is used", Duration::from_secs(10), async || {
-            waiting(&server).await > 25 << 20
-        })
+        eventually(
+            "most of the budget is used",
+            Duration::from_secs(10),
+            async || buffered_bytes(&server).await > 25 << 20,
+        )
         .await;
-        assert!(waiting(&server).await <= 32 << 20);
-        let (mut served, mut refused) = (0, 0);
+        assert!(buffered_bytes(&server).await <= 32 << 20);
+        let (mut served, mut rejected) = (0, 0);
         for client in &mut clients {
             let mut start = [0; 12];
             client.stream.read_exact(&mut start).await.unwrap();
             match &start {
                 b"HTTP/1.1 200" => served += 1,
-                b"HTTP/1.1 503" => refused += 1,
+                b"HTTP/1.1 503" => rejected += 1,
                 _ => panic!("{start:?}"),
             }
         }
-        assert!(served >= 20 && refused >= 10, "{served} {refused}");
-        // Probes and small responses get through.
+        assert!(served >= 20 && rejected >= 10, "{served} {rejected}");
+        // Probes and small responses are served.
         assert_eq!(server.status("/healthz").await, 200);
         assert_eq!(server.status("/readyz").await, 200);
-        server.place("small").await;
-        let peak = server.peak_mib();
+        server.create("small").await;
+        let peak = server.peak_memory_mib();
         eprintln!("{path}: {peak} MiB");
-        // Of a build without optimisation on a busy machine; `make bench` holds the release to 128 MiB.
+        // For a build without optimisation on a busy machine; `make bench` requires 128 MiB of the release build.
         assert!(peak <= 160, "{path}: {peak} MiB");
         drop(clients);
-        eventually("it is free again", Duration::from_secs(5), async || {
-            waiting(&server).await == 0
-        })
+        eventually(
+            "the budget is free again",
+            Duration::from_secs(5),
+            async || buffered_bytes(&server).await == 0,
+        )
         .await;
         assert_eq!(server.status(path).await, 200);
     }
 }
 
-async fn a_large_response_past_the_budget_is_refused_and_small_ones_are_not(database: Database) {
+async fn beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent(
+    database: Database,
+) {
     let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
     let server = Server::start(&database, &variables).await;
-    place(&server, 20).await;
-    // Larger than the whole budget, and nobody else waits.
+    create_large_orders(&server, 20).await;
+    // Larger than the whole budget: accepted while no other response uses it.
     let page: Vec<Value> = server.get("/api/v1/orders?limit=20").await.json();
     assert_eq!(page.len(), 20);
-    let slow = ask(&server, "/api/v1/orders?limit=19").await;
-    eventually("it waits", Duration::from_secs(5), async || {
-        waiting(&server).await > 900_000
-    })
+    let slow = request_without_reading(&server, "/api/v1/orders?limit=19").await;
+    eventually(
+        "the response is buffered",
+        Duration::from_secs(5),
+        async || buffered_bytes(&server).await > 900_000,
+    )
     .await;
-    let refused = problem(server.get("/api/v1/orders?limit=2").await);
-    assert_eq!(slug(&refused), "overloaded");
+    let rejected = problem(server.get("/api/v1/orders?limit=2").await);
+    assert_eq!(problem_kind(&rejected), "overloaded");
     assert_eq!(server.status("/readyz").await, 200);
-    let small = server.place("small").await;
-    let path = format!("/api/v1/orders/{}", small["id"].as_str().unwrap());
+    let small = server.create("small").await;
+    let path = order_path(&small);
     assert_eq!(server.status(&path).await, 200);
     drop(slow);
-    eventually("it is free again", Duration::from_secs(5), async || {
-        server.status("/api/v1/orders?limit=2").await == 200
-    })
+    eventually(
+        "the budget is free again",
+        Duration::from_secs(5),
+        async || server.status("/api/v1/orders?limit=2").await == 200,
+    )
     .await;
 }
 
 #[tokio::test]
-async fn a_client_that_takes_nothing_is_cut_off_after_half_a_minute() {
+async fn a_connection_whose_client_reads_nothing_is_closed_after_half_a_minute() {
     let server = Server::on_sqlite(&[]).await;
-    place(&server, 20).await;
-    let mut stuck = ask(&server, "/api/v1/orders?limit=20").await;
-    let mut slow = ask(&server, "/api/v1/orders?limit=20").await;
+    create_large_orders(&server, 20).await;
+    let mut unread = request_without_reading(&server, "/api/v1/orders?limit=20").await;
+    let mut slow = request_without_reading(&server, "/api/v1/orders?limit=20").await;
     let start = Instant::now();
-    eventually("both wait", Duration::from_secs(5), async || {
-        waiting(&server).await > 1 << 20
-    })
+    eventually(
+        "both responses are buffered",
+        Duration::from_secs(5),
+        async || buffered_bytes(&server).await > 1 << 20,
+    )
     .await;
     let mut part = vec![0; 20_000];
     while start.elapsed() < Duration::from_secs(28) {
         tokio::time::sleep(Duration::from_secs(2)).await;
         slow.stream.read_exact(&mut part).await.unwrap();
     }
-    assert!(waiting(&server).await > 1 << 20, "both are still there");
-    let one = waiting(&server).await / 2;
-    eventually("one is cut off", Duration::from_secs(6), async || {
-        waiting(&server).await <= one
-    })
+    assert!(
+        buffered_bytes(&server).await > 1 << 20,
+        "both connections are still open"
+    );
+    let half = buffered_bytes(&server).await / 2;
+    eventually(
+        "one connection is closed",
+        Duration::from_secs(6),
+        async || buffered_bytes(&server).await <= half,
+    )
     .await;
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -147,6 +155,6 @@ async fn a_client_that_takes_nothing_is_cut_off_after_half_a_minute() {
     }
     let mut rest = Vec::new();
     slow.stream.read_buf(&mut rest).await.unwrap();
-    let _ = stuck.stream.read_to_end(&mut Vec::new()).await;
+    let _ = unread.stream.read_to_end(&mut Vec::new()).await;
     assert_eq!(server.status("/healthz").await, 200);
 }

@@ -1,4 +1,4 @@
-//! A request that ends early leaves nothing behind in the database.
+//! A request that times out or loses its client leaves no transaction in the database.
 
 use std::time::Duration;
 
@@ -7,9 +7,11 @@ use tokio::net::TcpStream;
 
 use crate::support::database::Database;
 use crate::support::eventually;
-use crate::support::server::{Server, order, problem, slug};
+use crate::support::orders::order;
+use crate::support::problem::{problem, problem_kind};
+use crate::support::server::Server;
 
-/// Makes every insert wait for a row lock, as a hot counter row would.
+/// Makes every insert of orders update one row, as a counter would.
 const HOT_ROW: &str = "
     CREATE TABLE hot (id int PRIMARY KEY, n int NOT NULL);
     INSERT INTO hot VALUES (1, 0);
@@ -17,52 +19,51 @@ const HOT_ROW: &str = "
         'BEGIN UPDATE hot SET n = n + 1 WHERE id = 1; RETURN NULL; END';
     CREATE TRIGGER hot AFTER INSERT ON orders FOR EACH STATEMENT EXECUTE FUNCTION touch_hot();";
 
-async fn held_row(database: &Database) -> tokio_postgres::Client {
-    let holder = database.client().await;
-    holder.batch_execute(HOT_ROW).await.unwrap();
-    holder
-        .batch_execute("BEGIN; SELECT n FROM hot WHERE id = 1 FOR UPDATE")
+/// Locks the row, so that every insert waits. The transaction of the returned client holds the lock.
+async fn lock_hot_row(database: &Database) -> tokio_postgres::Client {
+    database.execute(HOT_ROW).await;
+    database
+        .begin("SELECT n FROM hot WHERE id = 1 FOR UPDATE")
         .await
-        .unwrap();
-    holder
 }
 
-const BUSY: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+const ACTIVE_CONNECTIONS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
     AND application_name = 'order-service' AND state <> 'idle'";
 
-async fn nothing_is_left(database: &Database, holder: tokio_postgres::Client) {
+/// Checks that the service has no transaction and holds no lock, and releases the lock of the test.
+async fn expect_no_transaction(database: &Database, lock: tokio_postgres::Client) {
     eventually(
-        "no backend at work or in a transaction",
+        "no server process is active or in a transaction",
         Duration::from_secs(1),
-        async || database.number(BUSY).await == 0,
+        async || database.number(ACTIVE_CONNECTIONS).await == 0,
     )
     .await;
-    holder.batch_execute("ROLLBACK").await.unwrap();
+    lock.batch_execute("ROLLBACK").await.unwrap();
     let free = "SELECT count(*) FROM (SELECT n FROM hot WHERE id = 1 FOR UPDATE NOWAIT) AS row";
     assert_eq!(database.number(free).await, 1);
 }
 
-const TIMES: [(&str, &str); 2] = [("REQUEST_TIMEOUT", "300ms"), ("STATEMENT_TIMEOUT", "800ms")];
+const TIMEOUTS: [(&str, &str); 2] = [("REQUEST_TIMEOUT", "300ms"), ("STATEMENT_TIMEOUT", "800ms")];
 
 #[tokio::test]
 async fn a_request_that_times_out_on_a_row_lock_leaves_no_transaction() {
     let database = Database::postgres().await;
-    let server = Server::start(&database, &TIMES).await;
-    let holder = held_row(&database).await;
+    let server = Server::start(&database, &TIMEOUTS).await;
+    let lock = lock_hot_row(&database).await;
     let late = problem(server.post(&order("sku-1")).await);
-    assert_eq!(slug(&late), "timeout");
-    nothing_is_left(&database, holder).await;
-    server.place("sku-2").await;
+    assert_eq!(problem_kind(&late), "timeout");
+    expect_no_transaction(&database, lock).await;
+    server.create("sku-2").await;
 }
 
 #[tokio::test]
 async fn a_client_that_resets_its_connection_leaves_no_transaction() {
     let database = Database::postgres().await;
-    let server = Server::start(&database, &TIMES).await;
-    let holder = held_row(&database).await;
+    let server = Server::start(&database, &TIMEOUTS).await;
+    let lock = lock_hot_row(&database).await;
     for _ in 0..10 {
-        let address = server.api.strip_prefix("http://").unwrap();
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let body = order("sku-1").to_string();
         let request = format!(
             "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -70,64 +71,59 @@ async fn a_client_that_resets_its_connection_leaves_no_transaction() {
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
-        // With unread data or no lingering, close sends a reset.
+        // With zero linger, closing the socket sends a reset.
         stream.set_zero_linger().unwrap();
         drop(stream);
     }
     eventually(
-        "the statements are over",
+        "the statements have ended",
         Duration::from_secs(3),
-        async || database.number(BUSY).await == 0,
+        async || database.number(ACTIVE_CONNECTIONS).await == 0,
     )
     .await;
-    nothing_is_left(&database, holder).await;
-    server.place("sku-2").await;
+    expect_no_transaction(&database, lock).await;
+    server.create("sku-2").await;
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_written_although_its_client_is_gone() {
+async fn an_accepted_order_is_written_after_its_request_timed_out() {
     let database = Database::postgres().await;
     let times = [("REQUEST_TIMEOUT", "300ms"), ("STATEMENT_TIMEOUT", "5s")];
     let server = Server::start(&database, &times).await;
-    let holder = held_row(&database).await;
+    let lock = lock_hot_row(&database).await;
     assert_eq!(server.post(&order("sku-1")).await.status(), 503);
-    holder.batch_execute("ROLLBACK").await.unwrap();
-    eventually("the order is there", Duration::from_secs(2), async || {
-        database.number("SELECT count(*) FROM orders").await == 1
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    eventually("the order is written", Duration::from_secs(2), async || {
+        database.count("orders").await == 1
     })
     .await;
-    assert!(server.scrape().await.contains("orders_created_total 1"));
+    assert_eq!(server.metric::<u64>("orders_created_total").await, 1);
 }
 
 #[tokio::test]
-async fn a_full_queue_is_refused_at_once() {
+async fn a_request_beyond_the_queue_capacity_is_rejected_at_once() {
     let database = Database::postgres().await;
     let variables = [("QUEUE_CAPACITY", "4"), ("REQUEST_TIMEOUT", "3s")];
     let server = Server::start(&database, &variables).await;
-    let holder = held_row(&database).await;
-    let stuck: Vec<_> = (0..4)
+    let lock = lock_hot_row(&database).await;
+    let waiting: Vec<_> = (0..4)
         .map(|_| {
             let request = server.client.post(server.url("/api/v1/orders"));
             tokio::spawn(request.json(&order("sku-1")).send())
         })
         .collect();
-    eventually("all wait", Duration::from_secs(2), async || {
-        server
-            .scrape()
-            .await
-            .contains("queue_depth{queue=\"create\"} 4")
+    eventually("all are queued", Duration::from_secs(2), async || {
+        server.metric::<u64>("queue_depth{queue=\"create\"}").await == 4
     })
     .await;
-    let refused = problem(server.post(&order("sku-1")).await);
-    assert_eq!(slug(&refused), "overloaded");
-    assert!(
-        server
-            .scrape()
-            .await
-            .contains("queue_rejected_total{queue=\"create\"} 1")
-    );
-    holder.batch_execute("ROLLBACK").await.unwrap();
-    for request in stuck {
+    let rejected = problem(server.post(&order("sku-1")).await);
+    assert_eq!(problem_kind(&rejected), "overloaded");
+    let rejections: u64 = server
+        .metric("queue_rejected_total{queue=\"create\"}")
+        .await;
+    assert_eq!(rejections, 1);
+    lock.batch_execute("ROLLBACK").await.unwrap();
+    for request in waiting {
         assert_eq!(request.await.unwrap().unwrap().status(), 201);
     }
 }

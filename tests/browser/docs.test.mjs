@@ -1,12 +1,12 @@
-// The reference at /docs in a real browser: it renders, asks nobody but this server, and an order
-// can be placed from it. SERVER names the server, ARTEFACTS where the screenshot goes.
+// The reference page at /docs in a real browser: it renders, sends requests only to this server, and can create
+// an order. SERVER is the server's URL, ARTEFACTS the directory of the screenshot.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
 
 const server = process.env.SERVER;
 
-test("an order is placed from /docs", async () => {
+test("an order can be created from /docs", async () => {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -14,20 +14,20 @@ test("an order is placed from /docs", async () => {
   });
   try {
     const page = await browser.newPage({ viewport: { width: 1280, height: 1600 } });
-    const complaints = [];
+    const problems = [];
     const hosts = new Set();
     page.on("console", (message) => {
-      if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+      if (["error", "warning"].includes(message.type())) problems.push(message.text());
     });
-    page.on("pageerror", (error) => complaints.push(String(error)));
-    page.on("requestfailed", (request) => complaints.push(`failed: ${request.url()}`));
+    page.on("pageerror", (error) => problems.push(String(error)));
+    page.on("requestfailed", (request) => problems.push(`failed: ${request.url()}`));
     page.on("request", (request) => {
       const url = new URL(request.url());
       if (url.protocol !== "data:" && url.protocol !== "blob:") hosts.add(url.origin);
     });
 
-    const answer = await page.goto(`${server}/docs`);
-    const policy = answer.headers()["content-security-policy"];
+    const response = await page.goto(`${server}/docs`);
+    const policy = response.headers()["content-security-policy"];
     assert.match(policy, /default-src 'none'/);
     assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval|\*/);
     await page.waitForSelector(".opblock-post");
@@ -40,13 +40,13 @@ test("an order is placed from /docs", async () => {
     await operation
       .locator("textarea.body-param__text")
       .fill(JSON.stringify({ product_id: "from-the-browser", quantity: 2 }));
-    // The example key is for reading; each try is an order of its own.
+    // With the example key, a second run would be a replay.
     await operation.locator("input[placeholder*='Idempotency-Key']").fill("");
-    const placed = page.waitForResponse(
-      (response) => response.url().endsWith("/api/v1/orders") && response.request().method() === "POST",
+    const created = page.waitForResponse(
+      (candidate) => candidate.url().endsWith("/api/v1/orders") && candidate.request().method() === "POST",
     );
     await operation.locator("button.execute").click();
-    assert.equal((await placed).status(), 201);
+    assert.equal((await created).status(), 201);
     await operation.locator(".live-responses-table .response-col_status", { hasText: "201" }).waitFor();
     await operation.scrollIntoViewIfNeeded();
     await page.screenshot({ path: `${process.env.ARTEFACTS}/docs.png` });
@@ -55,7 +55,7 @@ test("an order is placed from /docs", async () => {
     assert.equal(after.length, before.length + 1);
     assert.equal(after[0].product_id, "from-the-browser");
     assert.deepEqual([...hosts], [new URL(server).origin]);
-    assert.deepEqual(complaints, []);
+    assert.deepEqual(problems, []);
   } finally {
     await browser.close();
   }

@@ -5,7 +5,7 @@ import java.net.http.HttpResponse;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 
-/** Sends requests as Java does by default, with a wish for HTTP/2, and prints their statuses. */
+/** Sends requests as Java does by default, with an upgrade to HTTP/2, and prints their statuses. */
 public class Client {
     private static final String ORDER = "{\"product_id\":\"sku-1\",\"quantity\":1}";
 
@@ -13,7 +13,7 @@ public class Client {
         String url = arguments[0];
         HttpClient client = HttpClient.newHttpClient();
         StringBuilder seen = new StringBuilder();
-        // Several at a time over the same connections, which Java keeps unless it is told otherwise.
+        // Several threads share connections, which Java keeps open by default.
         Set<String> statuses = ConcurrentHashMap.newKeySet();
         Thread[] threads = new Thread[4];
         for (int i = 0; i < threads.length; i++) {

@@ -1,12 +1,12 @@
 # shellcheck shell=bash
-# Part of run.sh: builds, and builds again.
+# Part of run.sh: builds the image, again after a change of code, and a second time from the same sources.
 
-# A copy of the sources, so that they can be changed.
+# Copies the sources, so that they can be changed.
 sources() { # sources DIRECTORY
     mkdir "$work/$1"
     git ls-files --cached --others --exclude-standard | tar -c --ignore-failed-read -T - | tar -x -C "$work/$1"
 }
-build() { # build TAG DIRECTORY OPTIONS [STAGE]: prints the seconds it took
+build() { # build TAG DIRECTORY OPTIONS [STAGE]: prints its duration in seconds
     local start=$SECONDS
     BUILDER=$builder IMAGE_REGISTRY=localhost IMAGE_TAG=$1 IMAGE_BUILD_OPTIONS=$3 \
         "$work/$2/scripts/image.sh" "${4:-order-service}" >"$work/$1.log" 2>&1 || { tail -n 30 "$work/$1.log" >&2; exit 1; }
@@ -26,14 +26,16 @@ image=localhost/order-service:full
 binary_of "$image" "$work/order-service"
 check "dependencies were compiled" at_most 100 "$(grep -c '^ *Compiling' "$work/full.log")"
 
-sed -i 's/by route template/by template of the route/' "$work/one/src/telemetry/metrics.rs"
+# The help text of a metric.
+changed=$(grep -rl 'by route template' "$work/one/src/telemetry") || { echo "build.sh: no text to change" >&2; exit 1; }
+sed -i 's/by route template/by template of the route/' "$changed"
 again=$(build changed one "")
 echo "        code-only change: $again s"
 binary_of localhost/order-service:changed "$work/changed"
-check "a code-only change compiles the service alone" equal \
+check "a change of code compiles only the service" equal \
     "$(grep -o 'Compiling [^ ]*' "$work/changed.log" | sort | uniq -c | xargs)" "1 Compiling order-service"
-check "and it is in the binary" grep -q "by template of the route" "$work/changed"
-check "and takes less time" at_most "$again" $((full - 1))
+check "the change is in the binary" grep -q "by template of the route" "$work/changed"
+check "it takes less time than a full build" at_most "$again" $((full - 1))
 
 sources two
 build second two --no-cache >"$work/second"

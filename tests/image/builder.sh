@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes an image to build in, without pulling one, and prints its name: a small Debian with a C compiler
-# by debootstrap, and on top this machine's Rust and CA certificates. Only for tests; needs root.
-# It is kept: the name carries what went into it.
+# Creates a builder image without pulling one and prints its name: a minimal Debian with a C compiler from
+# debootstrap, with the installed Rust and CA certificates. Only for tests; needs root.
+# The image is kept; its name contains a hash of its inputs.
 set -euo pipefail
 
 sysroot=$(cd "$(dirname "$0")/../.." && rustc --print sysroot)
@@ -12,13 +12,13 @@ image=localhost/builder:$(sha256sum <<<"$inputs" | cut -c 1-12)
 echo "$image"
 ! podman image exists "$image" || exit 0
 
-echo "builder.sh: making $image; once, this takes two minutes" >&2
+echo "builder.sh: creating $image; this takes two minutes, once" >&2
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 debootstrap --variant=minbase --include=gcc,libc6-dev,ca-certificates "$suite" "$root" >"$root.log" 2>&1 ||
     { cat "$root.log" >&2; exit 1; }
 rm -rf "$root.log" "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,locale,man}
-# Behind a proxy the crates come with its certificate, which the machine knows.
+# Downloads may pass a proxy whose certificate the machine trusts.
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 cp -a "$sysroot"/bin/{cargo,rustc} "$root/usr/local/bin/"
 cp -a "$sysroot/lib/." "$root/usr/local/lib/"

@@ -1,11 +1,11 @@
-"""A name server that knows one name: dns.py ADDRESS NAME. Answers 127.0.0.1 for it and refuses others."""
+"""A name server for one name: dns.py ADDRESS NAME. The name resolves to 127.0.0.1; others do not exist."""
 
 import socket
 import struct
 import sys
 
 
-def answer(query, known):
+def response(query, known):
     labels, at = [], 12
     while query[at]:
         labels.append(query[at + 1:at + 1 + query[at]].decode().lower())
@@ -13,7 +13,7 @@ def answer(query, known):
     question = query[12:at + 5]
     kind = struct.unpack("!H", question[-4:-2])[0]
     found = ".".join(labels) == known
-    # No such name, or the address; for other types (AAAA) the name exists without data.
+    # For types other than A (AAAA), the name exists without data.
     records = b"\xc0\x0c" + struct.pack("!HHIH4s", 1, 1, 0, 4, socket.inet_aton("127.0.0.1")) if found and kind == 1 else b""
     flags = 0x8580 if found else 0x8583
     return query[:2] + struct.pack("!HHHHH", flags, 1, bool(records), 0, 0) + question + records
@@ -24,4 +24,4 @@ server.bind((sys.argv[1], 53))
 print("ready", flush=True)
 while True:
     query, client = server.recvfrom(512)
-    server.sendto(answer(query, sys.argv[2]), client)
+    server.sendto(response(query, sys.argv[2]), client)

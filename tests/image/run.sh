@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
-# Builds the images with podman, in a builder image that it makes itself, and proves what the
-# Containerfile promises. Needs root and a quarter of an hour on two cores, so `make test` does not run it.
-# Keeps its builder in target/image-test and leaves nothing else behind. Ends with a line
-# "N passed, M failed, K skipped".
+# Builds the images with podman, in a builder image that it creates itself, and tests them. Needs root and a
+# quarter of an hour on two cores, so `make test` does not run it. Keeps its builder in target/image-test and
+# leaves nothing else behind. The last line is "N passed, M failed, K skipped".
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
@@ -18,14 +17,14 @@ check() { # check WHAT COMMAND…
         failed=$((failed + 1)) && echo "FAILED  $what" && tail -n 20 "$work/output"
     fi
 }
-equal() { [ "$1" = "$2" ] || { echo "$1 is not $2"; return 1; }; }
+equal() { [ "$1" = "$2" ] || { echo "found $1, expected $2"; return 1; }; }
 at_most() { [ "$1" -le "$2" ] || { echo "$1 is more than $2"; return 1; }; }
 
 work=$(mktemp -d)
 chmod 711 "$work"
 containers=()
 clean() {
-    # What failed on the way must not keep the rest from being cleaned.
+    # Continue with the clean-up after an error.
     set +e
     [ -z "${dns:-}" ] || kill "$dns" 2>/dev/null
     [ ! -e "$work/pg/port" ] || scripts/postgres.sh stop "$work/pg"
@@ -48,11 +47,11 @@ skip_all() {
 }
 [ "$(id -u)" = 0 ] || skip_all "this needs root, for debootstrap"
 for tool in podman debootstrap openssl curl readelf; do
-    command -v "$tool" >/dev/null || skip_all "there is no $tool (Debian: apt-get install podman runc debootstrap openssl curl binutils)"
+    command -v "$tool" >/dev/null || skip_all "$tool is missing (Debian: apt-get install podman runc debootstrap openssl curl binutils)"
 done
 
-# A storage of its own, so that nothing of the machine's is touched or measured. The host's network,
-# because the database listens on loopback there.
+# A separate storage, so that the machine's images are neither touched nor measured. The host's network,
+# because the database listens on its loopback interface.
 storage=$here/target/image-test
 mkdir -p "$storage"
 cat >"$work/storage.conf" <<CONF
@@ -72,9 +71,9 @@ CONF
 }
 export CONTAINERS_CONF=$work/containers.conf CONTAINERS_STORAGE_CONF=$work/storage.conf
 settings runc
-builder=$(tests/image/builder.sh) || skip_all "no builder image could be made"
+builder=$(tests/image/builder.sh) || skip_all "the builder image could not be created"
 builder_id=$(podman image inspect --format 'sha256:{{.Id}}' "$builder")
-# Not every runtime works with every machine's cgroups.
+# Not every runtime works with the cgroups of every machine.
 for runtime in crun runc none; do
     settings "$runtime"
     ! podman run --rm --memory 128m "$builder" true 2>"$work/runtime.log" || break

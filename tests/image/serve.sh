@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Part of run.sh: the image at work, as the manifests run it.
+# Part of run.sh: the running image, configured as in the manifests.
 
 free_port() { /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port=$(free_port)
 api=http://127.0.0.1:$port
 
-start() { # start NAME OPTIONS…: a hardened container, as the manifests have it
+start() { # start NAME OPTIONS…: a container that is hardened as in the manifests
     local name=$1
     shift
     containers+=("$name")
@@ -13,7 +13,7 @@ start() { # start NAME OPTIONS…: a hardened container, as the manifests have i
         --security-opt=no-new-privileges --memory 128m \
         --env BIND_ADDRESS="127.0.0.1:$port" --env METRICS_ADDRESS="127.0.0.1:$(free_port)" "$@" "$image" >/dev/null
 }
-ready() { # ready NAME: within 10 s
+ready() { # ready NAME: waits up to 10 s
     for _ in $(seq 100); do
         ! curl --silent --fail --output /dev/null "$api/readyz" || return 0
         sleep 0.1
@@ -21,7 +21,7 @@ ready() { # ready NAME: within 10 s
     podman logs "$1" 2>&1 | tail -n 5
     return 1
 }
-place() { curl --silent --fail "$api/api/v1/orders" --json '{"product_id": "sku-1", "quantity": 3}' | sed -E 's/.*"id":"([^"]*)".*/\1/'; }
+create_order() { curl --silent --fail "$api/api/v1/orders" --json '{"product_id": "sku-1", "quantity": 3}' | sed -E 's/.*"id":"([^"]*)".*/\1/'; }
 status_of() { podman inspect --format "{{.State.$2}}" "$1"; }
 stops() { # stops NAME: exit code 0, not killed
     podman stop --time 30 "$1" >/dev/null
@@ -32,38 +32,38 @@ stops() { # stops NAME: exit code 0, not killed
 podman volume create image-test >/dev/null
 start sqlite --volume image-test:/data --env DRAIN_DELAY=2s
 check "SQLite on a volume: ready" ready sqlite
-order=$(place)
-check "an order is placed" test -n "$order"
+order=$(create_order)
+check "an order is created" test -n "$order"
 pid=$(status_of sqlite Pid)
-check "it runs as uid 65532" equal "$(awk '/^Uid/ {print $2, $3, $4, $5}' "/proc/$pid/status")" "65532 65532 65532 65532"
-check "without any capability" equal "$(awk '/^Cap(Prm|Eff|Bnd)/ {print $2}' "/proc/$pid/status" | sort -u)" 0000000000000000
-check "and cannot gain privileges" equal "$(awk '/^NoNewPrivs/ {print $2}' "/proc/$pid/status")" 1
-check "its root is read-only" grep -qE '^[0-9]+ [0-9]+ [^ ]+ / / ro' "/proc/$pid/mountinfo"
+check "the process runs as uid 65532" equal "$(awk '/^Uid/ {print $2, $3, $4, $5}' "/proc/$pid/status")" "65532 65532 65532 65532"
+check "the process has no capability" equal "$(awk '/^Cap(Prm|Eff|Bnd)/ {print $2}' "/proc/$pid/status" | sort -u)" 0000000000000000
+check "the process cannot gain privileges" equal "$(awk '/^NoNewPrivs/ {print $2}' "/proc/$pid/status")" 1
+check "its root file system is read-only" grep -qE '^[0-9]+ [0-9]+ [^ ]+ / / ro' "/proc/$pid/mountinfo"
 cgroup=$(find /sys/fs/cgroup -path "*$(podman inspect --format '{{.Id}}' sqlite)*" \( -name memory.max -o -name memory.limit_in_bytes \) -print -quit)
 check "its memory is limited" equal "$(cat "$cgroup")" 134217728
 check "the health check works in the container" podman exec sqlite order-service healthcheck
-# Four clients at once, each with a body of nearly the size that is allowed.
+# Four clients at once, with bodies close to the limit.
 body=$(printf '{"product_id": "sku-1", "quantity": 1%65000s}' "")
-check "it serves large bodies" equal "$(seq 400 |
+check "large bodies are accepted" equal "$(seq 400 |
     xargs -P 4 -I{} curl --silent --output /dev/null --write-out '%{http_code}\n' --json "$body" "$api/api/v1/orders" | sort | uniq -c | xargs)" "400 201"
 echo "        memory at most: $(awk '/VmHWM/ {print $2, $3}' "/proc/$pid/status")"
 
-# While it drains it still answers, and says that it goes.
+# While it drains it serves requests and announces the shutdown.
 podman stop --time 30 sqlite >/dev/null &
 stopping=$!
 sleep 0.7
 draining=$(curl --silent --include "$api/api/v1/orders/$order" "$api/readyz" || true)
 wait "$stopping"
-check "while it stops it answers" grep -q "\"id\":\"$order\"" <<<"$draining"
-check "closes connections" grep -qi '^connection: close' <<<"$draining"
-check "and is not ready" grep -q '"reason":"draining"' <<<"$draining"
-check "then it exits with 0" equal "$(status_of sqlite ExitCode)" 0
+check "a draining service responds" grep -q "\"id\":\"$order\"" <<<"$draining"
+check "a draining service closes connections" grep -qi '^connection: close' <<<"$draining"
+check "a draining service is not ready" grep -q '"reason":"draining"' <<<"$draining"
+check "the service exits with 0" equal "$(status_of sqlite ExitCode)" 0
 start sqlite-again --volume image-test:/data
-check "the order survives a new container" ready sqlite-again
-check "with its data" curl --silent --fail --output /dev/null "$api/api/v1/orders/$order"
-check "it stops" stops sqlite-again
+check "a new container on the same volume becomes ready" ready sqlite-again
+check "the order is still there" curl --silent --fail --output /dev/null "$api/api/v1/orders/$order"
+check "the new container stops" stops sqlite-again
 
-# PostgreSQL that takes nothing but TLS, with a certificate for a name of its own authority's.
+# A PostgreSQL that requires TLS, with a certificate of a test authority for one name.
 name=db.orders.test
 database=$(scripts/postgres.sh start "$work/pg")
 data=$work/pg/data
@@ -82,30 +82,30 @@ db_port=$(cat "$work/pg/port")
 url() { echo "postgres://postgres@$1:$db_port/postgres?sslmode=verify-full&sslrootcert=/run/ca.crt"; }
 tls=(--volume "$work/ca.crt:/run/ca.crt:ro")
 
-check "PostgreSQL refuses to talk without TLS" grep -q 'no encryption' <(psql "$database?sslmode=disable" -c '' 2>&1)
-# By /etc/hosts, as a pod with hostAliases.
-check "migrate works over TLS, by a name in /etc/hosts" podman run --rm --read-only --cap-drop=all "${tls[@]}" \
+check "PostgreSQL rejects connections without TLS" grep -q 'no encryption' <(psql "$database?sslmode=disable" -c '' 2>&1)
+# Resolution by /etc/hosts, as in a pod with hostAliases.
+check "migrate works over TLS with a name in /etc/hosts" podman run --rm --read-only --cap-drop=all "${tls[@]}" \
     --add-host "$name:127.0.0.1" --env DATABASE_URL="$(url "$name")" "$image" migrate
-check "a certificate for another name is refused" grep 'not valid for name' <(podman run --rm "${tls[@]}" \
+check "a certificate for another name is rejected" grep 'not valid for name' <(podman run --rm "${tls[@]}" \
     --add-host other.orders.test:127.0.0.1 --env DATABASE_URL="$(url other.orders.test)" "$image" migrate 2>&1)
-check "so is one of an authority that the image does not know" grep 'UnknownIssuer' <(podman run --rm --add-host "$name:127.0.0.1" \
+check "a certificate of an unknown authority is rejected" grep 'UnknownIssuer' <(podman run --rm --add-host "$name:127.0.0.1" \
     --env DATABASE_URL="postgres://postgres@$name:$db_port/postgres?sslmode=verify-full" "$image" migrate 2>&1)
 
-# By DNS, in a root without nsswitch.conf and without libraries: the trap of static binaries.
+# Resolution by DNS, in a root without nsswitch.conf and without libraries, where static binaries may fail.
 address=127.0.0.153
 : >"$work/dns"
 /usr/bin/python3 tests/image/dns.py "$address" "$name" >"$work/dns" &
 dns=$!
 until grep -q ready "$work/dns"; do kill -0 "$dns" && sleep 0.1; done
 start postgres "${tls[@]}" --no-hosts --dns "$address" --env DATABASE_URL="$(url "$name")"
-check "PostgreSQL over TLS, by a name in DNS: ready" ready postgres
-check "an order is placed there" test -n "$(place)"
+check "PostgreSQL over TLS with a name in DNS: ready" ready postgres
+check "an order is created on PostgreSQL" test -n "$(create_order)"
 check "every connection is encrypted" equal \
     "$(PGSSLMODE=require psql -qXAt "${database}" -c "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name <> 'psql' AND backend_type = 'client backend'")" t
 echo "        memory at most: $(awk '/VmHWM/ {print $2, $3}' "/proc/$(status_of postgres Pid)/status")"
-check "it stops there too" stops postgres
+check "the service on PostgreSQL stops" stops postgres
 start unknown "${tls[@]}" --no-hosts --dns "$address" --env DATABASE_URL="$(url unknown.orders.test)"
 sleep 2
-check "with a name that nobody knows it is alive" curl --silent --fail --output /dev/null "$api/healthz"
-check "and says why it is not ready" grep -q database_unavailable <(curl --silent "$api/readyz")
-check "and stops" stops unknown
+check "with an unknown host name it is alive" curl --silent --fail --output /dev/null "$api/healthz"
+check "with an unknown host name it reports why it is not ready" grep -q database_unavailable <(curl --silent "$api/readyz")
+check "with an unknown host name it stops" stops unknown

@@ -1,4 +1,4 @@
-"""The last lines of the run: what had no schema, and the sum."""
+"""The last lines of the run: objects without a schema, skipped tests, and the summary."""
 
 import manifests
 
@@ -18,7 +18,7 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_collectreport(report):
-    # A file that cannot be imported is no test that ran, but it must not look like success.
+    # A file that cannot be imported runs no test, but it is a failure.
     if report.failed:
         _counts["failed"] += 1
 

@@ -1,4 +1,4 @@
-"""Renders the manifests: every overlay and every combination of components that makes sense."""
+"""Renders the manifests: every overlay with every valid combination of components."""
 
 import functools
 import itertools
@@ -17,12 +17,12 @@ WORK = ROOT / "target" / "manifests"
 TOOLS = Path(os.environ.get("TOOLS", ROOT / "target" / "tools"))
 PROMTOOL = TOOLS / "prometheus" / "usr" / "bin" / "promtool"
 IMAGE = "registry.example.com/order-service"
-# Objects that were seen and for which Kubernetes has no schema; filled by test_schema.py.
+# Objects for which Kubernetes has no schema, collected by test_schema.py.
 WITHOUT_SCHEMA = set()
 
 
 class Strict(yaml.SafeLoader):
-    """Refuses a key that is given twice, which YAML forbids and PyYAML accepts."""
+    """Rejects duplicate keys, which YAML forbids and PyYAML accepts."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -30,7 +30,7 @@ class Strict(yaml.SafeLoader):
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                    None, None, f"duplicate key {key!r}", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -43,7 +43,7 @@ def load(text):
 def build(directory):
     """The text of a rendered directory. Not cached: see test_render.py."""
     if not shutil.which("kubectl"):
-        pytest.skip("no kubectl: manifests NOT rendered")
+        pytest.skip("kubectl is missing: manifests NOT rendered")
     done = subprocess.run(["kubectl", "kustomize", str(directory)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{directory}: {done.stderr}"
     assert not done.stderr.strip(), f"{directory} renders with a warning: {done.stderr}"
@@ -51,7 +51,7 @@ def build(directory):
 
 
 def write_overlay(name, kustomization):
-    """A kustomization of its own below target/manifests, for what a user would write."""
+    """Writes a kustomization, as a user would, to its own directory below target/manifests."""
     directory = WORK / name
     directory.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(
@@ -62,19 +62,19 @@ def write_overlay(name, kustomization):
 
 
 def inside(*parts):
-    """A path below kustomize/ as a kustomization below target/manifests/NAME names it."""
+    """A path below kustomize/, relative to target/manifests/NAME."""
     return "/".join(("../../../kustomize",) + parts)
 
 
 COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "components").iterdir())
-# What an overlay has already, and what contradicts: two databases, two owners of one secret.
+# Components that an overlay already has, and conflicting ones: two databases, two owners of one secret.
 HAS = {"dev": {"postgres"}, "prod": {"monitoring"}, "base": set()}
 CONTRADICT = [{"postgres", "cloudnative-pg"}]
 CONTRADICT_IN = {"dev": {"external-secrets", "cloudnative-pg"}, "prod": set(), "base": set()}
 
 
 def combinations():
-    """name → (what it is built on, added components)."""
+    """name → (overlay, added components)."""
     found = {}
     for on, has in HAS.items():
         free = [c for c in COMPONENTS if c not in has | CONTRADICT_IN[on]]
@@ -90,7 +90,7 @@ OPERATOR_COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "operator" / "co
 
 
 def operator_combinations():
-    """name → added components, of the operator's installation."""
+    """name → added components of the operator's installation."""
     sizes = range(len(OPERATOR_COMPONENTS) + 1)
     every = itertools.chain(*(itertools.combinations(OPERATOR_COMPONENTS, size) for size in sizes))
     return {"+".join(("operator", *added)): added for added in every}
@@ -98,7 +98,7 @@ def operator_combinations():
 
 COMBINATIONS = combinations()
 OPERATOR_COMBINATIONS = operator_combinations()
-# The service's renderings, the operator's, and both, for what holds of any object.
+# The names of the service's renderings, of the operator's, and of both.
 NAMES = sorted(COMBINATIONS)
 OPERATOR_NAMES = sorted(OPERATOR_COMBINATIONS)
 ALL_NAMES = NAMES + OPERATOR_NAMES
@@ -116,7 +116,7 @@ def directory_of(name):
         return KUSTOMIZE.joinpath(*path)
     overlay = {"resources": [inside(*path)], "components": [inside("components", c) for c in added]}
     if on != "base":
-        # Without it what a component adds would go to the namespace of whoever applies it.
+        # Otherwise the objects of a component would go to the current namespace of kubectl.
         overlay["namespace"] = f"order-service-{on}"
     return write_overlay(name.replace("+", "_"), overlay)
 
@@ -171,7 +171,7 @@ def containers(workload):
 
 
 def environment(workload, objects):
-    """Plain settings in force: `env` goes before `envFrom`."""
+    """The effective settings with plain values: `env` takes precedence over `envFrom`."""
     container = containers(workload)[0]
     values = {}
     for source in container.get("envFrom", []):
@@ -180,16 +180,21 @@ def environment(workload, objects):
     return values
 
 
+def rust_source(directory, name="*.rs"):
+    """The text of all Rust files of that name below a directory, without unit tests at their ends."""
+    files = sorted((ROOT / directory).rglob(name))
+    assert files, f"no {name} below {directory}"
+    return "\n".join(file.read_text().split("#[cfg(test)]\nmod tests {")[0] for file in files)
+
+
 def settings():
-    """Every setting of the service with its default, out of the source: the one place that has them."""
+    """Every setting of the service with its default, from the source code."""
     found = {}
-    for file in ("mod.rs", "database.rs"):
-        source = (ROOT / "src" / "config" / file).read_text()
-        pattern = r"#\[arg\(long, env\b(?P<options>[^\]]*)\)\]\s*(?:pub(?:\([a-z]+\))? )?(?P<name>[a-z_]+):"
-        for match in re.finditer(pattern, source):
-            default = re.search(r'default_value = "([^"]*)"', match["options"])
-            found[match["name"].upper()] = default[1] if default else None
-    assert len(found) >= 19, f"settings are written in another way than this reads them: {sorted(found)}"
+    pattern = r"#\[arg\(long, env\b(?P<options>[^\]]*)\)\]\s*(?:pub(?:\([a-z]+\))? )?(?P<name>[a-z_]+):"
+    for match in re.finditer(pattern, rust_source("src/config")):
+        default = re.search(r'default_value = "([^"]*)"', match["options"])
+        found[match["name"].upper()] = default[1] if default else None
+    assert len(found) >= 19, f"the pattern does not find all settings: {sorted(found)}"
     return found
 
 

@@ -1,10 +1,10 @@
-"""What the monitoring component asks: the rules, the dashboard, and the metrics that their queries name."""
+"""The rules and the dashboard of the monitoring component, and the metrics in their queries."""
 
 import json
 import re
 
 import yaml
-from manifests import KUSTOMIZE, ROOT
+from manifests import KUSTOMIZE, rust_source
 
 MONITORING = KUSTOMIZE / "components" / "monitoring"
 RULES = MONITORING / "rules.yaml"
@@ -16,9 +16,9 @@ ALERT_NAMES = sorted({rule["alert"] for rule in ALERTS})
 RECORDED = {rule["record"] for rule in ALL if "record" in rule}
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 
-# Of the Prometheus client's process collector.
+# From the process collector of the Prometheus client.
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
-# Of kube-state-metrics, all stable there, and of Prometheus itself.
+# From kube-state-metrics, where all are stable, and from Prometheus itself.
 OTHERS = {
     "kube_deployment_spec_replicas", "kube_deployment_status_replicas_available", "kube_job_failed",
     "kube_job_status_active", "kube_pod_container_status_restarts_total", "up",
@@ -30,8 +30,9 @@ WORDS = {
 
 
 def own_metrics():
-    source = (ROOT / "src/telemetry/metrics.rs").read_text()
-    found = set(re.findall(r'(?:::new|histogram)\(\s*"([a-z_]+)"', source))
+    source = rust_source("src/telemetry")
+    # `Gauge::new("name", …)`, or `field: Gauge = "name"` in a declaration.
+    found = set(re.findall(r'(?:(?:::new|histogram)\(\s*|: \w+ = )"([a-z_]+)"', source))
     assert {"http_requests_total", "http_request_duration_seconds", "db_pool_connections", "build_info", "panics_total"} <= found
     return found
 

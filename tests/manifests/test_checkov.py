@@ -1,4 +1,4 @@
-"""checkov, without exceptions but those below, each with its reason. One that no longer applies fails."""
+"""checkov, with the exceptions below and their reasons. An exception that no longer applies is a failure."""
 
 import json
 import re
@@ -6,27 +6,27 @@ import subprocess
 
 from manifests import ROOT, TOOLS, WORK, text_of
 
-# (check, object) → why not.
+# (check, object) → reason.
 SKIPS = {
     ("CKV_K8S_11", r"(Deployment|Job|StatefulSet)\..*"):
-        "No CPU limit on purpose: throttling is latency. The request guarantees a share, WORKERS bounds the use.",
+        "No CPU limit: throttling shows up as latency. The request guarantees a share, and WORKERS bounds the use.",
     ("CKV_K8S_15", r"(Deployment|Job|StatefulSet)\..*"):
-        "IfNotPresent: tags are never moved, a registry that is down must not stop a restart, and an image "
-        "loaded into a laptop's cluster is in no registry.",
+        "IfNotPresent: tags are never moved, an unavailable registry must not prevent a restart, and an image "
+        "loaded into a local cluster is in no registry.",
     ("CKV_K8S_43", r"(Deployment|Job)\..*order-(service|operator).*"):
-        "The repository cannot know the digest of an image that is built from it; a release sets it (docs/OPERATIONS.md).",
+        "The digest exists only after the image is built from this repository; a release sets it (docs/OPERATIONS.md).",
     ("CKV_K8S_43", r"StatefulSet\..*order-service-postgres"):
-        "A database for development; a tag of the minor release gets its fixes.",
+        "A database for development; the tag of the major release receives its fixes.",
     ("CKV_K8S_40", r"StatefulSet\..*order-service-postgres"):
-        "The image's files belong to its own user 999.",
+        "The image's files belong to its user 999.",
     ("CKV_K8S_38", r"Deployment\..*order-operator"):
-        "The operator is the one workload that talks to the API server.",
+        "The operator is the only workload that uses the API server.",
 }
 SKIPS_IMAGE = {
     ("CKV_DOCKER_7", r".*FROM"):
         "The builder is an argument; its default has a version (test_image.py).",
     ("CKV_DOCKER_2", r".*"):
-        "OCI images have no HEALTHCHECK and Kubernetes ignores it; its probes and `order-service healthcheck` do that.",
+        "OCI images have no HEALTHCHECK, and Kubernetes ignores it; probes and `order-service healthcheck` replace it.",
 }
 RENDERED = ["dev", "dev+gateway+monitoring", "prod", "prod+external-secrets+gateway", "prod+cloudnative-pg+gateway", "prod+postgres",
             "operator", "operator+monitoring+namespaced"]
@@ -60,13 +60,13 @@ def assert_only(skips, report):
         if not why:
             unexpected.append(f"{failed['check_id']} {failed['resource']} ({failed['file_path']}): {failed['check_name']}")
     assert not unexpected, "\n".join(unexpected)
-    assert used == set(skips), f"nothing needs these any more: {set(skips) - used}"
+    assert used == set(skips), f"these exceptions no longer apply: {set(skips) - used}"
 
 
 def test_checkov_on_the_containerfile():
     directory = WORK / "checkov-image"
     directory.mkdir(parents=True, exist_ok=True)
-    # It goes by the name.
+    # checkov selects Dockerfiles by name.
     (directory / "Dockerfile").write_text((ROOT / "Containerfile").read_text())
     report = run(directory, "dockerfile")
     assert report["summary"]["passed"] > 50, report["summary"]

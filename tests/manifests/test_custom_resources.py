@@ -1,4 +1,4 @@
-"""The kinds that Kubernetes has no schema for: their structure, and the names they refer to."""
+"""Kinds without a schema in Kubernetes: their structure, and the names that they refer to."""
 
 import json
 
@@ -9,7 +9,7 @@ RULES_FIELDS = {"record": {"record", "expr"}, "alert": {"alert", "expr", "for", 
 
 
 def having(component):
-    # prod has monitoring by itself.
+    # The overlay prod includes monitoring.
     return [n for n in NAMES if component in n.split("+")[1:] or (component == "monitoring" and n.split("+")[0] == "prod")]
 
 
@@ -51,7 +51,7 @@ def test_dashboard(name):
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     [(file, text)] = config["data"].items()
     assert file.endswith(".json") and json.loads(text)["uid"] == "order-service"
-    # kubectl keeps a copy in an annotation, which may have 256 KiB.
+    # kubectl keeps a copy in an annotation, which is limited to 256 KiB.
     assert len(json.dumps(config)) < 200_000
 
 

@@ -1,4 +1,4 @@
-"""The Containerfile, as far as reading it goes: `make image-test` builds and runs it."""
+"""Static checks of the Containerfile. `make image-test` builds and runs the images."""
 
 import fnmatch
 import re
@@ -8,7 +8,7 @@ import pytest
 from manifests import ROOT, containers, deployment, objects_of, pod_spec
 
 SOURCE = (ROOT / "Containerfile").read_text()
-# stage → (what it is from, its instructions)
+# stage → (base image, instructions)
 STAGES = {
     name: (base, re.sub(r"\\\n\s*", "", text))
     for base, name, text in re.findall(r"^FROM (\S+) AS (\S+)\n(.*?)(?=^FROM |\Z)", SOURCE, re.M | re.S)
@@ -34,19 +34,19 @@ def test_an_image_is_an_empty_root_with_one_binary(name):
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_dependencies_are_compiled_before_the_sources_come(name):
+def test_dependencies_are_compiled_before_the_sources_are_copied(name):
     _, text = STAGES[f"{name}-build"]
     before, after = text.split("COPY . .\n")
-    # The operator is built for size: see its profile in Cargo.toml.
+    # The operator is optimised for size: see its profile in Cargo.toml.
     profile = {"order-operator": "--profile operator"}.get(name, "--release")
     build = f"cargo auditable build {profile} --locked --package {name} --bin {name}"
     assert "COPY --from=manifests" in before and before.count(build) == after.count(build) == 1
-    # Else each commit would compile them anew.
+    # Otherwise each commit would compile the dependencies again.
     assert "REVISION" not in before and "ARG REVISION" in after
     assert text.count("--mount=type=cache") == 2
 
 
-def test_the_builder_is_an_argument_with_the_oldest_rust_that_works():
+def test_the_default_builder_has_the_oldest_supported_rust():
     oldest = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["rust-version"]
     assert re.findall(r"^ARG BUILDER=(.*)", SOURCE, re.M) == [f"docker.io/library/rust:{oldest}-alpine"]
     assert STAGES["toolchain"][0] == "${BUILDER}"
@@ -63,7 +63,7 @@ def test_the_image_and_the_manifests_agree():
             assert f"{variable['name']}={variable['value']}" in text
 
 
-def test_the_context_has_what_is_compiled_and_no_more():
+def test_the_context_has_only_the_files_that_are_compiled():
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"
     included = [rule[1:] for rule in rules if rule[0] == "!"]

@@ -1,4 +1,4 @@
-"""The migration Job survives `kubectl apply -k` again and again."""
+"""The migration Job stays applicable: repeated `kubectl apply -k` does not change its template."""
 
 import json
 import re
@@ -11,7 +11,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def overlay(name, on, **fields):
-    """What a user's own overlay on dev or prod renders to."""
+    """The objects of a user's overlay on dev or prod."""
     directory = write_overlay(
         "job-" + name, {"resources": [inside("overlays", on)], "transformers": [inside("transformers", "image-tag")], **fields}
     )
@@ -19,18 +19,18 @@ def overlay(name, on, **fields):
 
 
 @pytest.mark.parametrize("on", ["dev", "prod"])
-def test_a_setting_leaves_the_job_alone(on):
+def test_a_setting_does_not_change_the_job(on):
     before = objects_of(on)
     merge = {"name": "order-service-config", "behavior": "merge", "literals": ["RUST_LOG=trace", "POOL_MAX_SIZE=9", "QUEUE_CAPACITY=7"]}
     after = overlay(f"setting-{on}", on, configMapGenerator=[merge])
     assert migrate_job(after) == migrate_job(before)
-    # The pods do roll.
+    # The pods are replaced.
     assert deployment(after)["spec"]["template"] != deployment(before)["spec"]["template"]
     assert deployment(after)["spec"]["template"]["spec"]["containers"][0]["envFrom"] != (
         deployment(before)["spec"]["template"]["spec"]["containers"][0]["envFrom"])
 
 
-def test_a_secret_leaves_the_job_alone():
+def test_a_secret_does_not_change_the_job():
     merge = {"name": "order-service-secrets", "behavior": "merge", "literals": ["database-url=postgres://other"],
              "options": {"disableNameSuffixHash": True}}
     after = overlay("secret", "dev", secretGenerator=[merge])
@@ -39,7 +39,7 @@ def test_a_secret_leaves_the_job_alone():
     assert deployment(after)["spec"]["template"] == deployment(objects_of("dev"))["spec"]["template"]
 
 
-def test_scaling_and_resources_leave_the_job_alone():
+def test_resources_of_the_deployment_do_not_change_the_job():
     patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/resources/requests/cpu", "value": "2"}]
     after = overlay("resources", "prod", patches=[{"target": {"kind": "Deployment"}, "patch": json.dumps(patch)}])
     assert migrate_job(after) == migrate_job(objects_of("prod"))
@@ -49,7 +49,7 @@ def test_scaling_and_resources_leave_the_job_alone():
 @pytest.mark.parametrize("tag", ["1.2.3", "2.0.0-rc.1", "7f3c9aa", "main-20261122"])
 @pytest.mark.parametrize("digest", [None, DIGEST])
 @pytest.mark.parametrize("new_name", [None, "ghcr.io/team/order-service"])
-def test_the_name_carries_the_tag(on, tag, digest, new_name):
+def test_the_name_contains_the_tag(on, tag, digest, new_name):
     image = {"name": IMAGE, "newTag": tag}
     if digest:
         image["digest"] = digest
@@ -58,7 +58,7 @@ def test_the_name_carries_the_tag(on, tag, digest, new_name):
     after = overlay(f"tag-{on}-{tag}-{bool(digest)}-{bool(new_name)}", on, images=[image])
     job = migrate_job(after)
     assert job["metadata"]["name"] == f"order-service-migrate-{tag}"
-    # Pods get it as a label, so it may be no longer than that.
+    # The name becomes a label of the pods, which limits its length.
     assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", job["metadata"]["name"])
     expected = f"{new_name or IMAGE}:{tag}" + (f"@{digest}" if digest else "")
     assert containers(job)[0]["image"] == containers(deployment(after))[0]["image"] == expected
@@ -70,9 +70,9 @@ def test_the_name_carries_the_tag(on, tag, digest, new_name):
     {"name": IMAGE, "newName": "localhost:5000/order-service", "newTag": "1"},
     {"name": IMAGE, "newTag": "Release_1"},
 ])
-def test_a_tag_unfit_for_a_name_is_refused_and_not_applied(image):
-    """The API server refuses the name; nothing is applied under a wrong one."""
-    # `digest` alone keeps the tag of the overlay below: that is one release with two images.
+def test_a_tag_that_is_no_valid_name_is_rejected(image):
+    """The API server rejects the name, so no Job is created under a wrong name."""
+    # `digest` alone keeps the tag of the overlay, so one release would have two images.
     if "digest" in image and "newTag" not in image:
         directory = write_overlay("digest-only", {
             "resources": [inside("base")], "images": [image], "transformers": [inside("transformers", "image-tag")]})
@@ -84,12 +84,12 @@ def test_a_tag_unfit_for_a_name_is_refused_and_not_applied(image):
 
 
 @pytest.mark.parametrize("on", ["base", "dev", "prod"])
-def test_it_ends_and_tries_again(on):
+def test_it_retries_and_is_deleted_after_its_end(on):
     spec = migrate_job(objects_of(on))["spec"]
     assert spec["ttlSecondsAfterFinished"] > 0
     assert spec["backoffLimit"] >= 3
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
-    # What depends on a setting has a hash in its name, and would change the template.
+    # The name of the ConfigMap contains a hash of the settings, which would change the template.
     assert "envFrom" not in containers({"spec": spec})[0]
     rules = spec["podFailurePolicy"]["rules"]
     assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
@@ -102,7 +102,7 @@ def blocks_of_operations():
     return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
 
 
-def test_the_overlay_in_the_docs_works():
+def test_the_documented_overlay_works():
     [example] = [b for b in blocks_of_operations() if "images" in b]
     assert example.pop("resources") == ["../prod"]
     assert example.pop("transformers") == ["../../transformers/image-tag"]
@@ -114,7 +114,7 @@ def test_the_overlay_in_the_docs_works():
     assert only(after, "HTTPRoute")["metadata"]["namespace"] == "order-service-prod"
 
 
-def test_the_job_can_be_left_out_as_the_docs_say():
+def test_the_documented_patch_removes_the_job():
     [example] = [b for b in blocks_of_operations() if set(b) == {"patches"}]
     after = overlay("no-job", "prod", **example)
     assert not [item for item in after if item["kind"] == "Job"]

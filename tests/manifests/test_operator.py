@@ -1,4 +1,4 @@
-"""The operator's installation: hardened like the service, and with no right that it does not need."""
+"""The operator's installation: hardened like the service, with only the rights that it needs."""
 
 import re
 import tomllib
@@ -8,14 +8,13 @@ import pytest
 import yaml
 from manifests import (
     KUSTOMIZE, OPERATOR_NAMES, ROOT, build, containers, environment, inside, label, load, objects_of, of_kind, only,
-    pod_labels, pod_spec, seconds, workloads, write_overlay,
+    pod_labels, pod_spec, rust_source, seconds, workloads, write_overlay,
 )
 from test_security import policies_for, ports
 
 IMAGE = "registry.example.com/order-operator"
 NAMESPACE = "order-operator-system"
 CLUSTER_WIDE = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
-CLI = ROOT / "operator/src/cli.rs"
 SAMPLES = sorted((KUSTOMIZE / "operator/samples").glob("*.yaml"))
 README = KUSTOMIZE / "operator/components/namespaced/README.md"
 
@@ -30,10 +29,10 @@ def operator(objects):
 
 
 def settings():
-    """Every setting of the operator with its default, out of the source."""
+    """Every setting of the operator with its default, from the source code."""
     pattern = r"#\[arg\((?P<options>[^#]*?)\)\]\s*(?:pub )?(?P<name>[a-z_]+):"
     found = {}
-    for match in re.finditer(pattern, CLI.read_text(), re.DOTALL):
+    for match in re.finditer(pattern, rust_source("operator/src", "cli.rs"), re.DOTALL):
         if "env" not in match["options"]:
             continue
         named = re.search(r'env = "([A-Z_]+)"', match["options"])
@@ -55,7 +54,7 @@ def test_names_and_namespaces(objects):
 
 
 def test_hardened_like_the_service(objects):
-    """The same container, pod and spreading as kustomize/base; only the token is mounted here."""
+    """Container, pod and spreading are those of kustomize/base; only the token is mounted in addition."""
     served = only(load(build(KUSTOMIZE / "base")), "Deployment", "order-service")
     ours = operator(objects)
     assert pod_spec(ours)["securityContext"] == pod_spec(served)["securityContext"]
@@ -66,13 +65,13 @@ def test_hardened_like_the_service(objects):
         for constraint in pod_spec(workload)["topologySpreadConstraints"]:
             del constraint["labelSelector"]
     assert pod_spec(ours)["topologySpreadConstraints"] == pod_spec(served)["topologySpreadConstraints"]
-    assert not pod_spec(ours).get("volumes"), "it writes no file"
+    assert not pod_spec(ours).get("volumes"), "the operator writes no file"
     for namespace in of_kind(objects, "Namespace"):
         for mode in ("enforce", "audit", "warn"):
             assert namespace["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] == "restricted"
 
 
-def test_the_token_is_for_the_operator_alone(objects):
+def test_only_the_operator_gets_the_token(objects):
     assert only(objects, "ServiceAccount", "order-operator")["automountServiceAccountToken"] is False
     assert pod_spec(operator(objects))["automountServiceAccountToken"] is True
     assert pod_spec(operator(objects))["serviceAccountName"] == "order-operator"
@@ -82,7 +81,7 @@ def test_the_token_is_for_the_operator_alone(objects):
         assert binding["roleRef"]["name"] in roles, label(binding)
 
 
-def test_two_replicas_of_which_one_may_go(objects):
+def test_one_of_two_replicas_may_be_evicted(objects):
     assert operator(objects)["spec"]["replicas"] == 2
     assert operator(objects)["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     budget = only(objects, "PodDisruptionBudget", "order-operator")["spec"]
@@ -106,7 +105,7 @@ def rules_on(objects, resource):
             if resource in rule["resources"]]
 
 
-def test_no_wildcards_and_nothing_that_raises_rights(objects):
+def test_no_wildcards_and_no_rights_that_grant_rights(objects):
     for role in of_kind(objects, "Role", "ClusterRole"):
         for rule in role["rules"]:
             assert "nonResourceURLs" not in rule, label(role)
@@ -114,32 +113,32 @@ def test_no_wildcards_and_nothing_that_raises_rights(objects):
                 assert rule[key] and not any("*" in value for value in rule[key]), f"{label(role)}: {rule}"
                 assert rule[key] == sorted(set(rule[key])), f"{label(role)}: {rule[key]} is not in order"
     every = granted(objects)
-    # One Secret is its own, and it reads that one where it may read no others, too.
+    # Its own Secret is readable also where it may read no other Secrets.
     assert {g for g in every if every.count(g) > 1} <= {("", "secrets", "get")}
     assert not {verb for _, _, verb in every} & {"escalate", "bind", "impersonate", "deletecollection", "approve", "sign"}
     resources = {resource for _, resource, _ in every}
     assert not resources & {"pods/exec", "pods/attach", "pods/portforward", "pods/ephemeralcontainers", "nodes",
                             "serviceaccounts/token", "roles", "clusterroles", "rolebindings", "clusterrolebindings"}
     verbs = {resource: {v for _, r, v in every if r == resource} for resource in resources}
-    # Secrets are read one by one, by name, and none but its own is written. Pods are looked at. What a
-    # person asked for is not changed.
+    # Secrets are read one by one, by name, and only its own is written. Pods are only listed. The spec of an
+    # OrderService is not changed.
     [own] = [rule for rule in rules_on(objects, "secrets") if rule["verbs"] != ["get"]]
     assert own["verbs"] == ["get", "patch"] and own["resourceNames"] == ["order-operator-key"]
     assert verbs["pods"] == {"list"}
     assert verbs["orderservices"] == {"list", "watch"}
-    # What all else hangs on goes with its owner only.
+    # Kubernetes deletes these together with their owner.
     assert not any("delete" in verbs[kind] for kind in ("deployments", "services", "serviceaccounts"))
     assert "delete" not in verbs["leases"]
 
 
-def test_people_get_orderservices_with_their_namespaces(objects):
+def test_roles_of_a_namespace_include_its_orderservices(objects):
     view, edit = (only(objects, "ClusterRole", f"orderservices-{name}") for name in ("view", "edit"))
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
     for role in (view, edit):
         assert {group for rule in role["rules"] for group in rule["apiGroups"]} == {"orders.example.com"}
     assert {verb for rule in view["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
-    # The status is the operator's.
+    # Only the operator writes the status.
     assert "orderservices/status" not in {r for rule in edit["rules"] for r in rule["resources"]}
 
 
@@ -154,17 +153,17 @@ def test_namespaced_binds_nothing_in_the_whole_cluster(name):
 
 
 def lease_of(objects):
-    """The one Lease that it may renew."""
+    """The only Lease that the operator may renew."""
     rules = only(objects, "Role", "order-operator-leader-election")["rules"]
     [name] = [name for rule in rules for name in rule.get("resourceNames", [])]
     return name
 
 
-def test_the_key_is_the_one_that_the_program_takes(objects):
-    """Empty, for what is in Git is no secret; and where the operator runs, whatever namespace it serves."""
-    source = (ROOT / "operator/src/controller/key.rs").read_text()
-    [name] = re.findall(r'const NAME: &str = "([^"]*)"', source)
-    key = only(objects, "Secret", name)
+def test_the_program_uses_the_key_of_the_manifests(objects):
+    """The key is empty, because Git holds no secrets, and it is in the operator's own namespace."""
+    key = only(objects, "Secret")
+    name = key["metadata"]["name"]
+    assert f'"{name}"' in rust_source("operator/src")
     assert key["metadata"]["namespace"] == NAMESPACE
     assert "data" not in key and "stringData" not in key and "immutable" not in key
     for kind in ("Role", "RoleBinding"):
@@ -174,13 +173,13 @@ def test_the_key_is_the_one_that_the_program_takes(objects):
     assert fields["POD_NAMESPACE"] == "metadata.namespace"
 
 
-def test_the_lease_is_the_one_that_the_program_takes():
-    source = (ROOT / "operator/src/controller/run.rs").read_text()
-    assert 'None => "order-operator".to_owned()' in source and 'format!("order-operator-{namespace}")' in source
+def test_the_program_uses_the_lease_of_the_manifests():
+    source = rust_source("operator/src")
+    assert '"order-operator"' in source and '"order-operator-{namespace}"' in source
     assert lease_of(objects_of("operator")) == "order-operator"
 
 
-def test_the_readme_of_namespaced_is_right():
+def test_the_documented_patches_of_namespaced_work():
     [text] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
     kustomization = yaml.safe_load(text.replace("../operator", inside("operator")))
     objects = load(build(write_overlay("namespaced-readme", kustomization)))
@@ -201,7 +200,7 @@ def test_every_setting_exists(objects):
     assert values["METRICS_ADDRESS"] == f"0.0.0.0:{by_name['metrics']}"
     fields = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"] if "valueFrom" in v}
     assert fields == {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace"}
-    # What is under way may end, and the lease is given back.
+    # Enough time to finish requests in flight and to release the Lease.
     assert seconds(known["SHUTDOWN_TIMEOUT"]) + 5 <= pod_spec(operator(objects))["terminationGracePeriodSeconds"]
 
 
@@ -212,7 +211,7 @@ def test_probes_do_not_depend_on_leadership(objects):
     assert handlers["readiness"] == handlers["startup"] == {"path": "/readyz", "port": "health"}
 
 
-def test_network_is_denied_but_for_named_flows(objects):
+def test_only_named_network_flows_are_permitted(objects):
     assert only(objects, "NetworkPolicy", "default-deny")["spec"] == {
         "podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     found = policies_for(objects, pod_labels(operator(objects)))
@@ -220,12 +219,12 @@ def test_network_is_denied_but_for_named_flows(objects):
     assert set().union(*(ports(p, "ingress") for p in found)) == {("TCP", "metrics")}
     for policy in found:
         for rule in policy["spec"].get("egress", []):
-            assert rule["to"], f"{label(policy)}: to anywhere"
+            assert rule["to"], f"{label(policy)} permits every destination"
         for rule in policy["spec"].get("ingress", []):
             assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
-def test_the_version_is_the_one_of_the_program(objects):
+def test_the_version_is_that_of_the_program(objects):
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     [workload] = workloads(objects)
     assert containers(workload)[0]["image"] == f"{IMAGE}:{version}"
@@ -238,7 +237,7 @@ def schema():
 
 
 def strict(node):
-    """The schema as a JSON Schema that refuses unknown fields, which an API server would drop."""
+    """The schema as a JSON Schema that rejects unknown fields, which an API server would drop."""
     found = {key: value for key, value in node.items() if key not in ("format", "properties", "items")}
     if "items" in node:
         found["items"] = strict(node["items"])
@@ -254,7 +253,7 @@ def test_samples_fit_the_schema(file):
     rules = strict(schema())
     rules["properties"] |= {"apiVersion": True, "kind": True, "metadata": True}
     jsonschema.validate(sample, rules)
-    # And something else does not: the check works.
+    # The check detects an unknown field.
     sample["spec"]["imagee"] = "x"
     with pytest.raises(jsonschema.ValidationError, match="imagee"):
         jsonschema.validate(sample, rules)
@@ -276,7 +275,7 @@ def test_every_field_is_documented():
     assert len(names) > 30
     documented = set(re.findall(r"^\| `([A-Za-z.-]+)` \|", text, re.MULTILINE))
     assert [name for name in names if name not in documented] == []
-    # And what is not there is not promised.
+    # No other fields are documented.
     section = text.split("## Fields")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `([A-Za-z.-]+)` \|", section, re.MULTILINE)) == set(names)
 
@@ -291,14 +290,14 @@ def test_every_setting_is_documented():
 
 def test_every_metric_is_documented():
     section = (ROOT / "docs/OPERATOR.md").read_text().split("## Run it")[1].split("\n## ")[0]
-    source = (ROOT / "operator/src/metrics.rs").read_text()
-    names = set(re.findall(r'"(order_operator_[a-z_]+)"', source))
+    names = set(re.findall(r'"(order_operator_[a-z_]+)"', rust_source("operator/src")))
     assert names == set(re.findall(r"`(order_operator_[a-z_]+)", section))
 
 
 def reasons(file):
-    """Words in a source of the operator that look like reasons."""
-    source = (ROOT / "operator/src/controller" / file).read_text().split("#[cfg(test)]")[0]
+    """String literals in a source file of the operator that have the form of reasons."""
+    files = [path for path in (ROOT / "operator/src").rglob(file) if path.parent.name not in ("crd", "cluster")]
+    source = "\n".join(path.read_text().split("#[cfg(test)]")[0] for path in files)
     return set(re.findall(r'"([A-Z][a-z]+[A-Za-z]*)"', source))
 
 
@@ -310,7 +309,7 @@ def documented(heading):
 
 def test_every_condition_and_reason_is_documented():
     types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
-    found = reasons("status.rs")
+    found = reasons("status.rs") | reasons("conditions.rs")
     assert types < found and len(found) > 25
     assert documented("Conditions") == found
 
@@ -318,4 +317,4 @@ def test_every_condition_and_reason_is_documented():
 def test_every_event_is_documented():
     actions = {"Reconcile", "Rollback", "Validate", "Dereference", "Apply", "Observe", "Migrate", "Pause"}
     conditions = {"Degraded", "Progressing"}
-    assert documented("Events") == reasons("events.rs") - actions - conditions
+    assert documented("Events") == reasons("*events.rs") - actions - conditions

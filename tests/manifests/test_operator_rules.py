@@ -1,12 +1,12 @@
-"""The operator's alerts: unit tests by promtool, known metrics only, a runbook for each."""
+"""The operator's alerts: unit tests with promtool, existing metrics only, a runbook for each."""
 
 import re
 import subprocess
 
 import pytest
 import yaml
-from manifests import KUSTOMIZE, OPERATOR_NAMES, ROOT, WORK, containers, objects_of, only, pod_labels
-from test_rules import names_in, promtool, slug
+from manifests import KUSTOMIZE, OPERATOR_NAMES, ROOT, WORK, containers, objects_of, only, pod_labels, rust_source
+from test_rules import names_in, promtool, anchor_of
 
 MONITORING = KUSTOMIZE / "operator/components/monitoring"
 RULES = MONITORING / "rules.yaml"
@@ -16,7 +16,7 @@ GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 MONITORED = [name for name in OPERATOR_NAMES if "monitoring" in name]
 
-# What each line of the rules becomes when it is wrong by little. Each must fail the unit tests.
+# Small mistakes in the rules, as (text, replacement). The unit tests must detect each.
 MUTANTS = [
     ("absent(up", "absent(1 - up"),
     ("for: 5m\n        labels:\n          severity: critical", "for: 6m\n        labels:\n          severity: critical"),
@@ -44,14 +44,12 @@ MUTANTS = [
 
 
 def own_metrics():
-    """Names in the one file that has them."""
-    sources = (ROOT / "operator/src").rglob("metrics.rs")
-    found = {name for file in sources for name in re.findall(r'"(order_operator_[a-z_]+)"', file.read_text())}
+    found = set(re.findall(r'"(order_operator_[a-z_]+)"', rust_source("operator/src")))
     assert "order_operator_reconciles_total" in found
     return found
 
 
-def test_the_rules_are_legal():
+def test_the_rules_are_valid():
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -69,26 +67,26 @@ def test_each_alert_is_tested_both_ways(alert):
 
 
 @pytest.mark.parametrize("mutant", enumerate(MUTANTS), ids=lambda item: item[1][1].split("\n")[0])
-def test_the_unit_tests_notice_small_mistakes(mutant):
+def test_the_unit_tests_detect_small_mistakes(mutant):
     number, (old, new) = mutant
     text = RULES.read_text()
-    assert old in text, f"{old} is not in the rules any more"
+    assert old in text, f"{old} is no longer in the rules"
     directory = WORK / "operator-mutants" / str(number)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "rules.yaml").write_text(text.replace(old, new))
     tests = re.sub(r"(rule_files:\n  - ).*", r"\1rules.yaml", UNIT_TESTS.read_text())
     (directory / "test.yaml").write_text(tests)
-    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no rule"
-    assert promtool("test", "rules", directory / "test.yaml").returncode != 0, "the unit tests pass with it"
+    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no valid rule"
+    assert promtool("test", "rules", directory / "test.yaml").returncode != 0, "the unit tests pass with the mistake"
 
 
 def test_the_prometheus_operator_gets_the_same_rules():
     done = subprocess.run([str(ROOT / "scripts/prometheusrule.sh"), "operator"], capture_output=True, text=True, check=True)
-    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "make it again: scripts/prometheusrule.sh operator"
+    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "generate it again: scripts/prometheusrule.sh operator"
     assert yaml.safe_load(done.stdout)["spec"]["groups"] == GROUPS
 
 
-def test_known_metrics_only():
+def test_rules_use_existing_metrics():
     for name, rule in ALERTS.items():
         for metric in names_in(rule["expr"]):
             assert metric in own_metrics() | {"up"}, f"{name}: {metric}"
@@ -100,11 +98,11 @@ def test_each_alert_has_a_runbook(alert):
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     file, anchor = rule["annotations"]["runbook_url"].split("#")
-    assert file.endswith("/docs/OPERATOR.md") and anchor == slug(alert)
+    assert file.endswith("/docs/OPERATOR.md") and anchor == anchor_of(alert)
     sections = re.split(r"^#+ ", DOCS.read_text(), flags=re.MULTILINE)
     [section] = [s for s in sections if s.startswith(alert + "\n")]
     for part in ("**Means**", "**Check**", "**Do**"):
-        assert part in section, f"{alert}: no {part}"
+        assert part in section, f"{alert} lacks {part}"
 
 
 def test_no_runbook_without_an_alert():

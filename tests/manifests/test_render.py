@@ -1,31 +1,31 @@
-"""Every combination renders, twice to the same bytes, and can be applied by the server side."""
+"""Every combination renders, reproducibly, to objects that server-side apply accepts."""
 
 import re
 
 import pytest
 from manifests import ALL_NAMES, COMPONENTS, KUSTOMIZE, NAMES, build, directory_of, label, load, objects_of, text_of, write_overlay, inside
 
-# Where an empty value has a meaning of its own: a NetworkPolicy's `podSelector: {}` is "all pods", and a
-# CustomResourceDefinition has defaults that are filled in below, and a status subresource that has no options.
+# Empty values with a meaning: a NetworkPolicy's `podSelector: {}` selects all pods; a CustomResourceDefinition
+# has defaults that nested defaults complete, and a status subresource without options.
 MEANT_EMPTY = re.compile(
     r"^NetworkPolicy/[^ ]+ spec(\.(ingress|egress)\[\d+\]\.(from|to)\[\d+\])?\.podSelector$"
     r"|^CustomResourceDefinition/[^ ]+ spec\.versions\[\d+\]\.(schema\..*\.default|subresources\.status)$")
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_renders_twice_to_the_same_bytes(name):
+def test_rendering_is_reproducible(name):
     assert text_of(name) == build(directory_of(name))
 
 
 def test_all_components_are_combined():
     assert {"postgres", "cloudnative-pg", "monitoring", "gateway", "external-secrets"} == set(COMPONENTS)
-    # Base: 2³ subsets of the others, without a database or with either of two. Dev: two may be added.
-    # Prod: 2² with or without a database.
+    # Base: 2³ subsets of the others, without a database or with one of two. Dev: two can be added.
+    # Prod: 2², without a database or with one of two.
     assert len(NAMES) == 3 * 8 + 4 + 3 * 4
 
 
 @pytest.mark.parametrize("on", ["overlays/dev", "overlays/prod"])
-def test_base_can_be_wrapped_again(on):
+def test_an_overlay_can_be_the_base_of_another(on):
     wrapped = write_overlay(
         "wrapped-" + on.replace("/", "-"), {"resources": [inside(*on.split("/"))], "namespace": "elsewhere"}
     )
@@ -46,11 +46,11 @@ def walk(value, path):
 
 @pytest.mark.parametrize("name", ALL_NAMES)
 def test_server_side_apply_is_clean(name):
-    objects = objects_of(name)  # loading refuses duplicate keys
+    objects = objects_of(name)  # loading rejects duplicate keys
     seen = set()
     for item in objects:
         key = (item["apiVersion"], item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"])
-        assert key not in seen, f"{key} is there twice"
+        assert key not in seen, f"{key} exists twice"
         seen.add(key)
         assert "status" not in item, label(item)
         for forbidden in ("creationTimestamp", "managedFields", "resourceVersion", "uid", "generation"):
@@ -61,7 +61,7 @@ def test_server_side_apply_is_clean(name):
                 assert MEANT_EMPTY.match(where), f"{where} is empty"
 
 
-# List → the fields that tell its items apart, for the lists that server-side apply merges.
+# List → the merge keys of its items, for lists that server-side apply merges.
 MERGED = {
     "containers": ("name",),
     "initContainers": ("name",),
@@ -93,12 +93,12 @@ def test_sources_have_no_duplicate_keys():
         load(file.read_text())
 
 
-def test_no_file_is_forgotten():
-    """Every file below kustomize/ is named by the kustomization beside it, or is a README or a source."""
+def test_every_file_is_used():
+    """Every file below kustomize/ is in its directory's kustomization, or is a README or a source."""
     for file in KUSTOMIZE.rglob("*"):
         if file.is_dir() or file.name in ("kustomization.yaml", "README.md", "rules.yaml"):
             continue
-        # To be copied from; test_operator.py holds them against the CRD.
+        # Samples are for users to copy; test_operator.py validates them against the CRD.
         if file.parent == KUSTOMIZE / "operator" / "samples":
             continue
         assert file.name in (file.parent / "kustomization.yaml").read_text(), file

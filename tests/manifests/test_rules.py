@@ -1,8 +1,8 @@
-"""Alerts and dashboard: unit tests by promtool, known metrics only, a runbook for each alert."""
+"""Alerts and dashboard: unit tests with promtool, existing metrics only, a runbook for each alert."""
 
-import concurrent.futures
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +18,7 @@ def promtool(*arguments):
     return subprocess.run([str(PROMTOOL), *map(str, arguments)], capture_output=True, text=True, check=False)
 
 
-def test_the_rules_are_legal():
+def test_the_rules_are_valid():
     done = promtool("check", "rules", "--lint=all", "--lint-fatal", RULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -41,70 +41,100 @@ def test_each_alert_is_tested_both_ways(alert):
     assert silent and firing
 
 
-# What each line of the rules becomes when it is wrong by little. Each must fail the unit tests.
+# Small mistakes in the rules: (unit test that detects it, text, replacement).
 MUTANTS = [
-    ("slo.yaml", "request_errors:ratio_rate1h > 14.4", "request_errors:ratio_rate1h > 14.6"),
-    ("slo.yaml", "14.4 * 0.001", "14.2 * 0.001"),
-    ("slo.yaml", "request_errors:ratio_rate6h > 6 ", "request_errors:ratio_rate6h > 6.2 "),
-    ("slo.yaml", "request_errors:ratio_rate30m > 6 ", "request_errors:ratio_rate30m > 0 "),
-    ("slo.yaml", "request_errors:ratio_rate5m > 14.4", "request_errors:ratio_rate5m > 0"),
-    ("slo.yaml", "request_errors:ratio_rate3d > 1 ", "request_errors:ratio_rate3d > 1.2 "),
-    ("slo.yaml", "request_slow:ratio_rate1h > 14.4", "request_slow:ratio_rate1h > 14.6"),
-    ("slo.yaml", "6 * 0.01", "5.8 * 0.01"),
-    ("slo.yaml", "request_slow:ratio_rate6h > 6 ", "request_slow:ratio_rate6h > 6.2 "),
-    ("slo.yaml", "request_slow:ratio_rate3d > 1 ", "request_slow:ratio_rate3d > 1.2 "),
-    ("slo.yaml", ',status=~"5.."', ""),
-    ("slo.yaml", ',path!="/api/v1/events"', ""),
-    ("slo.yaml", ',path=~"/api/.*"', ""),
-    ("windows.yaml", "[6h]", "[5m]"),
-    ("windows.yaml", "[3d]", "[5m]"),
-    ("alerts.yaml", ">= 0.95", ">= 0.96"),
-    ("alerts.yaml", ">= 0.95", ">= 0.9"),
-    ("alerts.yaml", "[5m])) > 0", "[5m])) > 1"),
-    ("alerts.yaml", "[15m])) > 0", "[5m])) > 0"),
-    ("alerts.yaml", "> 30", "> 29"),
-    ("alerts.yaml", "> 30", "> 31"),
-    ("alerts.yaml", "for: 2m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod", "for: 3m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod"),
-    ("alerts.yaml", "for: 10m", "for: 9m"),
-    ("alerts.yaml", "for: 30m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration", "for: 31m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration"),
-    ("alerts.yaml", ',condition="true"', ""),
-    ("alerts.yaml", 'job_name=~"order-service-migrate-.+"', 'job_name=~".+"'),
-    ("alerts.yaml", "absent(up", "absent(1 - up"),
+    ("OrderServiceErrorBudgetBurn fires at 14.5 times the budget",
+     "request_errors:ratio_rate1h > 14.4", "request_errors:ratio_rate1h > 14.6"),
+    ("OrderServiceErrorBudgetBurn does not fire for 1h at 14.3 times the budget",
+     "14.4 * 0.001", "14.2 * 0.001"),
+    ("OrderServiceErrorBudgetBurn fires for 6h at 6.1 times the budget",
+     "request_errors:ratio_rate6h > 6 ", "request_errors:ratio_rate6h > 6.2 "),
+    ("OrderServiceErrorBudgetBurn does not fire for 1h once the errors are back within the budget, and no longer for 6h after half an hour",
+     "request_errors:ratio_rate30m > 6 ", "request_errors:ratio_rate30m > 0 "),
+    ("OrderServiceErrorBudgetBurn does not fire for 1h once the errors are back within the budget, and no longer for 6h after half an hour",
+     "request_errors:ratio_rate5m > 14.4", "request_errors:ratio_rate5m > 0"),
+    ("OrderServiceErrorBudgetBurn fires for 3d at 1.1 times the budget",
+     "request_errors:ratio_rate3d > 1 ", "request_errors:ratio_rate3d > 1.2 "),
+    ("OrderServiceLatencyBudgetBurn fires at 14.5 times the budget",
+     "request_slow:ratio_rate1h > 14.4", "request_slow:ratio_rate1h > 14.6"),
+    ("OrderServiceLatencyBudgetBurn does not fire for 6h at 5.9 times the budget",
+     "6 * 0.01", "5.8 * 0.01"),
+    ("OrderServiceLatencyBudgetBurn fires for 6h at 6.1 times the budget",
+     "request_slow:ratio_rate6h > 6 ", "request_slow:ratio_rate6h > 6.2 "),
+    ("OrderServiceLatencyBudgetBurn fires for 3d at 1.1 times the budget",
+     "request_slow:ratio_rate3d > 1 ", "request_slow:ratio_rate3d > 1.2 "),
+    ("OrderServiceErrorBudgetBurn does not fire for failing probes, unknown paths, other jobs and 4xx",
+     ',status=~"5.."', ""),
+    ("OrderServiceLatencyBudgetBurn does not fire for streams of the event feed and slow probes",
+     ',path!="/api/v1/events"', ""),
+    ("OrderServiceErrorBudgetBurn does not fire for failing probes, unknown paths, other jobs and 4xx",
+     ',path=~"/api/.*"', ""),
+    ("OrderServiceErrorBudgetBurn fires for 6h once three quarters of 6h are at 8 times the budget",
+     "[6h]", "[5m]"),
+    ("OrderServiceErrorBudgetBurn fires for 6h once three quarters of 6h are at 8 times the budget",
+     "[3d]", "[5m]"),
+    ("OrderServicePoolExhausted fires at 19 of 20 after five minutes",
+     ">= 0.95", ">= 0.96"),
+    ("OrderServicePoolExhausted does not fire at 18 of 20, nor for four minutes of 20",
+     ">= 0.95", ">= 0.9"),
+    ("OrderServiceQueueRejecting fires at the first rejection and ends five minutes after the last",
+     "[5m])) > 0", "[5m])) > 1"),
+    ("OrderServicePanics fires at the first panic, for a quarter of an hour",
+     "[15m])) > 0", "[5m])) > 0"),
+    ("OrderServiceEventFeedLag does not fire at 30 seconds, nor for four minutes of more",
+     "> 30", "> 29"),
+    ("OrderServiceEventFeedLag fires above 30 seconds after five minutes",
+     "> 30", "> 31"),
+    ("OrderServiceDown fires after two minutes without a pod, OrderServicePodsUnready after ten",
+     "for: 2m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod",
+     "for: 3m\n        labels:\n          severity: critical\n        annotations:\n          summary: \"No pod"),
+    ("OrderServicePodsUnready fires when one of three is missing for ten minutes",
+     "for: 10m", "for: 9m"),
+    ("OrderServiceMigrationStuck fires after half an hour",
+     "for: 30m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration",
+     "for: 31m\n        labels:\n          severity: warning\n        annotations:\n          summary: \"The migration"),
+    ("OrderServiceMigrationFailed does not fire while attempts are left, nor for another Job",
+     ',condition="true"', ""),
+    ("OrderServiceMigrationFailed does not fire while attempts are left, nor for another Job",
+     'job_name=~"order-service-migrate-.+"', 'job_name=~".+"'),
+    ("OrderServiceMetricsMissing fires when no target is up for five minutes",
+     "absent(up", "absent(1 - up"),
 ]
 
 
-def survives(number, file, old, new):
+@pytest.mark.parametrize("mutant", enumerate(MUTANTS), ids=lambda item: f"{item[0]}-{item[1][2][:20]}")
+def test_the_unit_tests_detect_small_mistakes(mutant):
+    """Runs only the unit test that detects the mistake, because all of them take minutes for all mistakes."""
+    number, (name, old, new) = mutant
     text = RULES.read_text()
-    assert old in text, f"{old} is not in the rules any more"
+    assert old in text, f"{old} is no longer in the rules"
     directory = WORK / "mutants" / str(number)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "rules.yaml").write_text(text.replace(old, new))
-    tests = (ROOT / "tests/manifests/rules" / file).read_text()
-    (directory / "test.yaml").write_text(re.sub(r"(rule_files:\n  - ).*", r"\1rules.yaml", tests))
-    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no rule"
-    return promtool("test", "rules", directory / "test.yaml").returncode == 0
+    assert promtool("check", "rules", directory / "rules.yaml").returncode == 0, f"{new} is no valid rule"
+    [suite] = [suite for suite in map(yaml.safe_load, map(Path.read_text, UNIT_TESTS)) if name in names_of(suite)]
+    suite |= {"rule_files": ["rules.yaml"], "tests": [test for test in suite["tests"] if test["name"] == name]}
+    (directory / "test.yaml").write_text(yaml.safe_dump(suite))
+    assert promtool("test", "rules", directory / "test.yaml").returncode != 0, "the unit test passes with the mistake"
 
 
-def test_the_unit_tests_notice_small_mistakes():
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda item: survives(item[0], *item[1]), enumerate(MUTANTS)))
-    alive = [mutant for mutant, lives in zip(MUTANTS, results, strict=True) if lives]
-    assert not alive, f"the unit tests pass with: {alive}"
+def names_of(suite):
+    return [test["name"] for test in suite["tests"]]
 
 
-def test_the_operator_gets_the_same_rules():
+def test_the_prometheus_operator_gets_the_same_rules():
     done = subprocess.run([str(ROOT / "scripts/prometheusrule.sh")], capture_output=True, text=True, check=True)
-    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "make it again: scripts/prometheusrule.sh"
+    assert done.stdout == (MONITORING / "prometheusrule.yaml").read_text(), "generate it again: scripts/prometheusrule.sh"
     assert yaml.safe_load(done.stdout)["spec"]["groups"] == GROUPS
 
 
-def test_rules_use_known_metrics_only():
+def test_rules_use_existing_metrics():
     for rule in ALL:
         for name in names_in(rule["expr"]):
             assert known(name), f"{rule.get('alert') or rule.get('record')}: {name}"
 
 
-def test_dashboard_uses_known_metrics_only():
+def test_the_dashboard_uses_existing_metrics():
     for title, query in dashboard_queries():
         names = names_in(query)
         assert names, title
@@ -112,8 +142,8 @@ def test_dashboard_uses_known_metrics_only():
             assert known(name), f"{title}: {name}"
 
 
-def test_names_are_found_in_expressions():
-    """The two tests above cannot pass by finding nothing."""
+def test_metric_names_are_found_in_expressions():
+    """So the two tests above do not pass because they find nothing."""
     query = 'histogram_quantile(0.99, sum by (le) (rate(x_seconds_bucket{job="a",b=~"c"}[5m]))) / on (pod) y:z or 0 * foo_total'
     assert names_in(query) == {"x_seconds_bucket", "y:z", "foo_total"}
     assert known("db_pool_acquire_seconds_bucket") and not known("db_pool_acquire_second")
@@ -124,8 +154,8 @@ def test_every_metric_of_the_service_is_on_the_dashboard():
     assert own_metrics() <= shown | {re.sub(r"_(bucket|sum|count)$", "", n) for r in ALL for n in names_in(r["expr"])}
 
 
-def test_dashboard_queries_are_legal():
-    """As recording rules, which promtool parses; Grafana's variables have to be put in."""
+def test_dashboard_queries_are_valid():
+    """promtool parses them as recording rules, after Grafana's variables are replaced."""
     rules = []
     for number, (_, query) in enumerate(dashboard_queries()):
         query = query.replace("$__rate_interval", "1m")
@@ -140,7 +170,7 @@ def test_dashboard_queries_are_legal():
     assert f"{len(rules)} rules found" in done.stdout
 
 
-def test_dashboard_is_sound():
+def test_dashboard_panels_are_consistent():
     ids = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(ids) == len(set(ids))
     taken = set()
@@ -148,30 +178,30 @@ def test_dashboard_is_sound():
         place = panel["gridPos"]
         assert place["x"] + place["w"] <= 24
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
-        assert not cells & taken, f"{panel['title']} lies on another panel"
+        assert not cells & taken, f"{panel['title']} overlaps another panel"
         taken |= cells
     titles = [panel["title"] for panel in panels()]
     assert len(titles) == len(set(titles))
     for panel in panels():
         assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
-        # Each selects the namespace that was chosen.
+        # Each query filters by the selected namespace.
         for target in panel["targets"]:
             assert 'namespace=~"$namespace"' in target["expr"], panel["title"]
 
 
-def slug(heading):
+def anchor_of(heading):
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
 
 
 def sections():
-    """anchor → text of the section, subsections left out."""
+    """anchor → text of the section, without subsections."""
     found, current = {}, None
     for line in OPERATIONS.read_text().splitlines():
         heading = re.match(r"#+ (.*)", line)
         if heading:
-            current = slug(heading[1])
-            assert current not in found, f"two sections are called {heading[1]}"
+            current = anchor_of(heading[1])
+            assert current not in found, f"two sections have the title {heading[1]}"
             found[current] = ""
         elif current:
             found[current] += line + "\n"
@@ -187,18 +217,18 @@ def test_each_alert_has_a_runbook(alert):
         assert {"summary", "description", "runbook_url"} == set(rule["annotations"])
         file, anchor = rule["annotations"]["runbook_url"].split("#")
         assert file.endswith("/docs/OPERATIONS.md")
-        assert anchor == slug(alert)
+        assert anchor == anchor_of(alert)
         text = sections()[anchor]
         for part in ("**Means**", "**Check**", "**Do**"):
-            assert part in text, f"{alert}: no {part}"
+            assert part in text, f"{alert} lacks {part}"
 
 
 def test_no_runbook_without_an_alert():
     written = {s for s in sections() if s.startswith("orderservice")}
-    assert written == {slug(alert) for alert in ALERT_NAMES}
+    assert written == {anchor_of(alert) for alert in ALERT_NAMES}
 
 
-def test_runbooks_can_be_where_you_keep_them():
+def test_runbook_urls_can_be_replaced():
     where = "https://git.my-company.com/orders/docs/OPERATIONS.md"
     annotated = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule",
                  "metadata": {"name": "order-service", "annotations": {"orders.example.com/runbooks": where}}}
@@ -209,12 +239,12 @@ def test_runbooks_can_be_where_you_keep_them():
     for group, original in zip(groups, GROUPS, strict=True):
         for rule in original["rules"]:
             if "alert" in rule:
-                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{slug(rule['alert'])}"}}
+                rule = rule | {"annotations": rule["annotations"] | {"runbook_url": f"{where}#{anchor_of(rule['alert'])}"}}
             assert rule in group["rules"]
 
 
 def test_the_picture_shows_every_panel():
     picture = (ROOT / "docs/dashboard.svg").read_text()
     shown = set(re.findall(r">([^<]+)</text>", picture))
-    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "draw it again: make dashboard"
+    assert {panel["title"] for panel in DASHBOARD["panels"]} <= shown, "redraw it: make dashboard"
     assert len(picture) < 300_000

@@ -1,4 +1,4 @@
-"""Every object fits the schema of several minor versions of Kubernetes."""
+"""Every object is valid for several minor versions of Kubernetes."""
 
 import functools
 import json
@@ -8,9 +8,9 @@ import pytest
 from kubernetes_validate import utils
 from manifests import ALL_NAMES, WITHOUT_SCHEMA, label, objects_of
 
-# From the oldest that has all fields in use to the newest there is a schema for.
+# From the oldest version that has all used fields to the newest with a schema.
 VERSIONS = ["1.29", "1.31", "1.33", "1.35", "1.37"]
-# Kinds that are not Kubernetes' own. Anything else without a schema is a mistake (a wrong apiVersion).
+# Custom resources. Any other object without a schema has a wrong apiVersion or kind.
 CUSTOM = {
     ("monitoring.coreos.com/v1", "PodMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
@@ -18,7 +18,7 @@ CUSTOM = {
     ("postgresql.cnpg.io/v1", "Cluster"),
     ("external-secrets.io/v1", "ExternalSecret"),
 }
-# It reads the same large files again for each object otherwise.
+# Otherwise the library reads the same large files for each object.
 utils.schema_contents = functools.cache(utils.schema_contents)
 
 
@@ -39,14 +39,14 @@ def problems(text, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_fits_the_schema(name, version):
+def test_objects_are_valid(name, version):
     for item in objects_of(name):
         problem = problems(json.dumps(item, sort_keys=True), version)
         assert problem is None, f"{label(item)}: {problem}"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_validator_finds_mistakes(version):
+def test_the_validator_detects_mistakes(version):
     good = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -1,9 +1,9 @@
-"""The restricted Pod Security Standard, and what kube-linter and kube-score ask of security.
+"""The restricted Pod Security Standard, and the security checks of kube-linter and kube-score.
 
-Pod Security Standards, restricted (each clause of it, in its order): no host namespaces, no privileged
-containers, all capabilities dropped and none added, no hostPath, no host ports, no AppArmor or SELinux
-options, default proc mount, seccomp RuntimeDefault, no sysctls, no HostProcess, only the volume types it
-names, no privilege escalation, runAsNonRoot, no user 0.
+Pod Security Standards, restricted (all clauses in their order): no host namespaces, no privileged containers,
+all capabilities dropped and none added, no hostPath, no host ports, no AppArmor or SELinux options, default proc
+mount, seccomp RuntimeDefault, no sysctls, no HostProcess, only the volume types that it lists, no privilege
+escalation, runAsNonRoot, no user 0.
 kube-linter: access-to-secrets-by-env (env-var-secret, read-secret-from-env-var), default-service-account,
 no-read-only-root-fs, run-as-non-root, writable-host-mount, latest-tag, sensitive-host-mounts,
 docker-sock, drop-net-raw-capability, automount of tokens.
@@ -45,13 +45,13 @@ def test_pods_are_restricted(objects):
             assert inner["readOnlyRootFilesystem"] is True, name
             assert inner["capabilities"] == {"drop": ["ALL"]}, name
             assert inner["runAsNonRoot"] is True, name
-            # Nothing in the container undoes what the pod says.
+            # No field of the container overrides the pod's.
             assert set(inner) == {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities", "runAsNonRoot"}, name
             assert all("hostPort" not in port for port in container.get("ports", [])), name
             assert "volumeDevices" not in container and "lifecycle" not in container, name
 
 
-def test_the_service_runs_as_a_high_user(objects):
+def test_the_service_runs_with_high_user_ids(objects):
     for workload in workloads(objects):
         if any(c["image"].startswith(IMAGE) for c in containers(workload)):
             security = pod_spec(workload)["securityContext"]
@@ -59,7 +59,7 @@ def test_the_service_runs_as_a_high_user(objects):
                 assert security[key] >= 10001, f"{label(workload)}: {key}"
 
 
-def test_no_token_of_the_api_server(objects):
+def test_no_pod_gets_a_token_of_the_api_server(objects):
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False, label(account)
     accounts = {a["metadata"]["name"] for a in of_kind(objects, "ServiceAccount")}
@@ -72,7 +72,7 @@ def test_no_token_of_the_api_server(objects):
     assert not of_kind(objects, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 
-def test_secrets_are_files_that_only_the_pod_reads(objects):
+def test_secrets_are_files_that_only_the_pod_can_read(objects):
     for workload in workloads(objects):
         for container in containers(workload):
             assert all("secretRef" not in source for source in container.get("envFrom", [])), label(workload)
@@ -93,7 +93,7 @@ def test_secrets_are_files_that_only_the_pod_reads(objects):
             assert not re.search(r"postgres(ql)?://|password", value, re.IGNORECASE), label(config)
 
 
-def test_writable_places_are_bounded(objects):
+def test_writable_volumes_are_bounded(objects):
     for workload in workloads(objects):
         volumes = pod_spec(workload).get("volumes", [])
         for volume in volumes:
@@ -111,7 +111,7 @@ def test_images_have_a_fixed_tag(objects):
             assert not container["image"].endswith(":latest"), container["image"]
 
 
-def test_only_cluster_services(objects):
+def test_services_are_internal(objects):
     for service in of_kind(objects, "Service"):
         assert service["spec"]["type"] == "ClusterIP", label(service)
 
@@ -135,17 +135,17 @@ def ports(policy, direction):
     return {(p["protocol"], p["port"]) for rule in policy["spec"].get(direction, []) for p in rule["ports"]}
 
 
-def test_network_is_denied_but_for_named_flows(objects):
+def test_only_named_network_flows_are_permitted(objects):
     deny = [p for p in of_kind(objects, "NetworkPolicy") if p["metadata"]["name"] == "default-deny"]
     assert len(deny) == 1
     assert deny[0]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for policy in of_kind(objects, "NetworkPolicy"):
         types = policy["spec"]["policyTypes"]
-        # A rule whose type is not listed, or a type listed beside no rule, says something else than it seems.
+        # A rule without its type in the list has no effect.
         for direction, kind in (("ingress", "Ingress"), ("egress", "Egress")):
             assert direction not in policy["spec"] or kind in types, label(policy)
             for rule in policy["spec"].get(direction, []):
-                assert rule["ports"], f"{label(policy)}: every port"
+                assert rule["ports"], f"{label(policy)} permits every port"
     for workload in workloads(objects):
         labels = pod_labels(workload)
         if labels["app.kubernetes.io/name"] != "order-service":
@@ -158,7 +158,7 @@ def test_network_is_denied_but_for_named_flows(objects):
         assert ingress == ({("TCP", "http"), ("TCP", "metrics")} if server else set()), label(workload)
         for policy in found:
             for rule in policy["spec"].get("egress", []):
-                assert rule["to"], f"{label(policy)}: to anywhere"
+                assert rule["to"], f"{label(policy)} permits every destination"
             for rule in policy["spec"].get("ingress", []):
                 if ("TCP", "metrics") in {(p["protocol"], p["port"]) for p in rule["ports"]}:
                     only_monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}

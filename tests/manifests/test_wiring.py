@@ -1,4 +1,4 @@
-"""Names and numbers that must agree with each other, and what keeps requests alive.
+"""Names and numbers that must be consistent, and settings that prevent failed requests.
 
 kube-linter: dangling-service, dangling-networkpolicy, dangling-horizontalpodautoscaler, invalid-target-ports,
 liveness-port, readiness-port, startup-port, mismatching-selector, non-existent-service-account (in
@@ -18,7 +18,7 @@ import tomllib
 import pytest
 from manifests import (
     IMAGE, NAMES, ROOT, containers, deployment, environment, label, migrate_job, objects_of, of_kind, only,
-    pod_labels, pod_spec, seconds, settings, workloads,
+    pod_labels, pod_spec, rust_source, seconds, settings, workloads,
 )
 
 SETTINGS = settings()
@@ -33,11 +33,11 @@ def on(prefix):
     return [name for name in NAMES if name.split("+")[0] == prefix]
 
 
-def in_force(workload, objects):
+def effective_settings(workload, objects):
     return SETTINGS | environment(workload, objects)
 
 
-def test_the_names_of_the_contract(objects):
+def test_names_ports_and_addresses_are_those_of_the_contract(objects):
     container = containers(deployment(objects))[0]
     assert [(p["name"], p["containerPort"]) for p in container["ports"]] == [("http", 8080), ("metrics", 9090)]
     assert container["image"].startswith(IMAGE + ":")
@@ -56,7 +56,7 @@ def test_namespaces(overlay):
             assert namespace == f"order-service-{overlay}", label(item)
 
 
-def test_every_setting_exists_and_reads(objects):
+def test_every_setting_exists_and_is_valid(objects):
     for workload in (deployment(objects), migrate_job(objects)):
         for container in containers(workload):
             names = [e["name"] for e in container.get("env", [])]
@@ -90,7 +90,7 @@ def test_the_database_url_is_a_mounted_file(objects):
         assert "DATABASE_URL" not in environment(workload, objects)
 
 
-def test_the_secret_is_the_one_of_the_contract():
+def test_the_secret_is_that_of_the_contract():
     for name in NAMES:
         objects = objects_of(name)
         secret = pod_spec(deployment(objects))["volumes"][0]["secret"]
@@ -102,28 +102,28 @@ def test_the_secret_is_the_one_of_the_contract():
             expected = ("order-service-secrets", "database-url")
         assert (secret["secretName"], secret["items"][0]["key"]) == expected
         assert (sources[0]["secret"]["name"], sources[0]["secret"]["items"][0]["key"]) == expected
-        # The migration's own role: optional, and last, so that it wins; whole, because Kubernetes
-        # refuses two items with one path.
+        # The secret of the migration's own role is optional, last, so that it takes precedence, and
+        # projected whole, because Kubernetes rejects two items with one path.
         assert sources[1:] == [{"secret": {"name": "order-service-migrate-secrets", "optional": True}}]
 
 
 def test_shutdown_fits_into_the_grace_period(objects):
     workload = deployment(objects)
-    values = in_force(workload, objects)
+    values = effective_settings(workload, objects)
     time = {key: seconds(values[key]) for key in (
         "DRAIN_DELAY", "SHUTDOWN_TIMEOUT", "REQUEST_TIMEOUT", "POOL_ACQUIRE_TIMEOUT", "STATEMENT_TIMEOUT")}
     grace = pod_spec(workload)["terminationGracePeriodSeconds"]
     margin = 5
     assert time["DRAIN_DELAY"] == 5
-    # What runs at the beginning of the shutdown may take its full time.
+    # A request that runs when the shutdown starts may use its whole timeout.
     assert time["SHUTDOWN_TIMEOUT"] >= time["REQUEST_TIMEOUT"]
-    # server/mod.rs: after that the store may finish accepted work for 2 × (acquire + statement).
-    source = (ROOT / "src/server/mod.rs").read_text()
-    assert "(self.settings.pool_acquire_timeout + self.settings.statement_timeout) * 2" in source, "the sum below must follow it"
+    # After that the server gives the store 2 × (acquire + statement) to finish accepted work.
+    pattern = r"pool_acquire_timeout\s*\+\s*[\w.]*statement_timeout\)\s*\*\s*2\b"
+    assert re.search(pattern, rust_source("src/server")), "the sum below must match the code"
     needed = (time["DRAIN_DELAY"] + time["SHUTDOWN_TIMEOUT"]
               + 2 * (time["POOL_ACQUIRE_TIMEOUT"] + time["STATEMENT_TIMEOUT"]))
     assert needed + margin <= grace, f"{needed} s and {margin} s margin do not fit into {grace} s"
-    # A pod is out of the endpoints before it stops accepting.
+    # A pod is removed from the endpoints before it stops accepting.
     probe = containers(workload)[0]["readinessProbe"]
     assert probe["timeoutSeconds"] * 1 < time["DRAIN_DELAY"]
 
@@ -144,9 +144,9 @@ def test_probes(objects):
     probes = containers(deployment(objects))[0]
     assert probes["livenessProbe"]["httpGet"] == probes["startupProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert probes["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
-    # The response of the service (src/store/readiness.rs) comes before the probe's time-out.
-    source = (ROOT / "src/store/readiness.rs").read_text()
-    own = int(re.search(r"RESPONSE_TIMEOUT: Duration = Duration::from_millis\((\d+)\)", source)[1])
+    # The service responds before the probe times out.
+    pattern = r"RESPONSE_TIMEOUT: Duration = Duration::from_millis\((\d+)\)"
+    [own] = map(int, re.findall(pattern, rust_source("src", "readiness.rs")))
     assert own / 1000 < probes["readinessProbe"]["timeoutSeconds"]
 
 
@@ -166,7 +166,7 @@ def test_rollout(objects):
     assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     assert spec["minReadySeconds"] > 0
     assert spec["progressDeadlineSeconds"] > spec["minReadySeconds"] + 60
-    # Until the migration's first try has given up waiting for the database, a rollout is not stuck.
+    # The first attempt of the migration may wait this long for the database without a stuck rollout.
     wait = migrate_job(objects)["spec"]["template"]["spec"]["containers"][0]["args"]
     assert wait == ["migrate", "--wait", "60s"]
 
@@ -187,7 +187,7 @@ def test_scrape_annotations(objects):
         "prometheus.io/scrape": "true", "prometheus.io/port": "9090", "prometheus.io/path": "/metrics"}
 
 
-def test_replicas_belong_to_the_autoscaler(objects):
+def test_the_autoscaler_owns_the_replicas(objects):
     scalers = of_kind(objects, "HorizontalPodAutoscaler")
     if scalers:
         assert "replicas" not in deployment(objects)["spec"]
@@ -200,7 +200,7 @@ def test_replicas_belong_to_the_autoscaler(objects):
         assert deployment(objects)["spec"]["replicas"] == 1
 
 
-def test_overlays_have_the_replicas_they_promise():
+def test_prod_has_a_replica_in_each_of_three_zones():
     for name in on("prod"):
         scaler = only(objects_of(name), "HorizontalPodAutoscaler")
         assert scaler["spec"]["minReplicas"] >= 3
@@ -211,7 +211,7 @@ def test_overlays_have_the_replicas_they_promise():
         assert not of_kind(objects_of(name), "HorizontalPodAutoscaler")
 
 
-def test_connections_stay_below_what_postgresql_allows():
+def test_connections_stay_below_the_limit_of_postgresql():
     """(replicas + rollout) × (pool + readiness + events) + migration ≤ max_connections − reserved for superusers."""
     for name in on("prod") + on("dev"):
         objects = objects_of(name)
@@ -219,7 +219,7 @@ def test_connections_stay_below_what_postgresql_allows():
         scalers = of_kind(objects, "HorizontalPodAutoscaler")
         most = scalers[0]["spec"]["maxReplicas"] if scalers else workload["spec"]["replicas"]
         most += workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"]
-        values = in_force(workload, objects)
+        values = effective_settings(workload, objects)
         allowed = 100
         for cluster in of_kind(objects, "Cluster"):
             assert int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) == allowed
@@ -237,7 +237,7 @@ def matches(selector, workload):
     return selector.items() <= pod_labels(workload).items()
 
 
-def test_selectors_find_their_pods_and_no_others(objects):
+def test_selectors_match_only_their_pods(objects):
     server, job = deployment(objects), migrate_job(objects)
     for workload in of_kind(objects, "Deployment", "StatefulSet"):
         assert matches(workload["spec"]["selector"]["matchLabels"], workload), label(workload)
@@ -246,7 +246,7 @@ def test_selectors_find_their_pods_and_no_others(objects):
         selector = selector.get("matchLabels", selector)
         found = [w for w in workloads(objects) if matches(selector, w)]
         assert len(found) == 1, f"{label(item)} selects {[label(w) for w in found]}"
-        assert found[0] is not job, f"{label(item)} would reach the migration"
+        assert found[0] is not job, f"{label(item)} selects the migration"
     assert not matches(server["spec"]["selector"]["matchLabels"], job)
     for policy in of_kind(objects, "NetworkPolicy"):
         selector = policy["spec"]["podSelector"].get("matchLabels", {})
@@ -256,7 +256,7 @@ def test_selectors_find_their_pods_and_no_others(objects):
             assert any(matches(selector, w) for w in workloads(objects)), label(policy)
 
 
-def test_services_point_to_ports_that_exist(objects):
+def test_services_refer_to_existing_ports(objects):
     for service in of_kind(objects, "Service"):
         target = next(w for w in workloads(objects) if matches(service["spec"]["selector"], w))
         names = {port["name"] for c in containers(target) for port in c["ports"]}
@@ -279,7 +279,7 @@ def test_config_maps_and_claims_exist(objects):
         assert volumes == mounted, label(workload)
 
 
-def test_labels_are_legal(objects):
+def test_labels_are_valid(objects):
     for item in objects:
         labels = dict(item["metadata"].get("labels", {}))
         if "template" in item.get("spec", {}):
@@ -289,8 +289,8 @@ def test_labels_are_legal(objects):
             assert re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?", value), f"{label(item)} {key}={value}"
 
 
-def test_dev_is_complete_in_itself():
-    """The generated URL reaches the database of the component, with its password."""
+def test_dev_needs_no_other_objects():
+    """The generated URL has the address and the password of the component's database."""
     objects = objects_of("dev")
     decoded = {}
     import base64
@@ -306,10 +306,10 @@ def test_dev_is_complete_in_itself():
     values = {e["name"]: e["value"] for e in container["env"]}
     assert (values["POSTGRES_USER"], values["POSTGRES_DB"]) == (user, database)
     assert f"--username={user}" in container["readinessProbe"]["exec"]["command"]
-    assert not of_kind(objects_of("prod"), "Secret"), "prod's secret is not in the manifests"
+    assert not of_kind(objects_of("prod"), "Secret"), "the manifests of prod contain no secret"
 
 
-def test_the_version_is_the_one_of_the_program():
+def test_the_version_is_that_of_the_program():
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     for name in ("base", "prod"):
         for workload in (deployment(objects_of(name)), migrate_job(objects_of(name))):

@@ -1,4 +1,4 @@
-"""The workflows run what the Makefile has, with pinned actions and no more rights than they need."""
+"""The workflows run targets of the Makefile, with pinned actions and minimal rights."""
 
 import re
 
@@ -15,7 +15,7 @@ def steps(file):
     return [step for job in workflow["jobs"].values() for step in job["steps"]]
 
 
-def test_there_are_some():
+def test_workflows_and_targets_are_found():
     assert FILES and {"lint", "test", "image"} <= TARGETS
 
 
@@ -32,25 +32,25 @@ def test_every_command_is_a_make_target(file):
 def test_actions_are_pinned_by_commit(file):
     for line in file.read_text().splitlines():
         if "uses:" in line:
-            # The version beside it is for people and for tools that update it.
+            # The version in the comment is for people and for tools that update it.
             assert re.search(r"uses: [\w-]+/[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_rights_and_time_are_limited(file):
+def test_rights_and_duration_are_limited(file):
     workflow, = load(file.read_text())
     # YAML 1.1 reads the key `on` as true.
     assert workflow["permissions"] == {"contents": "read"} and "pull_request_target" not in workflow[True]
     for name, job in workflow["jobs"].items():
         assert "permissions" not in job and job["timeout-minutes"] <= 60, name
-        assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), "not `latest`, which changes by itself"
+        assert re.fullmatch(r"ubuntu-\d\d\.04", job["runs-on"]), "not `latest`, which changes over time"
         for step in job["steps"]:
             if step.get("uses", "").startswith("actions/checkout"):
                 assert step["with"]["persist-credentials"] is False, name
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_nothing_of_an_event_gets_into_a_command(file):
-    """`${{ … }}` in `run:` or `env:` would let the title of a pull request be a command."""
+def test_commands_contain_no_data_of_events(file):
+    """With `${{ … }}` in `run:` or `env:`, the title of a pull request could become a command."""
     for step in steps(file):
         assert "${{" not in yaml.safe_dump({key: step.get(key) for key in ("run", "env")})

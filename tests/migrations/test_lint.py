@@ -1,8 +1,9 @@
-"""Tries the linter of migrations on examples: test_lint.py SQUAWK.
+"""Tests the linter of migrations on examples: test_lint.py SQUAWK.
 
-Each file of examples/good is accepted. Each of examples/bad is refused for exactly the rules that it
-names in lines `-- refused: RULE`. A file is what comes behind an initial migration; `-- migration` begins
-another one, `-- no transaction` says that it runs without, `-- database: sqlite` that it is for SQLite.
+Each file in examples/good is accepted. Each file in examples/bad is rejected for exactly the rules in its
+lines `-- rejected: RULE`. A file is the migration that follows the initial one. `-- migration` starts
+another migration, `-- no transaction` makes it run without a transaction, and `-- database: sqlite` selects
+SQLite.
 """
 
 import importlib.util
@@ -23,9 +24,9 @@ def load():
 
 
 def lay_out(root, text):
-    """Makes a directory of migrations from an example."""
+    """Creates a directory of migrations from an example."""
     sqlite = "-- database: sqlite" in text
-    # The initial migration may do everything.
+    # The initial migration may do anything.
     parts = ["CREATE TABLE orders (id bigint);\nUPDATE orders SET id = 1;\n"]
     parts += re.split(r"^-- migration\n", text, flags=re.M)
     for number, part in enumerate(parts):
@@ -60,7 +61,7 @@ def main():
 
     for path in sorted((HERE / "examples").glob("*/*.sql")):
         text = path.read_text()
-        wanted = set(re.findall(r"^-- refused: ([\w-]+)$", text, re.M))
+        wanted = set(re.findall(r"^-- rejected: ([\w-]+)$", text, re.M))
         assert bool(wanted) == (path.parent.name == "bad"), path
         expect(path.stem, rules(lint, program, text), wanted)
 
@@ -69,12 +70,12 @@ def main():
         (root / "sqlite" / "2030-01-01-000001_example" / "down.sql").unlink()
         (root / "sqlite" / "2030-01-01-000001_example").rmdir()
 
-    def no_way_back(root):
+    def no_down(root):
         (root / "sqlite" / "2030-01-01-000001_example" / "down.sql").unlink()
 
     expect("same names", rules(lint, program, "-- nothing\n", one_missing), {"same-names"})
-    expect("down.sql", rules(lint, program, "-- nothing\n", no_way_back), {"missing"})
-    print(f"lint-migrations: {tried - failed} of {tried} examples as they should be")
+    expect("down.sql", rules(lint, program, "-- nothing\n", no_down), {"missing"})
+    print(f"lint-migrations: {tried - failed} of {tried} examples as expected")
     sys.exit(1 if failed or tried < 30 else 0)
 
 

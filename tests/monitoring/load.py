@@ -1,4 +1,4 @@
-"""Clients of the API: every use case, some mistakes, at a bounded rate."""
+"""Clients of the API: every use case and some invalid requests, at a bounded rate."""
 
 import http.client
 import json
@@ -11,13 +11,13 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 class Load:
-    """Clients in threads, each on one connection, until the block ends."""
+    """Clients in threads, each with one connection, until the block ends."""
 
     def __init__(self, addresses, clients=6, pause=0.02):
         self.stopping = threading.Event()
         self.pause = pause
-        # Answers by status; 0 is a request without one.
-        self.answers = {}
+        # Responses by status; 0 is a request without a response.
+        self.responses = {}
         self.lock = threading.Lock()
         self.threads = [
             threading.Thread(target=self._client, args=(addresses[n % len(addresses)], n)) for n in range(clients)]
@@ -40,52 +40,52 @@ class Load:
             try:
                 status = self._round(connection, dice, ids)
             except OSError:
-                # The connection opens itself again.
+                # The next request opens the connection again.
                 connection.close()
                 status = 0
             except http.client.HTTPException:
                 connection.close()
                 status = 0
             with self.lock:
-                self.answers[status] = self.answers.get(status, 0) + 1
+                self.responses[status] = self.responses.get(status, 0) + 1
             time.sleep(self.pause * dice.random() * 2)
         connection.close()
 
     @staticmethod
     def _round(connection, dice, ids):
-        def ask(method, path, body=None, headers=None):
+        def send(method, path, body=None, headers=None):
             text = None if body is None else json.dumps(body)
             connection.request(method, path, text, {"Content-Type": "application/json"} | (headers or {}))
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
 
         known = dice.choice(ids) if ids else uuid.uuid4()
         kind = dice.random()
         if kind < 0.35 or not ids:
             key = {"Idempotency-Key": str(uuid.uuid4())}
             order = {"product_id": f"sku-{dice.randrange(20)}", "quantity": dice.randint(1, 9)}
-            status, text = ask("POST", "/api/v1/orders", order, key)
+            status, text = send("POST", "/api/v1/orders", order, key)
             if status == 201:
                 ids.append(json.loads(text)["id"])
                 del ids[:-50]
             if dice.random() < 0.2:
-                status, _ = ask("POST", "/api/v1/orders", order, key)
+                status, _ = send("POST", "/api/v1/orders", order, key)
         elif kind < 0.6:
-            status, _ = ask("GET", f"/api/v1/orders/{known}")
+            status, _ = send("GET", f"/api/v1/orders/{known}")
         elif kind < 0.75:
-            status, _ = ask("GET", "/api/v1/orders")
+            status, _ = send("GET", "/api/v1/orders")
         elif kind < 0.8:
-            status, _ = ask("GET", "/api/v1/orders?status=pending&limit=10")
+            status, _ = send("GET", "/api/v1/orders?status=pending&limit=10")
         elif kind < 0.88:
-            status, _ = ask("PATCH", f"/api/v1/orders/{known}", {"metadata": {"seen": str(dice.random())}}, MERGE)
+            status, _ = send("PATCH", f"/api/v1/orders/{known}", {"metadata": {"seen": str(dice.random())}}, MERGE)
         elif kind < 0.92:
-            status, _ = ask("GET", "/api/v1/events?limit=20")
+            status, _ = send("GET", "/api/v1/events?limit=20")
         elif kind < 0.94:
-            status, _ = ask("GET", f"/api/v1/orders/{known}/events")
+            status, _ = send("GET", f"/api/v1/orders/{known}/events")
         elif kind < 0.96:
-            status, _ = ask("POST", "/api/v1/orders", {"product_id": "sku", "quantity": 0})
+            status, _ = send("POST", "/api/v1/orders", {"product_id": "sku", "quantity": 0})
         elif kind < 0.98:
-            status, _ = ask("GET", f"/api/v1/orders/{uuid.uuid4()}")
+            status, _ = send("GET", f"/api/v1/orders/{uuid.uuid4()}")
         else:
-            status, _ = ask("GET", "/readyz")
+            status, _ = send("GET", "/readyz")
         return status

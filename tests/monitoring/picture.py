@@ -1,8 +1,8 @@
-"""Draws the dashboard as an SVG: its panels with their titles, places, units and thresholds, and what their
-queries return from a Prometheus that watches the service for three minutes.
+"""Draws the dashboard as an SVG: its panels with titles, layout, units and thresholds, and the results of their
+queries from a Prometheus that scrapes the service for three minutes.
 
-In these minutes the load grows, the database is gone for four seconds, and a transaction stays open for
-twenty, so that the panels have something to show."""
+Meanwhile the load grows, the database is stopped for four seconds, and a transaction stays open for twenty
+seconds, so that the panels have data to show."""
 
 import math
 import subprocess
@@ -23,7 +23,7 @@ NAMED = {"green": "#299c46", "orange": "#e0752d", "red": "#c4162a"}
 
 
 def run(stack):
-    """The three minutes; returns when they began and ended."""
+    """Runs the three minutes; returns their begin and end."""
     begin = time.time()
 
     def wait_for(second):
@@ -48,7 +48,7 @@ def series_of(stack, panel, begin, end):
     """[(legend, [(seconds since begin, value)])]"""
     found = []
     for target in panel["targets"]:
-        data = stack.ask("query_range", query=for_prometheus(target["expr"]), start=begin, end=end, step=STEP)
+        data = stack.api_request("query_range", query=for_prometheus(target["expr"]), start=begin, end=end, step=STEP)
         for series in data["result"]:
             legend = target["legendFormat"]
             for name, value in series["metric"].items():
@@ -137,7 +137,7 @@ def draw_lines(canvas, panel, series, x, y, w, h):
         if at + width > x + w and at > left - 50:
             at, row = left - 50, row + 11
         if row > y + h - 3:
-            # The rest has no room; Grafana scrolls.
+            # The legend is full; Grafana would scroll.
             canvas.text(x + w - 8, y + h - 4, "…", 10, "#777", "end")
             break
         canvas.line([(at, row - 3), (at + 10, row - 3)], COLOURS[number % len(COLOURS)], width=2)
@@ -159,7 +159,7 @@ def draw(stack, begin, end):
         canvas.rectangle(x, y, w, h, "#fff", "#dcdcdc")
         canvas.text(x + 8, y + 16, panel["title"], 12, weight="bold")
         series = series_of(stack, panel, begin, end)
-        assert any(points for _, points in series), f"{panel['title']} has nothing to show"
+        assert any(points for _, points in series), f"{panel['title']} has no data"
         (draw_stat if panel["type"] == "stat" else draw_lines)(canvas, panel, series, x, y, w, h)
     return canvas.svg(24 * COLUMN + GAP, height)
 

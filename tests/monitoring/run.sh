@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The service under load, watched by a real Prometheus with the rules of the monitoring component.
+# The service under load, scraped by a real Prometheus with the rules of the monitoring component.
 #
-#   run.sh test [PYTEST OPTIONS…]   asks every query of the alerts and of the dashboard
-#   run.sh picture FILE             draws the dashboard with what its queries return
+#   run.sh test [PYTEST OPTIONS…]   runs every query of the alerts and of the dashboard
+#   run.sh picture FILE             draws the dashboard with the results of its queries
 #
-# BINARY names another build of the service than the debug build that this makes.
+# BINARY is the service to run; without it this script makes a debug build.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=${TOOLS:-$PWD/target/tools}

@@ -1,5 +1,5 @@
-"""Two real processes of the service on a real PostgreSQL, and a real Prometheus that scrapes them with the
-rules of the monitoring component, labelled as the PodMonitor does."""
+"""Two processes of the service on a PostgreSQL, and a Prometheus that scrapes them, with the rules of the
+monitoring component and the labels of the PodMonitor."""
 
 import contextlib
 import http.server
@@ -37,7 +37,7 @@ def until(what, check, seconds=30):
 
 @contextlib.contextmanager
 def process(command, log, **options):
-    """A process whose log goes to a file; ended by SIGTERM."""
+    """A process that logs to a file and is ended by SIGTERM."""
     with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, **options) as child:
         try:
             yield child
@@ -50,15 +50,15 @@ def process(command, log, **options):
                 raise
 
 
-def found_in(child, log, pattern):
-    """What the log of a starting process says."""
-    def look():
+def wait_for_log(child, log, pattern):
+    """Waits for a pattern in the log of a starting process and returns its groups."""
+    def search():
         if child.poll() is not None:
             raise RuntimeError(f"ended with {child.returncode}: {log.read_text()}")
         match = re.search(pattern, log.read_text())
         return match and match.groups()
 
-    return until(f"{pattern} in {log.name}", look)
+    return until(f"{pattern} in {log.name}", search)
 
 
 class KubeState(http.server.BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class KubeState(http.server.BaseHTTPRequestHandler):
 
 
 class Stack(contextlib.ExitStack):
-    """Up while the block runs. `api` has the addresses to send requests to."""
+    """Runs until the block ends. `api` has the addresses of the service's processes."""
 
     def __init__(self, interval=1):
         super().__init__()
@@ -91,7 +91,7 @@ class Stack(contextlib.ExitStack):
 
     def _start(self):
         self.dir = Path(self.enter_context(tempfile.TemporaryDirectory(prefix="monitoring-")))
-        # PostgreSQL does not run as root, and has to reach its directory.
+        # PostgreSQL does not run as root and needs access to its directory.
         self.dir.chmod(0o711)
         self.database_url = self._postgres("start").strip()
         self.callback(self._postgres, "stop")
@@ -119,7 +119,7 @@ class Stack(contextlib.ExitStack):
             "BIND_ADDRESS": "127.0.0.1:0", "METRICS_ADDRESS": "127.0.0.1:0", "WORKERS": "1"}
         log = self.dir / f"{pod}.log"
         child = self.enter_context(process([BINARY], log, env=os.environ | settings))
-        api, metrics = found_in(child, log, r'"msg":"serving","api":"([^"]*)","metrics":"([^"]*)"')
+        api, metrics = wait_for_log(child, log, r'"msg":"serving","api":"([^"]*)","metrics":"([^"]*)"')
         self.api.append(api)
         self.metrics.append(metrics)
 
@@ -142,16 +142,16 @@ class Stack(contextlib.ExitStack):
         child = self.enter_context(process([
             PROMETHEUS, f"--config.file={self.dir}/prometheus.yaml", f"--storage.tsdb.path={self.dir}/tsdb",
             "--web.listen-address=127.0.0.1:0", "--log.level=info"], log))
-        self.prometheus, = found_in(child, log, r'msg="Listening on" address=(\S+)')
+        self.prometheus, = wait_for_log(child, log, r'msg="Listening on" address=(\S+)')
 
-    def ask(self, path, **parameters):
-        """An answer of Prometheus' API."""
+    def api_request(self, path, **parameters):
+        """The data of a response of Prometheus' API."""
         url = f"http://{self.prometheus}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return json.load(answer)["data"]
+            with urllib.request.urlopen(url, timeout=10) as response:
+                return json.load(response)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from error
 
     def query(self, expression):
-        return self.ask("query", query=expression)["result"]
+        return self.api_request("query", query=expression)["result"]

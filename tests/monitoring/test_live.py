@@ -1,8 +1,8 @@
-"""Every query of the rules and of the dashboard, asked of a Prometheus that scrapes the service under load.
+"""Every query of the rules and of the dashboard, on a Prometheus that scrapes the service under load.
 
 A query of the dashboard, a recording rule and a recorded series must return at least one finite number. An
-alert returns nothing while all is well, so what it looks at must: its expression without the comparisons
-with a number, and `x` for `absent(x)`."""
+alert returns nothing in normal operation, so its inputs must return a number: its expression without
+comparisons with numbers, and with `x` for `absent(x)`."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from load import Load
 from monitoring import ALERTS, ALL, MONITORING, dashboard_queries, names_in, panels
 from stack import Stack, until
 
-# Samples come every second: enough for every rate.
+# One sample per second, so this is enough for every rate.
 SECONDS = 12
 
 
@@ -32,7 +32,7 @@ def inputs(expression):
 
 
 def for_prometheus(query):
-    """As Grafana sends it with everything selected."""
+    """The query as Grafana sends it with everything selected."""
     query = query.replace("$__rate_interval", "10s")
     return re.sub(r"\$(namespace|pod)\b", ".*", query)
 
@@ -46,14 +46,14 @@ def stack():
     with Stack() as stack:
         with Load(stack.api) as load:
             time.sleep(SECONDS)
-            assert load.answers.get(201, 0) > 50, load.answers
-            assert not {status for status in load.answers if status >= 500 or status == 0}, load.answers
+            assert load.responses.get(201, 0) > 50, load.responses
+            assert not {status for status in load.responses if status >= 500 or status == 0}, load.responses
             yield stack
 
 
 @pytest.fixture(scope="module")
 def metrics(stack):
-    return set(stack.ask("label/__name__/values"))
+    return set(stack.api_request("label/__name__/values"))
 
 
 def assert_data(stack, query):
@@ -67,35 +67,35 @@ def test_the_targets_are_up(stack):
 
 
 def test_the_rules_are_evaluated(stack):
-    rules = [rule for group in stack.ask("rules")["groups"] for rule in group["rules"]]
+    rules = [rule for group in stack.api_request("rules")["groups"] for rule in group["rules"]]
     assert len(rules) == len(ALL)
     for rule in rules:
         assert (rule["health"], rule.get("lastError", "")) == ("ok", ""), rule["name"]
 
 
 @pytest.mark.parametrize("rule", RECORDING, ids=lambda rule: rule["record"])
-def test_recorded(stack, rule):
+def test_recording_rule_returns_data(stack, rule):
     assert_data(stack, rule["expr"])
     assert_data(stack, rule["record"])
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: "-".join([rule["alert"], *rule["labels"].values()]))
-def test_alert(stack, rule):
-    looks_at = inputs(rule["expr"])
-    assert looks_at != rule["expr"], "no comparison found"
-    assert_data(stack, looks_at)
-    # What its text shows is there.
+def test_inputs_of_alert_return_data(stack, rule):
+    expression = inputs(rule["expr"])
+    assert expression != rule["expr"], "no comparison found"
+    assert_data(stack, expression)
+    # The labels in its annotations exist.
     wanted = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
-    for series in stack.query(looks_at):
+    for series in stack.query(expression):
         assert wanted <= series["metric"].keys(), series["metric"]
 
 
 @pytest.mark.parametrize(("title", "query"), PANELS, ids=[f"{title} {n}" for n, (title, _) in enumerate(PANELS)])
-def test_panel(stack, title, query):
+def test_panel_returns_data(stack, title, query):
     assert_data(stack, query)
 
 
-def test_legends_have_their_labels(stack):
+def test_labels_in_legends_exist(stack):
     for panel in panels():
         for target in panel["targets"]:
             wanted = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
@@ -103,14 +103,14 @@ def test_legends_have_their_labels(stack):
                 assert wanted <= series["metric"].keys(), panel["title"]
 
 
-def test_every_metric_is_known(metrics):
-    """Also where `or` would hide a name that nobody exposes."""
+def test_every_metric_exists(metrics):
+    """Also where `or` would hide a name that does not exist."""
     queries = [rule["expr"] for rule in ALL] + [query for _, query in PANELS]
     for query in queries:
         assert names_in(query) <= metrics, query
 
 
-def test_what_only_comes_with_trouble_is_there_at_zero(stack):
+def test_error_metrics_start_at_zero(stack):
     for query in ("panics_total", "queue_rejected_total", "db_errors_total", "feed_lag_seconds"):
         found = stack.query(f'{query}{{job="order-service"}}')
         assert found and {s["value"][1] for s in found} == {"0"}, (query, found)
@@ -121,14 +121,14 @@ def test_only_the_failed_migration_fires(stack):
     assert firing == {("OrderServiceMigrationFailed", "order-service-dev")}
 
 
-def test_the_sample_limit_is_far_away(stack):
+def test_the_sample_limit_has_a_large_margin(stack):
     limit = yaml.safe_load((MONITORING / "podmonitor.yaml").read_text())["spec"]["sampleLimit"]
     for series in stack.query('scrape_samples_scraped{job="order-service"}'):
         assert float(series["value"][1]) * 4 < limit
 
 
-def test_errors_are_seen(stack):
-    """Last, because it makes some: in every window, by route, by kind, and as an alert that waits for its `for`."""
+def test_errors_become_visible(stack):
+    """In every window, by route, by kind, and as a pending alert. Must run last, because it causes errors."""
     stack.database_down()
     time.sleep(3)
     stack.database_up()
@@ -141,13 +141,13 @@ def test_errors_are_seen(stack):
             until(rule["record"], lambda rule=rule: above_zero(rule["record"]))
     for title, query in PANELS:
         if title in ("Share of 5xx by route", "Errors"):
-            # The rate over ten seconds may have passed the errors by now.
+            # The errors may be older than ten seconds by now.
             assert above_zero(query.replace("[10s]", "[1m]")), title
     until("pending", lambda: above_zero('ALERTS{alertname="OrderServiceErrorBudgetBurn",long_window="1h"}'))
 
 
-def test_inputs_are_found():
-    """The tests of the alerts cannot pass by leaving too much away."""
+def test_inputs_keep_all_but_comparisons():
+    """So the tests of alerts do not pass because `inputs` removes too much."""
     assert inputs('max by (n) (a{le="0.25",b!="c"}) / b{x="y"} >= 0.95') == 'max by (n) (a{le="0.25",b!="c"}) / b{x="y"}'
     assert inputs("r1h > 14.4 * 0.001\nand\nr5m > 14.4 * 0.001\n") == "r1h\nand\nr5m\n"
     assert inputs('absent(up{job="a"} == 1)') == '(up{job="a"})'

@@ -1,13 +1,13 @@
-//! The session of docs/API.md works as it stands there.
+//! The shell commands of docs/API.md succeed as written.
 
 use std::process::Command;
 
 use crate::support::database::Database;
 use crate::support::server::Server;
 
-crate::on_both!(the_session_of_the_api_page_works);
+crate::on_both!(the_commands_of_the_api_page_succeed);
 
-async fn the_session_of_the_api_page_works(database: Database) {
+async fn the_commands_of_the_api_page_succeed(database: Database) {
     let server = Server::start(&database, &[]).await;
     let page = include_str!("../../docs/API.md");
     let script: Vec<_> = page

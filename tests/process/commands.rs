@@ -1,20 +1,21 @@
+//! Commands, their exit codes, and the settings that they read.
+
 use std::time::{Duration, Instant};
 
-use crate::support::database::{Cluster, Database};
+use crate::support::binary::{command, migrate, run, stderr};
+use crate::support::cluster::Cluster;
+use crate::support::database::Database;
 use crate::support::eventually;
-use crate::support::server::{Server, command, migrate, run};
+use crate::support::orders::order;
+use crate::support::server::Server;
 
 crate::on_both!(
-    check_tells_whether_a_migration_is_pending,
-    healthcheck_follows_readiness
+    migrate_check_reports_whether_a_migration_is_pending,
+    healthcheck_succeeds_while_the_service_is_ready
 );
 
-fn stderr(out: &std::process::Output) -> String {
-    String::from_utf8_lossy(&out.stderr).into_owned()
-}
-
 #[test]
-fn a_bad_value_ends_the_start_with_2_and_names_the_variable() {
+fn an_invalid_setting_exits_with_2_and_names_the_variable() {
     for (variable, value) in [
         ("POOL_MAX_SIZE", "none"),
         ("POOL_MIN_IDLE", "few"),
@@ -43,7 +44,7 @@ fn a_bad_value_ends_the_start_with_2_and_names_the_variable() {
 }
 
 #[test]
-fn help_does_not_show_what_the_environment_holds() {
+fn help_does_not_show_values_of_the_environment() {
     let out = run(
         &["--help"],
         &[("DATABASE_URL", "postgres://u:planted-secret@h/d")],
@@ -57,23 +58,23 @@ fn help_does_not_show_what_the_environment_holds() {
 }
 
 #[tokio::test]
-async fn a_taken_port_ends_the_start_with_1_and_names_the_variable() {
+async fn a_port_in_use_exits_with_1_and_names_the_variable() {
     let server = Server::on_sqlite(&[]).await;
-    let taken = server.api.strip_prefix("http://").unwrap();
+    let in_use = server.address();
     for variable in ["BIND_ADDRESS", "METRICS_ADDRESS"] {
         let mut variables = vec![
             ("DATABASE_URL", "sqlite::memory:"),
             ("BIND_ADDRESS", "127.0.0.1:0"),
             ("METRICS_ADDRESS", "127.0.0.1:0"),
         ];
-        variables.push((variable, taken));
+        variables.push((variable, in_use));
         let out = run(&[], &variables);
         assert_eq!(out.status.code(), Some(1));
         assert!(stderr(&out).contains(variable), "{}", stderr(&out));
     }
 }
 
-async fn check_tells_whether_a_migration_is_pending(database: Database) {
+async fn migrate_check_reports_whether_a_migration_is_pending(database: Database) {
     let url = database.url();
     let variables = [("DATABASE_URL", url.as_str())];
     let pending = run(&["migrate", "--check"], &variables);
@@ -96,16 +97,16 @@ async fn check_tells_whether_a_migration_is_pending(database: Database) {
     );
 }
 
-async fn healthcheck_follows_readiness(database: Database) {
+async fn healthcheck_succeeds_while_the_service_is_ready(database: Database) {
     let server = Server::start(&database, &[("MIGRATE_ON_START", "false")]).await;
-    let address = server.api.strip_prefix("http://").unwrap().to_owned();
+    let address = server.address().to_owned();
     let check = || run(&["healthcheck"], &[("BIND_ADDRESS", &address)]);
-    let behind = check();
-    assert_eq!(behind.status.code(), Some(1));
+    let not_ready = check();
+    assert_eq!(not_ready.status.code(), Some(1));
     assert!(
-        stderr(&behind).contains("schema_behind"),
+        stderr(&not_ready).contains("schema_behind"),
         "{}",
-        stderr(&behind)
+        stderr(&not_ready)
     );
     migrate(&database);
     tokio::time::sleep(Duration::from_millis(1100)).await;
@@ -115,23 +116,23 @@ async fn healthcheck_follows_readiness(database: Database) {
 }
 
 #[test]
-fn migrate_waits_for_the_database_as_long_as_it_is_told() {
+fn migrate_waits_for_the_database_up_to_its_wait_option() {
     let cluster = Cluster::start();
-    cluster.stop();
+    cluster.crash();
     let variables = [("DATABASE_URL", cluster.url.as_str())];
-    let at_once = Instant::now();
+    let start = Instant::now();
     assert_eq!(run(&["migrate"], &variables).status.code(), Some(1));
-    assert!(at_once.elapsed() < Duration::from_secs(2));
-    let waits = command(&["migrate", "--wait", "30s"], &variables)
+    assert!(start.elapsed() < Duration::from_secs(2));
+    let waiting = command(&["migrate", "--wait", "30s"], &variables)
         .spawn()
         .unwrap();
     std::thread::sleep(Duration::from_secs(1));
     cluster.start_again();
-    assert!(waits.wait_with_output().unwrap().status.success());
+    assert!(waiting.wait_with_output().unwrap().status.success());
 }
 
 #[tokio::test]
-async fn the_url_is_read_from_the_file_for_every_new_connection() {
+async fn the_url_file_is_read_for_every_new_connection() {
     let (old, new) = (Database::postgres().await, Database::postgres().await);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("database-url");
@@ -144,33 +145,31 @@ async fn the_url_is_read_from_the_file_for_every_new_connection() {
         ("POOL_MAX_LIFETIME", "200ms"),
     ])
     .await;
-    server.place("old").await;
+    server.create("old").await;
     migrate(&new);
     std::fs::write(&file, new.url()).unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    server.place("new").await;
+    server.create("new").await;
     let count = "SELECT count(*) FROM orders";
     assert_eq!((old.number(count).await, new.number(count).await), (1, 1));
-    // What listens for events moves as well.
-    let listens = "SELECT count(*) FROM pg_stat_activity
+    // The listener for events connects to the new database as well.
+    let listeners = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND query ~ '(LISTEN|NOTIFY) order_events'";
-    eventually("it listens there", Duration::from_secs(5), async || {
-        (old.number(listens).await, new.number(listens).await) == (0, 1)
-    })
+    eventually(
+        "it listens on the new database",
+        Duration::from_secs(5),
+        async || (old.number(listeners).await, new.number(listeners).await) == (0, 1),
+    )
     .await;
 }
 
 #[tokio::test]
-async fn a_database_in_memory_is_one_for_all_connections() {
+async fn all_connections_share_a_database_in_memory() {
     let server = Server::spawn(&[("DATABASE_URL", "sqlite::memory:")]).await;
     let tasks: Vec<_> = (0..40)
         .map(|i| {
             let request = server.client.post(server.url("/api/v1/orders"));
-            tokio::spawn(
-                request
-                    .json(&crate::support::server::order(&format!("sku-{i}")))
-                    .send(),
-            )
+            tokio::spawn(request.json(&order(&format!("sku-{i}"))).send())
         })
         .collect();
     for task in tasks {

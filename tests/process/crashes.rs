@@ -1,4 +1,4 @@
-//! A process that is killed in the middle leaves whole orders or nothing.
+//! A killed process leaves complete orders or none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,11 +8,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::support::database::Database;
-use crate::support::server::{Server, order};
+use crate::support::orders::{order, order_path};
+use crate::support::server::Server;
 
-crate::on_both!(sigkill_leaves_whole_orders_and_retries_complete_the_rest);
+crate::on_both!(after_sigkill_orders_are_complete_or_absent_and_retries_create_the_rest);
 
-async fn sigkill_leaves_whole_orders_and_retries_complete_the_rest(database: Database) {
+async fn after_sigkill_orders_are_complete_or_absent_and_retries_create_the_rest(
+    database: Database,
+) {
     let mut expected: HashMap<String, Option<String>> = HashMap::new();
     for round in 0..6_u64 {
         let server = Arc::new(Server::start(&database, &[]).await);
@@ -26,45 +29,42 @@ async fn sigkill_leaves_whole_orders_and_retries_complete_the_rest(database: Dat
                 tokio::spawn(async move { (key, request.send().await) })
             })
             .collect();
-        // Somewhere between accepting, writing, committing and answering.
+        // A random point between accepting the requests and sending the responses.
         let moment = u64::try_from(Uuid::new_v4().as_u128() % 12).unwrap();
         tokio::time::sleep(Duration::from_millis(moment)).await;
         server.signal(libc::SIGKILL);
         for task in tasks {
-            let (key, answer) = task.await.unwrap();
-            let body = answer
+            let (key, response) = task.await.unwrap();
+            let body = response
                 .ok()
-                .filter(|answer| answer.status() == 201)
+                .filter(|response| response.status() == 201)
                 .map(|a| a.text());
             expected.insert(key, body);
         }
     }
-    let orders = database.number("SELECT count(*) FROM orders").await;
+    let orders = database.count("orders").await;
     assert_eq!(
-        database.number("SELECT count(*) FROM events").await,
+        database.count("events").await,
         orders,
-        "whole or nothing"
+        "each order has its event"
     );
-    let answered = expected.values().flatten().count();
+    let confirmed = expected.values().flatten().count();
     assert!(
-        usize::try_from(orders).unwrap() >= answered,
-        "nothing that was answered is lost"
+        usize::try_from(orders).unwrap() >= confirmed,
+        "no order with a response is lost"
     );
 
     let server = Server::start(&database, &[]).await;
     for (key, body) in &expected {
-        let request = server.client.post(server.url("/api/v1/orders"));
-        let retry = request.header("idempotency-key", key).json(&order("sku-1"));
-        let retry = retry.send().await.unwrap();
+        let retry = server.post_with_key(key, &order("sku-1")).await;
         assert_eq!(retry.status(), 201);
         if let Some(body) = body {
             assert_eq!(retry.text(), *body);
         }
-        let id = retry.json::<Value>()["id"].as_str().unwrap().to_owned();
-        let events = format!("/api/v1/orders/{id}/events");
+        let events = format!("{}/events", order_path(&retry.json()));
         assert_eq!(server.get(&events).await.json::<Vec<Value>>().len(), 1);
     }
     let rows = i64::try_from(expected.len()).unwrap();
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, rows);
-    assert_eq!(database.number("SELECT count(*) FROM events").await, rows);
+    assert_eq!(database.count("orders").await, rows);
+    assert_eq!(database.count("events").await, rows);
 }

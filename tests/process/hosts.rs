@@ -1,16 +1,18 @@
-//! URLs with several hosts, some of which do not serve.
+//! Database URLs with several hosts, some of which cannot be used.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use crate::support::certificates::put;
-use crate::support::database::{Cluster, Database, connect};
-use crate::support::server::{Server, run};
+use crate::support::binary::{run, run_on, stderr};
+use crate::support::certificates::write_data_file;
+use crate::support::cluster::Cluster;
+use crate::support::database::{Database, connect};
+use crate::support::server::Server;
 
-/// A host that accepts connections and says nothing: the kernel accepts them for it.
-struct Silent(TcpListener);
+/// A host that accepts connections and sends nothing: the kernel accepts them.
+struct SilentHost(TcpListener);
 
-impl Silent {
+impl SilentHost {
     fn new() -> Self {
         Self(TcpListener::bind("127.0.0.1:0").unwrap())
     }
@@ -20,8 +22,8 @@ impl Silent {
     }
 }
 
-/// The URL with another host before its own.
-fn before(url: &str, host: &str, parameters: &str) -> String {
+/// The URL with another host in front of its own.
+fn with_first_host(url: &str, host: &str, parameters: &str) -> String {
     format!(
         "{}?{parameters}",
         url.replacen('@', &format!("@{host},"), 1)
@@ -35,19 +37,19 @@ fn authority(url: &str) -> &str {
 }
 
 #[tokio::test]
-async fn a_silent_first_host_does_not_keep_the_second_from_being_reached() {
-    let (database, silent) = (Database::postgres().await, Silent::new());
+async fn a_silent_first_host_does_not_prevent_a_connection_to_the_second() {
+    let (database, silent) = (Database::postgres().await, SilentHost::new());
     let host = format!("127.0.0.1:{}", silent.port());
-    // Its own time-out, the default, and one that is longer than anybody waits.
+    // A short timeout, the default, a timeout that is longer than the share of the host, and no TLS.
     for (parameters, limit) in [
         ("connect_timeout=1", 2),
         ("", 4),
         ("connect_timeout=60", 4),
         ("sslmode=disable", 4),
     ] {
-        let url = before(&database.url(), &host, parameters);
+        let url = with_first_host(&database.url(), &host, parameters);
         let start = Instant::now();
-        let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
+        let out = run_on(&url, &["migrate"]);
         assert!(out.status.success(), "{parameters}: {out:?}");
         let taken = start.elapsed();
         assert!(
@@ -55,14 +57,14 @@ async fn a_silent_first_host_does_not_keep_the_second_from_being_reached() {
             "{parameters}: {taken:?}"
         );
     }
-    let url = before(&database.url(), &host, "");
+    let url = with_first_host(&database.url(), &host, "");
     let server = Server::spawn(&[("DATABASE_URL", &url), ("POOL_MIN_IDLE", "0")]).await;
-    server.place("sku-1").await;
+    server.create("sku-1").await;
 }
 
 #[tokio::test]
-async fn when_no_host_serves_each_is_named_with_its_reason() {
-    let silent = Silent::new();
+async fn when_no_host_accepts_a_session_the_error_names_each_with_its_reason() {
+    let silent = SilentHost::new();
     let url = format!(
         "postgres://u:planted-secret@127.0.0.1:{},127.0.0.1:1,no-such-host.invalid/d",
         silent.port()
@@ -75,7 +77,7 @@ async fn when_no_host_serves_each_is_named_with_its_reason() {
     let out = run(&["migrate"], &variables);
     assert_eq!(out.status.code(), Some(1));
     assert!(start.elapsed() < Duration::from_secs(4));
-    let text = String::from_utf8(out.stderr).unwrap();
+    let text = stderr(&out);
     let first = format!("127.0.0.1:{}", silent.port());
     for part in [
         &first,
@@ -89,21 +91,21 @@ async fn when_no_host_serves_each_is_named_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_what_the_url_asks_for_is_passed_over() {
+async fn servers_that_do_not_match_target_session_attrs_are_skipped() {
     let (cluster, read_only, standby) = (Cluster::start(), Cluster::start(), Cluster::start());
     let admin = connect(&read_only.url).await;
     let sql = "ALTER SYSTEM SET default_transaction_read_only = on";
     admin.batch_execute(sql).await.unwrap();
     drop(admin);
-    put(&standby, "standby.signal", b"").await;
+    write_data_file(&standby, "standby.signal", b"").await;
     for other in [&read_only, &standby] {
-        other.stop();
+        other.crash();
         other.start_again();
     }
     let migrate = |first: &Cluster, second: &Cluster, wanted: &str| {
         let parameters = format!("target_session_attrs={wanted}");
-        let url = before(&second.url, authority(&first.url), &parameters);
-        run(&["migrate"], &[("DATABASE_URL", &url)])
+        let url = with_first_host(&second.url, authority(&first.url), &parameters);
+        run_on(&url, &["migrate"])
     };
     for (first, wanted) in [
         (&read_only, "read-write"),
@@ -113,10 +115,10 @@ async fn a_server_that_is_not_what_the_url_asks_for_is_passed_over() {
         let out = migrate(first, &cluster, wanted);
         assert!(out.status.success(), "{wanted}: {out:?}");
     }
-    // It is a primary, and does not let anybody write.
+    // It is a primary that does not accept writes.
     let out = migrate(&read_only, &cluster, "primary");
     assert!(!out.status.success(), "{out:?}");
-    // Those that exclude the only one with a schema find none.
+    // Only `cluster` has a schema; `found` says whether these attributes lead to it.
     for (first, second, wanted, found) in [
         (&cluster, &standby, "standby", false),
         (&cluster, &read_only, "read-only", false),
@@ -126,18 +128,18 @@ async fn a_server_that_is_not_what_the_url_asks_for_is_passed_over() {
         (&standby, &cluster, "", false),
     ] {
         let parameters = format!("target_session_attrs={wanted}");
-        let url = before(&second.url, authority(&first.url), &parameters);
-        let out = run(&["migrate", "--check"], &[("DATABASE_URL", &url)]);
+        let url = with_first_host(&second.url, authority(&first.url), &parameters);
+        let out = run_on(&url, &["migrate", "--check"]);
         assert_eq!(out.status.success(), found, "{wanted}: {out:?}");
     }
     let url = format!("{}?target_session_attrs=primary", standby.url);
-    let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
-    let text = String::from_utf8(out.stderr).unwrap();
+    let out = run_on(&url, &["migrate"]);
+    let text = stderr(&out);
     assert!(text.contains("the server is a standby"), "{text}");
 }
 
 #[tokio::test]
-async fn a_unix_socket_serves_as_well() {
+async fn a_unix_socket_can_be_used() {
     let cluster = Cluster::start();
     let port = authority(&cluster.url)
         .split_once(':')
@@ -157,7 +159,7 @@ async fn a_unix_socket_serves_as_well() {
         ),
         format!("postgres:///postgres?user=postgres&host={directory}&port={port}&sslmode=require"),
     ] {
-        let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
+        let out = run_on(&url, &["migrate"]);
         assert!(out.status.success(), "{url}: {out:?}");
     }
 }

@@ -1,16 +1,6 @@
-//! The real binary as a process: exit codes, signals, logs, migrations, the README.
+//! The binary as a process: exit codes, signals, logs, migrations, and the commands of the documentation.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
-)]
+#![cfg(test)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -26,4 +16,4 @@ mod readme;
 mod signals;
 mod sqlite_urls;
 mod tls;
-mod unread;
+mod unread_output;

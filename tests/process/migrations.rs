@@ -1,23 +1,25 @@
-//! Migrations by the service and by the real `diesel` command, which `make tools` installs.
+//! Migrations by the service and by the `diesel` command, which `make tools` installs.
 
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use crate::support::binary::{command, kill, migrate, run_on, stderr};
 use crate::support::database::Database;
-use crate::support::server::{Server, command, kill, migrate, run};
+use crate::support::server::Server;
 
 crate::on_both!(
-    down_and_up_again_leaves_the_same_schema,
-    eight_at_once_apply_each_migration_once,
-    the_diesel_command_and_ours_are_interchangeable,
-    the_database_of_an_unreleased_build_is_refused,
+    reverting_and_applying_all_migrations_leaves_the_same_schema,
+    eight_concurrent_processes_apply_each_migration_once,
+    the_diesel_command_and_the_service_make_the_same_schema,
+    the_database_of_an_unreleased_build_is_rejected,
 );
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The directory of migrations for a database.
 fn migrations(database: &Database) -> &'static str {
     if database.is_postgres() {
         "migrations/postgres"
@@ -26,12 +28,13 @@ fn migrations(database: &Database) -> &'static str {
     }
 }
 
+/// Runs the `diesel` command on a database.
 fn diesel(database: &Database, args: &[&str]) -> Output {
     let cli = root().join("target/tools/bin/diesel");
     assert!(cli.exists(), "no {}: run `make tools`", cli.display());
     let url = database.url();
     let plain = url.strip_prefix("sqlite://").unwrap_or(&url);
-    // The configuration of the repository would have it write schema.rs.
+    // With the configuration of the repository it would write schema.rs.
     let config = tempfile::NamedTempFile::new().unwrap();
     let print = "[print_schema]\nsqlite_integer_primary_key_is_bigint = true\n";
     std::fs::write(&config, print).unwrap();
@@ -65,13 +68,13 @@ fn dump(database: &Database) -> String {
             .unwrap(),
     };
     let text = String::from_utf8(out.stdout).unwrap();
-    // SQLite keeps this table of its own once it has counted something.
+    // SQLite has this table of its own for AUTOINCREMENT columns.
     let text = text.replace("CREATE TABLE sqlite_sequence(name,seq);\n", "");
     assert!(text.contains("orders"), "{text} {:?}", out.stderr);
     text
 }
 
-async fn down_and_up_again_leaves_the_same_schema(database: Database) {
+async fn reverting_and_applying_all_migrations_leaves_the_same_schema(database: Database) {
     migrate(&database);
     let first = dump(&database);
     let dir = migrations(&database);
@@ -90,7 +93,7 @@ async fn down_and_up_again_leaves_the_same_schema(database: Database) {
     assert_eq!(dump(&database), first);
 }
 
-async fn eight_at_once_apply_each_migration_once(database: Database) {
+async fn eight_concurrent_processes_apply_each_migration_once(database: Database) {
     let files = std::fs::read_dir(root().join(migrations(&database)))
         .unwrap()
         .count();
@@ -122,39 +125,35 @@ async fn eight_at_once_apply_each_migration_once(database: Database) {
     }
 }
 
-async fn the_diesel_command_and_ours_are_interchangeable(database: Database) {
+async fn the_diesel_command_and_the_service_make_the_same_schema(database: Database) {
     let dir = migrations(&database);
     diesel(&database, &["migration", "--migration-dir", dir, "run"]);
     let by_diesel = dump(&database);
     let url = database.url();
-    assert!(
-        run(&["migrate", "--check"], &[("DATABASE_URL", &url)])
-            .status
-            .success()
-    );
-    let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    assert!(run_on(&url, &["migrate", "--check"]).status.success());
+    let out = run_on(&url, &["migrate"]);
     assert!(
         String::from_utf8(out.stdout)
             .unwrap()
             .contains("nothing to do")
     );
 
-    let ours = if database.is_postgres() {
+    let other = if database.is_postgres() {
         Database::postgres().await
     } else {
         Database::sqlite()
     };
-    migrate(&ours);
-    let out = diesel(&ours, &["migration", "--migration-dir", dir, "pending"]);
+    migrate(&other);
+    let out = diesel(&other, &["migration", "--migration-dir", dir, "pending"]);
     assert_eq!(String::from_utf8(out.stdout).unwrap().trim(), "false");
-    assert_eq!(dump(&ours), by_diesel);
+    assert_eq!(dump(&other), by_diesel);
 
     let file = if database.is_postgres() {
         "src/store/schema.rs"
     } else {
         "src/store/sqlite/schema.rs"
     };
-    let printed = diesel(&ours, &["print-schema"]);
+    let printed = diesel(&other, &["print-schema"]);
     let committed = std::fs::read_to_string(root().join(file)).unwrap();
     assert_eq!(
         String::from_utf8(printed.stdout).unwrap(),
@@ -164,50 +163,50 @@ async fn the_diesel_command_and_ours_are_interchangeable(database: Database) {
 }
 
 #[tokio::test]
-async fn a_migration_that_waits_for_a_lock_gives_up() {
+async fn a_migration_that_waits_for_a_lock_fails_at_the_lock_timeout() {
     let database = Database::postgres().await;
     let url = database.url();
-    let holder = database.client().await;
+    let lock = database.client().await;
     let unfinished = "BEGIN; CREATE TABLE orders (id int)";
-    holder.batch_execute(unfinished).await.unwrap();
+    lock.batch_execute(unfinished).await.unwrap();
     let start = Instant::now();
-    let out = run(&["migrate"], &[("DATABASE_URL", &url)]);
+    let out = run_on(&url, &["migrate"]);
     assert_eq!(out.status.code(), Some(1));
-    let text = String::from_utf8(out.stderr).unwrap();
+    let text = stderr(&out);
     assert!(text.contains("lock timeout"), "{text}");
     assert!(start.elapsed() < Duration::from_secs(5));
-    holder.batch_execute("ROLLBACK").await.unwrap();
+    lock.batch_execute("ROLLBACK").await.unwrap();
     migrate(&database);
-    Server::start(&database, &[]).await.place("migrated").await;
+    Server::start(&database, &[]).await.create("migrated").await;
 }
 
-/// What an unreleased build of before left.
+/// What an unreleased build left in its database.
 const UNRELEASED: &str = "
     CREATE TABLE __diesel_schema_migrations
         (version VARCHAR(50) PRIMARY KEY NOT NULL, run_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);
     INSERT INTO __diesel_schema_migrations (version) VALUES ('20261122000001');
     CREATE TABLE orders (id INT);";
 
-async fn the_database_of_an_unreleased_build_is_refused(database: Database) {
+async fn the_database_of_an_unreleased_build_is_rejected(database: Database) {
     database.execute(UNRELEASED).await;
     let url = database.url();
     for args in [&["migrate"][..], &["migrate", "--check"]] {
-        let out = run(args, &[("DATABASE_URL", &url)]);
+        let out = run_on(&url, args);
         assert_eq!(out.status.code(), Some(1));
-        let text = String::from_utf8(out.stderr).unwrap();
+        let text = stderr(&out);
         assert!(
             text.contains("an unreleased build of order-service made"),
             "{text}"
         );
     }
     let server = Server::start(&database, &[("MIGRATE_ON_START", "false")]).await;
-    let refused: serde_json::Value = server.get("/readyz").await.json();
-    assert_eq!(refused["reason"], "schema_unreleased");
+    let rejected: serde_json::Value = server.get("/readyz").await.json();
+    assert_eq!(rejected["reason"], "schema_unreleased");
 }
 
 #[test]
-fn migrate_does_not_wait_for_a_peer_that_says_nothing() {
-    // Takes connections into its backlog and never answers.
+fn migrate_fails_in_time_when_the_server_sends_nothing() {
+    // The kernel accepts connections into the backlog, and no process reads from them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://x@{}/x", silent.local_addr().unwrap());
     for args in [
@@ -216,17 +215,16 @@ fn migrate_does_not_wait_for_a_peer_that_says_nothing() {
         &["migrate", "--wait", "1s"],
     ] {
         let start = Instant::now();
-        assert_eq!(run(args, &[("DATABASE_URL", &url)]).status.code(), Some(1));
+        assert_eq!(run_on(&url, args).status.code(), Some(1));
         assert!(start.elapsed() < Duration::from_secs(15));
     }
 }
 
 #[tokio::test]
-async fn sigterm_ends_a_start_that_waits_for_another_migration() {
+async fn sigterm_ends_a_process_that_waits_for_another_migration() {
     let database = Database::postgres().await;
-    let holder = database.client().await;
-    holder
-        .batch_execute("SELECT pg_advisory_lock(31369497939178289)")
+    let lock = database.client().await;
+    lock.batch_execute("SELECT pg_advisory_lock(31369497939178289)")
         .await
         .unwrap();
     let url = database.url();
@@ -237,7 +235,10 @@ async fn sigterm_ends_a_start_that_waits_for_another_migration() {
         let variables = [("DATABASE_URL", url.as_str()), ("MIGRATE_ON_START", "true")];
         let mut process = command(args, &variables).spawn().unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(process.try_wait().unwrap().is_none(), "it waits");
+        assert!(
+            process.try_wait().unwrap().is_none(),
+            "it waits for the lock"
+        );
         kill(i32::try_from(process.id()).unwrap(), libc::SIGTERM);
         let start = Instant::now();
         assert_eq!(process.wait().unwrap().code(), code);

@@ -1,14 +1,14 @@
-//! The first screen of the README is true.
+//! The commands of the README succeed and print what it shows.
 
 use std::process::Command;
 
 use crate::support::database::Database;
 use crate::support::server::Server;
 
-crate::on_both!(the_curl_lines_of_the_readme_work);
+crate::on_both!(the_curl_commands_of_the_readme_print_what_it_shows);
 
-/// Every `curl` line of the README with the first line of output shown below it.
-fn curl_lines() -> Vec<(String, String)> {
+/// Every `curl` command of the README with the first line of output shown below it.
+fn curl_commands() -> Vec<(String, String)> {
     let readme = include_str!("../../README.md");
     let lines: Vec<_> = readme.lines().collect();
     lines
@@ -20,12 +20,12 @@ fn curl_lines() -> Vec<(String, String)> {
         .collect()
 }
 
-async fn the_curl_lines_of_the_readme_work(database: Database) {
+async fn the_curl_commands_of_the_readme_print_what_it_shows(database: Database) {
     let server = Server::start(&database, &[]).await;
-    let lines = curl_lines();
-    assert!(lines.len() >= 3, "{lines:?}");
+    let commands = curl_commands();
+    assert!(commands.len() >= 3, "{commands:?}");
     let mut last_id = String::new();
-    for (command, shown) in lines {
+    for (command, shown) in commands {
         let command = command
             .replace("http://127.0.0.1:8080", &server.api)
             .replace("http://127.0.0.1:9090", &server.metrics)
@@ -34,19 +34,18 @@ async fn the_curl_lines_of_the_readme_work(database: Database) {
             .args(["-c", &command])
             .output()
             .unwrap();
-        let answer = String::from_utf8(out.stdout).unwrap();
-        assert!(out.status.success(), "{command}: {answer}");
-        let body = answer.rsplit("\r\n\r\n").next().unwrap();
+        let response = String::from_utf8(out.stdout).unwrap();
+        assert!(out.status.success(), "{command}: {response}");
+        let body = response.rsplit("\r\n\r\n").next().unwrap();
         if let Some(at) = body.find("\"id\":\"") {
-            last_id = body[at + 6..at + 42].to_owned();
+            last_id = body.get(at + 6..at + 42).unwrap().to_owned();
         }
-        // What changes from run to run is cut down to its form.
-        assert_eq!(form(&answer), form(&shown), "{command}");
+        assert_eq!(normalize(&response), normalize(&shown), "{command}");
     }
 }
 
-/// The first line, with digits and hexadecimal ids made equal.
-fn form(text: &str) -> String {
+/// The first line, with a placeholder for words that differ from run to run: those with more than eight digits.
+fn normalize(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     let mut out = String::new();
     for word in line

@@ -1,4 +1,4 @@
-//! What the URL of an SQLite database may say.
+//! URLs of SQLite databases.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -7,14 +7,12 @@ use std::process::Output;
 
 use tempfile::TempDir;
 
-use crate::support::server::{Server, command, order, run};
+use crate::support::binary::{command, run_on, stderr};
+use crate::support::orders::{order, order_path};
+use crate::support::server::Server;
 
 fn migrate(url: &str) -> Output {
-    run(&["migrate"], &[("DATABASE_URL", url)])
-}
-
-fn stderr(out: &Output) -> String {
-    String::from_utf8_lossy(&out.stderr).into_owned()
+    run_on(url, &["migrate"])
 }
 
 /// The names in a directory.
@@ -29,7 +27,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_url_names_exactly_the_file_it_says_or_is_refused() {
+fn a_url_names_exactly_its_file_or_is_rejected() {
     for (written, name) in [
         ("orders.db", "orders.db"),
         ("100%25.db", "100%.db"),
@@ -59,31 +57,34 @@ fn a_url_names_exactly_the_file_it_says_or_is_refused() {
 }
 
 #[tokio::test]
-async fn a_database_opened_for_reading_is_read_and_never_written() {
+async fn a_database_opened_read_only_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/orders.db", dir.path().display());
-    let missing = migrate(&format!("{url}?mode=ro"));
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(stderr(&missing).contains("there is no file"), "{missing:?}");
+    let without_file = migrate(&format!("{url}?mode=ro"));
+    assert_eq!(without_file.status.code(), Some(1));
+    assert!(
+        stderr(&without_file).contains("there is no file"),
+        "{without_file:?}"
+    );
     assert!(!migrate(&format!("{url}?mode=rw")).status.success());
     assert!(names(dir.path()).is_empty());
     let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
-    let placed = server.place("sku-1").await;
+    let created = server.create("sku-1").await;
     let variables = [
         ("DATABASE_URL", &*format!("{url}?mode=ro")),
         ("MIGRATE_ON_START", "false"),
     ];
     let reader = Server::spawn(&variables).await;
-    let path = format!("/api/v1/orders/{}", placed["id"].as_str().unwrap());
+    let path = order_path(&created);
     assert_eq!(reader.status(&path).await, 200);
     assert!(reader.post(&order("sku-2")).await.status() >= 500);
-    server.place("sku-3").await;
+    server.create("sku-3").await;
 }
 
 #[test]
-fn a_place_that_cannot_be_written_stops_the_start_with_1_and_is_named() {
-    // The superuser may write everything.
-    let somebody = |dir: &TempDir, url: &str| {
+fn a_path_that_cannot_be_written_exits_with_1_and_is_named() {
+    // As another user, because root may write everywhere.
+    let start_unprivileged = |dir: &TempDir, url: &str| {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o555)).unwrap();
         let mut command = command(
             &[],
@@ -105,20 +106,20 @@ fn a_place_that_cannot_be_written_stops_the_start_with_1_and_is_named() {
     };
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/orders.db", dir.path().display());
-    check(somebody(&dir, &url), "cannot be written");
+    check(start_unprivileged(&dir, &url), "cannot be written");
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/orders.db", dir.path().display());
     assert!(migrate(&url).status.success());
     let file = dir.path().join("orders.db");
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o666)).unwrap();
-    check(somebody(&dir, &url), "cannot be written");
-    let nowhere = format!("{}/nowhere/orders.db", dir.path().display());
+    check(start_unprivileged(&dir, &url), "cannot be written");
+    let missing = format!("{}/missing/orders.db", dir.path().display());
     check(
-        somebody(&dir, &format!("sqlite://{nowhere}")),
+        start_unprivileged(&dir, &format!("sqlite://{missing}")),
         "there is no folder",
     );
     let folder = format!("sqlite://{}", dir.path().display());
-    check(somebody(&dir, &folder), "is a folder");
+    check(start_unprivileged(&dir, &folder), "is a folder");
 }
 
 fn is_root() -> bool {

@@ -1,30 +1,32 @@
-//! TLS to a real PostgreSQL, to libpq's rules.
+//! TLS to PostgreSQL, by the rules of libpq.
 
 use std::process::Output;
 
-use crate::support::certificates::{Certificates, put, reload, show};
-use crate::support::database::{Cluster, connect};
-use crate::support::server::run;
+use crate::support::binary::{run_on, stderr};
+use crate::support::certificates::{Certificates, reload, serve_certificate, write_data_file};
+use crate::support::cluster::Cluster;
+use crate::support::database::connect;
 
 /// Runs `migrate` against the cluster with these parameters behind the URL.
 fn migrate(cluster: &Cluster, parameters: &str) -> Output {
     let url = format!("{}?{parameters}", cluster.url);
-    run(&["migrate"], &[("DATABASE_URL", &url)])
+    run_on(&url, &["migrate"])
 }
 
-fn works(cluster: &Cluster, parameters: &str) {
+fn expect_success(cluster: &Cluster, parameters: &str) {
     let out = migrate(cluster, parameters);
     assert!(out.status.success(), "{parameters}: {out:?}");
 }
 
-fn fails(cluster: &Cluster, parameters: &str, why: &str) {
+fn expect_failure(cluster: &Cluster, parameters: &str, why: &str) {
     let out = migrate(cluster, parameters);
-    let text = String::from_utf8(out.stderr).unwrap();
+    let text = stderr(&out);
     assert_ne!(out.status.code(), Some(0), "{parameters}");
     assert!(text.contains(why), "{parameters}: {text}");
 }
 
-fn verify(root: &Certificates, name: &str, host: &str) -> String {
+/// Parameters that verify the chain and the name, with `NAME.crt` as the root.
+fn verify_full(root: &Certificates, name: &str, host: &str) -> String {
     let file = root.path(&format!("{name}.crt"));
     format!(
         "host={host}&hostaddr=127.0.0.1&sslmode=verify-full&sslrootcert={}",
@@ -33,43 +35,43 @@ fn verify(root: &Certificates, name: &str, host: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_its_own_root_is_good_for_verify_full() {
+async fn a_self_signed_certificate_that_is_its_own_root_passes_verify_full() {
     let (cluster, certificates) = (Cluster::start(), Certificates::new());
     let san = ["-addext", "subjectAltName=DNS:db.example"];
     certificates.self_signed("san", "/CN=other.example", &san);
-    show(&cluster, &certificates, "san", None).await;
-    works(&cluster, &verify(&certificates, "san", "db.example"));
-    // The common name does not count beside an alternative name.
-    let other = verify(&certificates, "san", "other.example");
-    fails(&cluster, &other, "not valid for name");
-    // As the manual of PostgreSQL makes one.
+    serve_certificate(&cluster, &certificates, "san", None).await;
+    expect_success(&cluster, &verify_full(&certificates, "san", "db.example"));
+    // The common name is ignored when there is an alternative name.
+    let other = verify_full(&certificates, "san", "other.example");
+    expect_failure(&cluster, &other, "not valid for name");
+    // Created as in the PostgreSQL manual, without an alternative name.
     certificates.self_signed("cn", "/CN=db.example", &[]);
-    // The same name and another key.
-    fails(
+    // The server still presents another certificate for the same name.
+    expect_failure(
         &cluster,
-        &verify(&certificates, "cn", "db.example"),
+        &verify_full(&certificates, "cn", "db.example"),
         "certificate",
     );
-    show(&cluster, &certificates, "cn", None).await;
-    works(&cluster, &verify(&certificates, "cn", "DB.example"));
-    let wrong = verify(&certificates, "cn", "db2.example");
-    fails(&cluster, &wrong, "not valid for name");
-    works(&cluster, &wrong.replace("verify-full", "verify-ca"));
-    works(&cluster, &wrong.replace("verify-full", "require"));
+    serve_certificate(&cluster, &certificates, "cn", None).await;
+    expect_success(&cluster, &verify_full(&certificates, "cn", "DB.example"));
+    let wrong = verify_full(&certificates, "cn", "db2.example");
+    expect_failure(&cluster, &wrong, "not valid for name");
+    expect_success(&cluster, &wrong.replace("verify-full", "verify-ca"));
+    expect_success(&cluster, &wrong.replace("verify-full", "require"));
     certificates.expired("old", "/CN=db.example");
-    show(&cluster, &certificates, "old", None).await;
-    let old = verify(&certificates, "old", "db.example");
-    fails(&cluster, &old, "expired");
-    fails(
+    serve_certificate(&cluster, &certificates, "old", None).await;
+    let old = verify_full(&certificates, "old", "db.example");
+    expect_failure(&cluster, &old, "expired");
+    expect_failure(
         &cluster,
         &old.replace("verify-full", "verify-ca"),
         "expired",
     );
     let client_only = ["-addext", "extendedKeyUsage=clientAuth"];
     certificates.self_signed("client", "/CN=db.example", &client_only);
-    show(&cluster, &certificates, "client", None).await;
-    let client = verify(&certificates, "client", "db.example");
-    fails(&cluster, &client, "certificate");
+    serve_certificate(&cluster, &certificates, "client", None).await;
+    let client = verify_full(&certificates, "client", "db.example");
+    expect_failure(&cluster, &client, "certificate");
 }
 
 #[tokio::test]
@@ -80,31 +82,31 @@ async fn a_certificate_of_an_authority_is_checked_by_chain_and_name() {
     }
     let name = "subjectAltName=DNS:db.example,IP:127.0.0.1";
     certificates.signed("server", "/CN=x", "ca", name);
-    show(&cluster, &certificates, "server", None).await;
-    works(&cluster, &verify(&certificates, "ca", "db.example"));
-    works(&cluster, &verify(&certificates, "ca", "127.0.0.1"));
-    let wrong = verify(&certificates, "ca", "x");
-    fails(&cluster, &wrong, "not valid for name");
-    works(&cluster, &wrong.replace("verify-full", "verify-ca"));
-    let stranger = verify(&certificates, "stranger", "db.example");
-    fails(&cluster, &stranger, "certificate");
-    fails(
+    serve_certificate(&cluster, &certificates, "server", None).await;
+    expect_success(&cluster, &verify_full(&certificates, "ca", "db.example"));
+    expect_success(&cluster, &verify_full(&certificates, "ca", "127.0.0.1"));
+    let wrong = verify_full(&certificates, "ca", "x");
+    expect_failure(&cluster, &wrong, "not valid for name");
+    expect_success(&cluster, &wrong.replace("verify-full", "verify-ca"));
+    let stranger = verify_full(&certificates, "stranger", "db.example");
+    expect_failure(&cluster, &stranger, "certificate");
+    expect_failure(
         &cluster,
         &stranger.replace("verify-full", "require"),
         "certificate",
     );
-    // No public authority made it; and it is not asked in plain text either.
+    // No public authority signed it, and there is no fallback to plain text.
     let system = "host=db.example&hostaddr=127.0.0.1&sslrootcert=system";
-    fails(&cluster, system, "certificate");
-    works(&cluster, "sslmode=require");
-    works(&cluster, "");
+    expect_failure(&cluster, system, "certificate");
+    expect_success(&cluster, "sslmode=require");
+    expect_success(&cluster, "");
 }
 
 #[tokio::test]
-async fn system_roots_alone_never_mean_plain_text() {
-    // The server has no TLS, and would take anybody.
+async fn system_roots_never_allow_a_connection_without_tls() {
+    // The server has no TLS and trusts every client.
     let cluster = Cluster::start();
-    fails(
+    expect_failure(
         &cluster,
         "sslrootcert=system",
         "server does not support TLS",
@@ -116,12 +118,12 @@ async fn system_roots_alone_never_mean_plain_text() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_and_channel_binding_do_what_the_server_asks() {
+async fn client_certificates_and_channel_binding_are_used_as_the_server_requires() {
     let (cluster, certificates) = (Cluster::start(), Certificates::new());
     certificates.self_signed("ca", "/CN=An authority", &[]);
     certificates.signed("server", "/CN=x", "ca", "subjectAltName=DNS:db.example");
     certificates.signed("shop", "/CN=shop", "ca", "extendedKeyUsage=clientAuth");
-    show(
+    serve_certificate(
         &cluster,
         &certificates,
         "server",
@@ -139,22 +141,22 @@ async fn a_client_certificate_and_channel_binding_do_what_the_server_asks() {
     let rules = "hostssl all shop 127.0.0.1/32 cert\n\
                  host all till 127.0.0.1/32 scram-sha-256\n\
                  host all postgres 127.0.0.1/32 trust\n";
-    put(&cluster, "pg_hba.conf", rules.as_bytes()).await;
+    write_data_file(&cluster, "pg_hba.conf", rules.as_bytes()).await;
     reload(&cluster).await;
     let shown = format!(
         "user=shop&sslmode=require&sslcert={}&sslkey={}",
         certificates.path("shop.crt").display(),
         certificates.path("shop.key").display()
     );
-    works(&cluster, &shown);
-    fails(&cluster, "user=shop&sslmode=require", "certificate");
-    // A `?` as it is, and an `@` as libpq wants it.
+    expect_success(&cluster, &shown);
+    expect_failure(&cluster, "user=shop&sslmode=require", "certificate");
+    // libpq accepts a `?` as it is; an `@` must be encoded.
     let login = |password: &str, parameters: &str| {
         let url = cluster
             .url
             .replace("postgres@", &format!("till:{password}@"));
         let url = format!("{url}?{parameters}");
-        run(&["migrate"], &[("DATABASE_URL", &url)]).status.code()
+        run_on(&url, &["migrate"]).status.code()
     };
     assert_eq!(login("ge?heim%40x&y", "channel_binding=require"), Some(0));
     assert_eq!(login("ge%3Fheim%40x%26y", "sslmode=disable"), Some(0));

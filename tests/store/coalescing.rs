@@ -1,40 +1,39 @@
-//! What the queues must not change: a client reads what it wrote, and bad neighbours do not hurt.
+//! Batches are invisible: a client reads its own writes, and an invalid row fails alone.
 
 use std::collections::BTreeMap;
 
-use super::contract::{new_order, place, store};
+use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
+use order_service::store::{CreateOrder, CreateOutcome, ListQuery, UpdateOutcome};
+
+use super::contract::{create, new_order, store, update};
 use crate::support::database::Database;
 use crate::support::in_a_minute;
-use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
-use order_service::store::{
-    CreateOrder, CreateOutcome, IfMatch, ListQuery, UpdateOrder, UpdateOutcome,
-};
 
 crate::on_both!(
-    a_client_reads_what_it_placed,
-    a_client_reads_what_it_changed,
-    one_bad_row_does_not_fail_its_neighbours
+    a_client_reads_the_orders_that_it_created,
+    a_client_reads_the_updates_that_it_made,
+    an_invalid_row_does_not_fail_other_rows_of_its_batch
 );
 
-/// Each of many clients writes and reads at once, each write followed by two reads; none ever sees
-/// less than it wrote. On PostgreSQL these are 102 400 pairs of a write and a read.
-async fn a_client_reads_what_it_placed(database: Database) {
+/// Many clients run concurrently. Each reads after each of its writes twice, and must find what it wrote. On PostgreSQL
+/// these are 102 400 pairs of a write and a read.
+async fn a_client_reads_the_orders_that_it_created(database: Database) {
     let store = store(&database, &[]).await;
     let (clients, rounds) = if database.is_postgres() {
         (64, 800)
     } else {
         (32, 10)
     };
-    at_once(clients, |client| {
+    run_concurrently(clients, |client| {
         let store = store.clone();
         async move {
             for round in 0..rounds {
-                let order = place(&store, new_order(&client.to_string())).await;
+                let order = create(&store, new_order(&client.to_string())).await;
                 let read = store.get(order.id).await.unwrap();
                 assert_eq!(read.as_ref(), Some(&order), "{client} {round}");
                 let page = store.list(ListQuery::FIRST_PAGE).await.unwrap();
                 let page = std::str::from_utf8(&page.page.json).unwrap();
-                // It may be missing only when a whole page of others came after it.
+                // It may be missing only when a whole page of newer orders was created since.
                 let id = order.id.to_string();
                 let oldest = page
                     .rfind(r#"{"id":""#)
@@ -49,27 +48,21 @@ async fn a_client_reads_what_it_placed(database: Database) {
     .await;
 }
 
-async fn a_client_reads_what_it_changed(database: Database) {
+async fn a_client_reads_the_updates_that_it_made(database: Database) {
     let store = store(&database, &[]).await;
-    at_once(32, |client| {
+    run_concurrently(32, |client| {
         let store = store.clone();
         async move {
-            let order = place(&store, new_order(&client.to_string())).await;
+            let order = create(&store, new_order(&client.to_string())).await;
             for round in 0..20 {
                 let note = BTreeMap::from([("round".to_owned(), Some(round.to_string()))]);
-                let command = UpdateOrder {
-                    id: order.id,
-                    patch: Patch {
-                        metadata: Some(MetadataPatch::Merge(note)),
-                        ..Default::default()
-                    },
-                    if_match: IfMatch::Any,
-                    if_none_match: None,
-                    traceparent: None,
-                    deadline: in_a_minute(),
+                let patch = Patch {
+                    metadata: Some(MetadataPatch::Merge(note)),
+                    ..Default::default()
                 };
-                let UpdateOutcome::Now(changed) = store.update(command).await.unwrap() else {
-                    panic!("not changed");
+                let command = update(order.id, patch);
+                let UpdateOutcome::Current(changed) = store.update(command).await.unwrap() else {
+                    panic!("not updated");
                 };
                 assert_eq!(store.get(order.id).await.unwrap(), Some(changed));
             }
@@ -78,8 +71,8 @@ async fn a_client_reads_what_it_changed(database: Database) {
     .await;
 }
 
-/// Runs so many clients beside each other to their end.
-async fn at_once<F>(clients: usize, client: impl Fn(usize) -> F)
+/// Runs this number of clients concurrently until all have finished.
+async fn run_concurrently<F>(clients: usize, client: impl Fn(usize) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -89,9 +82,9 @@ where
     }
 }
 
-async fn one_bad_row_does_not_fail_its_neighbours(database: Database) {
+async fn an_invalid_row_does_not_fail_other_rows_of_its_batch(database: Database) {
     let store = store(&database, &[]).await;
-    // A rule that the service does not know, as a later schema might have one.
+    // A constraint that the service does not check, as a later schema may have.
     let rule = if database.is_postgres() {
         "ALTER TABLE orders ADD CONSTRAINT no_bad CHECK (product_id <> 'skubad')"
     } else {
@@ -115,15 +108,15 @@ async fn one_bad_row_does_not_fail_its_neighbours(database: Database) {
         }
     }
     assert_eq!((good, bad), (180, 20));
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 180);
-    assert_eq!(database.number("SELECT count(*) FROM events").await, 180);
+    assert_eq!(database.count("orders").await, 180);
+    assert_eq!(database.count("events").await, 180);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cached_plan_that_a_migration_outdated_heals() {
+async fn a_prepared_statement_that_a_migration_invalidates_is_replaced() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-min-idle", "5"]).await;
-    let placing = |i: usize| CreateOrder {
+    let request = |i: usize| CreateOrder {
         new: NewOrder::parse(Draft {
             product_id: format!("sku-{i}"),
             quantity: 1,
@@ -134,13 +127,13 @@ async fn a_cached_plan_that_a_migration_outdated_heals() {
         traceparent: None,
         deadline: in_a_minute(),
     };
-    // Warm every connection and its prepared statements.
+    // Prepares the statements on every connection.
     let rounds = async |count: usize| {
         let tasks: Vec<_> = (0..count)
             .map(|i| {
-                let (store, placing) = (store.clone(), placing(i));
+                let (store, request) = (store.clone(), request(i));
                 tokio::spawn(async move {
-                    let order = place(&store, placing).await;
+                    let order = create(&store, request).await;
                     assert!(store.get(order.id).await.unwrap().is_some());
                     store
                         .list(ListQuery {

@@ -1,12 +1,14 @@
+//! The store from the outside, and the helpers for the other tests of the store.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use order_service::config::Cli;
-use order_service::domain::{Draft, Metadata, NewOrder};
+use order_service::domain::{Draft, Metadata, NewOrder, Patch};
 use order_service::store::{
-    Connector, CreateOrder, CreateOutcome, Document, ListQuery, MigrateOptions, Readiness, Store,
-    StoreError,
+    Connector, CreateOrder, CreateOutcome, Document, IfMatch, ListQuery, MigrateOptions, Readiness,
+    Store, StoreError, UpdateOrder, check_database_url,
 };
 use order_service::telemetry::Metrics;
 use serde_json::Value;
@@ -16,32 +18,33 @@ use crate::support::database::Database;
 use crate::support::in_a_minute;
 
 crate::on_both!(
-    a_created_order_is_read_back_whole,
-    an_unknown_id_is_none,
+    a_created_order_is_returned_by_its_id,
+    an_unknown_id_returns_none,
     lists_are_newest_first_and_start_after_an_id,
-    parallel_creates_all_arrive,
-    a_full_store_refuses_at_once,
-    large_orders_fill_the_store_sooner,
-    readiness_knows_the_schema,
+    concurrent_creates_are_all_stored,
+    a_full_store_rejects_at_once,
+    large_orders_take_more_of_the_capacity,
+    readiness_reports_a_pending_migration,
     closing_waits_for_accepted_work,
-    the_database_holds_the_limits_as_well,
-    what_the_database_itself_refuses_is_an_internal_error,
+    the_database_enforces_the_limits_as_well,
+    an_unexpected_error_of_the_database_is_an_internal_error,
 );
 
-/// A store on a migrated database.
-pub async fn store(database: &Database, flags: &[&str]) -> Store {
+/// A store on a migrated database, with these command-line options.
+pub(crate) async fn store(database: &Database, flags: &[&str]) -> Store {
     let (store, connector) = open(database, flags);
     connector.migrate(MigrateOptions::default()).await.unwrap();
     store
 }
 
+/// A store on a database that may not be migrated, and its connector.
 fn open(database: &Database, flags: &[&str]) -> (Store, Connector) {
     open_url(&database.url(), flags)
 }
 
-pub fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
+pub(crate) fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
     let words = ["order-service", "--database-url", url];
-    let (_, settings) = Cli::read_from(words.iter().chain(flags)).unwrap();
+    let (_, settings) = Cli::read_from(words.iter().chain(flags), check_database_url).unwrap();
     let connector = Connector::new(&settings).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let handle = tokio::runtime::Handle::current();
@@ -49,7 +52,8 @@ pub fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
     (store, connector)
 }
 
-pub fn new_order(product_id: &str) -> CreateOrder {
+/// A request for the smallest order.
+pub(crate) fn new_order(product_id: &str) -> CreateOrder {
     let draft = Draft {
         product_id: format!("sku{product_id}"),
         quantity: 1,
@@ -63,19 +67,31 @@ pub fn new_order(product_id: &str) -> CreateOrder {
     }
 }
 
-/// Places an order and expects it to be new.
-pub async fn place(store: &Store, placing: CreateOrder) -> Document {
-    match store.create(placing).await.unwrap() {
+/// Creates an order and checks that it is new.
+pub(crate) async fn create(store: &Store, request: CreateOrder) -> Document {
+    match store.create(request).await.unwrap() {
         CreateOutcome::New(document) => document,
         other => panic!("{other:?}"),
     }
 }
 
-pub fn json(document: &Document) -> Value {
+/// An update without conditions.
+pub(crate) fn update(id: Uuid, patch: Patch) -> UpdateOrder {
+    UpdateOrder {
+        id,
+        patch,
+        if_match: IfMatch::Any,
+        if_none_match: None,
+        traceparent: None,
+        deadline: in_a_minute(),
+    }
+}
+
+pub(crate) fn json(document: &Document) -> Value {
     serde_json::from_slice(&document.json).unwrap()
 }
 
-async fn a_created_order_is_read_back_whole(database: Database) {
+async fn a_created_order_is_returned_by_its_id(database: Database) {
     let store = store(&database, &[]).await;
     let new = NewOrder::parse(Draft {
         product_id: "日本 \u{1F600} 'q' \\".to_owned(),
@@ -84,11 +100,11 @@ async fn a_created_order_is_read_back_whole(database: Database) {
         metadata: BTreeMap::from([("k/~\"".to_owned(), "line\nbreak\\".to_owned())]),
     })
     .unwrap();
-    let placing = CreateOrder {
+    let request = CreateOrder {
         new,
         ..new_order("")
     };
-    let created = place(&store, placing).await;
+    let created = create(&store, request).await;
     assert_eq!((created.id.get_version_num(), created.version), (7, 1));
     let order = json(&created);
     assert_eq!(order["status"], "pending");
@@ -96,18 +112,18 @@ async fn a_created_order_is_read_back_whole(database: Database) {
     assert_eq!(store.get(created.id).await.unwrap(), Some(created));
 }
 
-async fn an_unknown_id_is_none(database: Database) {
+async fn an_unknown_id_returns_none(database: Database) {
     let store = store(&database, &[]).await;
     assert_eq!(store.get(Uuid::now_v7()).await, Ok(None));
 }
 
 async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
     let store = store(&database, &[]).await;
-    let mut placed = Vec::new();
+    let mut created = Vec::new();
     for i in 0..5 {
-        placed.push(place(&store, new_order(&format!("sku-{i}"))).await.id);
+        created.push(create(&store, new_order(&format!("sku-{i}"))).await.id);
     }
-    placed.reverse();
+    created.reverse();
     let page = async |limit, starting_after| {
         let query = ListQuery {
             limit,
@@ -120,35 +136,35 @@ async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
             .iter()
             .map(|order| order["id"].as_str().unwrap().parse().unwrap())
             .collect();
-        // Only a full page may have a successor.
+        // Only a full page has a next one.
         let full = u32::try_from(ids.len()) == Ok(limit);
         assert_eq!(page.next, ids.last().copied().filter(|_| full));
         ids
     };
-    assert_eq!(page(100, None).await, placed);
-    assert_eq!(page(2, None).await, placed[..2]);
-    assert_eq!(page(2, Some(placed[1])).await, placed[2..4]);
-    assert_eq!(page(2, Some(placed[4])).await, Vec::<Uuid>::new());
+    assert_eq!(page(100, None).await, created);
+    assert_eq!(page(2, None).await, created[..2]);
+    assert_eq!(page(2, Some(created[1])).await, created[2..4]);
+    assert_eq!(page(2, Some(created[4])).await, Vec::<Uuid>::new());
     assert_eq!(page(2, Some(Uuid::nil())).await, Vec::<Uuid>::new());
-    assert_eq!(page(2, Some(Uuid::max())).await, placed[..2]);
+    assert_eq!(page(2, Some(Uuid::max())).await, created[..2]);
 }
 
-async fn parallel_creates_all_arrive(database: Database) {
+async fn concurrent_creates_are_all_stored(database: Database) {
     let store = store(&database, &[]).await;
     let tasks: Vec<_> = (0..200)
         .map(|i| {
             let store = store.clone();
-            tokio::spawn(async move { place(&store, new_order(&i.to_string())).await.id })
+            tokio::spawn(async move { create(&store, new_order(&i.to_string())).await.id })
         })
         .collect();
     for task in tasks {
         let id = task.await.unwrap();
         assert!(store.get(id).await.unwrap().is_some());
     }
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 200);
+    assert_eq!(database.count("orders").await, 200);
 }
 
-async fn a_full_store_refuses_at_once(database: Database) {
+async fn a_full_store_rejects_at_once(database: Database) {
     let store = store(&database, &["--queue-capacity", "3"]).await;
     let tasks: Vec<_> = (0..50)
         .map(|_| {
@@ -158,38 +174,38 @@ async fn a_full_store_refuses_at_once(database: Database) {
             })
         })
         .collect();
-    let (mut placed, mut refused) = (0, 0);
+    let (mut created, mut rejected) = (0, 0);
     for task in tasks {
         match task.await.unwrap() {
-            Ok(_) => placed += 1,
-            Err(StoreError::Overloaded) => refused += 1,
+            Ok(_) => created += 1,
+            Err(StoreError::Overloaded) => rejected += 1,
             Err(other) => panic!("{other}"),
         }
     }
-    assert!(placed >= 3 && refused > 0, "{placed} {refused}");
-    // What was refused was not placed, and the room is free again.
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, placed);
+    assert!(created >= 3 && rejected > 0, "{created} {rejected}");
+    // Rejected orders are not stored, and the capacity is free again.
+    assert_eq!(database.count("orders").await, created);
     store.create(new_order("b")).await.unwrap();
 }
 
-async fn large_orders_fill_the_store_sooner(database: Database) {
+async fn large_orders_take_more_of_the_capacity(database: Database) {
     let store = store(&database, &["--queue-capacity", "40"]).await;
     let mut large = new_order("large");
     let entries = (0..50).map(|n| (n.to_string(), "x".repeat(500)));
     large.new.metadata = Metadata::parse(entries.collect()).unwrap();
     for (order, all_fit) in [(new_order("small"), true), (large, false)] {
         let all = (0..20).map(|_| store.create(order.clone()));
-        let answers = futures_util::future::join_all(all).await;
-        let refused = answers
+        let responses = futures_util::future::join_all(all).await;
+        let rejected = responses
             .iter()
-            .filter(|answer| matches!(answer, Err(StoreError::Overloaded)))
+            .filter(|response| matches!(response, Err(StoreError::Overloaded)))
             .count();
-        assert_eq!(refused == 0, all_fit, "{refused} of 20 were refused");
-        assert!(answers.iter().any(Result::is_ok));
+        assert_eq!(rejected == 0, all_fit, "{rejected} of 20 were rejected");
+        assert!(responses.iter().any(Result::is_ok));
     }
 }
 
-async fn readiness_knows_the_schema(database: Database) {
+async fn readiness_reports_a_pending_migration(database: Database) {
     let (store, connector) = open(&database, &[]);
     assert_eq!(store.readiness().await, Readiness::SchemaBehind);
     let pending = connector.pending(Duration::ZERO).await.unwrap();
@@ -205,7 +221,7 @@ async fn closing_waits_for_accepted_work(database: Database) {
     let mut creates = Vec::new();
     for _ in 0..20 {
         let store = store.clone();
-        // Polled once, so accepted; then its caller is gone.
+        // One poll makes the store accept the order; then the future is dropped.
         let mut create = Box::pin(async move { store.create(new_order("a")).await });
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(create.as_mut().poll(&mut context).is_pending());
@@ -213,20 +229,20 @@ async fn closing_waits_for_accepted_work(database: Database) {
     }
     drop(creates);
     assert!(store.close(Duration::from_secs(10)).await);
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 20);
+    assert_eq!(database.count("orders").await, 20);
     assert!(matches!(
         store.create(new_order("b")).await,
         Err(StoreError::Unavailable(_))
     ));
 }
 
-async fn the_database_holds_the_limits_as_well(database: Database) {
+async fn the_database_enforces_the_limits_as_well(database: Database) {
     let (store, connector) = open(&database, &[]);
     connector.migrate(MigrateOptions::default()).await.unwrap();
-    place(&store, new_order("a")).await;
+    create(&store, new_order("a")).await;
     let long = format!("product_id = '{}'", "x".repeat(129));
     let legal = "product_id = 'b', quantity = 1000000, customer_id = NULL, version = 2";
-    for (change, refused) in [
+    for (change, rejected) in [
         (legal, false),
         ("product_id = ''", true),
         (&long, true),
@@ -237,27 +253,27 @@ async fn the_database_holds_the_limits_as_well(database: Database) {
         ("version = 0", true),
         ("json_bytes = 1", true),
     ] {
-        let objection = database
-            .objection(&format!("UPDATE orders SET {change}"))
+        let error = database
+            .error_of(&format!("UPDATE orders SET {change}"))
             .await;
-        assert_eq!(objection.is_some(), refused, "{change}: {objection:?}");
+        assert_eq!(error.is_some(), rejected, "{change}: {error:?}");
         assert!(
-            objection.is_none_or(|text| text.to_lowercase().contains("check constraint")),
+            error.is_none_or(|text| text.to_lowercase().contains("check constraint")),
             "{change}"
         );
     }
 }
 
-async fn what_the_database_itself_refuses_is_an_internal_error(database: Database) {
+async fn an_unexpected_error_of_the_database_is_an_internal_error(database: Database) {
     let store = store(&database, &[]).await;
-    let refusing = if database.is_postgres() {
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    let rejecting = if database.is_postgres() {
+        "CREATE FUNCTION reject() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN RAISE EXCEPTION ''not here''; END';
-        CREATE TRIGGER refuse BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()"
+        CREATE TRIGGER reject BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION reject()"
     } else {
-        "CREATE TRIGGER refuse BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'not here'); END"
+        "CREATE TRIGGER reject BEFORE INSERT ON orders BEGIN SELECT RAISE(ABORT, 'not here'); END"
     };
-    database.execute(refusing).await;
+    database.execute(rejecting).await;
     let error = store.create(new_order("a")).await.unwrap_err();
     assert!(matches!(error, StoreError::Internal(_)), "{error}");
 }

@@ -1,23 +1,14 @@
-//! One contract for the store, on both databases.
+//! The contract of the store, on both databases.
 
-#![allow(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    missing_docs,
-    unreachable_pub,
-    reason = "a test that fails panics, and nobody calls a test"
-)]
+#![cfg(test)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod changes;
 mod coalescing;
-mod codes;
 mod contract;
+mod lost_responses;
 mod pool;
 mod sqlite_limits;
+mod sqlstates;
+mod state_machine;

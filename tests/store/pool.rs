@@ -1,48 +1,46 @@
-//! The pool keeps its limits, as PostgreSQL sees it.
+//! The limits of the pool, as PostgreSQL observes them.
 
 use std::time::{Duration, Instant};
 
 use order_service::store::{ListQuery, Store, StoreError};
 
-use super::contract::{new_order, place, store};
+use super::contract::{create, new_order, store};
+use crate::support::binary::migrate;
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::proxy::Proxy;
 
-/// The connections of the pool; the probe and the listener have another last query.
-const OPEN: &str = "SELECT count(*) FROM pg_stat_activity
+/// Counts the connections of the pool. Those for readiness and for the listener have another last query.
+const POOL_CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name = 'order-service'
     AND query !~ '(LISTEN|NOTIFY) order_events'";
 
-/// As many requests at once as the pool has connections, none of them coalesced.
-async fn burst(store: &Store, database: &Database, connections: usize) {
-    let holder = database.client().await;
-    holder
-        .batch_execute("BEGIN; LOCK TABLE orders")
-        .await
-        .unwrap();
+const ONE_ORDER: ListQuery = ListQuery {
+    limit: 1,
+    ..ListQuery::FIRST_PAGE
+};
+
+/// Uses this number of connections at the same time: lists of orders are not batched.
+async fn use_connections(store: &Store, database: &Database, connections: usize) {
+    let lock = database.begin("LOCK TABLE orders").await;
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
             let store = store.clone();
-            let list = ListQuery {
-                limit: 1,
-                ..ListQuery::FIRST_PAGE
-            };
-            tokio::spawn(async move { store.list(list).await.unwrap() })
+            tokio::spawn(async move { store.list(ONE_ORDER).await.unwrap() })
         })
         .collect();
     eventually("all are in use", Duration::from_secs(5), async || {
         store.pool_status().in_use == connections
     })
     .await;
-    holder.batch_execute("ROLLBACK").await.unwrap();
+    lock.batch_execute("ROLLBACK").await.unwrap();
     for task in tasks {
         task.await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_grows_in_a_burst_and_shrinks_to_its_minimum_and_never_below() {
+async fn the_pool_grows_under_load_and_shrinks_to_its_minimum() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-idle-timeout", "500ms"]).await;
     let size = || store.pool_status().idle + store.pool_status().in_use;
@@ -50,16 +48,20 @@ async fn it_grows_in_a_burst_and_shrinks_to_its_minimum_and_never_below() {
         size() == 5
     })
     .await;
-    // Reads take three quarters of the 20.
-    burst(&store, &database, 15).await;
+    // Reads may use three quarters of the 20 connections.
+    use_connections(&store, &database, 15).await;
     assert_eq!(size(), 15);
-    eventually("the rest is closed", Duration::from_secs(5), async || {
-        size() == 5
-    })
+    eventually(
+        "the pool is at its minimum",
+        Duration::from_secs(5),
+        async || size() == 5,
+    )
     .await;
-    eventually("also in the database", Duration::from_secs(3), async || {
-        database.number(OPEN).await == 5
-    })
+    eventually(
+        "the database has as many connections",
+        Duration::from_secs(3),
+        async || database.number(POOL_CONNECTIONS).await == 5,
+    )
     .await;
     let quiet = Instant::now();
     while quiet.elapsed() < Duration::from_secs(2) {
@@ -69,17 +71,18 @@ async fn it_grows_in_a_burst_and_shrinks_to_its_minimum_and_never_below() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_grows_older_than_the_lifetime() {
+async fn no_connection_is_older_than_the_lifetime() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-max-lifetime", "1s"]).await;
-    let oldest = "SELECT coalesce(extract(epoch FROM max(clock_timestamp() - backend_start)) * 1000, 0)::bigint
-        FROM pg_stat_activity WHERE datname = current_database()
-        AND application_name = 'order-service' AND query !~ '(LISTEN|NOTIFY) order_events'";
+    let max_age = POOL_CONNECTIONS.replace(
+        "count(*)",
+        "coalesce(extract(epoch FROM max(clock_timestamp() - backend_start)) * 1000, 0)::bigint",
+    );
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
-        // Busy ones as well as idle ones.
-        place(&store, new_order("a")).await;
-        let age = database.number(oldest).await;
+        // Connections in use as well as idle ones.
+        create(&store, new_order("a")).await;
+        let age = database.number(&max_age).await;
         assert!(age < 1_500, "{age} ms");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -87,7 +90,7 @@ async fn no_connection_grows_older_than_the_lifetime() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_a_connection_is_told_at_the_acquire_timeout() {
+async fn a_request_that_waits_for_a_connection_fails_at_the_acquire_timeout() {
     let database = Database::postgres().await;
     let flags = [
         "--pool-max-size",
@@ -98,94 +101,80 @@ async fn who_waits_for_a_connection_is_told_at_the_acquire_timeout() {
         "30s",
     ];
     let store = store(&database, &flags).await;
-    let holder = database.client().await;
-    holder
-        .batch_execute("BEGIN; LOCK TABLE orders")
-        .await
-        .unwrap();
-    let list = || {
-        store.list(ListQuery {
-            limit: 1,
-            ..ListQuery::FIRST_PAGE
-        })
-    };
+    let lock = database.begin("LOCK TABLE orders").await;
+    let list = || store.list(ONE_ORDER);
     let first = tokio::spawn({
         let store = store.clone();
-        async move {
-            store
-                .list(ListQuery {
-                    limit: 1,
-                    ..ListQuery::FIRST_PAGE
-                })
-                .await
-        }
+        async move { store.list(ONE_ORDER).await }
     });
-    eventually("it is in use", Duration::from_secs(3), async || {
-        store.pool_status().in_use == 1
-    })
+    eventually(
+        "the connection is in use",
+        Duration::from_secs(3),
+        async || store.pool_status().in_use == 1,
+    )
     .await;
     let start = Instant::now();
-    let refused = list().await.unwrap_err();
+    let rejected = list().await.unwrap_err();
     let waited = start.elapsed();
-    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
+    assert!(matches!(rejected, StoreError::Unavailable(_)), "{rejected}");
     assert!(
         waited >= Duration::from_millis(990) && waited < Duration::from_millis(1_500),
         "{waited:?}"
     );
-    holder.batch_execute("ROLLBACK").await.unwrap();
+    lock.batch_execute("ROLLBACK").await.unwrap();
     first.await.unwrap().unwrap();
     list().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_the_database_ended_are_replaced_without_an_error() {
+async fn connections_that_the_database_closed_are_replaced_without_an_error() {
     let database = Database::postgres().await;
     let store = store(&database, &[]).await;
-    burst(&store, &database, 15).await;
+    use_connections(&store, &database, 15).await;
     let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'order-service'";
     for _ in 0..5 {
         database.execute(kill).await;
         for _ in 0..20 {
-            let order = place(&store, new_order("a")).await;
+            let order = create(&store, new_order("a")).await;
             assert!(store.get(order.id).await.unwrap().is_some());
         }
     }
-    assert_eq!(database.number("SELECT count(*) FROM orders").await, 100);
-    assert_eq!(database.number("SELECT count(*) FROM events").await, 100);
+    assert_eq!(database.count("orders").await, 100);
+    assert_eq!(database.count("events").await, 100);
 }
 
-/// A store that reaches its database through a proxy, with its minimum open and one connection used.
+/// A store behind a proxy. The minimum of connections is open, and one has been used.
 async fn behind_proxy(flags: &[&str]) -> (Database, Proxy, Store) {
     let database = Database::postgres().await;
-    crate::support::server::migrate(&database);
-    let proxy = Proxy::before(&database).await;
-    // Whoever reads while the pool is being filled opens one more, which is soon idle for too long.
+    migrate(&database);
+    let proxy = Proxy::in_front_of(&database).await;
+    // A read while the pool fills may open one more, which the idle timeout closes.
     let flags = [flags, &["--pool-idle-timeout", "1s"]].concat();
     let (store, _) = super::contract::open_url(proxy.url(), &flags);
     let idle = async || store.pool_status().idle == 5;
     eventually("the minimum is open", Duration::from_secs(5), idle).await;
-    place(&store, new_order("a")).await;
+    create(&store, new_order("a")).await;
     (database, proxy, store)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_connect_takes_no_connection_from_requests() {
+async fn a_slow_connect_does_not_delay_requests_on_open_connections() {
     let (database, proxy, store) = behind_proxy(&["--pool-max-size", "6"]).await;
     proxy.hold_new();
-    // The one used last is the next to be used, so that it is noticed.
+    // The connection used last is the next to be used, so the pool detects that it is closed.
     let last = "SELECT pg_terminate_backend(pid) FROM (
             SELECT pid FROM pg_stat_activity
             WHERE datname = current_database() AND application_name = 'order-service'
             AND query !~ '(LISTEN|NOTIFY) order_events' ORDER BY state_change DESC LIMIT 1
         ) used";
     database.execute(last).await;
-    // The pool tries to open a new fifth; the four others serve on.
+    // The pool tries to open a fifth connection; the other four serve requests.
     let until = Instant::now() + Duration::from_secs(4);
     let mut slowest = Duration::ZERO;
     while Instant::now() < until {
         let start = Instant::now();
-        place(&store, new_order("a")).await;
+        create(&store, new_order("a")).await;
         slowest = slowest.max(start.elapsed());
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -197,16 +186,16 @@ async fn a_slow_connect_takes_no_connection_from_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_say_nothing_are_given_up() {
+async fn connections_whose_server_sends_nothing_are_closed() {
     let (_database, proxy, store) = behind_proxy(&["--statement-timeout", "500ms"]).await;
     proxy.silence_open();
-    // Twice the statement time-out and a second, and no second try: 2 s.
-    let refused = tokio::time::timeout(Duration::from_secs(4), store.create(new_order("b"))).await;
-    let refused = refused.expect("it is told").unwrap_err();
-    assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
-    // All of them were silent, and none is met again.
+    // Twice the statement timeout plus a second, without a retry: 2 s.
+    let rejected = tokio::time::timeout(Duration::from_secs(4), store.create(new_order("b"))).await;
+    let rejected = rejected.expect("it fails in time").unwrap_err();
+    assert!(matches!(rejected, StoreError::Unavailable(_)), "{rejected}");
+    // All open connections were silent. None of them is used again.
     for _ in 0..20 {
-        let placed = tokio::time::timeout(Duration::from_secs(4), place(&store, new_order("c")));
-        placed.await.expect("on a new connection");
+        let created = tokio::time::timeout(Duration::from_secs(4), create(&store, new_order("c")));
+        created.await.expect("on a new connection");
     }
 }

@@ -1,11 +1,12 @@
-//! Certificates made with `openssl`, and a PostgreSQL cluster that shows them.
+//! Certificates made with `openssl`, for a PostgreSQL cluster to present.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::database::{Cluster, connect};
+use super::cluster::Cluster;
+use super::database::connect;
 
 /// A directory of certificates and keys.
 pub struct Certificates(TempDir);
@@ -19,7 +20,7 @@ impl Certificates {
         self.0.path().join(file)
     }
 
-    /// Runs openssl in the directory.
+    /// Runs `openssl` in the directory.
     pub fn openssl(&self, args: &[&str]) {
         let out = Command::new("openssl")
             .args(args)
@@ -29,8 +30,8 @@ impl Certificates {
         assert!(out.status.success(), "{args:?}: {out:?}");
     }
 
-    /// Makes `NAME.crt`, self-signed, and `NAME.key`.
-    pub fn self_signed(&self, name: &str, subject: &str, more: &[&str]) {
+    /// Makes `NAME.key` and a self-signed `NAME.crt`.
+    pub fn self_signed(&self, name: &str, subject: &str, extra: &[&str]) {
         let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
         let mut args = vec![
             "req",
@@ -50,11 +51,11 @@ impl Certificates {
             "-out",
             &certificate,
         ];
-        args.extend(more);
+        args.extend(extra);
         self.openssl(&args);
     }
 
-    /// Makes `NAME.crt`, self-signed and expired years ago, and `NAME.key`.
+    /// Makes `NAME.key` and a self-signed `NAME.crt` that expired in 2021.
     pub fn expired(&self, name: &str, subject: &str) {
         let authority = "[ca]\ndefault_ca = here\n[here]\ndatabase = index.txt\n\
                          new_certs_dir = .\nrand_serial = yes\ndefault_md = sha256\n\
@@ -62,7 +63,7 @@ impl Certificates {
                          [root]\nbasicConstraints = critical, CA:TRUE\n";
         std::fs::write(self.path("ca.conf"), authority).unwrap();
         std::fs::write(self.path("index.txt"), "").unwrap();
-        // It makes the key; the certificate is replaced.
+        // This makes the key; the certificate is replaced below.
         self.self_signed(name, subject, &[]);
         let file = |end: &str| format!("{name}.{end}");
         self.openssl(&[
@@ -95,7 +96,7 @@ impl Certificates {
         ]);
     }
 
-    /// Makes `NAME.crt`, signed by `CA.crt`, and `NAME.key`.
+    /// Makes `NAME.key` and a `NAME.crt` that `CA.crt` signs.
     pub fn signed(&self, name: &str, subject: &str, ca: &str, extensions: &str) {
         let file = |end: &str| format!("{name}.{end}");
         std::fs::write(self.path(&file("ext")), extensions).unwrap();
@@ -135,10 +136,10 @@ impl Certificates {
     }
 }
 
-/// Writes a file into the cluster's data directory, readable by its server alone.
-pub async fn put(cluster: &Cluster, name: &str, content: &[u8]) {
+/// Writes a file to the cluster's data directory, readable by its server alone.
+pub async fn write_data_file(cluster: &Cluster, name: &str, content: &[u8]) {
     let text: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-    // Not as text: COPY would escape the ends of lines.
+    // Hexadecimal, because COPY would escape line ends.
     let sql = format!(
         "COPY (SELECT '{text}') TO PROGRAM 'umask 077; perl -ne ''print pack(\"H*\", $_ =~ s/\\s//gr)'' > {name}'"
     );
@@ -149,15 +150,20 @@ pub async fn put(cluster: &Cluster, name: &str, content: &[u8]) {
         .unwrap();
 }
 
-/// Makes the cluster's server show `NAME.crt`, and trust `root` with clients.
-pub async fn show(cluster: &Cluster, certificates: &Certificates, name: &str, root: Option<&Path>) {
+/// Makes the cluster's server present `NAME.crt`, and trust client certificates that `root` signed.
+pub async fn serve_certificate(
+    cluster: &Cluster,
+    certificates: &Certificates,
+    name: &str,
+    root: Option<&Path>,
+) {
     for end in ["crt", "key"] {
         let content = std::fs::read(certificates.path(&format!("{name}.{end}"))).unwrap();
-        put(cluster, &format!("server.{end}"), &content).await;
+        write_data_file(cluster, &format!("server.{end}"), &content).await;
     }
     let client = connect(&cluster.url).await;
     if let Some(root) = root {
-        put(cluster, "root.crt", &std::fs::read(root).unwrap()).await;
+        write_data_file(cluster, "root.crt", &std::fs::read(root).unwrap()).await;
         let trust = "ALTER SYSTEM SET ssl_ca_file = 'root.crt'";
         client.batch_execute(trust).await.unwrap();
     }
@@ -168,13 +174,12 @@ pub async fn show(cluster: &Cluster, certificates: &Certificates, name: &str, ro
     reload(cluster).await;
 }
 
-/// Makes the server read its configuration anew, and waits until it has.
+/// Makes the server reload its configuration, and waits until new sessions use it.
 pub async fn reload(cluster: &Cluster) {
     let client = connect(&cluster.url).await;
     client
         .batch_execute("SELECT pg_reload_conf()")
         .await
         .unwrap();
-    // Sessions that begin from then on are of a server that has read it.
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
 }

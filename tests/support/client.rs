@@ -1,4 +1,4 @@
-//! An HTTP client that holds every answer against the OpenAPI document.
+//! An HTTP client that validates every response against the OpenAPI document.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The committed document.
+/// The committed OpenAPI document.
 fn document() -> Value {
     serde_json::from_str(include_str!("../../openapi.json")).unwrap()
 }
@@ -53,21 +53,33 @@ impl Client {
         self.request(Method::PATCH, url)
     }
 
-    /// Panics when the document has no such answer, or another form of it.
-    fn check(&self, method: &Method, answer: &Answer) {
-        let path = answer.url.path();
+    /// The value that a reference of the document names, or the value itself.
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(reference) => {
+                let pointer = reference.strip_prefix('#').unwrap();
+                self.document.pointer(pointer).unwrap()
+            }
+            None => value,
+        }
+    }
+
+    /// Panics when the document does not describe this response.
+    fn validate(&self, method: &Method, response: &Response) {
+        let path = response.url.path();
         let Some((_, operations)) = self.document["paths"]
             .as_object()
             .unwrap()
             .iter()
             .filter(|(template, _)| matches(template, path))
-            // The longest is the most precise.
+            // The longest template is the most precise.
             .max_by_key(|(template, _)| template.len())
         else {
-            return; // The metrics, or a path that is a 404.
+            // `/metrics`, or a path that does not exist.
+            return;
         };
         let head = method == Method::HEAD;
-        // HEAD is GET without the body; a method that is not there is a 405.
+        // HEAD is documented as GET; a method without an operation gets 405.
         let method = if head {
             "get"
         } else {
@@ -77,36 +89,45 @@ impl Client {
         let operation = match operations.get(method) {
             Some(operation) => operation,
             None => {
-                let response = &self.document["components"]["responses"]["MethodNotAllowed"];
-                wrong_method = json!({"responses": {"405": response}});
+                let documented = &self.document["x-unsupported-method"];
+                wrong_method = json!({"responses": {"405": documented}});
                 &wrong_method
             }
         };
-        let status = answer.status.as_u16().to_string();
+        let status = response.status.as_u16().to_string();
         let what = format!("{method} {path} {status}");
-        let response = operation["responses"]
+        let documented = operation["responses"]
             .get(&status)
-            .unwrap_or_else(|| panic!("{what} is not in the document: {answer:?}"));
-        for (name, header) in response["headers"].as_object().into_iter().flatten() {
-            let required = header["required"] == true;
+            .unwrap_or_else(|| panic!("{what} is not in the document: {response:?}"));
+        let documented = self.resolve(documented);
+        // The description of the API names these two headers once for all responses.
+        assert_eq!(response.header("x-content-type-options"), "nosniff");
+        let cache_control = if path.starts_with("/docs/") && response.status.is_success() {
+            "public, max-age=3600"
+        } else {
+            "no-store"
+        };
+        assert_eq!(response.header("cache-control"), cache_control, "{what}");
+        for (name, header) in documented["headers"].as_object().into_iter().flatten() {
+            let required = self.resolve(header)["required"] == true;
             assert!(
-                !required || answer.headers.contains_key(name),
+                !required || response.headers.contains_key(name),
                 "{what} lacks {name}"
             );
         }
-        let Some(content) = response["content"].as_object() else {
+        let Some(content) = documented["content"].as_object() else {
             return;
         };
-        let media_type = answer.headers["content-type"].to_str().unwrap();
+        let media_type = response.headers["content-type"].to_str().unwrap();
         let media_type = media_type.split(';').next().unwrap();
         let schema = &content
             .get(media_type)
-            .unwrap_or_else(|| panic!("{what} must not be {media_type}"))["schema"];
-        assert!(!answer.body.is_empty() || head, "{what} has no body");
+            .unwrap_or_else(|| panic!("{what}: {media_type} is not in the document"))["schema"];
+        assert!(!response.body.is_empty() || head, "{what} has no body");
         if !media_type.ends_with("json") || head {
             return;
         }
-        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
         let whole = json!({"allOf": [schema], "components": self.document["components"]});
         let validator: Validator = jsonschema::options()
             .should_validate_formats(true)
@@ -120,6 +141,7 @@ impl Client {
     }
 }
 
+/// Whether a path is an instance of a path template.
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) =
         (template.split('/').collect(), path.split('/').collect());
@@ -151,41 +173,41 @@ impl Request {
         self
     }
 
-    pub async fn send(self) -> reqwest::Result<Answer> {
+    pub async fn send(self) -> reqwest::Result<Response> {
         let request = self.builder.build()?;
         let method = request.method().clone();
         let response = self.client.inner.execute(request).await?;
-        let answer = Answer {
+        let response = Response {
             status: response.status(),
             headers: response.headers().clone(),
             url: response.url().clone(),
             body: response.bytes().await?.to_vec(),
         };
-        self.client.check(&method, &answer);
-        Ok(answer)
+        self.client.validate(&method, &response);
+        Ok(response)
     }
 
-    /// For an answer that does not end.
+    /// Sends the request and returns before the body is complete. The response is not validated.
     pub async fn send_streaming(self) -> reqwest::Result<reqwest::Response> {
         self.client.inner.execute(self.builder.build()?).await
     }
 }
 
-/// A whole answer.
-pub struct Answer {
+/// A response with its whole body.
+pub struct Response {
     status: StatusCode,
     headers: HeaderMap,
     url: Url,
     body: Vec<u8>,
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.url, self.status, self.text())
     }
 }
 
-impl Answer {
+impl Response {
     pub fn status(&self) -> u16 {
         self.status.as_u16()
     }
@@ -204,6 +226,14 @@ impl Answer {
 
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// The target of the `Link` with `rel="next"`.
+    pub fn next_link(&self) -> Option<String> {
+        let link = self.headers.get("link")?.to_str().unwrap();
+        let (target, rest) = link.strip_prefix('<').unwrap().split_once('>').unwrap();
+        assert_eq!(rest, "; rel=\"next\"");
+        Some(target.to_owned())
     }
 
     pub fn text(&self) -> String {

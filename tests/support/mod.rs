@@ -1,31 +1,40 @@
-//! What the tests share: real databases, the real binary, and a way to wait.
+//! Shared by the test crates: real databases, the real binary, and clients.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a library that is compiled into each test crate, which uses a part of it"
+)]
+
+pub mod binary;
 pub mod certificates;
 pub mod client;
+pub mod cluster;
 pub mod database;
+pub mod event_stream;
+pub mod orders;
+pub mod problem;
 pub mod proxy;
-pub mod raw;
+pub mod raw_client;
 pub mod relay;
 pub mod server;
-pub mod sse;
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Asks again and again until the answer is true; panics after `limit`.
+/// Repeats `condition` until it is true. Panics with `what` when it is still false after `timeout`.
 pub async fn eventually<F: Future<Output = bool>>(
     what: &str,
-    limit: Duration,
-    mut ask: impl FnMut() -> F,
+    timeout: Duration,
+    mut condition: impl FnMut() -> F,
 ) {
-    let asking = async {
-        while !ask().await {
+    let poll = async {
+        while !condition().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let done = tokio::time::timeout(limit, asking).await;
-    assert!(done.is_ok(), "not within {limit:?}: {what}");
+    let done = tokio::time::timeout(timeout, poll).await;
+    assert!(done.is_ok(), "not within {timeout:?}: {what}");
 }
 
 /// A deadline that no test reaches.
@@ -33,7 +42,7 @@ pub fn in_a_minute() -> tokio::time::Instant {
     tokio::time::Instant::now() + Duration::from_secs(60)
 }
 
-/// Makes each named test twice: on SQLite and on PostgreSQL.
+/// Makes two tests of each named function: one on SQLite, one on PostgreSQL.
 #[macro_export]
 macro_rules! on_both {
     ($($name:ident),* $(,)?) => {

@@ -1,4 +1,4 @@
-//! A TCP relay before two PostgreSQL databases that can move from one to the other between two statements.
+//! A TCP relay in front of two PostgreSQL databases that can switch between two statements.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,15 +8,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::database::Database;
 
-/// Relays to the first database; after [`Relay::move_after_next_response`] to the second.
+/// Relays to the first database and, after [`Relay::switch_after_next_response`], to the second.
 pub struct Relay {
     url: String,
     armed: Arc<AtomicBool>,
-    moved: Arc<AtomicBool>,
+    switched: Arc<AtomicBool>,
 }
 
-/// The address and the rest of the URL of a database.
-fn parts(database: &Database) -> (String, String) {
+/// The address and the name of a database.
+fn address_and_name(database: &Database) -> (String, String) {
     let url = database.url();
     let (_, rest) = url.split_once('@').unwrap();
     let (address, name) = rest.split_once('/').unwrap();
@@ -25,24 +25,24 @@ fn parts(database: &Database) -> (String, String) {
 
 impl Relay {
     /// Both databases must have the same name, in different clusters.
-    pub async fn before(first: &Database, second: &Database) -> Self {
-        let (first, name) = parts(first);
-        let (second, other) = parts(second);
-        assert_eq!(name, other);
+    pub async fn in_front_of(first: &Database, second: &Database) -> Self {
+        let (first, name) = address_and_name(first);
+        let (second, second_name) = address_and_name(second);
+        assert_eq!(name, second_name);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (armed, moved) = (
+        let (armed, switched) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicBool::new(false)),
         );
         let relay = Self {
             url: format!("postgres://postgres@127.0.0.1:{port}/{name}"),
             armed: Arc::clone(&armed),
-            moved: Arc::clone(&moved),
+            switched: Arc::clone(&switched),
         };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let target = if moved.load(Ordering::SeqCst) {
+                let target = if switched.load(Ordering::SeqCst) {
                     &second
                 } else {
                     &first
@@ -52,7 +52,7 @@ impl Relay {
                     client,
                     server,
                     Arc::clone(&armed),
-                    Arc::clone(&moved),
+                    Arc::clone(&switched),
                 ));
             }
         });
@@ -63,14 +63,14 @@ impl Relay {
         &self.url
     }
 
-    /// The next response of the server still reaches the client. Then the connection ends, and the next
-    /// goes to the second database.
-    pub fn move_after_next_response(&self) {
+    /// Forwards the next response of the server and then closes the connection. Later connections go to the
+    /// second database.
+    pub fn switch_after_next_response(&self) {
         self.armed.store(true, Ordering::SeqCst);
     }
 
-    pub fn has_moved(&self) -> bool {
-        self.moved.load(Ordering::SeqCst)
+    pub fn has_switched(&self) -> bool {
+        self.switched.load(Ordering::SeqCst)
     }
 }
 
@@ -78,7 +78,7 @@ async fn relay_one(
     client: TcpStream,
     server: TcpStream,
     armed: Arc<AtomicBool>,
-    moved: Arc<AtomicBool>,
+    switched: Arc<AtomicBool>,
 ) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
@@ -91,7 +91,7 @@ async fn relay_one(
                 _ => return,
             }
             if armed.swap(false, Ordering::SeqCst) {
-                moved.store(true, Ordering::SeqCst);
+                switched.store(true, Ordering::SeqCst);
                 return;
             }
         }

@@ -1,46 +1,26 @@
-//! The real binary.
+//! A running service.
 
+use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{Answer, Client};
+use super::binary::{BINARY, command, kill};
+use super::client::{Client, Response};
 use super::database::Database;
+use super::orders::order;
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_order-service");
-
-/// The binary with nothing of the test's own environment.
-pub fn command(args: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(BINARY);
-    command
-        .args(args)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null());
-    command
-}
-
-/// Runs the binary to its end.
-pub fn run(args: &[&str], variables: &[(&str, &str)]) -> Output {
-    command(args, variables).output().unwrap()
-}
-
-/// Applies the migrations to a database.
-pub fn migrate(database: &Database) {
-    let out = run(&["migrate"], &[("DATABASE_URL", &database.url())]);
-    assert!(out.status.success(), "{out:?}");
-}
-
-/// A running service; killed when dropped.
+/// A running service. It is killed on drop.
 pub struct Server {
     child: Child,
     reader: Option<JoinHandle<()>>,
     lines: Arc<Mutex<Vec<String>>>,
-    /// Kept as long as the server runs.
+    /// Keeps the database of [`Server::on_sqlite`] as long as the server runs.
     database: Option<Database>,
     /// `http://HOST:PORT` of the API.
     pub api: String,
@@ -58,7 +38,7 @@ impl Server {
         Self::spawn(&all).await
     }
 
-    /// Starts the service on an SQLite file of its own.
+    /// Starts the service on a new SQLite database.
     pub async fn on_sqlite(variables: &[(&str, &str)]) -> Self {
         let database = Database::sqlite();
         let mut server = Self::start(&database, variables).await;
@@ -66,7 +46,7 @@ impl Server {
         server
     }
 
-    /// Starts the service with exactly these variables, and free ports unless they name some.
+    /// Starts the service with these variables alone. It listens on free ports unless they set addresses.
     pub async fn spawn(variables: &[(&str, &str)]) -> Self {
         let mut all = vec![
             ("BIND_ADDRESS", "127.0.0.1:0"),
@@ -77,12 +57,12 @@ impl Server {
         Self::run(command(&[], &all)).await
     }
 
-    /// Starts the service on an SQLite file, with no more than so many file descriptors.
-    pub async fn with_descriptors(most: usize) -> Self {
+    /// Starts the service on a new SQLite database with this limit of file descriptors.
+    pub async fn with_descriptor_limit(limit: usize) -> Self {
         let database = Database::sqlite();
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("ulimit -n {most}; exec {BINARY}")])
+            .args(["-c", &format!("ulimit -n {limit}; exec {BINARY}")])
             .env_clear()
             .env("DATABASE_URL", database.url())
             .env("BIND_ADDRESS", "127.0.0.1:0")
@@ -139,25 +119,29 @@ impl Server {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// The largest resident set so far, in MiB.
-    pub fn peak_mib(&self) -> usize {
+    /// The largest resident set size so far, in MiB.
+    pub fn peak_memory_mib(&self) -> usize {
+        self.memory_kib("VmHWM:") / 1024
+    }
+
+    /// The resident set size, in KiB.
+    pub fn resident_memory_kib(&self) -> usize {
+        self.memory_kib("VmRSS:")
+    }
+
+    fn memory_kib(&self, field: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib: usize = line
-            .unwrap()
-            .trim()
-            .trim_end_matches(" kB")
-            .parse()
-            .unwrap();
-        kib / 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = value.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
     }
 
     pub fn signal(&self, signal: i32) {
         kill(self.pid(), signal);
     }
 
-    /// Waits until the process has ended and its output is read.
-    pub async fn ended(&mut self, limit: Duration) -> ExitStatus {
+    /// Waits until the process has exited and its output is read.
+    pub async fn wait_for_exit(&mut self, timeout: Duration) -> ExitStatus {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -167,15 +151,15 @@ impl Server {
                 return status;
             }
             assert!(
-                start.elapsed() < limit,
-                "still runs after {limit:?}: {:#?}",
+                start.elapsed() < timeout,
+                "still runs after {timeout:?}: {:#?}",
                 self.lines()
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// What it wrote to standard error.
+    /// The lines on standard error so far.
     pub fn lines(&self) -> Vec<String> {
         self.lines.lock().unwrap().clone()
     }
@@ -188,11 +172,23 @@ impl Server {
             .collect()
     }
 
+    /// The log lines of requests.
+    pub fn access_log(&self) -> Vec<Value> {
+        let mut logs = self.logs();
+        logs.retain(|line| line["target"] == "order_service::access");
+        logs
+    }
+
+    /// `HOST:PORT` of the API.
+    pub fn address(&self) -> &str {
+        self.api.strip_prefix("http://").unwrap()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api)
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> Response {
         self.client.get(self.url(path)).send().await.unwrap()
     }
 
@@ -200,13 +196,24 @@ impl Server {
         self.get(path).await.status()
     }
 
-    pub async fn post(&self, body: &Value) -> Answer {
+    pub async fn post(&self, body: &Value) -> Response {
         let request = self.client.post(self.url("/api/v1/orders")).json(body);
         request.send().await.unwrap()
     }
 
-    /// Places an order and returns it.
-    pub async fn place(&self, product_id: &str) -> Value {
+    pub async fn post_with_key(&self, idempotency_key: &str, body: &Value) -> Response {
+        let request = self.client.post(self.url("/api/v1/orders")).json(body);
+        let request = request.header("idempotency-key", idempotency_key);
+        request.send().await.unwrap()
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Response {
+        let request = self.client.patch(self.url(path)).json(body);
+        request.send().await.unwrap()
+    }
+
+    /// Creates an order and returns it.
+    pub async fn create(&self, product_id: &str) -> Value {
         let response = self.post(&order(product_id)).await;
         assert_eq!(response.status(), 201);
         response.json()
@@ -216,6 +223,11 @@ impl Server {
         let url = format!("{}/metrics", self.metrics);
         self.client.get(url).send().await.unwrap().text()
     }
+
+    /// The value of a series, which is named as in the scrape: `name` or `name{label="value"}`.
+    pub async fn metric<T: FromStr<Err: Debug>>(&self, series: &str) -> T {
+        metric(&self.scrape().await, series)
+    }
 }
 
 impl Drop for Server {
@@ -223,53 +235,16 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("the server wrote:\n{}", self.lines().join("\n"));
+            eprintln!("standard error of the server:\n{}", self.lines().join("\n"));
         }
     }
 }
 
-/// The smallest order.
-pub fn order(product_id: &str) -> Value {
-    serde_json::json!({"product_id": product_id, "quantity": 1})
-}
-
-/// Sends a signal to one process.
-pub fn kill(pid: i32, signal: i32) {
-    let status = Command::new("kill")
-        .args([format!("-{signal}"), pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(status.success());
-}
-
-/// The problem in a response, after checking what every problem has.
-pub fn problem(response: Answer) -> Value {
-    let status = response.status();
-    let header = |name: &str| {
-        let value = response
-            .headers()
-            .get(name)
-            .unwrap_or_else(|| panic!("{name} in {response:?}"));
-        value.to_str().unwrap().to_owned()
-    };
-    assert_eq!(header("content-type"), "application/problem+json");
-    let id = header("x-request-id");
-    if status == 503 {
-        assert!(header("retry-after").parse::<u32>().is_ok());
-    }
-    let path = response.url().path().to_owned();
-    let problem: Value = response.json();
-    assert_eq!(problem["status"], status);
-    assert_eq!(problem["request_id"], id.as_str());
-    assert_eq!(problem["instance"], path.as_str());
-    for member in ["type", "title", "detail"] {
-        assert!(!problem[member].as_str().unwrap().is_empty(), "{problem}");
-    }
-    problem
-}
-
-/// The last part of a problem's type.
-pub fn slug(problem: &Value) -> &str {
-    let kind = problem["type"].as_str().unwrap();
-    kind.strip_prefix("urn:problem:order-service:").unwrap()
+/// The value of a series in a scrape.
+pub fn metric<T: FromStr<Err: Debug>>(scrape: &str, series: &str) -> T {
+    let value = scrape
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("no {series} in {scrape}"));
+    value.trim().parse().unwrap()
 }

@@ -1,8 +1,8 @@
-//! The usual stack, written as its guides write it: Axum, sqlx with a pool of 20, one statement a
-//! request, a metrics middleware. It keeps no idempotency key and checks less than the service.
-//! sqlx pings a connection before it lends it; `TEST_BEFORE_ACQUIRE=false` turns that off.
+//! A conventional stack, as its guides present it: Axum, sqlx with a pool of 20, one statement per request, a
+//! metrics middleware. It has no idempotency keys and fewer checks than the service. sqlx pings a connection
+//! before each use; `TEST_BEFORE_ACQUIRE=false` disables that.
 //!
-//! `POST /api/v1/orders` writes one row; `POST /api/v1/orders-with-event` two in a transaction.
+//! `POST /api/v1/orders` writes one row, `POST /api/v1/orders-with-event` two rows in a transaction.
 
 mod orders;
 

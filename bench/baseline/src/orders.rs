@@ -1,4 +1,4 @@
-//! The handlers.
+//! The handlers of the baseline.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -30,7 +30,7 @@ pub struct Order {
     updated_at: DateTime<Utc>,
 }
 
-/// Any error of the database is a 500.
+/// Every database error is a 500.
 pub struct Failed;
 
 impl From<sqlx::Error> for Failed {

@@ -1,4 +1,4 @@
-//! When requests are due.
+//! The times at which requests are due.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -9,17 +9,17 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
-/// Hands out the moments at which requests are due.
+/// The source of the times at which requests are due.
 #[derive(Clone)]
 pub enum Arrivals {
-    /// At once, until the end.
+    /// Immediately, until the end.
     Closed { end: Instant },
-    /// At a fixed rate; those that no connection has taken yet wait here.
+    /// At a fixed rate. Due requests wait here until a connection is free.
     Open { due: Receiver<Instant> },
 }
 
 impl Arrivals {
-    /// Starts the clock of an open loop with `rate` requests a second, or of a closed loop.
+    /// Starts an open loop with `rate` requests per second, or a closed loop without a rate.
     pub fn start(rate: Option<f64>, end: Instant) -> Self {
         let Some(rate) = rate else {
             return Self::Closed { end };
@@ -29,7 +29,7 @@ impl Arrivals {
         Self::Open { due }
     }
 
-    /// The moment at which the next request is due, when it is there; none after the end.
+    /// Waits until the next request is due and returns that time; `None` after the end.
     pub async fn next(&self) -> Option<Instant> {
         match self {
             Self::Closed { end } => Some(Instant::now()).filter(|now| now < end),
@@ -37,7 +37,7 @@ impl Arrivals {
         }
     }
 
-    /// How many are due and not sent.
+    /// The number of requests that are due and not sent.
     pub fn unsent(&self) -> usize {
         match self {
             Self::Closed { .. } => 0,
@@ -46,18 +46,17 @@ impl Arrivals {
     }
 }
 
-/// The clock does not ring more often than this: at high rates, a ring for each request would cost
-/// the machine as much as the request. Nothing is sent early, and the latency of what is sent late
-/// counts from when it was due.
+/// The timer fires at most this often: at high rates, a timer for each request would cost the machine as
+/// much as the request. No request is sent early, and the latency of a late one counts from its due time.
 const RESOLUTION: Duration = Duration::from_micros(100);
 
 async fn tick(rate: f64, end: Instant, sender: Sender<Instant>) -> std::io::Result<()> {
     let clock = Clock::new()?;
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut n = 0.0;
     loop {
         let mut now = Instant::now();
-        let mut due = begun + Duration::from_secs_f64(n / rate);
+        let mut due = start + Duration::from_secs_f64(n / rate);
         if due > now {
             clock.sleep_until(due.max(now + RESOLUTION)).await?;
             now = Instant::now();
@@ -68,13 +67,13 @@ async fn tick(rate: f64, end: Instant, sender: Sender<Instant>) -> std::io::Resu
             }
             let _ = sender.try_send(due);
             n += 1.0;
-            due = begun + Duration::from_secs_f64(n / rate);
+            due = start + Duration::from_secs_f64(n / rate);
         }
         tokio::task::yield_now().await;
     }
 }
 
-/// A timer of the kernel. Tokio's own ticks in milliseconds, which is longer than many answers take.
+/// A timer of the kernel. Tokio's own has a resolution of a millisecond, and many responses are faster.
 struct Clock(AsyncFd<OwnedFd>);
 
 impl Clock {
@@ -97,7 +96,7 @@ impl Clock {
         };
         rustix::time::timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once)?;
         let mut ready = self.0.readable().await?;
-        // Setting it anew takes the old tick back, so nothing needs to be read.
+        // Setting the timer resets its count of expirations, so it need not be read.
         ready.clear_ready();
         Ok(())
     }

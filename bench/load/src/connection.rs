@@ -1,4 +1,4 @@
-//! One keep-alive connection that sends a request and reads its answer.
+//! A keep-alive connection that sends requests and reads responses.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -11,11 +11,11 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// What is looked at of an answer.
-pub struct Answer {
+/// The evaluated parts of a response.
+pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Whether it says when to come back.
+    /// Whether it has `Retry-After`.
     pub retry_after: bool,
 }
 
@@ -30,8 +30,8 @@ pub async fn open(address: &str) -> Result<Connection> {
 }
 
 impl Connection {
-    /// Sends a request and reads its whole answer.
-    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer> {
+    /// Sends a request and reads the whole response.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Response> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let head = loop {
@@ -40,11 +40,11 @@ impl Connection {
                 break at + 4;
             }
         };
-        let (answer, length) = parse(&self.buffer[..head])?;
+        let (response, length) = parse(&self.buffer[..head])?;
         while self.buffer.len() < head + length {
             self.read().await?;
         }
-        Ok(answer)
+        Ok(response)
     }
 
     async fn read(&mut self) -> Result<()> {
@@ -55,7 +55,7 @@ impl Connection {
     }
 }
 
-fn parse(head: &[u8]) -> Result<(Answer, usize)> {
+fn parse(head: &[u8]) -> Result<(Response, usize)> {
     let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
     let head = std::str::from_utf8(head).map_err(|_| bad("the head is not text"))?;
     let mut lines = head.split("\r\n");
@@ -64,7 +64,7 @@ fn parse(head: &[u8]) -> Result<(Answer, usize)> {
         .and_then(|line| line.get(9..12))
         .ok_or_else(|| bad("no status"))?;
     let status = status.parse().map_err(|_| bad("no status"))?;
-    let mut answer = Answer {
+    let mut response = Response {
         status,
         retry_after: false,
     };
@@ -73,8 +73,8 @@ fn parse(head: &[u8]) -> Result<(Answer, usize)> {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().ok();
         } else if name.eq_ignore_ascii_case("retry-after") {
-            answer.retry_after = true;
+            response.retry_after = true;
         }
     }
-    Ok((answer, length.ok_or_else(|| bad("no content-length"))?))
+    Ok((response, length.ok_or_else(|| bad("no content-length"))?))
 }

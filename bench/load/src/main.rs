@@ -1,8 +1,8 @@
-//! HTTP load on one address, in a closed loop (each connection sends its next request when it has
-//! its answer) or an open loop (requests are due at a fixed rate, whatever the answers do, and
-//! their latency counts from the moment they were due). Prints one JSON object.
+//! Sends HTTP load to one address. In a closed loop, each connection sends its next request when it has
+//! received a response. In an open loop, requests are due at a fixed rate, independent of responses, and their
+//! latency counts from the time at which they were due. Prints one JSON object.
 //!
-//! One thread: the machine under test is usually the same machine.
+//! It uses one thread, because it usually shares the machine with the server under test.
 
 mod arrivals;
 mod connection;
@@ -21,41 +21,41 @@ use arrivals::Arrivals;
 use report::Report;
 use request::Template;
 
-/// Puts HTTP load on one address and prints what came of it as JSON.
+/// Sends HTTP load to one address and prints the results as JSON.
 #[derive(Parser)]
 struct Options {
     /// HOST:PORT
     address: String,
-    /// Path; `{id}` stands for one of --ids
+    /// Path; `{id}` is replaced by one of --ids
     path: String,
-    /// Send this JSON body; {n} is another number each time
+    /// Send this JSON body; {n} is replaced by a new number for each request
     #[arg(long)]
     body: Option<String>,
     /// The method of requests with a body
     #[arg(long, default_value = "POST")]
     method: String,
-    /// Give each request an Idempotency-Key of its own
+    /// Send each request with a new Idempotency-Key
     #[arg(long)]
     idempotency_key: bool,
-    /// A file with one id a line
+    /// A file with one id per line
     #[arg(long)]
     ids: Option<std::path::PathBuf>,
-    /// Connections
+    /// Number of connections
     #[arg(long, default_value_t = 64)]
     connections: usize,
-    /// Requests a second for an open loop; without it, a closed loop
+    /// Requests per second for an open loop; without it, a closed loop
     #[arg(long)]
     rate: Option<f64>,
-    /// In an open loop, count latency from the sending of the request
+    /// In an open loop, count latency from the time at which the request is sent
     #[arg(long)]
     from_sending: bool,
-    /// How long to measure
+    /// Duration of the measurement
     #[arg(long, default_value = "5s")]
     duration: humantime::Duration,
-    /// How long to run before measuring
+    /// Duration of the load before the measurement
     #[arg(long, default_value = "1s")]
     warm_up: humantime::Duration,
-    /// Send one request on each connection, then hold them all open for the duration
+    /// Send one request on each connection, then keep all connections open for the duration
     #[arg(long)]
     idle: bool,
 }
@@ -96,13 +96,13 @@ async fn run(options: Options) -> Result<report::Summary, Box<dyn std::error::Er
         tasks.push(tokio::task::spawn_local(async move {
             while let Some(due) = arrivals.next().await {
                 let due = if from_sending { Instant::now() } else { due };
-                let answer = connection.exchange(&template.next()).await;
+                let response = connection.exchange(&template.next()).await;
                 let now = Instant::now();
-                // What was due before the end counts, also when its answer comes after it.
+                // A request that was due before the end counts, even if its response arrives later.
                 if due >= start && due < end {
-                    report.borrow_mut().record(&answer, now - due);
+                    report.borrow_mut().record(&response, now - due);
                 }
-                if answer.is_err() {
+                if response.is_err() {
                     match connection::open(&address).await {
                         Ok(new) => connection = new,
                         Err(_) => return,
@@ -113,7 +113,7 @@ async fn run(options: Options) -> Result<report::Summary, Box<dyn std::error::Er
     }
     tokio::time::sleep_until(end).await;
     let unsent = arrivals.unsent();
-    // Late answers are waited for: leaving them out would make an overloaded server look quick.
+    // Wait for late responses: without them an overloaded server would look fast.
     let late = tokio::time::timeout(Duration::from_secs(10), async {
         for task in tasks {
             let _ = task.await;
@@ -122,6 +122,6 @@ async fn run(options: Options) -> Result<report::Summary, Box<dyn std::error::Er
     let _ = late.await;
     let mut summary = report.borrow().summary();
     summary.unsent_at_end = unsent;
-    summary.answers = template.count();
+    summary.responses = template.count();
     Ok(summary)
 }

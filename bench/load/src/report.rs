@@ -1,4 +1,4 @@
-//! What came of the requests.
+//! Results of the requests.
 
 use std::io::Result;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::connection::Answer;
+use crate::connection::Response;
 
-/// Counts answers while they come.
+/// Counts responses as they arrive.
 pub struct Report {
     duration: Duration,
-    /// Latencies of answers below 400, in microseconds.
+    /// Latencies of responses below 400, in microseconds.
     latencies: Histogram<u64>,
     rejected: u64,
     rejected_without_retry_after: u64,
@@ -21,21 +21,21 @@ pub struct Report {
 /// The numbers of a run.
 #[derive(Serialize)]
 pub struct Summary {
-    /// Answers below 400.
+    /// Responses below 400.
     pub ok: u64,
-    /// All answers, also those of the warm-up.
-    pub answers: u64,
-    /// Of the ok ones, how many a second.
+    /// All responses, including the warm-up.
+    pub responses: u64,
+    /// Responses below 400 per second.
     pub ok_per_second: f64,
-    /// Answers with 503.
+    /// Responses with 503.
     pub rejected: u64,
-    /// Of these, how many without a `Retry-After`.
+    /// Responses with 503 and without `Retry-After`.
     pub rejected_without_retry_after: u64,
-    /// Other answers, and broken connections.
+    /// Other responses, and broken connections.
     pub failed: u64,
-    /// Requests of an open loop that were due and not even sent at its end.
+    /// Requests of an open loop that were due and not sent at its end.
     pub unsent_at_end: usize,
-    /// Latencies of the answers below 400, in milliseconds.
+    /// Latencies of responses below 400, in milliseconds.
     pub p50: f64,
     pub p90: f64,
     pub p99: f64,
@@ -44,7 +44,7 @@ pub struct Summary {
 }
 
 impl Report {
-    /// An empty one.
+    /// An empty report for a measurement of that duration.
     pub fn new(duration: Duration) -> Self {
         Self {
             duration,
@@ -55,28 +55,28 @@ impl Report {
         }
     }
 
-    /// Counts an answer and how long it took.
-    pub fn record(&mut self, answer: &Result<Answer>, took: Duration) {
-        match answer {
-            Ok(answer) if answer.status < 400 => {
-                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    /// Counts a response and its latency.
+    pub fn record(&mut self, response: &Result<Response>, latency: Duration) {
+        match response {
+            Ok(response) if response.status < 400 => {
+                let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
                 self.latencies.saturating_record(micros.max(1));
             }
-            Ok(answer) if answer.status == 503 => {
+            Ok(response) if response.status == 503 => {
                 self.rejected += 1;
-                self.rejected_without_retry_after += u64::from(!answer.retry_after);
+                self.rejected_without_retry_after += u64::from(!response.retry_after);
             }
             _ => self.failed += 1,
         }
     }
 
-    /// The numbers.
+    /// The numbers so far.
     pub fn summary(&self) -> Summary {
         let at = |quantile| self.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         let ok = self.latencies.len();
         Summary {
             ok,
-            answers: 0,
+            responses: 0,
             ok_per_second: ok as f64 / self.duration.as_secs_f64().max(f64::MIN_POSITIVE),
             rejected: self.rejected,
             rejected_without_retry_after: self.rejected_without_retry_after,

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::Options;
 
-/// What requests are made of.
+/// The parts of requests.
 pub struct Template {
     address: String,
     path: String,
@@ -18,7 +18,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Reads the ids, if the path needs some.
+    /// Reads the file of ids, if there is one.
     pub fn new(options: &Options) -> std::io::Result<Self> {
         let ids = match &options.ids {
             Some(file) => std::fs::read_to_string(file)?
@@ -38,7 +38,7 @@ impl Template {
         })
     }
 
-    /// How many requests there were.
+    /// The number of requests so far.
     pub fn count(&self) -> u64 {
         self.count.get()
     }

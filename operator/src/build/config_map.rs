@@ -1,26 +1,26 @@
-//! Settings that people change. The name carries a hash of the content: a changed setting rolls the
-//! pods, and pods that are put back find the settings they had.
+//! The settings of the service. The name contains a hash of the content: a changed setting rolls the pods, and
+//! pods of a template that is rolled back find their previous settings.
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::labels::Component;
-use super::{Target, Texts, short_hash};
+use super::{StringMap, Target, short_hash};
 use crate::crd::{LogFormat, Settings};
 
-/// The ConfigMap that the pods take their environment from.
-pub fn build(target: &Target) -> ConfigMap {
+/// Builds the ConfigMap from which the pods take their environment.
+pub(crate) fn build(target: &Target) -> ConfigMap {
     let data = environment(&target.settings);
     let name = format!("{}-config-{}", target.name, short_hash(&data));
     ConfigMap {
-        metadata: target.meta(&name, Some(Component::Server)),
+        metadata: target.object_meta(&name, Some(Component::Server)),
         data: Some(data),
         immutable: Some(true),
         ..ConfigMap::default()
     }
 }
 
-fn environment(settings: &Settings) -> Texts {
-    // No `..`: a setting that is added and forgotten here does not compile.
+fn environment(settings: &Settings) -> StringMap {
+    // No `..`, so that a setting that is missing here does not compile.
     let Settings {
         pool_max_size,
         pool_min_idle,
@@ -34,7 +34,7 @@ fn environment(settings: &Settings) -> Texts {
         max_connections,
         response_buffer_bytes,
         max_streams,
-        // These belong to the rest of the pod and are in the Deployment.
+        // Other parts of the pod depend on these, so they are variables in the Deployment.
         drain_delay: _,
         shutdown_timeout: _,
         workers: _,

@@ -1,4 +1,4 @@
-//! The pods that serve.
+//! The Deployment of the pods that serve requests.
 
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
@@ -11,17 +11,21 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::labels::{self, Component, REVISION, SECRET};
-use super::{Target, pod, short_hash, texts};
+use super::labels::{self, Component, REVISION, SECRET_DIGEST};
+use super::{Target, pod, short_hash, string_map};
 use crate::crd::Settings;
 
 const CONTAINER: &str = "order-service";
 
-/// The Deployment around a pod template. Without `replicas` it leaves that number alone.
-pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) -> Deployment {
+/// Builds the Deployment of a pod template. Without `replicas` it does not own that field.
+pub(crate) fn build(
+    target: &Target,
+    template: PodTemplateSpec,
+    replicas: Option<i32>,
+) -> Deployment {
     let component = Some(Component::Server);
     Deployment {
-        metadata: target.meta(&target.name, component),
+        metadata: target.object_meta(&target.name, component),
         spec: Some(DeploymentSpec {
             replicas,
             revision_history_limit: Some(5),
@@ -33,7 +37,7 @@ pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) 
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
                     max_unavailable: Some(IntOrString::Int(0)),
-                    // A number, not a share: the connections a rollout adds are known.
+                    // A number, not a percentage: it bounds the database connections that a rollout adds.
                     max_surge: Some(IntOrString::Int(1)),
                 }),
             }),
@@ -44,8 +48,8 @@ pub fn build(target: &Target, template: PodTemplateSpec, replicas: Option<i32>) 
     }
 }
 
-/// The template of the pods. `secret` stands for what the secret says: when that changes, pods roll.
-pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
+/// Builds the template of the pods. `secret` is the digest of the secret: when it changes, the pods roll.
+pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
     container.env_from = Some(vec![EnvFromSource {
@@ -55,7 +59,7 @@ pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTempl
         }),
         ..EnvFromSource::default()
     }]);
-    // What belongs to the rest of the pod is here, where a ConfigMap cannot override it.
+    // Variables on which other parts of the pod depend: `env` overrides the ConfigMap.
     let mut env = vec![
         pod::variable("BIND_ADDRESS", "0.0.0.0:8080"),
         pod::variable("METRICS_ADDRESS", "0.0.0.0:9090"),
@@ -67,10 +71,10 @@ pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTempl
         workers(target.settings.workers),
     ]);
     container.env = Some(env);
-    // Only the process itself: never the database, or its failure would restart every pod.
+    // Checks only the process itself: if liveness included the database, its failure would restart every pod.
     container.startup_probe = Some(probe("/healthz", 1, 1, 60));
     container.liveness_probe = Some(probe("/healthz", 10, 2, 3));
-    // The database, its schema, and whether the pod is draining.
+    // Checks the database, its schema, and whether the pod is draining.
     container.readiness_probe = Some(probe("/readyz", 5, 2, 2));
 
     let mut spec = pod::spec(target, &target.database, container);
@@ -82,12 +86,12 @@ pub fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTempl
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, Component::Server)),
-            annotations: Some(texts([
-                // For a Prometheus that finds its targets by annotations.
+            annotations: Some(string_map([
+                // For a Prometheus that discovers its targets by annotations.
                 ("prometheus.io/scrape", "true"),
                 ("prometheus.io/port", "9090"),
                 ("prometheus.io/path", "/metrics"),
-                (SECRET, secret),
+                (SECRET_DIGEST, secret),
             ])),
             ..ObjectMeta::default()
         }),
@@ -113,7 +117,8 @@ fn port(name: &str, container_port: i32) -> ContainerPort {
     }
 }
 
-/// As set; else the pod's share of CPU and not the node's cores. Divisor 1 rounds up: 100m is 1.
+/// The configured number, or the CPU request of the pod instead of the cores of the node. Divisor 1 rounds up, so
+/// 100m is 1.
 fn workers(set: Option<i32>) -> EnvVar {
     match set {
         Some(workers) => pod::variable("WORKERS", &workers.to_string()),
@@ -155,14 +160,14 @@ fn spread(target: &Target, topology: &str) -> TopologySpreadConstraint {
             target,
             Some(Component::Server),
         ))),
-        // Only pods of the same revision count, or a rollout would end up uneven.
+        // Only pods of one revision are compared. Otherwise the pods would be unevenly spread after a rollout.
         match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
 }
 
-/// Seconds a pod may take to go: the drain, the requests in flight, what the store may take to finish
-/// accepted work (twice a connection and a statement), and a margin.
+/// The seconds that a pod has to terminate: the drain, the requests in flight, the accepted work of the store
+/// (twice the timeouts of a connection and a statement), and a margin.
 fn grace_period(settings: &Settings) -> i64 {
     let seconds = |text: &str| {
         let span = humantime::parse_duration(text).unwrap_or_default();

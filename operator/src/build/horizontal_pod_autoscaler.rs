@@ -1,4 +1,4 @@
-//! Who decides how many pods there are, where the spec leaves it open.
+//! The autoscaler, if the spec has `autoscaling` instead of `replicas`.
 
 use k8s_openapi::api::autoscaling::v2::{
     CrossVersionObjectReference, HPAScalingPolicy, HPAScalingRules, HorizontalPodAutoscaler,
@@ -10,8 +10,8 @@ use super::labels::Component;
 use super::{Replicas, Target};
 use crate::crd::Autoscaling;
 
-/// The HorizontalPodAutoscaler, where there is one.
-pub fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
+/// Builds the HorizontalPodAutoscaler, or returns `None` if the spec sets `replicas`.
+pub(crate) fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
     let Replicas::Autoscaled(autoscaling) = &target.replicas else {
         return None;
     };
@@ -21,7 +21,7 @@ pub fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
         target_cpu_utilization_percentage,
     } = autoscaling;
     Some(HorizontalPodAutoscaler {
-        metadata: target.meta(&target.name, Some(Component::Server)),
+        metadata: target.object_meta(&target.name, Some(Component::Server)),
         spec: Some(HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".to_owned()),
@@ -32,9 +32,9 @@ pub fn build(target: &Target) -> Option<HorizontalPodAutoscaler> {
             max_replicas: *max_replicas,
             metrics: Some(vec![cpu(*target_cpu_utilization_percentage)]),
             behavior: Some(HorizontalPodAutoscalerBehavior {
-                // At once, at most doubling every 15 s: a new pod serves within seconds.
+                // Scale up immediately, but at most double every 15 s: a new pod serves within seconds.
                 scale_up: Some(rules(0, "Max", (100, 15), (2, 15))),
-                // Slowly: a short lull is no reason to close warm pools.
+                // Scale down slowly: a short period of low load must not close warm pools.
                 scale_down: Some(rules(300, "Min", (25, 60), (1, 60))),
             }),
         }),
@@ -57,7 +57,7 @@ fn cpu(utilization: i32) -> MetricSpec {
     }
 }
 
-/// How fast: percent and pods, each with its period in seconds.
+/// Rules with the maximum percentage and the maximum number of pods per period in seconds.
 fn rules(window: i32, select: &str, percent: (i32, i32), pods: (i32, i32)) -> HPAScalingRules {
     let policy = |type_: &str, (value, period_seconds)| HPAScalingPolicy {
         type_: type_.to_owned(),

@@ -1,34 +1,34 @@
-//! Labels and annotations: every name that is used in more than one place.
+//! Labels and annotations.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
-use super::{Target, Texts};
+use super::{StringMap, Target};
 
-/// Who applies: the field manager, and the value of `app.kubernetes.io/managed-by`.
-pub const MANAGER: &str = "order-operator";
-/// The label that marks what the operator made.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The field manager of applied objects, and the value of [`MANAGED_BY`].
+pub(crate) const MANAGER: &str = "order-operator";
+/// The label of objects that the operator created.
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label with the name of the OrderService.
-pub const INSTANCE: &str = "app.kubernetes.io/instance";
-/// The label on pods that stands for their template.
-pub const REVISION: &str = "orders.example.com/revision";
-/// The annotation on everything applied that stands for what was applied.
-pub const APPLIED: &str = "orders.example.com/applied";
-/// The annotation on pods that stands for the secret they read.
-pub const SECRET: &str = "orders.example.com/database-secret";
-/// The annotation on the Deployment with the pod template as it was applied.
-pub const TEMPLATE: &str = "orders.example.com/template";
-/// The annotation on the Deployment with the template to go back to, while another rolls out.
-pub const LAST_GOOD: &str = "orders.example.com/last-good-template";
-/// The annotation on the Deployment that names the revision that last rolled out.
-pub const GOOD_REVISION: &str = "orders.example.com/good-revision";
+pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
+/// The label of pods with the hash of their template.
+pub(crate) const REVISION: &str = "orders.example.com/revision";
+/// The annotation of each applied object with the digest of the applied content.
+pub(crate) const APPLIED: &str = "orders.example.com/applied";
+/// The annotation of pods with the digest of the secret that they read.
+pub(crate) const SECRET_DIGEST: &str = "orders.example.com/database-secret";
+/// The annotation of the Deployment with the pod template as it was applied.
+pub(crate) const TEMPLATE: &str = "orders.example.com/template";
+/// The annotation of the Deployment with the template for a rollback, while another one rolls out.
+pub(crate) const LAST_GOOD: &str = "orders.example.com/last-good-template";
+/// The annotation of the Deployment with the revision that last rolled out completely.
+pub(crate) const GOOD_REVISION: &str = "orders.example.com/good-revision";
 
-/// What a pod is for.
+/// The purpose of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Component {
-    /// It serves.
+pub(crate) enum Component {
+    /// Serves requests.
     Server,
-    /// It migrates.
+    /// Migrates the schema.
     Migrate,
 }
 
@@ -41,9 +41,9 @@ impl Component {
     }
 }
 
-/// What selects pods of an instance: those of one component, or all.
-pub fn selector(target: &Target, component: Option<Component>) -> Texts {
-    let mut labels = super::texts([
+/// The labels that select the pods of an instance: those of one component, or all of them.
+pub(crate) fn selector(target: &Target, component: Option<Component>) -> StringMap {
+    let mut labels = super::string_map([
         ("app.kubernetes.io/name", "order-service"),
         (INSTANCE, target.name.as_str()),
     ]);
@@ -57,7 +57,7 @@ pub fn selector(target: &Target, component: Option<Component>) -> Texts {
 }
 
 /// Labels of a pod.
-pub fn pod(target: &Target, component: Component) -> Texts {
+pub(crate) fn pod(target: &Target, component: Component) -> StringMap {
     let mut labels = selector(target, Some(component));
     labels.insert(
         "app.kubernetes.io/part-of".to_owned(),
@@ -70,7 +70,7 @@ pub fn pod(target: &Target, component: Component) -> Texts {
 }
 
 /// Labels of an object that is not a pod.
-pub fn object(target: &Target, component: Option<Component>) -> Texts {
+pub(crate) fn object(target: &Target, component: Option<Component>) -> StringMap {
     let mut labels = selector(target, component);
     labels.insert(
         "app.kubernetes.io/part-of".to_owned(),
@@ -80,16 +80,16 @@ pub fn object(target: &Target, component: Option<Component>) -> Texts {
     labels
 }
 
-/// The selector as objects carry it.
-pub fn label_selector(labels: Texts) -> LabelSelector {
+/// The selector as a field of an object.
+pub(crate) fn label_selector(labels: StringMap) -> LabelSelector {
     LabelSelector {
         match_labels: Some(labels),
         match_expressions: None,
     }
 }
 
-/// The selector as queries and the scale subresource write it.
-pub fn query(labels: &Texts) -> String {
+/// The selector as text, for queries and the scale subresource.
+pub(crate) fn query(labels: &StringMap) -> String {
     let pairs: Vec<_> = labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))

@@ -1,4 +1,4 @@
-//! The Job that migrates before pods of a new image are started.
+//! The Job that migrates the schema before pods of a new image start.
 
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
@@ -12,33 +12,34 @@ use super::{Target, pod, short_hash};
 
 const CONTAINER: &str = "migrate";
 
-/// Stands for everything that a migration depends on: the image, and what the secret says.
-pub fn revision(target: &Target, secret: &str) -> String {
+/// Identifies everything that the migration depends on: the image and the content of the secret.
+pub(crate) fn revision(target: &Target, secret: &str) -> String {
     short_hash(&(&target.image, &target.migrations, secret))
 }
 
-/// The Job. Its template is immutable, so its name carries the revision.
-pub fn build(target: &Target, revision: &str) -> Job {
+/// Builds the Job. The template of a Job is immutable, so the name of the Job contains the revision.
+pub(crate) fn build(target: &Target, revision: &str) -> Job {
     let mut container = pod::container(target, CONTAINER, &["migrate", "--wait", "60s"]);
-    // The end of the log is in the pod's status when it fails: nobody needs leave to read logs.
+    // If the migration fails, the end of the log is in the status of the pod, so the operator needs no permission
+    // to read logs.
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
     let mut spec = pod::spec(target, &target.migrations, container);
-    // Never, not OnFailure: failed pods and their logs stay to be read.
+    // Not OnFailure: failed pods and their logs remain.
     spec.restart_policy = Some("Never".to_owned());
     Job {
-        metadata: target.meta(
+        metadata: target.object_meta(
             &format!("{}-migrate-{revision}", target.name),
             Some(Component::Migrate),
         ),
         spec: Some(JobSpec {
-            // Long enough to be seen by alerts and people.
+            // One day, so that alerts and administrators see it.
             ttl_seconds_after_finished: Some(86_400),
-            // Each try waits 60 s for the database, and the pause between tries doubles.
+            // Each attempt waits 60 s for the database, and the pause between attempts doubles.
             backoff_limit: Some(6),
-            // No activeDeadlineSeconds: a large index may take hours, and must not be cut off.
+            // No activeDeadlineSeconds: creating a large index may take hours and must not be interrupted.
             pod_failure_policy: Some(PodFailurePolicy {
                 rules: vec![
-                    // The node went away: not the migration's fault.
+                    // The node was drained or lost, which is not a failure of the migration.
                     PodFailurePolicyRule {
                         action: "Ignore".to_owned(),
                         on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
@@ -47,7 +48,7 @@ pub fn build(target: &Target, revision: &str) -> Job {
                         }]),
                         on_exit_codes: None,
                     },
-                    // 2 is a bad setting: the same again will not help.
+                    // 2 is an invalid setting: a retry cannot succeed.
                     PodFailurePolicyRule {
                         action: "FailJob".to_owned(),
                         on_pod_conditions: None,

@@ -1,14 +1,15 @@
-//! What an OrderService is made of: one pure function per kind. Nothing here reads a clock, a cluster
-//! or the environment, so that `order-operator render` prints what would be applied.
+//! The objects of an OrderService: one pure function per kind. No function reads a clock, a cluster or the
+//! environment, so that `order-operator render` prints exactly what would be applied.
 
 mod config_map;
 mod deployment;
 mod horizontal_pod_autoscaler;
-pub mod labels;
+pub(crate) mod labels;
 mod migration_job;
 mod network_policy;
 mod pod;
 mod pod_disruption_budget;
+mod resources;
 mod service;
 mod service_account;
 mod target;
@@ -18,25 +19,27 @@ use std::fmt::Write as _;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 
-pub use config_map::build as config_map;
-pub use deployment::{build as deployment, pod_template};
-pub use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
-pub use migration_job::{build as migration_job, revision as migration_revision};
-pub use network_policy::build as network_policy;
-pub use pod_disruption_budget::build as pod_disruption_budget;
-pub use service::build as service;
-pub use service_account::build as service_account;
-pub use target::{Invalid, Replicas, Target};
+use config_map::build as config_map;
+use deployment::{build as deployment, pod_template};
+use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
+use migration_job::{build as migration_job, revision as migration_revision};
+use network_policy::build as network_policy;
+use pod_disruption_budget::build as pod_disruption_budget;
+pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
+use service::build as service;
+use service_account::build as service_account;
+pub use target::InvalidSpec;
+pub(crate) use target::{Replicas, Target};
 
-/// Ten hexadecimal digits that stand for a value: short enough for names and labels.
-pub fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
-    // serde_json of our own types cannot fail; were it to, all would hash alike and nothing roll.
+/// A hash of a value in ten hexadecimal digits, short enough for names and labels.
+pub(crate) fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
+    // Serializing these types cannot fail. If it did, all values would have the same hash.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     hex(digest(&SHA256, &bytes).as_ref(), 5)
 }
 
-/// The first bytes in hexadecimal digits.
-pub fn hex(bytes: &[u8], count: usize) -> String {
+/// The first `count` bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8], count: usize) -> String {
     bytes
         .iter()
         .take(count)
@@ -47,11 +50,11 @@ pub fn hex(bytes: &[u8], count: usize) -> String {
         })
 }
 
-/// A map of texts, as Kubernetes likes them.
-pub(crate) type Texts = std::collections::BTreeMap<String, String>;
+/// Labels, annotations and similar fields.
+pub(crate) type StringMap = std::collections::BTreeMap<String, String>;
 
-/// Makes such a map.
-pub(crate) fn texts<const N: usize>(pairs: [(&str, &str); N]) -> Texts {
+/// Creates a map of these pairs.
+pub(crate) fn string_map<const N: usize>(pairs: [(&str, &str); N]) -> StringMap {
     pairs
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()

@@ -1,8 +1,8 @@
-//! Nothing in or out but clients, scrapes, names and the database. Probes come from the node's
-//! kubelet, which is always let in.
+//! Allows requests from clients, scrapes, DNS and the database, and no other traffic. Probes come from the kubelet
+//! of the node, which is always allowed.
 //!
-//! One policy covers the pods that serve and those that migrate: it lets in by the names of ports,
-//! and a migration has none.
+//! One policy covers the pods that serve and those that migrate: it allows incoming traffic by the names of
+//! ports, and the migration has none.
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -11,11 +11,11 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Target, labels, texts};
+use super::{Target, labels, string_map};
 use crate::crd::NetworkPolicyOptions;
 
-/// The NetworkPolicy, unless it is switched off.
-pub fn build(target: &Target) -> Option<NetworkPolicy> {
+/// Builds the NetworkPolicy, or returns `None` if it is disabled.
+pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
     let NetworkPolicyOptions {
         enabled,
         gateway_namespace,
@@ -33,7 +33,7 @@ pub fn build(target: &Target) -> Option<NetworkPolicy> {
     clients.extend(gateway_namespace.as_deref().map(namespace));
     let databases = database_cidrs.iter().map(|cidr| addresses(cidr)).collect();
     enabled.then(|| NetworkPolicy {
-        metadata: target.meta(&target.name, None),
+        metadata: target.object_meta(&target.name, None),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(labels::label_selector(labels::selector(target, None))),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
@@ -42,8 +42,8 @@ pub fn build(target: &Target) -> Option<NetworkPolicy> {
                 from(vec![namespace(monitoring_namespace)], "metrics"),
             ]),
             egress: Some(vec![
-                // kube-system is where cluster DNS runs; the addresses are those of node-local DNS
-                // caches. TCP as well: long answers come that way.
+                // Cluster DNS runs in kube-system; the addresses are those of node-local DNS caches. Long
+                // responses use TCP.
                 to(
                     vec![namespace("kube-system"), addresses("169.254.0.0/16")],
                     &[("UDP", 53), ("TCP", 53)],
@@ -60,7 +60,7 @@ fn namespace(name: &str) -> NetworkPolicyPeer {
 
 fn namespaces(label: &str, value: &str) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
-        namespace_selector: Some(labels::label_selector(texts([(label, value)]))),
+        namespace_selector: Some(labels::label_selector(string_map([(label, value)]))),
         ..NetworkPolicyPeer::default()
     }
 }

@@ -1,4 +1,4 @@
-//! What the pods that serve and those that migrate have in common: above all that they may do little.
+//! The common parts of the pods that serve and of those that migrate, especially their hardening.
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EnvVar, KeyToPath, PodSecurityContext, PodSpec, SeccompProfile,
@@ -8,25 +8,25 @@ use k8s_openapi::api::core::v1::{
 use super::Target;
 use crate::crd::SecretKeyRef;
 
-const VOLUME: &str = "database-url";
-const DIRECTORY: &str = "/run/secrets/order-service";
-const FILE: &str = "database-url";
-/// Nobody on any system.
-const USER: i64 = 65532;
+const SECRET_VOLUME: &str = "database-url";
+const SECRET_DIRECTORY: &str = "/run/secrets/order-service";
+const SECRET_FILE: &str = "database-url";
+/// A user and group without privileges, the `nonroot` of distroless images.
+const NON_ROOT_ID: i64 = 65532;
 
-/// A pod with one container, which reads the URL of the database from a file.
+/// Builds a pod with one container that reads the URL of the database from a file.
 pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container) -> PodSpec {
     PodSpec {
         service_account_name: Some(target.name.clone()),
         automount_service_account_token: Some(false),
-        // No variables of other Services in the environment, where settings are read.
+        // Settings come from the environment, which must not contain the variables of other Services.
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            // The secret's file belongs to this group.
-            fs_group: Some(USER),
+            run_as_user: Some(NON_ROOT_ID),
+            run_as_group: Some(NON_ROOT_ID),
+            // The file of the secret belongs to this group.
+            fs_group: Some(NON_ROOT_ID),
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -36,14 +36,14 @@ pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container)
         }),
         containers: vec![container],
         volumes: Some(vec![Volume {
-            name: VOLUME.to_owned(),
+            name: SECRET_VOLUME.to_owned(),
             secret: Some(SecretVolumeSource {
                 secret_name: Some(secret.name.clone()),
-                // 0440: only the pod's own group reads it.
+                // Only the group of the pod can read it.
                 default_mode: Some(0o440),
                 items: Some(vec![KeyToPath {
                     key: secret.key.clone(),
-                    path: FILE.to_owned(),
+                    path: SECRET_FILE.to_owned(),
                     mode: None,
                 }]),
                 optional: None,
@@ -54,19 +54,19 @@ pub(super) fn spec(target: &Target, secret: &SecretKeyRef, container: Container)
     }
 }
 
-/// A container of the image that may do little.
+/// Builds a hardened container of the image.
 pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container {
     Container {
         name: name.to_owned(),
         image: Some(target.image.clone()),
-        // Tags are never moved, and an image loaded into a laptop's cluster is in no registry.
+        // Tags are never moved, and an image that was loaded into a local cluster is not in a registry.
         image_pull_policy: Some("IfNotPresent".to_owned()),
         args: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
-        // A file, not a variable: it is read anew for every connection, so that a rotated secret
-        // needs no restart.
+        // A file instead of a variable: it is read for every connection, so that a rotated secret needs no
+        // restart.
         env: Some(vec![variable(
             "DATABASE_URL_FILE",
-            &format!("{DIRECTORY}/{FILE}"),
+            &format!("{SECRET_DIRECTORY}/{SECRET_FILE}"),
         )]),
         resources: Some(target.resources.clone()),
         security_context: Some(SecurityContext {
@@ -80,9 +80,9 @@ pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container
             ..SecurityContext::default()
         }),
         volume_mounts: Some(vec![VolumeMount {
-            // A directory, not a subPath: a file mounted by subPath never changes.
-            name: VOLUME.to_owned(),
-            mount_path: DIRECTORY.to_owned(),
+            // A directory, because a file mounted by subPath is never updated.
+            name: SECRET_VOLUME.to_owned(),
+            mount_path: SECRET_DIRECTORY.to_owned(),
             read_only: Some(true),
             ..VolumeMount::default()
         }]),

@@ -1,4 +1,5 @@
-//! The API only. Metrics are scraped from the pods, and a Service would spread scrapes over them.
+//! The Service of the API. Metrics are scraped from each pod, because a Service would distribute the scrapes among
+//! the pods.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -6,11 +7,11 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Target;
 use super::labels::{self, Component};
 
-/// The Service in front of the pods.
-pub fn build(target: &Target) -> Service {
+/// Builds the Service in front of the pods.
+pub(crate) fn build(target: &Target) -> Service {
     let component = Some(Component::Server);
     Service {
-        metadata: target.meta(&target.name, component),
+        metadata: target.object_meta(&target.name, component),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             selector: Some(labels::selector(target, component)),

@@ -1,13 +1,13 @@
-//! An identity of its own and no token: the service never talks to the Kubernetes API.
+//! An identity without a token: the service never uses the Kubernetes API.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 
 use super::Target;
 
 /// The ServiceAccount of the pods.
-pub fn build(target: &Target) -> ServiceAccount {
+pub(crate) fn build(target: &Target) -> ServiceAccount {
     ServiceAccount {
-        metadata: target.meta(&target.name, None),
+        metadata: target.object_meta(&target.name, None),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     }

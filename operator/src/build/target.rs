@@ -1,4 +1,4 @@
-//! An OrderService that was found fit to be built.
+//! An OrderService that has been validated and completed with its defaults.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -9,75 +9,74 @@ use thiserror::Error;
 
 use super::labels::{self, Component};
 use crate::crd::{
-    Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceList,
-    SecretKeyRef, Settings,
+    Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceLimits,
+    ResourceRequests, SecretKeyRef, Settings,
 };
 
-/// Why an OrderService cannot be built. The CRD refuses all of these; an older one may not have.
+/// Why an OrderService is invalid. The CRD rejects all of these; an older CRD may have accepted them.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Invalid {
-    /// Neither or both.
+pub enum InvalidSpec {
+    /// The spec has neither `replicas` nor `autoscaling`, or both.
     #[error("give either replicas or autoscaling, and not both")]
     Replicas,
-    /// An object of the API always has these.
+    /// A field is missing that the API server always sets.
     #[error("metadata.{0} is missing")]
     Metadata(&'static str),
-    /// Names are derived from it.
+    /// Names of objects are derived from the name, so it is restricted.
     #[error(
         "metadata.name must be a DNS label that starts with a letter, of at most 44 characters"
     )]
     Name,
 }
 
-/// Who decides how many pods there are.
+/// How the number of pods is decided.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Replicas {
-    /// The spec.
+pub(crate) enum Replicas {
+    /// By the spec.
     Fixed(i32),
-    /// A HorizontalPodAutoscaler.
+    /// By a HorizontalPodAutoscaler.
     Autoscaled(Autoscaling),
 }
 
-/// Everything that builders need to know.
+/// The input of the builders.
 #[derive(Clone, Debug)]
-pub struct Target {
-    /// Name of the OrderService and of most of what it is made of.
+pub(crate) struct Target {
+    /// Name of the OrderService and of most of its objects.
     pub name: String,
-    /// Where all of it is.
+    /// Namespace of the OrderService and of its objects.
     pub namespace: String,
-    /// Who owns it.
+    /// The reference to the OrderService in its objects.
     pub owner: OwnerReference,
-    /// The image.
     pub image: String,
-    /// The image's tag or the start of its digest, where it is fit for a label.
+    /// Tag of the image, or the start of its digest. `None` if it is not a valid label.
     pub version: Option<String>,
-    /// Who decides how many pods there are.
+    /// How the number of pods is decided.
     pub replicas: Replicas,
-    /// The secret that pods read.
+    /// The secret that the service reads.
     pub database: SecretKeyRef,
     /// The secret that the migration reads.
     pub migrations: SecretKeyRef,
-    /// Requests and limits, defaults filled in.
+    /// Requests and limits, with defaults.
     pub resources: ResourceRequirements,
     /// Settings of the service.
     pub settings: Settings,
-    /// Which traffic is let in and out.
+    /// The allowed traffic.
     pub network_policy: NetworkPolicyOptions,
-    /// How many pods may be evicted at a time.
+    /// The maximum number of pods that may be evicted at the same time.
     pub disruption: Disruption,
-    /// Seconds a rollout may go without progress.
+    /// The number of seconds that a rollout may take without progress.
     pub progress_deadline_seconds: i32,
-    /// Nothing is written but the status.
+    /// Whether only the status is written.
     pub paused: bool,
 }
 
 impl Target {
-    /// Checks an OrderService and fills in what it leaves out.
+    /// Validates an OrderService and adds the defaults.
     ///
     /// # Errors
-    /// When it cannot be built.
-    pub fn new(object: &OrderService) -> Result<Self, Invalid> {
-        // No `..`: a field that is added and forgotten here does not compile.
+    /// When it is invalid.
+    pub(crate) fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
+        // No `..`, so that a field that is missing here does not compile.
         let OrderServiceSpec {
             image,
             replicas,
@@ -95,9 +94,9 @@ impl Target {
             .metadata
             .name
             .clone()
-            .ok_or(Invalid::Metadata("name"))?;
+            .ok_or(InvalidSpec::Metadata("name"))?;
         if name.len() > 44 || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
-            return Err(Invalid::Name);
+            return Err(InvalidSpec::Name);
         }
         let database = database.secret_ref;
         Ok(Self {
@@ -105,16 +104,16 @@ impl Target {
                 .metadata
                 .namespace
                 .clone()
-                .ok_or(Invalid::Metadata("namespace"))?,
+                .ok_or(InvalidSpec::Metadata("namespace"))?,
             owner: object
                 .controller_owner_ref(&())
-                .ok_or(Invalid::Metadata("uid"))?,
+                .ok_or(InvalidSpec::Metadata("uid"))?,
             version: version(&image),
             image,
             replicas: match (replicas, autoscaling) {
                 (Some(replicas), None) => Replicas::Fixed(replicas),
                 (None, Some(autoscaling)) => Replicas::Autoscaled(autoscaling),
-                _ => return Err(Invalid::Replicas),
+                _ => return Err(InvalidSpec::Replicas),
             },
             migrations: migrations.map_or_else(|| database.clone(), |other| other.secret_ref),
             database,
@@ -131,8 +130,8 @@ impl Target {
         })
     }
 
-    /// Metadata of an object that this is made of.
-    pub(super) fn meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
+    /// Metadata of an object that the OrderService owns.
+    pub(super) fn object_meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
         ObjectMeta {
             name: Some(name.to_owned()),
             namespace: Some(self.namespace.clone()),
@@ -143,7 +142,7 @@ impl Target {
     }
 }
 
-/// The tag, or the start of the digest, where it is fit for a label.
+/// Returns the tag, or the start of the digest. `None` if it is not a valid label.
 fn version(image: &str) -> Option<String> {
     let (rest, digest) = match image.split_once('@') {
         Some((rest, digest)) => (rest, Some(digest)),
@@ -158,8 +157,8 @@ fn version(image: &str) -> Option<String> {
     })
 }
 
-/// Requests and limits. What is left out keeps its default, unless a limit is below it.
-fn requirements(requests: ResourceList, limits: ResourceList) -> ResourceRequirements {
+/// Computes requests and limits. A missing request has its default, or the limit if that is lower.
+fn requirements(requests: ResourceRequests, limits: ResourceLimits) -> ResourceRequirements {
     let quantity = |text: &str| Quantity(text.to_owned());
     let memory_limit = limits.memory.unwrap_or_else(|| quantity("128Mi"));
     let storage_limit = limits
@@ -208,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions() {
+    fn the_version_is_the_tag_or_the_start_of_the_digest() {
         for (image, expected) in [
             ("order-service:1.2.3", Some("1.2.3")),
             ("localhost:5000/orders:1.2", Some("1.2")),
@@ -226,11 +225,11 @@ mod tests {
 
     #[test]
     fn a_limit_below_the_default_request_lowers_it() {
-        let limits = ResourceList {
+        let limits = ResourceLimits {
             memory: Some(Quantity("16Mi".to_owned())),
-            ..ResourceList::default()
+            ..ResourceLimits::default()
         };
-        let built = requirements(ResourceList::default(), limits);
+        let built = requirements(ResourceRequests::default(), limits);
         assert_eq!(built.requests.unwrap()["memory"].0, "16Mi");
     }
 }

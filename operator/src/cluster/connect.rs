@@ -1,4 +1,4 @@
-//! The client: what kube makes by default, with the fence next to the wire and small buffers.
+//! The client, built as kube does by default, but with the fence at the connection and small buffers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,33 +14,33 @@ use kube::client::{Body, ConfigExt as _};
 use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
-use super::transport::{Fenced, Guard};
+use super::fence_layer::{FenceLayer, Fenced};
 use crate::leader::Fence;
 
-/// For a connection and its handshake.
-const CONNECT: Duration = Duration::from_secs(5);
-/// For a write to make progress.
-const WRITE: Duration = Duration::from_secs(10);
-/// A connection that nobody uses is kept for so long: a burst of work leaves no buffers behind.
-const IDLE: Duration = Duration::from_secs(15);
-/// Answers are read in pieces of so many bytes.
-const PIECE: usize = 8 * 1024;
+/// Timeout of a connection and its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of each write to the connection.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is closed after this time, so that the buffers of a burst are freed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// Size of the read buffer of a connection.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// A client that writes only for the leader.
+/// Creates a client that writes only while this process is the leader.
 ///
 /// # Errors
-/// When the configuration makes no sense.
-pub fn connect(config: Config, guard: &Guard) -> kube::Result<Client> {
+/// When the configuration is not supported.
+pub fn connect(config: Config, guard: &FenceLayer) -> kube::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
-    connect_by(config, connector, guard)
+    connect_with(config, connector, guard)
 }
 
-/// The same by another way to the other side.
+/// Like [`connect`], but with a different connector.
 ///
 /// # Errors
-/// When the configuration makes no sense.
-pub fn connect_by<C>(config: Config, connector: C, guard: &Guard) -> kube::Result<Client>
+/// When the configuration is not supported.
+pub fn connect_with<C>(config: Config, connector: C, guard: &FenceLayer) -> kube::Result<Client>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
@@ -48,45 +48,45 @@ where
     C::Error: std::error::Error + Send + Sync + 'static,
 {
     if let Some(proxy_url) = config.proxy_url.clone().map(Box::new) {
-        // Not past a proxy that somebody meant to be passed through.
+        // Refuse rather than bypass a configured proxy.
         return Err(kube::Error::ProxyProtocolUnsupported { proxy_url });
     }
     let https = config.rustls_https_connector_with_connector(connector)?;
     let mut connector = TimeoutConnector::new(https);
-    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     connector.set_read_timeout(config.read_timeout);
-    connector.set_write_timeout(Some(WRITE));
+    connector.set_write_timeout(Some(WRITE_TIMEOUT));
     let wire = hyper_util::client::legacy::Builder::new(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        .http1_read_buf_exact_size(PIECE)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .http1_read_buf_exact_size(READ_BUFFER_BYTES)
         .build(connector);
-    // No retry in here: the controller's own knows when to give up.
+    // No retries here: the complete reconcile is retried.
     let service = ServiceBuilder::new()
         .layer(guard)
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .map_request(seal)
+        .map_request(fence_body)
         .map_err(BoxError::from)
         .service(wire);
     Ok(Client::new(service, config.default_namespace))
 }
 
-/// Puts the fence that a write carries around its body.
-fn seal(mut request: Request<Body>) -> Request<Sealed> {
+/// Wraps the body of a write with the fence that the request carries.
+fn fence_body(mut request: Request<Body>) -> Request<FencedBody> {
     let fence = request.extensions_mut().remove::<Fence>();
-    request.map(|inner| Sealed { inner, fence })
+    request.map(|inner| FencedBody { inner, fence })
 }
 
-/// A body that is given away only while the fence holds. It is asked for when the connection stands, and
-/// nothing is sent before: a request whose body fails has never been made.
-struct Sealed {
+/// A body that fails when the fence does not allow writes any more. hyper polls the body after the connection is
+/// established and before it sends the first byte, so a request whose body fails is never sent.
+struct FencedBody {
     inner: Body,
     fence: Option<Fence>,
 }
 
-impl HttpBody for Sealed {
+impl HttpBody for FencedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -94,7 +94,11 @@ impl HttpBody for Sealed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if self.fence.as_ref().is_some_and(|fence| !fence.holds()) {
+        if self
+            .fence
+            .as_ref()
+            .is_some_and(|fence| !fence.allows_writes())
+        {
             return Poll::Ready(Some(Err(Fenced.into())));
         }
         Pin::new(&mut self.inner)

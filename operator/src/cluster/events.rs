@@ -1,4 +1,4 @@
-//! Events: what a person would want to know, said once and then counted.
+//! Publishes events. A repeated event increments a count instead of being published again.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -16,66 +16,66 @@ use serde_json::json;
 use crate::build::labels::MANAGER;
 use crate::crd::OrderService;
 
-/// As long as `kubectl` and others treat repeats as one series.
-const SERIES: SignedDuration = SignedDuration::from_mins(6);
-/// The API server refuses longer ones.
-const LONGEST_NOTE: usize = 1024;
+/// The time within which client-go treats repetitions as one series.
+const SERIES_TIMEOUT: SignedDuration = SignedDuration::from_mins(6);
+/// The maximum length of a note. The API server rejects longer notes.
+const MAX_NOTE_BYTES: usize = 1024;
 
-/// What happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Whether somebody should look.
+    /// Whether the event needs attention.
     pub warning: bool,
-    /// In one word.
+    /// Why the action was taken, in one word.
     pub reason: &'static str,
-    /// What was being done.
+    /// The action that was taken or that failed.
     pub action: &'static str,
-    /// In a sentence.
+    /// A description for users.
     pub note: String,
 }
 
-/// Tells the API server what happened.
+/// Publishes events to the API server.
 #[derive(Clone)]
 pub struct Recorder {
     client: Client,
     instance: String,
-    /// By what was said of whom; only as much as it takes to count on.
-    said: Arc<Mutex<HashMap<u64, Said>>>,
+    /// Recent events, by the hash of object, reason and note.
+    series: Arc<Mutex<HashMap<u64, Series>>>,
 }
 
-struct Said {
-    /// When it was first said: the event bears this in its name.
+struct Series {
+    /// When the event was first published. This is part of the name of the event.
     since: Timestamp,
     count: i32,
     at: Timestamp,
 }
 
 impl Recorder {
-    /// Speaks as this instance.
+    /// Creates a recorder that reports as this instance.
     pub fn new(client: Client, instance: String) -> Self {
         Self {
             client,
             instance,
-            said: Arc::default(),
+            series: Arc::default(),
         }
     }
 
-    /// Tells it. What was told a few minutes ago is counted instead of said again.
+    /// Publishes an event, or increments the count of the same event within six minutes.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn publish(&self, object: &OrderService, event: &Event) -> Result<(), kube::Error> {
         let now = Timestamp::now();
         let mut hasher = DefaultHasher::new();
         (&object.metadata.uid, event.reason, &event.note).hash(&mut hasher);
         let key = hasher.finish();
         let before = {
-            let mut said = self.said.lock();
-            said.retain(|_, said| now.duration_since(said.at) < SERIES);
-            said.get_mut(&key).map(|said| {
-                said.count += 1;
-                said.at = now;
-                (said.since, said.count)
+            let mut series = self.series.lock();
+            series.retain(|_, series| now.duration_since(series.at) < SERIES_TIMEOUT);
+            series.get_mut(&key).map(|series| {
+                series.count += 1;
+                series.at = now;
+                (series.since, series.count)
             })
         };
         let namespace = object.metadata.namespace.as_deref().unwrap_or("default");
@@ -97,12 +97,12 @@ impl Recorder {
         }
         let event = self.build(object.object_ref(&()), event, &name(now), now);
         events.create(&PostParams::default(), &event).await?;
-        let said = Said {
+        let series = Series {
             since: now,
             count: 1,
             at: now,
         };
-        self.said.lock().insert(key, said);
+        self.series.lock().insert(key, series);
         Ok(())
     }
 
@@ -114,7 +114,7 @@ impl Recorder {
         now: Timestamp,
     ) -> KubeEvent {
         let mut note = event.note.clone();
-        note.truncate(note.floor_char_boundary(LONGEST_NOTE));
+        note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
         KubeEvent {
             metadata: ObjectMeta {
                 namespace: regarding.namespace.clone(),

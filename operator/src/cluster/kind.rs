@@ -1,4 +1,4 @@
-//! The kinds of objects that an OrderService is made of.
+//! The kinds of objects that an OrderService owns.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -13,31 +13,31 @@ use kube::api::ApiResource;
 pub enum Kind {
     /// The identity of the pods.
     ServiceAccount,
-    /// Their settings.
+    /// The settings of the pods.
     ConfigMap,
-    /// Their traffic.
+    /// The allowed traffic of the pods.
     NetworkPolicy,
-    /// What is in front of them.
+    /// The address of the API.
     Service,
-    /// How many may be evicted.
+    /// The maximum number of pods that may be evicted.
     PodDisruptionBudget,
-    /// What migrates.
+    /// The migration.
     Job,
     /// The pods.
     Deployment,
-    /// Who decides how many.
+    /// The autoscaler of the pods.
     HorizontalPodAutoscaler,
 }
 
 impl Kind {
-    /// The one that is in front of all others where kinds are sorted.
+    /// The smallest value in the order of `Ord`.
     pub const FIRST: Self = Self::ServiceAccount;
 
-    /// Every kind, in the order in which they are applied.
+    /// Every kind, in the order in which the objects are applied.
     pub const ALL: [Self; 8] = [
         Self::ServiceAccount,
-        Self::ConfigMap,
         Self::NetworkPolicy,
+        Self::ConfigMap,
         Self::Service,
         Self::PodDisruptionBudget,
         Self::Job,
@@ -45,7 +45,7 @@ impl Kind {
         Self::HorizontalPodAutoscaler,
     ];
 
-    /// Its name in the API.
+    /// The name of the kind in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ServiceAccount => "ServiceAccount",
@@ -59,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Where it is in the API.
+    /// The group, version and plural of the kind.
     pub fn resource(self) -> ApiResource {
         match self {
             Self::ServiceAccount => ApiResource::erase::<ServiceAccount>(&()),

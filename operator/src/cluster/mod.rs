@@ -1,10 +1,11 @@
-//! The only way to the API server. What is asked is asked here, and what is written is written here.
+//! The client of the API server: all reads and writes except watches and the Lease.
 
 pub mod connect;
 mod events;
+pub mod fence_layer;
 mod kind;
 mod pod;
-pub mod transport;
+pub mod watch_activity;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -22,17 +23,17 @@ pub use pod::{ContainerStatuses, PodState};
 use crate::build::labels::MANAGER;
 use crate::crd::{OrderService, OrderServiceStatus};
 
-/// What a request to the API server may end in.
+/// The result of a request to the API server.
 pub type Result<T> = std::result::Result<T, kube::Error>;
 
-/// The API server.
+/// A client of the API server.
 #[derive(Clone)]
 pub struct Cluster {
     client: Client,
 }
 
 impl Cluster {
-    /// Talks through this client.
+    /// Sends requests through this client.
     pub fn new(client: Client) -> Self {
         Self { client }
     }
@@ -41,10 +42,10 @@ impl Cluster {
         Api::namespaced_with(self.client.clone(), namespace, &kind.resource())
     }
 
-    /// An object, if it is there.
+    /// Returns an object, if it exists.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn get(
         &self,
         kind: Kind,
@@ -54,11 +55,11 @@ impl Cluster {
         self.api(kind, namespace).get_opt(name).await
     }
 
-    /// Applies a whole object, server-side. With `force` its fields are taken from whoever holds them;
-    /// fields that it does not name are left alone either way.
+    /// Applies an object with server-side apply. With `force`, the operator takes over its fields from other field
+    /// managers. Fields that the object does not contain stay unchanged.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn apply(&self, kind: Kind, object: &Value, force: bool) -> Result<DynamicObject> {
         let text = |pointer| {
             object
@@ -74,10 +75,10 @@ impl Cluster {
             .await
     }
 
-    /// Deletes an object, but not another one that has taken its name since.
+    /// Deletes an object, but not a newer one of the same name.
     ///
     /// # Errors
-    /// When the API server says no or nothing. That it is gone already is none.
+    /// When the API server rejects the request or does not respond. A missing object is not an error.
     pub async fn delete(&self, kind: Kind, namespace: &str, name: &str, uid: &str) -> Result<()> {
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
@@ -93,11 +94,11 @@ impl Cluster {
         }
     }
 
-    /// Gives up `spec.replicas` of a Deployment without changing it. To leave it out of the next apply
-    /// would reset it: the last owner of a field takes it away.
+    /// Gives up the ownership of `spec.replicas` of a Deployment without changing its value. Omitting the field in
+    /// the next apply would reset it, because server-side apply removes a field whose last owner omits it.
     ///
     /// # Errors
-    /// When the API server says no or nothing, or the object has changed since it was read.
+    /// When the API server rejects the request or does not respond, or the object has changed.
     pub async fn release_replicas(
         &self,
         deployment: &DynamicObject,
@@ -126,7 +127,7 @@ impl Cluster {
         if operations.is_empty() {
             return Ok(None);
         }
-        // Entries are named by their place, so the object must be the one that was read.
+        // The paths contain indexes of entries, so the object must still be the version that was read.
         let mut patch = vec![json!({
             "op": "test", "path": "/metadata/resourceVersion", "value": metadata.resource_version,
         })];
@@ -138,11 +139,11 @@ impl Cluster {
             .map(Some)
     }
 
-    /// Writes the status: all of it, for all of it is ours. As a JSON patch, which costs the API server
-    /// much less than an apply.
+    /// Replaces the status, which the operator owns completely. A JSON patch costs the API server much less
+    /// than an apply.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn patch_status(
         &self,
         object: &OrderService,
@@ -152,7 +153,7 @@ impl Cluster {
         let namespace = metadata.namespace.as_deref().unwrap_or_default();
         let name = metadata.name.as_deref().unwrap_or_default();
         let (patch, params) = json_patch(json!([
-            // Not of another object that has taken the name since.
+            // The status must not be written to a newer object of the same name.
             {"op": "test", "path": "/metadata/uid", "value": metadata.uid},
             {"op": "add", "path": "/status", "value": status},
         ]))?;
@@ -161,20 +162,20 @@ impl Cluster {
             .await
     }
 
-    /// A secret, if it is there.
+    /// Returns a secret, if it exists.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>> {
         Api::<Secret>::namespaced(self.client.clone(), namespace)
             .get_opt(name)
             .await
     }
 
-    /// Writes one key of a secret, if the secret is still as it was read.
+    /// Writes one key of a secret, unless the secret has changed since it was read.
     ///
     /// # Errors
-    /// When the API server says no or nothing, or the secret has changed.
+    /// When the API server rejects the request or does not respond, or the secret has changed.
     pub async fn fill_secret(&self, secret: &Secret, key: &str, value: Vec<u8>) -> Result<()> {
         let metadata = &secret.metadata;
         let (Some(name), Some(namespace)) = (&metadata.name, &metadata.namespace) else {
@@ -191,10 +192,10 @@ impl Cluster {
             .map(|_| ())
     }
 
-    /// Pods by their labels, a few of them.
+    /// Returns up to 20 pods with these labels.
     ///
     /// # Errors
-    /// When the API server says no or nothing.
+    /// When the API server rejects the request or does not respond.
     pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<PodState>> {
         let params = ListParams::default().labels(labels).limit(20);
         let pods = Api::<PodState>::namespaced(self.client.clone(), namespace)
@@ -216,7 +217,7 @@ fn as_manager() -> PatchParams {
     }
 }
 
-/// An object as it is applied: with its kind, without what only the API server fills in.
+/// Converts an object to JSON with `apiVersion` and `kind`, as it is applied.
 ///
 /// # Errors
 /// When it cannot be written as JSON.

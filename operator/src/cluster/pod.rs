@@ -1,26 +1,26 @@
-//! As much of a pod as is ever looked at. The whole type would double what the operator takes in memory.
+//! The fields of a pod that the operator reads. The complete type would double the memory of the operator.
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::Resource;
 use kube::api::ObjectMeta;
 use serde::Deserialize;
 
-/// How a pod stands.
+/// A pod.
 #[derive(Clone, Debug, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 pub struct PodState {
-    /// Its name, above all.
+    /// Name and creation time.
     pub metadata: ObjectMeta,
-    /// What its node says of it.
+    /// The status, as the kubelet reports it.
     #[serde(default)]
     pub status: Option<ContainerStatuses>,
 }
 
-/// How the containers of a pod stand.
+/// The status of a pod.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ContainerStatuses {
-    /// Each of them, once its node knows of it.
+    /// The status of each container, once the kubelet has reported it.
     #[serde(default)]
     pub container_statuses: Option<Vec<ContainerStatus>>,
 }

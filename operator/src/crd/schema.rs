@@ -1,24 +1,24 @@
-//! Pieces of the schema that derive cannot make.
+//! Parts of the schema that cannot be derived from the types.
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A reference to an image: registry and port, path, tag, digest.
 pub(super) const IMAGE: &str = r"^([a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?/)?[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$";
-/// A name of an object.
+/// The name of an object.
 pub(super) const SUBDOMAIN: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-/// A name of a namespace.
+/// The name of a namespace.
 pub(super) const LABEL: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-/// A key of a secret.
+/// The key of a secret.
 pub(super) const SECRET_KEY: &str = r"^[-._a-zA-Z0-9]+$";
-/// Addresses of a network. The API server reads them more closely.
+/// A range of addresses. The API server validates the NetworkPolicy more strictly.
 pub(super) const CIDR: &str = r"^[0-9a-fA-F.:]+/[0-9]{1,3}$";
-/// A span of time as the service reads it.
+/// A duration in the syntax of the service.
 pub(super) const DURATION: &str = r"^[0-9]{1,8}(ms|s|m|h)$";
-/// The same, but not none.
+/// A duration above zero.
 pub(super) const POSITIVE_DURATION: &str = r"^0*[1-9][0-9]{0,7}(ms|s|m|h)$";
 
-/// An amount of a resource, as in pods, but not negative and in plain words.
+/// A quantity as in pods, without negative values and exponents.
 pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
@@ -27,7 +27,7 @@ pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A number of pods or a share of them.
+/// A number of pods or a percentage.
 pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
@@ -40,7 +40,7 @@ pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// A list in which each type of condition is once.
+/// A list of conditions with one entry per type.
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let item = generator.subschema_for::<super::Condition>();
     json_schema!({

@@ -1,13 +1,12 @@
-//! Settings of the service, typed: the environment variables that its documentation lists.
+//! The settings of the service: its environment variables, typed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-/// Settings of the service. Each is the environment variable of the same name; what is left out
-/// keeps the service's own default. Addresses, files and who migrates are not settings here: they
-/// belong to the operator.
+/// Settings of the service. Each is the environment variable of the same name. An omitted setting without a
+/// default here keeps the default of the service. The operator sets addresses, files and migrations itself.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [{
@@ -15,65 +14,65 @@ use super::schema;
     "message": "settings.poolMinIdle must not be larger than settings.poolMaxSize",
 }]))]
 pub struct Settings {
-    /// POOL_MAX_SIZE: most database connections of each pod.
+    /// `POOL_MAX_SIZE`: the maximum number of database connections of each pod.
     #[schemars(range(min = 1, max = 10000))]
     pub pool_max_size: i32,
-    /// POOL_MIN_IDLE: connections each pod keeps open.
+    /// `POOL_MIN_IDLE`: the idle database connections that each pod keeps open. Not above `poolMaxSize`.
     #[schemars(range(min = 0, max = 10000))]
     pub pool_min_idle: i32,
-    /// POOL_ACQUIRE_TIMEOUT: how long work may wait for a connection.
+    /// `POOL_ACQUIRE_TIMEOUT`: how long a request may wait for a database connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub pool_acquire_timeout: Option<String>,
-    /// POOL_IDLE_TIMEOUT: a connection idle for longer is closed.
+    /// `POOL_IDLE_TIMEOUT`: how long a database connection may be idle before it is closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub pool_idle_timeout: Option<String>,
-    /// POOL_MAX_LIFETIME: a connection is replaced at this age.
+    /// `POOL_MAX_LIFETIME`: the age at which a database connection is replaced.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub pool_max_lifetime: Option<String>,
-    /// STATEMENT_TIMEOUT: how long the database may work on one statement.
+    /// `STATEMENT_TIMEOUT`: how long one statement may run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub statement_timeout: Option<String>,
-    /// REQUEST_TIMEOUT: how long a whole request may take.
+    /// `REQUEST_TIMEOUT`: how long a request may take.
     #[schemars(length(max = 12), regex(pattern = schema::POSITIVE_DURATION))]
     pub request_timeout: String,
-    /// MAX_BODY_BYTES: largest body of a request.
+    /// `MAX_BODY_BYTES`: the maximum number of bytes of a request body.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1073741824))]
     pub max_body_bytes: Option<i64>,
-    /// QUEUE_CAPACITY: requests that may wait for the database.
+    /// `QUEUE_CAPACITY`: the maximum number of requests that wait for the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub queue_capacity: Option<i32>,
-    /// MAX_CONNECTIONS: most connections of clients.
+    /// `MAX_CONNECTIONS`: the maximum number of connections of clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_connections: Option<i32>,
-    /// RESPONSE_BUFFER_BYTES: bytes of responses that are not sent yet.
+    /// `RESPONSE_BUFFER_BYTES`: the maximum number of bytes of responses that are not sent yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1099511627776_i64))]
     pub response_buffer_bytes: Option<i64>,
-    /// MAX_STREAMS: open event streams.
+    /// `MAX_STREAMS`: the maximum number of open event streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_streams: Option<i32>,
-    /// DRAIN_DELAY: how long a pod that is going keeps accepting, until all have noticed.
+    /// `DRAIN_DELAY`: how long a terminating pod accepts connections, until all clients use other pods.
     #[schemars(length(max = 12), regex(pattern = schema::DURATION))]
     pub drain_delay: String,
-    /// SHUTDOWN_TIMEOUT: how long requests in flight may take after that.
+    /// `SHUTDOWN_TIMEOUT`: how long requests in flight may take after the drain.
     #[schemars(length(max = 12), regex(pattern = schema::DURATION))]
     pub shutdown_timeout: String,
-    /// WORKERS: HTTP threads of each pod; left out, the CPU request decides.
+    /// `WORKERS`: the HTTP threads of each pod. Default: the CPU request, rounded up.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<i32>,
-    /// LOG_FORMAT: the form of the log lines.
+    /// `LOG_FORMAT`: the format of the log lines, `json` or `text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_format: Option<LogFormat>,
-    /// RUST_LOG: what to log: a level, or `target=level` items parted by commas.
+    /// `RUST_LOG`: a level, or `target=level` items separated by commas.
     #[schemars(length(min = 1, max = 512))]
     pub rust_log: String,
 }
@@ -102,12 +101,12 @@ impl Default for Settings {
     }
 }
 
-/// The form of the log lines.
+/// `LOG_FORMAT`: the format of the log lines, `json` or `text`.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// For people.
+    /// Human-readable text.
     Text,
 }

@@ -1,4 +1,4 @@
-//! What a person may ask for.
+//! The spec of an OrderService.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{OrderServiceStatus, Settings, schema};
 
-/// An order-service: the image, how many, and the database.
+/// The desired order-service: image, number of pods, database and settings.
 #[derive(Clone, Debug, CustomResource, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[kube(
     group = "orders.example.com",
@@ -20,7 +20,7 @@ use super::{OrderServiceStatus, Settings, schema};
     shortname = "osvc",
     category = "all",
     category = "orders",
-    doc = "An order-service that the operator keeps running, migrated and safe.",
+    doc = "An order-service that the operator deploys, migrates and upgrades.",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -30,7 +30,7 @@ use super::{OrderServiceStatus, Settings, schema};
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether what the spec asks for is serving"
+        description = "Whether the desired pods are available"
     ),
     printcolumn(
         name = "Image",
@@ -42,13 +42,13 @@ use super::{OrderServiceStatus, Settings, schema};
         name = "Schema",
         type_ = "string",
         json_path = ".status.schema",
-        description = "The version whose migrations the database has"
+        description = "The version of the schema of the database"
     ),
     printcolumn(
         name = "Replicas",
         type_ = "integer",
         json_path = ".status.replicas",
-        description = "Pods there are"
+        description = "Number of pods"
     ),
     printcolumn(
         name = "Age",
@@ -64,43 +64,43 @@ use super::{OrderServiceStatus, Settings, schema};
     "message": "give either replicas or autoscaling, and not both",
 }]))]
 pub struct OrderServiceSpec {
-    /// The image, with a tag that is never moved (not `latest`) or a digest. With both, the digest
-    /// decides what runs.
+    /// Image of the service, with a tag other than `latest` that is never moved, or with a digest. With both,
+    /// the digest decides.
     #[schemars(length(min = 1, max = 512), regex(pattern = schema::IMAGE))]
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "self.contains('@sha256:') || (self.matches(':[^/]+$') && !self.endsWith(':latest'))",
         "message": "image needs a tag other than latest, or a digest",
     }]))]
     pub image: String,
-    /// How many pods. Not together with `autoscaling`.
+    /// Number of pods. Excludes `autoscaling`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub replicas: Option<i32>,
-    /// Lets a HorizontalPodAutoscaler decide how many pods. Not together with `replicas`.
+    /// Bounds of a HorizontalPodAutoscaler that decides the number of pods. Excludes `replicas`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<Autoscaling>,
-    /// Where the database is.
+    /// The database.
     pub database: Database,
-    /// How the schema is migrated, where that differs from how it is used.
+    /// The database role of the migration, if it differs from that of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<Migrations>,
-    /// Requests and limits of each pod. What is left out keeps its default.
+    /// Requests and limits of each pod. An omitted one has its default.
     #[serde(default)]
     pub resources: Resources,
     /// Settings of the service.
     #[serde(default)]
     pub settings: Settings,
-    /// Which traffic is let in and out.
+    /// The allowed traffic.
     #[serde(default)]
     pub network_policy: NetworkPolicyOptions,
-    /// How many pods may be evicted at a time.
+    /// The most pods that may be evicted at the same time.
     #[serde(default)]
     pub disruption: Disruption,
-    /// Seconds a rollout may go without progress before the last good one is put back.
+    /// Seconds without progress after which a rollout is rolled back to the last good version.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 30, max = 86400))]
     pub progress_deadline_seconds: i32,
-    /// Nothing is written but the status while this is true.
+    /// While true, only the status is written.
     #[serde(default)]
     pub paused: bool,
 }
@@ -117,15 +117,16 @@ fn default_progress_deadline() -> i32 {
     "message": "minReplicas must not be larger than maxReplicas",
 }]))]
 pub struct Autoscaling {
-    /// Fewest pods.
+    /// The fewest pods. Not above `maxReplicas`.
     #[serde(default = "default_min_replicas")]
     #[schemars(range(min = 1, max = 1000))]
     pub min_replicas: i32,
-    /// Most pods. Times `settings.poolMaxSize` they must fit the database's connections.
+    /// The most pods. Multiplied by `settings.poolMaxSize` they must not exceed the connections of the
+    /// database.
     #[schemars(range(min = 1, max = 1000))]
     pub max_replicas: i32,
-    /// CPU to aim at, in percent of the request. The request is a share and not a ceiling, so this
-    /// may be above 100.
+    /// Target of the CPU utilization in percent of the request. The request is not a limit, so this may be above
+    /// 100.
     #[serde(
         default = "default_target_cpu",
         rename = "targetCPUUtilizationPercentage"
@@ -142,24 +143,24 @@ fn default_target_cpu() -> i32 {
     200
 }
 
-/// Where the database is.
+/// The database.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Database {
-    /// The secret that holds the URL. It never changes: another database has other orders, and is
-    /// another OrderService. To move or to rotate, change what the secret says.
+    /// Secret with the URL of the database. Immutable: another database has other orders and needs another
+    /// OrderService. To move the database or to rotate its password, change the data of the secret.
     #[schemars(extend("x-kubernetes-validations" = [{
         "rule": "self == oldSelf",
-        "message": "database.secretRef is immutable: change what the secret says, or make another OrderService",
+        "message": "database.secretRef is immutable: change the data of the secret, or create another OrderService",
     }]))]
     pub secret_ref: SecretKeyRef,
 }
 
-/// How the schema is migrated.
+/// The database role of the migration.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Migrations {
-    /// The secret with the URL of the role that owns the tables.
+    /// Secret with the URL of the role that owns the tables.
     pub secret_ref: SecretKeyRef,
 }
 
@@ -170,7 +171,7 @@ pub struct SecretKeyRef {
     /// Name of the secret.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::SUBDOMAIN))]
     pub name: String,
-    /// Key whose value is the URL.
+    /// Key of the secret whose value is the URL.
     #[serde(default = "default_secret_key")]
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::SECRET_KEY))]
     pub key: String,
@@ -191,47 +192,65 @@ fn default_secret_key() -> String {
     "message": "requests.memory must not be larger than limits.memory",
 }]))]
 pub struct Resources {
-    /// What each pod is guaranteed.
+    /// Guaranteed resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requests: Option<ResourceList>,
-    /// What each pod may use at most. CPU has no limit unless one is given: it shows up as latency.
+    pub requests: Option<ResourceRequests>,
+    /// Limits of the resources of each pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limits: Option<ResourceList>,
+    pub limits: Option<ResourceLimits>,
 }
 
-/// Amounts of the resources that a pod uses.
+/// Guaranteed resources of each pod.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct ResourceList {
-    /// CPU, as in `100m`.
+pub struct ResourceRequests {
+    /// CPU; also decides `WORKERS`. Default: `100m`, or the limit if that is lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub cpu: Option<Quantity>,
-    /// Memory, as in `128Mi`.
+    /// Memory. Default: `32Mi`, or the limit if that is lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub memory: Option<Quantity>,
-    /// Space for the log on the node, as in `256Mi`.
+    /// Storage for the log on the node. Default: `64Mi`, or the limit if that is lower.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::quantity")]
     pub ephemeral_storage: Option<Quantity>,
 }
 
-/// Which traffic is let in and out: clients, scrapes, names and the database.
+/// Limits of the resources of each pod.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ResourceLimits {
+    /// CPU. A limit increases the latency. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub cpu: Option<Quantity>,
+    /// Memory. Default: `128Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub memory: Option<Quantity>,
+    /// Storage for the log on the node. Default: `256Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::quantity")]
+    pub ephemeral_storage: Option<Quantity>,
+}
+
+/// The allowed traffic: clients, scrapes, DNS and the database.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NetworkPolicyOptions {
-    /// Whether there is a NetworkPolicy.
+    /// Whether a NetworkPolicy is created.
     pub enabled: bool,
-    /// Namespace of the gateway that may send requests, beside pods of this namespace and of
-    /// namespaces labelled `orders.example.com/client=true`.
+    /// Namespace of a gateway that may send requests, in addition to this namespace and namespaces with the
+    /// label `orders.example.com/client: "true"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = schema::LABEL))]
     pub gateway_namespace: Option<String>,
     /// Namespace that may scrape the metrics.
     #[schemars(length(min = 1, max = 63), regex(pattern = schema::LABEL))]
     pub monitoring_namespace: String,
-    /// Addresses where the database may be.
+    /// Address ranges of the database.
     #[schemars(length(min = 1, max = 32), inner(length(max = 43), regex(pattern = schema::CIDR)))]
     pub database_cidrs: Vec<String>,
     /// Port of the database.
@@ -252,13 +271,14 @@ impl Default for NetworkPolicyOptions {
     }
 }
 
-/// How many pods may be evicted at a time.
+/// The most pods that may be evicted at the same time.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Disruption {
-    /// Whether there is a PodDisruptionBudget.
+    /// Whether a PodDisruptionBudget is created.
     pub enabled: bool,
-    /// A number or a percentage. Zero would block the drain of every node.
+    /// The most pods that may be evicted at the same time: a number or a percentage. Not zero, which would
+    /// block the drain of every node.
     #[schemars(schema_with = "schema::count_or_percentage")]
     pub max_unavailable: IntOrString,
 }

@@ -1,4 +1,4 @@
-//! What is told back.
+//! The status of an OrderService.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use super::schema;
 
-/// What the operator has seen and done.
+/// The state that the operator observed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OrderServiceStatus {
-    /// The generation of the spec that this status speaks of.
+    /// Generation of the spec to which this status refers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Pods there are.
+    /// Number of pods.
     pub replicas: i32,
-    /// Pods that serve.
+    /// Number of ready pods.
     pub ready_replicas: i32,
-    /// Selects the pods, for the scale subresource.
+    /// Label selector of the pods, for the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// The image of the pods.
+    /// Image of the pods.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The version whose migrations the database has.
+    /// Version of the schema of the database.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<String>,
     /// The last migration that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationStatus>,
-    /// The rollout that failed and is not tried again until the spec changes.
+    /// The rollout that failed and is not retried until the spec changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
     /// Ready, Progressing, Degraded, Migrated, Paused and Conflict.
@@ -41,7 +41,7 @@ pub struct OrderServiceStatus {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MigrationStatus {
-    /// Stands for everything that a migration depends on: the image and the secret.
+    /// Hash of everything that the migration depends on: the image and the secret.
     pub revision: String,
     /// The image that migrated.
     pub image: String,
@@ -51,51 +51,51 @@ pub struct MigrationStatus {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedRevision {
-    /// Stands for the pod template that failed.
+    /// Hash of the pod template that failed.
     pub revision: String,
-    /// Why, in one word.
+    /// The reason in one word.
     pub reason: String,
-    /// Why, in a sentence.
+    /// A human-readable description.
     pub message: String,
 }
 
-/// One thing that can be said of an OrderService.
+/// A condition of an OrderService.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// What is said.
+    /// Type of the condition.
     #[serde(rename = "type")]
     #[schemars(length(max = 316))]
     pub type_: String,
-    /// Whether it is so.
+    /// Status of the condition.
     pub status: ConditionStatus,
-    /// The generation of the spec that this speaks of.
+    /// Generation of the spec to which the condition refers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// When the status last changed.
+    /// Time at which the status last changed.
     pub last_transition_time: Time,
-    /// Why, in one word that does not change between versions.
+    /// The reason in one word that does not change between versions.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
-    /// Why, in sentences.
+    /// A human-readable description.
     #[serde(default)]
     #[schemars(length(max = 32768))]
     pub message: String,
 }
 
-/// Whether a condition holds.
+/// The status of a condition.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
 pub enum ConditionStatus {
     /// It holds.
     True,
     /// It does not.
     False,
-    /// Nobody can tell.
+    /// It is unknown whether it holds.
     Unknown,
 }
 
 impl ConditionStatus {
-    /// The word of it.
+    /// The status as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::True => "True",

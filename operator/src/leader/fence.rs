@@ -1,16 +1,16 @@
 //! Whether this process may write.
 //!
-//! A process that was stopped does not know it. So nobody remembers "I am the leader": what is
-//! remembered is until when, on two clocks, and both are read before each write. The monotonic clock
-//! runs on while a process is stopped, but not while a machine sleeps; the wall clock does, but may be
-//! set back. Leadership has ended when either says so.
+//! A stopped process cannot notice that it was stopped. Therefore the fence does not store whether this process is
+//! the leader, but until when it may write, on two clocks, and reads both before each write. The monotonic clock
+//! continues while a process is stopped, but not while the machine is suspended. The wall clock continues in both
+//! cases, but may be set back. Leadership ends when either clock is past its limit.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-/// Says whether this process may write.
+/// Allows writes until leadership ends.
 #[derive(Clone, Debug, Default)]
 pub struct Fence(Arc<Mutex<Option<Held>>>);
 
@@ -20,7 +20,7 @@ struct Held {
     span: Duration,
 }
 
-/// A moment on both clocks.
+/// A point in time on both clocks.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     monotonic: Instant,
@@ -28,7 +28,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// This one.
+    /// Returns the current time on both clocks.
     pub fn now() -> Self {
         Self {
             monotonic: Instant::now(),
@@ -36,27 +36,27 @@ impl Moment {
         }
     }
 
-    /// Whether less than this has passed, on both clocks. A wall clock that was set back tells
-    /// nothing, and counts as having passed.
+    /// Whether less than `span` has elapsed on both clocks. A wall clock that was set back proves nothing, so the
+    /// time then counts as elapsed.
     fn is_within(&self, span: Duration) -> bool {
         self.monotonic.elapsed() < span && self.wall.elapsed().is_ok_and(|passed| passed < span)
     }
 }
 
 impl Fence {
-    /// Lets writes through for this long since a moment: the one before the lease was asked for, since
-    /// nobody knows how long the answer took.
-    pub fn hold(&self, since: Moment, span: Duration) {
+    /// Allows writes for `span` after `since`. That is the time before the request for the Lease was sent, because
+    /// the server may have granted the Lease at any time between request and response.
+    pub fn allow(&self, since: Moment, span: Duration) {
         *self.0.lock() = Some(Held { since, span });
     }
 
-    /// Lets none through.
-    pub fn drop_it(&self) {
+    /// Stops allowing writes.
+    pub fn revoke(&self) {
         *self.0.lock() = None;
     }
 
-    /// Whether writes are let through now.
-    pub fn holds(&self) -> bool {
+    /// Whether writes are allowed now.
+    pub fn allows_writes(&self) -> bool {
         self.0
             .lock()
             .is_some_and(|held| held.since.is_within(held.span))
@@ -77,24 +77,24 @@ mod tests {
     }
 
     #[test]
-    fn either_clock_ends_it() {
+    fn either_clock_ends_leadership() {
         let span = Duration::from_secs(10);
         let fence = Fence::default();
-        assert!(!fence.holds());
-        fence.hold(ago(0, 0), span);
-        assert!(fence.holds());
-        fence.hold(ago(11, 0), span);
-        assert!(!fence.holds(), "stopped");
-        fence.hold(ago(0, 11), span);
-        assert!(!fence.holds(), "asleep");
+        assert!(!fence.allows_writes());
+        fence.allow(ago(0, 0), span);
+        assert!(fence.allows_writes());
+        fence.allow(ago(11, 0), span);
+        assert!(!fence.allows_writes(), "stopped");
+        fence.allow(ago(0, 11), span);
+        assert!(!fence.allows_writes(), "suspended");
         let set_back = Moment {
             wall: SystemTime::now() + Duration::from_secs(60),
             ..Moment::now()
         };
-        fence.hold(set_back, span);
-        assert!(!fence.holds(), "the wall clock was set back");
-        fence.hold(ago(0, 0), span);
-        fence.drop_it();
-        assert!(!fence.holds());
+        fence.allow(set_back, span);
+        assert!(!fence.allows_writes(), "the wall clock was set back");
+        fence.allow(ago(0, 0), span);
+        fence.revoke();
+        assert!(!fence.allows_writes());
     }
 }

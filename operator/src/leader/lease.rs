@@ -1,7 +1,7 @@
-//! The Lease: taken when free or abandoned, renewed while held, given back at the end.
+//! The Lease. It is acquired when it is free or expired, renewed while held, and released at the end.
 //!
-//! Whether another holder is silent is judged by this process's own clock since it last saw the Lease
-//! change, never by the times that are written in it: clocks of machines differ.
+//! A holder has expired when this process has not seen the Lease change for long enough, measured on its own
+//! clock. The times in the Lease are never used, because the clocks of machines differ.
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +14,16 @@ use tokio::time::{sleep, timeout};
 
 use super::{Fence, Moment};
 
-/// How long things take.
+/// The times of the election.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// A holder that is silent for so long has lost the Lease.
+    /// A holder that does not renew the Lease for this long loses it.
     pub lease: Duration,
 }
 
 impl Timing {
-    /// For how long after a renewal the holder itself believes in it: less than the others do.
-    fn trust(self) -> Duration {
+    /// For how long after a renewal the holder may write. This is less than the time that other candidates wait.
+    fn validity(self) -> Duration {
         self.lease * 2 / 3
     }
 
@@ -32,20 +32,20 @@ impl Timing {
     }
 }
 
-/// One candidate.
+/// A candidate for the Lease.
 pub struct Election {
     leases: Api<Lease>,
     name: String,
     identity: String,
     timing: Timing,
     fence: Fence,
-    /// The Lease as it was last seen, and when it was first seen so.
+    /// The Lease as it was last read, and when this version was first read.
     seen: Option<(Lease, Instant)>,
-    heard: Instant,
+    last_response: Instant,
 }
 
 impl Election {
-    /// Stands for the Lease of this name. `identity` must be this process's alone.
+    /// Creates a candidate for the Lease of this name. `identity` must be unique to this process.
     pub fn new(
         client: Client,
         namespace: &str,
@@ -61,87 +61,88 @@ impl Election {
             timing,
             fence,
             seen: None,
-            heard: Instant::now(),
+            last_response: Instant::now(),
         }
     }
 
-    /// How long ago the API server last answered.
-    pub fn silent_for(&self) -> Duration {
-        self.heard.elapsed()
+    /// Returns how long ago the API server last responded.
+    pub fn api_silence(&self) -> Duration {
+        self.last_response.elapsed()
     }
 
-    /// Tries once to take or renew the Lease. Says whether this process is the leader now.
+    /// Tries once to acquire or renew the Lease. Returns whether this process is the leader.
     pub async fn try_once(&mut self) -> bool {
-        let asked = Moment::now();
-        match timeout(self.timing.trust() / 2, self.take()).await {
+        let requested_at = Moment::now();
+        match timeout(self.timing.validity() / 2, self.acquire_or_renew()).await {
             Ok(Ok(true)) => {
-                self.heard = Instant::now();
-                self.fence.hold(asked, self.timing.trust());
+                self.last_response = Instant::now();
+                self.fence.allow(requested_at, self.timing.validity());
             }
             Ok(Ok(false)) => {
-                self.heard = Instant::now();
-                self.fence.drop_it();
+                self.last_response = Instant::now();
+                self.fence.revoke();
             }
-            // The fence runs out by itself when nobody renews it.
+            // Without a renewal, the fence closes when its time is up.
             Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be renewed"),
-            Err(_) => log::warn!("the lease cannot be renewed: no answer"),
+            Err(_) => log::warn!("the lease cannot be renewed: no response"),
         }
-        self.fence.holds()
+        self.fence.allows_writes()
     }
 
     /// Waits until this process is the leader.
     pub async fn acquire(&mut self, mut on_try: impl FnMut(Duration)) {
         while !self.try_once().await {
-            on_try(self.silent_for());
+            on_try(self.api_silence());
             sleep(self.timing.retry()).await;
         }
         on_try(Duration::ZERO);
     }
 
-    /// Renews for as long as that works. Returns when leadership is lost.
-    pub async fn keep(&mut self) {
+    /// Renews the Lease until leadership is lost.
+    pub async fn renew(&mut self) {
         loop {
             sleep(self.timing.retry()).await;
-            // A process that was stopped comes back here: first whether it is still the leader.
-            if !self.fence.holds() || !self.try_once().await {
-                self.fence.drop_it();
+            // A process that was stopped resumes here, so the fence is checked before the renewal.
+            if !self.fence.allows_writes() || !self.try_once().await {
+                self.fence.revoke();
                 return;
             }
         }
     }
 
-    /// Gives the Lease back, so that nobody needs to wait for it.
+    /// Releases the Lease, so that other candidates need not wait until it expires.
     pub async fn release(&mut self) {
-        if !self.fence.holds() {
+        if !self.fence.allows_writes() {
             return;
         }
-        self.fence.drop_it();
-        match timeout(self.timing.trust() / 2, self.give_back()).await {
-            Ok(Ok(true)) => log::info!("the lease is given back"),
-            Ok(Ok(false)) => log::info!("the lease is somebody else's already"),
-            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be given back"),
-            Err(_) => log::warn!("the lease cannot be given back: no answer"),
+        self.fence.revoke();
+        match timeout(self.timing.validity() / 2, self.clear_holder()).await {
+            Ok(Ok(true)) => log::info!("the lease is released"),
+            Ok(Ok(false)) => log::info!("another process already holds the lease"),
+            Ok(Err(error)) => log::warn!(error:% = error; "the lease cannot be released"),
+            Err(_) => log::warn!("the lease cannot be released: no response"),
         }
     }
 
-    async fn give_back(&mut self) -> Result<bool, kube::Error> {
+    async fn clear_holder(&mut self) -> Result<bool, kube::Error> {
         let Some((lease, _)) = self.seen.take() else {
             return Ok(false);
         };
-        match self.empty(lease).await {
-            // A renewal of ours that was cut short by the signal may have been made nevertheless.
+        match self.write_released(lease).await {
+            // A renewal whose response was not awaited may have succeeded.
             Err(kube::Error::Api(status)) if status.code == 409 => {}
             other => return other.map(|()| true),
         }
         let lease = self.leases.get_opt(&self.name).await?;
         match lease.filter(|lease| self.is_mine(lease.spec.as_ref())) {
-            Some(lease) => self.empty(lease).await.map(|()| true),
+            Some(lease) => self.write_released(lease).await.map(|()| true),
             None => Ok(false),
         }
     }
 
-    /// Writes that nobody holds it. It carries the version that was seen: what changed meanwhile stays.
-    async fn empty(&self, mut lease: Lease) -> Result<(), kube::Error> {
+    /// Writes a Lease without a holder. It contains the `resourceVersion` that was read, so that a Lease that has
+    /// changed is not overwritten.
+    async fn write_released(&self, mut lease: Lease) -> Result<(), kube::Error> {
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
@@ -155,11 +156,11 @@ impl Election {
         spec.and_then(|spec| spec.holder_identity.as_deref()) == Some(self.identity.as_str())
     }
 
-    async fn take(&mut self) -> Result<bool, kube::Error> {
+    async fn acquire_or_renew(&mut self) -> Result<bool, kube::Error> {
         let Some(lease) = self.leases.get_opt(&self.name).await? else {
             return self.create().await;
         };
-        self.look(&lease);
+        self.observe(&lease);
         let spec = lease.spec.clone().unwrap_or_default();
         let mine = self.is_mine(Some(&spec));
         if !mine && !self.is_free(&spec) {
@@ -169,7 +170,7 @@ impl Election {
             spec: Some(self.claim(&spec, mine)),
             ..lease
         };
-        // It carries the resourceVersion that was read: of two that try at once one is refused.
+        // The Lease contains the `resourceVersion` that was read, so one of two simultaneous writes is rejected.
         match self
             .leases
             .replace(&self.name, &PostParams::default(), &renewed)
@@ -202,8 +203,8 @@ impl Election {
         }
     }
 
-    /// Notes when the Lease was first seen as it is.
-    fn look(&mut self, lease: &Lease) {
+    /// Records when this version of the Lease was first read.
+    fn observe(&mut self, lease: &Lease) {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         let changed = self
             .seen

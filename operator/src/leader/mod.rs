@@ -1,4 +1,4 @@
-//! Which of the processes works: the one that holds the Lease.
+//! Leader election: only the process that holds the Lease may write.
 
 mod fence;
 mod lease;

@@ -1,4 +1,4 @@
-"""A thin client of the API server: paths and JSON, so that a test says exactly what is sent."""
+"""A thin client of the API server: paths and JSON, so that a test determines exactly what is sent."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ import kubernetes
 import urllib3
 
 GROUP = "orders.example.com/v1alpha1"
-# kind → (API version, plural). What is not namespaced is in CLUSTER_WIDE.
+# kind → (API version, plural). Kinds without a namespace are in CLUSTER_WIDE.
 KINDS = {
     "OrderService": (GROUP, "orderservices"),
     "Deployment": ("apps/v1", "deployments"),
@@ -33,7 +33,7 @@ KINDS = {
     "ServiceAccount": ("v1", "serviceaccounts"),
 }
 CLUSTER_WIDE = {"Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
-# What the operator makes for an OrderService.
+# The kinds of objects that an OrderService owns.
 OWNED = (
     "Deployment", "Service", "ServiceAccount", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler",
     "NetworkPolicy", "Job",
@@ -42,8 +42,8 @@ MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 
 
-class Refused(Exception):
-    """An answer of the API server that is not 2xx."""
+class Rejected(Exception):
+    """A response of the API server that is not 2xx."""
 
     def __init__(self, status, body):
         self.status = status
@@ -53,11 +53,11 @@ class Refused(Exception):
 
 
 class Cluster:
-    """Requests to one API server, as whoever the kubeconfig says."""
+    """Requests to one API server, as the user of the kubeconfig."""
 
     def __init__(self, kubeconfig, context=None):
         client = kubernetes.config.new_client_from_config(config_file=kubeconfig, context=context, persist_config=False)
-        # Many threads play controllers at once; each has a connection.
+        # Several threads simulate controllers; each has a connection.
         client.configuration.connection_pool_maxsize = 16
         self._client = kubernetes.client.ApiClient(client.configuration)
         self._pool = self._client.rest_client.pool_manager
@@ -73,27 +73,27 @@ class Cluster:
         return headers
 
     def request(self, method, path, body=None, content_type="application/json", query=None):
-        """The decoded answer; raises Refused for any other than 2xx."""
+        """The decoded response; raises Rejected for any other than 2xx."""
         data = None if body is None else json.dumps(body).encode()
-        answer = self._pool.request(
+        response = self._pool.request(
             method, self.host + path + _query(query), body=data,
             headers=self._headers(content_type if data else None),
             timeout=urllib3.Timeout(connect=5, read=30), retries=False,
         )
-        text = answer.data.decode()
-        if answer.status >= 300:
+        text = response.data.decode()
+        if response.status >= 300:
             try:
-                raise Refused(answer.status, json.loads(text))
+                raise Rejected(response.status, json.loads(text))
             except ValueError:
-                raise Refused(answer.status, {"message": text}) from None
+                raise Rejected(response.status, {"message": text}) from None
         return json.loads(text) if text.startswith(("{", "[")) else text
 
     def get(self, kind, name, namespace=None):
         """The object, or None if there is none."""
         try:
             return self.request("GET", path_of(kind, name, namespace))
-        except Refused as refused:
-            if refused.status == 404:
+        except Rejected as rejected:
+            if rejected.status == 404:
                 return None
             raise
 
@@ -108,7 +108,7 @@ class Cluster:
         return self.request("POST", path_of(item["kind"], None, item["metadata"].get("namespace")), item)
 
     def apply(self, item, manager="order-operator-e2e", force=True):
-        """Server-side apply under a field manager of ours."""
+        """Server-side apply with a field manager of the suite."""
         path = path_of(item["kind"], item["metadata"]["name"], item["metadata"].get("namespace"))
         query = {"fieldManager": manager, "force": str(force).lower()}
         return self.request("PATCH", path, item, APPLY, query)
@@ -122,27 +122,27 @@ class Cluster:
         try:
             body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
             self.request("DELETE", path_of(kind, name, namespace), body)
-        except Refused as refused:
-            if refused.status != 404:
+        except Rejected as rejected:
+            if rejected.status != 404:
                 raise
 
     def watch(self, kind, namespace, version, seconds):
-        """(type, object) as they come, for so many seconds."""
+        """(type, object) of each event within this many seconds."""
         query = {"watch": "1", "resourceVersion": version, "timeoutSeconds": str(seconds), "allowWatchBookmarks": "true"}
-        answer = self._pool.request(
+        response = self._pool.request(
             "GET", self.host + path_of(kind, None, namespace) + _query(query), headers=self._headers(),
             timeout=urllib3.Timeout(connect=5, read=seconds + 10), retries=False, preload_content=False,
         )
         try:
             buffer = b""
-            for chunk in answer.stream(65536, decode_content=True):
+            for chunk in response.stream(65536, decode_content=True):
                 buffer += chunk
                 *lines, buffer = buffer.split(b"\n")
                 for line in lines:
                     event = json.loads(line)
                     yield event["type"], event["object"]
         finally:
-            answer.release_conn()
+            response.release_conn()
 
 
 def path_of(kind, name=None, namespace=None):
@@ -159,7 +159,7 @@ def _query(query):
 
 
 def until(what, predicate, seconds=30.0, every=0.1):
-    """The first truthy value of the predicate; fails, saying what was awaited, when the time is over."""
+    """The first truthy value of the predicate; fails with `what` at the deadline."""
     deadline = time.monotonic() + seconds
     while True:
         value = predicate()
@@ -180,7 +180,7 @@ def never(what, predicate, seconds, every=0.1):
 
 
 class Recorder:
-    """Every version of one kind's objects in a namespace, in order: a dip between two polls is seen."""
+    """Every version of one kind's objects in a namespace, in order: a short dip is recorded too."""
 
     def __init__(self, cluster, kind, namespace):
         self.seen = []

@@ -1,18 +1,18 @@
-"""Fixtures, the skip without a cluster, and the last lines of the run."""
+"""Fixtures, the skip without a cluster, and the summary of the run."""
 
 import os
 from collections import Counter
 
-import play
+import simulator
 import pytest
-import render
-from cluster import Cluster, Refused, until
-from place import BINARY, LABELS, Place
+import manifests
+from cluster import Cluster, Rejected, until
+from sandbox import BINARY, LABELS, Sandbox
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 WITHOUT = (
     "no cluster: KUBECONFIG names none. The operator was NOT run end to end; set KUBECONFIG to a cluster "
-    "where you may install a CustomResourceDefinition (an API server alone will do)"
+    "where you may install a CustomResourceDefinition (an API server alone is sufficient)"
 )
 _counts = Counter()
 _reasons = Counter()
@@ -27,9 +27,9 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def cluster():
     found = Cluster(KUBECONFIG)
-    assert BINARY.exists(), f"{BINARY} is not there: build the operator first, or use scripts/e2e.sh"
+    assert BINARY.exists(), f"{BINARY} does not exist: build the operator first, or use scripts/e2e.sh"
     before = found.get("CustomResourceDefinition", "orderservices.orders.example.com")
-    definition = render.only("CustomResourceDefinition", "orderservices.orders.example.com")
+    definition = manifests.only("CustomResourceDefinition", "orderservices.orders.example.com")
     found.apply(definition)
 
     def served():
@@ -41,7 +41,7 @@ def cluster():
     def listed():
         try:
             return found.list("OrderService") is not None
-        except Refused:
+        except Rejected:
             return False
 
     until("OrderServices can be listed", listed)
@@ -55,35 +55,35 @@ def surrounding(cluster):
     namespace = f"osvc-e2e-probe-{os.getpid()}"
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": LABELS}})
     try:
-        found = play.surroundings(cluster, namespace)
+        found = simulator.surroundings(cluster, namespace)
     finally:
         cluster.delete("Namespace", namespace)
-        play.finish_namespace(cluster, namespace)
+        simulator.finish_namespace(cluster, namespace)
     if found == "nodes":
         assert "E2E_IMAGE" in os.environ, (
             "this cluster has nodes: E2E_IMAGE and E2E_NEXT_IMAGE must name images it can pull, and "
             "E2E_DATABASE_URL a PostgreSQL that its pods reach")
-    print(f"\ne2e: the cluster has {found}; {play.MEANING[found]}")
+    print(f"\ne2e: the cluster has {found}; {simulator.MEANING[found]}")
     return found
 
 
 @pytest.fixture(scope="module")
-def place(request, cluster, surrounding):
+def sandbox(request, cluster, surrounding):
     """A namespace for the tests of one file."""
     label = request.module.__name__.removeprefix("test_").replace("_", "-")[:20]
-    made = Place(cluster, surrounding, label)
+    made = Sandbox(cluster, surrounding, label)
     yield made
-    forbidden, errors = made.forbidden(), made.stage.errors
+    forbidden, errors = made.forbidden(), made.simulator.errors
     made.close()
     assert not forbidden, "the shipped rules lack a verb:\n" + "\n".join(forbidden[:10])
-    assert not errors, f"the suite could not play its part: {errors[:3]}"
+    assert not errors, f"the simulation failed: {errors[:3]}"
 
 
 @pytest.fixture
-def played(surrounding):
-    """For what needs a pod's fate to be decided by the suite."""
+def simulated(surrounding):
+    """For tests in which the suite simulates the state of pods."""
     if surrounding == "nodes":
-        pytest.skip("this cluster has nodes, and what happens to a pod cannot be decided here")
+        pytest.skip("this cluster has nodes, and the suite cannot simulate the state of its pods")
 
 
 def pytest_runtest_logreport(report):

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of the API server, to cut the operator's connections or let them go silent."""
+"""A TCP proxy in front of the API server, to interrupt or silence the connections of the operator."""
 
 import select
 import socket
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """Forwards bytes; TLS goes through it untouched."""
+    """Forwards bytes, so TLS is end to end."""
 
     def __init__(self, url):
         target = urlsplit(url)
@@ -17,7 +17,7 @@ class Proxy:
         self._open = set()
         self._lock = threading.Lock()
         self._refusing = False
-        # New connections are born with the latest of these; what is set is silent for good.
+        # A new connection uses the latest of these events; once the event is set, the connection stays silent.
         self._silent = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -49,7 +49,7 @@ class Proxy:
                     data = source.recv(65536)
                     if not data:
                         return
-                    # A silent network takes what is sent and delivers nothing.
+                    # A silent network accepts data and delivers nothing.
                     if not silent.is_set():
                         pair[source].sendall(data)
         except OSError:
@@ -61,7 +61,7 @@ class Proxy:
                 end.close()
 
     def cut(self):
-        """Ends all connections at once and lets no new one through."""
+        """Closes all connections and rejects new ones."""
         self._refusing = True
         with self._lock:
             for end in self._open:
@@ -71,11 +71,11 @@ class Proxy:
                     pass
 
     def silence(self):
-        """Keeps all connections, and those to come, but delivers nothing on them ever again."""
+        """Keeps all connections and accepts new ones, but delivers nothing."""
         self._silent.set()
 
     def mend(self):
-        """New connections work. Those that were silent stay so, as behind a firewall that forgot them."""
+        """New connections work. Silent ones stay silent, as behind a firewall that lost its state."""
         self._refusing = False
         self._silent = threading.Event()
 

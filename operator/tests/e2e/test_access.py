@@ -1,61 +1,61 @@
-"""The account: nothing more than what is shipped, and namespaces that are nobody's business."""
+"""The rights of the service account, and the namespaces that the operator uses."""
 
 import pytest
-from cluster import Cluster, Refused, never, until
+from cluster import Cluster, Rejected, never, until
 
 
-def test_may_do_nothing_but_what_it_needs(place):
-    operator = Cluster(str(place.kubeconfig))
-    place.secret()
+def test_has_only_the_rights_that_it_needs(sandbox):
+    operator = Cluster(str(sandbox.kubeconfig))
+    sandbox.secret()
     for method, path in (
         ("GET", "/api/v1/nodes"),
         ("GET", "/api/v1/namespaces"),
         ("GET", "/api/v1/namespaces/default/secrets/any"),
         ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles"),
-        ("DELETE", f"/api/v1/namespaces/{place.namespace}/secrets/orders-db"),
-        ("DELETE", f"/apis/orders.example.com/v1alpha1/namespaces/{place.namespace}/orderservices/any"),
-        ("POST", f"/api/v1/namespaces/{place.namespace}/pods"),
-        ("GET", f"/api/v1/namespaces/{place.namespace}/pods/any/exec"),
-        ("POST", f"/api/v1/namespaces/{place.namespace}/serviceaccounts/order-operator/token"),
+        ("DELETE", f"/api/v1/namespaces/{sandbox.namespace}/secrets/orders-db"),
+        ("DELETE", f"/apis/orders.example.com/v1alpha1/namespaces/{sandbox.namespace}/orderservices/any"),
+        ("POST", f"/api/v1/namespaces/{sandbox.namespace}/pods"),
+        ("GET", f"/api/v1/namespaces/{sandbox.namespace}/pods/any/exec"),
+        ("POST", f"/api/v1/namespaces/{sandbox.namespace}/serviceaccounts/order-operator/token"),
     ):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(Rejected) as rejected:
             operator.request(method, path, {} if method == "POST" else None)
-        assert refused.value.status == 403, f"{method} {path}: {refused.value}"
+        assert rejected.value.status == 403, f"{method} {path}: {rejected.value}"
 
 
-def test_looks_at_its_namespace_only(place, cluster):
-    """Namespaced mode: with a Role it serves its namespace, asks for no other, and leaves others alone."""
-    operator = place.start()
-    elsewhere = f"{place.namespace}-other"
+def test_uses_only_its_namespace(sandbox, cluster):
+    """Namespaced mode: with a Role it reconciles its namespace and sends no request for another one."""
+    operator = sandbox.start()
+    elsewhere = f"{sandbox.namespace}-other"
     cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": elsewhere}})
     try:
-        stranger = place.order_service("stranger")
+        stranger = sandbox.order_service("stranger")
         stranger["metadata"]["namespace"] = elsewhere
         cluster.create(stranger)
-        place.running("shop")
+        sandbox.running("shop")
         never("it touched another namespace",
               lambda: cluster.get("OrderService", "stranger", elsewhere).get("status"), 3)
         assert operator.http("/healthz")[0] == 200
     finally:
         cluster.delete("OrderService", "stranger", elsewhere)
         cluster.delete("Namespace", elsewhere)
-        if place.surrounding == "server":
-            import play
+        if sandbox.surrounding == "server":
+            import simulator
 
-            play.finish_namespace(cluster, elsewhere)
-    assert not place.forbidden()
+            simulator.finish_namespace(cluster, elsewhere)
+    assert not sandbox.forbidden()
 
 
-def test_the_whole_cluster_with_the_cluster_role(place, cluster):
-    """As it is installed by default. Skipped where other OrderServices live: it would take them over."""
-    ours = {place.namespace}
+def test_reconciles_the_whole_cluster_with_the_cluster_role(sandbox, cluster):
+    """As installed by default. Skipped when other OrderServices exist, which it would reconcile."""
+    ours = {sandbox.namespace}
     others = [i for i in cluster.list("OrderService") if i["metadata"]["namespace"] not in ours]
     if others:
         pytest.skip("this cluster has OrderServices of others; the cluster-wide mode was NOT tested")
-    for operator in place.operators:
+    for operator in sandbox.operators:
         operator.stop()
-    place.grant_everywhere()
-    place.start("cluster-wide", arguments=())
-    place.running("wide")
-    place.change("wide", replicas=3)
-    until("it works", lambda: place.get("Deployment", "wide")["spec"]["replicas"] == 3)
+    sandbox.grant_everywhere()
+    sandbox.start("cluster-wide", arguments=())
+    sandbox.running("wide")
+    sandbox.change("wide", replicas=3)
+    until("the Deployment is applied", lambda: sandbox.get("Deployment", "wide")["spec"]["replicas"] == 3)

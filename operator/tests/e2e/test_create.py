@@ -1,4 +1,4 @@
-"""An OrderService comes up, with all its objects, and goes again."""
+"""Creation and deletion of an OrderService with all of its objects."""
 
 import json
 import subprocess
@@ -6,27 +6,27 @@ import subprocess
 import pytest
 import yaml
 from cluster import OWNED, until
-from place import BINARY, IMAGE, KUBECONFIG
+from sandbox import BINARY, IMAGE, KUBECONFIG
 
 
 @pytest.fixture(scope="module")
-def shop(place):
-    place.start()
-    return place.running("shop")
+def shop(sandbox):
+    sandbox.start()
+    return sandbox.running("shop")
 
 
-def test_becomes_ready_for_kubectl(place, shop):
+def test_becomes_ready_for_kubectl(sandbox, shop):
     done = subprocess.run(
-        ["kubectl", "--kubeconfig", KUBECONFIG, "-n", place.namespace, "wait", "--for=condition=Ready",
+        ["kubectl", "--kubeconfig", KUBECONFIG, "-n", sandbox.namespace, "wait", "--for=condition=Ready",
          "osvc/shop", "--timeout=30s"],
         capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
-def test_has_all_objects_and_owns_them(place, shop):
-    uid = place.get("OrderService", shop)["metadata"]["uid"]
-    found = place.owned(shop)
-    # No autoscaler: the spec asks for replicas.
+def test_has_all_objects_and_owns_them(sandbox, shop):
+    uid = sandbox.get("OrderService", shop)["metadata"]["uid"]
+    found = sandbox.owned(shop)
+    # No autoscaler, because the spec has replicas.
     assert {item["kind"] for item in found} == set(OWNED) - {"HorizontalPodAutoscaler"}
     for item in found:
         [owner] = item["metadata"]["ownerReferences"]
@@ -35,12 +35,12 @@ def test_has_all_objects_and_owns_them(place, shop):
         assert managers == {"order-operator"}, item["metadata"]["name"]
 
 
-def test_has_no_finalizer(place, shop):
-    assert not place.get("OrderService", shop)["metadata"].get("finalizers")
+def test_has_no_finalizer(sandbox, shop):
+    assert not sandbox.get("OrderService", shop)["metadata"].get("finalizers")
 
 
-def test_status_says_what_runs(place, shop):
-    item = place.get("OrderService", shop)
+def test_status_has_the_running_image(sandbox, shop):
+    item = sandbox.get("OrderService", shop)
     status = item["status"]
     assert status["observedGeneration"] == item["metadata"]["generation"]
     assert status["image"] == IMAGE
@@ -54,23 +54,23 @@ def test_status_says_what_runs(place, shop):
         assert condition["reason"] and condition["lastTransitionTime"] and condition["observedGeneration"]
 
 
-def test_columns_of_kubectl(place, shop):
+def test_columns_of_kubectl(sandbox, shop):
     done = subprocess.run(
-        ["kubectl", "--kubeconfig", KUBECONFIG, "-n", place.namespace, "get", "osvc"],
+        ["kubectl", "--kubeconfig", KUBECONFIG, "-n", sandbox.namespace, "get", "osvc"],
         capture_output=True, text=True, check=True)
     header, row = done.stdout.splitlines()
     assert header.split() == ["NAME", "READY", "IMAGE", "SCHEMA", "REPLICAS", "AGE"]
     assert row.split()[:3] == [shop, "True", IMAGE] and row.split()[4] == "2"
 
 
-def test_the_migration_ran_before_the_deployment_was_made(place, shop):
-    [job] = [i for i in place.owned(shop) if i["kind"] == "Job"]
-    [deployment] = [i for i in place.owned(shop) if i["kind"] == "Deployment"]
+def test_the_migration_ran_before_the_deployment_was_created(sandbox, shop):
+    [job] = [i for i in sandbox.owned(shop) if i["kind"] == "Job"]
+    [deployment] = [i for i in sandbox.owned(shop) if i["kind"] == "Deployment"]
     assert job["status"]["completionTime"] <= deployment["metadata"]["creationTimestamp"]
 
 
 def contains(live, desired):
-    """The API server fills in defaults, so what is there contains what was applied."""
+    """The API server adds defaults, so the stored object contains the applied one."""
     if isinstance(desired, dict):
         return isinstance(live, dict) and all(name in live and contains(live[name], value) for name, value in desired.items())
     if isinstance(desired, list):
@@ -78,14 +78,14 @@ def contains(live, desired):
     return live == desired
 
 
-def test_render_prints_what_was_applied(place, shop):
-    """Without a cluster: all but what the secret and the identity of the object decide."""
-    text = json.dumps(place.order_service(shop))
+def test_render_prints_what_was_applied(sandbox, shop):
+    """Except the values that depend on the secret and on the UID of the object."""
+    text = json.dumps(sandbox.order_service(shop))
     done = subprocess.run([str(BINARY), "render", "-f", "-"], input=text, capture_output=True, text=True, check=True)
     rendered = list(yaml.safe_load_all(done.stdout))
-    assert {item["kind"] for item in rendered} == {item["kind"] for item in place.owned(shop)}
+    assert {item["kind"] for item in rendered} == {item["kind"] for item in sandbox.owned(shop)}
     for item in rendered:
-        [live] = [i for i in place.owned(shop) if i["kind"] == item["kind"]]
+        [live] = [i for i in sandbox.owned(shop) if i["kind"] == item["kind"]]
         if item["kind"] in ("Job", "Deployment"):
             item, live = (i["spec"]["template"]["spec"] for i in (item, live))
         else:
@@ -93,43 +93,43 @@ def test_render_prints_what_was_applied(place, shop):
         assert contains(live, item), live
 
 
-def test_tells_what_it_did(place, shop):
-    assert place.events(shop), "no event"
+def test_publishes_events(sandbox, shop):
+    assert sandbox.events(shop), "no event"
 
 
-def test_a_foreign_object_is_left_alone(place, shop):
-    """And everything else of that OrderService goes on."""
-    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", "namespace": place.namespace},
+def test_a_foreign_object_is_not_changed(sandbox, shop):
+    """The other objects of that OrderService are applied."""
+    foreign = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken", "namespace": sandbox.namespace},
                "spec": {"selector": {"app": "somebody-elses"}, "ports": [{"port": 1234}]}}
-    made = place.cluster.create(foreign)
-    place.cluster.create(place.order_service("taken"))
-    conflict = place.wait_for("taken", "Conflict")
+    made = sandbox.cluster.create(foreign)
+    sandbox.cluster.create(sandbox.order_service("taken"))
+    conflict = sandbox.wait_for("taken", "Conflict")
     assert "taken" in conflict["message"] and "Service" in conflict["message"]
-    after = place.get("Service", "taken")
+    after = sandbox.get("Service", "taken")
     assert after["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
-    # Out of the way, it is made.
-    place.cluster.delete("Service", "taken", place.namespace)
-    place.wait_for("taken", "Ready", seconds=90)
-    assert place.get("Service", "taken")["metadata"]["ownerReferences"][0]["kind"] == "OrderService"
+    # Once it is deleted, the operator creates its own.
+    sandbox.cluster.delete("Service", "taken", sandbox.namespace)
+    sandbox.wait_for("taken", "Ready", seconds=90)
+    assert sandbox.get("Service", "taken")["metadata"]["ownerReferences"][0]["kind"] == "OrderService"
 
 
-def test_a_foreign_object_survives_the_deletion(place, shop):
+def test_a_foreign_object_survives_the_deletion(sandbox, shop):
     foreign = {"apiVersion": "v1", "kind": "ConfigMap",
-               "metadata": {"name": "bystander", "namespace": place.namespace}, "data": {"a": "b"}}
-    place.cluster.apply(foreign)
-    place.cluster.create(place.order_service("passing"))
-    place.wait_for("passing", "Ready")
-    place.cluster.delete("OrderService", "passing", place.namespace)
-    until("it is gone", lambda: place.get("OrderService", "passing") is None)
-    place.stage.collect_garbage(place.namespace)
-    until("what it owned is gone", lambda: place.get("Deployment", "passing") is None)
-    assert place.get("ConfigMap", "bystander")
+               "metadata": {"name": "bystander", "namespace": sandbox.namespace}, "data": {"a": "b"}}
+    sandbox.cluster.apply(foreign)
+    sandbox.cluster.create(sandbox.order_service("passing"))
+    sandbox.wait_for("passing", "Ready")
+    sandbox.cluster.delete("OrderService", "passing", sandbox.namespace)
+    until("it is gone", lambda: sandbox.get("OrderService", "passing") is None)
+    sandbox.simulator.collect_garbage(sandbox.namespace)
+    until("what it owned is gone", lambda: sandbox.get("Deployment", "passing") is None)
+    assert sandbox.get("ConfigMap", "bystander")
 
 
-def test_a_sub_feature_that_is_switched_off_removes_its_object(place, shop):
-    place.change(shop, disruption={"enabled": False}, networkPolicy={"enabled": False})
-    until("no budget", lambda: place.get("PodDisruptionBudget", shop) is None)
-    until("no policy", lambda: not [i for i in place.owned(shop) if i["kind"] == "NetworkPolicy"])
-    place.change(shop, disruption=None, networkPolicy=None)
-    until("a budget again", lambda: place.get("PodDisruptionBudget", shop))
-    place.wait_for(shop, "Ready")
+def test_a_sub_feature_that_is_switched_off_removes_its_object(sandbox, shop):
+    sandbox.change(shop, disruption={"enabled": False}, networkPolicy={"enabled": False})
+    until("no budget", lambda: sandbox.get("PodDisruptionBudget", shop) is None)
+    until("no policy", lambda: not [i for i in sandbox.owned(shop) if i["kind"] == "NetworkPolicy"])
+    sandbox.change(shop, disruption=None, networkPolicy=None)
+    until("a budget again", lambda: sandbox.get("PodDisruptionBudget", shop))
+    sandbox.wait_for(shop, "Ready")

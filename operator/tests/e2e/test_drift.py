@@ -1,4 +1,4 @@
-"""What somebody changes by hand is put right, unless it is nobody's business or the object is paused."""
+"""Manual changes are reverted, unless the operator does not own the field or the object is paused."""
 
 import threading
 import time
@@ -8,105 +8,105 @@ from cluster import never, until
 
 
 @pytest.fixture(scope="module")
-def shop(place):
-    place.start()
-    return place.running("shop")
+def shop(sandbox):
+    sandbox.start()
+    return sandbox.running("shop")
 
 
-def test_is_corrected_and_told(place, shop):
-    before = place.get("Service", shop)["spec"]["selector"]
+def test_a_change_is_reverted_and_reported(sandbox, shop):
+    before = sandbox.get("Service", shop)["spec"]["selector"]
     patch = {"spec": {"selector": {"app.kubernetes.io/component": "mine"}}}
-    place.cluster.patch("Service", shop, place.namespace, patch, manager="careless-person")
-    until("corrected", lambda: place.get("Service", shop)["spec"]["selector"] == before)
+    sandbox.cluster.patch("Service", shop, sandbox.namespace, patch, manager="careless-person")
+    until("corrected", lambda: sandbox.get("Service", shop)["spec"]["selector"] == before)
 
-    def told():
-        return [e for e in place.events(shop, "DriftCorrected") if "careless-person" in e["note"]]
+    def drift_events():
+        return [e for e in sandbox.events(shop, "DriftCorrected") if "careless-person" in e["note"]]
 
-    [event] = until("an event", told)
+    [event] = until("an event", drift_events)
     assert "spec.selector" in event["note"], event["note"]
 
 
-def test_what_was_added_to_a_whole_is_taken_out(place, shop):
-    """A selector is one value: a label more selects other pods."""
+def test_an_addition_to_an_atomic_field_is_removed(sandbox, shop):
+    """A selector is one value: an additional label selects other pods."""
     patch = {"spec": {"selector": {"stray": "yes"}}}
-    place.cluster.patch("Service", shop, place.namespace, patch, manager="careless-person")
-    until("taken out", lambda: "stray" not in place.get("Service", shop)["spec"]["selector"])
+    sandbox.cluster.patch("Service", shop, sandbox.namespace, patch, manager="careless-person")
+    until("taken out", lambda: "stray" not in sandbox.get("Service", shop)["spec"]["selector"])
 
 
-def test_of_the_pod_template_is_corrected(place, shop):
-    before = place.get("Deployment", shop)["spec"]["template"]
+def test_a_change_of_the_pod_template_is_reverted(sandbox, shop):
+    before = sandbox.get("Deployment", shop)["spec"]["template"]
     patch = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "example.com/other:1"}]
-    place.cluster.patch("Deployment", shop, place.namespace, patch, manager="kubectl-set",
+    sandbox.cluster.patch("Deployment", shop, sandbox.namespace, patch, manager="kubectl-set",
                         content_type="application/json-patch+json")
-    until("corrected", lambda: place.get("Deployment", shop)["spec"]["template"] == before)
-    place.wait_for(shop, "Ready")
+    until("corrected", lambda: sandbox.get("Deployment", shop)["spec"]["template"] == before)
+    sandbox.wait_for(shop, "Ready")
 
 
-def test_an_object_that_was_deleted_comes_back(place, shop):
+def test_a_deleted_object_is_created_again(sandbox, shop):
     for kind in ("Service", "PodDisruptionBudget", "ServiceAccount"):
-        [item] = [i for i in place.owned(shop) if i["kind"] == kind]
-        place.cluster.delete(kind, item["metadata"]["name"], place.namespace)
+        [item] = [i for i in sandbox.owned(shop) if i["kind"] == kind]
+        sandbox.cluster.delete(kind, item["metadata"]["name"], sandbox.namespace)
         until(f"the {kind} is back", lambda kind=kind, item=item: (
-            (found := place.get(kind, item["metadata"]["name"]))
+            (found := sandbox.get(kind, item["metadata"]["name"]))
             and found["metadata"]["uid"] != item["metadata"]["uid"]))
 
 
-def test_fields_of_others_are_left_alone(place, shop):
-    """An annotation of somebody else is no drift."""
-    place.cluster.patch("Deployment", shop, place.namespace,
+def test_fields_of_other_managers_stay(sandbox, shop):
+    """An annotation of another manager is no drift."""
+    sandbox.cluster.patch("Deployment", shop, sandbox.namespace,
                         {"metadata": {"annotations": {"example.com/note": "mine"}}}, manager="person")
-    place.change(shop, settings={"poolMinIdle": 4})
-    until("the change is there", lambda: place.get("OrderService", shop)["status"]["observedGeneration"]
-          == place.get("OrderService", shop)["metadata"]["generation"])
-    place.wait_for(shop, "Ready")
-    assert place.get("Deployment", shop)["metadata"]["annotations"]["example.com/note"] == "mine"
+    sandbox.change(shop, settings={"poolMinIdle": 4})
+    until("the change is there", lambda: sandbox.get("OrderService", shop)["status"]["observedGeneration"]
+          == sandbox.get("OrderService", shop)["metadata"]["generation"])
+    sandbox.wait_for(shop, "Ready")
+    assert sandbox.get("Deployment", shop)["metadata"]["annotations"]["example.com/note"] == "mine"
 
 
-def test_paused_changes_nothing(place, shop):
-    place.change(shop, paused=True)
-    place.wait_for(shop, "Paused")
-    versions = {k: v for k, v in place.versions(shop).items() if k[0] in ("ConfigMap", "Service", "PodDisruptionBudget")}
-    place.change(shop, replicas=4)
-    place.cluster.delete("PodDisruptionBudget", shop, place.namespace)
+def test_a_paused_object_is_not_changed(sandbox, shop):
+    sandbox.change(shop, paused=True)
+    sandbox.wait_for(shop, "Paused")
+    versions = {k: v for k, v in sandbox.versions(shop).items() if k[0] in ("ConfigMap", "Service", "PodDisruptionBudget")}
+    sandbox.change(shop, replicas=4)
+    sandbox.cluster.delete("PodDisruptionBudget", shop, sandbox.namespace)
     never("something was written", lambda: (
-        place.get("Deployment", shop)["spec"]["replicas"] != 2 or place.get("PodDisruptionBudget", shop)), 5)
-    after = place.versions(shop)
+        sandbox.get("Deployment", shop)["spec"]["replicas"] != 2 or sandbox.get("PodDisruptionBudget", shop)), 5)
+    after = sandbox.versions(shop)
     assert all(after[k] == v for k, v in versions.items() if k[0] != "PodDisruptionBudget")
-    place.change(shop, paused=False)
-    until("four wanted", lambda: place.get("Deployment", shop)["spec"]["replicas"] == 4)
-    until("the budget is back", lambda: place.get("PodDisruptionBudget", shop))
-    place.wait_for(shop, "Paused", "False")
-    place.wait_for(shop, "Ready")
+    sandbox.change(shop, paused=False)
+    until("four wanted", lambda: sandbox.get("Deployment", shop)["spec"]["replicas"] == 4)
+    until("the budget is back", lambda: sandbox.get("PodDisruptionBudget", shop))
+    sandbox.wait_for(shop, "Paused", "False")
+    sandbox.wait_for(shop, "Ready")
 
 
-def test_a_fight_over_a_field_is_slowed_and_told(place, shop):
-    """Another controller wants the same field, and does not give in."""
-    fought = place.running("fought-over")
-    [operator] = place.operators
-    wanted = place.get("Service", fought)["spec"]["selector"]
+def test_contention_is_slowed_and_reported(sandbox, shop):
+    """Another controller repeats its change of a field."""
+    contested = sandbox.running("contested")
+    [operator] = sandbox.operators
+    wanted = sandbox.get("Service", contested)["spec"]["selector"]
     over = threading.Event()
 
-    def fight():
+    def repeat_change():
         while not over.wait(0.05):
-            if place.get("Service", fought)["spec"]["selector"] == wanted:
-                place.cluster.patch("Service", fought, place.namespace,
+            if sandbox.get("Service", contested)["spec"]["selector"] == wanted:
+                sandbox.cluster.patch("Service", contested, sandbox.namespace,
                                     {"spec": {"selector": {"stray": "yes"}}}, manager="other-controller")
 
     def written():
         return operator.metrics().get('order_operator_writes_total{resource="services"}', 0)
 
-    other = threading.Thread(target=fight, daemon=True)
+    other = threading.Thread(target=repeat_change, daemon=True)
     before = written()
     other.start()
     try:
-        told = place.wait_for(fought, "Degraded", reason="Contested")
-        assert "spec.selector (changed by other-controller)" in told["message"], told
-        # Pauses of at least 2.5, 5 and 10 s follow three rounds at once.
+        degraded = sandbox.wait_for(contested, "Degraded", reason="Contested")
+        assert "spec.selector (changed by other-controller)" in degraded["message"], degraded
+        # After three immediate reverts there are pauses of at least 2.5, 5 and 10 s.
         time.sleep(15)
         assert 3 <= written() - before <= 6
-        assert place.condition(fought, "Ready")["status"] == "True", "its pods serve"
-        assert len(place.events(fought, "Contested")) == 1
+        assert sandbox.condition(contested, "Ready")["status"] == "True", "its pods serve"
+        assert len(sandbox.events(contested, "Contested")) == 1
     finally:
         over.set()
         other.join(10)
-    until("it is set back in the end", lambda: place.get("Service", fought)["spec"]["selector"] == wanted, 60)
+    until("it is reverted in the end", lambda: sandbox.get("Service", contested)["spec"]["selector"] == wanted, 60)

@@ -1,5 +1,5 @@
-"""What the operator takes, against a real API server: `make e2e-figures`. Only with an API server alone,
-where nothing but the operator and this suite works, and with a release build."""
+"""Memory, time and writes of the operator with a real API server: `make e2e-figures`. Only with an API server
+alone, where only the operator and this suite cause load, and with a release build."""
 
 import datetime
 import os
@@ -8,14 +8,14 @@ import threading
 import time
 
 import pytest
-from cluster import Refused, path_of, until
-from pods import now
+from cluster import Rejected, path_of, until
+from pod_status import now
 
 pytestmark = pytest.mark.figures
 MANY = int(os.environ.get("E2E_OBJECTS", "1000"))
 FEW = 10
 WRITES = {"POST", "PUT", "PATCH", "DELETE", "APPLY"}
-# Without leases: one renewal every few seconds is how the other operator knows that this one lives.
+# Without leases, which the leader must renew every few seconds.
 RESOURCES = {"orderservices", "deployments", "services", "serviceaccounts", "configmaps", "jobs", "events",
              "poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies"}
 _found = []
@@ -23,7 +23,7 @@ _too_much = []
 
 
 class Controllers:
-    """Finishes Jobs and Deployments as fast as it can, without pods: what is measured is the operator."""
+    """Completes Jobs and Deployments without pods as fast as possible, so that the operator is measured."""
 
     def __init__(self, cluster, namespace):
         self._stop = threading.Event()
@@ -44,8 +44,8 @@ class Controllers:
                     path = path_of(kind, item["metadata"]["name"], namespace) + "/status"
                     try:
                         cluster.request("PUT", path, item | {"status": status})
-                    except Refused as refused:
-                        if refused.status not in (404, 409):
+                    except Rejected as rejected:
+                        if rejected.status not in (404, 409):
                             raise
 
     def close(self):
@@ -90,7 +90,7 @@ def processor_seconds(operator):
 
 
 def writes(cluster):
-    """All that the API server has been asked to write in these resources so far."""
+    """The number of writing requests for these resources that the API server has received."""
     total = 0
     for line in cluster.request("GET", "/metrics").splitlines():
         if line.startswith("apiserver_request_total{"):
@@ -102,21 +102,21 @@ def writes(cluster):
     return total
 
 
-def told_ready(operator):
-    """As the operator tells it: to list a thousand objects twice a second would be the most of the API server's work."""
+def reported_ready(operator):
+    """From the metrics of the operator: listing a thousand objects twice a second would load the API server."""
     status, text = operator.http("/metrics")
     series = 'order_operator_objects{condition="Ready",status="True"} '
     return sum(float(line.removeprefix(series)) for line in text.splitlines() if line.startswith(series)) if status else 0
 
 
-def ready(place):
-    items = place.cluster.list("OrderService", place.namespace)
+def ready(sandbox):
+    items = sandbox.cluster.list("OrderService", sandbox.namespace)
     return sum(1 for i in items for c in i.get("status", {}).get("conditions", [])
                if c["type"] == "Ready" and c["status"] == "True")
 
 
 def record(what, value, unit, most=None):
-    """All are measured before any of them fails."""
+    """Records a figure. The test at the end fails, so that all are measured."""
     allowed = "" if most is None else f"{most} {unit}"
     _found.append(f"| {what} | {value:.4g} {unit} | {allowed} |")
     if most is not None and value > most:
@@ -124,34 +124,34 @@ def record(what, value, unit, most=None):
 
 
 @pytest.fixture(scope="module")
-def measured(place):
-    if place.surrounding != "server":
+def measured(sandbox):
+    if sandbox.surrounding != "server":
         pytest.skip("figures need an API server alone: controllers and nodes would share the machine with the operator")
-    place.stage.close()
-    controllers = Controllers(place.cluster, place.namespace)
-    place.secret()
-    yield place
+    sandbox.simulator.close()
+    controllers = Controllers(sandbox.cluster, sandbox.namespace)
+    sandbox.secret()
+    yield sandbox
     controllers.close()
     with open("/proc/cpuinfo") as cpuinfo:
         model = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), platform.machine())
     print(f"\nfigures of {datetime.date.today()} on {os.cpu_count()} × {model}; API server "
-          f"{place.cluster.request('GET', '/version')['gitVersion']} on the same machine\n")
+          f"{sandbox.cluster.request('GET', '/version')['gitVersion']} on the same machine\n")
     print("| what | measured | allowed |\n|---|---|---|")
     print("\n".join(_found))
 
 
-def fill(place, number):
-    for n in range(len(place.cluster.list("OrderService", place.namespace)), number):
-        place.cluster.create(place.order_service(f"shop-{n}"))
+def fill(sandbox, number):
+    for n in range(len(sandbox.cluster.list("OrderService", sandbox.namespace)), number):
+        sandbox.cluster.create(sandbox.order_service(f"shop-{n}"))
 
 
-def idle(place, operator, seconds=60):
-    """(writes a minute, share of one core)"""
+def idle(sandbox, operator, seconds=60):
+    """(writes per minute, share of one core)"""
     time.sleep(15)
-    wrote, worked, began = writes(place.cluster), processor_seconds(operator), time.monotonic()
+    wrote, worked, began = writes(sandbox.cluster), processor_seconds(operator), time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
-    return (writes(place.cluster) - wrote) * 60 / passed, (processor_seconds(operator) - worked) / passed
+    return (writes(sandbox.cluster) - wrote) * 60 / passed, (processor_seconds(operator) - worked) / passed
 
 
 def test_ten_objects(measured):
@@ -169,7 +169,7 @@ def test_a_thousand_objects(measured):
     fill(measured, MANY)
     began = time.monotonic()
     operator = measured.start("many", wait=False)
-    until("all are ready", lambda: told_ready(operator) == MANY and ready(measured) == MANY, 300, every=0.5)
+    until("all are ready", lambda: reported_ready(operator) == MANY and ready(measured) == MANY, 300, every=0.5)
     passed, worked = time.monotonic() - began, processor_seconds(operator)
     at_once = memory(operator, "VmHWM")
     wrote, share = idle(measured, operator)
@@ -183,7 +183,7 @@ def test_a_thousand_objects(measured):
 
 
 def test_a_restart(measured):
-    """Another operator looks at all of them and finds nothing to do."""
+    """A new operator compares all objects and writes nothing."""
     wrote, began = writes(measured.cluster), time.monotonic()
     operator = measured.start("again")
 

@@ -1,67 +1,67 @@
-"""What the CRD accepts and refuses, by the API server itself: the same table as in tests/operator/crd.rs,
-which judges it without one. No operator runs here."""
+"""Objects that the CRD accepts and rejects, validated by the API server: the same as in tests/operator/crd.rs.
+No operator runs here."""
 
 import re
 
 import pytest
-import render
+import manifests
 import yaml
-from cluster import Refused, path_of
+from cluster import Rejected, path_of
 
-FIXTURES = render.ROOT / "operator/tests/fixtures"
+FIXTURES = manifests.ROOT / "operator/tests/fixtures"
 ACCEPTED = sorted((FIXTURES / "accept").glob("*.yaml"))
 REFUSED = sorted((FIXTURES / "reject").glob("*.yaml"))
-# Nothing is stored, and a field that is not known is refused instead of dropped.
+# Nothing is stored, and an unknown field is rejected instead of dropped.
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
 def documents(file):
-    """(the object that is judged, the one that it changes or None)"""
+    """(the object to validate, the object that it updates or None)"""
     *old, item = yaml.safe_load_all(file.read_text())
     return item, old[0] if old else None
 
 
-def judge(place, file):
-    """Creates the object, or changes the one before into it."""
+def judge(sandbox, file):
+    """Creates the object, or updates the old one to it."""
     item, old = documents(file)
-    path = path_of("OrderService", None, place.namespace)
+    path = path_of("OrderService", None, sandbox.namespace)
     if old is None:
-        return place.cluster.request("POST", path, item, query=STRICT)
-    stored = place.cluster.request("POST", path, old)
+        return sandbox.cluster.request("POST", path, item, query=STRICT)
+    stored = sandbox.cluster.request("POST", path, old)
     name = stored["metadata"]["name"]
     try:
         item["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
-        return place.cluster.request("PUT", f"{path}/{name}", item, query=STRICT)
+        return sandbox.cluster.request("PUT", f"{path}/{name}", item, query=STRICT)
     finally:
-        place.cluster.delete("OrderService", name, place.namespace)
+        sandbox.cluster.delete("OrderService", name, sandbox.namespace)
 
 
 @pytest.mark.parametrize("file", ACCEPTED, ids=lambda file: file.stem)
-def test_is_accepted(place, file):
-    assert judge(place, file)["spec"]["image"] == documents(file)[0]["spec"]["image"]
+def test_is_accepted(sandbox, file):
+    assert judge(sandbox, file)["spec"]["image"] == documents(file)[0]["spec"]["image"]
 
 
 @pytest.mark.parametrize("file", REFUSED, ids=lambda file: file.stem)
-def test_is_refused(place, file):
+def test_is_rejected(sandbox, file):
     field, message = (re.search(rf"^# {key}:(.*)$", file.read_text(), re.MULTILINE)[1].strip()
                       for key in ("field", "message"))
-    with pytest.raises(Refused) as refused:
-        judge(place, file)
-    assert refused.value.status in (400, 422), refused.value
-    assert field in refused.value.message and message in refused.value.message, refused.value
+    with pytest.raises(Rejected) as rejected:
+        judge(sandbox, file)
+    assert rejected.value.status in (400, 422), rejected.value
+    assert field in rejected.value.message and message in rejected.value.message, rejected.value
 
 
-def test_there_are_enough():
+def test_the_number_of_fixtures_is_plausible():
     assert len(ACCEPTED) >= 20 and len(ACCEPTED) + len(REFUSED) >= 40
 
 
-@pytest.mark.parametrize("sample", sorted((render.ROOT / "kustomize/operator/samples").glob("*.yaml")), ids=lambda f: f.stem)
-def test_samples_are_accepted(place, sample):
-    assert judge(place, sample)
+@pytest.mark.parametrize("sample", sorted((manifests.ROOT / "kustomize/operator/samples").glob("*.yaml")), ids=lambda f: f.stem)
+def test_samples_are_accepted(sandbox, sample):
+    assert judge(sandbox, sample)
 
 
-def test_what_is_left_out_is_filled_in(place):
-    spec = judge(place, FIXTURES / "accept/minimal.yaml")["spec"]
+def test_omitted_fields_get_their_defaults(sandbox):
+    spec = judge(sandbox, FIXTURES / "accept/minimal.yaml")["spec"]
     assert spec["database"]["secretRef"]["key"] == "database-url"
     assert spec["settings"]["poolMaxSize"] == 20 and spec["settings"]["requestTimeout"] == "10s"
     assert spec["networkPolicy"]["enabled"] is True and spec["disruption"]["maxUnavailable"] == 1

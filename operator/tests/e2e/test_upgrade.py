@@ -1,53 +1,53 @@
-"""Another version of the operator takes over what the one before has made."""
+"""Another version of the operator takes over the objects of the previous one."""
 
 import pytest
 from cluster import until
 
 
 @pytest.fixture(scope="module")
-def shop(place):
-    place.start("old")
-    return place.running("shop")
+def shop(sandbox):
+    sandbox.start("old")
+    return sandbox.running("shop")
 
 
-def test_what_an_older_version_applied_goes_and_the_pods_stay(place, shop):
-    """The older version had a label and a policy rule that the newer one has no more."""
-    place.operators[-1].stop()
-    before = place.get("Deployment", shop)
-    service = place.get("Service", shop)
+def test_removed_fields_are_deleted_and_the_pods_stay(sandbox, shop):
+    """The older version had a label and a policy rule that the newer one lacks."""
+    sandbox.operators[-1].stop()
+    before = sandbox.get("Deployment", shop)
+    service = sandbox.get("Service", shop)
     applied = {"apiVersion": "v1", "kind": "Service",
-               "metadata": {"name": shop, "namespace": place.namespace,
+               "metadata": {"name": shop, "namespace": sandbox.namespace,
                             "labels": service["metadata"]["labels"] | {"orders.example.com/old": "yes"},
                             "ownerReferences": service["metadata"]["ownerReferences"]},
                "spec": {"selector": service["spec"]["selector"] | {"orders.example.com/old": "yes"},
                         "ports": service["spec"]["ports"]}}
-    place.cluster.apply(applied, manager="order-operator")
-    assert place.get("Service", shop)["spec"]["selector"]["orders.example.com/old"] == "yes"
-    place.start("new")
-    until("the old field is gone", lambda: "orders.example.com/old" not in place.get("Service", shop)["spec"]["selector"], 30)
-    place.wait_for(shop, "Ready")
-    after = place.get("Deployment", shop)
+    sandbox.cluster.apply(applied, manager="order-operator")
+    assert sandbox.get("Service", shop)["spec"]["selector"]["orders.example.com/old"] == "yes"
+    sandbox.start("new")
+    until("the old field is gone", lambda: "orders.example.com/old" not in sandbox.get("Service", shop)["spec"]["selector"], 30)
+    sandbox.wait_for(shop, "Ready")
+    after = sandbox.get("Deployment", shop)
     assert after["spec"] == before["spec"], "the pods were rolled"
-    assert "orders.example.com/old" not in place.get("Service", shop)["metadata"]["labels"]
+    assert "orders.example.com/old" not in sandbox.get("Service", shop)["metadata"]["labels"]
 
 
-def test_a_rolling_update_of_the_operator_never_has_two_leaders(place, shop):
-    """As the Deployment does it: a new one starts, then the old one ends."""
-    old = place.operators[-1]
-    new = place.start("newer")
-    assert place.leader() is old
+def test_a_rolling_update_of_the_operator_never_has_two_leaders(sandbox, shop):
+    """As the Deployment does: a new pod starts, then the old one terminates."""
+    old = sandbox.operators[-1]
+    new = sandbox.start("newer")
+    assert sandbox.leader() is old
     assert old.stop(10) == 0
-    until("the new one leads", lambda: place.leader() is new, 10)
-    place.change(shop, replicas=3)
-    until("it works", lambda: place.get("Deployment", shop)["spec"]["replicas"] == 3)
+    until("the new one leads", lambda: sandbox.leader() is new, 10)
+    sandbox.change(shop, replicas=3)
+    until("it works", lambda: sandbox.get("Deployment", shop)["spec"]["replicas"] == 3)
 
 
-def test_objects_stored_by_an_older_crd_are_served(place, shop):
-    """The shipped CRD, applied again, changes nothing and drops nothing."""
-    import render
+def test_objects_stored_by_an_older_crd_are_served(sandbox, shop):
+    """Applying the CRD of the manifests again changes and drops nothing."""
+    import manifests
 
-    before = place.get("OrderService", shop)["spec"]
-    place.cluster.apply(render.only("CustomResourceDefinition", "orderservices.orders.example.com"))
-    assert place.get("OrderService", shop)["spec"] == before
-    definition = place.cluster.get("CustomResourceDefinition", "orderservices.orders.example.com")
+    before = sandbox.get("OrderService", shop)["spec"]
+    sandbox.cluster.apply(manifests.only("CustomResourceDefinition", "orderservices.orders.example.com"))
+    assert sandbox.get("OrderService", shop)["spec"] == before
+    definition = sandbox.cluster.get("CustomResourceDefinition", "orderservices.orders.example.com")
     assert definition["status"]["storedVersions"] == ["v1alpha1"]

@@ -1,4 +1,4 @@
-//! Who may know what in the operator.
+//! Which module of the operator may use what.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ fn rust_files(directory: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The code of each file, without comments and the unit tests at its end.
+/// The code of each file, without comments and without the unit tests at its end.
 fn sources() -> Vec<(String, String)> {
     let code = |text: String| {
         let code = text
@@ -40,21 +40,181 @@ fn sources() -> Vec<(String, String)> {
     };
     rust_files("src")
         .into_iter()
+        .filter(|(name, _)| !name.ends_with("/tests.rs"))
         .map(|(name, text)| (name, code(text)))
         .collect()
 }
 
-fn only_in(words: &[&str], rooms: &[&str]) {
+fn only_in(words: &[&str], modules: &[&str]) {
     for (name, code) in sources() {
-        if !rooms
+        if !modules
             .iter()
-            .any(|room| name.starts_with(&format!("src/{room}")))
+            .any(|module| name.starts_with(&format!("src/{module}")))
         {
             for word in words {
-                assert!(!code.contains(word), "{name} must not know {word}");
+                assert!(!code.contains(word), "{name} must not use {word}");
             }
         }
     }
+}
+
+/// The allowed edges between top-level modules: a module and those that it uses. A new edge must not make a
+/// cycle, which `modules_have_no_cycle` checks.
+const EDGES: [(&str, &[&str]); 19] = [
+    ("backoff", &[]),
+    ("build", &["crd", "quantity"]),
+    ("cli", &[]),
+    ("cluster", &["build", "crd", "leader", "metrics"]),
+    (
+        "commands",
+        &[
+            "build",
+            "cli",
+            "cluster",
+            "crd",
+            "logging",
+            "reconcile",
+            "serve",
+        ],
+    ),
+    ("controller", &["cluster", "crd", "reconcile", "watch"]),
+    ("crd", &[]),
+    ("diff", &["backoff", "build", "cluster", "quantity"]),
+    (
+        "health",
+        &["cluster", "crd", "http", "leader", "metrics", "watch"],
+    ),
+    ("http", &[]),
+    ("leader", &[]),
+    ("lib", &[]),
+    ("logging", &["metrics"]),
+    ("main", &["cli", "commands"]),
+    ("metrics", &[]),
+    ("quantity", &[]),
+    (
+        "reconcile",
+        &[
+            "backoff", "build", "cluster", "crd", "diff", "metrics", "watch",
+        ],
+    ),
+    (
+        "serve",
+        &[
+            "cli",
+            "cluster",
+            "controller",
+            "health",
+            "http",
+            "leader",
+            "logging",
+            "metrics",
+            "reconcile",
+            "watch",
+        ],
+    ),
+    (
+        "watch",
+        &["backoff", "build", "cluster", "crd", "diff", "metrics"],
+    ),
+];
+
+/// The top-level modules that the code of a module names by a path from the root of the crate.
+fn used_modules(code: &str) -> Vec<String> {
+    let first_segment = |text: &str| -> String {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect()
+    };
+    let mut found = Vec::new();
+    for root in ["crate::", "order_operator::"] {
+        for (at, _) in code.match_indices(root) {
+            // A string, such as the target of a log line.
+            if code[..at].ends_with('"') {
+                continue;
+            }
+            let rest = &code[at + root.len()..];
+            // `use crate::{a, b::c};` names several modules.
+            match rest.strip_prefix('{') {
+                Some(list) => {
+                    let mut depth = 0;
+                    let mut item = String::new();
+                    for c in list.chars() {
+                        match c {
+                            '{' => depth += 1,
+                            '}' if depth == 0 => break,
+                            '}' => depth -= 1,
+                            ',' if depth == 0 => {
+                                found.push(first_segment(item.trim()));
+                                item.clear();
+                                continue;
+                            }
+                            _ => {}
+                        }
+                        item.push(c);
+                    }
+                    found.push(first_segment(item.trim()));
+                }
+                None => found.push(first_segment(rest)),
+            }
+        }
+    }
+    found.retain(|module| !module.is_empty());
+    found
+}
+
+/// Every edge between two top-level modules, with the file that has it.
+fn edges() -> Vec<(String, String, String)> {
+    let mut edges = Vec::new();
+    for (name, code) in sources() {
+        let path = name.trim_start_matches("src/").trim_end_matches(".rs");
+        let module = path.split('/').next().unwrap().to_owned();
+        for used in used_modules(&code) {
+            if used != module {
+                edges.push((module.clone(), used, name.clone()));
+            }
+        }
+    }
+    assert!(edges.len() > 50, "the paths are not recognized any more");
+    edges
+}
+
+#[test]
+fn modules_use_only_the_modules_that_are_allowed() {
+    let edges = edges();
+    for (module, used, file) in &edges {
+        let allowed = EDGES.iter().find(|(name, _)| name == module);
+        assert!(
+            allowed.is_some_and(|(_, allowed)| allowed.contains(&used.as_str())),
+            "{file}: {module} must not use {used}"
+        );
+    }
+    for (module, allowed) in EDGES {
+        for used in allowed {
+            assert!(
+                edges
+                    .iter()
+                    .any(|(from, to, _)| from == module && to == used),
+                "{module} does not use {used} any more: remove the edge"
+            );
+        }
+    }
+}
+
+#[test]
+fn modules_have_no_cycle() {
+    let mut left: Vec<_> = EDGES.to_vec();
+    while !left.is_empty() {
+        let names: Vec<_> = left.iter().map(|(name, _)| *name).collect();
+        let before = left.len();
+        left.retain(|(_, used)| used.iter().any(|used| names.contains(used)));
+        assert!(left.len() < before, "a cycle between {names:?}");
+    }
+}
+
+#[test]
+fn an_edge_is_found_in_every_form_of_a_path() {
+    let code = "use crate::a::B;\nuse crate::{c, d::{E, F}};\nfn f() { crate::g::h(); }";
+    assert_eq!(used_modules(code), ["a", "c", "d", "g"]);
 }
 
 #[test]
@@ -72,17 +232,16 @@ fn builders_are_pure() {
             "std::env",
             "log::",
         ] {
-            assert!(!code.contains(word), "{name} must not know {word}");
+            assert!(!code.contains(word), "{name} must not use {word}");
         }
     }
 }
 
 #[test]
-fn the_api_server_is_asked_in_one_place() {
-    // What is watched is watched in the runtime; the lease is the election's.
+fn only_cluster_leader_and_watch_send_requests() {
     only_in(
         &["Api::<", "Api<", ".patch("],
-        &["cluster/", "leader/", "controller/runtime.rs"],
+        &["cluster/", "leader/", "watch/start.rs"],
     );
     only_in(
         &["Patch::", "DeleteParams", "PostParams"],
@@ -91,13 +250,13 @@ fn the_api_server_is_asked_in_one_place() {
 }
 
 #[test]
-fn the_environment_is_read_in_one_place() {
+fn only_the_command_line_reads_the_environment() {
     only_in(&["std::env::", "env::var"], &["cli.rs"]);
     only_in(&["clap::"], &["cli.rs", "main.rs"]);
 }
 
 #[test]
-fn metric_names_are_in_one_file() {
+fn only_one_file_defines_metrics() {
     only_in(&["prometheus::", "order_operator_"], &["metrics.rs"]);
 }
 

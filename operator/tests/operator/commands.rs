@@ -1,4 +1,4 @@
-//! The binary's commands, run as a person runs them.
+//! The commands of the binary.
 
 use std::io::{Write as _, pipe};
 use std::process::{Command, Output, Stdio};
@@ -11,7 +11,7 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// Renders what standard input says.
+/// Runs `render` with this standard input.
 fn render(text: &str) -> Output {
     let mut child = command(&["render", "-f", "-"])
         .stdin(Stdio::piped())
@@ -50,7 +50,7 @@ fn one_order_service_is_rendered() {
 }
 
 #[test]
-fn anything_else_is_refused_by_its_kind() {
+fn input_other_than_one_order_service_is_rejected() {
     let other = sample();
     let changed = |from: &str, to: &str| {
         assert!(other.contains(from));
@@ -83,9 +83,9 @@ fn anything_else_is_refused_by_its_kind() {
         ("kind: [".to_owned(), "-: "),
     ] {
         let out = render(&text);
-        let told = String::from_utf8(out.stderr).unwrap();
-        assert_eq!(out.status.code(), Some(1), "{text}: {told}");
-        assert!(told.contains(named), "{text}: {told}");
+        let message = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(1), "{text}: {message}");
+        assert!(message.contains(named), "{text}: {message}");
         assert!(out.stdout.is_empty(), "{text}");
     }
     let out = command(&["render", "-f", "/no/such/file"])
@@ -100,7 +100,7 @@ fn anything_else_is_refused_by_its_kind() {
 }
 
 #[test]
-fn whoever_reads_the_beginning_only_makes_no_command_fail() {
+fn a_closed_pipe_is_no_error_and_a_full_disk_is() {
     let file = directory("golden").join("fixed.yaml");
     let file = file.to_str().unwrap();
     for args in [["crd"].as_slice(), &["render", "-f", file], &["--help"]] {
@@ -118,7 +118,7 @@ fn whoever_reads_the_beginning_only_makes_no_command_fail() {
 }
 
 #[test]
-fn a_failure_is_logged_before_the_end_and_nobody_need_read_it() {
+fn a_failure_is_logged_and_standard_error_need_not_be_read() {
     // There is no cluster to connect to.
     let run = || {
         let mut command = command(&[
@@ -141,7 +141,7 @@ fn a_failure_is_logged_before_the_end_and_nobody_need_read_it() {
     drop(reader);
     let out = run().stderr(writer).output().unwrap();
     assert_eq!(out.status.code(), Some(1));
-    // A pipe that is full and open, with nobody at its other end.
+    // A full pipe that is open and not read.
     let (_reader, mut writer) = pipe().unwrap();
     writer.write_all(&[b'x'; 65_536]).unwrap();
     let out = run().stderr(writer).output().unwrap();
@@ -150,24 +150,29 @@ fn a_failure_is_logged_before_the_end_and_nobody_need_read_it() {
 
 const CHILD: &str = "ORDER_OPERATOR_TEST_PANICS";
 
-/// What the test below runs as a process of its own: hooks are process-wide.
+/// The child process of the test below: a panic hook is process-wide.
 #[test]
-fn child() {
+fn child_process_that_panics() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
     let cli = order_operator::cli::Cli::read_from(["order-operator", "--log-format", "json"]);
-    let log = order_operator::logging::init(&cli.unwrap().settings).unwrap();
+    let settings = cli.unwrap().settings;
+    let log = order_operator::logging::init(settings.log_format(), &settings.rust_log).unwrap();
     log.catch_panics();
     let _ = std::panic::catch_unwind(|| panic!("planted\npanic"));
-    // As the profile of the operator has it.
+    // The profile `operator` aborts on a panic.
     std::process::abort();
 }
 
 #[test]
-fn a_panic_is_one_line_although_the_process_ends_with_it() {
+fn a_panic_is_one_log_line_even_if_it_ends_the_process() {
     let out = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "commands::child", "--nocapture"])
+        .args([
+            "--exact",
+            "commands::child_process_that_panics",
+            "--nocapture",
+        ])
         .env(CHILD, "1")
         .output()
         .unwrap();

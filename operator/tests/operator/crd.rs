@@ -1,5 +1,5 @@
-//! The CRD: what is committed, and a table of what it accepts and refuses. The end-to-end suite puts the
-//! same table before a real API server.
+//! The committed CRD, and objects that it accepts and rejects. The end-to-end suite sends the same objects to
+//! a real API server.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
@@ -18,7 +18,7 @@ fn the_committed_crd_is_the_generated_one() {
     let generated = crd::yaml().unwrap();
     assert!(
         committed == generated,
-        "make it again: cargo run -p order-operator -- crd > kustomize/operator/crd.yaml"
+        "regenerate it: cargo run -p order-operator -- crd > kustomize/operator/crd.yaml"
     );
 }
 
@@ -29,8 +29,8 @@ fn schema() -> Value {
         .clone()
 }
 
-/// The structural schema as JSON Schema: what Kubernetes adds in words of its own, and that it refuses
-/// fields it does not know when asked to be strict.
+/// The structural schema as JSON Schema, with the extensions of Kubernetes translated, and without unknown
+/// fields, as with strict validation.
 fn strict(schema: &mut Value, is_root: bool) {
     if let Value::Object(fields) = schema {
         if fields.remove("x-kubernetes-int-or-string").is_some() {
@@ -54,8 +54,8 @@ fn strict(schema: &mut Value, is_root: bool) {
     }
 }
 
-/// What is wrong with an object, each as field and message. An update is judged by both.
-fn judge(object: &Value, old: Option<&Value>) -> Vec<String> {
+/// The errors of an object as field and message. An update is validated against the old object.
+fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
     let schema = schema();
     let mut structural = schema.clone();
     strict(&mut structural, true);
@@ -100,49 +100,48 @@ fn documents(text: &str) -> (Value, Option<Value>) {
 }
 
 #[test]
-fn what_is_accepted() {
+fn accepted_objects_are_valid_and_can_be_built() {
     let fixtures = files("fixtures/accept");
     for (name, text) in &fixtures {
         let (object, old) = documents(text);
-        for judged in old.iter().chain([&object]) {
-            assert_eq!(judge(judged, None), [""; 0], "{name}");
+        for candidate in old.iter().chain([&object]) {
+            assert_eq!(validate(candidate, None), [""; 0], "{name}");
         }
-        assert_eq!(judge(&object, old.as_ref()), [""; 0], "{name}");
-        // What is accepted can be read and built.
+        assert_eq!(validate(&object, old.as_ref()), [""; 0], "{name}");
         let mut object: OrderService = serde_json::from_value(object).unwrap();
         object.metadata.namespace = Some("n".to_owned());
-        let built = order_operator::commands::rendered(object);
+        let built = order_operator::commands::render_objects(object);
         assert!(built.is_ok(), "{name}: {:?}", built.err());
     }
     assert!(fixtures.len() >= 20);
 }
 
 #[test]
-fn what_is_refused() {
+fn rejected_objects_name_the_field_and_the_rule() {
     let fixtures = files("fixtures/reject");
     for (name, text) in &fixtures {
         let expected = |key: &str| {
             let line = text
                 .lines()
                 .find_map(|line| line.strip_prefix(&format!("# {key}:")));
-            line.unwrap_or_else(|| panic!("{name} does not say its {key}"))
+            line.unwrap_or_else(|| panic!("{name} has no comment with its {key}"))
                 .trim()
         };
         let (field, message) = (expected("field"), expected("message"));
         let (object, old) = documents(text);
         if let Some(old) = &old {
             assert_eq!(
-                judge(old, None),
+                validate(old, None),
                 [""; 0],
-                "{name}: the first is to be accepted"
+                "{name}: the old object must be accepted"
             );
             assert_eq!(
-                judge(&object, None),
+                validate(&object, None),
                 [""; 0],
-                "{name}: it is the change that is refused"
+                "{name}: the new object alone must be accepted"
             );
         }
-        let wrong = judge(&object, old.as_ref());
+        let wrong = validate(&object, old.as_ref());
         assert!(
             wrong
                 .iter()
@@ -154,7 +153,7 @@ fn what_is_refused() {
 }
 
 #[test]
-fn columns_names_and_subresources() {
+fn the_crd_has_columns_short_names_and_subresources() {
     let crd: CustomResourceDefinition = serde_json::from_value(crd::definition().unwrap()).unwrap();
     let names = &crd.spec.names;
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));

@@ -1,4 +1,4 @@
-//! Two candidates, one Lease.
+//! The election of a leader: two candidates for one Lease.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,16 +8,16 @@ use kube::Client;
 use order_operator::leader::{Election, Fence, Timing};
 use serde_json::{Value, json};
 
-use crate::server::serve;
+use crate::api_server::serve;
 
 const LEASE: Duration = Duration::from_secs(1);
 
-/// Keeps one Lease, and refuses writes to another version than the present one.
+/// An API server with one Lease. It rejects a write of another version than the current one.
 #[derive(Clone, Default)]
 struct Leases(Arc<Mutex<(u64, Option<Value>)>>);
 
 impl Leases {
-    fn answer(&self, method: &Method, mut body: Value) -> (u16, Value) {
+    fn respond(&self, method: &Method, mut body: Value) -> (u16, Value) {
         let refused = |code: u16, reason: &str| {
             (
                 code,
@@ -44,7 +44,7 @@ impl Leases {
         }
     }
 
-    /// Somebody wrote it, and who asked for that did not get the answer.
+    /// Changes the Lease without a response to a candidate.
     fn write(&self, how: impl FnOnce(&mut Value)) {
         let mut kept = self.0.lock().unwrap();
         kept.0 += 1;
@@ -60,7 +60,7 @@ impl Leases {
 
     fn candidate(&self, identity: &str) -> (Election, Fence) {
         let leases = self.clone();
-        let service = serve(move |request, body| leases.answer(&request.method, body));
+        let service = serve(move |request, body| leases.respond(&request.method, body));
         let fence = Fence::default();
         let client = Client::new(service, "n");
         let timing = Timing { lease: LEASE };
@@ -77,31 +77,31 @@ impl Leases {
 }
 
 #[tokio::test]
-async fn one_leads_until_it_is_silent_and_then_writes_nothing() {
+async fn a_leader_that_stops_renewing_is_replaced_and_writes_nothing() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, second_fence) = leases.candidate("second");
-    assert!(first.try_once().await && first_fence.holds());
-    assert!(!second.try_once().await && !second_fence.holds());
+    assert!(first.try_once().await && first_fence.allows_writes());
+    assert!(!second.try_once().await && !second_fence.allows_writes());
 
-    // As if it were stopped: nobody renews, and nobody tells it.
+    // As if the process were stopped: it does not renew and does not notice.
     tokio::time::sleep(LEASE * 3 / 4).await;
     assert!(
-        !first_fence.holds(),
-        "it believes for less long than the others wait"
+        !first_fence.allows_writes(),
+        "its validity ends before the others take over"
     );
-    assert!(!second.try_once().await, "the others wait longer");
+    assert!(!second.try_once().await, "the others wait backoff");
     tokio::time::sleep(LEASE / 2).await;
-    assert!(second.try_once().await && second_fence.holds());
+    assert!(second.try_once().await && second_fence.allows_writes());
     assert_eq!(leases.holder(), "second");
 
-    first.keep().await;
-    assert!(!first_fence.holds());
+    first.renew().await;
+    assert!(!first_fence.allows_writes());
     assert!(!first.try_once().await);
 }
 
 #[tokio::test]
-async fn what_is_renewed_is_not_taken() {
+async fn a_renewed_lease_is_not_taken_over() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
@@ -110,18 +110,18 @@ async fn what_is_renewed_is_not_taken() {
         assert!(!second.try_once().await);
         tokio::time::sleep(LEASE / 5).await;
     }
-    assert!(first_fence.holds());
+    assert!(first_fence.allows_writes());
 }
 
 #[tokio::test]
-async fn what_is_given_back_is_free_at_once() {
+async fn a_released_lease_is_free_at_once() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
     assert!(first.try_once().await);
     assert!(!second.try_once().await);
     first.release().await;
-    assert!(!first_fence.holds());
+    assert!(!first_fence.allows_writes());
     assert_eq!(leases.holder(), Value::Null);
     assert!(second.try_once().await);
     assert_eq!(leases.holder(), "second");
@@ -131,7 +131,7 @@ async fn what_is_given_back_is_free_at_once() {
 }
 
 #[tokio::test]
-async fn a_renewal_that_was_cut_short_does_not_keep_it() {
+async fn a_renewal_without_a_response_does_not_prevent_the_release() {
     let leases = Leases::default();
     let (mut first, _) = leases.candidate("first");
     let (mut second, _) = leases.candidate("second");
@@ -143,12 +143,12 @@ async fn a_renewal_that_was_cut_short_does_not_keep_it() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_holds_is_not_given_back() {
+async fn a_lease_of_another_holder_is_not_released() {
     let leases = Leases::default();
     let (mut first, first_fence) = leases.candidate("first");
     assert!(first.try_once().await);
     leases.write(|lease| lease["spec"]["holderIdentity"] = json!("second"));
     first.release().await;
-    assert!(!first_fence.holds());
+    assert!(!first_fence.allows_writes());
     assert_eq!(leases.holder(), "second");
 }

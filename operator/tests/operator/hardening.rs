@@ -1,9 +1,9 @@
-//! The operator's pods are hardened like those of kustomize/base: both are rendered and compared, field
-//! by field, after taking out what is different on purpose and named here.
+//! The pods of the operator are hardened like those of kustomize/base: both are rendered and compared field by
+//! field, without the intended differences, which are listed here.
 
 use std::process::Command;
 
-use order_operator::commands::rendered;
+use order_operator::commands::render_objects;
 use serde_json::{Map, Value, json};
 
 fn base() -> Vec<Value> {
@@ -30,8 +30,7 @@ fn ours(count: Value) -> Vec<Value> {
         "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
         "metadata": {"name": "order-service", "namespace": "n"}, "spec": spec,
     });
-    let built = rendered(serde_json::from_value(object).unwrap()).unwrap();
-    built.into_iter().map(|desired| desired.value).collect()
+    render_objects(serde_json::from_value(object).unwrap()).unwrap()
 }
 
 fn both() -> (Vec<Value>, Vec<Value>) {
@@ -50,7 +49,7 @@ fn of(objects: &[Value], kind: &str) -> Value {
     found[0].clone()
 }
 
-/// Takes out the label by which instances are told apart, wherever labels are.
+/// Removes the labels that differ between instances.
 fn without_instance(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -93,14 +92,14 @@ fn the_deployment_is_the_same() {
     let (base, ours) = both();
     let (mut base, mut ours) = (spec(&base, "Deployment"), spec(&ours, "Deployment"));
     for spec in [&mut base, &mut ours] {
-        // The names carry hashes of their own making.
+        // The hashes in the names differ.
         let name = spec
             .pointer_mut("/template/spec/containers/0/envFrom/0/configMapRef/name")
             .unwrap();
         assert!(name.as_str().unwrap().starts_with("order-service-config-"));
         *name = Value::Null;
     }
-    // By this a changed secret rolls the pods.
+    // This annotation rolls the pods when the secret changes.
     let annotations = ours.pointer_mut("/template/metadata/annotations").unwrap();
     assert!(
         annotations
@@ -109,7 +108,7 @@ fn the_deployment_is_the_same() {
             .remove("orders.example.com/database-secret")
             .is_some()
     );
-    // Who manages is said of the objects, and not of the pods.
+    // The operator sets this label on objects, not on pods.
     let labels = base
         .pointer_mut("/template/metadata/labels")
         .unwrap()
@@ -123,7 +122,7 @@ fn the_deployment_is_the_same() {
 fn the_migration_is_the_same() {
     let (base, ours) = both();
     let (mut base, mut ours) = (spec(&base, "Job"), spec(&ours, "Job"));
-    // The end of the log goes into the condition.
+    // The operator reports the end of the log in a condition.
     let container = ours
         .pointer_mut("/template/spec/containers/0")
         .unwrap()
@@ -134,7 +133,7 @@ fn the_migration_is_the_same() {
         Some(json!("FallbackToLogsOnError"))
     );
     for spec in [&mut base, &mut ours] {
-        // kustomize looks for a second secret; the spec of an OrderService names it. Mode and path stay.
+        // kustomize has an optional second secret; the spec of an OrderService names it. Mode and path stay.
         let volume = spec.pointer_mut("/template/spec/volumes/0").unwrap();
         let kind = if volume["projected"].is_object() {
             "projected"
@@ -153,7 +152,7 @@ fn the_migration_is_the_same() {
     assert_eq!(base, ours);
 }
 
-/// Every flow that a set of policies lets through, one a line, for pods with these labels.
+/// Every flow that the policies allow for pods with these labels, as text.
 fn flows(policies: &[Value], pod: &Map<String, Value>) -> Vec<String> {
     let mut flows = Vec::new();
     for policy in policies {
@@ -181,7 +180,7 @@ fn flows(policies: &[Value], pod: &Map<String, Value>) -> Vec<String> {
 }
 
 #[test]
-fn the_same_traffic_is_let_through() {
+fn the_same_traffic_is_allowed() {
     let (base, ours) = both();
     let policies = |mut objects: Vec<Value>| {
         objects.iter_mut().for_each(without_instance);
@@ -196,7 +195,7 @@ fn the_same_traffic_is_let_through() {
     let server = flows(&ours, &pod("server"));
     assert_eq!(flows(&base, &pod("server")), server);
     assert!(server.len() >= 8);
-    // A migration has no ports, so what comes in by the name of one reaches nothing.
+    // The migration has no named ports, so rules for incoming traffic do not apply to it.
     let out = |flows: Vec<String>| -> Vec<String> {
         flows
             .into_iter()

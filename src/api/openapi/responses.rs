@@ -1,133 +1,173 @@
-//! The problems of each handler, for the OpenAPI document: grouped, with an example for each kind,
-//! all from the one table of kinds.
+//! The responses that carry a problem. Kinds of problems that share a status share a response of the document, and
+//! its description names them. Operations refer to it by name.
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use actix_web::http::StatusCode;
 use utoipa::IntoResponses;
-use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::{
-    ContentBuilder, HeaderBuilder, ObjectBuilder, Ref, RefOr, Response, ResponseBuilder, Type,
-};
+use utoipa::openapi::header::Header;
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
+use super::headers;
 use crate::http::problem::kind::ProblemKind;
 
-/// The problems of these kinds, as one response for each status.
-fn problems(slugs: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
-    let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
-    for slug in slugs {
-        by_status
-            .entry(slug.status().as_u16())
-            .or_default()
-            .push(*slug);
-    }
-    by_status
-        .into_iter()
-        .map(|(status, slugs)| (status.to_string(), RefOr::T(response(status, &slugs))))
-        .collect()
-}
+/// Declares the responses, and the groups of responses that operations refer to.
+macro_rules! problems {
+    (
+        responses { $($response:ident: [$($kind:ident),* $(,)?];)* }
+        groups { $($(#[$doc:meta])* $group:ident: [$($member:ident),* $(,)?];)* }
+    ) => {
+        /// A response of the document that carries a problem.
+        #[derive(Clone, Copy)]
+        pub(super) enum ProblemResponse {
+            $($response,)*
+        }
 
-fn response(status: u16, slugs: &[ProblemKind]) -> Response {
-    let titles: Vec<_> = slugs
-        .iter()
-        .map(|slug| format!("`{}`", slug.as_str()))
-        .collect();
-    let examples = slugs.iter().map(|slug| {
-        let example = ExampleBuilder::new()
-            .summary(slug.title())
-            .value(Some(example(*slug)));
-        (slug.as_str(), example.build())
-    });
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .examples_from_iter(examples)
-        .build();
-    let mut response = ResponseBuilder::new()
-        .description(titles.join(" or "))
-        .content("application/problem+json", content);
-    if status == 503 {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
-        let header = HeaderBuilder::new()
-            .schema(Some(seconds))
-            .description(Some("Seconds after which to try again."))
-            .build();
-        response = response.header("Retry-After", header);
-    }
-    response.build()
-}
+        impl ProblemResponse {
+            const ALL: &'static [Self] = &[$(Self::$response),*];
 
-/// A problem of this kind as a client might see it.
-fn example(slug: ProblemKind) -> serde_json::Value {
-    let mut problem = json!({
-        "type": format!("urn:problem:order-service:{}", slug.as_str()),
-        "title": slug.title(),
-        "status": slug.status().as_u16(),
-        "detail": slug.detail(),
-        "instance": "/api/v1/orders",
-        "request_id": "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6072",
-    });
-    let more = match slug {
-        ProblemKind::ValidationFailed => Some((
-            "errors",
-            json!([{"pointer": "/quantity", "detail": "must be from 1 to 1000000, is 0"}]),
-        )),
-        ProblemKind::IllegalTransition => Some(("allowed", json!(["confirmed", "cancelled"]))),
-        ProblemKind::CursorExpired => Some(("oldest", json!("AA"))),
-        _ => None,
-    };
-    if let (Some((member, value)), Some(object)) = (more, problem.as_object_mut()) {
-        object.insert(member.to_owned(), value);
-    }
-    problem
-}
+            const fn name(self) -> &'static str {
+                match self { $(Self::$response => stringify!($response),)* }
+            }
 
-/// Declares groups of problems.
-macro_rules! groups {
-    ($($(#[$doc:meta])* $name:ident: [$($slug:ident),* $(,)?];)*) => {
+            const fn kinds(self) -> &'static [ProblemKind] {
+                match self { $(Self::$response => &[$(ProblemKind::$kind),*],)* }
+            }
+        }
+
         $(
             $(#[$doc])*
-            pub(crate) struct $name;
+            pub(crate) struct $group;
 
-            impl IntoResponses for $name {
+            impl IntoResponses for $group {
                 fn responses() -> BTreeMap<String, RefOr<Response>> {
-                    problems(&[$(ProblemKind::$slug),*])
+                    [$(ProblemResponse::$member.reference()),*].into()
                 }
             }
         )*
     };
 }
 
-groups! {
-    /// What may be wrong with a request to place an order.
-    BadOrder: [
-        MalformedRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType,
-        ValidationFailed, IdempotencyKeyReused,
-    ];
-    /// What may be wrong with a request to change an order.
-    BadPatch: [
-        MalformedRequest, NotFound, RequestTimeout, IllegalTransition, OrderNotEditable,
-        PreconditionFailed, PayloadTooLarge, UnsupportedMediaType, ValidationFailed,
-    ];
-    /// What may be wrong with the query of a list.
-    BadQuery: [ValidationFailed];
-    /// What may be wrong with a place in the feed.
-    BadCursor: [CursorExpired, ValidationFailed];
-    /// What may be wrong with a request for one order.
-    BadGet: [MalformedRequest, NotFound, PreconditionFailed];
-    /// What may be wrong with a request for something that belongs to an order.
-    BadOrderQuery: [NotFound, ValidationFailed];
-    /// Why the service may not answer although the request is fine.
-    ServerErrors: [Internal, Overloaded, Unavailable, Timeout];
-    /// What may be wrong with any request.
-    AnyRequest: [MalformedRequest];
-    /// Why any request may be refused that is no probe of the process.
-    AnyButHealthz: [MalformedRequest, Overloaded];
-    /// What is answered to a method that a path does not take.
-    WrongMethod: [MethodNotAllowed];
-    /// What may be missing.
-    MissingFile: [NotFound];
-    /// A fault of this service.
-    Fault: [Internal];
-    /// Why the service is not ready.
-    NotReady: [Unavailable];
+problems! {
+    responses {
+        BadRequest: [MalformedRequest];
+        NotFound: [NotFound];
+        MethodNotAllowed: [MethodNotAllowed];
+        RequestTimeout: [RequestTimeout];
+        Conflict: [IllegalTransition, OrderNotEditable];
+        CursorExpired: [CursorExpired];
+        PreconditionFailed: [PreconditionFailed];
+        PayloadTooLarge: [PayloadTooLarge];
+        UnsupportedMediaType: [UnsupportedMediaType];
+        ValidationFailed: [ValidationFailed];
+        UnprocessableOrder: [ValidationFailed, IdempotencyKeyReused];
+        InternalError: [Internal];
+        Overloaded: [Overloaded];
+        NotReady: [Unavailable];
+        ServiceUnavailable: [Overloaded, Unavailable, Timeout];
+    }
+    groups {
+        /// Errors of a request that creates an order.
+        CreateErrors: [
+            BadRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, UnprocessableOrder,
+        ];
+        /// Errors of a request that updates an order.
+        UpdateErrors: [
+            BadRequest, NotFound, RequestTimeout, Conflict, PreconditionFailed, PayloadTooLarge,
+            UnsupportedMediaType, ValidationFailed,
+        ];
+        /// Errors of the query of a list.
+        QueryErrors: [ValidationFailed];
+        /// Errors of the cursor or the query of the feed.
+        FeedErrors: [CursorExpired, ValidationFailed];
+        /// Errors of a request for one order.
+        GetErrors: [NotFound, PreconditionFailed];
+        /// Errors of a request for a list that belongs to one order.
+        OrderQueryErrors: [NotFound, ValidationFailed];
+        /// Errors of the service or its database, whatever the request.
+        ServerErrors: [InternalError, ServiceUnavailable];
+        /// The file does not exist.
+        FileErrors: [NotFound, InternalError];
+        /// The service is not ready.
+        ReadinessErrors: [NotReady];
+        /// Every request may be rejected because its head is malformed or too large.
+        AnyRequest: [BadRequest];
+        /// Every request except a liveness probe may also be rejected while too many clients are connected or too
+        /// many response bytes wait to be sent.
+        AnyButLiveness: [BadRequest, Overloaded];
+    }
+}
+
+impl ProblemResponse {
+    /// The status code, and the reference.
+    fn reference(self) -> (String, RefOr<Response>) {
+        let status = self.kinds().first().map(|kind| kind.status().as_u16());
+        let reference = Ref::from_response_name(self.name());
+        (status.unwrap_or_default().to_string(), reference.into())
+    }
+
+    fn response(self) -> Response {
+        // The schema already has examples of the members.
+        let kinds: Vec<_> = self
+            .kinds()
+            .iter()
+            .map(|kind| format!("`{}`: {}", kind.as_str(), kind.detail()))
+            .collect();
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name("Problem")))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(kinds.join(" "))
+            .content("application/problem+json", content);
+        match self.kinds().first() {
+            Some(ProblemKind::MethodNotAllowed) => response.header("Allow", headers::allow()),
+            Some(kind) if kind.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                response.header("Retry-After", Header::default())
+            }
+            _ => response,
+        }
+        .build()
+    }
+}
+
+/// The responses that operations refer to, by name.
+pub(super) fn all() -> impl Iterator<Item = (String, Response)> {
+    ProblemResponse::ALL
+        .iter()
+        .filter(|response| !matches!(response, ProblemResponse::MethodNotAllowed))
+        .map(|response| (response.name().to_owned(), response.response()))
+}
+
+/// The response to a method that the path does not support.
+pub(super) fn unsupported_method() -> Response {
+    ProblemResponse::MethodNotAllowed.response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_of_a_response_share_its_status() {
+        for response in ProblemResponse::ALL {
+            let statuses: Vec<_> = response.kinds().iter().map(|kind| kind.status()).collect();
+            assert!(!statuses.is_empty(), "{}", response.name());
+            let first = statuses[0];
+            assert!(
+                statuses.iter().all(|status| *status == first),
+                "{}",
+                response.name()
+            );
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_response() {
+        for kind in ProblemKind::ALL {
+            let documented = ProblemResponse::ALL
+                .iter()
+                .any(|response| response.kinds().contains(&kind));
+            assert!(documented, "{}", kind.as_str());
+        }
+    }
 }

@@ -1,53 +1,87 @@
-//! Schemas that say in the OpenAPI document what `domain/` decides. schemathesis compares the two.
+//! Schemas of values whose rules `domain/` enforces. schemathesis compares the two.
 
 use utoipa::openapi::schema::AdditionalProperties;
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::openapi::{Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{Metadata, ShortText};
 
-/// Characters that are no control characters, as a class of an ECMA-262 regular expression.
+/// A character that is not a control character, as a class of an ECMA-262 regular expression.
 const PRINTABLE: &str = r"[^\u0000-\u001F\u007F-\u009F]";
 
-/// A product or a customer.
-pub(crate) fn label() -> Schema {
+fn short_text() -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
         .max_length(Some(ShortText::MAX_CHARS))
-        // Something that is no white space is in it.
+        // At least one character is not white space.
         .pattern(Some(format!(
             r"^{PRINTABLE}*[^\s\u0000-\u001F\u007F-\u009F]{PRINTABLE}*$"
         )))
+        .build()
+}
+
+/// The product of a new order.
+pub(crate) fn product_id() -> Schema {
+    let mut schema = short_text();
+    schema.description = Some("The product: not blank, without control characters.".to_owned());
+    schema.example = Some("sku-1".into());
+    schema.into()
+}
+
+/// The customer of a new order, or null.
+pub(crate) fn customer_id() -> Schema {
+    let mut schema = short_text();
+    schema.schema_type = [Type::String, Type::Null].into_iter().collect();
+    schema.description = Some("The customer: not blank, without control characters.".to_owned());
+    schema.example = Some("customer-7".into());
+    schema.into()
+}
+
+/// The metadata of a new order.
+pub(crate) fn metadata() -> Schema {
+    let mut schema = entries(value(Type::String.into()));
+    schema.description = Some(
+        "Notes of the client: at most 50 entries, keys of at most 40 characters, values of at most 500."
+            .to_owned(),
+    );
+    schema.example = Some(serde_json::json!({"colour": "blue"}));
+    schema.into()
+}
+
+/// A change of the metadata.
+pub(crate) struct MetadataPatchSchema;
+
+impl PartialSchema for MetadataPatchSchema {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = entries(value([Type::String, Type::Null].into_iter().collect()));
+        schema.description =
+            Some("Merged into the metadata of the order: null deletes a key.".to_owned());
+        schema.example = Some(serde_json::json!({"colour": "red", "note": null}));
+        RefOr::T(schema.into())
+    }
+}
+
+impl ToSchema for MetadataPatchSchema {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "MetadataPatch".into()
+    }
+}
+
+/// [`MetadataPatchSchema`], or null.
+///
+/// The object has a name of its own, because client generators omit an unnamed nullable object, or give it a
+/// number as its name.
+pub(crate) fn optional_metadata_patch() -> Schema {
+    OneOfBuilder::new()
+        .description(Some("A change of the metadata. Null removes every entry."))
+        .item(Ref::from_schema_name("MetadataPatch"))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .examples([serde_json::json!({"colour": "red", "note": null})])
         .into()
 }
 
-/// [`label`], or null.
-pub(crate) fn optional_label() -> Schema {
-    let Schema::Object(mut schema) = label() else {
-        return label();
-    };
-    schema.schema_type = [Type::String, Type::Null].into_iter().collect();
-    schema.into()
-}
-
-/// Metadata of a new order.
-pub(crate) fn metadata() -> Schema {
-    entries(text(Type::String))
-}
-
-/// A change of metadata: null deletes a key, null for the whole empties it.
-pub(crate) fn metadata_patch() -> Schema {
-    let mut value = text(Type::String);
-    value.schema_type = [Type::String, Type::Null].into_iter().collect();
-    let Schema::Object(mut schema) = entries(value) else {
-        return metadata();
-    };
-    schema.schema_type = [Type::Object, Type::Null].into_iter().collect();
-    schema.into()
-}
-
-fn text(kind: Type) -> utoipa::openapi::Object {
+fn value(kind: utoipa::openapi::schema::SchemaType) -> Object {
     ObjectBuilder::new()
         .schema_type(kind)
         .max_length(Some(Metadata::MAX_VALUE_CHARS))
@@ -55,7 +89,7 @@ fn text(kind: Type) -> utoipa::openapi::Object {
         .build()
 }
 
-fn entries(value: utoipa::openapi::Object) -> Schema {
+fn entries(value: Object) -> Object {
     let key = ObjectBuilder::new()
         .schema_type(Type::String)
         .min_length(Some(1))
@@ -66,39 +100,31 @@ fn entries(value: utoipa::openapi::Object) -> Schema {
         .max_properties(Some(Metadata::MAX_ENTRIES))
         .property_names(Some(key))
         .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(value.into()))))
-        .into()
+        .build()
 }
 
-/// Declares the schema of a parameter.
-macro_rules! parameter {
-    ($(#[$doc:meta])* $name:ident: $schema:expr) => {
-        $(#[$doc])*
-        pub(crate) struct $name;
+/// The type of a parameter that is a product or a customer.
+pub(super) struct ShortTextSchema;
 
-        impl PartialSchema for $name {
-            fn schema() -> RefOr<Schema> {
-                RefOr::T($schema)
-            }
-        }
-
-        impl ToSchema for $name {}
-    };
+impl PartialSchema for ShortTextSchema {
+    fn schema() -> RefOr<Schema> {
+        RefOr::T(short_text().into())
+    }
 }
 
-parameter! {
-    /// The most entries of a page: any number from 1, as larger ones mean the maximum.
-    Limit: ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).into()
+impl ToSchema for ShortTextSchema {}
+
+/// The type of the parameter `limit`: any number from 1, without a maximum, because larger numbers mean
+/// the maximum.
+pub(super) struct Limit;
+
+impl PartialSchema for Limit {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1));
+        RefOr::T(schema.into())
+    }
 }
 
-parameter! {
-    /// A product or a customer.
-    LabelText: label()
-}
-
-parameter! {
-    /// A list of entity tags, or `*` (RFC 9110, section 13.1).
-    EntityTags: ObjectBuilder::new()
-        .schema_type(Type::String)
-        .pattern(Some(r#"^(\*|(W/)?"[^"]*"(\s*,\s*(W/)?"[^"]*")*)?$"#))
-        .into()
-}
+impl ToSchema for Limit {}

@@ -10,7 +10,7 @@ fn order(status: Status) -> Order {
     };
     let mut order = NewOrder::parse(draft)
         .unwrap()
-        .place(uuid::Uuid::now_v7(), Utc::now());
+        .create(uuid::Uuid::now_v7(), Utc::now());
     order.status = status;
     order
 }
@@ -37,7 +37,7 @@ fn exactly_the_declared_transitions_are_legal() {
 }
 
 #[test]
-fn the_quantity_changes_only_while_pending() {
+fn the_quantity_can_only_change_while_the_order_is_pending() {
     let patch = |n| Patch {
         quantity: Some(Quantity::parse(n).unwrap()),
         ..Patch::default()
@@ -86,7 +86,7 @@ fn metadata_is_merged_and_cleared() {
 }
 
 #[test]
-fn merging_past_the_limit_is_refused() {
+fn merging_beyond_the_limit_is_rejected() {
     let fifty = (0..50)
         .map(|i| (i.to_string(), Some(String::new())))
         .collect();
@@ -94,12 +94,12 @@ fn merging_past_the_limit_is_refused() {
         metadata: Some(MetadataPatch::Merge(fifty)),
         ..Patch::default()
     };
-    let refused = order(Status::Pending).patched(&patch, Utc::now());
-    assert!(matches!(refused, Err(PatchError::Invalid(_))));
+    let result = order(Status::Pending).patched(&patch, Utc::now());
+    assert!(matches!(result, Err(PatchError::Invalid(_))));
 }
 
 #[test]
-fn the_time_of_change_never_runs_backwards() {
+fn the_time_of_the_last_update_never_goes_backwards() {
     let order = order(Status::Pending);
     let patch = Patch {
         status: Some(Status::Cancelled),

@@ -1,27 +1,27 @@
-//! Reads chunked bodies, and writes them anew in larger chunks (RFC 9112, section 7.1).
+//! Reads chunked bodies, and encodes them again in larger chunks (RFC 9112, section 7.1).
 //!
-//! Actix keeps every chunk as a value of its own, so that chunks of one byte would take some forty times
-//! their size in memory.
+//! Actix keeps every chunk as a separate value, so chunks of one byte would occupy about forty times their size in
+//! memory.
 
 use bytes::BytesMut;
 
-/// The most bytes of the extensions of one chunk, or of all trailer fields.
+/// The maximum number of bytes of the extensions of one chunk, or of all trailer fields.
 const MAX_LINE: u32 = 8 * 1024;
 
-/// The most digits of the size of a chunk that is written anew, with leading zeros.
-const SIZE: usize = 8;
+/// The number of digits of the size of a chunk that is written, with leading zeros.
+const SIZE_DIGITS: usize = 8;
 
-/// The coding is broken; what follows cannot be understood.
+/// The coding is malformed, so the bytes after it cannot be interpreted.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Broken;
+pub(crate) struct MalformedChunks;
 
-/// Follows the coding of one body, and no further. It takes nothing that Actix does not take.
+/// Decodes one body, up to its end. It rejects everything that Actix rejects.
 #[derive(Debug)]
-pub(crate) struct Chunks {
+pub(crate) struct Decoder {
     state: State,
-    /// Bytes that are left of the chunk.
-    left: u64,
-    /// Bytes of the present extension, or of the trailer so far.
+    /// The bytes of the chunk that are still to come.
+    remaining: u64,
+    /// The bytes read so far of the current extension, or of the trailer.
     line: u32,
 }
 
@@ -42,11 +42,11 @@ enum State {
     End,
 }
 
-impl Chunks {
+impl Decoder {
     pub(crate) fn new() -> Self {
         Self {
             state: State::SizeFirst,
-            left: 0,
+            remaining: 0,
             line: 0,
         }
     }
@@ -55,19 +55,25 @@ impl Chunks {
         self.state == State::End
     }
 
-    /// How many of the bytes belong to the body. What they carry goes to the end of `data`.
-    pub(crate) fn advance(&mut self, bytes: &[u8], data: &mut BytesMut) -> Result<usize, Broken> {
+    /// Decodes `bytes`, appends the data to `data`, and returns how many of the bytes belong to the body.
+    pub(crate) fn decode(
+        &mut self,
+        bytes: &[u8],
+        data: &mut BytesMut,
+    ) -> Result<usize, MalformedChunks> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at)
             && self.state != State::End
         {
             if self.state == State::Data {
-                let rest = bytes.len() - at;
-                let take = usize::try_from(self.left).unwrap_or(rest).min(rest);
-                self.left -= u64::try_from(take).unwrap_or(0);
+                let available = bytes.len() - at;
+                let take = usize::try_from(self.remaining)
+                    .unwrap_or(available)
+                    .min(available);
+                self.remaining -= u64::try_from(take).unwrap_or(0);
                 data.extend_from_slice(bytes.get(at..at + take).unwrap_or_default());
                 at += take;
-                if self.left == 0 {
+                if self.remaining == 0 {
                     self.state = State::DataCr;
                 }
             } else {
@@ -78,34 +84,38 @@ impl Chunks {
         Ok(at)
     }
 
-    /// Follows the bytes like [`advance`](Self::advance), and appends what they carry to `out` as one
-    /// chunk, and the end of the body when they reach it. Trailer fields are left out.
-    pub(crate) fn rewrite(&mut self, bytes: &[u8], out: &mut BytesMut) -> Result<usize, Broken> {
+    /// Like [`decode`](Self::decode), but appends the data to `out` as one chunk, followed by the end of the body
+    /// when it is reached. Trailer fields are dropped.
+    pub(crate) fn recode(
+        &mut self,
+        bytes: &[u8],
+        out: &mut BytesMut,
+    ) -> Result<usize, MalformedChunks> {
         let start = out.len();
-        out.extend_from_slice(&[b'0'; SIZE]);
+        out.extend_from_slice(&[b'0'; SIZE_DIGITS]);
         out.extend_from_slice(b"\r\n");
         let data = out.len();
-        let here = self.advance(bytes, out)?;
+        let used = self.decode(bytes, out)?;
         let length = out.len() - data;
         if length == 0 {
             out.truncate(start);
         } else {
-            let size = format!("{length:0SIZE$x}");
-            if let Some(place) = out.get_mut(start..start + SIZE) {
-                place.copy_from_slice(size.get(..SIZE).unwrap_or_default().as_bytes());
+            let size = format!("{length:0SIZE_DIGITS$x}");
+            if let Some(digits) = out.get_mut(start..start + SIZE_DIGITS) {
+                digits.copy_from_slice(size.get(..SIZE_DIGITS).unwrap_or_default().as_bytes());
             }
             out.extend_from_slice(b"\r\n");
         }
         if self.is_complete() {
             out.extend_from_slice(b"0\r\n\r\n");
         }
-        Ok(here)
+        Ok(used)
     }
 
-    fn step(&mut self, byte: u8) -> Result<State, Broken> {
+    fn step(&mut self, byte: u8) -> Result<State, MalformedChunks> {
         Ok(match (self.state, byte) {
             (State::SizeFirst, _) => {
-                self.left = 0;
+                self.remaining = 0;
                 self.digit(byte)?
             }
             (State::Size | State::AfterSize | State::Extension, b'\r') => {
@@ -122,7 +132,7 @@ impl Chunks {
                 self.lengthen()?;
                 self.state
             }
-            (State::SizeLf, b'\n') if self.left == 0 => State::LineStart,
+            (State::SizeLf, b'\n') if self.remaining == 0 => State::LineStart,
             (State::SizeLf, b'\n') => State::Data,
             (State::DataCr, b'\r') => State::DataLf,
             (State::DataLf, b'\n') => State::SizeFirst,
@@ -131,22 +141,24 @@ impl Chunks {
             (State::Trailer, b'\r') => State::TrailerLf,
             (State::TrailerLf, b'\n') => State::LineStart,
             (State::EndLf, b'\n') => State::End,
-            _ => return Err(Broken),
+            _ => return Err(MalformedChunks),
         })
     }
 
-    fn digit(&mut self, byte: u8) -> Result<State, Broken> {
-        let digit = char::from(byte).to_digit(16).ok_or(Broken)?;
-        let shifted = self.left.checked_mul(16).ok_or(Broken)?;
-        self.left = shifted.checked_add(u64::from(digit)).ok_or(Broken)?;
+    fn digit(&mut self, byte: u8) -> Result<State, MalformedChunks> {
+        let digit = char::from(byte).to_digit(16).ok_or(MalformedChunks)?;
+        let shifted = self.remaining.checked_mul(16).ok_or(MalformedChunks)?;
+        self.remaining = shifted
+            .checked_add(u64::from(digit))
+            .ok_or(MalformedChunks)?;
         self.lengthen()?;
         Ok(State::Size)
     }
 
-    fn lengthen(&mut self) -> Result<(), Broken> {
+    fn lengthen(&mut self) -> Result<(), MalformedChunks> {
         self.line += 1;
         if self.line > MAX_LINE {
-            return Err(Broken);
+            return Err(MalformedChunks);
         }
         Ok(())
     }

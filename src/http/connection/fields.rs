@@ -1,46 +1,48 @@
-//! The fields of a head that say how to read a request, and whether they can be right.
+//! The header fields that determine how a request is read, and whether they are valid.
 
 use actix_web::http::{Method, Uri};
 
-use crate::http::MAX_URI;
+use crate::http::request::limits::MAX_URI;
 
 /// How the body of a request is delimited (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Length {
-    /// So many bytes; none is no body.
+    /// This many bytes; 0 is no body.
     Bytes(u64),
     /// Chunked.
     Chunks,
 }
 
-/// The fields of a head that say how to read what follows.
-pub(crate) struct Fields {
+/// The header fields that determine how to read the bytes after the head.
+pub(crate) struct FramingFields {
     pub(crate) length: Length,
-    /// The client wants no response behind this one.
+    /// The client expects no response after this one.
     pub(crate) last: bool,
-    /// Where the word `upgrade` stands. Empty, and so no allocation, but for who asks for one.
+    /// The offsets of the word `upgrade`. Usually there are none, and so there is no allocation.
     pub(crate) upgrades: Vec<usize>,
 }
 
-impl Fields {
-    /// Reads and checks them (RFC 9112, sections 3.2 and 6). `bytes` is where the request was parsed
-    /// from.
+impl FramingFields {
+    /// Reads and checks the fields (RFC 9112, sections 3.2 and 6). `request` was parsed from `bytes`.
+    ///
+    /// # Errors
+    /// The detail of the problem.
     pub(crate) fn of(
         request: &httparse::Request<'_, '_>,
         bytes: &[u8],
     ) -> Result<Self, &'static str> {
-        let place = |part: &[u8]| part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-        let old = request.version == Some(0);
+        let offset = |part: &[u8]| part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        let http_1_0 = request.version == Some(0);
         let (mut hosts, mut close, mut keep) = (0_u32, false, false);
         let (mut content_length, mut chunked) = (None, false);
         let mut upgrades = Vec::new();
         for header in request.headers.iter() {
             let name = header.name;
-            // The length first, as most fields are none of these.
+            // The match compares the length first, because most fields are none of these.
             match name.len() {
                 4 if name.eq_ignore_ascii_case("host") => hosts += 1,
                 7 if name.eq_ignore_ascii_case("upgrade") => {
-                    upgrades.push(place(name.as_bytes()));
+                    upgrades.push(offset(name.as_bytes()));
                 }
                 10 if name.eq_ignore_ascii_case("connection") => {
                     for option in header.value.split(|byte| *byte == b',') {
@@ -48,7 +50,7 @@ impl Fields {
                         close |= option.eq_ignore_ascii_case(b"close");
                         keep |= option.eq_ignore_ascii_case(b"keep-alive");
                         if option.eq_ignore_ascii_case(b"upgrade") {
-                            upgrades.push(place(option));
+                            upgrades.push(offset(option));
                         }
                     }
                 }
@@ -73,7 +75,7 @@ impl Fields {
         {
             return Err("The method or the target of the request is malformed.");
         }
-        match (old, hosts) {
+        match (http_1_0, hosts) {
             (_, 2..) => return Err("There must be one Host."),
             (false, 0) => return Err("A request in HTTP/1.1 must have a Host."),
             _ => {}
@@ -82,19 +84,19 @@ impl Fields {
             (Some(_), true) => {
                 return Err("There must be a Content-Length or a Transfer-Encoding, not both.");
             }
-            (None, true) if old => return Err("There is no Transfer-Encoding in HTTP/1.0."),
+            (None, true) if http_1_0 => return Err("There is no Transfer-Encoding in HTTP/1.0."),
             (None, true) => Length::Chunks,
             // RFC 1945, section 7.2.2.
-            (None, false) if old && request.method == Some("POST") => {
+            (None, false) if http_1_0 && request.method == Some("POST") => {
                 return Err("A POST in HTTP/1.0 must have a Content-Length.");
             }
             (length, false) => Length::Bytes(length.unwrap_or(0)),
         };
-        // What follows CONNECT is no HTTP.
+        // The bytes after a CONNECT request are not HTTP.
         let tunnel = request.method == Some("CONNECT");
         Ok(Self {
             length,
-            last: close || old && !keep || tunnel,
+            last: close || http_1_0 && !keep || tunnel,
             upgrades,
         })
     }
@@ -106,15 +108,15 @@ fn decimal(value: &[u8]) -> Option<u64> {
     text.parse().ok().filter(|_| digits)
 }
 
-/// Whether Actix takes it for the target of a request.
+/// Whether Actix accepts `path` as the target of a request.
 pub(crate) fn is_path(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~?&=%:,+@!$'()*;".contains(&byte);
-    // The usual ones need no `Uri`, which would be an allocation.
+    // A usual path avoids the parse into a `Uri`, which would allocate.
     path.starts_with('/') && path.len() <= MAX_URI && path.bytes().all(plain)
         || path.parse::<Uri>().is_ok()
 }
 
-/// Whether it is a target of this method (RFC 9112, section 3.2).
+/// Whether `path` is a valid target for this method (RFC 9112, section 3.2).
 fn is_target(method: Option<&str>, path: &str) -> bool {
     let form = match method {
         Some("CONNECT") => true,

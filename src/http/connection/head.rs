@@ -1,67 +1,72 @@
 //! Checks the head of a request before Actix sees it.
 //!
-//! Actix answers a head that it does not take without a body and past every middleware. It also
-//! takes `Connection: Upgrade` for a wish to leave HTTP/1.1 for good, which RFC 9110, section 7.8,
-//! lets a server ignore. So a head is read here first: what is refused goes on as a request that the
-//! edge answers with a problem, and what asks for an upgrade loses the words that ask for it.
+//! Actix rejects a malformed head with a response that has no body and passes no middleware. It also treats
+//! `Connection: Upgrade` as the end of HTTP/1.1 on the connection, although a server may ignore it (RFC 9110,
+//! section 7.8). So this module reads each head first. It replaces a rejected head with a request to which the
+//! edge responds with a problem, and overwrites the words that request an upgrade.
 //!
-//! Actix reads heads with the same parser, so both see the same fields. Whatever it refuses must be
-//! refused here.
+//! Actix parses heads with the same parser, so both see the same fields. This module must reject everything that
+//! Actix rejects.
 
 use std::fmt::Write as _;
 use std::mem::MaybeUninit;
 
 use httparse::Status;
 
-use super::fields::{Fields, Length, is_method, is_path};
-use crate::http::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI, Problem, ProblemKind, RejectedHead};
+use super::fields::{FramingFields, Length, is_method, is_path};
+use crate::http::activity::RejectedHead;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::ProblemKind;
+use crate::http::request::limits::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_URI};
 
-/// The largest head that is read, in bytes: what the edge allows, and a rest for the punctuation.
+/// The maximum size of a head that is read, in bytes: the limits of the edge, plus an allowance for the
+/// punctuation.
 pub(crate) const MAX_HEAD: usize = MAX_URI + MAX_HEADER_BYTES + 4 * 1024;
-/// The most headers that are read. Somewhat more than the edge allows, so that a request with a few
-/// too many keeps its method and its path, and no more than Actix reads.
-const ROOM: usize = 96;
+/// The maximum number of headers that are read. It is somewhat above the limit of the edge, so that a request with
+/// a few too many headers keeps its method and its path, and not above the limit of Actix.
+const MAX_PARSED_HEADERS: usize = 96;
 
-/// A head that Actix may see.
+/// A head that may go to Actix.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Its length in bytes.
     pub(crate) bytes: usize,
     pub(crate) length: Length,
-    /// The client wants no response behind this one.
+    /// The client expects no response after this one.
     pub(crate) last: bool,
 }
 
-/// A head that is refused: the problem, and the bytes of a request to which it is the response.
+/// A rejected head and its replacement.
 #[derive(Debug)]
-pub(crate) struct Refused {
-    pub(crate) refusal: RejectedHead,
+pub(crate) struct Rejection {
+    pub(crate) head: RejectedHead,
+    /// The bytes of the request that Actix gets instead.
     pub(crate) request: Vec<u8>,
 }
 
-/// Reads the head at the beginning of `bytes`; `None` when there is more of it to come.
+/// Reads the head at the beginning of `bytes`. Returns `None` if it is incomplete.
 ///
-/// A wish for an upgrade is overwritten in place.
-pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Refused>> {
-    let mut room = [const { MaybeUninit::uninit() }; ROOM];
+/// The words that request an upgrade are overwritten in place.
+pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Rejection>> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_PARSED_HEADERS];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(bytes, &mut room);
+    let parsed = request.parse_with_uninit_headers(bytes, &mut headers);
     let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
-        Ok(Status::Partial) => return Err(refuse(&request, too_large())),
+        Ok(Status::Partial) => return Err(reject(&request, too_large())),
         Err(httparse::Error::TooManyHeaders) => {
             let what = format!("A request must have at most {MAX_HEADERS} headers.");
-            return Err(refuse(&request, malformed(what)));
+            return Err(reject(&request, malformed(what)));
         }
         Err(error) => {
             let what = format!("The request is not HTTP/1.1: {error}.");
-            return Err(refuse(&request, malformed(what)));
+            return Err(reject(&request, malformed(what)));
         }
     };
-    let fields = match Fields::of(&request, bytes) {
+    let fields = match FramingFields::of(&request, bytes) {
         Ok(fields) => fields,
-        Err(what) => return Err(refuse(&request, malformed(what.to_owned()))),
+        Err(what) => return Err(reject(&request, malformed(what.to_owned()))),
     };
     let head = Head {
         bytes: length,
@@ -79,14 +84,14 @@ pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<Head>, Box<Refused>> {
     Ok(Some(head))
 }
 
-/// What overwrites `upgrade`, the name of a field and an option of `Connection`: a word as long that
-/// means nothing.
+/// Overwrites `upgrade`, as the name of a field and as an option of `Connection`, with a meaningless word of the
+/// same length.
 const IGNORED: &[u8; 7] = b"ignored";
 
-/// The refusal of a head that did not come in time.
-pub(crate) fn too_slow() -> Box<Refused> {
+/// Rejects a head that did not arrive in time.
+pub(crate) fn too_slow() -> Box<Rejection> {
     let nothing = httparse::Request::new(&mut []);
-    refuse(&nothing, ProblemKind::RequestTimeout.into())
+    reject(&nothing, ProblemKind::RequestTimeout.into())
 }
 
 fn malformed(what: String) -> Problem {
@@ -100,8 +105,8 @@ fn too_large() -> Problem {
     ))
 }
 
-/// A request that stands for a refused one: as much of that as was understood, and no body.
-fn refuse(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Refused> {
+/// Replaces a head with a request that keeps its recognized parts, and has no body.
+fn reject(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Rejection> {
     let method = request
         .method
         .filter(|method| *method != "CONNECT" && is_method(Some(method)));
@@ -109,15 +114,15 @@ fn refuse(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Refused>
         .path
         .filter(|path| path.starts_with('/') && path.len() <= MAX_URI && is_path(path));
     let readable = method.is_some() && path.is_some();
-    let (method, path) = method.zip(path).unwrap_or(("REFUSED", "/"));
+    let (method, path) = method.zip(path).unwrap_or(("REJECTED", "/"));
     let minor = request.version.unwrap_or(1).min(1);
     let mut text = format!(
-        "{method} {path} HTTP/1.{minor}\r\nhost: refused\r\ncontent-length: 0\r\nconnection: close\r\n"
+        "{method} {path} HTTP/1.{minor}\r\nhost: rejected\r\ncontent-length: 0\r\nconnection: close\r\n"
     );
-    // The edge decides whether they are any good.
+    // The edge decides whether the values are valid.
     for header in request.headers.iter() {
-        let wanted = ["x-request-id", "traceparent"];
-        if wanted
+        let kept = ["x-request-id", "traceparent"];
+        if kept
             .iter()
             .any(|name| header.name.eq_ignore_ascii_case(name))
             && let Ok(value) = std::str::from_utf8(header.value)
@@ -127,8 +132,8 @@ fn refuse(request: &httparse::Request<'_, '_>, problem: Problem) -> Box<Refused>
         }
     }
     text.push_str("\r\n");
-    Box::new(Refused {
-        refusal: RejectedHead { problem, readable },
+    Box::new(Rejection {
+        head: RejectedHead { problem, readable },
         request: text.into_bytes(),
     })
 }

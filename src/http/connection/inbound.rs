@@ -1,105 +1,107 @@
-//! What a client has sent, and how much of it Actix may see yet.
+//! The bytes from a client, and how many of them may go to Actix.
 //!
-//! Actix gets one request at a time: its head when it has been checked, its body, and the next head
-//! when the response before it is written. So a response always belongs to the request that Actix
-//! has, and nothing behind the last request of a connection is answered.
+//! Actix gets one request at a time: its head after it has been checked, its body, and the next head only when the
+//! previous response has been written. So a response always belongs to the request that Actix has, and no bytes
+//! after the last request of a connection get a response.
 
 use std::rc::Rc;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::ReadBuf;
 
-use super::chunks::Chunks;
-use super::head::{self, MAX_HEAD, Refused};
-use crate::http::{Activity, Missing, SMALL_REST};
+use super::chunks::Decoder;
+use super::head::{self, MAX_HEAD, Rejection};
+use crate::http::activity::{Activity, SMALL_REMAINDER, Unreceived};
 
-mod judge;
+mod parse;
 
-use judge::Verdict;
+use parse::Parsed;
 
-/// The most bytes that are kept for later, while a request is answered or a head is not whole.
+/// The maximum number of bytes that are kept while a request is in progress or a head is incomplete.
 const MAX_STASH: usize = MAX_HEAD;
-/// The most bytes of an unwanted body that are read before the connection ends.
+/// The maximum number of bytes of an abandoned body that are read before the connection closes.
 pub(crate) const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
 
-/// The bytes of one connection on their way in.
+/// The bytes that one connection receives.
 pub(crate) struct Inbound {
     state: State,
-    /// Received, and not handed to Actix.
-    stash: BytesMut,
-    /// So many bytes of it may be handed to Actix.
-    cleared: usize,
-    /// Chunks that are written anew, and not handed to Actix.
+    /// Received, but not yet forwarded to Actix.
+    buffered: BytesMut,
+    /// The number of buffered bytes that may be forwarded.
+    forwardable: usize,
+    /// A chunked body that has been encoded again, but not yet forwarded to Actix.
     chunks: BytesMut,
-    /// So many bytes of a body nobody wants are still to be made up for Actix.
-    made_up: u64,
+    /// How many bytes of an abandoned body must still be replaced by filler for Actix.
+    substitute: u64,
+    /// Bytes of a body, or after the last request, that were discarded.
     discarded: u64,
-    /// So many bytes of a head that is not whole have been read in vain.
-    seen: usize,
-    /// Actix has a request whose response is not written.
+    /// How many bytes of an incomplete head have been parsed already.
+    parsed: usize,
+    /// Actix has a request whose response has not been written.
     in_request: bool,
     activity: Rc<Activity>,
 }
 
-/// What comes next.
+/// The part that the client sends next.
 enum State {
     /// A head.
     Head,
-    /// The rest of a body.
+    /// The rest of a body with a length.
     Bytes(u64),
-    Chunks(Chunks),
-    /// The rest of a body that Actix believes to be complete.
-    Unwanted(u64),
-    /// Nothing that matters: the last request is there.
-    Over,
-    /// Nothing that could be understood.
-    Broken,
+    /// The rest of a chunked body.
+    Chunks(Decoder),
+    /// The rest of a body that Actix considers complete.
+    Abandoned(u64),
+    /// Bytes after the last request, which are discarded.
+    Finished,
+    /// Bytes after a malformed body, which cannot be interpreted.
+    Malformed,
 }
 
 impl Inbound {
     pub(crate) fn new(activity: Rc<Activity>) -> Self {
         Self {
             state: State::Head,
-            stash: BytesMut::new(),
-            cleared: 0,
+            buffered: BytesMut::new(),
+            forwardable: 0,
             chunks: BytesMut::new(),
-            made_up: 0,
+            substitute: 0,
             discarded: 0,
-            seen: 0,
+            parsed: 0,
             in_request: false,
             activity,
         }
     }
 
-    /// Whether nothing is kept for later.
+    /// Whether everything received has been forwarded or discarded.
     pub(crate) fn is_empty(&self) -> bool {
-        self.stash.is_empty() && self.chunks.is_empty()
+        self.buffered.is_empty() && self.chunks.is_empty()
     }
 
-    /// Whether there is room for more.
-    pub(crate) fn has_room(&self) -> bool {
-        self.stash.len() < MAX_STASH && self.discarded < MAX_DISCARDED
+    /// Whether more may be received.
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.buffered.len() < MAX_STASH && self.discarded < MAX_DISCARDED
     }
 
-    /// Whether no request can follow, so that Actix may take the connection for closed.
+    /// Whether no request can follow, so that Actix may treat the connection as closed.
     pub(crate) fn has_ended(&self) -> bool {
-        let answered = !self.in_request;
-        let spent = self.discarded >= MAX_DISCARDED;
-        self.cleared == 0
+        let responded = !self.in_request;
+        let exhausted = self.discarded >= MAX_DISCARDED;
+        self.forwardable == 0
             && self.chunks.is_empty()
             && match self.state {
-                State::Broken => true,
-                State::Over => answered,
-                _ => answered && spent,
+                State::Malformed => true,
+                State::Finished => responded,
+                _ => responded && exhausted,
             }
     }
 
-    /// Whether Actix has a request whose response is not written.
+    /// Whether Actix has a request whose response has not been written.
     pub(crate) fn in_request(&self) -> bool {
         self.in_request
     }
 
-    /// Everything that Actix had to send is written. True when that ends a request.
+    /// Records that all output of Actix has been written. Returns whether that ends a request.
     pub(crate) fn written(&mut self) -> bool {
         if !self.in_request || self.activity.is_busy() {
             return false;
@@ -109,75 +111,79 @@ impl Inbound {
         true
     }
 
-    /// Whether the rest of a body is awaited only to be thrown away.
+    /// Whether the rest of a body is read only to be discarded.
     pub(crate) fn discards(&self) -> bool {
         match self.state {
-            State::Unwanted(_) => true,
-            State::Chunks(_) => self.activity.is_unwanted(),
+            State::Abandoned(_) => true,
+            State::Chunks(_) => self.activity.body_is_abandoned(),
             _ => false,
         }
     }
 
-    /// Whether a part of a body was handed over and more of it is to come.
+    /// Whether a part of a body was forwarded and more of it follows.
     pub(crate) fn in_body(&self) -> bool {
-        self.made_up > 0 || matches!(self.state, State::Bytes(_) | State::Chunks(_))
+        self.substitute > 0 || matches!(self.state, State::Bytes(_) | State::Chunks(_))
     }
 
-    /// Whether the rest of the body has to stay with the kernel: no handler reads it yet, and what
-    /// Actix takes ahead of one that never does is memory for nothing.
+    /// Whether the rest of the body must stay in the kernel. No handler reads it yet, and if none ever does, the
+    /// bytes that Actix reads ahead occupy memory without need.
     pub(crate) fn waits_for_handler(&self) -> bool {
         matches!(self.state, State::Bytes(_) | State::Chunks(_)) && self.activity.ignores_body()
     }
 
-    /// Takes what has been read into `buf` behind its first `before` bytes, and leaves there what
-    /// Actix may see at once: usually everything.
+    /// Takes the bytes in `buf` after its first `before` bytes, and leaves there those that may go to Actix at
+    /// once, which are usually all.
     pub(crate) fn received(&mut self, buf: &mut ReadBuf<'_>, before: usize) {
-        if !self.stash.is_empty() {
+        if !self.buffered.is_empty() {
             self.keep(buf, before);
             return;
         }
         let fresh = buf.filled_mut().get_mut(before..).unwrap_or_default();
-        let verdict = match self.judge(fresh) {
-            Ok(verdict) => verdict,
-            Err(refused) => {
+        let parsed = match self.parse(fresh) {
+            Ok(parsed) => parsed,
+            Err(rejection) => {
                 buf.set_filled(before);
-                self.put_in_place(*refused);
+                self.replace(*rejection);
                 return;
             }
         };
-        if verdict.discard > 0 {
-            // The rest moves, which happens in the stash.
+        if parsed.discard > 0 {
+            // The rest moves to the front, which only the buffer can do.
             self.keep(buf, before);
-            self.stash.advance(verdict.discard.min(self.stash.len()));
-            self.cleared = verdict.pass;
+            self.buffered
+                .advance(parsed.discard.min(self.buffered.len()));
+            self.forwardable = parsed.forward;
         } else {
-            let passes = before + verdict.pass;
-            self.keep(buf, passes);
+            let end = before + parsed.forward;
+            self.keep(buf, end);
         }
     }
 
-    /// Moves everything behind the first `from` bytes into the stash.
+    /// Moves everything after the first `from` bytes to the buffer.
     fn keep(&mut self, buf: &mut ReadBuf<'_>, from: usize) {
         let rest = buf.filled().get(from..).unwrap_or_default();
         if !rest.is_empty() {
-            self.stash.extend_from_slice(rest);
+            self.buffered.extend_from_slice(rest);
             buf.set_filled(from);
         }
     }
 
-    /// Hands over what is kept and may be seen now; false when there is nothing.
-    pub(crate) fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
-        self.give_up_body();
-        if self.made_up > 0 {
-            self.make_up(buf);
+    /// Moves kept bytes that may go to Actix now into `buf`. Returns false if there are none.
+    pub(crate) fn forward(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        self.drop_abandoned_body();
+        if self.substitute > 0 {
+            self.fill_substitute(buf);
             return true;
         }
         loop {
-            if self.cleared > 0 {
-                let bytes = self.cleared.min(buf.remaining()).min(self.stash.len());
-                buf.put_slice(&self.stash.split_to(bytes));
-                self.cleared -= bytes;
-                self.let_go();
+            if self.forwardable > 0 {
+                let bytes = self
+                    .forwardable
+                    .min(buf.remaining())
+                    .min(self.buffered.len());
+                buf.put_slice(&self.buffered.split_to(bytes));
+                self.forwardable -= bytes;
+                self.free_empty_stash();
                 return bytes > 0;
             }
             if !self.chunks.is_empty() {
@@ -188,75 +194,75 @@ impl Inbound {
                 }
                 return bytes > 0;
             }
-            if self.stash.is_empty() || self.waits_for_handler() {
+            if self.buffered.is_empty() || self.waits_for_handler() {
                 return false;
             }
-            let mut stash = std::mem::take(&mut self.stash);
-            let verdict = self.judge(&mut stash);
-            self.stash = stash;
-            match verdict {
-                Err(refused) => self.put_in_place(*refused),
-                Ok(Verdict {
+            let mut buffered = std::mem::take(&mut self.buffered);
+            let parsed = self.parse(&mut buffered);
+            self.buffered = buffered;
+            match parsed {
+                Err(rejection) => self.replace(*rejection),
+                Ok(Parsed {
                     discard: 0,
-                    pass: 0,
+                    forward: 0,
                 }) => return false,
-                Ok(verdict) => {
-                    self.stash.advance(verdict.discard.min(self.stash.len()));
-                    self.cleared = verdict.pass;
-                    self.let_go();
+                Ok(parsed) => {
+                    self.buffered
+                        .advance(parsed.discard.min(self.buffered.len()));
+                    self.forwardable = parsed.forward;
+                    self.free_empty_stash();
                 }
             }
         }
     }
 
-    /// An empty stash keeps no memory.
-    fn let_go(&mut self) {
-        if self.stash.is_empty() {
-            self.stash = BytesMut::new();
+    fn free_empty_stash(&mut self) {
+        if self.buffered.is_empty() {
+            self.buffered = BytesMut::new();
         }
     }
 
-    /// A head whose time is over is refused.
-    pub(crate) fn too_slow(&mut self) {
-        self.put_in_place(*head::too_slow());
+    /// Rejects a head that did not arrive in time.
+    pub(crate) fn reject_slow_head(&mut self) {
+        self.replace(*head::too_slow());
     }
 
-    /// Puts a request in the place of one that is refused, as the last one.
-    fn put_in_place(&mut self, refused: Refused) {
-        self.stash = BytesMut::from(refused.request.as_slice());
-        self.cleared = self.stash.len();
-        self.state = State::Over;
+    /// Replaces a rejected head with the last request of the connection.
+    fn replace(&mut self, rejection: Rejection) {
+        self.buffered = BytesMut::from(rejection.request.as_slice());
+        self.forwardable = self.buffered.len();
+        self.state = State::Finished;
         self.in_request = true;
-        self.activity.refuse(refused.refusal);
-        self.activity.head_passes(false, true);
+        self.activity.reject(rejection.head);
+        self.activity.head_forwarded(false, true);
     }
 
-    /// The edge has a response and wants no more of the body. A small rest is made up, so that Actix
-    /// goes on with the connection, and thrown away when it comes.
-    fn give_up_body(&mut self) {
-        if !self.activity.is_unwanted() {
+    /// The edge has a response and reads no more of the body. Actix gets filler instead of a small rest, so that
+    /// it continues with the connection, and the rest is discarded when it arrives.
+    fn drop_abandoned_body(&mut self) {
+        if !self.activity.body_is_abandoned() {
             return;
         }
         if let State::Bytes(rest) = self.state {
-            if self.activity.ends_after_this() || rest > SMALL_REST {
-                self.state = State::Over;
+            if self.activity.closes_after_response() || rest > SMALL_REMAINDER {
+                self.state = State::Finished;
             } else {
-                self.made_up = rest;
-                self.state = State::Unwanted(rest);
+                self.substitute = rest;
+                self.state = State::Abandoned(rest);
             }
         }
     }
 
-    fn make_up(&mut self, buf: &mut ReadBuf<'_>) {
-        let room = u64::try_from(buf.remaining()).unwrap_or(u64::MAX);
-        let bytes = self.made_up.min(room);
-        // Bounded by the room in the buffer.
+    fn fill_substitute(&mut self, buf: &mut ReadBuf<'_>) {
+        let free = u64::try_from(buf.remaining()).unwrap_or(u64::MAX);
+        let bytes = self.substitute.min(free);
+        // Bounded by the free part of the buffer.
         let length = usize::try_from(bytes).unwrap_or(0);
         buf.initialize_unfilled_to(length);
         buf.advance(length);
-        self.made_up -= bytes;
-        if self.made_up == 0 {
-            self.activity.set_missing(Missing::Nothing);
+        self.substitute -= bytes;
+        if self.substitute == 0 {
+            self.activity.set_unreceived(Unreceived::Nothing);
         }
     }
 }

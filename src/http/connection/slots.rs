@@ -1,8 +1,8 @@
-//! How many clients may be connected.
+//! The limit of client connections.
 //!
-//! Up to `MAX_CONNECTIONS` everybody is served. Then an idle connection is closed for each new one;
-//! if none is idle, a few more get one request each and little time, so that a probe gets through
-//! and everybody else hears why they do not.
+//! Up to `MAX_CONNECTIONS`, each connection is served. Above that, an idle connection is closed for each new one.
+//! If none is idle, a few overflow connections get one request each and a short timeout, so that a probe is served
+//! and other clients get a response with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{
@@ -18,91 +18,89 @@ use tokio::time::Instant;
 
 use crate::telemetry::Metrics;
 
-/// Connections beyond the limit that get one request each, unless there are too few descriptors.
+/// The number of overflow connections, unless there are too few file descriptors.
 pub(crate) const OVERFLOW: usize = 64;
-/// A connection that was asked something so lately is likely to be asked again.
-const FRESH: Duration = Duration::from_millis(100);
-/// A connection beyond the limit that has sent nothing for so long closes for another one. A probe sends
-/// its request as soon as it is connected.
-const SILENT: Duration = Duration::from_millis(50);
-/// How long it is remembered that no connection was idle; looking for one takes time.
-const REMEMBERED: Duration = Duration::from_millis(10);
-/// What `idle_since` says while a request is being answered.
+/// A connection that has been idle for less than this is likely to get another request.
+const MIN_IDLE: Duration = Duration::from_millis(100);
+/// An overflow connection that has been idle for this long is closed for a new one. A probe sends its request as
+/// soon as it is connected.
+const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
+/// How long to wait before searching again after a search found no idle connection, because a search takes time.
+const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
 
-/// The connections of one server.
+/// The slots of one server. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Slots(Arc<Shared>);
 
 struct Shared {
     max: usize,
-    /// Connections beyond `max` that get one request each. As many again may be open for a moment while
-    /// those that were told to close still do.
+    /// The number of overflow connections. Twice as many may be open for a moment while evicted ones close.
     overflow: usize,
-    began: Instant,
-    /// Taken when a connection begins or ends, never for a request.
+    started: Instant,
+    /// Locked when a connection is opened or closed, never for a request.
     table: Mutex<Table>,
-    /// None for a server whose connections are in no metric.
+    /// `None` for a server whose connections are not counted.
     metrics: Option<Arc<Metrics>>,
 }
 
 struct Table {
-    /// Connections that are served.
+    /// Connections within the limit.
     open: usize,
-    /// Connections beyond the limit.
+    /// Overflow connections.
     overflow: usize,
     peers: Vec<Arc<Peer>>,
-    /// Where to go on looking for an idle one, so that everybody's turn comes.
-    hand: usize,
-    /// Until when there is no idle one, within the limit and beyond it.
-    barren_until: [Instant; 2],
+    /// Where the next search for an idle connection starts, so that every connection is considered.
+    next_candidate: usize,
+    /// When the next search may start, for connections within the limit and for overflow connections.
+    next_search: [Instant; 2],
 }
 
-/// What others may know of a connection.
+/// The state of a connection that other connections read.
 struct Peer {
-    /// It is beyond the limit.
     overflow: bool,
-    /// Its place in the table.
-    place: AtomicUsize,
-    /// Milliseconds from the beginning of the server, or [`BUSY`].
+    /// Its index in the table.
+    index: AtomicUsize,
+    /// Milliseconds since the start of the server, or [`BUSY`].
     idle_since: AtomicU64,
     evicted: AtomicBool,
     waker: AtomicWaker,
 }
 
 impl Slots {
-    /// Slots for `max` connections, and `overflow` beyond them.
+    /// Creates the slots for `max` connections and for `overflow` connections above them.
     pub(crate) fn new(max: usize, overflow: usize, metrics: Option<Arc<Metrics>>) -> Self {
-        let began = Instant::now();
+        let started = Instant::now();
         Self(Arc::new(Shared {
             max,
             overflow,
-            began,
+            started,
             table: Mutex::new(Table {
                 open: 0,
                 overflow: 0,
                 peers: Vec::new(),
-                hand: 0,
-                barren_until: [began; 2],
+                next_candidate: 0,
+                next_search: [started; 2],
             }),
             metrics,
         }))
     }
 
-    /// A slot for a connection that has just been accepted; `None` when it must be closed.
-    pub(crate) fn take(&self) -> Option<Slot> {
+    /// Acquires a slot for a connection that has just been accepted, or returns `None` if it must be closed.
+    pub(crate) fn acquire(&self) -> Option<Slot> {
         let shared = &self.0;
         let mut table = shared.table.lock();
-        let (began, now) = (shared.began, Instant::now());
-        // Those that are told to close need their descriptors for a moment more.
+        let (started, now) = (shared.started, Instant::now());
+        // Evicted connections keep their descriptors for a moment longer.
         let within = shared.max.saturating_add(shared.overflow);
         let beyond = shared.overflow.saturating_mul(2);
         let overflow =
-            if table.open < shared.max || table.open < within && table.evict(false, began, now) {
+            if table.open < shared.max || table.open < within && table.evict(false, started, now) {
                 table.open += 1;
                 false
             } else if table.overflow < shared.overflow
-                || table.overflow < beyond && table.evict(true, began, now)
+                || table.overflow < beyond && table.evict(true, started, now)
             {
                 table.overflow += 1;
                 true
@@ -111,7 +109,7 @@ impl Slots {
             };
         let peer = Arc::new(Peer {
             overflow,
-            place: AtomicUsize::new(table.peers.len()),
+            index: AtomicUsize::new(table.peers.len()),
             idle_since: AtomicU64::new(BUSY),
             evicted: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -130,38 +128,40 @@ impl Slots {
 }
 
 impl Table {
-    /// Tells the next idle connection, within the limit or beyond it, to close. False when there is none.
-    fn evict(&mut self, overflow: bool, began: Instant, now: Instant) -> bool {
-        let [within, beyond] = &mut self.barren_until;
-        let (barren_until, fresh) = if overflow {
-            (beyond, SILENT)
+    /// Closes the next idle connection, within the limit or above it. Returns false if there is none.
+    fn evict(&mut self, overflow: bool, started: Instant, now: Instant) -> bool {
+        let [within, beyond] = &mut self.next_search;
+        let (next_search, min_idle) = if overflow {
+            (beyond, MIN_OVERFLOW_IDLE)
         } else {
-            (within, FRESH)
+            (within, MIN_IDLE)
         };
-        if now < *barren_until {
+        if now < *next_search {
             return false;
         }
-        let now_millis = millis(began, now);
-        let fresh = u64::try_from(fresh.as_millis()).unwrap_or(0);
-        let (before, behind) = self.peers.split_at(self.hand.min(self.peers.len()));
-        let from_hand = behind.iter().chain(before);
+        let now_millis = millis(started, now);
+        let min_idle = u64::try_from(min_idle.as_millis()).unwrap_or(0);
+        let (before, after) = self
+            .peers
+            .split_at(self.next_candidate.min(self.peers.len()));
+        let from_hand = after.iter().chain(before);
         let found = from_hand.enumerate().find(|(_, peer)| {
             let idle_since = peer.idle_since.load(Relaxed);
             peer.overflow == overflow
-                && idle_since.saturating_add(fresh) <= now_millis
+                && idle_since.saturating_add(min_idle) <= now_millis
                 && !peer.evicted.swap(true, Release)
         });
         let Some((steps, peer)) = found else {
-            *barren_until = now + REMEMBERED;
+            *next_search = now + SEARCH_PAUSE;
             return false;
         };
         peer.waker.wake();
-        self.hand = (self.hand + steps + 1) % self.peers.len().max(1);
+        self.next_candidate = (self.next_candidate + steps + 1) % self.peers.len().max(1);
         true
     }
 }
 
-/// One open connection.
+/// The slot of one open connection, until it is dropped.
 pub(crate) struct Slot {
     slots: Slots,
     peer: Arc<Peer>,
@@ -169,24 +169,24 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Whether the connection is beyond the limit.
     pub(crate) fn is_overflow(&self) -> bool {
         self.overflow
     }
 
-    /// A client has sent something.
-    pub(crate) fn busy(&self) {
+    /// Records that the client has sent data.
+    pub(crate) fn mark_busy(&self) {
         self.peer.idle_since.store(BUSY, Relaxed);
     }
 
-    /// Nothing has been asked since then. The waker is woken when the connection has to close.
-    pub(crate) fn idle(&self, since: Instant, waker: &Waker) {
+    /// Records that no request has been in progress since then. The waker is woken when the connection has to
+    /// close.
+    pub(crate) fn mark_idle(&self, since: Instant, waker: &Waker) {
         self.peer.waker.register(waker);
-        let since = millis(self.slots.0.began, since);
+        let since = millis(self.slots.0.started, since);
         self.peer.idle_since.store(since, Relaxed);
     }
 
-    /// Whether the connection has to close for another one.
+    /// Whether the connection has to close for a new one.
     pub(crate) fn is_evicted(&self) -> bool {
         self.peer.evicted.load(Acquire)
     }
@@ -196,10 +196,10 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let shared = &self.slots.0;
         let mut table = shared.table.lock();
-        let place = self.peer.place.load(Relaxed);
-        table.peers.swap_remove(place);
-        if let Some(moved) = table.peers.get(place) {
-            moved.place.store(place, Relaxed);
+        let index = self.peer.index.load(Relaxed);
+        table.peers.swap_remove(index);
+        if let Some(moved) = table.peers.get(index) {
+            moved.index.store(index, Relaxed);
         }
         if self.overflow {
             table.overflow = table.overflow.saturating_sub(1);
@@ -213,8 +213,8 @@ impl Drop for Slot {
     }
 }
 
-fn millis(began: Instant, then: Instant) -> u64 {
-    u64::try_from(then.duration_since(began).as_millis()).unwrap_or(BUSY - 1)
+fn millis(started: Instant, then: Instant) -> u64 {
+    u64::try_from(then.duration_since(started).as_millis()).unwrap_or(BUSY - 1)
 }
 
 #[cfg(test)]

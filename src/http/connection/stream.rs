@@ -1,4 +1,4 @@
-//! A connection as Actix reads and writes it.
+//! The connection as the stream that Actix reads and writes.
 
 use std::io;
 use std::pin::Pin;
@@ -8,8 +8,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 
-/// Rounds of reading in one go, so that a client that sends without end keeps nobody else waiting.
-const ROUNDS: usize = 16;
+/// The maximum number of reads in one poll, so that a client that never stops sending does not block other
+/// connections.
+const MAX_READS: usize = 16;
 
 impl AsyncRead for Connection {
     fn poll_read(
@@ -23,47 +24,46 @@ impl AsyncRead for Connection {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        for _ in 0..ROUNDS {
-            if this.inbound.hand_over(buf) {
-                return this.handed_over();
+        for _ in 0..MAX_READS {
+            if this.inbound.forward(buf) {
+                return this.forwarded();
             }
             if this.inbound.has_ended() {
                 return Poll::Ready(Ok(()));
             }
             if this.inbound.waits_for_handler() {
                 this.activity.wait_for_handler(cx.waker());
-            } else if !this.ended && this.inbound.has_room() {
+            } else if !this.ended && this.inbound.has_capacity() {
                 match Pin::new(&mut this.stream).poll_read(cx, buf) {
                     Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                        this.slot.busy();
+                        this.slot.mark_busy();
                         this.inbound.received(buf, before);
                         if buf.filled().len() > before {
-                            return this.handed_over();
+                            return this.forwarded();
                         }
                         continue;
                     }
                     Poll::Ready(Ok(())) => {
                         this.ended = true;
-                        this.activity.leave();
+                        this.activity.client_closed();
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }
             }
-            // Requests that wait behind the present one are answered although their client has
-            // closed its side.
+            // Pipelined requests are served although their client has closed its side.
             if this.ended && (this.inbound.is_empty() || !this.inbound.in_request()) {
                 return Poll::Ready(Ok(()));
             }
             if this.is_idle() {
-                this.slot.idle(this.activity.idle_since(), cx.waker());
+                this.slot.mark_idle(this.activity.idle_since(), cx.waker());
                 if this.slot.is_evicted() {
                     return Poll::Ready(Ok(()));
                 }
             }
-            ready!(this.poll_late(cx));
+            ready!(this.poll_timeout(cx));
             if this.activity.head_since().is_some() && !this.slot.is_overflow() {
-                this.inbound.too_slow();
+                this.inbound.reject_slow_head();
                 continue;
             }
             if this.inbound.discards() {
@@ -99,14 +99,14 @@ impl AsyncWrite for Connection {
         self.stream.is_write_vectored()
     }
 
-    /// Actix flushes when the socket has taken everything.
+    /// Actix flushes when the socket has accepted everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.inbound.written() {
             if self.inbound.is_empty() {
-                self.slot.idle(self.activity.idle_since(), cx.waker());
+                self.slot.mark_idle(self.activity.idle_since(), cx.waker());
             }
-            // A request may wait already, and nothing else would make Actix read. Neither would the
-            // time for the rest of a body, which begins now, while the timer has a later one.
+            // A request may already be waiting, and nothing else would make Actix read. The same applies to the
+            // timeout for the rest of a body, which starts now, while the timer is set to a later time.
             if !self.inbound.is_empty() || self.inbound.discards() || self.slot.is_evicted() {
                 cx.waker().wake_by_ref();
             }
@@ -115,7 +115,8 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // More than once: a socket that is closed already says so, and that is no matter.
+        // Actix calls this more than once, but only the first call shuts the socket down. The shutdown fails,
+        // harmlessly, if the connection is already closed.
         if self.lingers_until.is_none() {
             self.activity.written();
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;

@@ -10,11 +10,11 @@ async fn pair(timeouts: ClientTimeouts) -> (TcpStream, Connection) {
         .await
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let slot = Slots::new(1, 1, None).take().unwrap();
-    (client, Connection::new(stream, timeouts, slot))
+    let slot = Slots::new(1, 1, None).acquire().unwrap();
+    (client, Connection::new(stream, Rc::new(timeouts), slot))
 }
 
-const PATIENCE: ClientTimeouts = ClientTimeouts {
+const TIMEOUTS: ClientTimeouts = ClientTimeouts {
     head: Duration::from_millis(100),
     idle: Duration::from_millis(500),
     stuck: Duration::from_millis(300),
@@ -23,11 +23,11 @@ const PATIENCE: ClientTimeouts = ClientTimeouts {
 };
 
 #[actix_rt::test]
-async fn a_stream_that_goes_on_is_not_idle_and_one_that_stops_is() {
-    let (_client, connection) = pair(PATIENCE).await;
+async fn a_stream_that_sends_is_not_idle_and_one_that_stops_is() {
+    let (_client, connection) = pair(TIMEOUTS).await;
     let (mut reader, mut writer) = tokio::io::split(connection);
     let start = Instant::now();
-    let answering = async {
+    let responding = async {
         for _ in 0..30 {
             writer.write_all(b"x").await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -36,7 +36,7 @@ async fn a_stream_that_goes_on_is_not_idle_and_one_that_stops_is() {
     };
     let mut buffer = [0; 8];
     let result = tokio::select! {
-        () = answering => unreachable!(),
+        () = responding => unreachable!(),
         result = reader.read(&mut buffer) => result,
     };
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -48,8 +48,8 @@ async fn a_stream_that_goes_on_is_not_idle_and_one_that_stops_is() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_is_silent_after_a_long_response_is_idle() {
-    let (mut client, mut connection) = pair(PATIENCE).await;
+async fn a_client_is_idle_from_the_end_of_its_response() {
+    let (mut client, mut connection) = pair(TIMEOUTS).await;
     client
         .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         .await
@@ -58,13 +58,13 @@ async fn a_client_that_is_silent_after_a_long_response_is_idle() {
     assert_eq!(connection.read(&mut buffer).await.unwrap(), 27);
     let start = Instant::now();
     let request = connection.activity();
-    let answering = async move {
+    let responding = async move {
         tokio::time::sleep(Duration::from_millis(700)).await;
         drop(request.begin());
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        () = answering => unreachable!(),
+        () = responding => unreachable!(),
         result = connection.read(&mut buffer) => result,
     };
     assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
@@ -73,19 +73,19 @@ async fn a_client_that_is_silent_after_a_long_response_is_idle() {
 }
 
 #[actix_rt::test]
-async fn a_head_that_stops_becomes_a_request_that_is_refused() {
-    let (mut client, mut connection) = pair(PATIENCE).await;
+async fn an_incomplete_head_is_replaced_with_a_rejected_request() {
+    let (mut client, mut connection) = pair(TIMEOUTS).await;
     client.write_all(b"GET").await.unwrap();
     let mut buffer = [0; 1024];
     let read = connection.read(&mut buffer).await.unwrap();
     let request = String::from_utf8_lossy(&buffer[..read]);
-    assert!(request.starts_with("REFUSED / HTTP/1.1\r\n"), "{request}");
-    assert!(connection.activity().ends_after_this());
+    assert!(request.starts_with("REJECTED / HTTP/1.1\r\n"), "{request}");
+    assert!(connection.activity().closes_after_response());
 }
 
 #[actix_rt::test]
-async fn a_client_that_takes_nothing_is_cut_off() {
-    let (_client, mut connection) = pair(PATIENCE).await;
+async fn a_response_that_its_client_does_not_read_is_aborted() {
+    let (_client, mut connection) = pair(TIMEOUTS).await;
     let start = Instant::now();
     let part = vec![0; 64 * 1024];
     let error = loop {
@@ -98,9 +98,9 @@ async fn a_client_that_takes_nothing_is_cut_off() {
 }
 
 #[actix_rt::test]
-async fn a_client_that_takes_a_little_now_and_then_is_not_cut_off() {
-    let (mut client, mut connection) = pair(PATIENCE).await;
-    // As a server sets it: without it, the kernel takes megabytes and then nothing for long.
+async fn a_response_that_its_client_reads_slowly_is_not_aborted() {
+    let (mut client, mut connection) = pair(TIMEOUTS).await;
+    // The option that a server sets. Without it, the kernel accepts megabytes and then nothing for a long time.
     let socket = socket2::SockRef::from(connection.stream());
     socket.set_tcp_notsent_lowat(128 * 1024).unwrap();
     let part = vec![0; 64 * 1024];

@@ -1,4 +1,4 @@
-//! The end of a request at the edge: what of its body is still to come, and what every response has.
+//! The end of a request at the edge: the rest of its body, and the headers that every response has.
 
 use std::rc::Rc;
 
@@ -10,63 +10,68 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
-use crate::api::{ApiState, routes};
-use crate::http::activity::{Activity, Missing, RequestGuard, SMALL_REST};
+use crate::http::activity::{Activity, RequestGuard, SMALL_REMAINDER, Unreceived};
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::REQUEST_ID;
 use crate::http::response::budget;
 use crate::http::response::outgoing::Outgoing;
+use crate::http::state::HttpState;
 use crate::telemetry::AccessRecord;
 
-/// How often Actix is given a round to take the rest of a request. It takes 1 to 8 KiB in each, and the
-/// rest is no larger than [`SMALL_REST`].
-const MAX_ROUNDS: u8 = 160;
-/// What a client is told whose response has no room.
-const TOO_MUCH: &str = "Too many large responses are waiting for their clients. Try again later.";
-/// What is needed when the response is there.
+/// How many polls Actix gets to receive the rest of a request. It receives 1 to 8 KiB in each, and the rest is at
+/// most [`SMALL_REMAINDER`].
+const MAX_POLLS: u8 = 160;
+
+const NO_RESPONSE_BUDGET: &str =
+    "Too many large responses are waiting for their clients. Try again later.";
+
+/// A request whose response does not exist yet.
 pub(crate) struct InFlight {
-    pub(crate) busy: Option<RequestGuard>,
-    pub(crate) api: Rc<ApiState>,
+    pub(crate) guard: Option<RequestGuard>,
+    pub(crate) http: Rc<HttpState>,
     pub(crate) record: AccessRecord,
     pub(crate) id: Rc<str>,
     pub(crate) uri: Uri,
-    pub(crate) template: &'static str,
-    /// The client speaks HTTP/1.0.
-    pub(crate) old: bool,
-    /// How often the rest of the body has been waited for.
-    pub(crate) rounds: u8,
+    pub(crate) is_probe: bool,
+    pub(crate) http_1_0: bool,
+    /// How many polls have waited for the rest of the body.
+    pub(crate) polls: u8,
 }
 
 impl InFlight {
     fn activity(&self) -> Option<&Activity> {
-        self.busy.as_ref().map(RequestGuard::activity)
+        self.guard.as_ref().map(RequestGuard::activity)
     }
 
-    /// Whether Actix has to see more of the request before the response.
+    /// Whether Actix must receive more of the request before the response.
     ///
-    /// Actix ends a connection whose request it has not seen as a whole when the response begins. So
-    /// it gets one round to take what has come already, and a small rest is made up for it by the
-    /// connection. What is larger ends the connection, and is read after the response.
+    /// Actix closes a connection if it has not received the whole request when the response begins. So it gets one
+    /// poll to receive the bytes that have already arrived, and the connection substitutes a small rest. With a
+    /// larger rest the connection closes, and reads the rest after the response.
     pub(crate) fn waits_for_body(&mut self, status: StatusCode) -> bool {
-        let Some(activity) = self.activity().filter(|activity| activity.is_unread()) else {
+        let Some(activity) = self
+            .activity()
+            .filter(|activity| activity.has_unread_body())
+        else {
             return false;
         };
-        let missing = activity.missing();
-        if self.rounds == 0 {
-            let large = matches!(missing, Missing::Bytes(rest) if rest > SMALL_REST);
-            // A client that was too slow with its request is not waited for.
+        let unreceived = activity.unreceived();
+        if self.polls == 0 {
+            let large = matches!(unreceived, Unreceived::Bytes(rest) if rest > SMALL_REMAINDER);
+            // After a request timeout, the edge does not wait for the client again.
             if large || status == StatusCode::REQUEST_TIMEOUT {
-                activity.end_after_this();
+                activity.close_after_response();
             }
             activity.abandon_body();
         }
-        let whole = activity.ends_after_this() || !matches!(missing, Missing::Bytes(_));
-        // A client that has closed its side sends no more, and nothing is made up for it.
-        if self.rounds > 0 && whole || self.rounds == MAX_ROUNDS {
+        let received =
+            activity.closes_after_response() || !matches!(unreceived, Unreceived::Bytes(_));
+        // A client that has closed its side sends no more, and then nothing is substituted.
+        if self.polls > 0 && received || self.polls == MAX_POLLS {
             return false;
         }
-        self.rounds += 1;
+        self.polls += 1;
         true
     }
 
@@ -79,16 +84,16 @@ impl InFlight {
             .response()
             .error()
             .and_then(|error| error.as_error::<Problem>());
-        let refused;
+        let rejected;
         let known = if status.is_client_error() || status.is_server_error() {
             known
-        } else if self.has_room_for(response.response().body().size()) {
+        } else if self.acquire_budget(response.response().body().size()) {
             let mut response = response.map_into_left_body();
-            self.mark(response.response_mut());
+            self.set_headers(response.response_mut());
             return response.map_body(|_, body| self.send(body));
         } else {
-            refused = Problem::new(ProblemKind::Overloaded, TOO_MUCH);
-            Some(&refused)
+            rejected = Problem::new(ProblemKind::Overloaded, NO_RESPONSE_BUDGET);
+            Some(&rejected)
         };
         let mut problem = self.problem(known, status);
         if let Some(allow) = response.headers().get(ALLOW) {
@@ -98,16 +103,17 @@ impl InFlight {
         response.map_body(|_, body| self.send(body))
     }
 
-    /// Whether the response may wait in memory until it is sent.
-    fn has_room_for(&self, size: BodySize) -> bool {
+    /// Acquires the budget for a response of this size, which is held until the response is sent. Returns false if
+    /// the budget does not suffice.
+    fn acquire_budget(&self, size: BodySize) -> bool {
         let BodySize::Sized(bytes) = size else {
             return true;
         };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        if bytes <= budget::SMALL || routes::is_probe(self.template) {
+        if bytes <= budget::SMALL || self.is_probe {
             return true;
         }
-        let Some(permit) = self.api.responses.take(bytes) else {
+        let Some(permit) = self.http.responses.acquire(bytes) else {
             return false;
         };
         if let Some(activity) = self.activity() {
@@ -116,9 +122,9 @@ impl InFlight {
         true
     }
 
-    /// The body on its way out; the request is busy until it is gone.
+    /// Wraps the body of the response. The connection is busy until it is sent.
     pub(crate) fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
-        Outgoing::new(body, self.busy.take(), &self.api.responses)
+        Outgoing::new(body, self.guard.take(), &self.http.responses)
     }
 
     pub(crate) fn problem(
@@ -128,14 +134,14 @@ impl InFlight {
     ) -> HttpResponse<BoxBody> {
         let problem = known.cloned().unwrap_or_else(|| Problem::of_status(status));
         problem.log(&self.id);
-        let mut response = problem.answer(self.uri.path(), &self.id);
-        self.mark(&mut response);
+        let mut response = problem.response(self.uri.path(), &self.id);
+        self.set_headers(&mut response);
         response
     }
 
-    /// Sets the headers that every response has, and closes the record.
-    fn mark<B: MessageBody + 'static>(&mut self, response: &mut HttpResponse<B>) {
-        self.record.answered(response.status().as_u16());
+    /// Sets the headers that every response has, and the status of the access record.
+    fn set_headers<B: MessageBody + 'static>(&mut self, response: &mut HttpResponse<B>) {
+        self.record.set_status(response.status().as_u16());
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             response
                 .headers_mut()
@@ -146,18 +152,18 @@ impl InFlight {
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
-        // HTTP/1.0 knows no chunks: there, what has no length ends with the connection.
-        let endless = self.old && response.body().size() == BodySize::Stream;
-        if endless {
+        // HTTP/1.0 has no chunks: a body without a length ends with the connection.
+        let until_close = self.http_1_0 && response.body().size() == BodySize::Stream;
+        if until_close {
             response.head_mut().no_chunking(true);
         }
-        let ends = self.activity().is_some_and(Activity::ends_after_this);
-        if endless || ends || self.api.drain.is_draining() {
+        let closes = self.activity().is_some_and(Activity::closes_after_response);
+        if until_close || closes || self.http.drain.is_cancelled() {
             response
                 .head_mut()
                 .set_connection_type(ConnectionType::Close);
             if let Some(activity) = self.activity() {
-                activity.end_after_this();
+                activity.close_after_response();
             }
         }
     }

@@ -1,42 +1,37 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::config::Cli;
-use crate::store::{Connector, Store};
+use crate::http::{RequestBudget, ResponseBudget};
 use crate::telemetry::Metrics;
 
 async fn panics_at_once() -> HttpResponse {
     panic!("planted");
 }
 
-/// A server with two handlers that panic: the request's future, and before there is one.
+/// A server with two handlers that panic: one in its future, and one before it returns a future.
 fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
-    let words = ["order-service", "--database-url", "sqlite::memory:"];
-    let (_, settings) = Cli::read_from(words).unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
-    let store = Store::new(
-        Connector::new(&settings).unwrap(),
-        &settings,
-        Arc::clone(&metrics),
-        tokio::runtime::Handle::current(),
-    )
-    .unwrap();
-    let api = ApiState {
-        store,
-        drain: crate::shutdown::Drain::default(),
-        request_timeout: settings.request_timeout,
+    let state = HttpState {
+        templates: &[],
+        request_timeout: Duration::from_secs(10),
         max_body_bytes: 1,
-        responses: crate::http::ResponseBudget::new(1, Arc::clone(&metrics)),
-        bodies: crate::http::RequestBudget::default(),
+        responses: ResponseBudget::new(1, Arc::clone(&metrics)),
+        bodies: RequestBudget::default(),
+        drain: CancellationToken::new(),
     };
     let server = HttpServer::new(move || {
         App::new()
             .route("/panics", web::get().to(panics_at_once))
             .route("/fine", web::get().to(HttpResponse::Ok))
-            .wrap(Edge::new(api.clone(), Recorder::new(Arc::clone(&metrics))))
+            .wrap(Edge::new(
+                state.clone(),
+                Recorder::new(Arc::clone(&metrics)),
+            ))
     })
     .workers(1)
     .disable_signals()
@@ -50,7 +45,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
 }
 
 #[actix_rt::test]
-async fn a_panic_is_a_500_problem_and_the_connection_lives() {
+async fn a_panic_becomes_a_500_problem_and_the_connection_stays_open() {
     let (address, handle) = server();
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let mut buffer = vec![0; 4096];
@@ -62,14 +57,14 @@ async fn a_panic_is_a_500_problem_and_the_connection_lives() {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let read = stream.read(&mut buffer).await.unwrap();
-        let answer = String::from_utf8_lossy(&buffer[..read]);
+        let response = String::from_utf8_lossy(&buffer[..read]);
         assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{answer}"
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{response}"
         );
-        assert!(answer.contains("x-request-id: mine"), "{answer}");
-        assert!(answer.contains(text), "{answer}");
-        assert!(!answer.contains("planted"), "{answer}");
+        assert!(response.contains("x-request-id: mine"), "{response}");
+        assert!(response.contains(text), "{response}");
+        assert!(!response.contains("planted"), "{response}");
     }
     handle.stop(false).await;
 }

@@ -1,47 +1,47 @@
-//! The kinds of problems and the status that goes with each.
+//! The kinds of problems: type, status, title and default detail of each.
 
 use actix_web::http::StatusCode;
 
 /// The kinds of problems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// The request is not HTTP, its body not JSON, or it ended half-way.
+pub(crate) enum ProblemKind {
+    /// The request is not HTTP, its body is not JSON, or it is incomplete.
     MalformedRequest,
-    /// There is no such thing.
+    /// No resource exists at the path.
     NotFound,
-    /// The method does not go with the path.
+    /// The resource does not support the method.
     MethodNotAllowed,
-    /// The client was too slow with its request.
+    /// The request did not arrive in time.
     RequestTimeout,
-    /// The status cannot follow the one the order has.
+    /// The requested status cannot follow the current one.
     IllegalTransition,
-    /// The order does not take this change any more.
+    /// The order can no longer be updated in this way.
     OrderNotEditable,
-    /// The events behind the cursor are not those that follow what its reader has seen.
+    /// The events after the cursor do not continue the history that its reader has seen.
     CursorExpired,
-    /// The order has another version than the client wants to change.
+    /// The order has a different version from the one that the client wants to update.
     PreconditionFailed,
     /// The body is larger than `MAX_BODY_BYTES`.
     PayloadTooLarge,
-    /// The body is not of a type that is understood here.
+    /// The body has a type that is not supported.
     UnsupportedMediaType,
-    /// The request is well-formed and wrong.
+    /// The request is well-formed but invalid.
     ValidationFailed,
-    /// The key was used before for another request.
+    /// The idempotency key was used for another request.
     IdempotencyKeyReused,
     /// A fault of this service.
     Internal,
-    /// Too many requests wait already.
+    /// A limit of the service is reached.
     Overloaded,
-    /// The database does not answer, or the service is about to end.
+    /// The database is not available, or the service is draining.
     Unavailable,
-    /// The service was too slow with its answer.
+    /// The response did not exist before the deadline.
     Timeout,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::MalformedRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -60,7 +60,7 @@ impl ProblemKind {
         Self::Timeout,
     ];
 
-    /// Name, status, title and what is said when there is nothing more precise to say.
+    /// Returns the type suffix, status, title and default detail.
     const fn row(self) -> (&'static str, StatusCode, &'static str, &'static str) {
         use StatusCode as S;
         match self {
@@ -104,7 +104,7 @@ impl ProblemKind {
                 "cursor-expired",
                 S::GONE,
                 "Cursor expired",
-                "Events behind the cursor are gone. Start again from oldest.",
+                "Events after the cursor no longer exist. Start again from oldest.",
             ),
             Self::PreconditionFailed => (
                 "precondition-failed",
@@ -140,7 +140,7 @@ impl ProblemKind {
                 "internal",
                 S::INTERNAL_SERVER_ERROR,
                 "Internal error",
-                "Something went wrong here. The log has it under the request_id.",
+                "An internal error occurred. The log has its cause under the request_id.",
             ),
             Self::Overloaded => (
                 "overloaded",
@@ -158,36 +158,34 @@ impl ProblemKind {
                 "timeout",
                 S::SERVICE_UNAVAILABLE,
                 "Timeout",
-                "The answer took too long. What was asked for may have happened.",
+                "The response took too long. The request may have taken effect.",
             ),
         }
     }
 
     /// The last part of the problem's `type`.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         self.row().0
     }
 
-    /// The kind for a person.
-    pub const fn title(self) -> &'static str {
+    pub(crate) const fn title(self) -> &'static str {
         self.row().2
     }
 
-    /// What is said when there is nothing more precise to say.
-    pub const fn detail(self) -> &'static str {
+    /// The detail of a problem that has no specific one.
+    pub(crate) const fn detail(self) -> &'static str {
         self.row().3
     }
 
-    /// The status it goes with.
-    pub const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         self.row().1
     }
 
-    /// The kind that fits a status with which the framework answered on its own.
+    /// Returns the kind for the status of a response that Actix itself has sent.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         Self::ALL
             .into_iter()
-            .find(|slug| slug.status() == status)
+            .find(|kind| kind.status() == status)
             .unwrap_or(if status.is_client_error() {
                 Self::MalformedRequest
             } else {

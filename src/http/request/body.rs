@@ -1,4 +1,4 @@
-//! Reads a JSON body, and says precisely what is wrong with a bad one.
+//! Reads a JSON body, and reports precisely why an invalid one is rejected.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,20 +14,18 @@ use futures_util::StreamExt as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_path_to_error::{Path, Segment};
 
-use super::budget::Share;
+use super::budget::BodyPermit;
 use super::context::RequestContext;
-use crate::api::ApiState;
 use crate::domain::{Violation, pointer_token};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
+use crate::http::state::HttpState;
 
-/// A JSON body that fits `T`.
 pub(crate) struct Json<T>(pub(crate) T);
 
-/// Something that a client may send.
+/// A type that a client may send as a JSON body.
 pub(crate) trait Body: DeserializeOwned + 'static {
-    /// The media types under which it may come.
     const MEDIA_TYPES: &'static [&'static str];
 }
 
@@ -40,23 +38,22 @@ impl<T: Body> FromRequest for Json<T> {
         let payload = payload.take();
         Box::pin(async move {
             let context = RequestContext::extract(&request).await?;
-            let api = Data::<ApiState>::extract(&request)
+            let http = Data::<HttpState>::extract(&request)
                 .await
                 .map_err(Problem::internal)?;
-            is_of(&request, T::MEDIA_TYPES)?;
-            let mut share = api.bodies.share();
-            let body = read(&request, payload, api.max_body_bytes, &mut share);
+            check_media_type(&request, T::MEDIA_TYPES)?;
+            let mut permit = http.bodies.permit();
+            let body = read(&request, payload, http.max_body_bytes, &mut permit);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
             parse(&body).map(Self)
         })
     }
 }
 
-/// What a client is told whose body has no room.
-const TOO_MUCH: &str = "Too many large requests are being received. Try again later.";
+const NO_REQUEST_BUDGET: &str = "Too many large requests are being received. Try again later.";
 
-/// Refuses a body of another type, or one that is encoded.
-fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
+/// Rejects a body with an unsupported type or with a content coding.
+fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
     let header = |name| {
         request
             .headers()
@@ -94,12 +91,12 @@ fn is_of(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
     }
 }
 
-/// The whole body, never more than `max` bytes of it in memory.
+/// Reads the whole body. At most `max` bytes of it are in memory at any time.
 async fn read(
     request: &HttpRequest,
     mut payload: Payload,
     max: usize,
-    share: &mut Share<'_>,
+    permit: &mut BodyPermit<'_>,
 ) -> Result<Bytes, Problem> {
     let too_large = || {
         Problem::new(
@@ -116,52 +113,53 @@ async fn read(
     if announced.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    let too_many = || Problem::new(ProblemKind::Overloaded, TOO_MUCH);
-    if !share.grow_to(announced.unwrap_or_default()) {
-        return Err(too_many());
+    let no_budget = || Problem::new(ProblemKind::Overloaded, NO_REQUEST_BUDGET);
+    if !permit.grow_to(announced.unwrap_or_default()) {
+        return Err(no_budget());
     }
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
     if let Some(activity) = activity {
-        activity.want_body();
+        activity.start_reading_body();
     }
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| match error {
             PayloadError::Overflow => too_large(),
-            _ if activity.is_some_and(|activity| activity.is_broken()) => Problem::new(
+            _ if activity.is_some_and(|activity| activity.has_malformed_body()) => Problem::new(
                 ProblemKind::MalformedRequest,
                 "The chunks of the body are malformed.",
             ),
-            _ => Problem::new(ProblemKind::MalformedRequest, "The body ended half-way."),
+            _ => Problem::new(ProblemKind::MalformedRequest, "The body is incomplete."),
         })?;
         if body.len() + chunk.len() > max {
             return Err(too_large());
         }
         let length = body.len() + chunk.len();
         if length > body.capacity() {
-            // A chunked body, which has announced nothing. It doubles.
-            let room = length.saturating_mul(2).min(max);
-            if !share.grow_to(room) {
-                return Err(too_many());
+            // A chunked body announces no length: double the capacity.
+            let capacity = length.saturating_mul(2).min(max);
+            if !permit.grow_to(capacity) {
+                return Err(no_budget());
             }
-            body.reserve(room.saturating_sub(body.len()));
+            body.reserve(capacity.saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);
     }
     if let Some(activity) = activity {
-        activity.body_is_read();
+        activity.finish_reading_body();
     }
     Ok(body.freeze())
 }
 
-/// Reads JSON: what is no JSON is 400, what is JSON and does not fit is 422.
+/// Parses JSON. Bytes that are not JSON result in a 400, and JSON that does not match `T` in a 422.
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // serde takes an array for a struct, field by field; a client that sends one is mistaken.
+    // serde accepts an array for a struct, field by field. A client that sends one has made a mistake.
     let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     if object && let Ok(value) = serde_json::from_slice(body) {
         return Ok(value);
     }
-    // Only now, as it costs time: is it JSON at all, and where does it not fit? RFC 8259 asks for
-    // UTF-8, which serde_json checks only in the texts that it keeps.
+    // Only an invalid body is parsed again, because that takes time: first to find out whether it is JSON, then to
+    // find out where it does not match `T`. RFC 8259 requires UTF-8, which serde_json checks only in the strings
+    // that it keeps.
     let malformed = |why: &dyn fmt::Display| {
         Problem::new(
             ProblemKind::MalformedRequest,
@@ -178,11 +176,12 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         Ok(value) => return Ok(value),
         Err(error) => error,
     };
-    // serde_json appends where in the text it was; the pointer says it better.
+    // serde_json appends the line and the column. The pointer is more useful.
     let text = error.inner().to_string();
     let detail = text.split(" at line ").next().unwrap_or_default();
-    // By its grammar it is JSON. A number out of range does not fit; what else serde_json calls
-    // a mistake of syntax is beyond what is taken: nested too deep, or half a surrogate pair.
+    // The grammar of the body is that of JSON. A number out of range does not match `T`. Everything else that
+    // serde_json reports as a syntax error is not accepted at all, such as nesting that is too deep or half of a
+    // surrogate pair. Only the text of the error distinguishes the two.
     if error.inner().is_syntax() && detail != "number out of range" {
         return Err(malformed(error.inner()));
     }

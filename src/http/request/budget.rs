@@ -1,23 +1,23 @@
-//! The memory of request bodies that are being received, bounded for the whole process.
+//! The memory budget for request bodies that are being received, for the whole process.
 //!
-//! A client may send a body up to its last byte and then nothing, until its time is over. Without a
-//! bound, `MAX_CONNECTIONS` such clients keep as many bodies in memory.
+//! A client may send all of a body except its last byte, until its request times out. Without a budget,
+//! `MAX_CONNECTIONS` such clients keep as many bodies in memory.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bodies up to so many bytes need no permit: small orders get through when slow senders hold the whole
-/// budget. One connection has one body at a time, so `MAX_CONNECTIONS` bounds these.
-pub(crate) const SMALL: usize = 4 * 1024;
+/// Bodies of at most this many bytes need no permit, so small orders are accepted even when slow senders hold the
+/// whole budget. A connection has one body at a time, so `MAX_CONNECTIONS` bounds these.
+const SMALL: usize = 4 * 1024;
 
-/// For all bodies together, in bytes. As much as `RESPONSE_BUFFER_BYTES` is by default; a body stays here
-/// only until it is parsed, which takes a fast client milliseconds.
+/// The budget of all bodies together, in bytes. It equals the default of `RESPONSE_BUFFER_BYTES`. The body of a
+/// fast client needs its permit only for the milliseconds until it is parsed.
 const LIMIT: u32 = 32 * 1024 * 1024;
 
-/// How many bytes of request bodies may be in memory.
+/// The budget of bytes of request bodies in memory. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct RequestBudget(Arc<Semaphore>);
+pub(crate) struct RequestBudget(Arc<Semaphore>);
 
 impl Default for RequestBudget {
     fn default() -> Self {
@@ -28,25 +28,25 @@ impl Default for RequestBudget {
 }
 
 impl RequestBudget {
-    /// A share for one body, which is empty at first.
-    pub(crate) fn share(&self) -> Share<'_> {
-        Share {
+    /// Creates a permit for one body, initially for 0 bytes.
+    pub(crate) fn permit(&self) -> BodyPermit<'_> {
+        BodyPermit {
             budget: self,
             permit: None,
         }
     }
 }
 
-/// What one body has of the budget, until it is dropped.
+/// The bytes of the budget that one body holds, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Share<'a> {
+pub(crate) struct BodyPermit<'a> {
     budget: &'a RequestBudget,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Share<'_> {
-    /// Whether the body may take so many bytes in all. One that is larger than the whole budget needs
-    /// the whole.
+impl BodyPermit<'_> {
+    /// Grows the permit to this many bytes in total, and returns whether the budget allows that. A body larger
+    /// than the whole budget needs the whole budget.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         if bytes <= SMALL {
             return true;
@@ -76,17 +76,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_grows_while_the_budget_lasts() {
+    fn a_permit_grows_while_the_budget_lasts() {
         let budget = RequestBudget::default();
         let all = usize::try_from(LIMIT).unwrap();
-        let (mut first, mut second) = (budget.share(), budget.share());
+        let (mut first, mut second) = (budget.permit(), budget.permit());
         assert!(first.grow_to(SMALL));
-        assert!(second.grow_to(all), "a small one takes nothing");
+        assert!(second.grow_to(all), "a small body needs no permit");
         assert!(first.grow_to(SMALL) && !first.grow_to(SMALL + 1));
         drop(second);
         assert!(first.grow_to(all / 2) && first.grow_to(all * 2));
-        assert!(!budget.share().grow_to(SMALL + 1));
+        assert!(!budget.permit().grow_to(SMALL + 1));
         drop(first);
-        assert!(budget.share().grow_to(usize::MAX));
+        assert!(budget.permit().grow_to(usize::MAX));
     }
 }

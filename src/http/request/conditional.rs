@@ -3,16 +3,16 @@
 
 use actix_web::http::header::{HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 
+use crate::domain::IfMatch;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
-use crate::store::IfMatch;
 
-/// The version of an order as a strong entity tag.
+/// Formats the version of an order as a strong entity tag.
 pub(crate) fn etag(version: i32) -> String {
     format!("\"{version}\"")
 }
 
-/// The versions that a client wants to change; any, when it does not say.
+/// The versions that the client wants to update. Without the header, any version matches.
 ///
 /// The comparison is strong (RFC 9110, section 13.1.1): a weak tag never matches.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
@@ -25,7 +25,7 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<IfMatch, Problem> {
     })
 }
 
-/// The versions that a client has already; `None` when it does not say.
+/// The versions that the client already has; `None` without the header.
 ///
 /// The comparison is weak (RFC 9110, section 13.1.2).
 pub(crate) fn if_none_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Problem> {
@@ -35,7 +35,8 @@ pub(crate) fn if_none_match(headers: &HeaderMap) -> Result<Option<IfMatch>, Prob
     }))
 }
 
-/// The problem when the preconditions do not hold, which says why as far as the headers tell.
+/// The problem of a request whose preconditions do not hold. The detail gives the reason if the headers
+/// determine it.
 pub(crate) fn failed(headers: &HeaderMap) -> Problem {
     let detail = match tags(headers, IF_MATCH) {
         Ok(Some(Tags::List(tags))) if !tags.is_empty() && tags.iter().all(|tag| tag.weak) => {
@@ -59,7 +60,7 @@ struct Tag<'a> {
 }
 
 impl Tag<'_> {
-    /// The version whose tag this is; tags are compared as text, so `"01"` is no version.
+    /// The version that the tag names. Tags are compared as text, so `"01"` names no version.
     fn version(&self) -> Option<i32> {
         let text = std::str::from_utf8(self.opaque).ok()?;
         let version: i32 = text.parse().ok()?;
@@ -67,7 +68,7 @@ impl Tag<'_> {
     }
 }
 
-/// Every tag in every header of this name.
+/// The tags in all headers of this name.
 fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>, Problem> {
     let malformed = || {
         Problem::new(
@@ -80,7 +81,7 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
     let mut given = false;
     for value in headers.get_all(&name) {
         given = true;
-        // A tag may have bytes beyond ASCII (RFC 9110, section 8.8.3); none of ours has.
+        // A tag may contain bytes above ASCII (RFC 9110, section 8.8.3), but no tag of this service does.
         let text = value.as_bytes();
         if text.trim_ascii() == b"*" {
             any = true;
@@ -91,14 +92,14 @@ fn tags<'a>(headers: &'a HeaderMap, name: HeaderName) -> Result<Option<Tags<'a>>
     match (given, any, list.is_empty()) {
         (false, ..) => Ok(None),
         (true, true, true) => Ok(Some(Tags::Any)),
-        // An empty list is one that nothing is in: it matches nothing.
+        // An empty list matches nothing.
         (true, false, _) => Ok(Some(Tags::List(list))),
-        // `*` beside tags.
+        // `*` together with tags.
         (true, true, false) => Err(malformed()),
     }
 }
 
-/// A comma-separated list of `"opaque"` and `W/"opaque"`; empty elements are passed over (RFC 9110,
+/// A comma-separated list of `"opaque"` and `W/"opaque"`; empty elements are ignored (RFC 9110,
 /// section 5.6.1.2).
 fn parse_list<'a>(mut rest: &'a [u8], list: &mut Vec<Tag<'a>>) -> Option<()> {
     while !rest.is_empty() {

@@ -1,4 +1,4 @@
-//! What belongs to one request, for whoever answers it.
+//! The data of one request that the edge and the handlers share.
 
 use std::future::{Future, Ready, ready};
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use crate::http::problem::kind::ProblemKind;
 /// The header that carries the id of a request, in both directions.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Where a request belongs, and the time by which it must be answered.
+/// The route of a request and the deadline of its response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) template: &'static str,
@@ -33,15 +33,15 @@ impl RequestContext {
 
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let context = request.extensions().get::<Self>().copied();
-        context.ok_or_else(|| Problem::internal("a request came past the edge"))
+        context.ok_or_else(|| Problem::internal("a request did not pass the edge"))
     }
 
-    /// The time by which the request must be answered.
+    /// The deadline of the response.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The output of `work`, or the problem `late` when the time of the request is over first.
+    /// Returns the output of `work`, or the problem `late` if the deadline passes first.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = T>,
@@ -62,7 +62,7 @@ impl FromRequest for RequestContext {
     }
 }
 
-/// The id that the client gave, when it is 1 to 128 visible ASCII characters, else a new one.
+/// Returns the id that the client sent, if it has 1 to 128 visible ASCII characters, otherwise a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> Rc<str> {
     headers
         .get(REQUEST_ID)
@@ -79,7 +79,7 @@ mod tests {
     use actix_web::http::header::{HeaderName, HeaderValue};
 
     #[test]
-    fn only_a_sane_request_id_is_taken_over() {
+    fn only_a_valid_request_id_of_a_client_is_used() {
         let id = |value: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(
@@ -90,8 +90,8 @@ mod tests {
         };
         assert_eq!(&*id(b"abc-1"), "abc-1");
         assert_eq!(id(&[b'x'; 128]).len(), 128);
-        for refused in [&b""[..], b"a b", &[b'x'; 129], "é".as_bytes()] {
-            assert!(Uuid::try_parse(&id(refused)).is_ok());
+        for invalid in [&b""[..], b"a b", &[b'x'; 129], "é".as_bytes()] {
+            assert!(Uuid::try_parse(&id(invalid)).is_ok());
         }
         assert!(Uuid::try_parse(&request_id(&HeaderMap::new())).is_ok());
     }

@@ -1,19 +1,19 @@
-//! The limits of a request's head.
+//! The limits of the head of a request.
 
 use actix_web::dev::ServiceRequest;
 
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 
-/// The longest path with query, in bytes.
-pub const MAX_URI: usize = 8 * 1024;
-/// The most headers.
-pub const MAX_HEADERS: usize = 64;
-/// The most bytes of their names and values together.
-pub const MAX_HEADER_BYTES: usize = 32 * 1024;
+/// The maximum length of the path with its query, in bytes.
+pub(crate) const MAX_URI: usize = 8 * 1024;
+/// The maximum number of headers.
+pub(crate) const MAX_HEADERS: usize = 64;
+/// The maximum number of bytes of the names and values of all headers together.
+pub(crate) const MAX_HEADER_BYTES: usize = 32 * 1024;
 
-/// Refuses a head that is larger than any client of this API needs. What is larger by far does not
-/// get here: the connection refuses it with the same limits.
+/// Rejects a head that is larger than any client of this API needs. A much larger head does not reach this check:
+/// the connection rejects it with the same limits.
 pub(crate) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     let uri = request
         .uri()
@@ -25,7 +25,7 @@ pub(crate) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
     };
-    let what = if uri > MAX_URI {
+    let detail = if uri > MAX_URI {
         format!("The path with its query must have at most {MAX_URI} bytes.")
     } else if headers.len() > MAX_HEADERS {
         format!("A request must have at most {MAX_HEADERS} headers.")
@@ -34,5 +34,5 @@ pub(crate) fn check_head(request: &ServiceRequest) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(ProblemKind::MalformedRequest, what))
+    Err(Problem::new(ProblemKind::MalformedRequest, detail))
 }

@@ -1,9 +1,9 @@
-//! What a client accepts (RFC 9110, section 12.4.2).
+//! Content negotiation (RFC 9110, section 12.4.2).
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-/// Whether the header names this value, and not with the weight 0, which means "not acceptable".
-pub(crate) fn names(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
+/// Whether the header contains this value, unless its weight is 0, which means "not acceptable".
+pub(crate) fn accepts(headers: &HeaderMap, header: &HeaderName, wanted: &str) -> bool {
     headers
         .get_all(header)
         .filter_map(|value| value.to_str().ok())
@@ -25,7 +25,7 @@ mod tests {
     use actix_web::http::header::{ACCEPT, HeaderValue};
 
     #[test]
-    fn a_weight_of_zero_is_a_no() {
+    fn a_weight_of_zero_is_not_acceptable() {
         for (accept, wanted) in [
             ("text/event-stream", true),
             ("Text/Event-Stream; q=0.5", true),
@@ -38,7 +38,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(
-                names(&headers, &ACCEPT, "text/event-stream"),
+                accepts(&headers, &ACCEPT, "text/event-stream"),
                 wanted,
                 "{accept}"
             );

@@ -1,21 +1,20 @@
-//! W3C Trace Context: the `traceparent` header is passed on.
+//! The `traceparent` header (W3C Trace Context).
 
 use actix_web::http::header::HeaderMap;
 
-/// The header's value when it is valid (W3C Trace Context, section 3.2); else the request starts
-/// without a trace, as the specification asks.
+/// Returns the value of the header if it is valid (W3C Trace Context, section 3.2). Without a valid value, the
+/// request starts without a trace, as the specification requires.
 pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all("traceparent");
     let (value, more) = (values.next()?, values.next());
     value
         .to_str()
         .ok()
-        .filter(|text| more.is_none() && valid(text))
+        .filter(|text| more.is_none() && is_valid(text))
 }
 
-/// `00-{32 hex}-{16 hex}-{2 hex}` in lower case, neither id all zeros. Later versions may have
-/// more behind that.
-fn valid(text: &str) -> bool {
+/// `00-{32 hex}-{16 hex}-{2 hex}` in lower case, with neither id all zeros. Later versions may append more.
+fn is_valid(text: &str) -> bool {
     let mut parts = text.split('-');
     let mut part = |length: usize| {
         parts.next().filter(|part| {
@@ -37,14 +36,14 @@ fn valid(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::valid;
+    use super::is_valid;
 
     #[test]
-    fn only_valid_ones_are_passed_on() {
+    fn only_a_valid_header_is_used() {
         let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert!(valid(good));
-        assert!(valid(&good.replacen("00", "cc", 1)));
-        assert!(valid(&format!("{}-more", good.replacen("00", "01", 1))));
+        assert!(is_valid(good));
+        assert!(is_valid(&good.replacen("00", "cc", 1)));
+        assert!(is_valid(&format!("{}-more", good.replacen("00", "01", 1))));
         for bad in [
             "",
             &good.to_uppercase(),
@@ -55,7 +54,7 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
         ] {
-            assert!(!valid(bad), "{bad}");
+            assert!(!is_valid(bad), "{bad}");
         }
     }
 }

@@ -1,21 +1,20 @@
-//! The memory of responses that are not sent yet, bounded for the whole process.
+//! The memory budget for responses that are not sent yet, for the whole process.
 //!
-//! A client that asks for a large page and does not read it keeps the page in memory. What all
-//! clients together may keep is `RESPONSE_BUFFER_BYTES`; past it a further large response is refused.
+//! A client that requests a large page and does not read it keeps the page in memory. All clients together may
+//! keep `RESPONSE_BUFFER_BYTES`. Above that, further large responses are rejected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::telemetry::Metrics;
 
-/// Responses up to so many bytes need no permit: probes and single small orders get through when
-/// slow readers hold the whole budget. One connection has one response at a time, so
-/// `MAX_CONNECTIONS` bounds these.
+/// Responses of at most this many bytes need no permit, so probes and single small orders are sent even when slow
+/// readers hold the whole budget. A connection has one response at a time, so `MAX_CONNECTIONS` bounds these.
 pub(crate) const SMALL: usize = 8 * 1024;
 
-/// How many bytes of responses may wait to be sent.
+/// The budget of bytes of responses that wait to be sent. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ResponseBudget(Arc<Shared>);
+pub(crate) struct ResponseBudget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -25,8 +24,8 @@ struct Shared {
 }
 
 impl ResponseBudget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
+    /// Creates a budget of `limit` bytes.
+    pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Shared {
             limit,
             used: AtomicUsize::new(0),
@@ -34,15 +33,15 @@ impl ResponseBudget {
         }))
     }
 
-    /// A permit for so many bytes; `None` when they are not free. A response that is larger than
-    /// the whole budget gets one when nobody else has any, or it could never be sent.
-    pub(crate) fn take(&self, bytes: usize) -> Option<Permit> {
+    /// Acquires a permit for this many bytes, or returns `None` if they are not free. A response larger than the
+    /// whole budget gets a permit when no other response holds one, because it could never be sent otherwise.
+    pub(crate) fn acquire(&self, bytes: usize) -> Option<Permit> {
         let permit = self.charge(bytes);
         let others = self.0.used.load(Relaxed).saturating_sub(bytes);
         (others == 0 || others.saturating_add(bytes) <= self.0.limit).then_some(permit)
     }
 
-    /// A permit for bytes that are in memory already.
+    /// Returns a permit for bytes that are already in memory, even if they exceed the budget.
     pub(crate) fn charge(&self, bytes: usize) -> Permit {
         self.0.used.fetch_add(bytes, Relaxed);
         self.0.metrics.response_buffer.add(signed(bytes));
@@ -52,13 +51,13 @@ impl ResponseBudget {
         }
     }
 
-    /// Whether a stream has to wait before it makes its next part.
-    pub(crate) fn is_spent(&self) -> bool {
+    /// Whether a stream has to wait before it produces its next part.
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.0.used.load(Relaxed) >= self.0.limit
     }
 }
 
-/// So many bytes of the budget, until it is dropped.
+/// Bytes of the budget, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     budget: ResponseBudget,
@@ -82,18 +81,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_missing_until_it_is_given_back() {
+    fn acquired_bytes_are_not_free_until_the_permit_is_dropped() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let budget = ResponseBudget::new(100, Arc::clone(&metrics));
-        let first = budget.take(60).unwrap();
-        assert!(budget.take(41).is_none(), "and a refusal keeps nothing");
-        let second = budget.take(40).unwrap();
-        assert!(budget.is_spent() && budget.take(1).is_none());
+        let first = budget.acquire(60).unwrap();
+        assert!(
+            budget.acquire(41).is_none(),
+            "and a failed attempt holds nothing"
+        );
+        let second = budget.acquire(40).unwrap();
+        assert!(budget.is_exhausted() && budget.acquire(1).is_none());
         assert_eq!(metrics.response_buffer.get(), 100);
         drop((first, second));
-        assert!(!budget.is_spent());
-        let alone = budget.take(1_000).unwrap();
-        assert!(budget.take(1).is_none());
+        assert!(!budget.is_exhausted());
+        let alone = budget.acquire(1_000).unwrap();
+        assert!(budget.acquire(1).is_none());
         drop(alone);
         assert_eq!(metrics.response_buffer.get(), 0);
     }

@@ -1,8 +1,7 @@
-//! The body of a response on its way out.
+//! The body of a response while it is sent.
 //!
-//! Actix copies each part of a body into its own buffer as a whole. Here a part goes there in pieces,
-//! and the next one when the socket has taken the ones before, so that a large response is in memory
-//! once and not twice.
+//! Actix copies each part of a body completely into its own buffer. This type passes a part in pieces, each after
+//! the socket has accepted the previous ones, so that a large response is in memory once and not twice.
 
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -16,28 +15,28 @@ use tokio::time::{Sleep, sleep};
 use super::budget::{Permit, ResponseBudget, SMALL};
 use crate::http::activity::RequestGuard;
 
-/// The most that goes to Actix at once, in bytes. It stops asking at 32 KiB that are not written.
-const PIECE: usize = 32 * 1024;
-/// How soon a stream that found the budget spent looks again.
-const AGAIN: Duration = Duration::from_millis(50);
+/// The maximum number of bytes that Actix gets at once. It does not poll for more while 32 KiB are not written.
+const MAX_PIECE: usize = 32 * 1024;
+/// How long a stream waits before it checks an exhausted budget again.
+const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pin_project! {
-    /// A body in pieces. The request is busy until it is dropped.
-    pub struct Outgoing<B> {
+    /// A body in pieces. The connection is busy until it is dropped.
+    pub(crate) struct Outgoing<B> {
         #[pin]
         body: B,
-        // What of the last part has not gone to Actix yet.
+        // The rest of the last part, which has not been passed to Actix.
         part: Bytes,
-        // For the part of a stream. A body of a known size has its permit for the whole of it.
+        // The permit for a part of a stream. A body of a known size has one permit for all of it.
         permit: Option<Permit>,
         stream: Option<ResponseBudget>,
         wait: Option<Pin<Box<Sleep>>>,
-        _busy: Option<RequestGuard>,
+        _guard: Option<RequestGuard>,
     }
 }
 
 impl<B: MessageBody> Outgoing<B> {
-    pub(crate) fn new(body: B, busy: Option<RequestGuard>, budget: &ResponseBudget) -> Self {
+    pub(crate) fn new(body: B, guard: Option<RequestGuard>, budget: &ResponseBudget) -> Self {
         let stream = (body.size() == BodySize::Stream).then(|| budget.clone());
         Self {
             body,
@@ -45,7 +44,7 @@ impl<B: MessageBody> Outgoing<B> {
             permit: None,
             stream,
             wait: None,
-            _busy: busy,
+            _guard: guard,
         }
     }
 }
@@ -65,8 +64,10 @@ impl<B: MessageBody> MessageBody for Outgoing<B> {
         if this.part.is_empty() {
             *this.permit = None;
             if let Some(budget) = this.stream {
-                while budget.is_spent() {
-                    let wait = this.wait.get_or_insert_with(|| Box::pin(sleep(AGAIN)));
+                while budget.is_exhausted() {
+                    let wait = this
+                        .wait
+                        .get_or_insert_with(|| Box::pin(sleep(BUDGET_POLL_INTERVAL)));
                     ready!(wait.as_mut().poll(cx));
                     *this.wait = None;
                 }
@@ -81,7 +82,7 @@ impl<B: MessageBody> MessageBody for Outgoing<B> {
                 *this.permit = Some(budget.charge(this.part.len()));
             }
         }
-        let piece = this.part.split_to(this.part.len().min(PIECE));
+        let piece = this.part.split_to(this.part.len().min(MAX_PIECE));
         Poll::Ready(Some(Ok(piece)))
     }
 }

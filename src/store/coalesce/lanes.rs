@@ -1,7 +1,8 @@
-//! Lanes for items that wait for a lock of another transaction, apart from the batches.
+//! Lanes: queues for items that wait for a lock of another transaction, separate from the batches.
 //!
-//! A key that another transaction is inserting blocks the statement that contains it, and with it all its
-//! neighbours. Once that is known, items with this key are served by themselves until the lock is free.
+//! A key that another transaction is inserting blocks the statement that contains it, and with it all other
+//! items of the batch. Once a key is known to be blocked, items with this key are served in a lane of their
+//! own until the lock is free.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,23 +14,23 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::split::fail;
-use super::{Batch, LockWait, Waiting, guarded};
+use super::{Batch, LockWait, Waiting, serve_checked};
 use crate::store::StoreError;
 
-/// How many lanes are served at once: what they wait for takes at most this many connections from others.
+/// How many lanes are served at once, and so how many connections wait for locks.
 const LANES_AT_ONCE: usize = 1;
-/// How long a lane whose lock is still held pauses, so that others get the connection.
+/// How long a lane whose lock is still held pauses, so that other lanes get the connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a lane stays after its lock was still held: clients that retry find it.
+/// How long a lane stays open after its lock was found held, so that clients that retry use it.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// What waits in each lane, by what it locks; `None` for items that name no lock.
+/// The items of each lane by the name of their lock; `None` for items whose lock has no name.
 type Queues<B> = HashMap<Option<String>, Vec<Waiting<B>>>;
 
 pub(super) struct Lanes<B: Batch> {
     batch: Arc<B>,
     queues: Mutex<Queues<B>>,
-    /// The length of `queues`, for a look without the lock: there are hardly ever any.
+    /// The length of `queues`, which can be read without the lock. It is almost always zero.
     open: AtomicUsize,
     permits: Semaphore,
 }
@@ -45,7 +46,7 @@ impl<B: Batch> Lanes<B> {
     }
 
     /// Moves items whose lock is known to be held from `taken` into their lanes.
-    pub(super) fn take_blocked(&self, taken: &mut Vec<Waiting<B>>) {
+    pub(super) fn divert(&self, taken: &mut Vec<Waiting<B>>) {
         if self.open.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -61,9 +62,8 @@ impl<B: Batch> Lanes<B> {
         }
     }
 
-    /// Puts items that were found to wait for a lock into their lanes, and serves lanes that are new. Must
-    /// be called on the runtime.
-    pub(super) fn enter(self: &Arc<Self>, part: Vec<Waiting<B>>) {
+    /// Adds items whose lock is held to their lanes, and starts to serve new lanes. Must be called on the runtime.
+    pub(super) fn add(self: &Arc<Self>, part: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         for waiting in part {
             let lane = B::lock_of(&waiting.item).map(str::to_owned);
@@ -77,19 +77,19 @@ impl<B: Batch> Lanes<B> {
         self.open.store(queues.len(), Ordering::Release);
     }
 
-    /// Serves one lane until nothing waits in it.
+    /// Serves one lane until it is empty.
     async fn serve(self: Arc<Self>, lane: Option<String>) {
         let mut held = false;
         loop {
-            let mut next = self.next(&lane);
+            let mut next = self.take(&lane);
             if next.is_empty() && held {
                 sleep(LINGER).await;
                 held = false;
-                next = self.next(&lane);
+                next = self.take(&lane);
             }
             if next.is_empty() {
                 let mut queues = self.queues.lock();
-                // Something may have come since the look.
+                // An item may have been added since.
                 if queues.get(&lane).is_none_or(Vec::is_empty) {
                     queues.remove(&lane);
                     self.open.store(queues.len(), Ordering::Release);
@@ -100,9 +100,9 @@ impl<B: Batch> Lanes<B> {
             let Ok(permit) = self.permits.acquire().await else {
                 return;
             };
-            let blocked = self.serve_together(next, lane.is_some()).await;
+            let blocked = self.serve_items(next, lane.is_some()).await;
             drop(permit);
-            // None were served: nothing new is known of the lock.
+            // If no item was tried, nothing new is known about the lock.
             held = blocked.as_ref().map_or(held, |blocked| !blocked.is_empty());
             if let Some(blocked) = blocked
                 && held
@@ -113,7 +113,7 @@ impl<B: Batch> Lanes<B> {
         }
     }
 
-    /// Puts items before those that have come since.
+    /// Puts items back at the front of their lane, before those that were added since.
     fn put_back(&self, lane: &Option<String>, mut blocked: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         let queue = queues.entry(lane.clone()).or_default();
@@ -121,23 +121,19 @@ impl<B: Batch> Lanes<B> {
         *queue = blocked;
     }
 
-    /// All that waits in a lane now.
-    fn next(&self, lane: &Option<String>) -> Vec<Waiting<B>> {
+    /// Takes all items of a lane.
+    fn take(&self, lane: &Option<String>) -> Vec<Waiting<B>> {
         let mut queues = self.queues.lock();
         queues.get_mut(lane).map(std::mem::take).unwrap_or_default()
     }
 
-    /// Serves items, and returns them if their lock is still held. Items whose clients have given up are
-    /// not served: they have waited for a lane, so nothing of them is in the database. None when that were
-    /// all.
+    /// Serves items, and returns them if their lock is still held. Items past their deadline fail instead. They
+    /// have only waited in a lane, so the database has none of their data. Returns `None` if all items are past
+    /// their deadline.
     ///
-    /// A lock that has a name is tried briefly, again and again, so that many lanes get on together. What
-    /// waits for a lock that nothing is known of waits as long as a statement may take.
-    async fn serve_together(
-        &self,
-        mut part: Vec<Waiting<B>>,
-        named: bool,
-    ) -> Option<Vec<Waiting<B>>> {
+    /// A lock with a name is tried briefly and often, so that all lanes make progress. Items whose lock has no
+    /// name wait as long as a statement may take.
+    async fn serve_items(&self, mut part: Vec<Waiting<B>>, named: bool) -> Option<Vec<Waiting<B>>> {
         let now = Instant::now();
         let late: Vec<_> = part
             .extract_if(.., |waiting| waiting.deadline <= now)
@@ -152,10 +148,10 @@ impl<B: Batch> Lanes<B> {
         } else {
             LockWait::Long
         };
-        match guarded(&*self.batch, items, wait).await {
-            Ok(answers) => {
-                for (waiting, answer) in part.into_iter().zip(answers) {
-                    waiting.reply.send(Ok(answer));
+        match serve_checked(&*self.batch, items, wait).await {
+            Ok(responses) => {
+                for (waiting, response) in part.into_iter().zip(responses) {
+                    waiting.responder.send(Ok(response));
                 }
             }
             Err(StoreError::LockTimeout) if named => return Some(part),

@@ -1,5 +1,5 @@
-//! Serves a batch whole; if that fails on what is in it, in halves, so that one bad item cannot fail its
-//! neighbours.
+//! Serves a batch with one statement. If the statement fails because of an item, the batch is split in halves, so
+//! that one bad item does not fail the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,48 +9,49 @@ use futures_util::future::{BoxFuture, join};
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
-use super::{Batch, LockWait, Reply, Waiting, guarded};
+use super::{Batch, LockWait, Waiting, serve_checked};
 use crate::store::StoreError;
 
-/// The most statements that a batch is tried with in vain: a fault that every item has, such as a broken
-/// schema, is not tried on each.
-const STATEMENTS: usize = 64;
-/// How many more there may be for each that succeeds.
-const MORE: usize = 4;
+/// The maximum number of failed statements of a batch, so that a fault that affects every item, such as a broken
+/// schema, is not repeated for each item.
+const MAX_FAILED_STATEMENTS: usize = 64;
+/// How many more statements may fail for each that succeeds.
+const MORE_PER_SUCCESS: usize = 4;
 
-/// Serves what was taken from the queue and replies to each.
-pub(super) async fn serve_in_parts<B: Batch>(
+/// Serves the items of a batch and sends their responses.
+pub(super) async fn serve_batch<B: Batch>(
     batch: &B,
     lanes: &Arc<Lanes<B>>,
     taken: impl Iterator<Item = Waiting<B>>,
 ) {
-    let parts = Parts {
+    let split = SplitBatch {
         batch,
         lanes,
-        statements: AtomicUsize::new(STATEMENTS),
+        statements: AtomicUsize::new(MAX_FAILED_STATEMENTS),
         outage: Mutex::new(None),
     };
-    parts.serve(taken.collect()).await;
+    split.serve(taken.collect()).await;
 }
 
-struct Parts<'a, B: Batch> {
+struct SplitBatch<'a, B: Batch> {
     batch: &'a B,
     lanes: &'a Arc<Lanes<B>>,
-    /// Statements left.
+    /// The number of failed statements that are still allowed.
     statements: AtomicUsize,
-    /// An error that is about the database and so true for every item.
+    /// An error of the database itself, which applies to every item.
     outage: Mutex<Option<StoreError>>,
 }
 
-impl<B: Batch> Parts<'_, B> {
+impl<B: Batch> SplitBatch<'_, B> {
     async fn serve(&self, part: Vec<Waiting<B>>) {
         let items: Arc<[B::Item]> = part.iter().map(|waiting| waiting.item.clone()).collect();
         self.take_statement();
-        match guarded(self.batch, items, LockWait::Short).await {
-            Ok(answers) => {
-                self.statements.fetch_add(MORE, Ordering::Relaxed);
-                for (waiting, answer) in part.into_iter().zip(answers) {
-                    waiting.reply.send(Ok(answer));
+        match serve_checked(self.batch, items, LockWait::Short).await {
+            Ok(responses) => {
+                self.statements
+                    .fetch_add(MORE_PER_SUCCESS, Ordering::Relaxed);
+                for (waiting, response) in part.into_iter().zip(responses) {
+                    waiting.responder.send(Ok(response));
                 }
             }
             Err(error) => self.recover(part, error).await,
@@ -60,10 +61,10 @@ impl<B: Batch> Parts<'_, B> {
     async fn recover(&self, mut part: Vec<Waiting<B>>, error: StoreError) {
         let one = part.len() == 1;
         match error {
-            StoreError::LockTimeout if one => self.lanes.enter(part),
+            StoreError::LockTimeout if one => self.lanes.add(part),
             StoreError::LockTimeout => {
                 let right = part.split_off(part.len() / 2);
-                // Together: the half without the blocked item does not wait for the other.
+                // In parallel: the half without the blocked item does not wait for the other.
                 let left = self.serve_rest(part, StoreError::LockTimeout);
                 join(left, self.serve_rest(right, StoreError::LockTimeout)).await;
             }
@@ -73,7 +74,7 @@ impl<B: Batch> Parts<'_, B> {
                 self.serve_rest(right, error).await;
             }
             StoreError::Internal(_) | StoreError::BatchTooLarge => fail(part, &error),
-            // What says something about the database and not about the items is true for all of them.
+            // An error of the database, not of an item, applies to all items.
             outage => {
                 fail(part, &outage);
                 *self.outage.lock() = Some(outage);
@@ -81,15 +82,15 @@ impl<B: Batch> Parts<'_, B> {
         }
     }
 
-    /// Serves a part of what failed together, unless that is hopeless by now.
+    /// Serves one half of a failed batch, unless the database is down or too many statements have failed.
     fn serve_rest(&self, part: Vec<Waiting<B>>, error: StoreError) -> BoxFuture<'_, ()> {
         let outage = self.outage.lock().clone();
         if let Some(outage) = outage {
             fail(part, &outage);
         } else if self.statements.load(Ordering::Relaxed) > 0 {
             return self.serve(part).boxed();
-        } else if error == StoreError::LockTimeout {
-            self.lanes.enter(part);
+        } else if matches!(error, StoreError::LockTimeout) {
+            self.lanes.add(part);
         } else {
             fail(part, &error);
         }
@@ -105,7 +106,7 @@ impl<B: Batch> Parts<'_, B> {
 }
 
 pub(super) fn fail<B: Batch>(part: Vec<Waiting<B>>, error: &StoreError) {
-    for Waiting { reply, .. } in part {
-        Reply::send(reply, Err(error.clone()));
+    for waiting in part {
+        waiting.responder.send(Err(error.clone()));
     }
 }

@@ -7,25 +7,29 @@ use super::*;
 use crate::store::admission::Admission;
 use crate::telemetry::Metrics;
 
-/// Doubles numbers. Waits for the gate before each batch, and writes down how large it was.
+/// Doubles numbers. Waits for the gate before each batch, and records the size of each.
 struct Doubling {
     gate: Arc<Semaphore>,
     batches: Arc<std::sync::Mutex<Vec<usize>>>,
     begun: Arc<AtomicUsize>,
-    /// Closed when locked items may be served.
+    /// Closed when the locks are free.
     free: Arc<Semaphore>,
 }
 
+/// An item that fails.
 const BAD: u32 = 113;
-const WORSE: u32 = 114;
-const SHORT: u32 = 115;
+/// An item that causes a panic.
+const PANICS: u32 = 114;
+/// An item without a response.
+const LEFT_OUT: u32 = 115;
+/// An item that finds the database down.
 const DOWN: u32 = 116;
-/// Locked by another transaction until the lock is free; so are the numbers after it.
+/// An item that another transaction locks until the lock is free. The larger numbers are locked as well.
 const LOCKED: u32 = 1_000;
 
 impl Batch for Doubling {
     type Item = u32;
-    type Answer = u32;
+    type Response = u32;
     const SERVE_ABANDONED: bool = false;
 
     fn lock_of(item: &u32) -> Option<&str> {
@@ -40,7 +44,7 @@ impl Batch for Doubling {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         self.batches.lock().unwrap().push(items.len());
-        assert!(!items.contains(&WORSE), "planted");
+        assert!(!items.contains(&PANICS), "planted");
         if items.iter().any(|item| *item >= LOCKED) && !self.free.is_closed() {
             if wait == LockWait::Short {
                 return Err(StoreError::LockTimeout);
@@ -48,17 +52,19 @@ impl Batch for Doubling {
             let _ = self.free.acquire().await;
         }
         if items.contains(&BAD) {
-            return Err(StoreError::Internal("bad".to_owned()));
+            return Err(StoreError::internal("bad"));
         }
         if items.contains(&DOWN) {
-            return Err(StoreError::Unavailable("down".to_owned()));
+            return Err(StoreError::unavailable("down"));
         }
-        let answers = items.iter().map(|item| item * 2);
-        Ok(answers.filter(|answer| *answer != SHORT * 2).collect())
+        let responses = items.iter().map(|item| item * 2);
+        Ok(responses
+            .filter(|response| *response != LEFT_OUT * 2)
+            .collect())
     }
 }
 
-struct Bench {
+struct Harness {
     queue: Arc<Coalescer<Doubling>>,
     admission: Admission,
     gate: Arc<Semaphore>,
@@ -67,8 +73,8 @@ struct Bench {
     free: Arc<Semaphore>,
 }
 
-impl Bench {
-    fn new(shape: QueueLimits, capacity: usize) -> Self {
+impl Harness {
+    fn new(limits: QueueLimits, capacity: usize) -> Self {
         let gate = Arc::new(Semaphore::new(0));
         let (batches, begun) = (Arc::default(), Arc::default());
         let free = Arc::new(Semaphore::new(0));
@@ -80,7 +86,7 @@ impl Bench {
         };
         let metrics = Metrics::new().unwrap();
         Self {
-            queue: Arc::new(Coalescer::new(batch, shape, &Handle::current())),
+            queue: Arc::new(Coalescer::new(batch, limits, &Handle::current())),
             admission: Admission::new(capacity, metrics.queue("test")),
             gate,
             batches,
@@ -89,20 +95,20 @@ impl Bench {
         }
     }
 
-    fn ask(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
-        self.ask_until(item, Instant::now() + Duration::from_secs(60))
+    fn submit(&self, item: u32) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
+        self.submit_until(item, Instant::now() + Duration::from_secs(60))
     }
 
-    fn ask_until(
+    fn submit_until(
         &self,
         item: u32,
         deadline: Instant,
     ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.ask(admission.enter(0)?, item, deadline).await })
+        tokio::spawn(async move { queue.submit(admission.acquire(0)?, item, deadline).await })
     }
 
-    /// Lets everybody run who can, until this many batches have begun.
+    /// Lets all tasks run until this many batches have begun.
     async fn begun(&self, batches: usize) {
         while self.begun.load(Ordering::SeqCst) < batches {
             tokio::task::yield_now().await;
@@ -127,94 +133,91 @@ const ONE: QueueLimits = QueueLimits {
 };
 
 #[tokio::test]
-async fn a_lone_request_is_served_at_once_and_batches_form_while_it_is() {
-    let bench = Bench::new(ONE, 100);
-    let first = bench.ask(0);
-    bench.begun(1).await;
-    let waiting: Vec<_> = (1..=25).map(|i| bench.ask(i)).collect();
+async fn a_single_request_is_served_at_once_and_a_batch_forms_meanwhile() {
+    let harness = Harness::new(ONE, 100);
+    let first = harness.submit(0);
+    harness.begun(1).await;
+    let waiting: Vec<_> = (1..=25).map(|i| harness.submit(i)).collect();
     settle().await;
-    bench.gate.add_permits(100);
+    harness.gate.add_permits(100);
     assert_eq!(first.await.unwrap(), Ok(0));
-    for (i, answer) in (1..=25).zip(waiting) {
-        assert_eq!(answer.await.unwrap(), Ok(i * 2));
+    for (i, response) in (1..=25).zip(waiting) {
+        assert_eq!(response.await.unwrap(), Ok(i * 2));
     }
-    assert_eq!(bench.batches(), [1, 10, 10, 5]);
+    assert_eq!(harness.batches(), [1, 10, 10, 5]);
 }
 
 #[tokio::test]
-async fn who_asks_after_a_batch_began_is_not_in_it() {
-    let bench = Bench::new(ONE, 100);
-    let early = bench.ask(1);
-    bench.begun(1).await;
-    let late = bench.ask(2);
+async fn a_request_after_a_batch_began_is_not_part_of_it() {
+    let harness = Harness::new(ONE, 100);
+    let early = harness.submit(1);
+    harness.begun(1).await;
+    let late = harness.submit(2);
     settle().await;
-    bench.gate.add_permits(1);
+    harness.gate.add_permits(1);
     assert_eq!(early.await.unwrap(), Ok(2));
     settle().await;
     assert!(!late.is_finished(), "it waits for a batch of its own");
-    bench.gate.add_permits(1);
+    harness.gate.add_permits(1);
     assert_eq!(late.await.unwrap(), Ok(4));
-    assert_eq!(bench.batches(), [1, 1]);
+    assert_eq!(harness.batches(), [1, 1]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_batch_holds_the_next_up_for_a_moment_only() {
+async fn a_slow_batch_delays_the_next_only_briefly() {
     let two = QueueLimits { workers: 2, ..ONE };
-    let bench = Bench::new(two, 100);
-    let slow = bench.ask(1);
-    bench.begun(1).await;
-    let next = bench.ask(2);
+    let harness = Harness::new(two, 100);
+    let slow = harness.submit(1);
+    harness.begun(1).await;
+    let next = harness.submit(2);
     tokio::time::sleep(OVERLAP_AFTER - Duration::from_millis(1)).await;
     assert_eq!(
-        bench.begun.load(Ordering::SeqCst),
+        harness.begun.load(Ordering::SeqCst),
         1,
-        "one at work is enough"
+        "one worker serves at first"
     );
     tokio::time::sleep(Duration::from_millis(2)).await;
-    assert_eq!(bench.begun.load(Ordering::SeqCst), 2);
-    bench.gate.add_permits(2);
+    assert_eq!(harness.begun.load(Ordering::SeqCst), 2);
+    harness.gate.add_permits(2);
     assert_eq!(slow.await.unwrap(), Ok(2));
     assert_eq!(next.await.unwrap(), Ok(4));
-    assert_eq!(bench.batches(), [1, 1]);
+    assert_eq!(harness.batches(), [1, 1]);
 }
 
 #[tokio::test]
 async fn a_bad_item_fails_alone() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(100);
-    let asked: Vec<_> = [1, BAD, 3].map(|i| bench.ask(i)).into_iter().collect();
-    let mut answers = Vec::new();
-    for answer in asked {
-        answers.push(answer.await.unwrap());
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(100);
+    let submitted: Vec<_> = [1, BAD, 3].map(|i| harness.submit(i)).into_iter().collect();
+    let mut responses = Vec::new();
+    for response in submitted {
+        responses.push(response.await.unwrap());
     }
-    assert_eq!(
-        answers,
-        [Ok(2), Err(StoreError::Internal("bad".to_owned())), Ok(6)]
-    );
-    assert_eq!(bench.batches(), [3, 1, 2, 1, 1]);
+    assert_eq!(responses, [Ok(2), Err(StoreError::internal("bad")), Ok(6)]);
+    assert_eq!(harness.batches(), [3, 1, 2, 1, 1]);
 }
 
 #[tokio::test]
-async fn who_is_served_alone_does_not_wait_for_the_others() {
-    let bench = Bench::new(ONE, 100);
-    let [one, bad, last] = [1, BAD, 3].map(|i| bench.ask(i));
-    // The batch, and the first of it alone.
-    bench.gate.add_permits(2);
+async fn an_item_that_succeeds_alone_does_not_wait_for_the_others() {
+    let harness = Harness::new(ONE, 100);
+    let [one, bad, last] = [1, BAD, 3].map(|i| harness.submit(i));
+    // The whole batch, then its first item alone.
+    harness.gate.add_permits(2);
     assert_eq!(one.await.unwrap(), Ok(2));
     assert!(!bad.is_finished() && !last.is_finished());
 }
 
 #[tokio::test]
-async fn a_database_that_goes_down_among_lone_retries_is_not_asked_for_each() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(100);
-    let asked = [1, BAD, DOWN, 3, 4].map(|i| bench.ask(i));
-    let mut answers = Vec::new();
-    for answer in asked {
-        answers.push(answer.await.unwrap().map_err(|error| error.kind()));
+async fn an_outage_while_a_batch_is_split_fails_the_rest_without_statements() {
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(100);
+    let submitted = [1, BAD, DOWN, 3, 4].map(|i| harness.submit(i));
+    let mut responses = Vec::new();
+    for response in submitted {
+        responses.push(response.await.unwrap().map_err(|error| error.kind()));
     }
     assert_eq!(
-        answers,
+        responses,
         [
             Ok(2),
             Err("internal"),
@@ -223,151 +226,163 @@ async fn a_database_that_goes_down_among_lone_retries_is_not_asked_for_each() {
             Err("unavailable")
         ]
     );
-    assert_eq!(bench.batches(), [5, 2, 1, 1, 3]);
+    assert_eq!(harness.batches(), [5, 2, 1, 1, 3]);
 }
 
 #[tokio::test]
-async fn a_database_that_is_down_is_asked_once_for_the_whole_batch() {
-    let bench = Bench::new(ONE, 100);
-    let first = bench.ask(0);
-    bench.begun(1).await;
-    let asked: Vec<_> = [1, DOWN, 3].map(|i| bench.ask(i)).into_iter().collect();
+async fn an_outage_fails_the_whole_batch_after_one_statement() {
+    let harness = Harness::new(ONE, 100);
+    let first = harness.submit(0);
+    harness.begun(1).await;
+    let submitted: Vec<_> = [1, DOWN, 3]
+        .map(|i| harness.submit(i))
+        .into_iter()
+        .collect();
     settle().await;
-    bench.gate.add_permits(2);
+    harness.gate.add_permits(2);
     assert_eq!(first.await.unwrap(), Ok(0));
-    for answer in asked {
+    for response in submitted {
         assert_eq!(
-            answer.await.unwrap(),
-            Err(StoreError::Unavailable("down".to_owned()))
+            response.await.unwrap(),
+            Err(StoreError::unavailable("down"))
         );
     }
-    assert_eq!(bench.batches(), [1, 3]);
+    assert_eq!(harness.batches(), [1, 3]);
 }
 
 #[tokio::test]
-async fn a_panic_answers_everybody_and_the_worker_lives() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(100);
-    let asked: Vec<_> = [1, WORSE, 3].map(|i| bench.ask(i)).into_iter().collect();
-    let mut answers = Vec::new();
-    for answer in asked {
-        answers.push(answer.await.unwrap().is_ok());
+async fn a_panic_fails_its_item_alone_and_the_worker_continues() {
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(100);
+    let submitted: Vec<_> = [1, PANICS, 3]
+        .map(|i| harness.submit(i))
+        .into_iter()
+        .collect();
+    let mut responses = Vec::new();
+    for response in submitted {
+        responses.push(response.await.unwrap().is_ok());
     }
-    assert_eq!(answers, [true, false, true]);
-    assert_eq!(bench.ask(4).await.unwrap(), Ok(8));
-    assert_eq!(bench.batches(), [3, 1, 2, 1, 1, 1]);
+    assert_eq!(responses, [true, false, true]);
+    assert_eq!(harness.submit(4).await.unwrap(), Ok(8));
+    assert_eq!(harness.batches(), [3, 1, 2, 1, 1, 1]);
 }
 
 #[tokio::test]
-async fn an_answer_too_few_is_an_error_and_not_a_mix_up() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(100);
-    let asked: Vec<_> = [1, SHORT, 3].map(|i| bench.ask(i)).into_iter().collect();
-    let mut answers = Vec::new();
-    for answer in asked {
-        answers.push(answer.await.unwrap().ok());
+async fn a_missing_response_is_an_error_and_no_response_goes_to_another_item() {
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(100);
+    let submitted: Vec<_> = [1, LEFT_OUT, 3]
+        .map(|i| harness.submit(i))
+        .into_iter()
+        .collect();
+    let mut responses = Vec::new();
+    for response in submitted {
+        responses.push(response.await.unwrap().ok());
     }
-    assert_eq!(answers, [Some(2), None, Some(6)]);
-    assert_eq!(bench.batches(), [3, 1, 2, 1, 1]);
+    assert_eq!(responses, [Some(2), None, Some(6)]);
+    assert_eq!(harness.batches(), [3, 1, 2, 1, 1]);
 }
 
 #[tokio::test]
-async fn who_is_gone_is_passed_over_and_gives_its_place_back() {
-    let bench = Bench::new(ONE, 3);
-    let first = bench.ask(0);
-    bench.begun(1).await;
-    let (gone, stays) = (bench.ask(1), bench.ask(2));
+async fn an_abandoned_request_is_not_served_and_releases_its_permit() {
+    let harness = Harness::new(ONE, 3);
+    let first = harness.submit(0);
+    harness.begun(1).await;
+    let (gone, stays) = (harness.submit(1), harness.submit(2));
     settle().await;
-    assert_eq!(bench.ask(3).await.unwrap(), Err(StoreError::Overloaded));
+    assert_eq!(
+        harness.submit(3).await.unwrap(),
+        Err(StoreError::Overloaded)
+    );
     gone.abort();
     settle().await;
-    bench.gate.add_permits(2);
+    harness.gate.add_permits(2);
     assert_eq!(first.await.unwrap(), Ok(0));
     assert_eq!(stays.await.unwrap(), Ok(4));
     assert_eq!(
-        bench.batches(),
+        harness.batches(),
         [1, 1],
-        "nobody worked for the one that is gone"
+        "the abandoned request was not served"
     );
     assert!(
-        bench.admission.close(Duration::from_secs(1)).await,
-        "all places are free"
+        harness.admission.close(Duration::from_secs(1)).await,
+        "all permits are released"
     );
     assert!(matches!(
-        bench.ask(5).await.unwrap(),
+        harness.submit(5).await.unwrap(),
         Err(StoreError::Unavailable(_))
     ));
 }
 
 #[tokio::test]
-async fn closing_waits_for_those_inside_but_not_for_ever() {
-    let bench = Bench::new(ONE, 3);
-    let stuck = bench.ask(0);
-    bench.begun(1).await;
-    assert!(!bench.admission.close(Duration::from_millis(20)).await);
-    bench.gate.add_permits(1);
+async fn closing_waits_for_accepted_requests_until_its_timeout() {
+    let harness = Harness::new(ONE, 3);
+    let stuck = harness.submit(0);
+    harness.begun(1).await;
+    assert!(!harness.admission.close(Duration::from_millis(20)).await);
+    harness.gate.add_permits(1);
     assert_eq!(stuck.await.unwrap(), Ok(0));
 }
 
 #[tokio::test]
-async fn a_locked_item_waits_in_a_lane_and_its_neighbours_do_not() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(1_000);
-    let locked = [LOCKED, LOCKED].map(|item| bench.ask(item));
-    let neighbours: Vec<_> = (1..=6).map(|i| bench.ask(i)).collect();
-    for (i, answer) in (1..=6).zip(neighbours) {
-        assert_eq!(answer.await.unwrap(), Ok(i * 2));
+async fn a_locked_item_waits_in_a_lane_and_delays_no_other_item() {
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(1_000);
+    let locked = [LOCKED, LOCKED].map(|item| harness.submit(item));
+    let others: Vec<_> = (1..=6).map(|i| harness.submit(i)).collect();
+    for (i, response) in (1..=6).zip(others) {
+        assert_eq!(response.await.unwrap(), Ok(i * 2));
     }
-    let before = bench.batches().len();
-    // The lock is known to be held: later items with it go to the lane at once.
-    let late = bench.ask(LOCKED);
-    assert_eq!(bench.ask(7).await.unwrap(), Ok(14));
+    let before = harness.batches().len();
+    // The lock is known to be held: later items with it go to the lane directly.
+    let late = harness.submit(LOCKED);
+    assert_eq!(harness.submit(7).await.unwrap(), Ok(14));
     assert_eq!(
-        bench.batches().get(before..),
+        harness.batches().get(before..),
         Some(&[1][..]),
-        "one statement, for the neighbour"
+        "one statement, for the other item"
     );
-    assert!(locked.iter().all(|answer| !answer.is_finished()));
-    bench.free.close();
-    for answer in locked.into_iter().chain([late]) {
-        assert_eq!(answer.await.unwrap(), Ok(2 * LOCKED));
+    assert!(locked.iter().all(|response| !response.is_finished()));
+    harness.free.close();
+    for response in locked.into_iter().chain([late]) {
+        assert_eq!(response.await.unwrap(), Ok(2 * LOCKED));
     }
     assert!(
-        bench.admission.close(Duration::from_secs(1)).await,
-        "all places are free"
+        harness.admission.close(Duration::from_secs(1)).await,
+        "all permits are released"
     );
 }
 
 #[tokio::test]
-async fn what_waits_for_a_lane_past_its_deadline_is_not_served() {
-    let bench = Bench::new(ONE, 100);
-    bench.gate.add_permits(1_000);
-    let first = bench.ask(LOCKED);
+async fn an_item_past_its_deadline_in_a_lane_is_not_served() {
+    let harness = Harness::new(ONE, 100);
+    harness.gate.add_permits(1_000);
+    let first = harness.submit(LOCKED);
     settle().await;
-    let late = bench.ask_until(LOCKED, Instant::now());
+    let late = harness.submit_until(LOCKED, Instant::now());
     settle().await;
-    bench.free.close();
+    harness.free.close();
     assert_eq!(first.await.unwrap(), Ok(2 * LOCKED));
     assert_eq!(late.await.unwrap(), Err(StoreError::LockTimeout));
 }
 
 #[tokio::test]
-async fn a_fault_that_all_items_have_is_not_tried_on_each() {
+async fn a_fault_of_all_items_is_not_repeated_for_each() {
     let large = QueueLimits {
         workers: 1,
         limit: 1_024,
     };
-    let bench = Bench::new(large, 2_000);
-    let first = bench.ask(0);
-    bench.begun(1).await;
-    let asked: Vec<_> = (0..1_024).map(|_| bench.ask(BAD)).collect();
+    let harness = Harness::new(large, 2_000);
+    let first = harness.submit(0);
+    harness.begun(1).await;
+    let submitted: Vec<_> = (0..1_024).map(|_| harness.submit(BAD)).collect();
     settle().await;
-    bench.gate.add_permits(2_000);
+    harness.gate.add_permits(2_000);
     assert_eq!(first.await.unwrap(), Ok(0));
-    for answer in asked {
-        assert_eq!(answer.await.unwrap().unwrap_err().kind(), "internal");
+    for response in submitted {
+        assert_eq!(response.await.unwrap().unwrap_err().kind(), "internal");
     }
-    assert_eq!(bench.batches().len(), 1 + 64);
+    assert_eq!(harness.batches().len(), 1 + 64);
 }
 
 #[tokio::test]
@@ -376,17 +391,17 @@ async fn three_bad_items_among_a_thousand_fail_alone() {
         workers: 1,
         limit: 1_024,
     };
-    let bench = Bench::new(large, 2_000);
-    let first = bench.ask(0);
-    bench.begun(1).await;
+    let harness = Harness::new(large, 2_000);
+    let first = harness.submit(0);
+    harness.begun(1).await;
     let items = (0..1_024).map(|i| if [5, 500, 1_000].contains(&i) { BAD } else { 1 });
-    let asked: Vec<_> = items.map(|item| bench.ask(item)).collect();
+    let submitted: Vec<_> = items.map(|item| harness.submit(item)).collect();
     settle().await;
-    bench.gate.add_permits(2_000);
+    harness.gate.add_permits(2_000);
     assert_eq!(first.await.unwrap(), Ok(0));
     let mut failed = Vec::new();
-    for (i, answer) in asked.into_iter().enumerate() {
-        if answer.await.unwrap().is_err() {
+    for (i, response) in submitted.into_iter().enumerate() {
+        if response.await.unwrap().is_err() {
             failed.push(i);
         }
     }

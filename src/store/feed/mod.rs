@@ -1,12 +1,12 @@
 //! Follows the feed of events as it grows.
 //!
-//! Streams at the head of the feed share what one task reads for all of them ([`tail`]); those that are
-//! behind read pages, a few at the same time. So the number of streams does not show in the database.
+//! Streams at the head of the feed share the events that one task reads for all of them ([`head`]). Streams that
+//! lag behind the head read pages from the database, a few at the same time. The load on the database therefore
+//! does not depend on the number of streams.
 
-mod lag;
+mod head;
 mod reader;
-mod ring;
-mod tail;
+mod recent;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,85 +15,90 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use uuid::Uuid;
 
+use super::backend::{Backend, Environment};
 use super::cursor::Cursor;
+use super::error::StoreFault;
 use super::event::{EventPage, Feed, PageSize};
-use super::feed_signal::FeedSignal;
-use super::{Database, Held, Store, StoreError};
-use crate::config::Settings;
+use super::page_budget::WithPermit;
+use super::{Store, StoreError};
 use crate::telemetry::Metrics;
-pub use reader::{FeedReader, Look};
-use ring::Ring;
+pub use reader::{FeedReader, NextEvents};
+use recent::RecentEvents;
 
-/// The most streams that read from the database at the same time; with few connections, a third of them.
+/// The maximum number of streams that read from the database at the same time. A small pool allows a third of its
+/// connections.
 const MAX_READS: usize = 4;
 
 /// What the streams of a process share.
-pub(super) struct Following {
-    database: Database,
+pub(super) struct SharedFeed {
+    backend: Arc<dyn Backend>,
     runtime: Handle,
-    ring: Ring,
-    /// Permits for pages from the database. A permit lives as long as the read.
+    recent: RecentEvents,
+    /// Permits to read a page from the database, each held until the read ends.
     reads: Arc<Semaphore>,
     streams: AtomicUsize,
     max_streams: usize,
-    /// Tells the tail reader that there is something to do.
-    begun: Notify,
+    /// Wakes the task at the head when the first stream has reached it.
+    head_reached: Notify,
     metrics: Arc<Metrics>,
 }
 
-impl Following {
-    /// Starts the tasks that serve the streams.
+impl SharedFeed {
+    /// Starts the task that reads the head of the feed, as one reader for all streams, from `prioritized`.
     pub(super) fn start(
-        database: &Database,
-        settings: &Settings,
-        wake: &FeedSignal,
-        metrics: &Arc<Metrics>,
-        runtime: &Handle,
+        backend: &Arc<dyn Backend>,
+        prioritized: &Arc<dyn Backend>,
+        environment: &Environment<'_>,
     ) -> Arc<Self> {
+        let Environment {
+            settings,
+            metrics,
+            feed_signal,
+            runtime,
+        } = environment;
         let reads = (settings.pool_max_size.get() / 3).clamp(1, MAX_READS);
-        let following = Arc::new(Self {
-            database: database.clone(),
-            runtime: runtime.clone(),
-            ring: Ring::new(),
+        let feed = Arc::new(Self {
+            backend: Arc::clone(backend),
+            runtime: (*runtime).clone(),
+            recent: RecentEvents::new(),
             reads: Arc::new(Semaphore::new(reads)),
             streams: AtomicUsize::new(0),
             max_streams: settings.max_streams.get(),
-            begun: Notify::new(),
+            head_reached: Notify::new(),
             metrics: Arc::clone(metrics),
         });
-        let served = database.first_in_line();
-        runtime.spawn(tail::read(Arc::clone(&following), served, wake.subscribe()));
-        if let Database::Postgres(postgres) = database {
-            runtime.spawn(lag::measure(postgres.clone(), Arc::clone(metrics)));
-        }
-        following
+        runtime.spawn(head::read(
+            Arc::clone(&feed),
+            Arc::clone(prioritized),
+            feed_signal.subscribe(),
+        ));
+        feed
     }
 
-    /// A page from the database. Whoever goes away while waiting for a permit reads nothing; a read that
-    /// has begun keeps its permit to its end, whoever still waits for it.
+    /// Reads a page from the database. A caller that is dropped while it waits for a permit reads nothing. A read
+    /// that has begun holds its permit to its end.
     async fn page(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
-        let closed = |_| StoreError::Unavailable("the store is closed".to_owned());
         let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let permit = permit.map_err(closed)?;
-        let database = self.database.clone();
+        let permit = permit.map_err(|_| StoreFault::Closed)?;
+        let backend = Arc::clone(&self.backend);
         let read = async move {
-            let feed = database.feed(after, size).await;
+            let feed = read_feed(&*backend, after, size).await;
             drop(permit);
             feed
         };
         self.runtime.spawn(read).await.map_err(super::panicked)?
     }
 
-    /// A stream, if there are fewer than `MAX_STREAMS`.
-    fn enter(self: &Arc<Self>) -> Result<Stream, StoreError> {
-        let entered = self
+    /// Opens a stream, unless `MAX_STREAMS` are open.
+    fn open_stream(self: &Arc<Self>) -> Result<OpenStream, StoreError> {
+        let opened = self
             .streams
             .try_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
                 (streams < self.max_streams).then_some(streams + 1)
             });
-        entered.map_err(|_| StoreError::Overloaded)?;
+        opened.map_err(|_| StoreError::Overloaded)?;
         self.metrics.event_streams.inc();
-        Ok(Stream(Arc::clone(self)))
+        Ok(OpenStream(Arc::clone(self)))
     }
 
     fn has_streams(&self) -> bool {
@@ -101,57 +106,31 @@ impl Following {
     }
 }
 
-/// A stream that counts; it ends when dropped.
-struct Stream(Arc<Following>);
+/// Counts a stream until it is dropped.
+struct OpenStream(Arc<SharedFeed>);
 
-impl Drop for Stream {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Ordering::AcqRel);
         self.0.metrics.event_streams.dec();
     }
 }
 
-impl Database {
-    /// A page of the feed behind `after`; without a cursor, behind the floor.
-    async fn feed(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
-        match self.feed_behind(after, size).await? {
-            Feed::Expired { oldest } if after.is_none() => {
-                self.feed_behind(Some(oldest), size).await
-            }
-            feed => Ok(feed),
-        }
-    }
-
-    async fn feed_behind(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
-        match self {
-            Self::Postgres(postgres) => postgres.feed(after, size).await,
-            Self::Sqlite(sqlite) => sqlite.feed(after, size).await,
-        }
-    }
-
-    async fn order_events(
-        &self,
-        id: Uuid,
-        after: i32,
-        size: PageSize,
-    ) -> Result<EventPage, StoreError> {
-        match self {
-            Self::Postgres(postgres) => postgres.order_events(id, after, size).await,
-            Self::Sqlite(sqlite) => sqlite.order_events(id, after, size).await,
-        }
-    }
-
-    fn first_in_line(&self) -> Self {
-        match self {
-            Self::Postgres(postgres) => Self::Postgres(postgres.first_in_line()),
-            Self::Sqlite(sqlite) => Self::Sqlite(sqlite.first_in_line()),
-        }
+/// Reads a page of the feed after `after`; without a cursor, after the floor.
+async fn read_feed(
+    backend: &dyn Backend,
+    after: Option<Cursor>,
+    size: PageSize,
+) -> Result<Feed, StoreError> {
+    match backend.feed(after, size).await? {
+        Feed::Expired { oldest } if after.is_none() => backend.feed(Some(oldest), size).await,
+        feed => Ok(feed),
     }
 }
 
 impl Store {
-    /// The events of one order behind a version, oldest first: at most `limit` and 100, and at most 1 MiB
-    /// of JSON, but one if there is one.
+    /// Reads the events of one order after a version, oldest first: at most `limit` and 100, and at most 1 MiB of
+    /// JSON, but at least one if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -160,24 +139,28 @@ impl Store {
         id: Uuid,
         after: i32,
         limit: u32,
-    ) -> Result<Held<EventPage>, StoreError> {
-        let size = PageSize::of_response(limit);
+    ) -> Result<WithPermit<EventPage>, StoreError> {
+        let size = PageSize::for_response(limit);
         self.page(size.events, move |inner| async move {
-            inner.database.order_events(id, after, size).await
+            inner.backend.order_events(id, after, size).await
         })
         .await
     }
 
-    /// The events behind `after` in the order of their commits; without a cursor, from the oldest that
-    /// there is. As many as of [`Self::order_events`]. A reader who continues behind the last of them
-    /// misses none and sees none twice.
+    /// Reads the events after `after` in the order of their commits; without a cursor, from the oldest event. The
+    /// limits are those of [`Self::order_events`]. A reader that continues after the last event receives every
+    /// event exactly once.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn feed(&self, after: Option<Cursor>, limit: u32) -> Result<Held<Feed>, StoreError> {
-        let size = PageSize::of_response(limit);
+    pub async fn feed(
+        &self,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<WithPermit<Feed>, StoreError> {
+        let size = PageSize::for_response(limit);
         self.page(size.events, move |inner| async move {
-            inner.database.feed(after, size).await
+            read_feed(&*inner.backend, after, size).await
         })
         .await
     }
@@ -185,8 +168,8 @@ impl Store {
     /// A reader that follows the feed from `after` on, or from the oldest event.
     ///
     /// # Errors
-    /// [`StoreError::Overloaded`] when there are `MAX_STREAMS` already.
+    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist.
     pub fn follow(&self, after: Option<Cursor>) -> Result<FeedReader, StoreError> {
-        Ok(FeedReader::new(self.0.following.enter()?, after))
+        Ok(FeedReader::new(self.0.shared_feed.open_stream()?, after))
     }
 }

@@ -1,48 +1,48 @@
-//! One stream's place in the feed.
+//! The position of one stream in the feed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Stream;
-use super::ring::Found;
+use super::OpenStream;
+use super::recent::Lookup;
 use crate::store::StoreError;
 use crate::store::cursor::Cursor;
 use crate::store::event::{Event, Feed, PageSize};
 
-/// How long a reader waits for the ring to reach its place, or to change at all, before it looks by itself.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reader waits for a change of the recent events before it reads from the database.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Few, as every stream may hold a page that its client is slow to take.
+/// Small, because every stream may hold a page that its client is slow to read.
 const PAGE: PageSize = PageSize {
     events: 32,
     bytes: 64 << 10,
 };
 
-/// A reader with its place in the feed. It holds no more than one page: 32 events and 64 KiB of JSON, or
-/// one event that is longer.
+/// A reader with its position in the feed. It holds at most one page: 32 events and 64 KiB of JSON, or one
+/// event that is longer.
 pub struct FeedReader {
-    stream: Stream,
+    stream: OpenStream,
     changed: watch::Receiver<()>,
     after: Option<Cursor>,
 }
 
-/// What a reader found behind its place.
+/// The result of reading after the position of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// The next events, perhaps none yet.
+pub enum NextEvents {
+    /// The next events; none if the reader is at the head.
     Events(Vec<Arc<Event>>),
     /// Reading cannot continue here; see [`Feed::Expired`].
     Expired {
-        /// A cursor before all events that there are.
+        /// A cursor before the oldest event.
         oldest: Cursor,
     },
 }
 
 impl FeedReader {
-    pub(super) fn new(stream: Stream, after: Option<Cursor>) -> Self {
-        let changed = stream.0.ring.subscribe();
+    pub(super) fn new(stream: OpenStream, after: Option<Cursor>) -> Self {
+        let changed = stream.0.recent.subscribe();
         Self {
             stream,
             changed,
@@ -50,76 +50,74 @@ impl FeedReader {
         }
     }
 
-    /// The place behind the last event that was read; none before the first look.
+    /// The position after the last event that was read; none before the first read.
     pub fn cursor(&self) -> Option<Cursor> {
         self.after
     }
 
-    /// The next events, if there are any now.
+    /// The next events, without waiting for any.
     ///
     /// # Errors
-    /// [`StoreError`]; the reader keeps its place.
-    pub async fn look(&mut self) -> Result<Look, StoreError> {
-        // Before the look, so that a change during it counts for the next one.
+    /// [`StoreError`]; the reader keeps its position.
+    pub async fn try_next(&mut self) -> Result<NextEvents, StoreError> {
+        // Before the read, so that a change during it counts for the next one.
         self.changed.mark_unchanged();
-        match self.in_ring() {
-            Found::Events(events) => Ok(self.advance(events)),
-            Found::Head => Ok(Look::Events(Vec::new())),
-            Found::Ahead | Found::Elsewhere => self.in_database().await,
+        match self.in_recent() {
+            Lookup::Events(events) => Ok(self.advance(events)),
+            Lookup::Head => Ok(NextEvents::Events(Vec::new())),
+            Lookup::PastHead | Lookup::Missing => self.in_database().await,
         }
     }
 
     /// The next events, at least one; waits while there are none.
     ///
     /// # Errors
-    /// [`StoreError`]; the reader keeps its place.
-    pub async fn next(&mut self) -> Result<Look, StoreError> {
+    /// [`StoreError`]; the reader keeps its position.
+    pub async fn next(&mut self) -> Result<NextEvents, StoreError> {
         loop {
-            let found = self.in_ring();
-            // The task that fills the ring is about to read what this reader has read already.
-            let look = if found == Found::Ahead && self.wait().await {
+            // If the reader is ahead, the task at the head is about to read the events that the reader has read.
+            if self.in_recent() == Lookup::PastHead && self.wait().await {
                 continue;
-            } else {
-                self.look().await?
-            };
-            if look != Look::Events(Vec::new()) {
-                return Ok(look);
+            }
+            let next = self.try_next().await?;
+            if next != NextEvents::Events(Vec::new()) {
+                return Ok(next);
             }
             self.wait().await;
         }
     }
 
-    /// Waits until the ring changes. False if it did not for long.
+    /// Waits until the recent events change. Returns false at the timeout.
     async fn wait(&mut self) -> bool {
-        let changed = tokio::time::timeout(PATIENCE, self.changed.changed()).await;
+        let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.changed.changed()).await;
         changed.is_ok()
     }
 
-    fn in_ring(&self) -> Found {
+    fn in_recent(&self) -> Lookup {
         match self.after {
-            Some(after) => self.stream.0.ring.behind(after, PAGE),
-            None => Found::Elsewhere,
+            Some(after) => self.stream.0.recent.events_after(after, PAGE),
+            None => Lookup::Missing,
         }
     }
 
-    async fn in_database(&mut self) -> Result<Look, StoreError> {
-        let following = &self.stream.0;
-        match following.page(self.after, PAGE).await? {
-            Feed::Expired { oldest } => Ok(Look::Expired { oldest }),
+    async fn in_database(&mut self) -> Result<NextEvents, StoreError> {
+        let feed = &self.stream.0;
+        match feed.page(self.after, PAGE).await? {
+            Feed::Expired { oldest } => Ok(NextEvents::Expired { oldest }),
             Feed::Page { page, next } => {
-                if !page.more && following.ring.start(next) {
-                    following.begun.notify_one();
+                if !page.more && feed.recent.start(next) {
+                    feed.head_reached.notify_one();
                 }
                 self.after = Some(next);
-                Ok(Look::Events(
+                Ok(NextEvents::Events(
                     page.events.into_iter().map(Arc::new).collect(),
                 ))
             }
         }
     }
 
-    fn advance(&mut self, events: Vec<Arc<Event>>) -> Look {
+    fn advance(&mut self, events: Vec<Arc<Event>>) -> NextEvents {
         self.after = events.last().map(|event| event.cursor).or(self.after);
-        Look::Events(events)
+        NextEvents::Events(events)
     }
 }

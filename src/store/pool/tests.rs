@@ -16,7 +16,7 @@ fn pool<C: Connect>(connector: Arc<C>, max_size: usize, min_idle: usize) -> Pool
     Pool::new(connector, limits, metrics).unwrap()
 }
 
-/// A database that takes connections and then says nothing.
+/// A database whose connections never finish opening.
 struct Silent;
 
 impl Connect for Silent {
@@ -27,19 +27,19 @@ impl Connect for Silent {
     }
 }
 
-/// The clock is Tokio's and jumps: five seconds are five seconds, however busy the machine is.
+/// With Tokio's paused clock, the result does not depend on the load of the machine.
 #[tokio::test(start_paused = true)]
-async fn who_waits_is_told_after_the_acquire_timeout() {
+async fn acquire_fails_after_the_acquire_timeout() {
     let pool = pool(Arc::new(Silent), 1, 0);
     let wait = async || {
         let start = tokio::time::Instant::now();
-        let refused = pool.get(Class::Read).await.err();
-        (start.elapsed().as_secs_f64(), refused)
+        let error = pool.acquire(Class::Read).await.err();
+        (start.elapsed().as_secs_f64(), error)
     };
-    // One waits for its connection to open, the other for the place that the first holds.
-    for (seconds, refused) in [tokio::join!(wait(), wait())].map(|(a, b)| [a, b]).concat() {
+    // One waits for its connection to open, the other for the permit that the first holds.
+    for (seconds, error) in [tokio::join!(wait(), wait())].map(|(a, b)| [a, b]).concat() {
         assert!((seconds - 5.0).abs() < 0.2, "after {seconds} s");
-        assert!(matches!(refused, Some(StoreError::Unavailable(_))));
+        assert!(matches!(error, Some(StoreError::Unavailable(_))));
     }
 }
 
@@ -56,14 +56,14 @@ impl Connect for Memory {
     }
 }
 
-/// Notes how many connections the pool has whenever another is opened.
+/// Records the size of the pool whenever a connection is opened.
 #[derive(Default)]
-struct Watching {
+struct SizeRecorder {
     pool: std::sync::OnceLock<Pool<Self>>,
     sizes: std::sync::Mutex<Vec<usize>>,
 }
 
-impl Connect for Watching {
+impl Connect for SizeRecorder {
     type Connection = SyncConnectionWrapper<SqliteConnection>;
 
     async fn connect(&self) -> Result<Self::Connection, StoreError> {
@@ -75,15 +75,15 @@ impl Connect for Watching {
 
 #[tokio::test]
 async fn the_minimum_holds_while_old_connections_are_replaced() {
-    let connector = Arc::new(Watching::default());
+    let connector = Arc::new(SizeRecorder::default());
     let pool = pool(Arc::clone(&connector), 5, 3);
     assert!(connector.pool.set(pool.clone()).is_ok());
     let start = Instant::now();
-    pool.look(start).await;
+    pool.maintain(start).await;
     assert_eq!((pool.status().idle, pool.status().in_use), (3, 0));
-    // Nothing is too old yet.
-    pool.look(start + Duration::from_secs(1000)).await;
-    pool.look(start + Duration::from_secs(2000)).await;
+    // No connection expires until then.
+    pool.maintain(start + Duration::from_secs(1000)).await;
+    pool.maintain(start + Duration::from_secs(2000)).await;
     assert_eq!((pool.status().idle, pool.status().in_use), (3, 0));
     let sizes = connector.sizes.lock().unwrap();
     assert_eq!(
@@ -98,49 +98,59 @@ async fn a_connection_left_inside_a_transaction_is_closed() {
     type Connection = <Memory as Connect>::Connection;
     type Transactions = <Connection as AsyncConnection>::TransactionManager;
     let pool = pool(Arc::new(Memory), 1, 0);
-    let mut lease = pool.get(Class::Read).await.unwrap();
-    lease
+    let mut connection = pool.acquire(Class::Read).await.unwrap();
+    connection
         .batch_execute("CREATE TABLE here (n INTEGER)")
         .await
         .unwrap();
-    drop(lease);
-    let mut lease = pool.get(Class::Read).await.unwrap();
-    lease.batch_execute("SELECT * FROM here").await.unwrap();
-    Transactions::begin_transaction(&mut *lease).await.unwrap();
-    drop(lease);
+    drop(connection);
+    let mut connection = pool.acquire(Class::Read).await.unwrap();
+    connection
+        .batch_execute("SELECT * FROM here")
+        .await
+        .unwrap();
+    Transactions::begin_transaction(&mut *connection)
+        .await
+        .unwrap();
+    drop(connection);
     assert_eq!(pool.status().idle + pool.status().in_use, 0);
-    // Each connection has a database of its own, so this is another.
-    let mut lease = pool.get(Class::Read).await.unwrap();
-    assert!(lease.batch_execute("SELECT * FROM here").await.is_err());
+    // Each connection has its own database in memory, so a new connection does not have the table.
+    let mut connection = pool.acquire(Class::Read).await.unwrap();
+    assert!(
+        connection
+            .batch_execute("SELECT * FROM here")
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
-async fn who_serves_many_does_not_queue_behind_everybody() {
+async fn a_caller_with_priority_waits_for_one_connection_only() {
     let pool = pool(Arc::new(Memory), 1, 0);
-    let held = pool.get(Class::Read).await.unwrap();
+    let held = pool.acquire(Class::Read).await.unwrap();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
     for (name, pool) in [
-        ("one of many", pool.clone()),
-        ("one of many", pool.clone()),
-        ("who serves many", pool.first_in_line()),
+        ("no priority", pool.clone()),
+        ("no priority", pool.clone()),
+        ("priority", pool.with_priority()),
     ] {
         let order = Arc::clone(&order);
         waiting.push(tokio::spawn(async move {
-            let _lease = pool.get(Class::Read).await.unwrap();
+            let _connection = pool.acquire(Class::Read).await.unwrap();
             order.lock().unwrap().push(name);
         }));
-        // Each is in line before the next comes.
+        // Each waits before the next is started.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
     drop(held);
-    for one in waiting {
-        one.await.unwrap();
+    for task in waiting {
+        task.await.unwrap();
     }
     assert_eq!(
         *order.lock().unwrap(),
-        ["who serves many", "one of many", "one of many"]
+        ["priority", "no priority", "no priority"]
     );
 }

@@ -1,4 +1,4 @@
-//! Places a batch of orders in one statement: orders, idempotency keys and events together, so in one
+//! Creates a batch of orders in one statement: orders, idempotency keys and events together, so in one
 //! transaction and one commit.
 
 use std::collections::{HashMap, HashSet};
@@ -7,83 +7,42 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::AstPass;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{
-    Array, Binary, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    Array, Binary, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::find_placed::{FindPlaced, FoundRow};
+use super::find_existing::{ExistingRow, FindExisting};
+use super::rows::JsonText;
 use crate::store::StoreError;
-use crate::store::coalesce::{Batch, LockWait};
-use crate::store::model::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
+use crate::store::coalesce::LockWait;
+use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
+use crate::store::error::StoreFault;
+use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// Places orders.
-pub(in crate::store) struct Create(pub(in crate::store) Postgres);
-
-/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys.
-/// Several times what a commit takes; a key that takes longer is served apart from the others.
+/// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys. It is several
+/// times the duration of a commit. A key that takes longer gets a lane of its own.
 const SHORT_LOCK_WAIT: &str = "100ms";
 
-/// How often a batch is written when the database shows neither the rows nor what they conflict with:
-/// the server changed between two statements.
-const ROUNDS: usize = 3;
+/// How often a batch is inserted while the database has neither the rows nor those that they conflict with,
+/// because the server changed between two statements.
+const MAX_ROUNDS: usize = 3;
 
-impl Batch for Create {
-    type Item = Arc<NewRow>;
-    type Answer = CreateOutcome;
-
-    /// The order is placed even if its client is gone: it was accepted.
-    const SERVE_ABANDONED: bool = true;
-
-    fn lock_of(row: &Arc<NewRow>) -> Option<&str> {
-        row.key()
-    }
-
-    /// Each response is proven: the insert returned the row, or a look-up found it or what it conflicts
-    /// with.
-    async fn serve(
-        &self,
-        rows: Arc<[Arc<NewRow>]>,
-        wait: LockWait,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
-        let mut placed: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
-        let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
-        for _ in 0..ROUNDS {
-            let known = self.insert_or_find(&open, wait).await?;
-            for (slot, row) in placed.iter_mut().zip(rows.iter()) {
-                if slot.is_none() {
-                    *slot = known.resolve(row);
-                }
-            }
-            let unresolved = placed.iter().zip(rows.iter());
-            open = unresolved
-                .filter(|(slot, _)| slot.is_none())
-                .map(|(_, row)| Arc::clone(row))
-                .collect();
-            if open.is_empty() {
-                return Ok(placed.into_iter().flatten().collect());
-            }
-        }
-        Err(StoreError::Unavailable(
-            "the database neither keeps an order nor shows what it conflicts with".to_owned(),
-        ))
-    }
-}
-
-/// What is known of a batch after its statements.
-struct Known {
+/// The known facts about a batch after its statements.
+struct BatchState {
     inserted: HashSet<Uuid>,
     by_key: HashMap<String, ExistingOrder>,
     by_id: HashSet<Uuid>,
 }
 
-impl Known {
-    /// What became of one row, if that is proven.
+impl BatchState {
+    /// The outcome for one row, if it is proven.
     fn resolve(&self, row: &NewRow) -> Option<CreateOutcome> {
         if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
             return Some(CreateOutcome::New(row.document()));
@@ -93,30 +52,52 @@ impl Known {
     }
 }
 
-impl Create {
-    /// Inserts the rows, then looks up what the others conflict with. The look-up is a statement of its
-    /// own, as the snapshot of the first may be older than the commit that it waited for.
+impl Postgres {
+    /// Creates a batch of orders. Each outcome is proven: the insert returned the row, or a look-up found the row
+    /// or the order that it conflicts with.
+    pub(super) async fn create_orders(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Vec<CreateOutcome>, StoreError> {
+        let mut outcomes: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
+        let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
+        for _ in 0..MAX_ROUNDS {
+            let known = self.insert_or_find(&open, wait).await?;
+            for (outcome, row) in outcomes.iter_mut().zip(rows.iter()) {
+                if outcome.is_none() {
+                    *outcome = known.resolve(row);
+                }
+            }
+            let unresolved = outcomes.iter().zip(rows.iter());
+            open = unresolved
+                .filter(|(outcome, _)| outcome.is_none())
+                .map(|(_, row)| Arc::clone(row))
+                .collect();
+            if open.is_empty() {
+                return Ok(outcomes.into_iter().flatten().collect());
+            }
+        }
+        Err(StoreFault::NeitherKeptNorFound.into())
+    }
+
+    /// Inserts the rows, then looks up the orders that the others conflict with. The look-up is a separate
+    /// statement, because the snapshot of the first may be older than the commit that it waited for.
     async fn insert_or_find(
         &self,
         rows: &Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> Result<Known, StoreError> {
-        let batch = Arc::clone(rows);
-        let inserted: HashSet<Uuid> = self
-            .0
-            .run(QueryName::CreateOrders, move |connection| {
-                let rows = Arc::clone(&batch);
-                async move { Insert::new(&rows, wait).load(connection).await }.boxed()
-            })
-            .await?
-            .into_iter()
-            .collect();
-        let mut known = Known {
-            inserted,
+    ) -> Result<BatchState, StoreError> {
+        let inserted = match self.insert::<false>(rows, wait).await? {
+            Some(inserted) => inserted,
+            None => self.insert::<true>(rows, wait).await?.unwrap_or_default(),
+        };
+        let mut known = BatchState {
+            inserted: inserted.into_iter().collect(),
             by_key: HashMap::new(),
             by_id: HashSet::new(),
         };
-        let mut find = FindPlaced::default();
+        let mut find = FindExisting::default();
         for row in rows.iter() {
             if known.inserted.contains(&row.order.id) {
                 continue;
@@ -129,45 +110,77 @@ impl Create {
         if find.is_empty() {
             return Ok(known);
         }
-        let found: Vec<FoundRow> = self
-            .0
+        let found: Vec<ExistingRow> = self
             .run(QueryName::FindIdempotencyKeys, move |connection| {
-                let find = find.clone();
+                let find = Prepared(find.clone());
                 async move { find.load(connection).await }.boxed()
             })
             .await?;
         for row in found {
-            match row.into_found() {
-                (Some(key), found) => drop(known.by_key.insert(key, found)),
-                (None, found) => drop(known.by_id.insert(found.id)),
+            match row.into_existing() {
+                (Some(key), existing) => drop(known.by_key.insert(key, existing)),
+                (None, existing) => drop(known.by_id.insert(existing.id)),
             }
         }
         Ok(known)
     }
+
+    /// Inserts the rows and returns the ids of the new ones. If an order with one of the ids exists, writes
+    /// nothing and returns `None`.
+    async fn insert<const SKIP_EXISTING: bool>(
+        &self,
+        rows: &Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> Result<Option<HashSet<Uuid>>, StoreError> {
+        let batch = Arc::clone(rows);
+        let inserted: Option<Vec<Uuid>> = self
+            .run(QueryName::CreateOrders, move |connection| {
+                let rows = Arc::clone(&batch);
+                async move {
+                    match Prepared(Insert::<SKIP_EXISTING>::new(&rows, wait))
+                        .load(connection)
+                        .await
+                    {
+                        Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+                            if !SKIP_EXISTING =>
+                        {
+                            Ok(None)
+                        }
+                        inserted => inserted.map(Some),
+                    }
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(inserted.map(|ids| ids.into_iter().collect()))
+    }
 }
 
-/// The columns of a batch. One array each, so that batches of all sizes are one prepared
-/// statement.
-struct Insert<'a> {
+/// The columns of a batch. Each is an array, so that batches of all sizes are one prepared statement.
+///
+/// With `SKIP_EXISTING`, the statement skips an order whose id exists. The service generates the ids, so that
+/// happens only when the statement is repeated. Without it, such an order fails the statement, which saves
+/// PostgreSQL a search, a lock and a record in its write-ahead log for each row.
+struct Insert<'a, const SKIP_EXISTING: bool> {
     lock_timeout: &'static str,
     ids: Vec<Uuid>,
     product_ids: Vec<&'a str>,
     quantities: Vec<i32>,
     customer_ids: Vec<Option<&'a str>>,
-    metadata: Vec<&'a str>,
+    metadata: Vec<JsonText<'a>>,
     times: Vec<DateTime<Utc>>,
     keys: Vec<Option<&'a str>>,
     hashes: Vec<Option<&'a [u8]>>,
-    documents: Vec<&'a str>,
+    documents: Vec<JsonText<'a>>,
     lengths: Vec<i32>,
     traceparents: Vec<Option<&'a str>>,
 }
 
-impl<'a> Insert<'a> {
+impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
     fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
-        // Batches of other connections may hold the same keys. In one order for all, they wait
-        // for each other; in different ones, they would deadlock.
+        // Batches of other connections may have the same keys. If the keys are sorted, the batches wait for each
+        // other. In different orders, they would deadlock.
         rows.sort_by_key(|row| row.key());
         Self {
             lock_timeout: match wait {
@@ -184,25 +197,31 @@ impl<'a> Insert<'a> {
                 .iter()
                 .map(|row| row.order.customer_id.as_deref())
                 .collect(),
-            metadata: rows.iter().map(|row| row.metadata.as_str()).collect(),
+            metadata: rows.iter().map(|row| JsonText(&row.metadata)).collect(),
             times: rows.iter().map(|row| row.order.created_at).collect(),
             keys: rows.iter().map(|row| row.key()).collect(),
             hashes: rows.iter().map(|row| row.hash()).collect(),
-            documents: rows.iter().map(|row| &*row.json).collect(),
+            documents: rows.iter().map(|row| JsonText(&row.json)).collect(),
             lengths: rows.iter().map(|row| row.json_bytes()).collect(),
             traceparents: rows.iter().map(|row| row.traceparent.as_deref()).collect(),
         }
     }
 }
 
-/// Rows come in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, also when it comes
-/// twice in the batch or is being inserted by another transaction, for which it waits; and the id,
-/// when the statement is repeated after its connection broke.
+/// Rows are inserted in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, even when the batch
+/// contains it twice or another transaction is inserting it, for which the statement waits. It also covers the id
+/// of an order without a key, when the statement is repeated after its connection broke.
 ///
-/// The wait for another transaction is the only one that `lock_timeout` bounds here: it is set when the
-/// statement has its locks on the tables already.
-impl QueryFragment<Pg> for Insert<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+/// Documents are sent as `json`: PostgreSQL validates them once for both tables and copies them without a cast.
+///
+/// `lock_timeout` bounds only the wait for another transaction, because it is set when the statement already has
+/// its locks on the tables.
+impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
+    type Database = Pg;
+    type Id = Insert<'static, SKIP_EXISTING>;
+    type Columns = SqlUuid;
+
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', ");
         out.push_bind_param::<Text, _>(self.lock_timeout)?;
         out.push_sql(", true), unnest(");
@@ -214,7 +233,7 @@ impl QueryFragment<Pg> for Insert<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.customer_ids)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.metadata)?;
+        out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Timestamptz>, _>(&self.times)?;
         out.push_sql(", ");
@@ -222,7 +241,7 @@ impl QueryFragment<Pg> for Insert<'_> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Binary>>, _>(&self.hashes)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.documents)?;
+        out.push_bind_param::<Array<Json>, _>(&self.documents)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Integer>, _>(&self.lengths)?;
         out.push_sql(", ");
@@ -236,38 +255,33 @@ impl QueryFragment<Pg> for Insert<'_> {
         );
         out.push_bind_param::<SmallInt, _>(&Idempotency::HASH_VERSION)?;
         out.push_sql(
-            ", data::json, at FROM input WHERE key IS NOT NULL
+            ", data, at FROM input WHERE key IS NOT NULL
                 ON CONFLICT DO NOTHING
                 RETURNING order_id
             ), placed AS (
                 INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version,
                     created_at, updated_at, json_bytes)
-                SELECT id, product_id, quantity, 'pending', customer_id, metadata::jsonb, 1,
+                SELECT id, product_id, quantity, 'pending', customer_id, metadata, 1,
                     at, at, bytes
                 FROM input
-                WHERE key IS NULL OR id IN (SELECT order_id FROM keyed)
-                ON CONFLICT DO NOTHING
-                RETURNING id
+                WHERE key IS NULL OR id IN (SELECT order_id FROM keyed) ",
+        );
+        if SKIP_EXISTING {
+            out.push_sql("ON CONFLICT DO NOTHING ");
+        }
+        out.push_sql(
+            "RETURNING id
             ), logged AS (
                 INSERT INTO events
                     (order_id, version, position, occurred_at, data, data_bytes, traceparent)
                 SELECT id, 1, ",
         );
-        super::push_position(&mut out);
+        super::push_position(out);
         out.push_sql(
-            ", at, data::json, bytes, trace
+            ", at, data, bytes, trace
                 FROM input JOIN placed USING (id)
             ) SELECT id FROM placed",
         );
         Ok(())
     }
-}
-
-impl QueryId for Insert<'_> {
-    type QueryId = Insert<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Insert<'_> {
-    type SqlType = SqlUuid;
 }

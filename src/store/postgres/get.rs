@@ -1,9 +1,9 @@
-//! Gets orders by id. A batch of large orders is told apart before their metadata is read.
+//! Gets orders by id. The length of a batch is known before the metadata of large orders is read.
 
 use diesel::pg::Pg;
-use diesel::prelude::*;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Array, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, Queryable};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -12,21 +12,38 @@ use super::Postgres;
 use super::rows::{MetadataJson, OrderRow};
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::model::ListQuery;
+use crate::store::list::ListQuery;
+use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
-/// The metadata of a longer order is left out at first. With the most orders of a batch this is some MiB.
+/// The metadata of an order longer than this is not read at first. For the maximum number of orders in a batch,
+/// this is a few MiB.
 const LARGE: &str = "16384";
 
-/// Orders by id; with all their metadata, or only with that of short ones.
-struct GetOrders<const WHOLE: bool> {
+/// Reads orders by id: with all metadata, or without that of large orders.
+struct GetOrders<const WITH_ALL_METADATA: bool> {
     ids: Vec<Uuid>,
 }
 
-impl<const WHOLE: bool> QueryFragment<Pg> for GetOrders<WHOLE> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+impl<const WITH_ALL_METADATA: bool> Statement for GetOrders<WITH_ALL_METADATA> {
+    type Database = Pg;
+    type Id = Self;
+    type Columns = (
+        SqlUuid,
+        Text,
+        Integer,
+        Text,
+        Nullable<Text>,
+        Nullable<Jsonb>,
+        Integer,
+        Timestamptz,
+        Timestamptz,
+        Integer,
+    );
+
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT id, product_id, quantity, status, customer_id, ");
-        if WHOLE {
+        if WITH_ALL_METADATA {
             out.push_sql("metadata");
         } else {
             out.push_sql("CASE WHEN json_bytes <= ");
@@ -40,29 +57,9 @@ impl<const WHOLE: bool> QueryFragment<Pg> for GetOrders<WHOLE> {
     }
 }
 
-impl<const WHOLE: bool> QueryId for GetOrders<WHOLE> {
-    type QueryId = Self;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl<const WHOLE: bool> Query for GetOrders<WHOLE> {
-    type SqlType = (
-        SqlUuid,
-        Text,
-        Integer,
-        Text,
-        Nullable<Text>,
-        Nullable<Jsonb>,
-        Integer,
-        Timestamptz,
-        Timestamptz,
-        Integer,
-    );
-}
-
-/// An order whose metadata may be left out.
+/// An order, perhaps without its metadata.
 #[derive(Queryable)]
-struct GotRow {
+struct PartialRow {
     id: Uuid,
     product_id: String,
     quantity: i32,
@@ -75,9 +72,9 @@ struct GotRow {
     json_bytes: i32,
 }
 
-impl GotRow {
-    /// The order, or its id when the metadata was left out.
-    fn order(self) -> Result<Result<Order, StoreError>, Uuid> {
+impl PartialRow {
+    /// The order, or its id if the metadata was not read.
+    fn into_order(self) -> Result<Result<Order, StoreError>, Uuid> {
         let Some(metadata) = self.metadata else {
             return Err(self.id);
         };
@@ -96,10 +93,10 @@ impl GotRow {
 }
 
 impl Postgres {
-    /// The orders that have one of these ids, in any order.
-    pub(super) async fn get(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
-        let alone = ids.len() == 1;
-        let rows = if alone {
+    /// Returns the orders with these ids, in any order.
+    pub(super) async fn get_orders(&self, ids: Vec<Uuid>) -> Result<Vec<Order>, StoreError> {
+        let single = ids.len() == 1;
+        let rows = if single {
             self.rows::<true>(ids).await?
         } else {
             self.rows::<false>(ids).await?
@@ -108,19 +105,19 @@ impl Postgres {
             .iter()
             .map(|row| usize::try_from(row.json_bytes).unwrap_or_default())
             .sum();
-        if bytes > ListQuery::MAX_BYTES && !alone {
+        if bytes > ListQuery::MAX_BYTES && !single {
             return Err(StoreError::BatchTooLarge);
         }
         let (mut orders, mut large) = (Vec::with_capacity(rows.len()), Vec::new());
         for row in rows {
-            match row.order() {
+            match row.into_order() {
                 Ok(order) => orders.push(order?),
                 Err(id) => large.push(id),
             }
         }
         if !large.is_empty() {
             for row in self.rows::<true>(large).await? {
-                if let Ok(order) = row.order() {
+                if let Ok(order) = row.into_order() {
                     orders.push(order?);
                 }
             }
@@ -128,9 +125,12 @@ impl Postgres {
         Ok(orders)
     }
 
-    async fn rows<const WHOLE: bool>(&self, ids: Vec<Uuid>) -> Result<Vec<GotRow>, StoreError> {
+    async fn rows<const WITH_ALL_METADATA: bool>(
+        &self,
+        ids: Vec<Uuid>,
+    ) -> Result<Vec<PartialRow>, StoreError> {
         self.run(QueryName::GetOrders, move |connection| {
-            let get = GetOrders::<WHOLE> { ids: ids.clone() };
+            let get = Prepared(GetOrders::<WITH_ALL_METADATA> { ids: ids.clone() });
             async move { get.load(connection).await }.boxed()
         })
         .await

@@ -1,27 +1,24 @@
 //! The use cases on PostgreSQL.
 
-mod connect;
+mod backend;
+mod connection;
 mod create;
-mod event_sql;
+mod event_rows;
 mod events;
-mod find_placed;
+mod feed;
+mod feed_lag;
+mod find_existing;
 mod get;
-mod hosts;
-mod listen;
-mod own_root;
-mod read;
+mod last_success;
+mod list;
+mod migrate;
+mod notify;
+mod readiness;
 mod rows;
-mod served;
-mod session;
-mod slots;
-mod socket;
 mod sqlstate;
-mod tap;
 mod tls;
 mod update;
-mod uri;
 mod url;
-mod wanted;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,25 +32,24 @@ use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
 
 use super::StoreError;
+use super::error::StoreFault;
 use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::PgConnector;
-pub(super) use create::Create;
-pub(super) use listen::listen;
-pub(super) use served::Served;
-pub(super) use session::PgConnection;
+use connection::PgConnection;
+pub(super) use connection::PgConnector;
+use last_success::LastSuccess;
+use readiness::ReadinessCheck;
 use sqlstate::Remedy;
-pub use url::{check_postgres_url, describe_postgres_url};
+pub(super) use url::{check_postgres_url, describe_postgres_url};
 
-/// SQL for whether an event that is written now comes behind all others, given the row of `feed`. It does not
-/// in a database that was restored from a dump and not migrated since. No event of a transaction that is over
-/// can stand at `pg_snapshot_xmax` or behind it (PostgreSQL manual, section 9.27.8).
-pub(super) const FEED_IS_CURRENT: &str =
-    "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
+/// SQL for whether an event that is written now comes after all others, given the row of `feed`. It does not in a
+/// database that was restored from a dump and has not been migrated since. No event of a transaction that has
+/// ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
+const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
         > greatest((SELECT max(position) FROM events), floor_position, -1)";
 
-/// SQL for the position in the feed of what the current transaction writes. NULL, which the table refuses,
-/// when an event there would reach no reader: when the feed is not current, or its row is missing.
+/// SQL for the position in the feed of the events of the current transaction. It is NULL, which the table rejects,
+/// if such an event would reach no reader: when the feed is not current, or its row is missing.
 fn push_position(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("(SELECT CASE WHEN ");
     out.push_sql(FEED_IS_CURRENT);
@@ -63,166 +59,151 @@ fn push_position(out: &mut AstPass<'_, '_, Pg>) {
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Postgres {
-    pub(super) pool: Pool<PgConnector>,
-    /// How long a statement may take before its connection is given up.
-    patience: Duration,
-    served: Arc<Served>,
+    pool: Pool<PgConnector>,
+    /// How long a statement may take before its connection is discarded.
+    response_timeout: Duration,
+    last_success: Arc<LastSuccess>,
+    readiness: Arc<ReadinessCheck>,
     metrics: Arc<Metrics>,
 }
 
-/// Whether work may be done twice.
+/// Whether work may be repeated after its connection broke.
 #[derive(Clone, Copy)]
-enum Twice<'a> {
-    /// It is safe.
-    Yes,
-    /// It is while this is false. Once a write has begun and the connection breaks, nobody knows what
-    /// became of it.
+enum Repeatable<'a> {
+    /// The work is idempotent.
+    Always,
+    /// Repeatable while this is false. If the connection breaks after a write has begun, the outcome of the write
+    /// is unknown.
     UntilWritten(&'a AtomicBool),
 }
 
-impl Twice<'_> {
+impl Repeatable<'_> {
     fn is_safe(self) -> bool {
         match self {
-            Self::Yes => true,
+            Self::Always => true,
             Self::UntilWritten(writing) => !writing.load(Ordering::Relaxed),
         }
     }
 }
 
-/// How often a statement is repeated that the server undid because of another transaction.
-const REPEATS: u32 = 3;
-/// Before the first repetition; twice as long before each next.
-const REPEAT_PAUSE: Duration = Duration::from_millis(5);
+/// The maximum number of retries of a statement that the server rolled back because of another transaction.
+const MAX_RETRIES: u32 = 3;
+/// The pause before the first retry is twice this, and doubles with each retry.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Postgres {
-    /// Orders behind `pool`, whose server ends a statement after `statement_timeout`. One that says
-    /// nothing for much longer is gone, although its host may still acknowledge every packet (a
+    /// Creates a backend on the database of `pool`, whose server cancels a statement after `statement_timeout`. A
+    /// server that sends nothing for much longer is down, although its host may still acknowledge every packet (a
     /// stopped process, a hung disk, a proxy that lost its other side).
-    pub(super) fn new(
+    fn new(
+        connector: Arc<PgConnector>,
         pool: Pool<PgConnector>,
         statement_timeout: Duration,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
+            readiness: Arc::new(ReadinessCheck::new(connector, pool.clone())),
             pool,
-            patience: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
-            served: Arc::new(Served::new()),
+            response_timeout: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            last_success: Arc::new(LastSuccess::new()),
             metrics,
         }
     }
 
-    /// When statements succeeded.
-    pub(super) fn served(&self) -> Arc<Served> {
-        Arc::clone(&self.served)
-    }
-
-    /// The same for few that serve many; see [`Pool::first_in_line`].
-    pub(super) fn first_in_line(&self) -> Self {
-        Self {
-            pool: self.pool.first_in_line(),
-            ..self.clone()
-        }
-    }
-
-    /// Runs work that may safely be done twice: when its connection turns out to be dead, it is
-    /// done again on another.
+    /// Runs idempotent work. If its connection breaks, it is repeated on another.
     async fn run<T: Send>(
         &self,
         query: QueryName,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Twice::Yes, work).await
+        self.try_run(query, Repeatable::Always, work).await
     }
 
-    /// Runs work that must not be done twice from the moment on at which it sets `writing`. After that it is
-    /// repeated only when the server says that it did nothing, or has undone it.
+    /// Runs work that is not idempotent while `writing` is set, which it sets itself. It is then repeated only
+    /// after an error by which the server did nothing, or rolled everything back.
     async fn run_until_written<T: Send>(
         &self,
         query: QueryName,
         writing: &AtomicBool,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
-        self.try_run(query, Twice::UntilWritten(writing), work)
+        self.try_run(query, Repeatable::UntilWritten(writing), work)
             .await
     }
 
     async fn try_run<T: Send>(
         &self,
         query: QueryName,
-        twice: Twice<'_>,
+        repeatable: Repeatable<'_>,
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
         let mut replaced = false;
-        let mut repeated = 0;
+        let mut retries = 0;
         loop {
-            let got = self.pool.get(class(query)).await;
-            let mut lease = got.inspect_err(|e| self.metrics.db_error(e))?;
+            let got = self.pool.acquire(class(query)).await;
+            let mut connection = got.inspect_err(|e| self.metrics.db_error(e.kind()))?;
             let start = Instant::now();
-            lease.begin();
-            let left = lease.left();
+            connection.begin_statement();
+            let moved = connection.database_moved();
             let result = tokio::select! {
-                result = timeout(self.patience, work(&mut lease)) => Some(result),
-                () = left => None,
+                result = timeout(self.response_timeout, work(&mut connection)) => Some(result),
+                () = moved => None,
             };
             self.metrics.query_took(query, start.elapsed());
             let (error, remedy) = match result {
                 Some(Ok(done)) => {
-                    let code = lease.end();
+                    let code = connection.end_statement();
                     match done {
                         Ok(value) => {
-                            self.served.note();
+                            self.last_success.record();
                             return Ok(value);
                         }
-                        Err(error) => sqlstate::judge(code, &error),
+                        Err(error) => sqlstate::classify(code, error),
                     }
                 }
-                // On the new one the time begins anew.
-                None => {
-                    let error = StoreError::Unavailable("the database has moved".to_owned());
-                    (error, Remedy::Lost)
-                }
+                // The timeout starts again on the next connection.
+                None => (StoreFault::Moved.into(), Remedy::Lost),
                 Some(Err(_)) => {
-                    // The others were opened to the same server.
-                    self.pool.suspect();
-                    lease.discard();
-                    // The time for another try is over.
-                    let why = format!("no answer within {:?}", self.patience);
-                    let error = StoreError::Unavailable(why);
-                    self.metrics.db_error(&error);
+                    // The other connections are to the same server.
+                    self.pool.require_liveness_check();
+                    connection.discard();
+                    // No retry: its client has no time left.
+                    let error = StoreError::from(StoreFault::NoResponse(self.response_timeout));
+                    self.metrics.db_error(error.kind());
                     return Err(error);
                 }
             };
-            self.metrics.db_error(&error);
-            // What ends one session often ends them all: only a failure on one that was opened since
-            // says something about now.
-            let opened_before = lease.opened() < begun;
+            self.metrics.db_error(error.kind());
+            // An event that ends one session often ends all of them. Only an error on a session opened since the
+            // request began says anything about the current state.
+            let opened_before = connection.opened() < begun;
             let again = match remedy {
                 Remedy::None => false,
-                Remedy::Repeat => {
-                    drop(lease);
-                    repeated += 1;
-                    if repeated > REPEATS {
+                Remedy::Retry => {
+                    drop(connection);
+                    retries += 1;
+                    if retries > MAX_RETRIES {
                         return Err(error);
                     }
-                    sleep(jitter(REPEAT_PAUSE * 2_u32.pow(repeated))).await;
+                    sleep(jitter(RETRY_PAUSE * 2_u32.pow(retries))).await;
                     continue;
                 }
                 Remedy::OtherSession => {
-                    lease.discard();
+                    connection.discard();
                     true
                 }
                 Remedy::NewSession => {
-                    // One that is new says that those to come will be no better.
+                    // If this session is new, another would fail as well.
                     if opened_before {
-                        self.pool.outdate();
-                        lease.discard();
+                        self.pool.invalidate();
+                        connection.discard();
                     }
                     opened_before
                 }
                 Remedy::Lost => {
-                    lease.discard();
-                    twice.is_safe()
+                    connection.discard();
+                    repeatable.is_safe()
                 }
             };
             if !again || replaced && !opened_before {
@@ -233,7 +214,7 @@ impl Postgres {
     }
 }
 
-/// Which share of the connections a use case takes.
+/// The class of connections that a use case uses.
 fn class(query: QueryName) -> Class {
     match query {
         QueryName::CreateOrders | QueryName::UpdateOrder => Class::Write,

@@ -1,14 +1,18 @@
 //! An order as a row of PostgreSQL.
 
+use std::io::Write as _;
+
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
-use diesel::sql_types::Jsonb;
+use diesel::serialize::{self, IsNull, Output, ToSql};
+use diesel::sql_types::{Json, Jsonb};
 use uuid::Uuid;
 
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
+use crate::store::error::StoreFault;
 use crate::store::schema::orders;
 
 #[derive(Queryable, Selectable)]
@@ -29,12 +33,14 @@ impl TryFrom<OrderRow> for Order {
     type Error = StoreError;
 
     fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        let unknown = |_| StoreError::Internal(format!("order {} has an unknown status", row.id));
         Ok(Self {
             id: row.id,
             product_id: row.product_id,
             quantity: row.quantity,
-            status: row.status.parse().map_err(unknown)?,
+            status: row
+                .status
+                .parse()
+                .map_err(|_| StoreFault::Corrupt("status"))?,
             customer_id: row.customer_id,
             metadata: row.metadata.0,
             version: row.version,
@@ -48,7 +54,7 @@ impl TryFrom<OrderRow> for Order {
 #[derive(Debug, FromSqlRow)]
 pub(super) struct MetadataJson(Metadata);
 
-/// The binary form of `jsonb` is this byte, then the text (PostgreSQL source, `jsonb_send`).
+/// The binary form of `jsonb` is this byte followed by the text (PostgreSQL source, `jsonb_send`).
 const JSONB_VERSION: u8 = 1;
 
 impl FromSql<Jsonb, Pg> for MetadataJson {
@@ -60,5 +66,24 @@ impl FromSql<Jsonb, Pg> for MetadataJson {
             }
             _ => Err("unknown version of jsonb".into()),
         }
+    }
+}
+
+/// A JSON text as a parameter of type `json` or `jsonb`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct JsonText<'a>(pub(super) &'a str);
+
+impl ToSql<Json, Pg> for JsonText<'_> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
+    }
+}
+
+impl ToSql<Jsonb, Pg> for JsonText<'_> {
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, Pg>) -> serialize::Result {
+        out.write_all(&[JSONB_VERSION])?;
+        out.write_all(self.0.as_bytes())?;
+        Ok(IsNull::No)
     }
 }

@@ -1,4 +1,4 @@
-//! What an SQLSTATE means for a request (PostgreSQL manual, "PostgreSQL Error Codes").
+//! The meaning of an SQLSTATE for a request (PostgreSQL manual, appendix A "PostgreSQL Error Codes").
 
 use std::fmt;
 
@@ -6,9 +6,9 @@ use diesel::result::Error as DieselError;
 
 use crate::store::StoreError;
 
-/// The code of an error: a class of two characters and three more.
+/// The code of an error: two characters for its class and three more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SqlState(pub(super) [u8; 5]);
+pub(crate) struct SqlState(pub(crate) [u8; 5]);
 
 impl fmt::Display for SqlState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,82 +16,82 @@ impl fmt::Display for SqlState {
     }
 }
 
-/// What may be done about a statement that failed.
+/// How to proceed after a statement that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Nothing.
+    /// Report the error.
     None,
-    /// The same again after a pause: the server undid it because of another transaction.
-    Repeat,
-    /// The same on another session: this one lacks what it needs, and nothing was done.
+    /// Retry after a pause: the server rolled the statement back because of another transaction.
+    Retry,
+    /// Retry on another session: this one lacks something that the statement needs, and nothing was done.
     OtherSession,
-    /// The same on a session that is opened after this: all that are open now lack it.
+    /// Retry on a new session: all open sessions lack something that the statement needs, and nothing was done.
     NewSession,
-    /// The session is lost, and nobody knows what became of the statement.
+    /// The session is lost, and the outcome of the statement is unknown.
     Lost,
 }
 
-/// Which error a failed statement is, and what may be done about it.
-pub(super) fn judge(code: Option<SqlState>, error: &DieselError) -> (StoreError, Remedy) {
+/// The error to report for a failed statement, and how to proceed.
+pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreError, Remedy) {
     let Some(code) = code else {
-        let error = StoreError::from_diesel(error);
-        // Without an error of the server only the way to it can have failed.
+        let error = StoreError::from(error);
+        // The server reported no error, so only the connection to it can have failed.
         let lost = matches!(error, StoreError::Unavailable(_));
         let remedy = if lost { Remedy::Lost } else { Remedy::None };
         return (error, remedy);
     };
-    let text = format!("SQLSTATE {code}: {error}");
-    let unavailable = |remedy| (StoreError::Unavailable(text.clone()), remedy);
-    match &code.0 {
-        b"57014" => (StoreError::StatementTimeout, Remedy::None),
-        b"55P03" => (StoreError::LockTimeout, Remedy::None),
+    let unavailable = |remedy| (true, remedy);
+    let internal = |remedy| (false, remedy);
+    let (is_outage, remedy) = match &code.0 {
+        b"57014" => return (StoreError::StatementTimeout, Remedy::None),
+        b"55P03" => return (StoreError::LockTimeout, Remedy::None),
         // A serialization failure, a deadlock.
-        b"40001" | b"40P01" => unavailable(Remedy::Repeat),
-        // "Cached plan must not change result type": of all that this service sends, only a statement
-        // prepared before a migration is a feature that is not supported.
-        b"0A000" => (StoreError::Internal(text), Remedy::NewSession),
-        // The server has become read-only, as a primary does that was demoted.
+        b"40001" | b"40P01" => unavailable(Remedy::Retry),
+        // Feature not supported. Among the statements of this service, only one that was prepared before a
+        // migration causes this: "cached plan must not change result type".
+        b"0A000" => internal(Remedy::NewSession),
+        // The server has become read-only, as a demoted primary does.
         b"25006" => unavailable(Remedy::NewSession),
-        // A pooler that gives each transaction another session: the statement is not prepared there,
-        // or another process has prepared one of that name.
+        // A connection pooler gives each transaction another session: the statement is not prepared
+        // there, or another process has prepared one with the same name.
         [b'2', b'6', ..] | b"42P05" => unavailable(Remedy::OtherSession),
-        // The connection failed, somewhere behind a pooler perhaps; the server or an administrator
-        // ended the session (57P01 to 57P05), or it idled in a transaction.
+        // The connection failed, possibly behind a pooler; the server or an administrator ended the
+        // session (57P01 to 57P05); or the session idled in a transaction.
         [b'0', b'8', ..] | [b'5', b'7', b'P', ..] | b"25P03" => unavailable(Remedy::Lost),
-        // No room on disk, no memory, too many connections; an error of the file system.
+        // A full disk, no memory, too many connections; an error of the file system.
         [b'5', b'3', ..] | [b'5', b'8', ..] => unavailable(Remedy::None),
-        // The login, and the database itself.
+        // The login failed, or the database does not exist.
         [b'2', b'8', ..] | b"3D000" => unavailable(Remedy::None),
-        // A table, column, function, type or schema is missing, or the right to it. All statements
-        // are fixed, so it is the database that lacks something: a migration, a grant.
+        // A table, column, function, type or schema is missing, or the right to use it. All statements
+        // are fixed, so the database lacks something: a migration or a grant.
         b"42P01" | b"42703" | b"42883" | b"42704" | b"3F000" | b"42501" => {
             unavailable(Remedy::None)
         }
-        // No value of ours is NULL where the table wants one, but the position of an event is when the row
+        // NULL in a column that is NOT NULL. Only the position of an event can be NULL, and it is NULL if the row
         // of the table `feed` is missing.
         b"23502" => unavailable(Remedy::None),
-        // Constraints, values, corruption (XX001, XX002), and what nobody thought of. It says nothing
-        // about other statements.
-        _ => (StoreError::Internal(text), Remedy::None),
-    }
+        // Constraints, values, corruption (XX001, XX002) and everything else. None of it affects other
+        // statements.
+        _ => internal(Remedy::None),
+    };
+    let error = ServerError {
+        code,
+        source: error,
+    };
+    let error = if is_outage {
+        StoreError::unavailable(error)
+    } else {
+        StoreError::internal(error)
+    };
+    (error, remedy)
 }
 
-/// An error of tokio-postgres with its code and its causes: it keeps the telling part in the source.
-pub(super) fn describe(error: &tokio_postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        cause = error.source();
-    }
-    match error.code() {
-        Some(code) => format!("SQLSTATE {}: {text}", code.code()),
-        None => text,
-    }
+/// An error that the server sent.
+#[derive(Debug, thiserror::Error)]
+#[error("SQLSTATE {code}: {source}")]
+struct ServerError {
+    code: SqlState,
+    source: DieselError,
 }
 
 #[cfg(test)]
@@ -100,19 +100,19 @@ mod tests {
     use diesel::result::DatabaseErrorKind;
 
     #[test]
-    fn errors_are_told_apart_by_their_code_alone() {
-        let judged = |code: &[u8; 5]| {
-            // A message that says something else, and not in English.
+    fn errors_are_classified_by_their_code_alone() {
+        let classified = |code: &[u8; 5]| {
+            // A message in another language that describes another error.
             let message = Box::new("Anweisung wird abgebrochen".to_owned());
             let error = DieselError::DatabaseError(DatabaseErrorKind::Unknown, message);
-            let (error, remedy) = judge(Some(SqlState(*code)), &error);
+            let (error, remedy) = classify(Some(SqlState(*code)), error);
             (error.kind(), remedy)
         };
         for (code, kind, remedy) in [
             (b"57014", "statement_timeout", Remedy::None),
             (b"55P03", "lock_timeout", Remedy::None),
-            (b"40001", "unavailable", Remedy::Repeat),
-            (b"40P01", "unavailable", Remedy::Repeat),
+            (b"40001", "unavailable", Remedy::Retry),
+            (b"40P01", "unavailable", Remedy::Retry),
             (b"0A000", "internal", Remedy::NewSession),
             (b"25006", "unavailable", Remedy::NewSession),
             (b"26000", "unavailable", Remedy::OtherSession),
@@ -126,17 +126,17 @@ mod tests {
             (b"XX001", "internal", Remedy::None),
             (b"P0001", "internal", Remedy::None),
         ] {
-            assert_eq!(judged(code), (kind, remedy), "{}", SqlState(*code));
+            assert_eq!(classified(code), (kind, remedy), "{}", SqlState(*code));
         }
     }
 
     #[test]
-    fn without_a_code_the_way_to_the_server_failed() {
+    fn without_a_code_the_connection_failed() {
         let closed = DieselError::DatabaseError(
             DatabaseErrorKind::UnableToSendCommand,
             Box::new("connection closed".to_owned()),
         );
-        assert_eq!(judge(None, &closed).1, Remedy::Lost);
-        assert_eq!(judge(None, &DieselError::NotFound).1, Remedy::None);
+        assert_eq!(classify(None, closed).1, Remedy::Lost);
+        assert_eq!(classify(None, DieselError::NotFound).1, Remedy::None);
     }
 }

@@ -1,11 +1,11 @@
-//! Changes an order: reads it, decides, and writes the next version with its event in one statement.
+//! Updates an order: reads it, decides, and writes the next version with its event in one statement.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
-use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::query_builder::AstPass;
 use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{OptionalExtension as _, QueryDsl as _, QueryResult, SelectableHelper as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
@@ -17,52 +17,53 @@ use super::Postgres;
 use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
-use crate::store::admission::{Admission, Charge};
-use crate::store::model::{UpdateOrder, json_bytes};
+use crate::store::admission::{Admission, OrderPermit};
+use crate::store::document::json_bytes;
 use crate::store::schema::orders;
-use crate::store::update::{Decision, Next, Outcome, decide};
+use crate::store::statement::{Prepared, Statement};
+use crate::store::update::{Decision, NextVersion, UpdateOrder, Updated, decide};
 use crate::telemetry::QueryName;
 
-/// `lock_timeout` of a change that waits for the order's row. Several times what a commit takes; a change
-/// that waits longer gives its connection to others and tries again (`store/change.rs`).
+/// `lock_timeout` of an update that waits for the order's row. It is several times the duration of a commit. An
+/// update that waits longer releases its connection and retries (`store/update.rs`).
 const LOCK_WAIT: &str = "100ms";
 
 impl Postgres {
-    /// Changes an order on one connection. Until a version is being written, it may begin anew on another
-    /// connection; after that nobody knows what became of the write when the connection breaks.
-    pub(in crate::store) async fn update(
+    /// Updates an order on one connection. If the connection breaks before the write begins, the update starts
+    /// again on another one. After that, the outcome of the write is unknown.
+    pub(super) async fn update_order(
         &self,
         command: &Arc<UpdateOrder>,
         admission: &Admission,
-    ) -> Result<Outcome, StoreError> {
+    ) -> Result<Updated, StoreError> {
         let writing = Arc::new(AtomicBool::new(false));
         self.run_until_written(QueryName::UpdateOrder, &writing, |connection| {
-            let change = Change {
+            let attempt = Attempt {
                 command: Arc::clone(command),
                 admission: admission.clone(),
                 writing: Arc::clone(&writing),
             };
-            change.run(connection).boxed()
+            attempt.run(connection).boxed()
         })
         .await?
     }
 }
 
-struct Change {
+struct Attempt {
     command: Arc<UpdateOrder>,
     admission: Admission,
-    /// Whether a write has begun whose outcome is not known yet.
+    /// Whether a write has begun whose outcome is unknown yet.
     writing: Arc<AtomicBool>,
 }
 
-impl Change {
-    /// Reads, decides, and writes if the version is still the same; else from the beginning. Another
-    /// process made that version, so with every round some change is done.
+impl Attempt {
+    /// Reads, decides, and writes if the version is still the same; otherwise reads again. Each round means that
+    /// another process has written a version, so at least one update always makes progress.
     async fn run(
         self,
         connection: &mut AsyncPgConnection,
-    ) -> QueryResult<Result<Outcome, StoreError>> {
-        // An earlier attempt may have been undone by the server.
+    ) -> QueryResult<Result<Updated, StoreError>> {
+        // The server may have rolled back an earlier attempt.
         self.writing.store(false, Ordering::Relaxed);
         while Instant::now() < self.command.deadline {
             let row: Option<OrderRow> = orders::table
@@ -71,12 +72,12 @@ impl Change {
                 .first(connection)
                 .await
                 .optional()?;
-            let (next, _charge) = match self.decide(row) {
-                Ok((Decision::Write(next), charge)) => (next, charge),
-                Ok((Decision::Respond(changed), _)) => return Ok(Ok(changed.into())),
+            let (next, _permit) = match self.decide(row) {
+                Ok((Decision::Write(next), permit)) => (next, permit),
+                Ok((Decision::Respond(outcome), _)) => return Ok(Ok(outcome.into())),
                 Err(error) => return Ok(Err(error)),
             };
-            let update = Update::new(&next, self.command.traceparent.as_deref());
+            let update = Prepared(Update::new(&next, self.command.traceparent.as_deref()));
             self.writing.store(true, Ordering::Relaxed);
             let written: Vec<Uuid> = update.load(connection).await?;
             self.writing.store(false, Ordering::Relaxed);
@@ -87,12 +88,14 @@ impl Change {
         Ok(Err(StoreError::LockTimeout))
     }
 
-    /// The decision, and room in the store for what was read and is to be written.
-    fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<Charge>), StoreError> {
+    /// Returns the decision, with a permit for the order that was read.
+    fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<OrderPermit>), StoreError> {
         let order = row.map(Order::try_from).transpose()?;
-        let charge = order.as_ref().map(|order| self.admission.charge(order));
+        let permit = order
+            .as_ref()
+            .map(|order| self.admission.acquire_for_order(order));
         let decision = decide(order.as_ref(), &self.command)?;
-        Ok((decision, charge.transpose()?))
+        Ok((decision, permit.transpose()?))
     }
 }
 
@@ -109,8 +112,8 @@ struct Update<'a> {
 }
 
 impl<'a> Update<'a> {
-    fn new(next: &'a Next, traceparent: Option<&'a str>) -> Self {
-        let Next {
+    fn new(next: &'a NextVersion, traceparent: Option<&'a str>) -> Self {
+        let NextVersion {
             order,
             json,
             metadata,
@@ -129,9 +132,13 @@ impl<'a> Update<'a> {
     }
 }
 
-impl QueryFragment<Pg> for Update<'_> {
-    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        // Joined, so that it is done before the row is locked.
+impl Statement for Update<'_> {
+    type Database = Pg;
+    type Id = Update<'static>;
+    type Columns = SqlUuid;
+
+    fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        // Joined, so that the timeout is set before the row is locked.
         out.push_sql("WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', '");
         out.push_sql(LOCK_WAIT);
         out.push_sql("', true)), changed AS (UPDATE orders SET quantity = ");
@@ -154,7 +161,7 @@ impl QueryFragment<Pg> for Update<'_> {
                 (order_id, version, position, occurred_at, data, data_bytes, traceparent)
             SELECT id, version, ",
         );
-        super::push_position(&mut out);
+        super::push_position(out);
         out.push_sql(", updated_at, ");
         out.push_bind_param::<Text, _>(&self.data)?;
         out.push_sql("::json, json_bytes, ");
@@ -162,13 +169,4 @@ impl QueryFragment<Pg> for Update<'_> {
         out.push_sql(" FROM changed) SELECT id FROM changed");
         Ok(())
     }
-}
-
-impl QueryId for Update<'_> {
-    type QueryId = Update<'static>;
-    const HAS_STATIC_QUERY_ID: bool = true;
-}
-
-impl Query for Update<'_> {
-    type SqlType = SqlUuid;
 }

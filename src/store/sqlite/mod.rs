@@ -1,14 +1,24 @@
 //! The use cases on SQLite.
 
-mod code;
-mod connect;
+mod backend;
+mod connection;
+mod connector;
+mod create;
+mod event_rows;
 mod events;
+mod feed;
+mod file_check;
+mod get;
 mod handle;
+mod list;
 mod location;
-mod read;
+mod migrate;
+mod open;
+mod readiness;
+mod result_code;
 mod rows;
 mod schema;
-mod write;
+mod update;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,54 +26,52 @@ use std::time::Instant;
 use diesel::SqliteConnection;
 
 use super::StoreError;
-use super::pool::{Class, Lease, Pool};
+use super::error::StoreFault;
+use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connect::SqliteConnector;
-pub(super) use handle::Handle;
-pub use location::check_sqlite_url;
-pub(super) use write::Create;
+pub(super) use connector::SqliteConnector;
+use handle::Handle;
+pub(super) use location::check_sqlite_url;
 
 /// Orders in SQLite. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Sqlite {
-    pub(super) pool: Pool<SqliteConnector>,
-    /// SQLite has one writer at a time. Waiting here is fair and free; waiting in SQLite is
-    /// neither: it polls, and fails when `busy_timeout` is over.
+    connector: Arc<SqliteConnector>,
+    pool: Pool<SqliteConnector>,
+    /// SQLite has one writer at a time. Waiting for this lock is fair and costs nothing; SQLite itself polls,
+    /// and fails after `busy_timeout`.
     writer: Arc<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
 }
 
 impl Sqlite {
-    pub(super) fn new(pool: Pool<SqliteConnector>, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        connector: Arc<SqliteConnector>,
+        pool: Pool<SqliteConnector>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
+            connector,
             pool,
             writer: Arc::default(),
             metrics,
         }
     }
 
-    /// The same for few that serve many; see [`Pool::first_in_line`].
-    pub(super) fn first_in_line(&self) -> Self {
-        Self {
-            pool: self.pool.first_in_line(),
-            ..self.clone()
-        }
-    }
-
-    /// Runs work in one transaction that has the right to write from its beginning.
+    /// Runs work in one transaction, which may write from its beginning (`BEGIN IMMEDIATE`).
     async fn write<T: Send + 'static>(
         &self,
         query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _turn = self.writer.lock().await;
+        let _writer = self.writer.lock().await;
         self.run(Class::Write, query, |connection| {
             connection.immediate_transaction(work)
         })
         .await
     }
 
-    /// Runs work that changes nothing.
+    /// Runs work that only reads.
     async fn read<T: Send + 'static>(
         &self,
         query: QueryName,
@@ -72,18 +80,20 @@ impl Sqlite {
         self.run(Class::Read, query, work).await
     }
 
-    /// A connection to the file that has the path now. Those to one that was removed or replaced are closed.
-    async fn current(&self, class: Class) -> Result<Lease<SqliteConnector>, StoreError> {
+    /// Acquires a connection to the file that the path names now. Connections to a file that was removed or
+    /// replaced are closed.
+    async fn current(
+        &self,
+        class: Class,
+    ) -> Result<AcquiredConnection<SqliteConnector>, StoreError> {
         for _ in 0..=self.pool.status().max {
-            let lease = self.pool.get(class).await?;
-            if lease.is_current() {
-                return Ok(lease);
+            let connection = self.pool.acquire(class).await?;
+            if connection.is_current() {
+                return Ok(connection);
             }
-            lease.discard();
+            connection.discard();
         }
-        Err(StoreError::Unavailable(
-            "the file of the database is replaced again and again".to_owned(),
-        ))
+        Err(StoreFault::FileReplaced.into())
     }
 
     /// Runs work on a thread that may block, with one connection.
@@ -93,20 +103,20 @@ impl Sqlite {
         query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let lease = self.current(class).await;
-        let mut lease = lease.inspect_err(|e| self.metrics.db_error(e))?;
+        let current = self.current(class).await;
+        let mut connection = current.inspect_err(|e| self.metrics.db_error(e.kind()))?;
         let start = Instant::now();
-        let (handle, limit) = (lease.handle(), lease.statement_timeout());
-        let done = lease
+        let (handle, limit) = (connection.handle(), connection.statement_timeout());
+        let done = connection
             .spawn_blocking(move |connection| Ok(handle.run(limit, || work(connection))))
             .await;
         self.metrics.query_took(query, start.elapsed());
         if done.is_err() {
-            // The work panicked: nobody knows what it left behind, a transaction perhaps.
-            lease.discard();
+            // The work panicked, perhaps inside a transaction.
+            connection.discard();
         }
         let result = done.map_err(StoreError::from).flatten();
-        result.inspect_err(|error| self.metrics.db_error(error))
+        result.inspect_err(|error| self.metrics.db_error(error.kind()))
     }
 }
 
@@ -118,7 +128,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_panic_in_a_transaction_fails_nobody_else() {
+    async fn a_panic_in_a_transaction_fails_no_other_request() {
         let second = Duration::from_secs(1);
         let limits = Limits {
             max_size: 1,
@@ -130,15 +140,15 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let url = DatabaseUrl::parse("sqlite::memory:").unwrap();
         let connector = Arc::new(SqliteConnector::new(&url, second).unwrap());
-        let pool = Pool::new(connector, limits, Arc::clone(&metrics)).unwrap();
-        let sqlite = Sqlite::new(pool, metrics);
+        let pool = Pool::new(Arc::clone(&connector), limits, Arc::clone(&metrics)).unwrap();
+        let sqlite = Sqlite::new(connector, pool, metrics);
         let failed = sqlite
             .write(QueryName::UpdateOrder, |_| -> Result<(), StoreError> {
                 panic!("planted")
             })
             .await;
         assert!(failed.is_err());
-        // The one connection is free again, and so is the lock of the database.
+        // The only connection is free again, and so is the lock of the database.
         assert_eq!(sqlite.write(QueryName::UpdateOrder, |_| Ok(1)).await, Ok(1));
     }
 }

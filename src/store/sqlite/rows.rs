@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::schema::orders;
 use crate::domain::{Metadata, Order};
 use crate::store::StoreError;
+use crate::store::error::StoreFault;
 
 #[derive(Queryable, Selectable)]
 #[diesel(table_name = orders, check_for_backend(Sqlite))]
@@ -50,6 +51,6 @@ pub(super) fn time(micros: i64) -> Result<DateTime<Utc>, StoreError> {
     DateTime::from_timestamp_micros(micros).ok_or_else(|| corrupt("time"))
 }
 
-fn corrupt(column: &str) -> StoreError {
-    StoreError::Internal(format!("a row in the database has a broken {column}"))
+fn corrupt(column: &'static str) -> StoreError {
+    StoreFault::Corrupt(column).into()
 }

@@ -1,41 +1,41 @@
-//! Who decides how many pods there are changes hands without a dip.
+//! The number of replicas passes between spec and autoscaler without a dip.
 
 use order_operator::cluster::Kind;
 use serde_json::{Value, json};
 
-use super::{QUIET, quiet_and};
-use crate::world::World;
+use super::{IDLE_CALLS, idle_calls_and};
+use crate::test_cluster::TestCluster;
 
 fn autoscale(spec: &mut Value) {
     spec.as_object_mut().unwrap().remove("replicas");
     spec["autoscaling"] = json!({"minReplicas": 3, "maxReplicas": 9});
 }
 
-fn owns_replicas(world: &World) -> bool {
-    let fields = &world.deployment()["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
+fn owns_replicas(cluster: &TestCluster) -> bool {
+    let fields = &cluster.deployment()["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"];
     fields.get("f:replicas").is_some()
 }
 
-fn scale(world: &World, replicas: i64) {
-    world.change(Kind::Deployment, "orders", |deployment| {
+fn scale(cluster: &TestCluster, replicas: i64) {
+    cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["spec"]["replicas"] = json!(replicas);
     });
-    world.roll_out();
+    cluster.roll_out();
 }
 
 #[tokio::test]
-async fn the_autoscaler_takes_over_and_gives_back() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.edit(|spec| spec["replicas"] = json!(5));
-    world.settle().await;
-    world.roll_out();
-    world.settle().await;
-    assert!(owns_replicas(&world));
+async fn the_number_of_replicas_passes_to_the_autoscaler_and_back() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["replicas"] = json!(5));
+    cluster.settle().await;
+    cluster.roll_out();
+    cluster.settle().await;
+    assert!(owns_replicas(&cluster));
 
-    world.edit(autoscale);
-    world
-        .expect(&quiet_and(&[
-            // Given up first: left out of an apply, it would fall back to one.
+    cluster.edit_spec(autoscale);
+    cluster
+        .expect(&idle_calls_and(&[
+            // Released first: omitted from an apply, it would be reset to one.
             "release deployments orders",
             "apply deployments orders",
             "get horizontalpodautoscalers orders",
@@ -43,42 +43,42 @@ async fn the_autoscaler_takes_over_and_gives_back() {
             "status",
         ]))
         .await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 5);
-    assert!(!owns_replicas(&world));
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 5);
+    assert!(!owns_replicas(&cluster));
 
-    scale(&world, 8);
-    world.settle().await;
+    scale(&cluster, 8);
+    cluster.settle().await;
     assert_eq!(
-        world.deployment()["spec"]["replicas"],
+        cluster.deployment()["spec"]["replicas"],
         8,
-        "the autoscaler is not fought"
+        "the number of the autoscaler stays"
     );
-    assert_eq!(world.said("Ready"), "True Available");
-    world.expect(&QUIET).await;
+    assert_eq!(cluster.status_and_reason("Ready"), "True Available");
+    cluster.expect(&IDLE_CALLS).await;
 
-    world.edit(|spec| {
+    cluster.edit_spec(|spec| {
         spec.as_object_mut().unwrap().remove("autoscaling");
         spec["replicas"] = json!(8);
     });
-    world
-        .expect(&quiet_and(&[
+    cluster
+        .expect(&idle_calls_and(&[
             "delete horizontalpodautoscalers orders",
             "apply deployments orders",
             "status",
         ]))
         .await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 8);
-    assert!(owns_replicas(&world));
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 8);
+    assert!(owns_replicas(&cluster));
 }
 
 #[tokio::test]
-async fn with_an_autoscaler_from_the_start_there_are_the_fewest_pods_at_once() {
-    let mut spec = World::spec("orders:1");
+async fn a_new_deployment_with_an_autoscaler_starts_with_min_replicas() {
+    let mut spec = TestCluster::spec("orders:1");
     autoscale(&mut spec);
-    let world = World::new(spec);
-    world.settle().await;
-    world.finish_job("Complete");
-    let (result, calls) = world.run().await;
+    let cluster = TestCluster::new(spec);
+    cluster.settle().await;
+    cluster.finish_job("Complete");
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     let made = [
         "apply deployments orders",
@@ -87,38 +87,38 @@ async fn with_an_autoscaler_from_the_start_there_are_the_fewest_pods_at_once() {
         "apply horizontalpodautoscalers orders",
     ];
     assert_eq!(calls[3..7], made);
-    assert_eq!(world.deployment()["spec"]["replicas"], 3);
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
     assert!(
-        !owns_replicas(&world),
-        "never owned while an autoscaler rules"
+        !owns_replicas(&cluster),
+        "not owned while an autoscaler decides"
     );
-    world.settle().await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 3);
+    cluster.settle().await;
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
 }
 
 #[tokio::test]
-async fn an_autoscaler_that_would_leave_zero_alone_is_given_a_start() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.edit(|spec| spec["replicas"] = json!(0));
-    world.settle().await;
-    world.roll_out();
-    world.settle().await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 0);
-    world.edit(autoscale);
-    world.settle().await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 3);
-    assert!(!owns_replicas(&world));
+async fn an_autoscaler_that_takes_over_zero_replicas_starts_with_min_replicas() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["replicas"] = json!(0));
+    cluster.settle().await;
+    cluster.roll_out();
+    cluster.settle().await;
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 0);
+    cluster.edit_spec(autoscale);
+    cluster.settle().await;
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
+    assert!(!owns_replicas(&cluster));
 }
 
 #[tokio::test]
-async fn replicas_changed_by_hand_are_set_back_without_an_autoscaler() {
-    let world = World::running(World::spec("orders:1")).await;
-    scale(&world, 7);
-    let (result, calls) = world.run().await;
+async fn a_manual_change_of_replicas_is_reverted_without_an_autoscaler() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    scale(&cluster, 7);
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     assert!(
         calls.contains(&"event DriftCorrected".to_owned()),
         "{calls:?}"
     );
-    assert_eq!(world.deployment()["spec"]["replicas"], 2);
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 2);
 }

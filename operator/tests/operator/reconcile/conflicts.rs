@@ -1,10 +1,10 @@
-//! What belongs to somebody else is left alone.
+//! Objects of other owners are not changed.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
 
-use super::QUIET;
-use crate::world::World;
+use super::IDLE_CALLS;
+use crate::test_cluster::TestCluster;
 
 fn foreign(name: &str) -> serde_json::Value {
     json!({"metadata": {"name": name, "namespace": "shop", "labels": {"app": "other"}},
@@ -12,34 +12,34 @@ fn foreign(name: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn a_foreign_service_is_left_alone_and_the_rest_goes_on() {
-    let world = World::new(World::spec("orders:1"));
-    world.put("services", "orders", foreign("orders"));
-    world.settle().await;
-    assert_eq!(world.said("Conflict"), "True ForeignObject");
-    assert_eq!(world.said("Ready"), "False Conflict");
+async fn a_foreign_service_is_not_changed_and_other_objects_are_applied() {
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.put("services", "orders", foreign("orders"));
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "True ForeignObject");
+    assert_eq!(cluster.status_and_reason("Ready"), "False Conflict");
     assert!(
-        world
+        cluster
             .condition("Conflict")
             .message
             .ends_with("Service orders")
     );
     assert_eq!(
-        world.get("services", "orders").unwrap()["spec"],
+        cluster.get("services", "orders").unwrap()["spec"],
         foreign("orders")["spec"]
     );
-    assert_eq!(world.names(Kind::Job).len(), 1, "the migration goes on");
+    assert_eq!(cluster.names(Kind::Job).len(), 1, "the migration runs");
 
-    let (_, calls) = world.run().await;
+    let (_, calls) = cluster.run().await;
     assert!(
         calls.contains(&"get services orders".to_owned()),
-        "it is looked at again"
+        "it is read again"
     );
 
-    // Once it is gone the name is taken.
-    world.remove(Kind::Service, "orders");
-    world.settle().await;
-    assert_eq!(world.said("Conflict"), "False NoConflict");
+    // Once it is deleted, the operator uses the name.
+    cluster.remove(Kind::Service, "orders");
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "False NoConflict");
 }
 
 #[tokio::test]
@@ -48,47 +48,48 @@ async fn nothing_runs_with_a_foreign_identity_or_in_a_foreign_deployment() {
         ("serviceaccounts", "ServiceAccount"),
         ("deployments", "Deployment"),
     ] {
-        let world = World::new(World::spec("orders:1"));
-        world.put(plural, "orders", foreign("orders"));
-        world.settle().await;
-        assert!(
-            world.names(Kind::Job).is_empty(),
-            "nor is anything migrated"
+        let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+        cluster.put(plural, "orders", foreign("orders"));
+        cluster.settle().await;
+        assert!(cluster.names(Kind::Job).is_empty(), "nothing is migrated");
+        assert_eq!(
+            cluster.status_and_reason("Conflict"),
+            "True ForeignObject",
+            "{kind}"
         );
-        assert_eq!(world.said("Conflict"), "True ForeignObject", "{kind}");
         assert!(
-            world
+            cluster
                 .condition("Conflict")
                 .message
                 .ends_with(&format!("{kind} orders"))
         );
         if plural == "deployments" {
-            assert_eq!(world.deployment()["spec"], foreign("orders")["spec"]);
+            assert_eq!(cluster.deployment()["spec"], foreign("orders")["spec"]);
         } else {
-            assert!(world.names(Kind::Deployment).is_empty());
+            assert!(cluster.names(Kind::Deployment).is_empty());
         }
     }
 }
 
 #[tokio::test]
 async fn an_object_of_another_orderservice_is_foreign() {
-    let world = World::new(World::spec("orders:1"));
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     let mut object = foreign("orders");
     object["metadata"]["ownerReferences"] = json!([{"apiVersion": "orders.example.com/v1alpha1",
         "kind": "OrderService", "name": "other", "uid": "u", "controller": true}]);
-    world.put("services", "orders", object);
-    world.settle().await;
-    assert_eq!(world.said("Conflict"), "True ForeignObject");
+    cluster.put("services", "orders", object);
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "True ForeignObject");
 }
 
 #[tokio::test]
-async fn what_a_deleted_one_of_the_same_name_left_is_waited_for() {
-    let world = World::new(World::spec("orders:1"));
+async fn objects_of_a_deleted_orderservice_of_the_same_name_are_waited_for() {
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     let mut object = foreign("orders");
     object["metadata"]["ownerReferences"] = json!([{"apiVersion": "orders.example.com/v1alpha1",
         "kind": "OrderService", "name": "orders", "uid": "older", "controller": true}]);
-    world.put("services", "orders", object);
-    let (result, _) = world.run().await;
+    cluster.put("services", "orders", object);
+    let (result, _) = cluster.run().await;
     assert_eq!(
         result.unwrap_err().to_string(),
         "Service orders is being deleted"
@@ -96,16 +97,16 @@ async fn what_a_deleted_one_of_the_same_name_left_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_was_orphaned_on_purpose_is_taken_back() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.change(Kind::Deployment, "orders", |deployment| {
+async fn orphaned_objects_are_adopted() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["metadata"]["ownerReferences"] = json!([]);
     });
-    world.settle().await;
+    cluster.settle().await;
     assert_eq!(
-        world.deployment()["metadata"]["ownerReferences"][0]["uid"],
+        cluster.deployment()["metadata"]["ownerReferences"][0]["uid"],
         "osvc-uid"
     );
-    assert_eq!(world.said("Conflict"), "False NoConflict");
-    world.expect(&QUIET).await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "False NoConflict");
+    cluster.expect(&IDLE_CALLS).await;
 }

@@ -1,15 +1,15 @@
-//! What somebody else changes is set back, and it is said who it was.
+//! Changes by other field managers are reverted and reported.
 
 use order_operator::cluster::Kind;
 use serde_json::json;
 
-use super::{QUIET, quiet_and};
-use crate::world::World;
+use super::{IDLE_CALLS, idle_calls_and};
+use crate::test_cluster::TestCluster;
 
 #[tokio::test]
-async fn a_changed_field_is_set_back_and_its_manager_named() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.change(Kind::Deployment, "orders", |deployment| {
+async fn a_changed_field_is_reverted() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["spec"]["template"]["spec"]["containers"][0]["image"] = json!("evil:1");
         deployment["metadata"]["managedFields"]
             .as_array_mut()
@@ -20,7 +20,7 @@ async fn a_changed_field_is_set_back_and_its_manager_named() {
                     "k:{\"name\":\"order-service\"}": {"f:image": {}}}}}}},
             }));
     });
-    let (result, calls) = world.run().await;
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     assert_eq!(
         calls[2..],
@@ -32,14 +32,14 @@ async fn a_changed_field_is_set_back_and_its_manager_named() {
         ]
     );
     let image = "/spec/template/spec/containers/0/image";
-    assert_eq!(world.deployment().pointer(image).unwrap(), "orders:1");
+    assert_eq!(cluster.deployment().pointer(image).unwrap(), "orders:1");
 }
 
 #[tokio::test]
-async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again() {
-    let world = World::running(World::spec("orders:1")).await;
+async fn the_event_names_field_and_manager_and_is_counted_when_repeated() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     let break_it = || {
-        world.change(Kind::Service, "orders", |service| {
+        cluster.change(Kind::Service, "orders", |service| {
             service["spec"]["selector"] = json!({"app": "other"});
             service["metadata"]["managedFields"] = json!([{
                 "manager": "kubectl-patch", "operation": "Update",
@@ -53,10 +53,10 @@ async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again(
         "apply services orders",
         "event DriftCorrected",
     ];
-    world.expect(&quiet_and(&corrected)).await;
-    let event = world.last_event();
+    cluster.expect(&idle_calls_and(&corrected)).await;
+    let event = cluster.last_event();
     let note = event["note"].as_str().unwrap();
-    assert!(note.starts_with("Service orders: set back "), "{note}");
+    assert!(note.starts_with("Service orders: reverted "), "{note}");
     assert!(
         note.contains("spec.selector (changed by kubectl-patch)"),
         "{note}"
@@ -69,29 +69,29 @@ async fn the_event_names_field_and_manager_and_is_counted_when_it_happens_again(
         "apply services orders",
         "event again",
     ];
-    world.expect(&quiet_and(&again)).await;
-    assert_eq!(world.last_event()["series"]["count"], 2);
-    world.expect(&QUIET).await;
+    cluster.expect(&idle_calls_and(&again)).await;
+    assert_eq!(cluster.last_event()["series"]["count"], 2);
+    cluster.expect(&IDLE_CALLS).await;
 }
 
 #[tokio::test]
-async fn a_deleted_object_comes_back() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.remove(Kind::PodDisruptionBudget, "orders");
+async fn a_deleted_object_is_created_again() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.remove(Kind::PodDisruptionBudget, "orders");
     let back = [
         "get poddisruptionbudgets orders",
         "apply poddisruptionbudgets orders",
     ];
-    world.expect(&quiet_and(&back)).await;
-    world.remove(Kind::Deployment, "orders");
-    world.settle().await;
-    assert_eq!(world.deployment()["spec"]["replicas"], 2);
+    cluster.expect(&idle_calls_and(&back)).await;
+    cluster.remove(Kind::Deployment, "orders");
+    cluster.settle().await;
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 2);
 }
 
 #[tokio::test]
-async fn what_others_add_stays() {
-    let world = World::running(World::spec("orders:1")).await;
-    world.change(Kind::Deployment, "orders", |deployment| {
+async fn fields_that_other_managers_add_stay() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change(Kind::Deployment, "orders", |deployment| {
         deployment["metadata"]["annotations"]["team"] = json!("a");
         let template = &mut deployment["spec"]["template"];
         template["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"] = json!("now");
@@ -100,6 +100,6 @@ async fn what_others_add_stays() {
             .unwrap()
             .push(json!({"name": "sidecar"}));
     });
-    world.roll_out();
-    world.expect(&QUIET).await;
+    cluster.roll_out();
+    cluster.expect(&IDLE_CALLS).await;
 }

@@ -1,30 +1,30 @@
-//! Every path of a reconcile, against the scripted API server.
+//! Every path of a reconcile with the scripted API server.
 
 mod autoscaling;
 mod conflicts;
-mod contests;
+mod contention;
+mod digest_key;
 mod drift;
 mod failures;
-mod key;
-mod lasting;
+mod lasting_errors;
 mod migration;
 mod rollback;
-mod steady;
+mod steady_state;
 
-/// What a quiet reconcile asks: the secret, and how the Deployment stands.
-pub const QUIET: [&str; 2] = ["get secrets db", "get deployments orders"];
+/// The requests of a reconcile without changes.
+pub const IDLE_CALLS: [&str; 2] = ["get secrets db", "get deployments orders"];
 
-/// The same, and more after it.
-pub fn quiet_and<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    QUIET.into_iter().chain(more.iter().copied()).collect()
+/// Those requests, and more after them.
+pub fn idle_calls_and<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    IDLE_CALLS.into_iter().chain(more.iter().copied()).collect()
 }
 
-/// Reads, and writes nothing.
-pub async fn assert_quiet(world: &crate::world::World) {
-    let (result, calls) = world.run().await;
+/// Reconciles once, and expects no write.
+pub async fn assert_idle(cluster: &crate::test_cluster::TestCluster) {
+    let (result, calls) = cluster.run().await;
     result.unwrap();
     assert!(
-        calls.iter().all(|call| crate::world::is_read(call)),
+        calls.iter().all(|call| crate::test_cluster::is_read(call)),
         "{calls:?}"
     );
 }

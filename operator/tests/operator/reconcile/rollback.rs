@@ -1,92 +1,95 @@
-//! A rollout that fails is taken back, and not tried again until the spec changes.
+//! A failed rollout is rolled back, and not retried until the spec changes.
 
 use serde_json::json;
 
-use super::quiet_and;
-use crate::world::World;
+use super::idle_calls_and;
+use crate::test_cluster::TestCluster;
 
-fn image(world: &World) -> String {
-    let deployment = world.deployment();
+fn image(cluster: &TestCluster) -> String {
+    let deployment = cluster.deployment();
     let image = deployment
         .pointer("/spec/template/spec/containers/0/image")
         .unwrap();
     image.as_str().unwrap().to_owned()
 }
 
-/// The second image is migrated and rolling out.
-async fn rolling() -> World {
-    let world = World::running(World::spec("orders:1")).await;
-    world.edit(|spec| spec["image"] = json!("orders:2"));
-    world.settle().await;
-    world.finish_job("Complete");
-    world.settle().await;
-    assert_eq!(image(&world), "orders:2");
-    world
+/// A cluster in which the second image rolls out.
+async fn rolling() -> TestCluster {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
+    cluster.settle().await;
+    cluster.finish_job("Complete");
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:2");
+    cluster
 }
 
 #[tokio::test]
-async fn a_missed_deadline_brings_the_last_good_template_back() {
-    let world = rolling().await;
-    let good = world.object().status.unwrap();
+async fn a_rollout_without_progress_is_rolled_back() {
+    let cluster = rolling().await;
+    let good = cluster.object().status.unwrap();
     assert!(good.failed_revision.is_none());
-    world.get_stuck();
-    world
-        .expect(&quiet_and(&[
+    cluster.exceed_deadline();
+    cluster
+        .expect(&idle_calls_and(&[
             "list pods",
-            // Written before it is acted upon.
+            // The failure is written before the rollback.
             "status",
             "apply deployments orders",
             "status",
             "event ProgressDeadlineExceeded",
         ]))
         .await;
-    assert_eq!(image(&world), "orders:1");
-    assert_eq!(world.said("Degraded"), "True ProgressDeadlineExceeded");
-    let why = world.condition("Degraded").message;
+    assert_eq!(image(&cluster), "orders:1");
+    assert_eq!(
+        cluster.status_and_reason("Degraded"),
+        "True ProgressDeadlineExceeded"
+    );
+    let why = cluster.condition("Degraded").message;
     assert_eq!(
         why,
-        "timed out progressing; orders:1 is back; not tried again until the spec changes"
+        "timed out progressing; rolled back to orders:1; not retried until the spec changes"
     );
-    assert_eq!(world.said("Ready"), "False RolledBack");
+    assert_eq!(cluster.status_and_reason("Ready"), "False RolledBack");
 
-    world.roll_out();
-    world.settle().await;
-    assert_eq!(world.said("Ready"), "False RolledBack");
-    assert_eq!(world.said("Progressing"), "False Complete");
+    cluster.roll_out();
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Ready"), "False RolledBack");
+    assert_eq!(cluster.status_and_reason("Progressing"), "False Complete");
 
-    // Scaling is no reason to try it again.
-    world.edit(|spec| spec["replicas"] = json!(4));
-    world.settle().await;
-    assert_eq!(image(&world), "orders:1");
-    assert_eq!(world.deployment()["spec"]["replicas"], 4);
-    world.roll_out();
-    world.settle().await;
-    super::assert_quiet(&world).await;
+    // Scaling does not retry it.
+    cluster.edit_spec(|spec| spec["replicas"] = json!(4));
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:1");
+    assert_eq!(cluster.deployment()["spec"]["replicas"], 4);
+    cluster.roll_out();
+    cluster.settle().await;
+    super::assert_idle(&cluster).await;
 
-    world.edit(|spec| spec["image"] = json!("orders:3"));
-    world.settle().await;
-    world.finish_job("Complete");
-    world.settle().await;
-    assert_eq!(image(&world), "orders:3");
-    world.roll_out();
-    world.settle().await;
-    assert_eq!(world.said("Ready"), "True Available");
-    assert_eq!(world.said("Degraded"), "False AsExpected");
-    assert!(world.object().status.unwrap().failed_revision.is_none());
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:3"));
+    cluster.settle().await;
+    cluster.finish_job("Complete");
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:3");
+    cluster.roll_out();
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Ready"), "True Available");
+    assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
+    assert!(cluster.object().status.unwrap().failed_revision.is_none());
 }
 
 #[tokio::test]
-async fn a_crash_loop_does_not_wait_for_the_deadline() {
-    let world = rolling().await;
-    world.get_stuck();
-    world.change(
+async fn a_crash_loop_is_rolled_back_before_the_deadline() {
+    let cluster = rolling().await;
+    cluster.exceed_deadline();
+    cluster.change(
         order_operator::cluster::Kind::Deployment,
         "orders",
         |deployment| {
             deployment["status"]["conditions"] = json!([]);
         },
     );
-    world.put(
+    cluster.put(
         "pods",
         "p",
         json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [{
@@ -95,11 +98,14 @@ async fn a_crash_loop_does_not_wait_for_the_deadline() {
             "lastState": {"terminated": {"exitCode": 101}},
         }]}}),
     );
-    world.settle().await;
-    assert_eq!(image(&world), "orders:1");
-    assert_eq!(world.said("Degraded"), "True CrashLoopBackOff");
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:1");
+    assert_eq!(
+        cluster.status_and_reason("Degraded"),
+        "True CrashLoopBackOff"
+    );
     assert!(
-        world
+        cluster
             .condition("Degraded")
             .message
             .starts_with("pod p restarted 4 times, exit code 101; ")
@@ -107,48 +113,51 @@ async fn a_crash_loop_does_not_wait_for_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_decision_is_not_forgotten_when_it_cannot_be_acted_upon_at_once() {
-    let world = rolling().await;
-    world.get_stuck();
-    world.fail("apply deployments", 500, 1);
-    let (result, _) = world.run().await;
+async fn a_failed_revision_is_remembered_when_the_rollback_fails() {
+    let cluster = rolling().await;
+    cluster.exceed_deadline();
+    cluster.fail("apply deployments", 500, 1);
+    let (result, _) = cluster.run().await;
     assert!(result.is_err());
-    assert_eq!(world.said("Degraded"), "True ProgressDeadlineExceeded");
-    world.settle().await;
-    assert_eq!(image(&world), "orders:1");
-    world.roll_out();
-    world.settle().await;
-    assert_eq!(image(&world), "orders:1", "not tried again");
+    assert_eq!(
+        cluster.status_and_reason("Degraded"),
+        "True ProgressDeadlineExceeded"
+    );
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:1");
+    cluster.roll_out();
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:1", "not retried");
 }
 
 #[tokio::test]
-async fn a_first_rollout_that_fails_has_nothing_to_go_back_to() {
-    let world = World::new(World::spec("orders:1"));
-    world.settle().await;
-    world.finish_job("Complete");
-    world.settle().await;
-    world.get_stuck();
-    world.settle().await;
-    assert_eq!(image(&world), "orders:1");
-    assert_eq!(world.said("Ready"), "False RolloutFailed");
+async fn a_failed_first_rollout_is_not_rolled_back() {
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.settle().await;
+    cluster.finish_job("Complete");
+    cluster.settle().await;
+    cluster.exceed_deadline();
+    cluster.settle().await;
+    assert_eq!(image(&cluster), "orders:1");
+    assert_eq!(cluster.status_and_reason("Ready"), "False RolloutFailed");
     assert!(
-        world
+        cluster
             .condition("Degraded")
             .message
-            .contains("there is nothing to go back to")
+            .contains("there is nothing to roll back to")
     );
 }
 
 #[tokio::test]
-async fn a_status_that_is_older_than_the_decision_does_not_undo_it() {
-    let world = rolling().await;
-    let stale = world.object();
-    world.get_stuck();
-    world.run().await.0.unwrap();
-    // The watch is late: the object still looks as it did before the decision.
+async fn a_stale_status_does_not_undo_a_rollback() {
+    let cluster = rolling().await;
+    let stale = cluster.object();
+    cluster.exceed_deadline();
+    cluster.run().await.0.unwrap();
+    // The watch is late: the object still has the status from before the rollback.
     let object = std::sync::Arc::new(stale);
-    order_operator::controller::reconcile(object, world.context.clone())
+    order_operator::reconcile::reconcile(object, cluster.context.clone())
         .await
         .unwrap();
-    assert_eq!(image(&world), "orders:1");
+    assert_eq!(image(&cluster), "orders:1");
 }

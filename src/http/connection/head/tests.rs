@@ -1,6 +1,6 @@
 use super::*;
 
-fn head(text: &str) -> Result<Option<Head>, Box<Refused>> {
+fn head(text: &str) -> Result<Option<Head>, Box<Rejection>> {
     read(&mut text.as_bytes().to_vec())
 }
 
@@ -9,7 +9,7 @@ fn accepted(text: &str) -> Head {
 }
 
 #[test]
-fn a_head_says_how_long_its_request_is_and_whether_another_may_follow() {
+fn a_head_determines_the_length_of_its_request_and_whether_another_may_follow() {
     for (text, length, last) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Length::Bytes(0), false),
         (
@@ -60,7 +60,7 @@ fn a_head_says_how_long_its_request_is_and_whether_another_may_follow() {
 }
 
 #[test]
-fn a_wish_for_an_upgrade_is_overwritten() {
+fn a_request_for_an_upgrade_is_overwritten() {
     let mut text =
         b"POST / HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: x\r\nUpgrade: h2c\r\n\
         X-Upgrade: upgrade\r\nConnection:keep-alive,upgrade\r\n\r\nConnection: Upgrade"
@@ -75,7 +75,7 @@ fn a_wish_for_an_upgrade_is_overwritten() {
 }
 
 #[test]
-fn what_is_refused_becomes_a_request_that_is_accepted() {
+fn a_rejected_head_is_replaced_with_a_request_that_is_accepted() {
     let many = "X: y\r\n".repeat(97);
     let large = "x".repeat(MAX_HEAD);
     for (text, like) in [
@@ -137,18 +137,18 @@ fn what_is_refused_becomes_a_request_that_is_accepted() {
             "GET /a HTTP/1.1\r\nHost: x\r\nX: y\r\n folded\r\n\r\n",
             "GET /a",
         ),
-        ("GET a HTTP/1.1\r\nHost: x y\r\n\r\n", "REFUSED / "),
-        ("CONNECT a HTTP/1.1\r\n\r\n", "REFUSED / "),
+        ("GET a HTTP/1.1\r\nHost: x y\r\n\r\n", "REJECTED / "),
+        ("CONNECT a HTTP/1.1\r\n\r\n", "REJECTED / "),
         ("GET / HTTP/2.0\r\n\r\n", "GET / HTTP/1.1"),
-        ("\u{16}\u{3}\u{1}", "REFUSED / "),
+        ("\u{16}\u{3}\u{1}", "REJECTED / "),
         (&format!("GET /a HTTP/1.1\r\n{many}\r\n"), "GET /a"),
         (&format!("GET /a HTTP/1.1\r\nX: {large}"), "GET /a"),
-        (&format!("GET /{large}"), "REFUSED / "),
+        (&format!("GET /{large}"), "REJECTED / "),
     ] {
-        let refused = head(text).expect_err(text);
-        let request = String::from_utf8(refused.request).unwrap();
+        let rejection = head(text).expect_err(text);
+        let request = String::from_utf8(rejection.request).unwrap();
         assert!(request.starts_with(like), "{text}: {request}");
-        assert_eq!(refused.refusal.readable, !like.starts_with("REFUSED"));
+        assert_eq!(rejection.head.readable, !like.starts_with("REJECTED"));
         assert_eq!(
             request.contains("X-Request-Id: me"),
             text.contains("me\r\n")

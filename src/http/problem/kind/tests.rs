@@ -4,7 +4,7 @@ use super::*;
 fn the_table_is_that_of_the_contract() {
     let table: Vec<_> = ProblemKind::ALL
         .iter()
-        .map(|slug| (slug.as_str(), slug.status().as_u16()))
+        .map(|kind| (kind.as_str(), kind.status().as_u16()))
         .collect();
     assert_eq!(
         table,

@@ -2,29 +2,30 @@ use tokio_postgres::config::SslMode;
 
 use super::*;
 
-fn target(text: &str) -> Result<Target, String> {
+fn target(text: &str) -> Result<Target, UrlError> {
     Target::parse(&DatabaseUrl::parse(text).unwrap())
 }
 
-fn refused(text: &str) -> String {
-    let message = target(text).map(|_| ()).unwrap_err();
+/// The message for a URL that is rejected. `geheim` stands for the password.
+fn rejected(text: &str) -> String {
+    let message = target(text).map(|_| ()).unwrap_err().to_string();
     assert!(!message.contains("geheim"), "{message}");
     message
 }
 
 #[test]
-fn the_description_holds_no_secret() {
+fn the_description_contains_no_secret() {
     for url in [
         "postgres://user:geheim@db.example:5433/shop",
         "postgres://db.example:5433/shop?user=user&password=geheim@x",
     ] {
-        let description = target(url).unwrap().describe();
+        let description = target(url).unwrap().without_secrets();
         assert_eq!(description, "postgres://db.example:5433/shop");
     }
     let two = target("postgres://u:geheim@a:1,b:2/shop").unwrap();
-    assert_eq!(two.describe(), "postgres://a:1,b:2/shop");
+    assert_eq!(two.without_secrets(), "postgres://a:1,b:2/shop");
     let six = target("postgres://[::1]:1,b/shop").unwrap();
-    assert_eq!(six.describe(), "postgres://[::1]:1,b:5432/shop");
+    assert_eq!(six.without_secrets(), "postgres://[::1]:1,b:5432/shop");
 }
 
 #[test]
@@ -37,11 +38,11 @@ fn the_password_ends_at_the_first_at_sign() {
         let target = target(&format!("postgres://us%65r:{written}@h/d?sslmode=disable")).unwrap();
         assert_eq!(target.config.get_user(), Some("user"));
         assert_eq!(target.config.get_password(), Some(meant.as_bytes()));
-        assert_eq!(target.describe(), "postgres://h:5432/d");
+        assert_eq!(target.without_secrets(), "postgres://h:5432/d");
     }
     let query = target("postgres://h/d?user=u&password=ge%26he@im").unwrap();
     assert_eq!(query.config.get_password(), Some(b"ge&he@im".as_slice()));
-    // What libpq misreads is refused, with a hint.
+    // What libpq misreads is rejected with a hint.
     for (bad, hint) in [
         ("postgres://u:p@geheim@h/d", "%40"),
         ("postgres://u:p/geheim@h/d", "%2F"),
@@ -50,13 +51,13 @@ fn the_password_ends_at_the_first_at_sign() {
         ("postgres://u:geheim%00@h/d", "%25"),
         ("postgres://h/d?password=a&geheim", "%26"),
     ] {
-        let message = refused(bad);
+        let message = rejected(bad);
         assert!(message.contains(hint), "{message}");
     }
 }
 
 #[test]
-fn a_bad_url_is_refused_without_being_quoted() {
+fn a_bad_url_is_rejected_without_being_quoted() {
     for bad in [
         "postgres://u:geheim@h:port/d",
         "postgres://u:geheim@h:0/d",
@@ -72,20 +73,20 @@ fn a_bad_url_is_refused_without_being_quoted() {
         "postgres://a,b/d?hostaddr=127.0.0.1",
         "postgres://a/d?hostaddr=geheim",
     ] {
-        refused(bad);
+        rejected(bad);
     }
 }
 
 #[test]
 fn an_unknown_parameter_is_named_and_its_value_is_not() {
-    let message = refused("postgres://h/d?nonsense=geheim");
+    let message = rejected("postgres://h/d?nonsense=geheim");
     assert!(message.contains("nonsense"), "{message}");
     for name in ["gssencmode", "krbsrvname", "passfile", "service"] {
-        let message = refused(&format!("postgres://h/d?{name}=geheim"));
+        let message = rejected(&format!("postgres://h/d?{name}=geheim"));
         assert!(message.contains(name), "{message}");
     }
-    // The rest of a password with an `&` in it, rather than a name.
-    refused(
+    // Probably the rest of a password that contains an `&`.
+    rejected(
         "postgres://h/d?password=x&Geheim7=y"
             .replace("Geheim", "geheim-")
             .as_str(),
@@ -93,11 +94,11 @@ fn an_unknown_parameter_is_named_and_its_value_is_not() {
 }
 
 #[test]
-fn encryption_with_kerberos_is_never_used_and_so_must_not_be_required() {
+fn encryption_with_kerberos_is_not_supported_and_must_not_be_required() {
     for accepted in ["disable", "prefer", ""] {
         assert!(target(&format!("postgres://h/d?gssencmode={accepted}")).is_ok());
     }
-    let message = refused("postgres://h/d?gssencmode=require");
+    let message = rejected("postgres://h/d?gssencmode=require");
     assert!(
         message.contains("gssencmode takes disable, prefer"),
         "{message}"
@@ -105,49 +106,49 @@ fn encryption_with_kerberos_is_never_used_and_so_must_not_be_required() {
 }
 
 #[test]
-fn hosts_addresses_and_ports_belong_together() {
-    let places = |text: &str| {
+fn lists_of_hosts_addresses_and_ports_are_combined() {
+    let endpoints = |text: &str| {
         let endpoints = target(text).unwrap().endpoints;
-        let place = |e: Endpoint| (e.name, e.place, e.port);
-        endpoints.into_iter().map(place).collect::<Vec<_>>()
+        let parts = |e: Endpoint| (e.name, e.host, e.port);
+        endpoints.into_iter().map(parts).collect::<Vec<_>>()
     };
-    let name = |name: &str, port| (name.to_owned(), Place::Name, port);
+    let name = |name: &str, port| (name.to_owned(), Host::Name, port);
     assert_eq!(
-        places("postgres://a,b:1/d"),
+        endpoints("postgres://a,b:1/d"),
         [name("a", 5432), name("b", 1)]
     );
     assert_eq!(
-        places("postgres://a,b/d?port=7"),
+        endpoints("postgres://a,b/d?port=7"),
         [name("a", 7), name("b", 7)]
     );
-    assert_eq!(places("postgres://a:1/d?host=b"), [name("b", 1)]);
+    assert_eq!(endpoints("postgres://a:1/d?host=b"), [name("b", 1)]);
     assert_eq!(
-        places("postgres://%2Ftmp%2Fx:6/d"),
-        [("/tmp/x".to_owned(), Place::Directory("/tmp/x".into()), 6)]
+        endpoints("postgres://%2Ftmp%2Fx:6/d"),
+        [("/tmp/x".to_owned(), Host::Directory("/tmp/x".into()), 6)]
     );
-    let address = Place::Address([127, 0, 0, 1].into());
+    let address = Host::Address([127, 0, 0, 1].into());
     assert_eq!(
-        places("postgres://a,b/d?hostaddr=127.0.0.1,"),
+        endpoints("postgres://a,b/d?hostaddr=127.0.0.1,"),
         [("a".to_owned(), address, 5432), name("b", 5432)]
     );
 }
 
 #[test]
-fn an_empty_value_counts_as_none() {
+fn an_empty_value_counts_as_absent() {
     let empty = "connect_timeout=&sslmode=&sslrootcert=&application_name=&options=&port=&host=\
                  &target_session_attrs=&channel_binding=&keepalives=&password=&nonsense=";
     let target = target(&format!("postgres://:@h:/d?{empty}")).unwrap();
-    assert_eq!(target.describe(), "postgres://h:5432/d");
+    assert_eq!(target.without_secrets(), "postgres://h:5432/d");
     assert_eq!(target.config.get_application_name(), Some("order-service"));
     assert_eq!(target.config.get_user(), None);
     assert_eq!(target.config.get_password(), None);
     assert_eq!(target.connect_timeout, None);
-    assert_eq!(target.wanted, Wanted::Any);
+    assert_eq!(target.session_attrs, TargetSessionAttrs::Any);
     assert!(target.socket.keepalive.is_some());
 }
 
 #[test]
-fn the_other_parameters_mean_what_they_mean_to_libpq() {
+fn the_other_parameters_mean_the_same_as_in_libpq() {
     let target = target(
         "postgresql://h/d?connect_timeout=3&application_name=me&options=-c%20geqo%3Doff\
          &keepalives_idle=7&keepalives_interval=8&keepalives_count=9&tcp_user_timeout=1500\
@@ -159,8 +160,8 @@ fn the_other_parameters_mean_what_they_mean_to_libpq() {
     assert_eq!(target.config.get_application_name(), Some("me"));
     assert_eq!(target.config.get_options(), Some("-c geqo=off"));
     assert_eq!(target.config.get_channel_binding(), ChannelBinding::Require);
-    assert_eq!(target.wanted, Wanted::Primary);
-    assert!(target.shuffled);
+    assert_eq!(target.session_attrs, TargetSessionAttrs::Primary);
+    assert!(target.random_order);
     let keepalive = Keepalive {
         idle: Duration::from_secs(7),
         interval: Duration::from_secs(8),
@@ -172,7 +173,7 @@ fn the_other_parameters_mean_what_they_mean_to_libpq() {
 }
 
 #[test]
-fn ssl_parameters_are_read_as_libpq_does() {
+fn ssl_parameters_are_read_as_in_libpq() {
     let tls = |query: &str| target(&format!("postgres://h/d?{query}")).map(|target| target.tls);
     let mode = |query: &str| tls(query).map(|tls| tls.mode);
     assert_eq!(mode(""), Ok(SslMode::Prefer));
@@ -184,7 +185,7 @@ fn ssl_parameters_are_read_as_libpq_does() {
         tls("sslmode=require&sslrootcert=/ca.pem"),
         tls("sslmode=verify-ca&sslrootcert=/ca.pem")
     );
-    // Without a root certificate of one's own anybody's would do.
+    // With the system's root certificates alone, a certificate of any public authority would do.
     assert!(tls("sslmode=verify-ca").is_err());
     // As in libpq 16.
     assert_eq!(
@@ -192,7 +193,7 @@ fn ssl_parameters_are_read_as_libpq_does() {
         tls("sslmode=verify-full&sslrootcert=system")
     );
     for weaker in ["disable", "allow", "prefer", "require", "verify-ca"] {
-        let message = refused(&format!(
+        let message = rejected(&format!(
             "postgres://h/d?sslmode={weaker}&sslrootcert=system"
         ));
         assert!(message.contains("verify-full"), "{message}");

@@ -1,3 +1,3 @@
--- refused: backfill
+-- rejected: backfill
 SET LOCAL lock_timeout = '1s';
 UPDATE orders SET note = '';

@@ -1,3 +1,3 @@
--- refused: rewrite
+-- rejected: rewrite
 SET LOCAL lock_timeout = '1s';
 CLUSTER orders USING orders_pkey;

@@ -1,4 +1,4 @@
--- refused: rewrite
+-- rejected: rewrite
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders
     ADD COLUMN idempotency_key idempotency_key,

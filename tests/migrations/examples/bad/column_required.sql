@@ -1,3 +1,3 @@
--- refused: adding-required-field
+-- rejected: adding-required-field
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders ADD COLUMN note text NOT NULL;

@@ -1,3 +1,3 @@
--- refused: constraint-missing-not-valid
+-- rejected: constraint-missing-not-valid
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders ADD CONSTRAINT short CHECK (char_length(note) < 10);

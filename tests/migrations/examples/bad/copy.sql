@@ -1,4 +1,4 @@
--- refused: backfill
+-- rejected: backfill
 SET LOCAL lock_timeout = '1s';
 INSERT INTO notes (id)
 SELECT id FROM orders;

@@ -1,3 +1,3 @@
--- refused: ban-concurrent-index-creation-in-transaction
+-- rejected: ban-concurrent-index-creation-in-transaction
 SET LOCAL lock_timeout = '1s';
 CREATE INDEX CONCURRENTLY orders_note ON orders (note);

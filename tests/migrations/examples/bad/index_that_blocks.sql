@@ -1,3 +1,3 @@
--- refused: require-concurrent-index-creation
+-- rejected: require-concurrent-index-creation
 SET LOCAL lock_timeout = '1s';
 CREATE INDEX orders_note ON orders (note);

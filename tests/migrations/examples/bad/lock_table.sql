@@ -1,3 +1,3 @@
--- refused: lock
+-- rejected: lock
 SET LOCAL lock_timeout = '1s';
 LOCK TABLE orders;

@@ -1,3 +1,3 @@
--- refused: lock-timeout
+-- rejected: lock-timeout
 SET lock_timeout = '1s';
 ALTER TABLE orders ADD COLUMN note text;

@@ -1,3 +1,3 @@
--- refused: lock-timeout
--- refused: require-lock-timeout
+-- rejected: lock-timeout
+-- rejected: require-lock-timeout
 ALTER TABLE orders ADD COLUMN note text;

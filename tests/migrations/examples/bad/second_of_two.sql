@@ -1,4 +1,4 @@
--- refused: backfill
+-- rejected: backfill
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders ADD COLUMN note text;
 -- migration

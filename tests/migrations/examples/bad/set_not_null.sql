@@ -1,3 +1,3 @@
--- refused: set-not-null
+-- rejected: set-not-null
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders ALTER COLUMN note SET NOT NULL;

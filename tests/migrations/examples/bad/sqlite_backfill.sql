@@ -1,3 +1,3 @@
--- refused: backfill
+-- rejected: backfill
 -- database: sqlite
 UPDATE orders SET note = '';

@@ -1,3 +1,3 @@
--- refused: rewrite
+-- rejected: rewrite
 -- database: sqlite
 ALTER TABLE orders ADD COLUMN note TEXT CHECK (note <> '');

@@ -1,5 +1,5 @@
--- refused: rewrite
--- refused: compatibility
+-- rejected: rewrite
+-- rejected: compatibility
 -- database: sqlite
 CREATE TABLE new (id BLOB PRIMARY KEY);
 INSERT INTO new SELECT id FROM orders;

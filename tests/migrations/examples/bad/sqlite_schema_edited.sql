@@ -1,5 +1,5 @@
--- refused: backfill
--- refused: pragma
+-- rejected: backfill
+-- rejected: pragma
 -- database: sqlite
 PRAGMA writable_schema = ON;
 UPDATE sqlite_master SET sql = '';

@@ -1,3 +1,3 @@
--- refused: ban-drop-table
+-- rejected: ban-drop-table
 SET LOCAL lock_timeout = '1s';
 DROP TABLE orders;

@@ -1,4 +1,4 @@
--- refused: constraint-missing-not-valid
--- refused: disallowed-unique-constraint
+-- rejected: constraint-missing-not-valid
+-- rejected: disallowed-unique-constraint
 SET LOCAL lock_timeout = '1s';
 ALTER TABLE orders ADD CONSTRAINT one UNIQUE (note);

@@ -1,0 +1,58 @@
+-- The same tables as on PostgreSQL. SQLite has no uuid, jsonb or timestamptz:
+-- ids are 16 bytes (in the order of UUIDv7), metadata is JSON text, times are microseconds since 1970.
+CREATE TABLE orders (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    product_id TEXT NOT NULL CHECK (length(product_id) BETWEEN 1 AND 128),
+    quantity INTEGER NOT NULL CHECK (quantity BETWEEN 1 AND 1000000),
+    status TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled')),
+    customer_id TEXT CHECK (length(customer_id) BETWEEN 1 AND 128),
+    metadata TEXT NOT NULL,
+    version INTEGER NOT NULL CHECK (version >= 1),
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    -- Length in bytes of the order as JSON: a page ends at a number of bytes.
+    json_bytes INTEGER NOT NULL CHECK (json_bytes >= 2)
+) WITHOUT ROWID;
+-- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
+-- status.
+CREATE INDEX orders_status ON orders (status, id);
+CREATE INDEX orders_product_id ON orders (product_id, status, id);
+CREATE INDEX orders_customer_id ON orders (customer_id, status, id) WHERE customer_id IS NOT NULL;
+
+-- A retried request finds its order by its key. The hash distinguishes a retry from another request.
+CREATE TABLE idempotency_keys (
+    key TEXT NOT NULL PRIMARY KEY CHECK (length(key) BETWEEN 1 AND 255),
+    order_id BLOB NOT NULL CHECK (length(order_id) = 16),
+    request_hash BLOB NOT NULL CHECK (length(request_hash) = 32),
+    -- The method by which request_hash is computed (src/api/idempotency.rs).
+    hash_version INTEGER NOT NULL,
+    -- The order as it was created, which a replay sends.
+    document TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+) WITHOUT ROWID;
+
+-- One row for each version of each order. SQLite has one writer at a time, so seq increases in the order of
+-- the commits.
+CREATE TABLE events (
+    seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    order_id BLOB NOT NULL,
+    version INTEGER NOT NULL CHECK (version >= 1),
+    occurred_at BIGINT NOT NULL,
+    data TEXT NOT NULL,
+    -- Length of data in bytes, as orders.json_bytes.
+    data_bytes INTEGER NOT NULL CHECK (data_bytes >= 2),
+    traceparent TEXT
+);
+CREATE UNIQUE INDEX events_of_order ON events (order_id, version);
+
+-- One row, as on PostgreSQL: the last event that retention has removed, or NULL.
+CREATE TABLE feed (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    floor_seq BIGINT,
+    floor_order_id BLOB CHECK (length(floor_order_id) = 16),
+    floor_version INTEGER CHECK (floor_version >= 1),
+    floor_occurred_at BIGINT,
+    CHECK ((floor_seq IS NULL) = (floor_order_id IS NULL) AND (floor_seq IS NULL) = (floor_version IS NULL)
+        AND (floor_seq IS NULL) = (floor_occurred_at IS NULL))
+);
+INSERT INTO feed (id) VALUES (1);

@@ -1,0 +1,72 @@
+//! All objects of an OrderService.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use super::{Replicas, Target};
+
+/// The objects of an OrderService. The fields are in the order in which the objects are applied. Callers
+/// destructure it without `..`, so that a new object cannot be forgotten.
+pub(crate) struct Resources {
+    pub(crate) service_account: ServiceAccount,
+    /// Absent if it is disabled.
+    pub(crate) network_policy: Option<NetworkPolicy>,
+    pub(crate) config_map: ConfigMap,
+    pub(crate) service: Service,
+    /// Absent if it is disabled.
+    pub(crate) pod_disruption_budget: Option<PodDisruptionBudget>,
+    /// Absent while a secret is missing.
+    pub(crate) workload: Option<Workload>,
+    /// Absent when the spec sets the number of replicas.
+    pub(crate) horizontal_pod_autoscaler: Option<HorizontalPodAutoscaler>,
+}
+
+/// The objects that run pods.
+pub(crate) struct Workload {
+    /// Identifies everything that the migration depends on: the image and the secret.
+    pub(crate) migration_revision: String,
+    pub(crate) migration_job: Job,
+    /// Without `spec.replicas` if an autoscaler decides it.
+    pub(crate) deployment: Deployment,
+}
+
+/// Digests of the secrets that pods read. A changed digest changes the objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretDigests {
+    /// Of the secret that the service reads.
+    pub(crate) database: String,
+    /// Of the secret that the migration reads.
+    pub(crate) migrations: String,
+}
+
+/// Builds the objects. Without `secrets` there is no workload.
+pub(crate) fn resources(target: &Target, secrets: Option<&SecretDigests>) -> Resources {
+    let config_map = super::config_map(target);
+    let config_map_name = config_map.metadata.name.clone().unwrap_or_default();
+    let workload = secrets.map(|secrets| {
+        let migration_revision = super::migration_revision(target, &secrets.migrations);
+        let template = super::pod_template(target, &config_map_name, &secrets.database);
+        let replicas = match &target.replicas {
+            Replicas::Fixed(replicas) => Some(*replicas),
+            Replicas::Autoscaled(_) => None,
+        };
+        Workload {
+            migration_job: super::migration_job(target, &migration_revision),
+            migration_revision,
+            deployment: super::deployment(target, template, replicas),
+        }
+    });
+    Resources {
+        service_account: super::service_account(target),
+        network_policy: super::network_policy(target),
+        config_map,
+        service: super::service(target),
+        pod_disruption_budget: super::pod_disruption_budget(target),
+        workload,
+        horizontal_pod_autoscaler: super::horizontal_pod_autoscaler(target),
+    }
+}

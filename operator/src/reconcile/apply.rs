@@ -1,0 +1,286 @@
+//! Applies one object: reads it, compares it, and writes only if it differs.
+
+use std::time::Duration;
+
+use kube::api::DynamicObject;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Context;
+use super::error::{ApiResultExt as _, Error};
+use crate::build::labels::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
+use crate::build::{Target, short_hash};
+use crate::cluster::{Kind, as_applied};
+use crate::diff::compare::differences;
+use crate::diff::drift::{self, Drift};
+use crate::watch::index;
+
+/// The result of applying an object.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The object matches according to the index, and was not read.
+    Checked,
+    /// The object was read, and matches.
+    InSync(Box<DynamicObject>),
+    /// The object was created, or changed because the desired object has changed.
+    Applied(Box<DynamicObject>),
+    /// A change by another field manager was reverted.
+    Corrected(Box<DynamicObject>, Vec<Drift>),
+    /// Another field manager changes the object repeatedly: the revert, or the creation, waits this long.
+    Contested(Option<Box<DynamicObject>>, Duration),
+    /// The object has another owner and was not changed.
+    Foreign,
+}
+
+/// An object to apply.
+pub(crate) struct Desired {
+    pub kind: Kind,
+    pub name: String,
+    /// The complete object, with the annotation of its digest.
+    pub value: Value,
+    digest: String,
+}
+
+impl Desired {
+    /// Wraps an object that was built.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(crate) fn new<T: Serialize>(kind: Kind, object: &T) -> Result<Self, serde_json::Error> {
+        Ok(Self::from_value(kind, as_applied(kind, object)?))
+    }
+
+    /// Wraps an object in JSON.
+    pub(crate) fn from_value(kind: Kind, mut value: Value) -> Self {
+        let digest = short_hash(&value);
+        annotate(&mut value, APPLIED, &digest);
+        let name = value.pointer("/metadata/name").and_then(Value::as_str);
+        Self {
+            kind,
+            name: name.unwrap_or_default().to_owned(),
+            value,
+            digest,
+        }
+    }
+}
+
+/// Adds an annotation to an object in JSON.
+pub(crate) fn annotate(value: &mut Value, key: &str, text: &str) {
+    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+        let annotations = metadata
+            .entry("annotations")
+            .or_insert_with(|| Value::Object(serde_json::Map::default()));
+        if let Value::Object(annotations) = annotations {
+            annotations.insert(key.to_owned(), Value::String(text.to_owned()));
+        }
+    }
+}
+
+/// Applies an object.
+///
+/// # Errors
+/// When the API server rejects a request or does not respond, or an object of that name is being deleted.
+pub(crate) async fn ensure(
+    context: &Context,
+    target: &Target,
+    desired: &Desired,
+) -> Result<Outcome, Error> {
+    let namespace = target.namespace.as_str();
+    if context
+        .records
+        .index
+        .is_current(desired.kind, namespace, &desired.name, &desired.digest)
+    {
+        return Ok(Outcome::Checked);
+    }
+    let live = read(context, desired.kind, namespace, &desired.name).await?;
+    ensure_live(context, target, desired, live).await
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// When the API server rejects a request or does not respond.
+pub(crate) async fn read(
+    context: &Context,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<DynamicObject>, Error> {
+    let got = context.cluster.get(kind, namespace, name).await;
+    got.during(|| format!("get {} {name}", kind.as_str()))
+}
+
+/// Applies an object whose live version has already been read.
+///
+/// # Errors
+/// When the API server rejects a request or does not respond, or an object of that name is being deleted.
+pub(crate) async fn ensure_live(
+    context: &Context,
+    target: &Target,
+    desired: &Desired,
+    live: Option<DynamicObject>,
+) -> Result<Outcome, Error> {
+    let (owner, kind, name) = (&target.owner.uid, desired.kind, desired.name.as_str());
+    let Some(live) = live else {
+        if let Err(wait) = context.records.contention.allow_create(owner, kind, name) {
+            return Ok(Outcome::Contested(None, wait));
+        }
+        // Without force: an object that was created in the meantime has another owner.
+        let made = write(context, desired, &desired.value, false).await?;
+        return Ok(Outcome::Applied(Box::new(made)));
+    };
+    match ownership(target, desired.kind, &live)? {
+        Ownership::Foreign => return Ok(Outcome::Foreign),
+        Ownership::Ours => {}
+    }
+    let as_json = serde_json::to_value(&live)?;
+    let paths = differences(&desired.value, &as_json);
+    if paths.is_empty() {
+        context
+            .records
+            .index
+            .record_match(desired.kind, &live.metadata, &desired.digest);
+        return Ok(Outcome::InSync(Box::new(live)));
+    }
+    // The desired object was applied before, and the live one differs, so another field manager changed it. The
+    // annotation with the digest may be gone as well, so the index is a second source.
+    let applied = live
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(APPLIED));
+    let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
+    let is_drift = applied == Some(&desired.digest)
+        || context
+            .records
+            .index
+            .matched_before(kind, namespace, name, digest);
+    let drift = is_drift.then(|| drift::attribute(&paths, &live.metadata));
+    if let Some(drift) = &drift
+        && let Err(wait) = context
+            .records
+            .contention
+            .allow_revert(owner, kind, name, drift)
+    {
+        return Ok(Outcome::Contested(Some(Box::new(live)), wait));
+    }
+    let mut value = desired.value.clone();
+    if let (Some(Value::Object(metadata)), Some(uid)) =
+        (value.get_mut("metadata"), &live.metadata.uid)
+    {
+        // With the UID, an object that was created in the meantime is not overwritten.
+        metadata.insert("uid".to_owned(), Value::String(uid.clone()));
+    }
+    let made = Box::new(write(context, desired, &value, true).await?);
+    Ok(match drift {
+        Some(drift) => Outcome::Corrected(made, drift),
+        None => Outcome::Applied(made),
+    })
+}
+
+async fn write(
+    context: &Context,
+    desired: &Desired,
+    value: &Value,
+    force: bool,
+) -> Result<DynamicObject, Error> {
+    let made = context.cluster.apply(desired.kind, value, force).await;
+    let made = made.during(|| format!("apply {} {}", desired.kind.as_str(), desired.name))?;
+    context
+        .records
+        .index
+        .record_match(desired.kind, &made.metadata, &desired.digest);
+    log::info!(
+        kind = desired.kind.as_str(), name = desired.name.as_str(),
+        namespace = made.metadata.namespace.as_deref().unwrap_or_default();
+        "applied"
+    );
+    Ok(made)
+}
+
+/// The owner of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// The OrderService that is reconciled.
+    Ours,
+    /// Another owner.
+    Foreign,
+}
+
+/// Decides who owns an object.
+///
+/// # Errors
+/// When it is being deleted.
+pub(crate) fn ownership(
+    target: &Target,
+    kind: Kind,
+    live: &DynamicObject,
+) -> Result<Ownership, Error> {
+    let metadata = &live.metadata;
+    let being_deleted = || {
+        let name = metadata.name.as_deref().unwrap_or_default();
+        Err(Error::BeingDeleted(format!("{} {name}", kind.as_str())))
+    };
+    let controlled = metadata
+        .owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.controller == Some(true));
+    let ours = match index::controller_owner(metadata) {
+        Some((uid, _)) if uid == target.owner.uid => true,
+        // It belongs to a deleted OrderService of the same name, and the garbage collector will delete it.
+        Some((_, name)) if name == target.owner.name => return being_deleted(),
+        _ => !controlled && is_orphan(target, live),
+    };
+    if ours && metadata.deletion_timestamp.is_some() {
+        return being_deleted();
+    }
+    Ok(if ours {
+        Ownership::Ours
+    } else {
+        Ownership::Foreign
+    })
+}
+
+/// Whether the operator created this object for an OrderService that was deleted with `--cascade=orphan`.
+fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
+    let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
+    label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
+}
+
+/// Deletes the objects of a kind except those with these names.
+///
+/// # Errors
+/// When the API server rejects a request or does not respond.
+pub(crate) async fn delete_except(
+    context: &Context,
+    target: &Target,
+    kind: Kind,
+    keep: &[&str],
+) -> Result<(), Error> {
+    let owner = target.owner.uid.as_str();
+    for known in context
+        .records
+        .index
+        .owned(kind, &target.namespace, &target.name, owner)
+    {
+        if keep.contains(&known.name.as_str()) {
+            continue;
+        }
+        let deleted = context
+            .cluster
+            .delete(kind, &target.namespace, &known.name, &known.uid)
+            .await;
+        deleted.during(|| format!("delete {} {}", kind.as_str(), known.name))?;
+        context
+            .records
+            .index
+            .remove(kind, &target.namespace, &known.name);
+        log::info!(
+            kind = kind.as_str(), name = known.name.as_str(), namespace = target.namespace.as_str();
+            "deleted"
+        );
+    }
+    Ok(())
+}

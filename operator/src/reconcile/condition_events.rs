@@ -1,0 +1,72 @@
+//! Events about changed conditions and reverted drift.
+
+use super::status::find;
+use crate::cluster::{Event, Kind};
+use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
+use crate::diff::drift::Drift;
+
+/// Returns the events for the change from one status to the next. There are none if no condition changed.
+pub(crate) fn status_events(before: &OrderServiceStatus, after: &OrderServiceStatus) -> Vec<Event> {
+    after
+        .conditions
+        .iter()
+        .filter(|after| {
+            let same =
+                |before: &Condition| before.status == after.status && before.reason == after.reason;
+            !find(before, &after.type_).is_some_and(same)
+        })
+        .filter_map(|after| event_for(find(before, &after.type_), after))
+        .collect()
+}
+
+fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
+    use ConditionStatus::{False, True};
+
+    let was = before.map(|before| before.status);
+    let normal = |reason, action| (false, reason, action);
+    let warning = |reason, action| (true, reason, action);
+    let (is_warning, reason, action) =
+        match (after.type_.as_str(), after.status, after.reason.as_str()) {
+            ("Ready", True, _) => normal("Ready", "Reconcile"),
+            ("Degraded", True, "CrashLoopBackOff") => warning("CrashLoopBackOff", "Rollback"),
+            ("Degraded", True, "ProgressDeadlineExceeded") => {
+                warning("ProgressDeadlineExceeded", "Rollback")
+            }
+            ("Degraded", True, "InvalidSpec") => warning("InvalidSpec", "Validate"),
+            ("Degraded", True, "SecretNotFound") => warning("SecretNotFound", "Dereference"),
+            ("Degraded", True, "ApplyFailed") => warning("ApplyFailed", "Apply"),
+            ("Degraded", True, "Contested") => warning("Contested", "Apply"),
+            ("Degraded", True, "ReconcileFailing") => warning("ReconcileFailing", "Reconcile"),
+            ("Degraded", True, "ReplicasUnavailable") => warning("ReplicasUnavailable", "Observe"),
+            ("Degraded", False, _) if was == Some(True) => normal("Recovered", "Reconcile"),
+            ("Migrated", True, _) => normal("Migrated", "Migrate"),
+            ("Migrated", False, "MigrationFailed") => warning("MigrationFailed", "Migrate"),
+            ("Migrated", False, "MigrationRetrying") => warning("MigrationRetrying", "Migrate"),
+            ("Migrated", False, "Migrating") => normal("Migrating", "Migrate"),
+            ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
+            ("Paused", True, _) => normal("Paused", "Pause"),
+            ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
+            ("Conflict", True, _) => warning("Conflict", "Apply"),
+            _ => return None,
+        };
+    Some(Event {
+        warning: is_warning,
+        reason,
+        action,
+        note: after.message.clone(),
+    })
+}
+
+/// Creates the event for reverted drift.
+pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
+    let fields: Vec<_> = drift
+        .iter()
+        .map(|drift| format!("{} (changed by {})", drift.field, drift.manager))
+        .collect();
+    Event {
+        warning: true,
+        reason: "DriftCorrected",
+        action: "Apply",
+        note: format!("{} {name}: reverted {}", kind.as_str(), fields.join(", ")),
+    }
+}

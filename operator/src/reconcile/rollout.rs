@@ -1,0 +1,245 @@
+//! Decides which pod template runs: the desired one, the current one, or the last good one. Pure functions.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+use kube::api::DynamicObject;
+use serde_json::Value;
+
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::cluster::PodState;
+use crate::crd::FailedRevision;
+
+/// The number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
+const CRASH_LOOP_RESTARTS: i32 = 3;
+
+/// A pod template.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Template(pub Value);
+
+impl Template {
+    /// Returns the pod template of a Deployment that was built.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Self, serde_json::Error> {
+        let spec = deployment.spec.as_ref();
+        serde_json::to_value(spec.map(|spec| &spec.template)).map(Self)
+    }
+
+    /// Returns its revision, a hash of the template.
+    pub(crate) fn revision(&self) -> &str {
+        let labels = self.0.pointer("/metadata/labels");
+        labels
+            .and_then(|labels| labels.get(REVISION))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+
+    /// The image.
+    pub(crate) fn image(&self) -> Option<&str> {
+        self.0
+            .pointer("/spec/containers/0/image")
+            .and_then(Value::as_str)
+    }
+
+    /// Returns the name of the ConfigMap that it reads.
+    pub(crate) fn config_map(&self) -> Option<&str> {
+        let name = self
+            .0
+            .pointer("/spec/containers/0/envFrom/0/configMapRef/name");
+        name.and_then(Value::as_str)
+    }
+}
+
+/// The state of a Deployment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rollout {
+    /// Whether the status refers to the current spec.
+    pub observed: bool,
+    /// Desired number of pods.
+    pub desired_replicas: i32,
+    /// Existing pods.
+    pub replicas: i32,
+    /// Pods of the current template.
+    pub updated: i32,
+    /// Pods that have been ready for `minReadySeconds`.
+    pub available: i32,
+    /// Ready pods.
+    pub ready: i32,
+    /// The message of Kubernetes when the rollout exceeded its progress deadline.
+    pub deadline_exceeded: Option<String>,
+    /// The most recently applied template.
+    pub current: Option<Template>,
+    /// The template for a rollback, while another one rolls out.
+    pub last_good: Option<Template>,
+    /// The most recent revision that rolled out completely.
+    pub good_revision: Option<String>,
+}
+
+impl Rollout {
+    /// Returns the state of this Deployment.
+    pub(crate) fn from_deployment(deployment: &DynamicObject) -> Self {
+        let status = deployment.data.get("status").cloned().unwrap_or_default();
+        let status: DeploymentStatus = serde_json::from_value(status).unwrap_or_default();
+        let annotation = |key| {
+            deployment
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(key))
+        };
+        let template = |key| {
+            let text = annotation(key)?;
+            serde_json::from_str(text).ok().map(Template)
+        };
+        let desired_replicas = deployment
+            .data
+            .pointer("/spec/replicas")
+            .and_then(Value::as_i64);
+        let observed = status.observed_generation >= deployment.metadata.generation;
+        Self {
+            observed,
+            desired_replicas: desired_replicas
+                .and_then(|count| i32::try_from(count).ok())
+                .unwrap_or(1),
+            replicas: status.replicas.unwrap_or_default(),
+            updated: status.updated_replicas.unwrap_or_default(),
+            available: status.available_replicas.unwrap_or_default(),
+            ready: status.ready_replicas.unwrap_or_default(),
+            deadline_exceeded: status
+                .conditions
+                .into_iter()
+                .flatten()
+                .filter(|_| observed)
+                .find(|condition| {
+                    condition.type_ == "Progressing"
+                        && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+                })
+                .map(|condition| condition.message.unwrap_or_default()),
+            current: template(TEMPLATE),
+            last_good: template(LAST_GOOD),
+            good_revision: annotation(GOOD_REVISION).cloned(),
+        }
+    }
+
+    /// Whether all pods are of the current template and available.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.observed
+            && self.updated >= self.desired_replicas
+            && self.replicas == self.updated
+            && self.available >= self.desired_replicas
+    }
+
+    /// Whether available pods prove that the current template works. Zero pods prove nothing.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.is_complete() && self.updated > 0
+    }
+
+    /// Whether the current template has rolled out completely before.
+    pub(crate) fn is_good(&self) -> bool {
+        let current = self.current.as_ref().map(Template::revision);
+        current.is_some() && current == self.good_revision.as_deref()
+    }
+}
+
+/// Describes the first crash loop among these pods.
+pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
+    pods.iter().find_map(|pod| {
+        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+        let looping = statuses.iter().find(|container| {
+            let waiting = container
+                .state
+                .as_ref()
+                .and_then(|state| state.waiting.as_ref());
+            container.restart_count >= CRASH_LOOP_RESTARTS
+                && waiting
+                    .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
+        })?;
+        let last = looping
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        let code = last.map_or_else(String::new, |last| {
+            format!(", exit code {}", last.exit_code)
+        });
+        Some(format!(
+            "pod {} restarted {} times{code}",
+            pod.metadata.name.as_deref().unwrap_or_default(),
+            looping.restart_count
+        ))
+    })
+}
+
+/// The template to run.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// The template to apply.
+    pub template: Template,
+    /// The template for a rollback.
+    pub last_good: Option<Template>,
+    /// The most recent revision that rolled out completely.
+    pub good_revision: Option<String>,
+    /// Why the desired template is not applied.
+    pub failed: Option<FailedRevision>,
+}
+
+/// Decides which template runs. Returns `None` if there is no Deployment yet and the migration is not complete.
+pub(crate) fn plan(
+    desired: &Template,
+    live: &Rollout,
+    migrated: bool,
+    failed: Option<&FailedRevision>,
+    crash: Option<String>,
+) -> Option<Plan> {
+    let mut good_revision = live.good_revision.clone();
+    let mut last_good = live.last_good.clone();
+    let current = live.current.as_ref();
+    let is_current = current.is_some_and(|current| current.revision() == desired.revision());
+    if live.is_proven() && current.is_some() {
+        good_revision = current.map(|current| current.revision().to_owned());
+        last_good = None;
+    }
+    // A failed revision is not retried until another one is desired.
+    let mut failed = failed
+        .filter(|failed| failed.revision == desired.revision())
+        .cloned();
+    let is_good = good_revision.as_deref() == Some(desired.revision());
+    if failed.is_none() && is_current && !is_good {
+        failed = rollout_failure(live, crash).map(|(reason, message)| FailedRevision {
+            revision: desired.revision().to_owned(),
+            reason: reason.to_owned(),
+            message,
+        });
+    } else if is_current && is_good {
+        // The rollout completed in the end: it was only slow.
+        failed = None;
+    }
+    let template = if failed.is_some() {
+        last_good.as_ref().or(current).unwrap_or(desired).clone()
+    } else if migrated {
+        desired.clone()
+    } else {
+        current?.clone()
+    };
+    if let Some(current) = current.filter(|current| current.revision() != template.revision())
+        && good_revision.as_deref() == Some(current.revision())
+    {
+        last_good = Some(current.clone());
+    }
+    Some(Plan {
+        template,
+        last_good,
+        good_revision,
+        failed,
+    })
+}
+
+fn rollout_failure(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
+    if let Some(message) = crash {
+        return Some(("CrashLoopBackOff", message));
+    }
+    let message = live.deadline_exceeded.clone().filter(|_| live.observed)?;
+    Some(("ProgressDeadlineExceeded", message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+use serde_json::json;
+
+use super::*;
+
+fn template(revision: &str) -> Template {
+    Template(json!({
+        "metadata": {"labels": {REVISION: revision}},
+        "spec": {"containers": [{"image": format!("orders:{revision}")}]},
+    }))
+}
+
+fn running(revision: &str) -> Rollout {
+    Rollout {
+        observed: true,
+        desired_replicas: 2,
+        replicas: 2,
+        updated: 2,
+        available: 2,
+        ready: 2,
+        current: Some(template(revision)),
+        good_revision: Some(revision.to_owned()),
+        ..Rollout::default()
+    }
+}
+
+fn rolling(to: &str, from: &str) -> Rollout {
+    Rollout {
+        replicas: 3,
+        updated: 1,
+        current: Some(template(to)),
+        last_good: Some(template(from)),
+        good_revision: Some(from.to_owned()),
+        ..running(from)
+    }
+}
+
+fn failed(revision: &str) -> FailedRevision {
+    FailedRevision {
+        revision: revision.to_owned(),
+        reason: "CrashLoopBackOff".to_owned(),
+        message: "m".to_owned(),
+    }
+}
+
+#[test]
+fn nothing_runs_before_the_first_migration() {
+    let nothing = Rollout::default();
+    assert_eq!(plan(&template("a"), &nothing, false, None, None), None);
+    let first = plan(&template("a"), &nothing, true, None, None).unwrap();
+    assert_eq!(first.template, template("a"));
+    assert_eq!((first.last_good, first.good_revision), (None, None));
+}
+
+#[test]
+fn pods_are_unchanged_until_the_migration_is_complete() {
+    let before = plan(&template("b"), &running("a"), false, None, None).unwrap();
+    assert_eq!(before.template, template("a"));
+    let after = plan(&template("b"), &running("a"), true, None, None).unwrap();
+    assert_eq!(after.template, template("b"));
+    assert_eq!(after.last_good, Some(template("a")));
+    assert_eq!(after.good_revision.as_deref(), Some("a"));
+}
+
+#[test]
+fn a_rollout_that_is_complete_becomes_the_good_one() {
+    let mut live = rolling("b", "a");
+    (live.replicas, live.updated) = (2, 2);
+    let done = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(done.good_revision.as_deref(), Some("b"));
+    assert_eq!(done.last_good, None);
+}
+
+#[test]
+fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
+    let mut live = rolling("b", "a");
+    (live.desired_replicas, live.replicas, live.updated) = (0, 0, 0);
+    (live.available, live.ready) = (0, 0);
+    let scaled = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(scaled.good_revision.as_deref(), Some("a"));
+    assert_eq!(scaled.last_good, Some(template("a")));
+}
+
+#[test]
+fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
+    let crash = Some("pod x restarted 3 times".to_owned());
+    let crashed = plan(&template("b"), &rolling("b", "a"), true, None, crash).unwrap();
+    assert_eq!(crashed.template, template("a"));
+    assert_eq!(crashed.failed.unwrap().reason, "CrashLoopBackOff");
+
+    let mut live = rolling("b", "a");
+    live.deadline_exceeded = Some("timed out".to_owned());
+    let deadline_exceeded = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(deadline_exceeded.template, template("a"));
+    assert_eq!(deadline_exceeded.failed.unwrap().message, "timed out");
+
+    live.observed = false;
+    let stale = plan(&template("b"), &live, true, None, None).unwrap();
+    assert_eq!(
+        stale.template,
+        template("b"),
+        "a status of an older spec is ignored"
+    );
+}
+
+#[test]
+fn a_failed_revision_is_not_retried_until_another_is_desired() {
+    let failed = failed("b");
+    let again = plan(&template("b"), &running("a"), true, Some(&failed), None).unwrap();
+    assert_eq!(again.template, template("a"));
+    assert_eq!(again.failed.as_ref(), Some(&failed));
+    let other = plan(&template("c"), &running("a"), true, Some(&failed), None).unwrap();
+    assert_eq!((other.template, other.failed), (template("c"), None));
+    let back = plan(&template("a"), &running("a"), true, Some(&failed), None).unwrap();
+    assert_eq!((back.template, back.failed), (template("a"), None));
+}
+
+#[test]
+fn a_failed_first_rollout_is_kept_because_there_is_nothing_to_roll_back_to() {
+    let mut live = rolling("a", "a");
+    (live.last_good, live.good_revision, live.available) = (None, None, 0);
+    live.deadline_exceeded = Some("timed out".to_owned());
+    let first = plan(&template("a"), &live, true, None, None).unwrap();
+    assert_eq!(first.template, template("a"));
+    assert!(first.failed.is_some());
+}
+
+#[test]
+fn a_change_during_a_rollout_keeps_the_last_good_template() {
+    let next = plan(&template("c"), &rolling("b", "a"), true, None, None).unwrap();
+    assert_eq!(next.template, template("c"));
+    assert_eq!(next.last_good, Some(template("a")));
+}
+
+#[test]
+fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
+    let mut live = running("a");
+    live.available = 0;
+    let plan = plan(&template("a"), &live, true, None, Some("crash".to_owned())).unwrap();
+    assert_eq!(plan.failed, None);
+}
+
+#[test]
+fn a_crash_loop_needs_three_restarts() {
+    let pod = |restarts: i32| -> PodState {
+        serde_json::from_value(
+            json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [{
+                "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": restarts,
+                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                "lastState": {"terminated": {"exitCode": 101}},
+            }]}}),
+        )
+        .unwrap()
+    };
+    assert_eq!(crash_loop(&[pod(2)]), None);
+    assert_eq!(
+        crash_loop(&[pod(1), pod(3)]).as_deref(),
+        Some("pod p restarted 3 times, exit code 101")
+    );
+}

@@ -1,0 +1,89 @@
+use futures_util::stream;
+use kube::runtime::reflector;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(version: u32, spec: &Value) -> DeserializeGuard<OrderService> {
+    serde_json::from_value(json!({
+        "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
+        "metadata": {"name": "orders", "namespace": "shop", "uid": "u", "generation": version,
+            "resourceVersion": version.to_string(), "labels": {"a": "b"},
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "long"}},
+        "spec": spec,
+    }))
+    .unwrap()
+}
+
+/// Follows these events to their end. Returns the stored objects and the number of queued reconciles.
+async fn follow(
+    records: &Arc<Records>,
+    events: Vec<Event<DeserializeGuard<OrderService>>>,
+) -> (Store<OrderService>, usize) {
+    let (store, writer) = reflector::store();
+    let (queue, mut receiver) = Queue::new(Arc::new(Metrics::new().unwrap()));
+    let (ready, _) = oneshot::channel();
+    let stream = stream::iter(events.into_iter().map(Ok));
+    follow_order_services(stream, writer, records.clone(), store.clone(), queue, ready).await;
+    let mut queued = 0;
+    while receiver.try_recv().is_ok() {
+        queued += 1;
+    }
+    (store, queued)
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_deserialized_counts_as_deleted_and_blocks_no_other() {
+    let good = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+    let bad = json!({"image": ["of a later version"]});
+    let records = Arc::new(Records::default());
+    records
+        .backoff
+        .failed("u", std::time::Duration::from_secs(1));
+    let start = || {
+        vec![
+            Event::Init,
+            Event::InitApply(object(1, &good)),
+            Event::InitDone,
+        ]
+    };
+
+    let (store, queued) = follow(&records, start()).await;
+    assert_eq!((store.state().len(), queued), (1, 1));
+    let kept = store.state().remove(0);
+    assert!(
+        kept.metadata.labels.is_none(),
+        "labels are dropped to save memory"
+    );
+    assert_eq!(kept.metadata.annotations, Some([].into()));
+
+    let mut events = start();
+    events.push(Event::Apply(object(2, &bad)));
+    let (store, _) = follow(&records, events).await;
+    assert!(
+        store.state().is_empty(),
+        "the previous spec must not be used"
+    );
+    assert!(
+        records.backoff.failing_for("u").is_zero(),
+        "its failures are removed as well"
+    );
+
+    // A list omits the object.
+    let events = vec![
+        Event::Init,
+        Event::InitApply(object(2, &bad)),
+        Event::InitDone,
+    ];
+    let (store, queued) = follow(&records, events).await;
+    assert!(store.state().is_empty() && queued == 0);
+
+    // The object is queued once it can be deserialized again.
+    let mut events = start();
+    events.extend([
+        Event::Apply(object(2, &bad)),
+        Event::Apply(object(3, &good)),
+    ]);
+    let (store, queued) = follow(&records, events).await;
+    assert_eq!((store.state().len(), queued), (1, 2));
+}

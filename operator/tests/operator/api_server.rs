@@ -1,0 +1,240 @@
+//! The objects and the responses of the scripted API server.
+
+use std::collections::BTreeMap;
+
+use http::request::Parts;
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower_test::mock::Mock;
+
+/// A connection to an API server whose responses `respond` returns: a status code and an object. With the
+/// code 0 it keeps the connection open and does not respond.
+pub fn serve(
+    mut respond: impl FnMut(&Parts, Value) -> (u16, Value) + Send + 'static,
+) -> Mock<Request<Body>, Response<Body>> {
+    let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
+    tokio::spawn(async move {
+        let mut unanswered = Vec::new();
+        while let Some((request, send)) = handle.next_request().await {
+            let (parts, body) = request.into_parts();
+            let body = serde_json::from_slice(&body.collect_bytes().await.unwrap());
+            let (code, respond) = respond(&parts, body.unwrap_or_default());
+            if code == 0 {
+                unanswered.push(send);
+                continue;
+            }
+            let respond = serde_json::to_vec(&respond).unwrap().into();
+            send.send_response(Response::builder().status(code).body(respond).unwrap());
+        }
+    });
+    service
+}
+
+/// The objects of the API server, and the requests that it received.
+#[derive(Default)]
+pub struct State {
+    /// By plural and name.
+    pub objects: BTreeMap<(String, String), Value>,
+    pub version: u64,
+    pub calls: Vec<String>,
+    /// Requests that fail: the start of the call, the status code, and how often.
+    pub failures: Vec<(String, u16, usize)>,
+    pub bodies: Vec<Value>,
+}
+
+impl State {
+    pub fn store(&mut self, plural: &str, name: &str, mut object: Value) -> Value {
+        self.version += 1;
+        let key = (plural.to_owned(), name.to_owned());
+        let before = self.objects.get(&key);
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        if metadata["uid"].is_null() {
+            metadata["uid"] = before.map_or_else(
+                || json!(format!("uid-{}", self.version)),
+                |before| before["metadata"]["uid"].clone(),
+            );
+        }
+        if plural == "deployments" {
+            let generation =
+                before.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
+            let changed = before.is_none_or(|old| old["spec"] != object["spec"]);
+            object["metadata"]["generation"] = json!(generation + i64::from(changed));
+        }
+        self.objects.insert(key, object.clone());
+        object
+    }
+
+    pub fn respond(&mut self, request: &Parts, body: Value) -> (u16, Value) {
+        let path: Vec<_> = request.uri.path().trim_matches('/').split('/').collect();
+        let at = path
+            .iter()
+            .position(|part| *part == "namespaces")
+            .expect("not namespaced")
+            + 2;
+        let plural = path[at].to_owned();
+        let name = path
+            .get(at + 1)
+            .map(|name| (*name).to_owned())
+            .unwrap_or_default();
+        let sub = path.get(at + 2).copied().unwrap_or_default();
+        let content = request
+            .headers
+            .get("content-type")
+            .and_then(|value| value.to_str().ok());
+        let verb = match (&request.method, content.unwrap_or_default()) {
+            (&Method::GET, _) if name.is_empty() => "list",
+            (&Method::GET, _) => "get",
+            (&Method::POST, _) => "create",
+            (&Method::DELETE, _) => "delete",
+            (&Method::PATCH, "application/apply-patch+yaml") => "apply",
+            (&Method::PATCH, "application/json-patch+json") => "release",
+            (&Method::PATCH, "application/merge-patch+json") => "patch",
+            other => panic!("unexpected {other:?}"),
+        };
+        let short = without_hash(&name);
+        let call = match (plural.as_str(), sub) {
+            ("events", _) => format!("event {}", body["reason"].as_str().unwrap_or("again")),
+            (_, "status") => "status".to_owned(),
+            ("pods", _) => "list pods".to_owned(),
+            _ => format!("{verb} {plural} {short}"),
+        };
+        self.calls.push(call.clone());
+        if let Some(failure) = self
+            .failures
+            .iter_mut()
+            .find(|(start, _, times)| *times > 0 && call.starts_with(start.as_str()))
+        {
+            failure.2 -= 1;
+            return failed(failure.1, "failed by the test");
+        }
+        if plural == "events" {
+            self.bodies.push(body.clone());
+            return (201, body);
+        }
+        let key = (plural.clone(), name.clone());
+        match verb {
+            "list" => {
+                let items: Vec<_> = self
+                    .objects
+                    .iter()
+                    .filter(|((of, _), _)| *of == plural)
+                    .map(|(_, o)| o)
+                    .collect();
+                (
+                    200,
+                    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
+                )
+            }
+            "get" => match self.objects.get(&key) {
+                Some(object) => (200, object.clone()),
+                None => failed(404, "not found"),
+            },
+            "delete" => match self.objects.remove(&key) {
+                Some(object) => (200, object),
+                None => failed(404, "not found"),
+            },
+            _ if sub == "status" => {
+                let mut object = self.objects[&key].clone();
+                let [test, add] = body.as_array().unwrap().as_slice() else {
+                    panic!("{body}")
+                };
+                assert_eq!(
+                    (&test["op"], &test["path"]),
+                    (&json!("test"), &json!("/metadata/uid"))
+                );
+                assert_eq!(test["value"], object["metadata"]["uid"]);
+                assert_eq!(
+                    (&add["op"], &add["path"]),
+                    (&json!("add"), &json!("/status"))
+                );
+                object["status"] = add["value"].clone();
+                (200, self.store(&plural, &name, object))
+            }
+            "release" => self.release(&key, &body),
+            "patch" => {
+                let mut object = self.objects[&key].clone();
+                let version = &object["metadata"]["resourceVersion"];
+                if body["metadata"]["resourceVersion"] != *version {
+                    return failed(409, "the object has changed");
+                }
+                object["data"] = body["data"].clone();
+                (200, self.store(&plural, &name, object))
+            }
+            "apply" => (
+                200,
+                self.apply(&key, body, request.uri.query().unwrap_or_default()),
+            ),
+            other => panic!("unexpected {other} {plural}"),
+        }
+    }
+
+    /// The part of server-side apply that the tests need: fields of other managers stay, and a field without
+    /// an owner gets its default.
+    fn apply(&mut self, key: &(String, String), mut body: Value, query: &str) -> Value {
+        assert!(query.contains("fieldManager=order-operator"), "{query}");
+        let replicas = body["spec"]["replicas"].is_number();
+        if let Some(before) = self.objects.get(key) {
+            assert!(
+                query.contains("force=true"),
+                "a change is forced on owned fields"
+            );
+            assert_eq!(body["metadata"]["uid"], before["metadata"]["uid"]);
+            body["status"] = before["status"].clone();
+            if key.0 == "deployments" && !replicas {
+                let owned = before["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]
+                    .get("f:replicas")
+                    .is_some();
+                let kept = before["spec"]["replicas"].clone();
+                body["spec"]["replicas"] = if owned { json!(1) } else { kept };
+            }
+        } else {
+            assert!(!query.contains("force=true"), "a creation is not forced");
+        }
+        let mut owned = json!({});
+        if replicas {
+            owned["f:replicas"] = json!({});
+        }
+        body["metadata"]["managedFields"] = json!([
+            {"manager": "order-operator", "operation": "Apply", "fieldsV1": {"f:spec": owned}},
+        ]);
+        self.store(&key.0, &key.1, body)
+    }
+
+    fn release(&mut self, key: &(String, String), patch: &Value) -> (u16, Value) {
+        let mut object = self.objects[key].clone();
+        assert_eq!(patch[0]["op"], "test");
+        assert_eq!(patch[0]["value"], object["metadata"]["resourceVersion"]);
+        for operation in &patch.as_array().unwrap()[1..] {
+            let path = operation["path"].as_str().unwrap();
+            let (parent, field) = path.rsplit_once('/').unwrap();
+            let parent = object.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+            parent.remove(field).expect("the field to release exists");
+        }
+        (200, self.store(&key.0, &key.1, object))
+    }
+}
+
+fn failed(code: u16, message: &str) -> (u16, Value) {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "Test",
+    };
+    (
+        code,
+        json!({"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code,
+        "reason": reason, "message": message}),
+    )
+}
+
+/// The name with its hash of ten digits replaced by `*`.
+fn without_hash(name: &str) -> String {
+    match name.rsplit_once('-') {
+        Some((start, hash)) if hash.len() == 10 && hash.chars().all(|c| c.is_ascii_hexdigit()) => {
+            format!("{start}-*")
+        }
+        _ => name.to_owned(),
+    }
+}

@@ -1,0 +1,121 @@
+//! Moves the parts that several operations share into the components of the document, and adds to each operation
+//! the parts that apply to all operations.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Response};
+use utoipa::{IntoParams, IntoResponses, Modify};
+
+use super::parameters::{OrderId, PageSize, TraceHeaders};
+use super::{headers, responses};
+use crate::api::paths::HEALTHZ;
+
+/// Replaces shared parameters and headers by references, and adds the parameters, responses and headers
+/// that all operations have.
+pub(super) struct SharedComponents;
+
+impl Modify for SharedComponents {
+    fn modify(&self, document: &mut OpenApi) {
+        let parameters = shared_parameters();
+        let headers = headers::all();
+        for (path, item) in &mut document.paths.paths {
+            for operation in operations(item) {
+                complete_operation(path, operation, &parameters, &headers);
+            }
+        }
+        // A method that a path does not support is not an operation, so no operation has this response.
+        let mut unsupported_method = responses::unsupported_method();
+        complete_headers(&mut unsupported_method, &headers);
+        document.extensions = Some(Extensions::from_iter([(
+            "x-unsupported-method",
+            serde_json::to_value(unsupported_method).unwrap_or_default(),
+        )]));
+        let components = document.components.get_or_insert_default();
+        for (name, mut response) in responses::all() {
+            complete_headers(&mut response, &headers);
+            components.responses.insert(name, response.into());
+        }
+        for parameter in parameters {
+            let name = component_name(&parameter);
+            components.parameters.insert(name, parameter.into());
+        }
+        components.headers = headers;
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.patch]
+        .into_iter()
+        .flatten()
+}
+
+fn complete_operation(
+    path: &str,
+    operation: &mut Operation,
+    shared: &[Parameter],
+    headers: &Headers,
+) {
+    let parameters = operation.parameters.get_or_insert_default();
+    parameters.extend(trace_headers().into_iter().map(RefOr::T));
+    for parameter in parameters {
+        if let RefOr::T(inline) = parameter
+            && shared.contains(inline)
+        {
+            let name = component_name(inline);
+            *parameter = RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")));
+        }
+    }
+    let common = if path == HEALTHZ.template {
+        responses::AnyRequest::responses()
+    } else {
+        responses::AnyButLiveness::responses()
+    };
+    let responses = &mut operation.responses.responses;
+    for (status, response) in common {
+        responses.entry(status).or_insert(response);
+    }
+    for response in responses.values_mut() {
+        if let RefOr::T(response) = response {
+            complete_headers(response, headers);
+        }
+    }
+}
+
+type Headers = BTreeMap<String, RefOr<Header>>;
+
+/// Adds the header that every response has, and makes the shared headers references.
+fn complete_headers(response: &mut Response, shared: &Headers) {
+    let request_id = headers::REQUEST_ID.to_owned();
+    response
+        .headers
+        .insert(request_id, Header::default().into());
+    for (name, header) in &mut response.headers {
+        if shared.contains_key(name) {
+            *header = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));
+        }
+    }
+}
+
+fn shared_parameters() -> Vec<Parameter> {
+    let mut parameters = OrderId::into_params(|| None);
+    parameters.extend(PageSize::into_params(|| None));
+    parameters.extend(trace_headers());
+    parameters
+}
+
+fn trace_headers() -> Vec<Parameter> {
+    TraceHeaders::into_params(|| None)
+}
+
+fn component_name(parameter: &Parameter) -> String {
+    match parameter.name.as_str() {
+        "id" => "OrderId",
+        "limit" => "Limit",
+        "traceparent" => "TraceParent",
+        name => name,
+    }
+    .to_owned()
+}

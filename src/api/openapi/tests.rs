@@ -1,0 +1,155 @@
+use serde_json::Value;
+
+use super::*;
+use crate::api::routes::ROUTES;
+use crate::domain::Status;
+
+fn parsed() -> Value {
+    serde_json::from_str(&document().unwrap()).unwrap()
+}
+
+/// The components of a document, to resolve references.
+struct References<'a>(&'a Value);
+
+impl<'a> References<'a> {
+    fn resolve(&self, value: &'a Value) -> &'a Value {
+        match value.get("$ref") {
+            None => value,
+            Some(reference) => {
+                let pointer = reference.as_str().unwrap().strip_prefix('#').unwrap();
+                let target = self.0.pointer(pointer);
+                target.unwrap_or_else(|| panic!("{reference} leads nowhere"))
+            }
+        }
+    }
+
+    /// Whether the schema has an example, or each of its properties has one.
+    fn exemplified(&self, schema: &'a Value) -> bool {
+        let schema = self.resolve(schema);
+        if schema.get("example").or(schema.get("examples")).is_some() {
+            return true;
+        }
+        if let Some(items) = schema.get("items") {
+            return self.exemplified(items);
+        }
+        let properties = schema.get("properties").and_then(Value::as_object);
+        properties.is_some_and(|properties| properties.values().all(|each| self.exemplified(each)))
+    }
+}
+
+/// Each operation with its method and path.
+fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    paths.iter().flat_map(|(path, item)| {
+        let item = item.as_object().unwrap();
+        item.iter()
+            .map(move |(method, operation)| (format!("{method} {path}"), operation))
+    })
+}
+
+#[test]
+fn the_document_has_every_route_and_no_other() {
+    let document = parsed();
+    let mut documented: Vec<_> = operations(&document).map(|(name, _)| name).collect();
+    let mut routes: Vec<_> = ROUTES
+        .iter()
+        .map(|route| {
+            let method = route.method.as_str().to_lowercase();
+            format!("{method} {}", route.path.template)
+        })
+        .collect();
+    documented.sort();
+    routes.sort();
+    assert_eq!(documented, routes);
+}
+
+#[test]
+fn the_statuses_of_the_document_are_those_of_the_domain() {
+    let names: Vec<_> = Status::ALL.map(Status::as_str).to_vec();
+    assert_eq!(
+        parsed()["components"]["schemas"]["Status"]["enum"],
+        serde_json::json!(names)
+    );
+}
+
+#[test]
+fn the_document_is_openapi_3_1() {
+    assert!(parsed()["openapi"].as_str().unwrap().starts_with("3.1"));
+}
+
+#[test]
+fn every_operation_has_an_id_a_summary_and_a_description() {
+    for (name, operation) in operations(&parsed()) {
+        for member in ["operationId", "summary", "description"] {
+            let text = operation[member].as_str().unwrap_or_default();
+            assert!(!text.is_empty(), "{name} has no {member}");
+        }
+    }
+}
+
+#[test]
+fn every_parameter_header_and_json_body_has_an_example() {
+    let document = parsed();
+    let references = References(&document);
+    let mut missing = Vec::new();
+    for (name, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().unwrap() {
+            let parameter = references.resolve(parameter);
+            if parameter.get("example").is_none() {
+                missing.push(format!("{name} {}", parameter["name"]));
+            }
+        }
+        let mut bodies = vec![("request".to_owned(), &operation["requestBody"])];
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let response = references.resolve(response);
+            for (header, value) in response["headers"].as_object().unwrap() {
+                if references.resolve(value).get("example").is_none() {
+                    missing.push(format!("{name} {status} {header}"));
+                }
+            }
+            bodies.push((status.clone(), response));
+        }
+        for (body, contents) in bodies {
+            for (kind, content) in contents["content"].as_object().into_iter().flatten() {
+                let given = content.get("example").or(content.get("examples")).is_some();
+                if kind.ends_with("json") && !given && !references.exemplified(&content["schema"]) {
+                    missing.push(format!("{name} {body} {kind}"));
+                }
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn every_response_has_a_request_id() {
+    let document = parsed();
+    let references = References(&document);
+    for (name, operation) in operations(&document) {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let header = &references.resolve(response)["headers"]["X-Request-Id"];
+            assert_eq!(
+                references.resolve(header)["required"],
+                true,
+                "{name} {status}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_component_is_used() {
+    let document = parsed();
+    let text = document.to_string();
+    for (kind, components) in document["components"].as_object().unwrap() {
+        for name in components.as_object().unwrap().keys() {
+            let reference = format!("\"#/components/{kind}/{name}\"");
+            assert!(text.contains(&reference), "{reference} is not used");
+        }
+    }
+}
+
+#[test]
+fn the_document_is_small() {
+    assert!(compact_document().unwrap().len() < 30_000);
+}

@@ -1,0 +1,64 @@
+//! The URL of a database, with a known scheme.
+
+use std::fmt;
+
+/// The scheme of a URL does not name a supported database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("takes postgres://…, sqlite://FILE or sqlite::memory:")]
+pub struct UnknownScheme;
+
+/// The kind of database that a URL names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseKind {
+    /// PostgreSQL 13 or later.
+    Postgres,
+    /// The embedded SQLite.
+    Sqlite,
+}
+
+/// The URL of a database. It may contain a secret, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl {
+    kind: DatabaseKind,
+    text: String,
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({:?}, …)", self.kind)
+    }
+}
+
+impl DatabaseUrl {
+    /// Recognizes the scheme. The store reads the rest.
+    ///
+    /// # Errors
+    /// When the scheme is not that of a supported database.
+    pub fn parse(text: &str) -> Result<Self, UnknownScheme> {
+        let kind = if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            DatabaseKind::Postgres
+        } else if text == "sqlite::memory:"
+            || text
+                .strip_prefix("sqlite://")
+                .is_some_and(|file| !file.is_empty() && !file.contains(":memory:"))
+        {
+            DatabaseKind::Sqlite
+        } else {
+            return Err(UnknownScheme);
+        };
+        Ok(Self {
+            kind,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The kind of database that the URL names.
+    pub fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// Returns the whole URL, including its secret.
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+}

@@ -1,0 +1,143 @@
+//! Path templates: the route that a request belongs to, and the parameter in its path.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::{Payload, ServiceRequest};
+use actix_web::http::Uri;
+use actix_web::{FromRequest, HttpRequest};
+use percent_encoding::percent_decode_str;
+
+use super::problem::Problem;
+use super::request::context::RequestContext;
+
+/// The label of a path that belongs to no template. Text from clients must not become a label: every scanner would
+/// fill the memory with series.
+const UNMATCHED: &str = "unmatched";
+
+/// The path of a route, with at most one parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PathTemplate {
+    /// The path with its parameter in braces: `/api/v1/orders/{id}`. It labels metrics.
+    pub(crate) template: &'static str,
+    /// The path under which Actix registers the route. It has no parameter: Actix matches parameters with a
+    /// regular expression, which took as long as all other work to get an order.
+    pub(crate) actix_path: &'static str,
+    /// Whether the route is a probe, which is served even when the service is overloaded.
+    pub(crate) is_probe: bool,
+}
+
+impl PathTemplate {
+    /// Represents a path that belongs to no template.
+    pub(crate) const UNMATCHED: Self = Self::literal(UNMATCHED);
+
+    /// Creates the template of a path without a parameter.
+    pub(crate) const fn literal(path: &'static str) -> Self {
+        Self {
+            template: path,
+            actix_path: path,
+            is_probe: false,
+        }
+    }
+
+    /// Creates the template of a path with a parameter, and the path under which Actix registers it.
+    pub(crate) const fn with_parameter(template: &'static str, actix_path: &'static str) -> Self {
+        Self {
+            template,
+            actix_path,
+            is_probe: false,
+        }
+    }
+
+    /// Creates the template of a probe.
+    pub(crate) const fn probe(path: &'static str) -> Self {
+        Self {
+            is_probe: true,
+            ..Self::literal(path)
+        }
+    }
+
+    /// Whether `path` belongs to the template. A parameter is one segment that is not empty.
+    fn matches(&self, path: &str) -> bool {
+        let mut segments = path.split('/');
+        self.template.split('/').all(|expected| {
+            segments.next().is_some_and(|segment| {
+                segment == expected || expected.starts_with('{') && !segment.is_empty()
+            })
+        }) && segments.next().is_none()
+    }
+}
+
+/// Returns the first of `templates` to which `path` belongs.
+pub(crate) fn find<'a>(templates: &'a [PathTemplate], path: &str) -> &'a PathTemplate {
+    templates
+        .iter()
+        .find(|template| template.matches(path))
+        .unwrap_or(&PathTemplate::UNMATCHED)
+}
+
+/// Finds the template of a request, and makes Actix route the request to it.
+pub(super) fn route<'a>(
+    templates: &'a [PathTemplate],
+    request: &mut ServiceRequest,
+) -> &'a PathTemplate {
+    let found = find(templates, request.match_info().as_str());
+    if found.actix_path != found.template {
+        let path = request.match_info_mut().get_mut();
+        path.update(&Uri::from_static(found.actix_path));
+    }
+    found
+}
+
+/// The decoded parameter in the path of a request.
+pub(crate) struct Parameter(pub(crate) String);
+
+impl FromRequest for Parameter {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let missing = || Problem::internal("the template of the route has no parameter");
+        let found = RequestContext::of(request).and_then(|context| {
+            let mut segments = context.template.split('/').zip(request.path().split('/'));
+            let (_, segment) = segments
+                .find(|(expected, _)| expected.starts_with('{'))
+                .ok_or_else(missing)?;
+            // With replacement characters, a segment that is not UTF-8 would match a name that really contains
+            // them. The empty text matches no name, because a parameter segment is never empty.
+            let decoded = percent_decode_str(segment).decode_utf8();
+            Ok(Self(decoded.unwrap_or_default().into_owned()))
+        });
+        ready(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_template() {
+        const TEMPLATES: [PathTemplate; 5] = [
+            PathTemplate::literal("/orders"),
+            PathTemplate::with_parameter("/orders/{id}", "/orders/:id"),
+            PathTemplate::with_parameter("/orders/{id}/events", "/orders/:id/events"),
+            PathTemplate::probe("/healthz"),
+            PathTemplate::literal("/"),
+        ];
+        for (path, template) in [
+            ("/orders", "/orders"),
+            ("/orders/7", "/orders/{id}"),
+            ("/orders/", UNMATCHED),
+            ("/orders/7/", UNMATCHED),
+            ("/orders/7/8", UNMATCHED),
+            ("/healthz", "/healthz"),
+            ("/", "/"),
+            ("//", UNMATCHED),
+            ("/orders/7/events", "/orders/{id}/events"),
+            ("", UNMATCHED),
+            ("/healthz/x", UNMATCHED),
+        ] {
+            assert_eq!(find(&TEMPLATES, path).template, template, "{path}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The state that the edge and the extractors share.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::path::PathTemplate;
+use super::request::budget::RequestBudget;
+use super::response::budget::ResponseBudget;
+
+/// The state that the edge and the extractors share.
+#[derive(Clone, Debug)]
+pub(crate) struct HttpState {
+    /// The templates of all routes.
+    pub(crate) templates: &'static [PathTemplate],
+    /// How long a whole request may take.
+    pub(crate) request_timeout: Duration,
+    /// The maximum size of a request body, in bytes.
+    pub(crate) max_body_bytes: usize,
+    /// For responses that are not sent yet.
+    pub(crate) responses: ResponseBudget,
+    /// For request bodies that are being received.
+    pub(crate) bodies: RequestBudget,
+    /// Cancelled when the drain starts: from then on each response ends its connection.
+    pub(crate) drain: CancellationToken,
+}

@@ -1,0 +1,123 @@
+//! The interface of the store to a database: two traits, which PostgreSQL and SQLite implement.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::admission::Admission;
+use super::coalesce::LockWait;
+use super::create::{CreateOutcome, NewRow};
+use super::cursor::Cursor;
+use super::event::{EventPage, Feed, PageSize};
+use super::feed_signal::FeedSignal;
+use super::list::{ListQuery, Page};
+use super::migrate::MigrateOptions;
+use super::pool::{Connect, Limits, Pool, PoolStatus};
+use super::readiness::Readiness;
+use super::update::{UpdateOrder, Updated};
+use crate::config::{DatabaseKind, Settings};
+use crate::domain::Order;
+use crate::telemetry::Metrics;
+
+/// The future of a database operation. It costs one box for each statement, and a statement costs far more.
+pub(super) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// Migrates one database, and starts the backend that serves requests from it.
+pub(super) trait Driver: Send + Sync {
+    fn kind(&self) -> DatabaseKind;
+
+    /// Applies every pending migration and returns their names, oldest first.
+    fn migrate(&self, options: MigrateOptions) -> StoreFuture<'_, Vec<String>>;
+
+    /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
+    /// until the database responds.
+    fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
+
+    /// Starts the backend and its background tasks. Does not wait for a connection.
+    fn start(
+        self: Arc<Self>,
+        environment: &Environment<'_>,
+    ) -> Result<Arc<dyn Backend>, StoreError>;
+}
+
+/// What a backend needs from the rest of the process.
+pub(super) struct Environment<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) feed_signal: &'a FeedSignal,
+    pub(super) runtime: &'a Handle,
+}
+
+impl Environment<'_> {
+    /// Creates a pool of connections and starts the task that maintains it.
+    pub(super) fn pool<C: Connect>(&self, connector: Arc<C>) -> Result<Pool<C>, StoreError> {
+        let limits = Limits {
+            max_size: self.settings.pool_max_size.get(),
+            min_idle: self.settings.pool_min_idle(),
+            acquire_timeout: self.settings.pool_acquire_timeout,
+            idle_timeout: self.settings.pool_idle_timeout,
+            max_lifetime: self.settings.pool_max_lifetime,
+        };
+        let pool = Pool::new(connector, limits, Arc::clone(self.metrics))?;
+        self.runtime.spawn(pool.clone().run_maintenance());
+        Ok(pool)
+    }
+}
+
+/// Serves requests from one database. Every method is one use case, and runs on the runtime of the store.
+pub(super) trait Backend: Send + Sync {
+    /// Returns the same backend with priority: its callers get the next connection that becomes free. Meant for
+    /// the few callers that serve many requests each.
+    fn prioritized(&self) -> Arc<dyn Backend>;
+
+    /// Creates a batch of orders, or finds the orders that were created before with the same keys. Returns one
+    /// outcome for each row, in the order of the rows.
+    fn create(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> StoreFuture<'_, Vec<CreateOutcome>>;
+
+    /// Returns the orders with these ids, in any order, or [`StoreError::BatchTooLarge`] if several orders
+    /// together have more bytes than a page may have.
+    fn get(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Order>>;
+
+    /// Returns a page of orders, newest first.
+    fn list(&self, query: ListQuery) -> StoreFuture<'_, Page>;
+
+    /// Updates an order in one transaction. `admission` provides the permits for the order that is read.
+    fn update<'a>(
+        &'a self,
+        command: &'a Arc<UpdateOrder>,
+        admission: &'a Admission,
+    ) -> StoreFuture<'a, Updated>;
+
+    /// Reads the events after the cursor `after`, in the order of their commits, if reading may continue there.
+    /// Without a cursor, reads from the oldest event.
+    fn feed(&self, after: Option<Cursor>, size: PageSize) -> StoreFuture<'_, Feed>;
+
+    /// Reads the events of one order after a version, oldest first.
+    fn order_events(&self, id: Uuid, after: i32, size: PageSize) -> StoreFuture<'_, EventPage>;
+
+    /// Checks whether requests would be served. One check runs at a time.
+    fn check_readiness(&self) -> StoreFuture<'_, Readiness>;
+
+    /// Prepares the next check after a result is known, so that no probe waits for it.
+    fn prepare_next_check(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Whether a statement of a request has succeeded since that time. False if the backend does not record this.
+    fn has_served_since(&self, _then: Instant) -> bool {
+        false
+    }
+
+    fn pool_status(&self) -> PoolStatus;
+
+    /// Closes idle connections now and the others when they are released.
+    fn close(&self);
+}

@@ -1,0 +1,146 @@
+//! Creating orders: the request of a client, the row that is written, and the outcome.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use chrono::Utc;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::document::{Document, json_bytes, metadata_json};
+use super::error::StoreFault;
+use crate::domain::{NewOrder, Order};
+use crate::order_json;
+
+/// A request to create an order.
+#[derive(Clone, Debug)]
+pub struct CreateOrder {
+    /// The order to create.
+    pub new: NewOrder,
+    /// How a retry of the request is recognized.
+    pub idempotency: Option<Idempotency>,
+    /// The deadline of the client. The order may still be created after it, unless the request waits for
+    /// another transaction that uses its key.
+    pub deadline: Instant,
+    /// The trace it belongs to (W3C Trace Context).
+    pub traceparent: Option<String>,
+}
+
+impl CreateOrder {
+    /// Bytes of metadata; the other fields are short.
+    pub(super) fn bytes(&self) -> usize {
+        self.new.metadata.bytes()
+    }
+}
+
+/// How a retry of a request is recognized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key.
+    pub key: String,
+    /// A hash of the meaning of the request.
+    pub hash: [u8; 32],
+}
+
+impl Idempotency {
+    /// The version of the computation of `hash`. A changed computation gets the next number, because hashes of
+    /// different versions cannot be compared.
+    pub const HASH_VERSION: i16 = 1;
+}
+
+/// The outcome of a request to create an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// The order is created.
+    New(Document),
+    /// The order was created before with the same key. This is the order as it was then.
+    Replay(Document),
+    /// The key was used before for another request. Nothing was created.
+    KeyReused,
+}
+
+/// An order to insert.
+#[derive(Clone, Debug)]
+pub(super) struct NewRow {
+    pub(super) order: Order,
+    /// The order as JSON.
+    pub(super) json: ByteString,
+    /// Its metadata alone as JSON.
+    pub(super) metadata: String,
+    idempotency: Option<Idempotency>,
+    pub(super) traceparent: Option<String>,
+}
+
+impl NewRow {
+    pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
+        let order = command.new.create(Uuid::now_v7(), Utc::now());
+        Ok(Arc::new(Self {
+            json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
+            metadata: metadata_json(&order.metadata)?,
+            order,
+            idempotency: command.idempotency,
+            traceparent: command.traceparent,
+        }))
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.idempotency.as_ref().map(|i| i.key.as_str())
+    }
+
+    pub(super) fn hash(&self) -> Option<&[u8]> {
+        self.idempotency.as_ref().map(|i| i.hash.as_slice())
+    }
+
+    /// The length of [`Self::json`] as the database stores it.
+    pub(super) fn json_bytes(&self) -> i32 {
+        json_bytes(&self.json)
+    }
+
+    pub(super) fn document(&self) -> Document {
+        Document {
+            id: self.order.id,
+            version: self.order.version,
+            json: self.json.clone().into_bytes(),
+        }
+    }
+
+    /// The outcome for this row, which was not inserted because it conflicts with `found`.
+    pub(super) fn resolve_conflict(&self, found: &ExistingOrder) -> CreateOutcome {
+        if found.id == self.order.id {
+            // Written by an earlier attempt whose response was lost.
+            return CreateOutcome::New(self.document());
+        }
+        match &found.replay {
+            Some(replay)
+                if replay.hash_version == Idempotency::HASH_VERSION
+                    && self.hash() == Some(&replay.hash) =>
+            {
+                CreateOutcome::Replay(Document {
+                    id: found.id,
+                    version: 1,
+                    json: replay.json.clone(),
+                })
+            }
+            _ => CreateOutcome::KeyReused,
+        }
+    }
+}
+
+/// An order in the database that has the key or the id of a row to insert.
+#[derive(Clone, Debug)]
+pub(super) struct ExistingOrder {
+    pub(super) id: Uuid,
+    /// The data stored with the key.
+    pub(super) replay: Option<Replay>,
+}
+
+/// The data stored with an idempotency key.
+#[derive(Clone, Debug)]
+pub(super) struct Replay {
+    pub(super) hash: Vec<u8>,
+    pub(super) hash_version: i16,
+    /// The order as it was created.
+    pub(super) json: Bytes,
+}

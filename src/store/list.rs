@@ -1,0 +1,86 @@
+//! Lists of orders: the query of a client, and the page that it receives.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::error::StoreFault;
+use crate::domain::{Order, Status};
+use crate::order_json;
+
+/// A query for a page of orders, newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// The maximum number of orders in the page.
+    pub limit: u32,
+    /// The last order of the previous page.
+    pub starting_after: Option<Uuid>,
+    /// Only orders with this status.
+    pub status: Option<Status>,
+    /// Only orders of one product or customer.
+    pub filter: Option<ListFilter>,
+}
+
+/// A property that the orders of a list have in common. A list has only one of them at a time: a query for both
+/// would not walk along an index, and would take time in proportion to the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListFilter {
+    /// Orders of this product.
+    Product(String),
+    /// Orders of this customer.
+    Customer(String),
+}
+
+impl ListFilter {
+    /// The column to compare, and the value to compare it with.
+    pub(super) fn column_and_value(&self) -> (&'static str, &String) {
+        match self {
+            Self::Product(value) => ("product_id", value),
+            Self::Customer(value) => ("customer_id", value),
+        }
+    }
+}
+
+impl ListQuery {
+    /// The maximum number of orders of one page, and the default limit.
+    pub const MAX_LIMIT: u32 = 100;
+
+    /// The length in bytes at which a page ends even before its limit. One order always fits.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+
+    /// The newest orders without a filter: the page that most clients begin with.
+    pub const FIRST_PAGE: Self = Self {
+        limit: Self::MAX_LIMIT,
+        starting_after: None,
+        status: None,
+        filter: None,
+    };
+}
+
+/// A page of orders, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The orders as a JSON array.
+    pub json: Bytes,
+    /// The id of the last order, when more may follow.
+    pub next: Option<Uuid>,
+}
+
+/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes
+/// (`\u0000`), and the other fields.
+const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
+
+impl Page {
+    /// Creates the page of a list with a limit of `limit` orders.
+    pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
+        let json = order_json::orders(orders).map_err(StoreFault::Json)?;
+        // No count and no extra row: orders may follow a full page, and also a page that the next order might have
+        // made too long.
+        let full = u32::try_from(orders.len()) == Ok(limit)
+            || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
+        Ok(Self {
+            json,
+            next: orders.last().filter(|_| full).map(|order| order.id),
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! PostgreSQL as the backend of the store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+use super::{PgConnector, Postgres, feed_lag, notify};
+use crate::config::DatabaseKind;
+use crate::domain::Order;
+use crate::store::StoreError;
+use crate::store::admission::Admission;
+use crate::store::backend::{Backend, Driver, Environment, StoreFuture};
+use crate::store::coalesce::LockWait;
+use crate::store::create::{CreateOutcome, NewRow};
+use crate::store::cursor::Cursor;
+use crate::store::event::{EventPage, Feed, PageSize};
+use crate::store::list::{ListQuery, Page};
+use crate::store::migrate::MigrateOptions;
+use crate::store::pool::PoolStatus;
+use crate::store::readiness::Readiness;
+use crate::store::update::{UpdateOrder, Updated};
+
+impl Driver for PgConnector {
+    fn kind(&self) -> DatabaseKind {
+        DatabaseKind::Postgres
+    }
+
+    fn migrate(&self, options: MigrateOptions) -> StoreFuture<'_, Vec<String>> {
+        self.apply_migrations(options).boxed()
+    }
+
+    fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>> {
+        self.list_pending(wait).boxed()
+    }
+
+    fn start(
+        self: Arc<Self>,
+        environment: &Environment<'_>,
+    ) -> Result<Arc<dyn Backend>, StoreError> {
+        let Environment {
+            settings,
+            metrics,
+            feed_signal,
+            runtime,
+        } = environment;
+        let pool = environment.pool(Arc::clone(&self))?;
+        let lifetime = settings.pool_max_lifetime;
+        runtime.spawn(notify::listen(
+            Arc::clone(&self),
+            (*feed_signal).clone(),
+            lifetime,
+        ));
+        let postgres = Postgres::new(self, pool, settings.statement_timeout, Arc::clone(metrics));
+        runtime.spawn(feed_lag::measure(postgres.clone(), Arc::clone(metrics)));
+        Ok(Arc::new(postgres))
+    }
+}
+
+impl Backend for Postgres {
+    fn prioritized(&self) -> Arc<dyn Backend> {
+        Arc::new(Self {
+            pool: self.pool.with_priority(),
+            ..self.clone()
+        })
+    }
+
+    fn create(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        wait: LockWait,
+    ) -> StoreFuture<'_, Vec<CreateOutcome>> {
+        self.create_orders(rows, wait).boxed()
+    }
+
+    fn get(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Order>> {
+        self.get_orders(ids).boxed()
+    }
+
+    fn list(&self, query: ListQuery) -> StoreFuture<'_, Page> {
+        self.list_orders(query).boxed()
+    }
+
+    fn update<'a>(
+        &'a self,
+        command: &'a Arc<UpdateOrder>,
+        admission: &'a Admission,
+    ) -> StoreFuture<'a, Updated> {
+        self.update_order(command, admission).boxed()
+    }
+
+    fn feed(&self, after: Option<Cursor>, size: PageSize) -> StoreFuture<'_, Feed> {
+        self.read_feed(after, size).boxed()
+    }
+
+    fn order_events(&self, id: Uuid, after: i32, size: PageSize) -> StoreFuture<'_, EventPage> {
+        self.read_order_events(id, after, size).boxed()
+    }
+
+    fn check_readiness(&self) -> StoreFuture<'_, Readiness> {
+        self.readiness.check().boxed()
+    }
+
+    fn prepare_next_check(&self) -> BoxFuture<'_, ()> {
+        self.readiness.renew_connection().boxed()
+    }
+
+    fn has_served_since(&self, then: Instant) -> bool {
+        self.last_success.is_after(then)
+    }
+
+    fn pool_status(&self) -> PoolStatus {
+        self.pool.status()
+    }
+
+    fn close(&self) {
+        self.pool.close();
+    }
+}

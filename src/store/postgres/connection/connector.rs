@@ -1,0 +1,223 @@
+//! Opens connections to the database that the settings name, for each purpose.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use parking_lot::Mutex;
+use tokio_postgres::Client;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::driver::ConnectionGuard;
+use super::error::ConnectError;
+use super::host_attempts;
+use super::pg_connection::PgConnection;
+use super::session_opener::{Session, SessionOpener};
+use super::slots::{Purpose, Slots};
+use crate::config::DatabaseSource;
+use crate::store::StoreError;
+use crate::store::pool::Connect;
+use crate::store::postgres::url::Target;
+
+/// Set explicitly, because a default of the database or of the role could change the results of statements.
+const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
+
+/// Every statement reads one index in its order. Outdated statistics, or statistics of columns that depend on each
+/// other, must not make a scan or a sort of the table look cheaper. A statement that has to sort a page anyway
+/// then looks very expensive, and must not be compiled for that reason.
+const PLANS: &str =
+    "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+
+/// Opens connections to the database that the settings name at that time.
+pub(crate) struct PgConnector {
+    source: DatabaseSource,
+    statement_timeout: Duration,
+    /// The time for all attempts together to open a session.
+    connect_timeout: Duration,
+    slots: Arc<Slots>,
+    last: Mutex<LastDatabase>,
+}
+
+/// The most recent database that the pool connected to.
+#[derive(Default)]
+struct LastDatabase {
+    /// See [`identity`]. `None` before the first connection.
+    identity: Option<String>,
+    /// How often the identity has changed.
+    generation: u64,
+}
+
+/// Whether to wait for a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
+}
+
+impl PgConnector {
+    /// Creates a connector with `pool_size` slots for the pool on each server. The server ends a statement after
+    /// `statement_timeout`. The attempts to open a session take four fifths of `acquire_timeout`, so that the last
+    /// host of the URL is tried before the caller gives up.
+    pub(crate) fn new(
+        source: DatabaseSource,
+        statement_timeout: Duration,
+        acquire_timeout: Duration,
+        pool_size: usize,
+    ) -> Self {
+        Self {
+            source,
+            statement_timeout,
+            connect_timeout: acquire_timeout * 4 / 5,
+            slots: Arc::new(Slots::new(pool_size)),
+            last: Mutex::default(),
+        }
+    }
+
+    /// Opens a connection without a statement timeout.
+    pub(crate) async fn connect_for_migrations(&self) -> Result<PgConnection, StoreError> {
+        let session = self.open_waiting(Purpose::Migration).await?;
+        Ok(for_diesel(session, ISOLATION).await?)
+    }
+
+    /// Opens a connection for the readiness check, which has one slot. It is set up like those of the pool.
+    pub(in crate::store) async fn connect_probe(&self) -> Result<PgConnection, StoreError> {
+        let session = self.open_waiting(Purpose::Probe).await?;
+        Ok(for_diesel(session, &self.setup()).await?)
+    }
+
+    /// Opens a connection without Diesel that calls `on_notification` for each notification.
+    pub(crate) async fn connect_listener(
+        &self,
+        on_notification: impl Fn() + Send + Sync + 'static,
+    ) -> Result<(Client, ConnectionGuard), ConnectError> {
+        let on_notification = Arc::new(on_notification);
+        let opened = self
+            .open(Purpose::Listener, Wait::Yes, on_notification)
+            .await?;
+        let Session { client, guard, .. } = opened.ok_or(ConnectError::NoSlot)?;
+        Ok((client, guard))
+    }
+
+    async fn connect_pooled(&self, wait: Wait) -> Result<Option<PgConnection>, ConnectError> {
+        match self.open(Purpose::Pool, wait, Arc::new(|| {})).await? {
+            Some(session) => for_diesel(session, &self.setup()).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn target(&self) -> Result<Target, ConnectError> {
+        let url = self.source.url();
+        let url = url.map_err(|error| ConnectError::Settings(error.into()))?;
+        Ok(Target::parse(&url)?)
+    }
+
+    /// The statements that set up a session. No transaction of this service stays idle, and the timeout makes a
+    /// forgotten one harmless.
+    fn setup(&self) -> String {
+        let timeout = self.statement_timeout.as_millis().max(1);
+        format!(
+            "SET statement_timeout = {timeout};
+             SET idle_in_transaction_session_timeout = {timeout};
+             {PLANS};
+             {ISOLATION}"
+        )
+    }
+
+    async fn open_waiting(&self, purpose: Purpose) -> Result<Session, ConnectError> {
+        let opened = self.open(purpose, Wait::Yes, Arc::new(|| {})).await?;
+        opened.ok_or(ConnectError::NoSlot)
+    }
+
+    /// Opens a session with the first server that permits one. Without [`Wait::Yes`], returns `None` if
+    /// there is no free slot.
+    async fn open(
+        &self,
+        purpose: Purpose,
+        wait: Wait,
+        on_notification: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Option<Session>, ConnectError> {
+        let target = self.target()?;
+        let opener = SessionOpener {
+            connector: self,
+            target: &target,
+            tls: MakeRustlsConnect::new(target.tls.client_config()?),
+            purpose,
+            on_notification,
+            full: Mutex::default(),
+        };
+        let error = match host_attempts::connect(&target, self.connect_timeout, &opener).await {
+            Ok(session) => return Ok(Some(session)),
+            Err(error) => error,
+        };
+        let full = std::mem::take(&mut *opener.full.lock());
+        match wait {
+            _ if full.is_empty() => Err(error.into()),
+            Wait::No => Ok(None),
+            Wait::Yes => opener.open_when_free(&full).await.map(Some),
+        }
+    }
+
+    pub(super) fn slots(&self) -> &Arc<Slots> {
+        &self.slots
+    }
+
+    /// Records that the pool has connected to this database. Returns how often the database has changed.
+    pub(super) fn generation_of(&self, target: &Target) -> u64 {
+        let now = identity(target);
+        let mut last = self.last.lock();
+        if last.identity.as_ref().is_some_and(|last| *last != now) {
+            last.generation += 1;
+        }
+        last.identity = Some(now);
+        last.generation
+    }
+}
+
+/// The servers and the database that a URL names. The login is not part of it, because open sessions survive a
+/// change of the password.
+fn identity(target: &Target) -> String {
+    format!("{:?} {:?}", target.endpoints, target.config.get_dbname())
+}
+
+async fn for_diesel(session: Session, setup: &str) -> Result<PgConnection, ConnectError> {
+    let Session {
+        client,
+        guard,
+        info,
+    } = session;
+    let inner = AsyncPgConnection::try_from(client)
+        .await
+        .map_err(ConnectError::Diesel)?;
+    let mut connection = PgConnection::new(inner, guard, info);
+    connection.begin_statement();
+    let done = connection.batch_execute(setup).await;
+    let code = connection.end_statement();
+    match (done, code) {
+        (Ok(()), _) => Ok(connection),
+        (Err(source), None) => Err(ConnectError::Setup(source)),
+        (Err(source), Some(code)) => Err(ConnectError::SetupWithCode {
+            code: code.to_string(),
+            source,
+        }),
+    }
+}
+
+impl Connect for PgConnector {
+    type Connection = PgConnection;
+
+    async fn connect(&self) -> Result<PgConnection, StoreError> {
+        let connection = self.connect_pooled(Wait::Yes).await?;
+        Ok(connection.ok_or(ConnectError::NoSlot)?)
+    }
+
+    async fn try_connect(&self) -> Result<Option<PgConnection>, StoreError> {
+        Ok(self.connect_pooled(Wait::No).await?)
+    }
+
+    fn has_moved(&self) -> bool {
+        let last = self.last.lock().identity.clone();
+        let now = self.target().ok().map(|target| identity(&target));
+        // A URL that cannot be read does not name another database.
+        matches!((last, now), (Some(last), Some(now)) if last != now)
+    }
+}

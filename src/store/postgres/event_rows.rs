@@ -1,0 +1,83 @@
+//! Events as rows of PostgreSQL, and the SQL that the statements that read them share.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::{QueryResult, Queryable};
+use uuid::Uuid;
+
+use crate::store::cursor::{Cursor, EventKey};
+use crate::store::event::{ENVELOPE_BYTES, Event, PageSize};
+
+/// SQL for the columns of [`EventColumns`].
+pub(super) const COLUMNS: &str =
+    "order_id, version, position, seq, occurred_at, data::text AS data, traceparent";
+
+pub(super) type EventSql = (
+    SqlUuid,
+    Integer,
+    BigInt,
+    BigInt,
+    Timestamptz,
+    Text,
+    Nullable<Text>,
+);
+
+#[derive(Queryable)]
+pub(super) struct EventColumns {
+    order_id: Uuid,
+    version: i32,
+    position: i64,
+    seq: i64,
+    occurred_at: DateTime<Utc>,
+    data: String,
+    traceparent: Option<String>,
+}
+
+impl From<EventColumns> for Event {
+    fn from(row: EventColumns) -> Self {
+        Self {
+            order_id: row.order_id,
+            version: row.version,
+            occurred_at: row.occurred_at,
+            data: row.data,
+            traceparent: row.traceparent,
+            cursor: Cursor(Some(EventKey {
+                position: row.position,
+                seq: row.seq,
+                order_id: row.order_id,
+                version: row.version,
+                occurred_at: row.occurred_at.timestamp_micros(),
+            })),
+        }
+    }
+}
+
+/// SQL for the events of a walk along an index, with a number and the bytes of the page so far. A window function
+/// does not read the long values of its rows, which are stored separately: only those that are sent are read.
+pub(super) fn push_walk(out: &mut AstPass<'_, '_, Pg>, order: &'static str) {
+    out.push_sql("SELECT *, row_number() OVER walk AS number, sum(data_bytes + ");
+    out.push_sql(&ENVELOPE_BYTES.to_string());
+    out.push_sql(" + coalesce(octet_length(traceparent), 0)) OVER walk AS bytes FROM next WINDOW walk AS (ORDER BY ");
+    out.push_sql(order);
+    out.push_sql(" ROWS UNBOUNDED PRECEDING)");
+}
+
+pub(super) fn push_limit(out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql(" LIMIT ");
+    out.push_sql(&(PageSize::MAX_EVENTS + 1).to_string());
+}
+
+pub(super) fn push_fits<'b>(
+    out: &mut AstPass<'_, 'b, Pg>,
+    events: &'b i64,
+    bytes: &'b i64,
+) -> QueryResult<()> {
+    out.push_sql("number <= ");
+    out.push_bind_param::<BigInt, _>(events)?;
+    out.push_sql(" AND (number = 1 OR bytes <= ");
+    out.push_bind_param::<BigInt, _>(bytes)?;
+    out.push_sql(")");
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Lists orders.
+
+use diesel::prelude::*;
+use diesel::query_builder::Query;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+
+use super::Sqlite;
+use super::rows::OrderRow;
+use crate::domain::Order;
+use crate::store::StoreError;
+use crate::store::list::{ListQuery, Page};
+use crate::store::page_sql::{Dialect, PageSql};
+use crate::telemetry::QueryName;
+
+impl Sqlite {
+    /// A page of orders, newest first.
+    pub(super) async fn list_orders(&self, query: ListQuery) -> Result<Page, StoreError> {
+        self.read(QueryName::ListOrders, move |connection| {
+            let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &query, |id| {
+                id.into_bytes().to_vec()
+            });
+            let rows: Vec<OrderRow> = page.load(connection)?;
+            let orders: Vec<Order> = rows
+                .into_iter()
+                .map(Order::try_from)
+                .collect::<Result<_, _>>()?;
+            Page::new(&orders, query.limit)
+        })
+        .await
+    }
+}
+
+impl Query for PageSql<Vec<u8>, Binary> {
+    type SqlType = (
+        Binary,
+        Text,
+        Integer,
+        Text,
+        Nullable<Text>,
+        Text,
+        Integer,
+        BigInt,
+        BigInt,
+    );
+}
+
+impl RunQueryDsl<SqliteConnection> for PageSql<Vec<u8>, Binary> {}

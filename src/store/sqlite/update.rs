@@ -1,0 +1,73 @@
+//! Updates an order with its event, in one transaction.
+
+use std::sync::Arc;
+
+use diesel::SqliteConnection;
+use diesel::prelude::*;
+
+use super::Sqlite;
+use super::create::{check_written, insert_event};
+use super::rows::OrderRow;
+use super::schema::orders;
+use crate::domain::Order;
+use crate::store::StoreError;
+use crate::store::admission::Admission;
+use crate::store::document::json_bytes;
+use crate::store::update::{Decision, NextVersion, UpdateOrder, Updated, decide};
+use crate::telemetry::QueryName;
+
+impl Sqlite {
+    /// Updates an order in one transaction, which may write from its beginning.
+    pub(super) async fn update_order(
+        &self,
+        command: &Arc<UpdateOrder>,
+        admission: &Admission,
+    ) -> Result<Updated, StoreError> {
+        let (command, admission) = (Arc::clone(command), admission.clone());
+        self.write(QueryName::UpdateOrder, move |connection| {
+            let row: Option<OrderRow> = orders::table
+                .find(command.id.as_bytes().as_slice())
+                .select(OrderRow::as_select())
+                .first(connection)
+                .optional()?;
+            let order = row.map(Order::try_from).transpose()?;
+            let _permit = order
+                .as_ref()
+                .map(|order| admission.acquire_for_order(order))
+                .transpose()?;
+            match decide(order.as_ref(), &command)? {
+                Decision::Respond(outcome) => Ok(outcome.into()),
+                Decision::Write(next) => {
+                    write_version(connection, &next, command.traceparent.as_deref())?;
+                    Ok(next.written())
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Writes the next version of an existing order, with its event.
+fn write_version(
+    connection: &mut SqliteConnection,
+    next: &NextVersion,
+    traceparent: Option<&str>,
+) -> Result<(), StoreError> {
+    let NextVersion {
+        order,
+        json,
+        metadata,
+    } = next;
+    let written = diesel::update(orders::table.find(order.id.as_bytes().as_slice()))
+        .set((
+            orders::quantity.eq(order.quantity),
+            orders::status.eq(order.status.as_str()),
+            orders::metadata.eq(metadata),
+            orders::version.eq(order.version),
+            orders::updated_at.eq(order.updated_at.timestamp_micros()),
+            orders::json_bytes.eq(json_bytes(json)),
+        ))
+        .execute(connection)?;
+    check_written(written)?;
+    insert_event(connection, order, order.updated_at, json, traceparent)
+}

@@ -1,4 +1,0 @@
--- refused: no-transaction
--- no transaction
-DROP INDEX CONCURRENTLY IF EXISTS orders_note;
-CREATE INDEX CONCURRENTLY orders_note ON orders (note);

@@ -1,0 +1,4 @@
+-- rejected: transaction
+-- rejected: transaction-nesting
+SET LOCAL lock_timeout = '1s';
+COMMIT;

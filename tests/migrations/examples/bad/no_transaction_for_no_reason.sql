@@ -1,3 +1,0 @@
--- refused: no-transaction
--- no transaction
-ALTER TABLE orders ADD COLUMN note text;

@@ -1,0 +1,3 @@
+-- rejected: no-transaction
+-- no transaction
+ALTER TABLE orders ADD COLUMN note text;

@@ -1,4 +1,0 @@
--- refused: transaction
--- refused: transaction-nesting
-SET LOCAL lock_timeout = '1s';
-COMMIT;
