@@ -6,6 +6,7 @@
 mod api_key;
 mod audit;
 mod cache;
+mod fair_share;
 mod fetch;
 mod issuer;
 mod key_set;
