@@ -54,11 +54,11 @@ pub(super) async fn service_info() -> HttpResponse {
         service: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         links: Links {
-            orders: "/api/v1/orders",
-            events: "/api/v1/events",
-            docs: "/docs",
-            openapi: "/openapi.json",
-            ready: "/readyz",
+            orders: paths::ORDERS.template,
+            events: paths::EVENTS.template,
+            docs: paths::DOCS.template,
+            openapi: paths::OPENAPI.template,
+            ready: paths::READYZ.template,
         },
     })
 }

@@ -57,6 +57,13 @@ pub(super) struct Evidence {
 }
 
 impl Cursor {
+    /// The sort key after which events are read. Without a cursor, before the first event.
+    pub(super) fn key_of(cursor: Option<Self>) -> EventKey {
+        cursor
+            .and_then(|cursor| cursor.0)
+            .unwrap_or(EventKey::BEGINNING)
+    }
+
     /// Its sort key in the feed.
     pub(super) fn ordering_key(self) -> Option<(i64, i64)> {
         self.0.map(|event| (event.position, event.seq))

@@ -15,6 +15,7 @@ mod database_url;
 mod document;
 mod error;
 mod event;
+mod event_sql;
 mod feed;
 mod feed_signal;
 mod list;

@@ -93,7 +93,7 @@ impl Postgres {
             None => self.insert::<true>(rows, wait).await?.unwrap_or_default(),
         };
         let mut known = BatchState {
-            inserted: inserted.into_iter().collect(),
+            inserted,
             by_key: HashMap::new(),
             by_id: HashSet::new(),
         };

@@ -1,10 +1,10 @@
 //! Events as rows of PostgreSQL, and the SQL that the statements that read them share.
 
 use chrono::{DateTime, Utc};
+use diesel::Queryable;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
 use crate::store::cursor::{Cursor, EventKey};
@@ -67,17 +67,4 @@ pub(super) fn push_walk(out: &mut AstPass<'_, '_, Pg>, order: &'static str) {
 pub(super) fn push_limit(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql(" LIMIT ");
     out.push_sql(&(PageSize::MAX_EVENTS + 1).to_string());
-}
-
-pub(super) fn push_fits<'b>(
-    out: &mut AstPass<'_, 'b, Pg>,
-    events: &'b i64,
-    bytes: &'b i64,
-) -> QueryResult<()> {
-    out.push_sql("number <= ");
-    out.push_bind_param::<BigInt, _>(events)?;
-    out.push_sql(" AND (number = 1 OR bytes <= ");
-    out.push_bind_param::<BigInt, _>(bytes)?;
-    out.push_sql(")");
-    Ok(())
 }

@@ -9,9 +9,10 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::event_rows::{COLUMNS, EventColumns, EventSql, push_fits, push_limit, push_walk};
+use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
 use crate::store::StoreError;
 use crate::store::event::{EventPage, PageSize};
+use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -26,8 +27,7 @@ impl Postgres {
         let read = ReadOrderEvents {
             id,
             after,
-            events: size.events.into(),
-            bytes: size.bytes.into(),
+            limits: size.into(),
         };
         let rows: Vec<(i64, EventColumns)> = self
             .run(QueryName::ReadOrderEvents, move |connection| {
@@ -46,8 +46,7 @@ impl Postgres {
 struct ReadOrderEvents {
     id: Uuid,
     after: i32,
-    events: i64,
-    bytes: i64,
+    limits: PageLimits,
 }
 
 impl Statement for ReadOrderEvents {
@@ -67,7 +66,7 @@ impl Statement for ReadOrderEvents {
         out.push_sql(") SELECT (SELECT count(*) FROM next), ");
         out.push_sql(COLUMNS);
         out.push_sql(" FROM page WHERE ");
-        push_fits(out, &self.events, &self.bytes)?;
+        self.limits.push_fits(out)?;
         out.push_sql(" ORDER BY number");
         Ok(())
     }

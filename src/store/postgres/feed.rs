@@ -10,11 +10,12 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::event_rows::{COLUMNS, EventColumns, EventSql, push_fits, push_limit, push_walk};
+use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
 use crate::store::StoreError;
 use crate::store::cursor::{Cursor, EventKey, Evidence};
 use crate::store::error::StoreFault;
 use crate::store::event::{Event, EventPage, Feed, PageSize};
+use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -33,13 +34,10 @@ impl Postgres {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Feed, StoreError> {
-        let key = after
-            .and_then(|cursor| cursor.0)
-            .unwrap_or(EventKey::BEGINNING);
+        let key = Cursor::key_of(after);
         let read = ReadFeed {
             after: key,
-            events: size.events.into(),
-            bytes: size.bytes.into(),
+            limits: size.into(),
         };
         let rows: Vec<FeedRow> = self
             .run(QueryName::ReadFeed, move |connection| {
@@ -61,8 +59,7 @@ impl Postgres {
 #[derive(Clone)]
 struct ReadFeed {
     after: EventKey,
-    events: i64,
-    bytes: i64,
+    limits: PageLimits,
 }
 
 impl Statement for ReadFeed {
@@ -108,7 +105,7 @@ impl Statement for ReadFeed {
         out.push_sql("), (SELECT count(*) FROM next), ");
         out.push_sql(COLUMNS);
         out.push_sql(" FROM state LEFT JOIN page ON ");
-        push_fits(out, &self.events, &self.bytes)?;
+        self.limits.push_fits(out)?;
         out.push_sql(" ORDER BY number");
         Ok(())
     }

@@ -116,17 +116,3 @@ pub(super) fn push_page(out: &mut AstPass<'_, '_, sqlite::Sqlite>, order: &str) 
         limit = PageSize::MAX_EVENTS + 1,
     ));
 }
-
-/// SQL for whether a row of `page` fits into a page of this size.
-pub(super) fn push_fits<'b>(
-    out: &mut AstPass<'_, 'b, sqlite::Sqlite>,
-    events: &'b i64,
-    bytes: &'b i64,
-) -> QueryResult<()> {
-    out.push_sql("number <= ");
-    out.push_bind_param::<BigInt, _>(events)?;
-    out.push_sql(" AND (number = 1 OR bytes <= ");
-    out.push_bind_param::<BigInt, _>(bytes)?;
-    out.push_sql(")");
-    Ok(())
-}

@@ -7,9 +7,10 @@ use diesel::sqlite;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_fits, push_page};
+use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_page};
 use crate::store::StoreError;
 use crate::store::event::{EventPage, PageSize};
+use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -24,8 +25,7 @@ impl Sqlite {
         let read = ReadOrderEvents {
             id,
             after,
-            events: size.events.into(),
-            bytes: size.bytes.into(),
+            limits: size.into(),
         };
         let rows: Vec<Row> = self
             .read(QueryName::ReadOrderEvents, move |connection| {
@@ -40,8 +40,7 @@ impl Sqlite {
 struct ReadOrderEvents {
     id: Uuid,
     after: i32,
-    events: i64,
-    bytes: i64,
+    limits: PageLimits,
 }
 
 impl Statement for ReadOrderEvents {
@@ -58,7 +57,7 @@ impl Statement for ReadOrderEvents {
         out.push_sql("SELECT NULL, NULL, NULL, NULL, 0, ");
         out.push_sql(EVENT_COLUMNS);
         out.push_sql(" FROM page WHERE ");
-        push_fits(out, &self.events, &self.bytes)?;
+        self.limits.push_fits(out)?;
         out.push_sql(" ORDER BY number");
         Ok(())
     }

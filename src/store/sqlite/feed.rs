@@ -6,11 +6,12 @@ use diesel::sql_types::{BigInt, Binary, Integer};
 use diesel::sqlite;
 
 use super::Sqlite;
-use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_fits, push_page};
+use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_page};
 use crate::store::StoreError;
 use crate::store::cursor::{Cursor, EventKey};
 use crate::store::error::StoreFault;
 use crate::store::event::{Feed, PageSize};
+use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -22,13 +23,10 @@ impl Sqlite {
         after: Option<Cursor>,
         size: PageSize,
     ) -> Result<Feed, StoreError> {
-        let key = after
-            .and_then(|cursor| cursor.0)
-            .unwrap_or(EventKey::BEGINNING);
+        let key = Cursor::key_of(after);
         let read = ReadFeed {
             after: key,
-            events: size.events.into(),
-            bytes: size.bytes.into(),
+            limits: size.into(),
         };
         let rows: Vec<Row> = self
             .read(QueryName::ReadFeed, move |connection| {
@@ -44,8 +42,7 @@ impl Sqlite {
 /// Reads a page of the feed, with the state of the cursor.
 struct ReadFeed {
     after: EventKey,
-    events: i64,
-    bytes: i64,
+    limits: PageLimits,
 }
 
 impl Statement for ReadFeed {
@@ -71,7 +68,7 @@ impl Statement for ReadFeed {
         out.push_sql("), ");
         out.push_sql(EVENT_COLUMNS);
         out.push_sql(" FROM feed LEFT JOIN page ON ");
-        push_fits(out, &self.events, &self.bytes)?;
+        self.limits.push_fits(out)?;
         out.push_sql(" ORDER BY number");
         Ok(())
     }
