@@ -12,6 +12,9 @@ use super::schema;
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self.poolMinIdle <= self.poolMaxSize",
     "message": "settings.poolMinIdle must not be larger than settings.poolMaxSize",
+}, {
+    "rule": "!has(self.rateBurst) || has(self.rateLimit)",
+    "message": "settings.rateBurst needs settings.rateLimit",
 }]))]
 pub struct Settings {
     /// `POOL_MAX_SIZE`: the maximum number of database connections of each pod.
@@ -63,7 +66,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub rate_limit: Option<i32>,
-    /// `RATE_BURST`: the requests that one caller may send at once, with `rateLimit`.
+    /// `RATE_BURST`: the requests that one caller may send at once. Needs `rateLimit`, which is its default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub rate_burst: Option<i32>,
