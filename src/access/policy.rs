@@ -114,6 +114,17 @@ struct GrantEntry {
     tenant: Option<String>,
 }
 
+/// The message of a TOML error, without the value that it quotes from the file. The name of an unknown field stays,
+/// because a typing error in it is hard to find otherwise.
+fn without_value(message: &str) -> &str {
+    let quotes = message.starts_with("invalid type") || message.starts_with("invalid value");
+    match message.rsplit_once(", ") {
+        Some((_, expected)) if quotes => expected,
+        None if quotes => "invalid value",
+        _ => message,
+    }
+}
+
 type Result<T> = std::result::Result<T, PolicyError>;
 
 fn bad<T>(message: impl Into<String>) -> Result<T> {
@@ -134,7 +145,7 @@ impl Policy {
                 .filter(|byte| *byte == b'\n')
                 .count()
                 + 1;
-            PolicyError(format!("line {line}: {}", error.message()))
+            PolicyError(format!("line {line}: {}", without_value(error.message())))
         })?;
         if file.issuer.is_empty() && file.api_key.is_empty() {
             return bad("there is neither an [[issuer]] nor an [[api_key]]");
@@ -165,6 +176,9 @@ impl IssuerPolicy {
         let name = format!("issuer {:?}", entry.issuer);
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
+        }
+        if has_user(&entry.issuer) {
+            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
         }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
             return bad(format!(
@@ -238,6 +252,9 @@ pub(super) fn normal_type(given: &str) -> Option<String> {
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
+    if has_user(url) {
+        return Err("must not have a user or a password; use token_file");
+    }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match uri.scheme_str() {
@@ -247,6 +264,13 @@ pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     }
 }
 
+/// Whether a URL has a user or a password, which would appear in the log.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
+}
+
 fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
     let mut scopes = Vec::with_capacity(names.len());
     for name in names {
@@ -254,7 +278,7 @@ fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
             Some(scope) => scopes.push(scope),
             None => {
                 return bad(format!(
-                    "{owner}: {name:?} is no scope; there are {}",
+                    "{owner}: a name in scopes is no scope; there are {}",
                     Scopes::ALL
                 ));
             }
@@ -302,11 +326,14 @@ fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
 fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<HashMap<String, Vec<ApiKey>>> {
     let mut keys: HashMap<String, Vec<ApiKey>> = HashMap::new();
     let mut digests = HashSet::new();
-    for entry in entries {
-        let owner = format!("api_key {:?}", entry.id);
+    for (number, entry) in (1..).zip(entries) {
         if !is_id(&entry.id) {
-            return bad(format!("{owner}: id takes 1 to 64 of a-z, 0-9 and '-'"));
+            // It may be the whole key.
+            return bad(format!(
+                "[[api_key]] number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
+            ));
         }
+        let owner = format!("api_key {:?}", entry.id);
         let Some(digest) = Digest::from_hex(&entry.sha256) else {
             return bad(format!("{owner}: sha256 takes 64 hex digits"));
         };

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod api_doc;
 mod commands;
 mod crashes;
@@ -13,6 +14,7 @@ mod logs;
 mod migrations;
 mod panics;
 mod readme;
+mod secrets;
 mod signals;
 mod sqlite_urls;
 mod tls;
