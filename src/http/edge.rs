@@ -29,7 +29,7 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use admission::{Admission, admit};
+use admission::{Admission, Rejection, admit};
 use in_flight::InFlight;
 use stage::{Call, Stage};
 
@@ -131,7 +131,7 @@ where
         let deadline = Instant::now() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
         let admission = match rejected.map_or_else(|| check_head(&request), Err) {
-            Err(problem) => Admission::Rejected(problem),
+            Err(problem) => Admission::Rejected(problem.into()),
             Ok(()) => self
                 .edge
                 .authenticator
@@ -152,7 +152,12 @@ where
                 record.set_caller(Arc::clone(&principal.caller));
                 call.start(principal)
             }
-            Admission::Rejected(problem) => Stage::rejected(problem),
+            Admission::Rejected(Rejection { problem, caller }) => {
+                if let Some(caller) = caller {
+                    record.set_caller(caller);
+                }
+                Stage::rejected(problem)
+            }
             Admission::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {

@@ -128,9 +128,13 @@ impl Issuer {
         claims["iss"] = ISSUER.into();
         claims["aud"] = "order-service".into();
         let header = json!({"typ": "at+jwt", "alg": "ES256", "kid": self.key_id});
-        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let [header, claims] =
+            [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
         let message = format!("{header}.{claims}");
-        let signature = self.key.sign(&SystemRandom::new(), message.as_bytes()).unwrap();
+        let signature = self
+            .key
+            .sign(&SystemRandom::new(), message.as_bytes())
+            .unwrap();
         format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 }

@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::admission::Verification;
+use super::admission::{Rejection, Verification};
 use crate::access::Principal;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -84,7 +84,12 @@ impl<S: Service<ServiceRequest, Error = Error>> Stage<S> {
                     }
                     call.start(principal)
                 }
-                (Err(problem), _) => Self::rejected(problem),
+                (Err(Rejection { problem, caller }), _) => {
+                    if let (Some(record), Some(caller)) = (record, caller) {
+                        record.set_caller(caller);
+                    }
+                    Self::rejected(problem)
+                }
                 // A call is taken once, when its verification has ended.
                 (Ok(_), None) => Self::rejected(ProblemKind::Internal.into()),
             };
