@@ -34,7 +34,8 @@ test-binaries: deps
 manifest-tools: deps
 	scripts/manifest-tools.sh $(TOOLS)
 
-bench: deps ## Compare the service with Axum + sqlx and pgbench (20 minutes); writes bench/results.md
+bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes bench/results.md
+	scripts/deps.sh bench
 	cargo build --release
 	cargo build --release --manifest-path bench/Cargo.toml --target-dir target/bench
 	cargo bench --bench record
