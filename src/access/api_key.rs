@@ -12,7 +12,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 
-use super::principal::{Method, Principal};
+use super::principal::Principal;
 use super::scope::Scopes;
 use crate::domain::Tenant;
 
@@ -92,13 +92,8 @@ impl ApiKey {
 
     /// The caller that the key stands for.
     pub(super) fn principal(&self) -> Principal {
-        Principal {
-            id: Arc::clone(&self.id),
-            method: Method::ApiKey,
-            tenant: self.tenant.clone(),
-            scopes: self.scopes,
-            expires: self.expires,
-        }
+        let id = Arc::clone(&self.id);
+        Principal::api_key(id, self.tenant.clone(), self.scopes, self.expires)
     }
 }
 
@@ -229,7 +224,10 @@ mod tests {
     fn digests_are_hex_and_not_shown() {
         let digest = Digest::of(b"test");
         assert_eq!(Digest::from_hex(&digest.to_hex()), Some(digest));
-        assert_eq!(Digest::from_hex(&digest.to_hex().to_uppercase()), Some(digest));
+        assert_eq!(
+            Digest::from_hex(&digest.to_hex().to_uppercase()),
+            Some(digest)
+        );
         assert_eq!(Digest::from_hex(&"+f".repeat(32)), None);
         assert_eq!(format!("{digest:?}"), "Digest(…)");
     }

@@ -130,7 +130,9 @@ mod tests {
     fn one_principal_alone_leaves_half_for_the_next() {
         let shares = FairShares::new(100);
         let flood = principal("flood");
-        let held: Vec<_> = (0..1000).map_while(|_| shares.take(&flood, 1).ok()).collect();
+        let held: Vec<_> = (0..1000)
+            .map_while(|_| shares.take(&flood, 1).ok())
+            .collect();
         assert_eq!(held.len(), 50);
         assert!(shares.take(&principal("other"), 1).is_ok());
     }
@@ -144,7 +146,9 @@ mod tests {
         }
         let flood = principal("flood");
         let take = |at| {
-            let held: Vec<_> = (0..1000).map_while(|_| shares.take_at(&flood, 1, at).ok()).collect();
+            let held: Vec<_> = (0..1000)
+                .map_while(|_| shares.take_at(&flood, 1, at).ok())
+                .collect();
             held.len()
         };
         assert_eq!(take(start), 100 / 11);

@@ -86,7 +86,10 @@ async fn attempt(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
         KeyLocation::File(path) => {
             let json = read(path).await?;
             let keys = KeySet::parse(json.as_bytes())?;
-            return Ok(Fetched { keys, max_age: None });
+            return Ok(Fetched {
+                keys,
+                max_age: None,
+            });
         }
         KeyLocation::Url(url) => url.clone(),
         KeyLocation::Discovery => {
@@ -171,7 +174,9 @@ impl Requests {
     }
 
     async fn get(&self, url: &str) -> Result<(HeaderMap, Bytes), FetchError> {
-        let unusable = || FetchError::Url { url: url.to_owned() };
+        let unusable = || FetchError::Url {
+            url: url.to_owned(),
+        };
         let mut request = http::Request::get(url)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, "order-service")
@@ -193,7 +198,9 @@ impl Requests {
         }
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_BYTES).collect().await;
-        let body = body.map_err(|_| FetchError::Body { url: url.to_owned() })?;
+        let body = body.map_err(|_| FetchError::Body {
+            url: url.to_owned(),
+        })?;
         Ok((head.headers, body.to_bytes()))
     }
 }
@@ -249,7 +256,11 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(CACHE_CONTROL, HeaderValue::from_str(value).unwrap());
-            assert_eq!(max_age(&headers), seconds.map(Duration::from_secs), "{value}");
+            assert_eq!(
+                max_age(&headers),
+                seconds.map(Duration::from_secs),
+                "{value}"
+            );
         }
     }
 }

@@ -119,7 +119,10 @@ impl Issuer {
             let result = fetch(&self.policy).await;
             let issuer = self.policy.issuer.as_str();
             let pause = match &result {
-                Ok(fetched) => fetched.max_age.unwrap_or(REFRESH).clamp(MIN_INTERVAL, REFRESH),
+                Ok(fetched) => fetched
+                    .max_age
+                    .unwrap_or(REFRESH)
+                    .clamp(MIN_INTERVAL, REFRESH),
                 Err(_) => MIN_INTERVAL,
             };
             match &result {
@@ -135,7 +138,10 @@ impl Issuer {
                 state.running = false;
                 match result {
                     Ok(fetched) => {
-                        let same = state.keys.as_ref().is_some_and(|keys| **keys == fetched.keys);
+                        let same = state
+                            .keys
+                            .as_ref()
+                            .is_some_and(|keys| **keys == fetched.keys);
                         state.fetched = Some(Instant::now());
                         if !same {
                             state.keys = Some(Arc::new(fetched.keys));

@@ -20,8 +20,8 @@ mod token;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
@@ -163,7 +163,10 @@ impl Access {
         directory.issuers.is_empty()
             || !directory.api_keys.is_empty()
             || self.anonymous != Anonymous::Scopes(Scopes::NONE)
-            || directory.issuers.iter().any(|running| running.issuer.age().is_some())
+            || directory
+                .issuers
+                .iter()
+                .any(|running| running.issuer.age().is_some())
     }
 
     /// Whether a credential that was accepted still is: its key is in the file, or its issuer.
@@ -174,11 +177,15 @@ impl Access {
         let directory = self.directory.read();
         match principal.method {
             Method::Anonymous => true,
-            Method::ApiKey => directory.api_keys.get(&*principal.id).is_some_and(|keys| {
-                keys.iter().any(|key| key.principal() == *principal)
-            }),
+            Method::ApiKey => directory
+                .api_keys
+                .get(&*principal.caller.id)
+                .is_some_and(|keys| keys.iter().any(|key| key.principal() == *principal)),
             Method::Token => directory.issuers.iter().any(|running| {
-                let rest = principal.id.strip_prefix(running.issuer.policy.issuer.as_str());
+                let rest = principal
+                    .caller
+                    .id
+                    .strip_prefix(running.issuer.policy.issuer.as_str());
                 rest.is_some_and(|rest| rest.starts_with('|'))
             }),
         }
@@ -334,7 +341,8 @@ impl Authenticator {
         match self.access.verify(credential, &digest) {
             Verified::Done(result) => Authentication::Done(result.map(|principal| {
                 let principal = Arc::new(principal);
-                self.cache.insert(digest, Arc::clone(&principal), generation);
+                self.cache
+                    .insert(digest, Arc::clone(&principal), generation);
                 principal
             })),
             Verified::NeedsKeys(running) => Authentication::Waiting(Pending {
@@ -358,7 +366,6 @@ fn bearer(header: &[u8]) -> Option<&str> {
         && credential.bytes().all(is_token))
     .then_some(credential)
 }
-
 
 #[cfg(test)]
 mod tests;

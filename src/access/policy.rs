@@ -128,7 +128,12 @@ impl Policy {
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+            let line = text
+                .bytes()
+                .take(start)
+                .filter(|byte| *byte == b'\n')
+                .count()
+                + 1;
             PolicyError(format!("line {line}: {}", error.message()))
         })?;
         if file.issuer.is_empty() && file.api_key.is_empty() {
@@ -137,7 +142,10 @@ impl Policy {
         let mut issuers = Vec::with_capacity(file.issuer.len());
         for entry in file.issuer {
             let issuer = IssuerPolicy::new(entry)?;
-            if issuers.iter().any(|other: &IssuerPolicy| other.issuer == issuer.issuer) {
+            if issuers
+                .iter()
+                .any(|other: &IssuerPolicy| other.issuer == issuer.issuer)
+            {
                 return bad(format!("issuer {:?} appears twice", issuer.issuer));
             }
             issuers.push(issuer);
@@ -159,7 +167,9 @@ impl IssuerPolicy {
             return bad("an [[issuer]] has an empty issuer");
         }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
-            return bad(format!("{name}: audiences takes at least one audience, none empty"));
+            return bad(format!(
+                "{name}: audiences takes at least one audience, none empty"
+            ));
         }
         let keys = match (entry.jwks_url, entry.jwks_file) {
             (Some(_), Some(_)) => {
@@ -179,9 +189,13 @@ impl IssuerPolicy {
         if matches!(keys, KeyLocation::File(_))
             && (entry.ca_file.is_some() || entry.token_file.is_some())
         {
-            return bad(format!("{name}: ca_file and token_file need keys that are fetched"));
+            return bad(format!(
+                "{name}: ca_file and token_file need keys that are fetched"
+            ));
         }
-        let types = entry.token_types.unwrap_or_else(|| vec!["at+jwt".to_owned()]);
+        let types = entry
+            .token_types
+            .unwrap_or_else(|| vec!["at+jwt".to_owned()]);
         if types.is_empty() {
             return bad(format!("{name}: token_types takes at least one type"));
         }
@@ -190,7 +204,9 @@ impl IssuerPolicy {
             if pointer.starts_with('/') {
                 Ok(pointer)
             } else {
-                bad(format!("{name}: {field} takes a JSON Pointer such as \"{default}\""))
+                bad(format!(
+                    "{name}: {field} takes a JSON Pointer such as \"{default}\""
+                ))
             }
         };
         Ok(Self {
@@ -259,11 +275,19 @@ fn tenant(owner: &str, name: Option<&str>) -> Result<Option<Tenant>> {
 
 fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
     let owner = format!("grant for {:?}", entry.subject);
-    let Some(issuer) = issuers.iter_mut().find(|issuer| issuer.issuer == entry.issuer) else {
-        return bad(format!("{owner}: there is no [[issuer]] {:?}", entry.issuer));
+    let Some(issuer) = issuers
+        .iter_mut()
+        .find(|issuer| issuer.issuer == entry.issuer)
+    else {
+        return bad(format!(
+            "{owner}: there is no [[issuer]] {:?}",
+            entry.issuer
+        ));
     };
     if entry.tenant.is_some() && issuer.tenant_claim.is_some() {
-        return bad(format!("{owner}: its issuer has a tenant_claim, so the grant takes no tenant"));
+        return bad(format!(
+            "{owner}: its issuer has a tenant_claim, so the grant takes no tenant"
+        ));
     }
     let grant = Grant {
         scopes: scopes(&owner, &entry.scopes)?,

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::key_set::{Key, algorithm};
 use super::policy::{Grant, IssuerPolicy, normal_type};
-use super::principal::{LEEWAY, Method, Principal};
+use super::principal::{LEEWAY, Principal};
 use super::scope::Scopes;
 use crate::domain::Tenant;
 
@@ -159,21 +159,12 @@ impl<'a> Token<'a> {
         let subject = subject.filter(|subject| (1..=MAX_SUBJECT).contains(&subject.len()));
         let subject = subject.ok_or(TokenError::Claim)?;
         let (scopes, tenant) = self.rights(policy, subject)?;
-        Ok(Principal {
-            id: format!("{}|{subject}", policy.issuer).into(),
-            method: Method::Token,
-            tenant,
-            scopes,
-            expires: Some(expires),
-        })
+        let issuer = &policy.issuer;
+        Ok(Principal::token(issuer, subject, tenant, scopes, expires))
     }
 
     /// What the subject may do, and for whom.
-    fn rights(
-        &self,
-        policy: &IssuerPolicy,
-        subject: &str,
-    ) -> Result<(Scopes, Tenant), TokenError> {
+    fn rights(&self, policy: &IssuerPolicy, subject: &str) -> Result<(Scopes, Tenant), TokenError> {
         let grant = policy.grants.get(subject);
         let (scopes, grant) = match self.claims.pointer(&policy.scopes_claim) {
             Some(Value::String(names)) => (Scopes::known(names.split(' ')), None),

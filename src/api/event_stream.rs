@@ -61,7 +61,7 @@ pub(crate) async fn response(
 ) -> Result<HttpResponse, Problem> {
     let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
     let activity = activity.unwrap_or_default();
-    let mut reader = api.store.follow(after)?;
+    let mut reader = api.store.follow(context.caller(), after)?;
     let next = tokio::select! {
         biased;
         next = context.within(reader.try_next(), ProblemKind::Timeout) => next??,

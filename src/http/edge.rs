@@ -7,6 +7,7 @@ use std::future::{Future, Ready, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready as poll_ready};
 
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
@@ -24,6 +25,7 @@ use super::request::limits::check_head;
 use super::request::traceparent::traceparent;
 use super::response::outgoing::Outgoing;
 use super::state::HttpState;
+use crate::access::{Principal, Scopes};
 use crate::telemetry::Recorder;
 use in_flight::InFlight;
 
@@ -32,6 +34,7 @@ use in_flight::InFlight;
 pub(crate) struct Edge {
     http: Rc<HttpState>,
     recorder: Recorder,
+    anonymous: Arc<Principal>,
 }
 
 impl Edge {
@@ -45,6 +48,7 @@ impl Edge {
         Self {
             http: Rc::new(http),
             recorder,
+            anonymous: Arc::new(Principal::anonymous(Scopes::ALL)),
         }
     }
 }
@@ -110,7 +114,11 @@ where
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = RequestContext::new(template.template, self.edge.http.request_timeout);
+        let context = RequestContext::new(
+            template.template,
+            Arc::clone(&self.edge.anonymous),
+            self.edge.http.request_timeout,
+        );
         request.extensions_mut().insert(context);
         let http_1_0 = request.version() < Version::HTTP_11;
         let inner = match rejected.map_or_else(|| check_head(&request), Err) {

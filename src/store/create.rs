@@ -11,12 +11,14 @@ use uuid::Uuid;
 use super::StoreError;
 use super::document::{Document, json_bytes, metadata_json};
 use super::error::StoreFault;
-use crate::domain::{NewOrder, Order};
+use crate::domain::{Caller, NewOrder, Order};
 use crate::order_json;
 
 /// A request to create an order.
 #[derive(Clone, Debug)]
 pub struct CreateOrder {
+    /// Who creates it.
+    pub caller: Arc<Caller>,
     /// The order to create.
     pub new: NewOrder,
     /// How a retry of the request is recognized.

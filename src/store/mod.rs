@@ -44,6 +44,7 @@ use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
+use crate::domain::Caller;
 pub use crate::domain::IfMatch;
 use crate::telemetry::Metrics;
 use backend::{Backend, Environment};
@@ -144,7 +145,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
+    pub async fn get(
+        &self,
+        _caller: &Arc<Caller>,
+        id: Uuid,
+    ) -> Result<Option<Document>, StoreError> {
         self.0.queues.get(id).await
     }
 
@@ -152,7 +157,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, query: ListQuery) -> Result<WithPermit<Page>, StoreError> {
+    pub async fn list(
+        &self,
+        _caller: &Arc<Caller>,
+        query: ListQuery,
+    ) -> Result<WithPermit<Page>, StoreError> {
         if query == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page().await;
         }

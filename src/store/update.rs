@@ -10,12 +10,14 @@ use uuid::Uuid;
 use super::document::{Document, metadata_json};
 use super::error::StoreFault;
 use super::{Inner, StoreError};
-use crate::domain::{IfMatch, MetadataPatch, Order, Patch, PatchError};
+use crate::domain::{Caller, IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
 
 /// A request to update an order.
 #[derive(Clone, Debug)]
 pub struct UpdateOrder {
+    /// Who updates it.
+    pub caller: Arc<Caller>,
     /// The order.
     pub id: Uuid,
     /// The changes.

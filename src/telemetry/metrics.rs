@@ -174,7 +174,6 @@ impl Metrics {
         self.auth_file_reloads.with_label_values(&[outcome]).inc();
     }
 
-
     /// Returns the metrics of one queue.
     pub fn queue(&self, queue: &str) -> QueueMetrics {
         QueueMetrics {

@@ -9,7 +9,7 @@ use order_service::store::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::contract::{create, json, new_order, open_url, update};
+use super::contract::{caller, create, json, new_order, open_url, update};
 use crate::support::database::Database;
 
 crate::on_both!(ten_thousand_orders_with_random_updates_follow_the_state_machine);
@@ -58,7 +58,7 @@ fn random_patch(random: &mut Random) -> Patch {
 }
 
 async fn current(store: &Store, id: Uuid) -> Value {
-    json(&store.get(id).await.unwrap().unwrap())
+    json(&store.get(&caller(), id).await.unwrap().unwrap())
 }
 
 /// Creates an order, updates it ten times, checks each result, and returns its last version.
@@ -76,6 +76,7 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
             IfMatch::Any
         };
         let command = UpdateOrder {
+            caller: caller(),
             if_match,
             ..update(order.id, patch.clone())
         };
@@ -104,7 +105,7 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
         before = after;
     }
     let events = store
-        .order_events(order.id, 0, 100)
+        .order_events(&caller(), order.id, 0, 100)
         .await
         .unwrap()
         .page
@@ -145,7 +146,7 @@ async fn ten_thousand_orders_with_random_updates_follow_the_state_machine(databa
     // The feed has each version of each order once and in order.
     let (mut versions, mut cursor) = (HashMap::new(), Cursor::default());
     loop {
-        let feed = store.feed(Some(cursor), 100).await.unwrap();
+        let feed = store.feed(&caller(), Some(cursor), 100).await.unwrap();
         let Feed::Page { page, next } = feed.page else {
             panic!("the cursor has expired");
         };

@@ -66,20 +66,32 @@ fn a_bad_file_is_refused_with_the_place() {
         (ISSUER.replace("https:", "http:"), "https://"),
         (ISSUER.repeat(2), "appears twice"),
         (with(ISSUER, "jwks_url = \"ftp://x\""), "jwks_url"),
-        (with(ISSUER, "jwks_url = \"https://x\"\njwks_file = \"y\""), "exclude"),
-        (with(ISSUER, "jwks_file = \"y\"\nca_file = \"z\""), "ca_file"),
+        (
+            with(ISSUER, "jwks_url = \"https://x\"\njwks_file = \"y\""),
+            "exclude",
+        ),
+        (
+            with(ISSUER, "jwks_file = \"y\"\nca_file = \"z\""),
+            "ca_file",
+        ),
         (with(ISSUER, "token_types = []"), "token_types"),
         (with(ISSUER, "principal_claim = \"sub\""), "principal_claim"),
         (KEY.replace("warehouse", "Warehouse"), "id takes"),
         (KEY.replace("9f86d0", "9f86dg"), "64 hex digits"),
         (KEY.replace("9f86d0", "9f86d"), "64 hex digits"),
         (KEY.replace("orders:read", "orders:all"), "no scope"),
-        (KEY.replace("[\"orders:read\", \"events:read\"]", "[]"), "at least one scope"),
+        (
+            KEY.replace("[\"orders:read\", \"events:read\"]", "[]"),
+            "at least one scope",
+        ),
         (KEY.replace("acme", "Acme"), "tenant"),
         (KEY.replace("00:00:00Z", "00:00:00"), "offset"),
         (KEY.repeat(2), "sha256 appears twice"),
         (
-            with(ISSUER, "[[grant]]\nissuer = \"other\"\nsubject = \"s\"\nscopes = [\"admin\"]"),
+            with(
+                ISSUER,
+                "[[grant]]\nissuer = \"other\"\nsubject = \"s\"\nscopes = [\"admin\"]",
+            ),
             "no [[issuer]]",
         ),
         (
@@ -109,7 +121,10 @@ fn two_keys_of_one_id_have_one_tenant_and_a_third_is_too_many() {
 #[test]
 fn a_message_never_quotes_a_value_that_may_be_secret() {
     let secret = "osk_warehouse_0123456789abcdef";
-    let planted = KEY.replace("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", secret);
+    let planted = KEY.replace(
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        secret,
+    );
     assert!(!message(&planted).contains(secret));
     assert!(!message(&format!("{KEY}secret = {secret}")).contains(secret));
 }

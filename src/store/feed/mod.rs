@@ -21,6 +21,7 @@ use super::error::StoreFault;
 use super::event::{EventPage, Feed, PageSize};
 use super::page_budget::WithPermit;
 use super::{Store, StoreError};
+use crate::domain::Caller;
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, NextEvents};
 use recent::RecentEvents;
@@ -136,6 +137,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn order_events(
         &self,
+        _caller: &Arc<Caller>,
         id: Uuid,
         after: i32,
         limit: u32,
@@ -155,6 +157,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn feed(
         &self,
+        _caller: &Arc<Caller>,
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<WithPermit<Feed>, StoreError> {
@@ -169,7 +172,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist.
-    pub fn follow(&self, after: Option<Cursor>) -> Result<FeedReader, StoreError> {
+    pub fn follow(
+        &self,
+        _caller: &Arc<Caller>,
+        after: Option<Cursor>,
+    ) -> Result<FeedReader, StoreError> {
         Ok(FeedReader::new(self.0.shared_feed.open_stream()?, after))
     }
 }
