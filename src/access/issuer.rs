@@ -30,7 +30,6 @@ pub(super) struct Issuer {
     wanted: Notify,
 }
 
-#[derive(Default)]
 struct State {
     keys: Option<Arc<KeySet>>,
     fetched: Option<Instant>,
@@ -57,17 +56,28 @@ impl Drop for Running {
 impl Issuer {
     /// Starts to fetch keys. `changed` is called when a fetched set differs from the one before.
     ///
+    /// The keys of a `previous` entry from the same place are used until then. Otherwise the change of a grant would
+    /// lock out every token of an issuer that cannot be reached.
+    ///
     /// # Panics
     /// Outside a Tokio runtime.
     pub(super) fn start(
         policy: IssuerPolicy,
+        previous: Option<&Running>,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Running {
+        let previous = previous.filter(|running| running.issuer.policy.has_keys_of(&policy));
+        let (keys, fetched) = previous.map_or_else(Default::default, |running| {
+            let state = running.issuer.state.lock();
+            (state.keys.clone(), state.fetched)
+        });
         let issuer = Arc::new(Self {
             policy,
             state: Mutex::new(State {
+                keys,
+                fetched,
+                attempted: None,
                 running: true,
-                ..State::default()
             }),
             ended: watch::Sender::new(0),
             wanted: Notify::new(),
@@ -91,9 +101,10 @@ impl Issuer {
     /// Waits for an attempt that begins now or is under way. Returns at once when the last one began too
     /// recently.
     pub(super) async fn refresh(&self) {
-        let mut ended = self.ended.subscribe();
-        {
+        let mut ended = {
             let mut state = self.state.lock();
+            // The end of the attempt is sent after the state has changed, so it is not missed.
+            let ended = self.ended.subscribe();
             if !state.running {
                 let recent = |at: Instant| at.elapsed() < MIN_INTERVAL;
                 if state.attempted.is_some_and(recent) {
@@ -102,7 +113,8 @@ impl Issuer {
                 state.running = true;
                 self.wanted.notify_one();
             }
-        }
+            ended
+        };
         // The sender lives as long as `self`.
         let _ = ended.changed().await;
     }
@@ -160,5 +172,41 @@ impl Issuer {
                 () = self.wanted.notified() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::policy::Policy;
+    use crate::access::testing::TestIssuer;
+
+    fn policy(file: &std::path::Path, more: &str) -> IssuerPolicy {
+        let issuer = "https://login.example.com/";
+        let text = format!(
+            "[[issuer]]\nissuer = \"{issuer}\"\naudiences = [\"a\"]\njwks_file = {file:?}\n{more}"
+        );
+        Policy::parse(&text).unwrap().issuers.remove(0)
+    }
+
+    #[tokio::test]
+    async fn the_keys_of_an_issuer_outlive_a_change_of_its_entry_and_not_of_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, TestIssuer::new().jwks().to_string()).unwrap();
+        let first = Issuer::start(policy(&file, ""), None, || {});
+        first.issuer.refresh().await;
+        assert!(first.issuer.keys().is_some());
+
+        std::fs::remove_file(&file).unwrap();
+        let other_types = policy(&file, "token_types = [\"JWT\"]");
+        let second = Issuer::start(other_types, Some(&first), || {});
+        second.issuer.refresh().await;
+        assert!(second.issuer.keys().is_some());
+
+        let elsewhere = policy(&folder.path().join("other.json"), "");
+        let third = Issuer::start(elsewhere, Some(&first), || {});
+        third.issuer.refresh().await;
+        assert!(third.issuer.keys().is_none());
     }
 }

@@ -135,9 +135,12 @@ impl Access {
             .map(|policy| {
                 let same = old.iter().find(|running| running.issuer.policy == policy);
                 same.cloned().unwrap_or_else(|| {
+                    let previous = old
+                        .iter()
+                        .find(|old| old.issuer.policy.has_keys_of(&policy));
                     let generation = Arc::clone(&self.generation);
                     let changed = move || drop(generation.fetch_add(1, Ordering::AcqRel));
-                    Arc::new(Issuer::start(policy, changed))
+                    Arc::new(Issuer::start(policy, previous.map(Arc::as_ref), changed))
                 })
             })
             .collect();
