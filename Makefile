@@ -25,6 +25,7 @@ test: deps tools ## Run all tests on SQLite and a throw-away PostgreSQL; check A
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 	TOOLS=$(TOOLS) tests/openapi/run.sh
+	TOOLS=$(TOOLS) tests/access/run.sh
 	@# `alerts` mostly waits for samples, so these two suites run in parallel as well.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
 
