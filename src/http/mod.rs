@@ -8,6 +8,7 @@ pub(crate) mod path;
 pub(crate) mod problem;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod route;
 pub(crate) mod server;
 mod state;
 

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::path::PathTemplate;
 use super::request::budget::RequestBudget;
 use super::response::budget::ResponseBudget;
+use super::route::Resource;
 
 /// The state that the edge and the extractors share.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct HttpState {
-    /// The templates of all routes.
-    pub(crate) templates: &'static [PathTemplate],
+    /// The resources that are served.
+    pub(crate) resources: &'static [Resource],
     /// How long a whole request may take.
     pub(crate) request_timeout: Duration,
     /// The maximum size of a request body, in bytes.

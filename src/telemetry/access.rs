@@ -11,6 +11,7 @@ use log::kv::Value;
 
 use super::Metrics;
 use super::metrics::RequestMetrics;
+use crate::domain::Caller;
 
 /// Requests that take longer than this are logged as warnings.
 const SLOW: Duration = Duration::from_secs(1);
@@ -54,6 +55,7 @@ impl Recorder {
             uri,
             request_id,
             traceparent,
+            caller: None,
             status: CLIENT_CLOSED_REQUEST,
         }
     }
@@ -68,10 +70,17 @@ pub struct AccessRecord {
     uri: Uri,
     request_id: Rc<str>,
     traceparent: Option<String>,
+    caller: Option<Arc<Caller>>,
     status: u16,
 }
 
 impl AccessRecord {
+    /// Sets who makes the request. Without it, the request was rejected before that was verified, or its route is
+    /// open.
+    pub fn set_caller(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(caller);
+    }
+
     /// Sets the status of the response.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
@@ -106,6 +115,11 @@ impl AccessRecord {
             return;
         }
         let traceparent = self.traceparent.as_deref();
+        let caller = self.caller.as_deref();
+        // Without credentials the id is empty. An id such as `anonymous` could be that of an API key.
+        let principal = caller.map(|caller| &*caller.id).filter(|id| !id.is_empty());
+        let tenant = caller.map(|caller| caller.tenant.as_str());
+        let or_null = |text: Option<_>| text.map_or(Value::null(), Value::from);
         let mut fields = vec![
             ("request_id", Value::from(&*self.request_id)),
             ("method", Value::from(self.method)),
@@ -113,6 +127,8 @@ impl AccessRecord {
             ("route", Value::from(self.route)),
             ("status", Value::from(self.status)),
             ("duration_seconds", Value::from(took.as_secs_f64())),
+            ("principal", or_null(principal)),
+            ("tenant", or_null(tenant)),
         ];
         fields.extend(traceparent.map(|trace| ("traceparent", Value::from(trace))));
         log::logger().log(
@@ -133,7 +149,7 @@ mod tests {
     fn scrape(metrics: &Metrics) -> String {
         String::from_utf8(
             metrics
-                .render(super::super::PoolConnections::default())
+                .render(super::super::PoolConnections::default(), &[])
                 .unwrap(),
         )
         .unwrap()

@@ -6,6 +6,7 @@
     reason = "a library that is compiled into each test crate, which uses a part of it"
 )]
 
+pub mod auth_file;
 pub mod binary;
 pub mod certificates;
 pub mod client;
