@@ -1,5 +1,6 @@
 """The service under test: the real binary on SQLite, with an AUTH_FILE."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -97,24 +98,22 @@ class Service:
         raise AssertionError("no such line in the log:\n" + self.log_file.read_text()[-3000:])
 
     def connect(self):
-        return http.client.HTTPConnection(self.address, timeout=30)
+        """A connection that is closed at the end of a `with` block."""
+        return contextlib.closing(http.client.HTTPConnection(self.address, timeout=30))
 
     def request(self, *authorization, method="GET", path=ORDERS, body=None, connection=None):
         """Sends a request with these values of Authorization."""
-        own = connection or self.connect()
-        own.putrequest(method, path)
-        own.putheader("X-Request-Id", str(uuid.uuid4()))
-        for value in authorization:
-            own.putheader("Authorization", value)
-        data = json.dumps(body).encode() if body is not None else b""
-        own.putheader("Content-Length", str(len(data)))
-        if data:
-            own.putheader("Content-Type", "application/json")
-        own.endheaders(data)
-        response = Response(own.getresponse())
-        if not connection:
-            own.close()
-        return response
+        with contextlib.nullcontext(connection) if connection else self.connect() as connection:
+            connection.putrequest(method, path)
+            connection.putheader("X-Request-Id", str(uuid.uuid4()))
+            for value in authorization:
+                connection.putheader("Authorization", value)
+            data = json.dumps(body).encode() if body is not None else b""
+            connection.putheader("Content-Length", str(len(data)))
+            if data:
+                connection.putheader("Content-Type", "application/json")
+            connection.endheaders(data)
+            return Response(connection.getresponse())
 
     def create(self, authorization):
         body = {"product_id": "sku-1", "quantity": 1}
@@ -132,10 +131,9 @@ class Service:
 
     def metric(self, pattern):
         """The sum of the series that match."""
-        connection = http.client.HTTPConnection(self.metrics_address, timeout=10)
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-        connection.close()
+        with contextlib.closing(http.client.HTTPConnection(self.metrics_address, timeout=10)) as connection:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
         return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text, re.M))
 
 

@@ -86,8 +86,8 @@ def test_the_command_makes_keys_that_the_service_accepts():
     command = [BINARY, "api-key", "--id", "made", "--scopes", "orders:read,orders:write", "--tenant", "acme",
                "--expires", utc(3600)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AUTH_")}
-    made = [subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-            for _ in range(2)]
+    made = [subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                           text=True).stdout for _ in range(2)]
     keys = [re.search(r"osk_made_[0-9a-f]{64}\b", output)[0] for output in made]
     assert keys[0] != keys[1]
     entries = [re.search(r"\[\[api_key\]\]\n(\w+ = .*\n?)+", output)[0] for output in made]

@@ -1,5 +1,6 @@
 """Where key sets come from: discovery, URLs, private authorities, and servers that misbehave."""
 
+import contextlib
 import time
 
 import pytest
@@ -91,8 +92,8 @@ def test_requests_share_one_fetch_and_wait_for_it():
     with KeyServer() as server:
         server.routes["/keys"] = slow(1, send(KEYS))
         name = "https://login/"
-        with Service(issuer(name, jwks_url=f"{server.url}/keys")) as service:
-            connections = [service.connect() for _ in range(50)]
+        with Service(issuer(name, jwks_url=f"{server.url}/keys")) as service, contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(service.connect()) for _ in range(50)]
             for connection in connections:
                 connection.request("GET", "/api/v1/orders", headers={"Authorization": bearer(name)})
             assert {connection.getresponse().status for connection in connections} == {200}

@@ -45,11 +45,11 @@ class Load:
         self.threads = [threading.Thread(target=self.run, daemon=True) for _ in range(threads)]
 
     def run(self):
-        connection = self.service.connect()
-        while not self.stopped.is_set():
-            status = self.service.request(self.bearer(), connection=connection).status
-            self.statuses[status] = self.statuses.get(status, 0) + 1
-            time.sleep(self.pause)
+        with self.service.connect() as connection:
+            while not self.stopped.is_set():
+                status = self.service.request(self.bearer(), connection=connection).status
+                self.statuses[status] = self.statuses.get(status, 0) + 1
+                time.sleep(self.pause)
 
     def __enter__(self):
         for thread in self.threads:
@@ -143,7 +143,7 @@ def test_readiness_fails_only_until_the_first_success(server):
         assert service.request(path="/readyz").status == 200
 
 
-@pytest.mark.parametrize("cache_control", ["max-age=0", "public, max-age=31", "no-cache, Max-Age=10"])
+@pytest.mark.parametrize("cache_control", ["max-age=0", "public, Max-Age=31"])
 def test_cache_control_shortens_the_refresh_to_thirty_seconds_at_least(server, cache_control):
     server.routes["/keys"] = send(key_set(ONE), Cache_Control=cache_control)
     with service_for(server) as service:

@@ -5,9 +5,8 @@ import subprocess
 
 import pytest
 
-from keys import AUDIENCE, claims, header, token
 from key_server import KeyServer, send
-from keys import jwk, key_set
+from keys import AUDIENCE, claims, header, jwk, key_set, token
 from service import BINARY, ApiKey, Service, entry, eventually
 
 FIRST, SECOND = ApiKey("first"), ApiKey("second")
@@ -78,25 +77,37 @@ def test_the_change_of_a_grant_does_not_need_the_issuer():
             assert seen <= {403, 200}
 
 
-@pytest.mark.parametrize("text", [
-    "", "# nothing\n", "[[api_key", "unknown = 1", FIRST.entry + "extra = 1\n", FIRST.entry * 2,
-    FIRST.entry.replace("orders:read", "orders:all"), FIRST.entry.replace("[\"orders:read\"]", "[]"),
-    FIRST.entry.replace("first", "First"), FIRST.entry.replace('sha256 = "', 'sha256 = "0'),
-    FIRST.entry + "expires = 2027-01-01\n", FIRST.entry + 'tenant = "ACME"\n',
-    "".join(ApiKey("three").entry for _ in range(3)),
-    entry("issuer", issuer="https://a/", audiences=[]),
-    entry("issuer", issuer="http://a/", audiences=["a"]),
-    entry("issuer", issuer="https://a/", audiences=["a"], jwks_url="https://a/", jwks_file="/a"),
-    entry("issuer", issuer="https://a|b/", audiences=["a"]),
-    entry("issuer", issuer="https://a/", audiences=["a"], jwks_url="https://user:password@a/"),
-    entry("issuer", issuer="https://a/", audiences=["a"]) * 2,
-    entry("issuer", issuer="https://a/", audiences=["a"], principal_claim="sub"),
-    entry("issuer", issuer="https://a/", audiences=["a"], token_types=[]),
-    entry("grant", issuer="https://a/", subject="s", scopes=["admin"]),
-])
-def test_a_bad_file_stops_the_start(text, tmp_path):
+ISSUER = {"issuer": "https://login.example.com/", "audiences": [AUDIENCE]}
+BAD_FILES = {
+    "empty": "",
+    "a comment only": "# nothing\n",
+    "no TOML": "[[api_key",
+    "an unknown field": "unknown = 1",
+    "an unknown field of a key": FIRST.entry + "extra = 1\n",
+    "a key twice": FIRST.entry * 2,
+    "a scope that does not exist": FIRST.entry.replace("orders:read", "orders:all"),
+    "no scope": FIRST.entry.replace('["orders:read"]', "[]"),
+    "a bad id": FIRST.entry.replace("first", "First"),
+    "a bad hash": FIRST.entry.replace('sha256 = "', 'sha256 = "0'),
+    "an expiry without a time": FIRST.entry + "expires = 2027-01-01\n",
+    "a bad tenant": FIRST.entry + 'tenant = "ACME"\n',
+    "three keys of one id": "".join(ApiKey("three").entry for _ in range(3)),
+    "no audience": entry("issuer", issuer="https://a/", audiences=[]),
+    "discovery without TLS": entry("issuer", issuer="http://a/", audiences=[AUDIENCE]),
+    "a URL and a file": entry("issuer", jwks_url="https://a/", jwks_file="/a", **ISSUER),
+    "a bar in the issuer": entry("issuer", issuer="https://a|b/", audiences=[AUDIENCE]),
+    "a password in a URL": entry("issuer", jwks_url="https://user:password@a/", **ISSUER),
+    "an issuer twice": entry("issuer", **ISSUER) * 2,
+    "a claim that is no pointer": entry("issuer", principal_claim="sub", **ISSUER),
+    "no type": entry("issuer", token_types=[], **ISSUER),
+    "a grant without its issuer": entry("grant", issuer="https://a/", subject="s", scopes=["admin"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_stops_the_start(name, tmp_path):
     file = tmp_path / "auth.toml"
-    file.write_text(text)
+    file.write_text(BAD_FILES[name])
     environment = os.environ | {"AUTH_FILE": str(file), "DATABASE_URL": "sqlite::memory:", "BIND_ADDRESS": "127.0.0.1:0",
                                 "METRICS_ADDRESS": "127.0.0.1:0"}
     done = subprocess.run([BINARY], env=environment, capture_output=True, text=True, timeout=20)

@@ -143,12 +143,12 @@ def test_two_authorization_headers_are_malformed(service):
 
 @pytest.mark.parametrize("place", ["query", "cookie", "body"])
 def test_a_credential_in_another_place_does_not_count(service, place):
-    connection = service.connect()
     path = f"{ORDERS}?access_token={READER.credential}" if place == "query" else ORDERS
     headers = {"Cookie": f"Authorization={READER.credential}"} if place == "cookie" else {}
     body = f"access_token={READER.credential}" if place == "body" else None
-    connection.request("GET", path, body, headers)
-    assert connection.getresponse().status == 401
+    with service.connect() as connection:
+        connection.request("GET", path, body, headers)
+        assert connection.getresponse().status == 401
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.json", "/docs", "/"])
