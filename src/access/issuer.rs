@@ -38,6 +38,13 @@ struct State {
     running: bool,
 }
 
+impl State {
+    /// Whether the last successful fetch is too long ago.
+    fn is_outdated(&self) -> bool {
+        self.fetched.is_none_or(|at| at.elapsed() >= MAX_AGE)
+    }
+}
+
 /// An issuer whose keys are being kept up to date.
 pub(super) struct Running {
     pub(super) issuer: Arc<Issuer>,
@@ -54,7 +61,7 @@ impl Drop for Running {
 }
 
 impl Issuer {
-    /// Starts to fetch keys. `changed` is called when a fetched set differs from the one before.
+    /// Starts to fetch keys. `changed` is called when the set of keys changes.
     ///
     /// The keys of a `previous` entry from the same place are used until then. Otherwise the change of a grant would
     /// lock out every token of an issuer that cannot be reached.
@@ -89,8 +96,7 @@ impl Issuer {
     /// The keys, unless none was ever fetched or the last good set is too old.
     pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
         let state = self.state.lock();
-        let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
-        state.keys.clone().filter(|_| fresh)
+        state.keys.clone().filter(|_| !state.is_outdated())
     }
 
     /// How long ago the keys were fetched.
@@ -160,6 +166,8 @@ impl Issuer {
                         }
                         !same
                     }
+                    // A cached token must not outlive the keys that have verified it.
+                    Err(_) if state.is_outdated() => state.keys.take().is_some(),
                     Err(_) => false,
                 }
             };
@@ -177,6 +185,8 @@ impl Issuer {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::access::policy::Policy;
     use crate::access::testing::TestIssuer;
@@ -208,5 +218,27 @@ mod tests {
         let third = Issuer::start(elsewhere, Some(&first), || {});
         third.issuer.refresh().await;
         assert!(third.issuer.keys().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_good_set_is_used_for_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, TestIssuer::new().jwks().to_string()).unwrap();
+        let changes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&changes);
+        let changed = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        let running = Issuer::start(policy(&file, ""), None, changed);
+        running.issuer.refresh().await;
+        assert_eq!(changes.load(Ordering::Relaxed), 1);
+
+        std::fs::remove_file(&file).unwrap();
+        tokio::time::sleep(MAX_AGE - Duration::from_secs(60)).await;
+        assert!(running.issuer.keys().is_some());
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(running.issuer.keys().is_none());
+        assert_eq!(changes.load(Ordering::Relaxed), 2);
     }
 }
