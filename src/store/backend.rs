@@ -113,12 +113,8 @@ pub(super) trait Backend: Send + Sync {
     fn head(&self) -> StoreFuture<'_, Position>;
 
     /// Reads the events of one order after a version, oldest first.
-    fn order_events(
-        &self,
-        key: OrderKey,
-        after: i32,
-        size: PageSize,
-    ) -> StoreFuture<'_, EventPage>;
+    fn order_events(&self, key: OrderKey, after: i32, size: PageSize)
+    -> StoreFuture<'_, EventPage>;
 
     /// Checks whether requests would be served. One check runs at a time.
     fn check_readiness(&self) -> StoreFuture<'_, Readiness>;

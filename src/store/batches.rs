@@ -30,7 +30,7 @@ impl Batch for CreateBatch {
 
     const MIXES_TENANTS: bool = true;
 
-    fn tenant_of(row: &Arc<NewRow>) -> &Tenant {
+    fn tenant_of<'a>(&'a self, row: &'a Arc<NewRow>) -> &'a Tenant {
         &row.caller.tenant
     }
 
@@ -72,7 +72,7 @@ impl Batch for GetBatch {
     const SERVE_ABANDONED: bool = false;
     const MIXES_TENANTS: bool = true;
 
-    fn tenant_of(key: &OrderKey) -> &Tenant {
+    fn tenant_of<'a>(&'a self, key: &'a OrderKey) -> &'a Tenant {
         &key.tenant
     }
 
@@ -125,7 +125,7 @@ impl Batch for FirstPageBatch {
     /// A page is for one tenant, and a batch with the pages of several would hold all of them in memory.
     const MIXES_TENANTS: bool = false;
 
-    fn tenant_of(tenant: &Tenant) -> &Tenant {
+    fn tenant_of<'a>(&'a self, tenant: &'a Tenant) -> &'a Tenant {
         tenant
     }
 

@@ -71,7 +71,7 @@ pub(super) trait Batch: Send + Sync + 'static {
     const MIXES_TENANTS: bool;
 
     /// Whose data the item reads or writes.
-    fn tenant_of(item: &Self::Item) -> &Tenant;
+    fn tenant_of<'a>(&'a self, item: &'a Self::Item) -> &'a Tenant;
 
     /// The name of the lock that the item takes. Items with the same name wait for the same lock.
     fn lock_of(_item: &Self::Item) -> Option<LockName> {
@@ -163,7 +163,7 @@ async fn run_worker<B: Batch>(
         if taken.is_empty() {
             continue;
         }
-        let mut serving = pin!(serve(&*batch, &lanes, &mut taken));
+        let mut serving = pin!(serve(&*batch, &lanes, std::mem::take(&mut taken)));
         if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
             drop(queue);
             serving.await;
@@ -172,16 +172,16 @@ async fn run_worker<B: Batch>(
 }
 
 /// Serves the items of one or of several tenants.
-async fn serve<B: Batch>(batch: &B, lanes: &Arc<Lanes<B>>, taken: &mut Vec<Waiting<B>>) {
+async fn serve<B: Batch>(batch: &B, lanes: &Arc<Lanes<B>>, taken: Vec<Waiting<B>>) {
     if B::MIXES_TENANTS {
-        return serve_batch(batch, lanes, taken.drain(..).collect()).await;
+        return serve_batch(batch, lanes, taken).await;
     }
     let mut tenants: HashMap<Tenant, Vec<Waiting<B>>> = HashMap::new();
-    for waiting in taken.drain(..) {
-        match tenants.get_mut(B::tenant_of(&waiting.item)) {
-            Some(batch) => batch.push(waiting),
+    for waiting in taken {
+        match tenants.get_mut(batch.tenant_of(&waiting.item)) {
+            Some(same) => same.push(waiting),
             None => {
-                let tenant = B::tenant_of(&waiting.item).clone();
+                let tenant = batch.tenant_of(&waiting.item).clone();
                 tenants.insert(tenant, vec![waiting]);
             }
         }

@@ -157,13 +157,16 @@ mod tests {
         assert_eq!(text.len(), 80);
         assert_eq!(text.parse(), Ok(cursor));
         for end in 0..text.len() {
-            assert_eq!(text.get(..end).unwrap().parse::<Cursor>(), Err(InvalidCursor));
+            assert_eq!(
+                text.get(..end).unwrap().parse::<Cursor>(),
+                Err(InvalidCursor)
+            );
         }
         for bad in [
             format!("{text}AAAA"),
-            format!("{}=", &text[1..]),
-            format!("+{}", &text[1..]),
-            format!("\u{e9}{}", &text[2..]),
+            format!("{}=", "A".repeat(79)),
+            format!("+{}", "A".repeat(79)),
+            format!("\u{e9}{}", "A".repeat(78)),
         ] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad}");
         }

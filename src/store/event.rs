@@ -95,32 +95,38 @@ impl PageSize {
 
 /// The maximum number of bytes that an event has as JSON besides its data, its traceparent and its `authid`: names,
 /// ids, time, comma (`src/api/event_json.rs`).
-pub(super) const ENVELOPE_BYTES: u32 = 512;
+pub(super) const ENVELOPE_BYTES: u32 = 448;
 
 /// A page of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EventPage<E = Event> {
+pub struct EventPage {
     /// The events, in their order.
-    pub events: Vec<E>,
+    pub events: Vec<Event>,
     /// Whether more events follow now.
     pub more: bool,
 }
 
-impl<E: Entry> EventPage<E> {
-    /// Creates a page from the rows that the database sent. `waiting` is the number of events that it found,
-    /// counted up to one more than a page may hold. Does not rely on the lengths that the rows store.
-    pub(super) fn new(mut events: Vec<E>, waiting: i64, size: PageSize) -> Self {
-        let mut bytes = 0_usize;
-        let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
-        let fitting = events.iter().take_while(|entry| {
-            bytes = bytes.saturating_add(entry.event().json_bytes());
-            bytes <= budget
-        });
-        let fitting = fitting.count().max(1);
-        events.truncate(fitting);
-        let more = i64::try_from(events.len()).is_ok_and(|sent| waiting > sent);
+impl EventPage {
+    /// Creates a page from the rows that the database sent; see [`fit`].
+    pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
+        let more = fit(&mut events, waiting, size);
         Self { events, more }
     }
+}
+
+/// Removes the events that do not fit into a page of this size, and returns whether more events follow. `waiting` is
+/// the number of events that the database found, counted up to one more than a page may hold. Does not rely on the
+/// lengths that the rows store.
+fn fit<E: Entry>(events: &mut Vec<E>, waiting: i64, size: PageSize) -> bool {
+    let mut bytes = 0_usize;
+    let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
+    let fitting = events.iter().take_while(|entry| {
+        bytes = bytes.saturating_add(entry.event().json_bytes());
+        bytes <= budget
+    });
+    let fitting = fitting.count().max(1);
+    events.truncate(fitting);
+    i64::try_from(events.len()).is_ok_and(|sent| waiting > sent)
 }
 
 /// The result of reading the feed.
@@ -141,6 +147,17 @@ pub enum Feed {
     },
 }
 
+/// The state of the feed in the snapshot from which a page was read.
+pub(super) struct FeedState {
+    pub(super) evidence: Evidence,
+    /// The sort key up to which readers may read.
+    pub(super) horizon: SortKey,
+    /// The key of the cursors of this database.
+    pub(super) key: KeyBytes,
+    /// The number of events that were found, counted up to one more than a page may hold.
+    pub(super) waiting: i64,
+}
+
 /// What a statement has read from the feed.
 pub(super) struct FeedRead<E> {
     /// `None` if reading cannot continue at the position.
@@ -153,7 +170,9 @@ pub(super) struct FeedRead<E> {
 
 /// A page of the feed.
 pub(super) struct FeedPage<E> {
-    pub(super) page: EventPage<E>,
+    pub(super) events: Vec<E>,
+    /// Whether more events follow now.
+    pub(super) more: bool,
     /// The position after the last event, or the one that was given if there is none.
     pub(super) next: Position,
     /// All events up to here have been read. This is after `next` when readers may read further than the last
@@ -162,40 +181,40 @@ pub(super) struct FeedPage<E> {
 }
 
 impl<E: Entry> FeedRead<E> {
-    /// Creates the result of reading after `after`; without a position, from the oldest event. `horizon` is the sort
-    /// key up to which readers may read.
+    /// Creates the result of reading a page after `after`; without a position, from the oldest event.
     pub(super) fn new(
         after: Option<Position>,
-        evidence: Evidence,
-        horizon: SortKey,
-        key: KeyBytes,
-        page: EventPage<E>,
+        size: PageSize,
+        state: FeedState,
+        mut events: Vec<E>,
     ) -> Self {
+        let more = fit(&mut events, state.waiting, size);
+        let evidence = state.evidence;
         let floor = Position(evidence.floor);
         let last = |entry: &E| Position(Some(entry.event().key));
         let expired = match after {
             Some(after) => !after.is_valid(evidence),
             // Retention may have left some events below its floor, where no reader may begin.
-            None => page
-                .events
+            None => events
                 .first()
                 .is_some_and(|first| last(first).sort_key() <= floor.sort_key()),
         };
-        let next = page.events.last().map_or(after.unwrap_or(floor), last);
-        let read_up_to = if page.more {
+        let next = events.last().map_or(after.unwrap_or(floor), last);
+        let read_up_to = if more {
             next.sort_key()
         } else {
-            next.sort_key().max(horizon)
+            next.sort_key().max(state.horizon)
         };
         let page = FeedPage {
-            page,
+            events,
+            more,
             next,
             read_up_to,
         };
         Self {
             page: (!expired).then_some(page),
             floor,
-            key,
+            key: state.key,
         }
     }
 }

@@ -88,7 +88,9 @@ mod tests {
         let rejected = locks.lock(order("a", Uuid::nil()), soon()).await.err();
         assert_eq!(rejected, Some(StoreError::LockTimeout));
         assert_eq!(start.elapsed(), Duration::from_secs(1));
-        let (again, ()) = tokio::join!(locks.lock(order("a", Uuid::nil()), soon()), async { drop(first) });
+        let (again, ()) = tokio::join!(locks.lock(order("a", Uuid::nil()), soon()), async {
+            drop(first)
+        });
         assert!(again.is_ok());
         drop((again, other, tenant));
         assert!(locks.0.lock().is_empty());

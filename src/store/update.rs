@@ -144,7 +144,10 @@ impl Inner {
         &self,
         command: Arc<UpdateOrder>,
     ) -> Result<UpdateOutcome, StoreError> {
-        let _lock = self.order_locks.lock(command.key(), command.deadline).await?;
+        let _lock = self
+            .order_locks
+            .lock(command.key(), command.deadline)
+            .await?;
         let mut permit = None;
         let updated = loop {
             let updated = self.backend.update(&command, &self.queues.other).await;

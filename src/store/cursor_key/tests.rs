@@ -38,7 +38,11 @@ fn a_cursor_opens_to_its_position_and_is_the_same_each_time() {
 fn a_cursor_opens_only_as_it_was_sealed() {
     let acme = tenant("acme");
     let cursor = key(1).seal(&acme, position(12, 7)).unwrap();
-    assert_eq!(key(1).open(&tenant("acme2"), &cursor), None, "another tenant");
+    assert_eq!(
+        key(1).open(&tenant("acme2"), &cursor),
+        None,
+        "another tenant"
+    );
     assert_eq!(key(2).open(&acme, &cursor), None, "another database");
     for bit in 0..CURSOR_BYTES * 8 {
         let mut changed = cursor;
@@ -76,7 +80,10 @@ fn the_cipher_is_that_of_the_rfc() {
     );
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
     assert_eq!(hex(&text), "c2ef328e5c71c83b");
-    assert_eq!(hex(tag.unwrap().as_ref()), "843122130f7364b761e0b97427e3df28");
+    assert_eq!(
+        hex(tag.unwrap().as_ref()),
+        "843122130f7364b761e0b97427e3df28"
+    );
 }
 
 #[test]

@@ -62,14 +62,12 @@ async fn read_page(
     };
     let size = PageSize::for_response(PageSize::MAX_EVENTS);
     let read = backend.tail(head, size).await?;
-    let Some(read_page) = read.page else {
+    let Some(page) = read.page else {
         // The readers then read from the database, and find out whether their own cursors have expired.
         feed.recent.clear();
         return Ok(false);
     };
     let key = feed.key.renew(read.key)?;
-    let more = read_page.page.more;
-    feed.recent
-        .extend(read_page.page.events, read_page.next, &key)?;
-    Ok(more)
+    feed.recent.extend(page.events, page.next, &key)?;
+    Ok(page.more)
 }

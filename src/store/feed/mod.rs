@@ -215,7 +215,10 @@ impl FeedReading {
         Ok(match page {
             Some(page) => Feed::Page {
                 next: key.seal(tenant, page.next)?,
-                page: page.page,
+                page: EventPage {
+                    events: page.events,
+                    more: page.more,
+                },
             },
             None => Feed::Expired {
                 oldest: key.seal(tenant, floor)?,

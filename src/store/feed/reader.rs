@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::recent::Lookup;
-use super::{FeedReading, OpenStream};
+use super::{After, FeedReading, OpenStream};
 use crate::store::StoreError;
 use crate::store::cursor::{Cursor, Position, SortKey};
 use crate::store::event::{PageSize, StreamEvent};
@@ -132,20 +132,20 @@ impl FeedReader {
     async fn in_database(&mut self) -> Result<NextEvents, StoreError> {
         let OpenStream { feed, tenant, .. } = &self.stream;
         let after = match self.at {
-            Place::Unread(cursor) => super::After::Cursor(cursor),
-            Place::Read { position, .. } => super::After::Position(position),
+            Place::Unread(cursor) => After::Cursor(cursor),
+            Place::Read { position, .. } => After::Position(position),
         };
         let FeedReading { page, key, floor } = feed.page(tenant.clone(), after, PAGE).await?;
         let Some(page) = page else {
             let oldest = key.seal(tenant, floor)?;
             return Ok(NextEvents::Expired { oldest });
         };
-        let events = page.page.events.into_iter().map(|event| {
+        let events = page.events.into_iter().map(|event| {
             let cursor = key.seal(tenant, Position(Some(event.key)))?;
             Ok(Arc::new(StreamEvent { event, cursor }))
         });
         let events = events.collect::<Result<Vec<_>, StoreError>>()?;
-        if !page.page.more {
+        if !page.more {
             feed.head_reached.notify_one();
         }
         self.at = Place::Read {

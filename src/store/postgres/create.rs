@@ -201,7 +201,10 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
             documents: rows.iter().map(|row| JsonText(&row.json)).collect(),
             lengths: rows.iter().map(|row| row.json_bytes()).collect(),
             traceparents: rows.iter().map(|row| row.traceparent.as_deref()).collect(),
-            auth_types: rows.iter().map(|row| row.caller.auth_type.as_str()).collect(),
+            auth_types: rows
+                .iter()
+                .map(|row| row.caller.auth_type.as_str())
+                .collect(),
             auth_ids: rows.iter().map(|row| auth_id(&row.caller)).collect(),
         }
     }

@@ -11,8 +11,7 @@ use crate::store::cursor::EventKey;
 use crate::store::event::{ENVELOPE_BYTES, Event, PageSize};
 
 /// SQL for the columns of [`EventColumns`].
-pub(super) const COLUMNS: &str =
-    "order_id, version, position, seq, occurred_at, data::text AS data, traceparent, authtype, authid";
+pub(super) const COLUMNS: &str = "order_id, version, position, seq, occurred_at, data::text AS data, traceparent, authtype, authid";
 
 pub(super) type EventSql = (
     SqlUuid,
@@ -65,7 +64,9 @@ impl From<EventColumns> for Event {
 pub(super) fn push_walk(out: &mut AstPass<'_, '_, Pg>, order: &'static str) {
     out.push_sql("SELECT *, row_number() OVER walk AS number, sum(data_bytes + ");
     out.push_sql(&ENVELOPE_BYTES.to_string());
-    out.push_sql(" + coalesce(octet_length(traceparent), 0) + 2 * coalesce(octet_length(authid), 0)");
+    out.push_sql(
+        " + coalesce(octet_length(traceparent), 0) + 2 * coalesce(octet_length(authid), 0)",
+    );
     out.push_sql(") OVER walk AS bytes FROM next WINDOW walk AS (ORDER BY ");
     out.push_sql(order);
     out.push_sql(" ROWS UNBOUNDED PRECEDING)");

@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{
-    BigInt, Binary, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
@@ -17,7 +15,7 @@ use crate::domain::Tenant;
 use crate::store::StoreError;
 use crate::store::cursor::{EventKey, Evidence, Position};
 use crate::store::error::StoreFault;
-use crate::store::event::{Entry, Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::event::{Entry, Event, FeedRead, FeedState, PageSize, TenantEvent};
 use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -225,7 +223,8 @@ impl Statement for ReadTail {
 }
 
 /// SQL for the highest floor of all tenants.
-pub(super) const HIGHEST_FLOOR: &str = "SELECT position, seq, order_id, version, occurred_at FROM feed_floors
+pub(super) const HIGHEST_FLOOR: &str =
+    "SELECT position, seq, order_id, version, occurred_at FROM feed_floors
             ORDER BY position DESC, seq DESC LIMIT 1";
 
 #[derive(Queryable)]
@@ -261,13 +260,17 @@ impl StateColumns {
                 version,
                 occurred_at: at.timestamp_micros(),
             }),
-            present: self.present_occurred_at.is_some_and(|at| {
-                at.timestamp_micros() == Position::event_of(after).occurred_at
-            }),
+            present: self
+                .present_occurred_at
+                .is_some_and(|at| at.timestamp_micros() == Position::event_of(after).occurred_at),
         };
-        let page = EventPage::new(events, self.waiting, size);
-        // Events at the horizon itself may still be written.
-        let horizon = (self.horizon, i64::MIN);
-        FeedRead::new(after, evidence, horizon, self.cursor_key.unwrap_or_default().into(), page)
+        let state = FeedState {
+            evidence,
+            // Events at the horizon itself may still be written.
+            horizon: (self.horizon, i64::MIN),
+            key: self.cursor_key.unwrap_or_default().into(),
+            waiting: self.waiting,
+        };
+        FeedRead::new(after, size, state, events)
     }
 }

@@ -42,7 +42,9 @@ impl Statement for ReadHead {
                 WHERE position < (SELECT ",
         );
         out.push_sql(HORIZON);
-        out.push_sql(" FROM feed) ORDER BY position DESC, seq DESC LIMIT 1), floor AS MATERIALIZED (");
+        out.push_sql(
+            " FROM feed) ORDER BY position DESC, seq DESC LIMIT 1), floor AS MATERIALIZED (",
+        );
         out.push_sql(HIGHEST_FLOOR);
         out.push_sql(
             ") SELECT * FROM (SELECT * FROM last UNION ALL SELECT * FROM floor) AS heads

@@ -24,7 +24,8 @@ impl Postgres {
         let limit = query.limit;
         let rows: Vec<OrderRow> = self
             .run(QueryName::ListOrders, move |connection| {
-                let page = PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &tenant, &query, |id| id);
+                let page =
+                    PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &tenant, &query, |id| id);
                 async move { page.load(connection).await }.boxed()
             })
             .await?;

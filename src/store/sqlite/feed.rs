@@ -12,7 +12,7 @@ use crate::domain::Tenant;
 use crate::store::StoreError;
 use crate::store::cursor::{EventKey, Evidence, Position};
 use crate::store::error::StoreFault;
-use crate::store::event::{Entry, Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::event::{Entry, Event, FeedRead, FeedState, PageSize, TenantEvent};
 use crate::store::event_sql::PageLimits;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -86,10 +86,13 @@ fn feed_read<E: Entry>(
         events.extend(row.event()?.map(&entry));
     }
     let state = state.ok_or(StoreFault::NoFeedRow)?;
-    let evidence = state.evidence()?;
-    let page = EventPage::new(events, state.waiting, size);
-    let horizon = (0, state.horizon);
-    Ok(FeedRead::new(after, evidence, horizon, state.cursor_key.unwrap_or_default().into(), page))
+    let state = FeedState {
+        evidence: state.evidence()?,
+        horizon: (0, state.horizon),
+        key: state.cursor_key.unwrap_or_default().into(),
+        waiting: state.waiting,
+    };
+    Ok(FeedRead::new(after, size, state, events))
 }
 
 /// Ends a statement that has the floor as `floors`: the columns of [`Row`].
@@ -100,9 +103,11 @@ fn push_select<'b>(
     floor: impl FnOnce(&mut AstPass<'_, 'b, sqlite::Sqlite>) -> QueryResult<()>,
     out: &mut AstPass<'_, 'b, sqlite::Sqlite>,
 ) -> QueryResult<()> {
-    out.push_sql("SELECT ifnull((SELECT max(seq) FROM events), 0),
+    out.push_sql(
+        "SELECT ifnull((SELECT max(seq) FROM events), 0),
             CASE WHEN number > 1 THEN NULL ELSE cursor_key END, floors.seq, floors.order_id,
-            floors.version, floors.occurred_at, EXISTS (SELECT 1 FROM events WHERE seq = ");
+            floors.version, floors.occurred_at, EXISTS (SELECT 1 FROM events WHERE seq = ",
+    );
     out.push_bind_param::<BigInt, _>(&after.seq)?;
     out.push_sql(" AND order_id = ");
     out.push_bind_param::<Binary, _>(after.order_id.as_bytes().as_slice())?;

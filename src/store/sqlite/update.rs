@@ -26,7 +26,10 @@ impl Sqlite {
         let (command, admission) = (Arc::clone(command), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
             let row: Option<OrderRow> = orders::table
-                .find((command.caller.tenant.as_str(), command.id.as_bytes().as_slice()))
+                .find((
+                    command.caller.tenant.as_str(),
+                    command.id.as_bytes().as_slice(),
+                ))
                 .select(OrderRow::as_select())
                 .first(connection)
                 .optional()?;
