@@ -5,12 +5,14 @@
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod auth_context;
 mod backend;
 mod batches;
 mod coalesce;
 mod connector;
 mod create;
 mod cursor;
+mod cursor_key;
 mod database_url;
 mod document;
 mod error;
@@ -20,6 +22,7 @@ mod feed;
 mod feed_signal;
 mod list;
 mod migrate;
+mod order_key;
 mod order_locks;
 mod page_budget;
 mod page_sql;
@@ -54,12 +57,13 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
-pub use event::{Event, EventPage, Feed};
+pub use event::{Event, EventPage, Feed, StreamEvent};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
 pub use list::{ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
+use order_key::OrderKey;
 use order_locks::OrderLocks;
 use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};
@@ -147,10 +151,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn get(
         &self,
-        _caller: &Arc<Caller>,
+        caller: &Arc<Caller>,
         id: Uuid,
     ) -> Result<Option<Document>, StoreError> {
-        self.0.queues.get(id).await
+        self.0.queues.get(OrderKey::new(&caller.tenant, id)).await
     }
 
     /// Returns a page of orders, newest first.
@@ -159,14 +163,15 @@ impl Store {
     /// [`StoreError`].
     pub async fn list(
         &self,
-        _caller: &Arc<Caller>,
+        caller: &Arc<Caller>,
         query: ListQuery,
     ) -> Result<WithPermit<Page>, StoreError> {
+        let tenant = caller.tenant.clone();
         if query == ListQuery::FIRST_PAGE {
-            return self.0.queues.first_page().await;
+            return self.0.queues.first_page(tenant).await;
         }
         self.page(query.limit, |inner| async move {
-            inner.backend.list(query).await
+            inner.backend.list(tenant, query).await
         })
         .await
     }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::Admission;
@@ -16,7 +15,9 @@ use super::create::{CreateOrder, CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
 use super::list::Page;
+use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
+use crate::domain::Tenant;
 use crate::telemetry::Metrics;
 
 /// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
@@ -30,7 +31,8 @@ const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
-/// The first page without a filter: one query for all requests that arrived before it began. They share its bytes.
+/// The first page without a filter: one query for all requests of a tenant that arrived before it began. They share
+/// its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
@@ -93,15 +95,15 @@ impl Queues {
         self.create.coalescer.submit(permit, row, deadline).await
     }
 
-    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
+    pub(super) async fn get(&self, key: OrderKey) -> Result<Option<Document>, StoreError> {
         let permit = self.get.admission.acquire(0)?;
-        self.get.coalescer.submit(permit, id, Instant::now()).await
+        self.get.coalescer.submit(permit, key, Instant::now()).await
     }
 
-    pub(super) async fn first_page(&self) -> Result<WithPermit<Page>, StoreError> {
+    pub(super) async fn first_page(&self, tenant: Tenant) -> Result<WithPermit<Page>, StoreError> {
         let permit = self.first_page.admission.acquire(0)?;
         let coalescer = &self.first_page.coalescer;
-        coalescer.submit(permit, (), Instant::now()).await
+        coalescer.submit(permit, tenant, Instant::now()).await
     }
 
     /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was

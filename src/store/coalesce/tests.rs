@@ -8,6 +8,7 @@ use crate::store::admission::Admission;
 use crate::telemetry::Metrics;
 
 mod failed_batches;
+mod tenants;
 
 /// Doubles numbers. Waits for the gate before each batch, and records the size of each.
 struct Doubling {
@@ -16,6 +17,7 @@ struct Doubling {
     begun: Arc<AtomicUsize>,
     /// Closed when the locks are free.
     free: Arc<Semaphore>,
+    tenant: Tenant,
 }
 
 /// An item that fails.
@@ -33,13 +35,19 @@ impl Batch for Doubling {
     type Item = u32;
     type Response = u32;
     const SERVE_ABANDONED: bool = false;
+    const MIXES_TENANTS: bool = true;
 
-    fn lock_of(item: &u32) -> Option<&str> {
-        match *item {
-            LOCKED => Some("a lock"),
-            item if item > LOCKED => Some("another lock"),
-            _ => None,
-        }
+    fn tenant_of<'a>(&'a self, _: &'a u32) -> &'a Tenant {
+        &self.tenant
+    }
+
+    fn lock_of(item: &u32) -> Option<LockName> {
+        let name = match *item {
+            LOCKED => "a lock",
+            item if item > LOCKED => "another lock",
+            _ => return None,
+        };
+        Some((Tenant::default(), name.to_owned()))
     }
 
     async fn serve(&self, items: Arc<[u32]>, wait: LockWait) -> Result<Vec<u32>, StoreError> {
@@ -85,6 +93,7 @@ impl Harness {
             batches: Arc::clone(&batches),
             begun: Arc::clone(&begun),
             free: Arc::clone(&free),
+            tenant: Tenant::default(),
         };
         let metrics = Metrics::new().unwrap();
         Self {
