@@ -6,7 +6,6 @@
 mod api_key;
 mod audit;
 mod cache;
-mod fair_share;
 mod fetch;
 mod issuer;
 mod key_set;

@@ -185,7 +185,10 @@ impl Problem {
         let status = self.kind.status();
         let mut response = HttpResponse::build(status);
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
         if let Some((header, values)) = self.accepts.as_deref() {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::admission::Admission;
+use super::admission::{Admission, RequestKind};
 use super::backend::Backend;
 use super::batches::{CreateBatch, FirstPageBatch, GetBatch};
 use super::coalesce::{Batch, Coalescer, QueueLimits};
@@ -17,6 +17,7 @@ use super::document::Document;
 use super::feed_signal::FeedSignal;
 use super::list::Page;
 use super::page_budget::WithPermit;
+use crate::domain::Caller;
 use crate::telemetry::Metrics;
 
 /// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
@@ -87,19 +88,25 @@ impl Queues {
 
     pub(super) async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         // Admission comes before the row is built: a request that is rejected should cost little.
-        let permit = self.create.admission.acquire(command.bytes())?;
+        let admission = &self.create.admission;
+        let permit = admission.acquire(&command.caller, RequestKind::Write, command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
         self.create.coalescer.submit(permit, row, deadline).await
     }
 
-    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        let permit = self.get.admission.acquire(0)?;
+    pub(super) async fn get(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+    ) -> Result<Option<Document>, StoreError> {
+        let permit = self.get.admission.acquire(caller, RequestKind::Get, 0)?;
         self.get.coalescer.submit(permit, id, Instant::now()).await
     }
 
-    pub(super) async fn first_page(&self) -> Result<WithPermit<Page>, StoreError> {
-        let permit = self.first_page.admission.acquire(0)?;
+    pub(super) async fn first_page(&self, caller: &Caller) -> Result<WithPermit<Page>, StoreError> {
+        let admission = &self.first_page.admission;
+        let permit = admission.acquire(caller, RequestKind::List, 0)?;
         let coalescer = &self.first_page.coalescer;
         coalescer.submit(permit, (), Instant::now()).await
     }

@@ -29,6 +29,8 @@ pub(crate) enum ProblemKind {
     ValidationFailed,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
+    /// The caller sends requests too fast, or occupies its share of the service.
+    RateLimited,
     /// A fault of this service.
     Internal,
     /// A limit of the service is reached.
@@ -41,7 +43,7 @@ pub(crate) enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::MalformedRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -54,6 +56,7 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
+        Self::RateLimited,
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
@@ -135,6 +138,12 @@ impl ProblemKind {
                 S::UNPROCESSABLE_ENTITY,
                 "Idempotency key reused",
                 "This key was used before for another request. Nothing was done.",
+            ),
+            Self::RateLimited => (
+                "rate-limited",
+                S::TOO_MANY_REQUESTS,
+                "Rate limited",
+                "The caller sends too many requests. Try again later.",
             ),
             Self::Internal => (
                 "internal",

@@ -9,10 +9,9 @@ mod reader;
 mod recent;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::backend::{Backend, Environment};
@@ -22,6 +21,7 @@ use super::event::{EventPage, Feed, PageSize};
 use super::page_budget::WithPermit;
 use super::{Store, StoreError};
 use crate::domain::Caller;
+use crate::shares::{FairSemaphore, FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, NextEvents};
 use recent::RecentEvents;
@@ -36,9 +36,9 @@ pub(super) struct SharedFeed {
     runtime: Handle,
     recent: RecentEvents,
     /// Permits to read a page from the database, each held until the read ends.
-    reads: Arc<Semaphore>,
-    streams: AtomicUsize,
-    max_streams: usize,
+    reads: FairSemaphore,
+    /// Permits for open streams.
+    streams: FairShares,
     /// Wakes the task at the head when the first stream has reached it.
     head_reached: Notify,
     metrics: Arc<Metrics>,
@@ -62,9 +62,8 @@ impl SharedFeed {
             backend: Arc::clone(backend),
             runtime: (*runtime).clone(),
             recent: RecentEvents::new(),
-            reads: Arc::new(Semaphore::new(reads)),
-            streams: AtomicUsize::new(0),
-            max_streams: settings.max_streams.get(),
+            reads: FairSemaphore::new(reads),
+            streams: FairShares::new(settings.max_streams.get()),
             head_reached: Notify::new(),
             metrics: Arc::clone(metrics),
         });
@@ -78,9 +77,14 @@ impl SharedFeed {
 
     /// Reads a page from the database. A caller that is dropped while it waits for a permit reads nothing. A read
     /// that has begun holds its permit to its end.
-    async fn page(&self, after: Option<Cursor>, size: PageSize) -> Result<Feed, StoreError> {
-        let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let permit = permit.map_err(|_| StoreFault::Closed)?;
+    async fn page(
+        &self,
+        caller: &Caller,
+        after: Option<Cursor>,
+        size: PageSize,
+    ) -> Result<Feed, StoreError> {
+        let permit = self.reads.acquire(&caller.id, 1).await;
+        let permit = permit.ok_or(StoreFault::Closed)?;
         let backend = Arc::clone(&self.backend);
         let read = async move {
             let feed = read_feed(&*backend, after, size).await;
@@ -90,30 +94,36 @@ impl SharedFeed {
         self.runtime.spawn(read).await.map_err(super::panicked)?
     }
 
-    /// Opens a stream, unless `MAX_STREAMS` are open.
-    fn open_stream(self: &Arc<Self>) -> Result<OpenStream, StoreError> {
-        let opened = self
-            .streams
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
-                (streams < self.max_streams).then_some(streams + 1)
-            });
-        opened.map_err(|_| StoreError::Overloaded)?;
+    /// Opens a stream, unless the caller has its share of the streams open, or `MAX_STREAMS` are open.
+    fn open_stream(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<OpenStream, StoreError> {
+        let share = self.streams.acquire(&caller.id, Wanted::of(1));
+        let share = share.map_err(|error| match error {
+            Unavailable::Share => StoreError::ShareExceeded,
+            Unavailable::Capacity => StoreError::Overloaded,
+        })?;
         self.metrics.event_streams.inc();
-        Ok(OpenStream(Arc::clone(self)))
+        Ok(OpenStream {
+            feed: Arc::clone(self),
+            caller: Arc::clone(caller),
+            _share: share,
+        })
     }
 
     fn has_streams(&self) -> bool {
-        self.streams.load(Ordering::Acquire) > 0
+        self.streams.used() > 0
     }
 }
 
 /// Counts a stream until it is dropped.
-struct OpenStream(Arc<SharedFeed>);
+struct OpenStream {
+    feed: Arc<SharedFeed>,
+    caller: Arc<Caller>,
+    _share: Share,
+}
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Ordering::AcqRel);
-        self.0.metrics.event_streams.dec();
+        self.feed.metrics.event_streams.dec();
     }
 }
 
@@ -137,13 +147,13 @@ impl Store {
     /// [`StoreError`].
     pub async fn order_events(
         &self,
-        _caller: &Arc<Caller>,
+        caller: &Arc<Caller>,
         id: Uuid,
         after: i32,
         limit: u32,
     ) -> Result<WithPermit<EventPage>, StoreError> {
         let size = PageSize::for_response(limit);
-        self.page(size.events, move |inner| async move {
+        self.page(caller, size.events, move |inner| async move {
             inner.backend.order_events(id, after, size).await
         })
         .await
@@ -157,12 +167,12 @@ impl Store {
     /// [`StoreError`].
     pub async fn feed(
         &self,
-        _caller: &Arc<Caller>,
+        caller: &Arc<Caller>,
         after: Option<Cursor>,
         limit: u32,
     ) -> Result<WithPermit<Feed>, StoreError> {
         let size = PageSize::for_response(limit);
-        self.page(size.events, move |inner| async move {
+        self.page(caller, size.events, move |inner| async move {
             read_feed(&*inner.backend, after, size).await
         })
         .await
@@ -171,12 +181,14 @@ impl Store {
     /// A reader that follows the feed from `after` on, or from the oldest event.
     ///
     /// # Errors
-    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist.
+    /// [`StoreError::ShareExceeded`] when the caller has its share of the readers, and [`StoreError::Overloaded`] when
+    /// `MAX_STREAMS` readers exist.
     pub fn follow(
         &self,
-        _caller: &Arc<Caller>,
+        caller: &Arc<Caller>,
         after: Option<Cursor>,
     ) -> Result<FeedReader, StoreError> {
-        Ok(FeedReader::new(self.0.shared_feed.open_stream()?, after))
+        let stream = self.0.shared_feed.open_stream(caller)?;
+        Ok(FeedReader::new(stream, after))
     }
 }

@@ -42,7 +42,7 @@ pub enum NextEvents {
 
 impl FeedReader {
     pub(super) fn new(stream: OpenStream, after: Option<Cursor>) -> Self {
-        let changed = stream.0.recent.subscribe();
+        let changed = stream.feed.recent.subscribe();
         Self {
             stream,
             changed,
@@ -95,14 +95,14 @@ impl FeedReader {
 
     fn in_recent(&self) -> Lookup {
         match self.after {
-            Some(after) => self.stream.0.recent.events_after(after, PAGE),
+            Some(after) => self.stream.feed.recent.events_after(after, PAGE),
             None => Lookup::Missing,
         }
     }
 
     async fn in_database(&mut self) -> Result<NextEvents, StoreError> {
-        let feed = &self.stream.0;
-        match feed.page(self.after, PAGE).await? {
+        let OpenStream { feed, caller, .. } = &self.stream;
+        match feed.page(caller, self.after, PAGE).await? {
             Feed::Expired { oldest } => Ok(NextEvents::Expired { oldest }),
             Feed::Page { page, next } => {
                 if !page.more && feed.recent.start(next) {

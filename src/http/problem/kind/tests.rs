@@ -21,6 +21,7 @@ fn the_table_is_that_of_the_contract() {
             ("unsupported-media-type", 415),
             ("validation-failed", 422),
             ("idempotency-key-reused", 422),
+            ("rate-limited", 429),
             ("internal", 500),
             ("overloaded", 503),
             ("unavailable", 503),
