@@ -107,13 +107,14 @@ where
                 rejected = Some(problem);
             }
         }
-        let record = self.edge.recorder.open(
+        let mut record = self.edge.recorder.open(
             method,
             template.template,
             uri.clone(),
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
+        record.set_caller(Arc::clone(&self.edge.anonymous.caller));
         let context = RequestContext::new(
             template.template,
             Arc::clone(&self.edge.anonymous),

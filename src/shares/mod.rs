@@ -5,8 +5,10 @@
 //! everything, and the next one would be rejected until requests end.
 //!
 //! Two kinds of resource have shares. [`FairShares`] rejects at once (requests in the store, bytes of responses,
-//! streams). [`FairSemaphore`] lets callers wait, and serves their principals in turn.
+//! streams). [`FairSemaphore`] lets callers wait, and serves their principals in turn. [`RateLimits`] bounds the
+//! requests of each principal by time instead of by number.
 
+mod rate;
 mod semaphore;
 
 use std::collections::HashMap;
@@ -17,7 +19,8 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub use semaphore::{FairPermit, FairSemaphore};
+pub(crate) use rate::{RateExceeded, RateLimits};
+pub(crate) use semaphore::{FairPermit, FairSemaphore};
 
 /// How long a principal counts after it last held a permit or was rejected, in milliseconds.
 const ACTIVE: u64 = 1_000;
@@ -34,7 +37,7 @@ const MAX_HOLDERS: usize = 16_384;
 /// Each principal has one entry while it counts. Acquiring looks it up under a read lock, which only the first permit
 /// of a principal and the removal of old entries take for writing. Releasing takes no lock.
 #[derive(Clone, Debug)]
-pub struct FairShares(Arc<Inner>);
+pub(crate) struct FairShares(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -62,7 +65,7 @@ struct Holder {
 
 /// Permits that one principal holds; released on drop.
 #[derive(Debug)]
-pub struct Share {
+pub(crate) struct Share {
     inner: Arc<Inner>,
     holder: Arc<Holder>,
     amount: usize,
@@ -70,7 +73,7 @@ pub struct Share {
 
 /// Why permits are not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unavailable {
+pub(crate) enum Unavailable {
     /// The principal would hold more than its share.
     Share,
     /// All principals together would hold too much.
@@ -79,19 +82,19 @@ pub enum Unavailable {
 
 /// A request for permits.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// How many.
-    pub amount: usize,
+    pub(crate) amount: usize,
     /// The request is rejected while more permits than this are in use, by whomever.
-    pub most_in_use: usize,
+    pub(crate) most_in_use: usize,
     /// How many permits the same piece of work holds already. A principal that holds nothing else gets its permits
     /// although they exceed its share, because otherwise large work could never be done.
-    pub held_already: usize,
+    pub(crate) held_already: usize,
 }
 
 impl Wanted {
     /// `amount` permits, if there are as many.
-    pub fn of(amount: usize) -> Self {
+    pub(crate) fn of(amount: usize) -> Self {
         Self {
             amount,
             most_in_use: usize::MAX,
@@ -102,7 +105,7 @@ impl Wanted {
 
 impl FairShares {
     /// Creates the shares of `capacity` permits.
-    pub fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self(Arc::new(Inner {
             capacity,
             used: AtomicUsize::new(0),
@@ -116,12 +119,12 @@ impl FairShares {
     }
 
     /// The number of permits.
-    pub fn capacity(&self) -> usize {
+    pub(crate) fn capacity(&self) -> usize {
         self.0.capacity
     }
 
     /// The number of permits that are in use.
-    pub fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.0.used.load(Relaxed)
     }
 
@@ -132,7 +135,11 @@ impl FairShares {
     ///
     /// # Errors
     /// [`Unavailable`].
-    pub fn acquire(&self, principal: &Arc<str>, wanted: Wanted) -> Result<Share, Unavailable> {
+    pub(crate) fn acquire(
+        &self,
+        principal: &Arc<str>,
+        wanted: Wanted,
+    ) -> Result<Share, Unavailable> {
         self.with_holder(principal, |holder, active| {
             let share = self.0.capacity / (active + 1);
             let Wanted {
@@ -156,7 +163,7 @@ impl FairShares {
     }
 
     /// Counts permits that a principal uses already, even if they exceed its share or the capacity.
-    pub fn charge(&self, principal: &Arc<str>, amount: usize) -> Share {
+    pub(crate) fn charge(&self, principal: &Arc<str>, amount: usize) -> Share {
         self.with_holder(principal, |holder, _| {
             holder.held.fetch_add(amount, Relaxed);
             self.0.used.fetch_add(amount, Relaxed);
@@ -165,7 +172,7 @@ impl FairShares {
     }
 
     /// Whether a principal has used up its share, or all principals together the capacity.
-    pub fn is_exhausted(&self, principal: &Arc<str>) -> bool {
+    pub(crate) fn is_exhausted(&self, principal: &Arc<str>) -> bool {
         if self.used() >= self.0.capacity {
             return true;
         }
@@ -176,7 +183,7 @@ impl FairShares {
     }
 
     /// Waits until no permit is in use. Only one task may wait.
-    pub async fn unused(&self) {
+    pub(crate) async fn unused(&self) {
         while self.used() > 0 {
             self.0.unused.notified().await;
         }
@@ -264,18 +271,18 @@ fn take(counter: &AtomicUsize, amount: usize, allowed: impl Fn(usize) -> bool) -
 
 impl Share {
     /// The number of permits.
-    pub fn amount(&self) -> usize {
+    pub(crate) fn amount(&self) -> usize {
         self.amount
     }
 
     /// A number that the shares of one principal have in common, and those of different principals do not, while they
     /// exist.
-    pub fn principal(&self) -> usize {
+    pub(crate) fn principal(&self) -> usize {
         Arc::as_ptr(&self.holder).addr()
     }
 
     /// The number of principals that count.
-    pub fn active_principals(&self) -> usize {
+    pub(crate) fn active_principals(&self) -> usize {
         self.inner.active.load(Relaxed)
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// the semaphore, and the others wait for that caller. So a caller waits for at most one request of each other
 /// principal.
 #[derive(Clone, Debug)]
-pub struct FairSemaphore {
+pub(crate) struct FairSemaphore {
     permits: Arc<Semaphore>,
     /// For each principal of which a caller waits, the permit to wait for `permits`.
     entries: Arc<Mutex<HashMap<Arc<str>, Arc<Semaphore>>>>,
@@ -21,13 +21,13 @@ pub struct FairSemaphore {
 
 /// Permits of a [`FairSemaphore`]; released on drop.
 #[derive(Debug)]
-pub struct FairPermit {
+pub(crate) struct FairPermit {
     _permits: OwnedSemaphorePermit,
 }
 
 impl FairSemaphore {
     /// Creates a semaphore with this many permits.
-    pub fn new(permits: usize) -> Self {
+    pub(crate) fn new(permits: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
             entries: Arc::default(),
@@ -36,7 +36,7 @@ impl FairSemaphore {
 
     /// Waits for permits. A caller that is dropped acquires none. Returns `None` only if the semaphore is closed,
     /// which never happens.
-    pub async fn acquire(&self, principal: &Arc<str>, amount: u32) -> Option<FairPermit> {
+    pub(crate) async fn acquire(&self, principal: &Arc<str>, amount: u32) -> Option<FairPermit> {
         // The permits that are released go to those who wait, so this takes none from them.
         if let Ok(permits) = Arc::clone(&self.permits).try_acquire_many_owned(amount) {
             return Some(FairPermit { _permits: permits });
@@ -55,7 +55,7 @@ impl FairSemaphore {
 
     /// The number of permits that are not in use.
     #[cfg(test)]
-    pub fn available(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         self.permits.available_permits()
     }
 

@@ -61,6 +61,7 @@ problems! {
         UnsupportedMediaType: [UnsupportedMediaType];
         ValidationFailed: [ValidationFailed];
         UnprocessableOrder: [ValidationFailed, IdempotencyKeyReused];
+        RateLimited: [RateLimited];
         InternalError: [Internal];
         Overloaded: [Overloaded];
         NotReady: [Unavailable];
@@ -85,7 +86,7 @@ problems! {
         /// Errors of a request for a list that belongs to one order.
         OrderQueryErrors: [NotFound, ValidationFailed];
         /// Errors of the service or its database, whatever the request.
-        ServerErrors: [InternalError, ServiceUnavailable];
+        ServerErrors: [RateLimited, InternalError, ServiceUnavailable];
         /// The file does not exist.
         FileErrors: [NotFound, InternalError];
         /// The service is not ready.
