@@ -14,7 +14,7 @@ use crate::domain::Tenant;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
-pub struct Policy {
+pub(super) struct Policy {
     pub(super) issuers: Vec<IssuerPolicy>,
     /// By id. Two keys of one id allow rotation.
     pub(super) api_keys: HashMap<String, Vec<ApiKey>>,
@@ -24,11 +24,11 @@ pub struct Policy {
 /// secret there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PolicyError(String);
+pub(crate) struct PolicyError(String);
 
 /// An issuer whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuerPolicy {
+pub(super) struct IssuerPolicy {
     /// The value of the claim `iss`.
     pub(super) issuer: String,
     /// One of these is in the claim `aud`.
@@ -125,7 +125,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError`] when it is not TOML, is empty, or has an unknown field or a bad value.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text

@@ -11,7 +11,7 @@ pub(super) const LEEWAY: Duration = Duration::from_secs(60);
 
 /// How a caller has authenticated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub(crate) enum Method {
     /// No credentials.
     Anonymous,
     /// An API key.
@@ -22,7 +22,7 @@ pub enum Method {
 
 impl Method {
     /// Its name in metrics and logs.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::ApiKey => "api_key",
@@ -33,20 +33,20 @@ impl Method {
 
 /// Who makes a request, verified: a caller, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
+pub(crate) struct Principal {
     /// Who it is, as the store sees it.
-    pub caller: Arc<Caller>,
+    pub(crate) caller: Arc<Caller>,
     /// How it has authenticated.
-    pub method: Method,
+    pub(crate) method: Method,
     /// What it may do.
-    pub scopes: Scopes,
+    pub(crate) scopes: Scopes,
     /// When its credential is no longer valid, leeway included.
-    pub expires: Option<SystemTime>,
+    pub(crate) expires: Option<SystemTime>,
 }
 
 impl Principal {
     /// The principal of requests without credentials.
-    pub fn anonymous(scopes: Scopes) -> Self {
+    pub(crate) fn anonymous(scopes: Scopes) -> Self {
         Self {
             caller: Arc::new(Caller::anonymous()),
             method: Method::Anonymous,
@@ -101,12 +101,12 @@ impl Principal {
     }
 
     /// Whether its credential is no longer valid.
-    pub fn is_expired(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 
     /// Whether it may do what needs `scope`.
-    pub fn may(&self, scope: Scope) -> bool {
+    pub(crate) fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(scope)
     }
 }

@@ -1,6 +1,5 @@
 //! An issuer for unit tests, which signs whatever it is given.
 
-use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Scope, Standing};
 use crate::api::errors::cursor_expired;
 use crate::api::event_json;
 use crate::api::state::ApiState;
@@ -61,6 +62,13 @@ pub(crate) async fn response(
 ) -> Result<HttpResponse, Problem> {
     let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
     let activity = activity.unwrap_or_default();
+    let header = request.headers().get(AUTHORIZATION);
+    let standing = Standing::new(
+        &api.access,
+        header.map(HeaderValue::as_bytes),
+        context.principal(),
+        Scope::EventsRead,
+    );
     let mut reader = api.store.follow(context.caller(), after)?;
     let next = tokio::select! {
         biased;
@@ -76,23 +84,25 @@ pub(crate) async fn response(
     let mut preamble = PREAMBLE.to_owned();
     write_page(&mut preamble, &events);
     let chunks = stream::once(async { Bytes::from(preamble) })
-        .chain(follow(reader, api.drain.clone(), activity))
+        .chain(follow(reader, standing, api.drain.clone(), activity))
         .map(Ok::<_, Infallible>);
     Ok(head().streaming(chunks))
 }
 
 fn follow(
     reader: FeedReader,
+    standing: Standing,
     drain: CancellationToken,
     activity: Rc<Activity>,
 ) -> impl Stream<Item = Bytes> {
-    stream::unfold(Some(reader), move |reader| {
+    stream::unfold(Some((reader, standing)), move |state| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
-            let mut reader = reader?;
+            let (mut reader, mut standing) = state?;
             let next = tokio::select! {
                 biased;
                 () = drain.cancelled() => None,
+                () = standing.ended() => None,
                 () = activity.wait_for_close() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
@@ -102,14 +112,14 @@ fn follow(
                 Some(Ok(Ok(NextEvents::Events(events)))) => {
                     let mut text = String::new();
                     write_page(&mut text, &events);
-                    Some((text.into(), Some(reader)))
+                    Some((text.into(), Some((reader, standing))))
                 }
                 Some(Ok(Err(error))) => {
                     log::debug!(error:%; "an event stream waits for the database");
                     tokio::time::sleep(RETRY_DELAY).await;
-                    Some((heartbeat(), Some(reader)))
+                    Some((heartbeat(), Some((reader, standing))))
                 }
-                Some(Err(_)) => Some((heartbeat(), Some(reader))),
+                Some(Err(_)) => Some((heartbeat(), Some((reader, standing)))),
             }
         }
     })

@@ -3,6 +3,8 @@
 //! A setting is an environment variable and a flag of the same name in kebab case
 //! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
 
+mod access;
+mod api_key;
 mod database;
 mod url;
 mod values;
@@ -10,16 +12,21 @@ mod values;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use access::OpenByMistake;
+pub use api_key::ApiKeyArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
 pub use order_logging::LogFormat;
 pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
+
+use crate::access::Anonymous;
 
 /// An orders API for Kubernetes.
 ///
@@ -45,6 +52,8 @@ pub enum Command {
     Healthcheck,
     /// Print the OpenAPI 3.1 document
     Openapi,
+    /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
+    ApiKey(ApiKeyArgs),
 }
 
 /// How to migrate.
@@ -67,6 +76,8 @@ pub struct MigrateArgs {
 pub struct Settings {
     #[command(flatten)]
     pub(crate) database: database::DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) access: access::AccessArgs,
     /// Address of the API; port 0 takes a free one
     #[arg(long, env, default_value = "127.0.0.1:8080", value_parser = socket_address)]
     pub bind_address: SocketAddr,
@@ -185,6 +196,8 @@ enum SettingsError {
     BurstWithoutLimit,
     #[error(transparent)]
     DatabaseUrl(#[from] UrlError),
+    #[error(transparent)]
+    OpenByMistake(#[from] OpenByMistake),
 }
 
 impl Settings {
@@ -201,8 +214,12 @@ impl Settings {
             return Err(SettingsError::BurstWithoutLimit);
         }
         match command {
-            Command::Serve | Command::Migrate(_) => self.database().check(check)?,
-            Command::Healthcheck | Command::Openapi => {}
+            Command::Serve => {
+                self.access.check(self.bind_address)?;
+                self.database().check(check)?;
+            }
+            Command::Migrate(_) => self.database().check(check)?,
+            Command::ApiKey(_) | Command::Healthcheck | Command::Openapi => {}
         }
         Ok(())
     }
@@ -222,6 +239,16 @@ impl Settings {
     /// The source of the database URL.
     pub fn database(&self) -> DatabaseSource {
         self.database.source()
+    }
+
+    /// The file that declares who may call.
+    pub(crate) fn auth_file(&self) -> Option<PathBuf> {
+        self.access.file()
+    }
+
+    /// What requests without credentials may do.
+    pub(crate) fn anonymous(&self) -> Anonymous {
+        self.access.anonymous(self.bind_address)
     }
 
     /// The number of HTTP workers: the configured number, or the CPUs that this process may use (cgroup quota and
@@ -252,6 +279,7 @@ impl Settings {
         // No `..`, so that a new setting that is missing here does not compile.
         let Self {
             database,
+            access,
             bind_address,
             metrics_address,
             workers: _,
@@ -289,6 +317,8 @@ impl Settings {
             ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
             ("bind_address", bind_address.to_string()),
+            ("auth_file", access.file_display()),
+            ("auth_anonymous", self.anonymous().to_string()),
             ("metrics_address", metrics_address.to_string()),
             ("workers", self.workers().to_string()),
             ("pool_max_size", pool_max_size.to_string()),

@@ -125,6 +125,11 @@ impl AccessRecord {
             return;
         }
         let traceparent = self.traceparent.as_deref();
+        let caller = self.caller.as_deref();
+        // Without credentials the id is empty. An id such as `anonymous` could be that of an API key.
+        let principal = caller.map(|caller| &*caller.id).filter(|id| !id.is_empty());
+        let tenant = caller.map(|caller| caller.tenant.as_str());
+        let or_null = |text: Option<_>| text.map_or(Value::null(), Value::from);
         let mut fields = vec![
             ("request_id", Value::from(&*self.request_id)),
             ("method", Value::from(self.method)),
@@ -132,6 +137,8 @@ impl AccessRecord {
             ("route", Value::from(self.route)),
             ("status", Value::from(self.status)),
             ("duration_seconds", Value::from(took.as_secs_f64())),
+            ("principal", or_null(principal)),
+            ("tenant", or_null(tenant)),
         ];
         fields.extend(traceparent.map(|trace| ("traceparent", Value::from(trace))));
         log::logger().log(
@@ -152,7 +159,7 @@ mod tests {
     fn scrape(metrics: &Metrics) -> String {
         String::from_utf8(
             metrics
-                .render(super::super::PoolConnections::default())
+                .render(super::super::PoolConnections::default(), &[])
                 .unwrap(),
         )
         .unwrap()

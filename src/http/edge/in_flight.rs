@@ -11,6 +11,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
+use super::rates::Remaining;
 use crate::domain::Caller;
 use crate::http::activity::{Activity, RequestGuard, SMALL_REMAINDER, Unreceived};
 use crate::http::problem::Problem;
@@ -40,11 +41,26 @@ pub(crate) struct InFlight {
     pub(crate) uri: Uri,
     pub(crate) is_probe: bool,
     pub(crate) http_1_0: bool,
+    /// What the caller has left of its rate, if rates are limited.
+    pub(crate) remaining: Option<Remaining>,
     /// How many polls have waited for the rest of the body.
     pub(crate) polls: u8,
 }
 
 impl InFlight {
+    /// Records who makes the request, and counts it.
+    ///
+    /// # Errors
+    /// A problem if the caller exceeds its rate.
+    pub(crate) fn admit(&mut self, caller: &Arc<Caller>) -> Result<(), Problem> {
+        self.record.set_caller(Arc::clone(caller));
+        if let Some(rates) = &self.http.rates {
+            self.remaining = Some(Remaining::NONE);
+            self.remaining = Some(rates.check(caller)?);
+        }
+        Ok(())
+    }
+
     fn activity(&self) -> Option<&Activity> {
         self.guard.as_ref().map(RequestGuard::activity)
     }
@@ -164,6 +180,9 @@ impl InFlight {
                 .insert(HeaderName::from_static(REQUEST_ID), id);
         }
         let headers = response.headers_mut();
+        if let (Some(rates), Some(remaining)) = (&self.http.rates, self.remaining) {
+            rates.set_headers(remaining, headers);
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

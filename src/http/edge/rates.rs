@@ -90,7 +90,9 @@ impl Rates {
     /// A problem if there were too many from the same network.
     pub(super) fn count_failure(&self, peer: SocketAddr) -> Result<(), Problem> {
         let counted = self.failures.check(&peer.ip().into());
-        counted.map(drop).map_err(|_| Problem::new(ProblemKind::RateLimited, TOO_MANY_FAILURES))
+        counted
+            .map(drop)
+            .map_err(|_| Problem::new(ProblemKind::RateLimited, TOO_MANY_FAILURES))
     }
 
     /// Sets the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4).

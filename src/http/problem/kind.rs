@@ -7,6 +7,10 @@ use actix_web::http::StatusCode;
 pub(crate) enum ProblemKind {
     /// The request is not HTTP, its body is not JSON, or it is incomplete.
     MalformedRequest,
+    /// The request has no credentials, or bad ones.
+    Unauthenticated,
+    /// The credentials do not allow the request.
+    Forbidden,
     /// No resource exists at the path.
     NotFound,
     /// The resource does not support the method.
@@ -37,14 +41,18 @@ pub(crate) enum ProblemKind {
     Overloaded,
     /// The database is not available, or the service is draining.
     Unavailable,
+    /// The keys that verify the token have not been fetched.
+    KeysUnavailable,
     /// The response did not exist before the deadline.
     Timeout,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::MalformedRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -60,6 +68,7 @@ impl ProblemKind {
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
+        Self::KeysUnavailable,
         Self::Timeout,
     ];
 
@@ -72,6 +81,18 @@ impl ProblemKind {
                 S::BAD_REQUEST,
                 "Malformed request",
                 "The request could not be understood.",
+            ),
+            Self::Unauthenticated => (
+                "unauthenticated",
+                S::UNAUTHORIZED,
+                "Unauthenticated",
+                "The request needs valid credentials: Authorization: Bearer.",
+            ),
+            Self::Forbidden => (
+                "forbidden",
+                S::FORBIDDEN,
+                "Forbidden",
+                "The credentials do not allow this request.",
             ),
             Self::NotFound => (
                 "not-found",
@@ -163,6 +184,12 @@ impl ProblemKind {
                 "Unavailable",
                 "The database cannot be reached. Try again later.",
             ),
+            Self::KeysUnavailable => (
+                "keys-unavailable",
+                S::SERVICE_UNAVAILABLE,
+                "Keys unavailable",
+                "The keys that verify the token are not available. Try again later.",
+            ),
             Self::Timeout => (
                 "timeout",
                 S::SERVICE_UNAVAILABLE,
@@ -188,6 +215,12 @@ impl ProblemKind {
 
     pub(crate) const fn status(self) -> StatusCode {
         self.row().1
+    }
+
+    /// Whether the response has `Retry-After`.
+    pub(crate) fn asks_to_retry(self) -> bool {
+        let status = self.status();
+        status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Returns the kind for the status of a response that Actix itself has sent.

@@ -3,7 +3,6 @@
 use std::future::{Future, Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -31,18 +30,23 @@ impl RequestContext {
     pub(crate) fn new(
         template: &'static str,
         principal: Arc<Principal>,
-        timeout: Duration,
+        deadline: Instant,
     ) -> Self {
         Self {
             template,
             principal,
-            deadline: Instant::now() + timeout,
+            deadline,
         }
     }
 
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let context = request.extensions().get::<Self>().cloned();
         context.ok_or_else(|| Problem::internal("a request did not pass the edge"))
+    }
+
+    /// Who makes the request.
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
     }
 
     /// Who makes the request, as the store sees it.

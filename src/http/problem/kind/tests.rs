@@ -10,6 +10,8 @@ fn the_table_is_that_of_the_contract() {
         table,
         [
             ("malformed-request", 400),
+            ("unauthenticated", 401),
+            ("forbidden", 403),
             ("not-found", 404),
             ("method-not-allowed", 405),
             ("request-timeout", 408),
@@ -25,6 +27,7 @@ fn the_table_is_that_of_the_contract() {
             ("internal", 500),
             ("overloaded", 503),
             ("unavailable", 503),
+            ("keys-unavailable", 503),
             ("timeout", 503),
         ]
     );
