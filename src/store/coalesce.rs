@@ -6,8 +6,10 @@
 //!
 //! While the database is quick, one worker at a time serves batches: a few large batches cost the database
 //! less than many small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker serves the
-//! requests that wait, so that one slow statement does not delay all of them.
+//! requests that wait, so that one slow statement does not delay all of them. While several principals send
+//! requests, batches are smaller, and each principal has a part of them (`fair`).
 
+mod fair;
 mod lanes;
 mod split;
 
@@ -28,6 +30,7 @@ use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
 use crate::domain::Tenant;
+use fair::Queue;
 use lanes::Lanes;
 use split::serve_batch;
 
@@ -106,17 +109,12 @@ impl<B: Batch> Coalescer<B> {
     pub(super) fn new(batch: B, limits: QueueLimits, runtime: &Handle) -> Self {
         // The channel is unbounded. Admission, which every item has passed, limits the number of items in it.
         let (sender, receiver) = mpsc::unbounded_channel();
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue = Arc::new(Mutex::new(Queue::new(receiver)));
         let batch = Arc::new(batch);
         let lanes = Arc::new(Lanes::new(Arc::clone(&batch)));
         for _ in 0..limits.workers {
             let (batch, lanes) = (Arc::clone(&batch), Arc::clone(&lanes));
-            runtime.spawn(run_worker(
-                batch,
-                lanes,
-                Arc::clone(&receiver),
-                limits.limit,
-            ));
+            runtime.spawn(run_worker(batch, lanes, Arc::clone(&queue), limits.limit));
         }
         Self { sender }
     }
@@ -146,14 +144,14 @@ impl<B: Batch> Coalescer<B> {
 async fn run_worker<B: Batch>(
     batch: Arc<B>,
     lanes: Arc<Lanes<B>>,
-    receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting<B>>>>,
+    queue: Arc<Mutex<Queue<B>>>,
     limit: usize,
 ) {
     let mut taken = Vec::new();
     loop {
-        // Only the worker that holds the receiver may begin a batch.
-        let mut queue = receiver.lock().await;
-        if queue.recv_many(&mut taken, limit).await == 0 {
+        // Only the worker that holds the queue may begin a batch.
+        let mut queue = queue.lock().await;
+        if !queue.take(&mut taken, limit).await {
             return;
         }
         if !B::SERVE_ABANDONED {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::document::{Document, metadata_json};
@@ -150,8 +150,11 @@ impl Inner {
             .await?;
         let mut permit = None;
         let updated = loop {
+            let waiting = self.updates.acquire(&command.caller.id, 1);
+            let slot = timeout(self.acquire_timeout, waiting).await;
+            let slot = slot.map_err(|_| StoreFault::NoSlot(self.acquire_timeout))?;
             let updated = self.backend.update(&command, &self.queues.other).await;
-            drop(permit.take());
+            drop((slot, permit.take()));
             if !matches!(updated, Err(StoreError::LockTimeout))
                 || Instant::now() >= command.deadline
             {

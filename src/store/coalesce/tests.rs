@@ -4,7 +4,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::store::admission::Admission;
+use crate::domain::Caller;
+use crate::store::admission::{Admission, RequestKind};
 use crate::telemetry::Metrics;
 
 mod failed_batches;
@@ -98,7 +99,8 @@ impl Harness {
         let metrics = Metrics::new().unwrap();
         Self {
             queue: Arc::new(Coalescer::new(batch, limits, &Handle::current())),
-            admission: Admission::new(capacity, metrics.queue("test")),
+            // One caller may use half of the capacity.
+            admission: Admission::new(2 * capacity, metrics.queue("test")),
             gate,
             batches,
             begun,
@@ -116,7 +118,10 @@ impl Harness {
         deadline: Instant,
     ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.submit(admission.acquire(0)?, item, deadline).await })
+        tokio::spawn(async move {
+            let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0)?;
+            queue.submit(permit, item, deadline).await
+        })
     }
 
     /// Lets all tasks run until this many batches have begun.
@@ -204,7 +209,7 @@ async fn an_abandoned_request_is_not_served_and_releases_its_permit() {
     settle().await;
     assert_eq!(
         harness.submit(3).await.unwrap(),
-        Err(StoreError::Overloaded)
+        Err(StoreError::ShareExceeded)
     );
     gone.abort();
     settle().await;

@@ -9,10 +9,9 @@ mod reader;
 mod recent;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::backend::{Backend, Environment};
@@ -24,6 +23,7 @@ use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
 use super::{Store, StoreError};
 use crate::domain::{Caller, Tenant};
+use crate::shares::{FairSemaphore, FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, NextEvents};
 use recent::{RecentEvents, TenantEvents};
@@ -40,9 +40,9 @@ pub(super) struct SharedFeed {
     /// The key of the cursors.
     key: CurrentKey,
     /// Permits to read a page from the database, each held until the read ends.
-    reads: Arc<Semaphore>,
-    streams: AtomicUsize,
-    max_streams: usize,
+    reads: FairSemaphore,
+    /// Permits for open streams.
+    streams: FairShares,
     /// Wakes the task at the head when the first stream has reached it.
     head_reached: Notify,
     metrics: Arc<Metrics>,
@@ -67,9 +67,8 @@ impl SharedFeed {
             runtime: (*runtime).clone(),
             recent: RecentEvents::default(),
             key: CurrentKey::default(),
-            reads: Arc::new(Semaphore::new(reads)),
-            streams: AtomicUsize::new(0),
-            max_streams: settings.max_streams.get(),
+            reads: FairSemaphore::new(reads),
+            streams: FairShares::new(settings.max_streams.get()),
             head_reached: Notify::new(),
             metrics: Arc::clone(metrics),
         });
@@ -85,12 +84,13 @@ impl SharedFeed {
     /// that has begun holds its permit to its end.
     async fn page(
         self: &Arc<Self>,
-        tenant: Tenant,
+        caller: &Caller,
         after: After,
         size: PageSize,
     ) -> Result<FeedReading, StoreError> {
-        let permit = Arc::clone(&self.reads).acquire_owned().await;
-        let permit = permit.map_err(|_| StoreFault::Closed)?;
+        let permit = self.reads.acquire(&caller.id, 1).await;
+        let permit = permit.ok_or(StoreFault::Closed)?;
+        let tenant = caller.tenant.clone();
         let feed = Arc::clone(self);
         let read = async move {
             let read = read_feed(&*feed.backend, &feed.key, tenant, after, size).await;
@@ -100,38 +100,38 @@ impl SharedFeed {
         self.runtime.spawn(read).await.map_err(super::panicked)?
     }
 
-    /// Opens a stream, unless `MAX_STREAMS` are open.
-    fn open_stream(self: &Arc<Self>, tenant: &Tenant) -> Result<OpenStream, StoreError> {
-        let opened = self
-            .streams
-            .try_update(Ordering::AcqRel, Ordering::Acquire, |streams| {
-                (streams < self.max_streams).then_some(streams + 1)
-            });
-        opened.map_err(|_| StoreError::Overloaded)?;
+    /// Opens a stream, unless the caller has its share of the streams open, or `MAX_STREAMS` are open.
+    fn open_stream(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<OpenStream, StoreError> {
+        let share = self.streams.acquire(&caller.id, Wanted::of(1));
+        let share = share.map_err(|error| match error {
+            Unavailable::Share => StoreError::ShareExceeded,
+            Unavailable::Capacity => StoreError::Overloaded,
+        })?;
         self.metrics.event_streams.inc();
         Ok(OpenStream {
             feed: Arc::clone(self),
-            tenant: tenant.clone(),
-            recent: self.recent.join(tenant),
+            caller: Arc::clone(caller),
+            recent: self.recent.join(&caller.tenant),
+            _share: share,
         })
     }
 
     fn has_streams(&self) -> bool {
-        self.streams.load(Ordering::Acquire) > 0
+        self.streams.used() > 0
     }
 }
 
 /// Counts a stream until it is dropped.
 struct OpenStream {
     feed: Arc<SharedFeed>,
-    tenant: Tenant,
+    caller: Arc<Caller>,
     recent: Arc<TenantEvents>,
+    _share: Share,
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.feed.recent.leave(&self.tenant, &self.recent);
-        self.feed.streams.fetch_sub(1, Ordering::AcqRel);
+        self.feed.recent.leave(&self.caller.tenant, &self.recent);
         self.feed.metrics.event_streams.dec();
     }
 }
@@ -242,7 +242,7 @@ impl Store {
     ) -> Result<WithPermit<EventPage>, StoreError> {
         let size = PageSize::for_response(limit);
         let order = OrderKey::new(&caller.tenant, id);
-        self.page(size.events, move |inner| async move {
+        self.page(caller, size.events, move |inner| async move {
             inner.backend.order_events(order, after, size).await
         })
         .await
@@ -263,7 +263,7 @@ impl Store {
     ) -> Result<WithPermit<Feed>, StoreError> {
         let size = PageSize::for_response(limit);
         let tenant = caller.tenant.clone();
-        self.page(size.events, move |inner| async move {
+        self.page(caller, size.events, move |inner| async move {
             let (backend, key) = (&*inner.backend, &inner.shared_feed.key);
             let after = After::Cursor(after);
             let reading = read_feed(backend, key, tenant.clone(), after, size).await?;
@@ -275,13 +275,14 @@ impl Store {
     /// A reader that follows the feed of the caller's tenant from `after` on, or from the oldest event.
     ///
     /// # Errors
-    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist.
+    /// [`StoreError::ShareExceeded`] when the caller has its share of the readers, and [`StoreError::Overloaded`] when
+    /// `MAX_STREAMS` readers exist.
     pub fn follow(
         &self,
         caller: &Arc<Caller>,
         after: Option<Cursor>,
     ) -> Result<FeedReader, StoreError> {
-        let stream = self.0.shared_feed.open_stream(&caller.tenant)?;
+        let stream = self.0.shared_feed.open_stream(caller)?;
         Ok(FeedReader::new(stream, after))
     }
 }

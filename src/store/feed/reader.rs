@@ -113,12 +113,13 @@ impl FeedReader {
     fn resume(&mut self) {
         let OpenStream {
             feed,
-            tenant,
+            caller,
             recent,
+            ..
         } = &self.stream;
         if let Place::Unread(Some(cursor)) = self.at
             && let Some(key) = feed.key.get()
-            && let Some(position) = key.open(tenant, &cursor)
+            && let Some(position) = key.open(&caller.tenant, &cursor)
             && recent.contains(position)
         {
             self.at = Place::Read {
@@ -130,12 +131,13 @@ impl FeedReader {
     }
 
     async fn in_database(&mut self) -> Result<NextEvents, StoreError> {
-        let OpenStream { feed, tenant, .. } = &self.stream;
+        let OpenStream { feed, caller, .. } = &self.stream;
+        let tenant = &caller.tenant;
         let after = match self.at {
             Place::Unread(cursor) => After::Cursor(cursor),
             Place::Read { position, .. } => After::Position(position),
         };
-        let FeedReading { page, key, floor } = feed.page(tenant.clone(), after, PAGE).await?;
+        let FeedReading { page, key, floor } = feed.page(caller, after, PAGE).await?;
         let Some(page) = page else {
             let oldest = key.seal(tenant, floor)?;
             return Ok(NextEvents::Expired { oldest });

@@ -95,7 +95,7 @@ impl Attempt {
         let order = row.map(Order::try_from).transpose()?;
         let permit = order
             .as_ref()
-            .map(|order| self.admission.acquire_for_order(order));
+            .map(|order| self.admission.acquire_for_order(&self.command, order));
         let decision = decide(order.as_ref(), &self.command)?;
         Ok((decision, permit.transpose()?))
     }

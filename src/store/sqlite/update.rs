@@ -36,7 +36,7 @@ impl Sqlite {
             let order = row.map(Order::try_from).transpose()?;
             let _permit = order
                 .as_ref()
-                .map(|order| admission.acquire_for_order(order))
+                .map(|order| admission.acquire_for_order(&command, order))
                 .transpose()?;
             match decide(order.as_ref(), &command)? {
                 Decision::Respond(outcome) => Ok(outcome.into()),

@@ -40,7 +40,9 @@ async fn a_batch_has_one_tenant_and_does_not_wait_for_those_of_others() {
     let admission = Admission::new(100, Metrics::new().unwrap().queue("test"));
     let submit = |name: &str| {
         let (queue, tenant) = (Arc::clone(&queue), Tenant::parse(name).unwrap());
-        let permit = admission.acquire(0).unwrap();
+        let permit = admission
+            .acquire(&Caller::anonymous(), RequestKind::Write, 0)
+            .unwrap();
         tokio::spawn(async move { queue.submit(permit, tenant, Instant::now()).await })
     };
     let slow = submit("slow");
