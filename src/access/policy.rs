@@ -114,21 +114,42 @@ struct GrantEntry {
     tenant: Option<String>,
 }
 
-/// The message of a TOML error, without the value that it quotes from the file. The name of an unknown field stays,
-/// because a typing error in it is hard to find otherwise.
-fn without_value(message: &str) -> &str {
-    let quotes = message.starts_with("invalid type") || message.starts_with("invalid value");
-    match message.rsplit_once(", ") {
-        Some((_, expected)) if quotes => expected,
-        None if quotes => "invalid value",
-        _ => message,
-    }
-}
-
 type Result<T> = std::result::Result<T, PolicyError>;
 
 fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
+}
+
+/// The longest name that a message shows. Every API key and token is longer.
+const MAX_SHOWN: usize = 32;
+
+/// A name from the file, for a message.
+fn shown(name: &str) -> &str {
+    if name.chars().count() <= MAX_SHOWN {
+        name
+    } else {
+        "…"
+    }
+}
+
+/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
+/// backticks.
+fn without_values(message: &str) -> String {
+    let message = match (message.split_once('"'), message.rsplit_once('"')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
+        _ => message.to_owned(),
+    };
+    let parts: Vec<_> = message.split('`').map(shown_part).collect();
+    parts.join("`")
+}
+
+/// The words between names are long as well, and have spaces.
+fn shown_part(part: &str) -> &str {
+    if part.contains(' ') {
+        part
+    } else {
+        shown(part)
+    }
 }
 
 impl Policy {
@@ -145,7 +166,7 @@ impl Policy {
                 .filter(|byte| *byte == b'\n')
                 .count()
                 + 1;
-            PolicyError(format!("line {line}: {}", without_value(error.message())))
+            PolicyError(format!("line {line}: {}", without_values(error.message())))
         })?;
         if file.issuer.is_empty() && file.api_key.is_empty() {
             return bad("there is neither an [[issuer]] nor an [[api_key]]");
@@ -177,8 +198,11 @@ impl IssuerPolicy {
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
         }
-        if has_user(&entry.issuer) {
-            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
+        // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
+        if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
+            return bad(format!(
+                "{name}: issuer takes neither '|' nor control characters"
+            ));
         }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
             return bad(format!(
@@ -228,7 +252,7 @@ impl IssuerPolicy {
             keys,
             ca_file: entry.ca_file,
             token_file: entry.token_file,
-            token_types: types.iter().map(|r#type| normal_type(r#type)).collect(),
+            token_types: types.iter().map(|r#type| token_type(r#type)).collect(),
             principal_claim: pointer("principal_claim", entry.principal_claim, "/sub")?,
             scopes_claim: pointer("scopes_claim", entry.scopes_claim, "/scope")?,
             tenant_claim: match entry.tenant_claim {
@@ -242,18 +266,43 @@ impl IssuerPolicy {
 }
 
 /// A `typ` as it is compared: media types ignore case, and `application/` may be left out (RFC 7515, section
-/// 4.1.9). `none` stands for a token without `typ`.
-pub(super) fn normal_type(given: &str) -> Option<String> {
+/// 4.1.9).
+pub(super) fn media_type(given: &str) -> String {
     let lower = given.to_ascii_lowercase();
-    let short = lower.strip_prefix("application/").unwrap_or(&lower);
-    (short != "none").then(|| short.to_owned())
+    match lower.strip_prefix("application/") {
+        Some(short) => short.to_owned(),
+        None => lower,
+    }
+}
+
+impl IssuerPolicy {
+    /// Whether both have the same issuer, with keys from the same place that are trusted for the same reason.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        let source = |policy: &Self| {
+            (
+                policy.issuer.clone(),
+                policy.keys.clone(),
+                policy.ca_file.clone(),
+            )
+        };
+        source(self) == source(other)
+    }
+}
+
+/// An entry of `token_types`. `none` stands for a token without `typ`.
+fn token_type(given: &str) -> Option<String> {
+    (given != "none").then(|| media_type(given))
 }
 
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
-    if has_user(url) {
-        return Err("must not have a user or a password; use token_file");
+    // Logs show URLs.
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("takes no user name and no password");
     }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -264,23 +313,15 @@ pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// Whether a URL has a user or a password, which would appear in the log.
-fn has_user(url: &str) -> bool {
-    let rest = url.split_once("://").map(|(_, rest)| rest);
-    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    authority.is_some_and(|authority| authority.contains('@'))
-}
-
 fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
     let mut scopes = Vec::with_capacity(names.len());
     for name in names {
         match Scope::parse(name) {
             Some(scope) => scopes.push(scope),
             None => {
-                return bad(format!(
-                    "{owner}: a name in scopes is no scope; there are {}",
-                    Scopes::ALL
-                ));
+                let name = shown(name);
+                let all = Scopes::ALL;
+                return bad(format!("{owner}: {name:?} is no scope; there are {all}"));
             }
         }
     }
@@ -326,11 +367,11 @@ fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
 fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<HashMap<String, Vec<ApiKey>>> {
     let mut keys: HashMap<String, Vec<ApiKey>> = HashMap::new();
     let mut digests = HashSet::new();
-    for (number, entry) in (1..).zip(entries) {
+    for (entry, number) in entries.into_iter().zip(1..) {
+        // What is no id is not shown: it may be the whole key.
         if !is_id(&entry.id) {
-            // It may be the whole key.
             return bad(format!(
-                "[[api_key]] number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
+                "api_key number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
             ));
         }
         let owner = format!("api_key {:?}", entry.id);

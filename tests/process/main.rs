@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod access_doc;
 mod api_doc;
 mod commands;
 mod crashes;

@@ -10,6 +10,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use tokio::time::{Instant, timeout_at};
 
+use super::rates::Rates;
 use crate::access::{Authentication, Authenticator, Principal, Rejected, Requirement, Scope};
 use crate::domain::Caller;
 use crate::http::problem::Problem;
@@ -62,6 +63,7 @@ pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>
 /// Authenticates a request and checks its scope. It may wait for keys until `deadline`.
 pub(super) fn admit(
     authenticator: &Rc<Authenticator>,
+    rates: Option<&Rates>,
     request: &ServiceRequest,
     resource: &Resource,
     deadline: Instant,
@@ -85,6 +87,7 @@ pub(super) fn admit(
     };
     let check = Check {
         authenticator,
+        rates,
         scope,
         peer: request.peer_addr(),
         id,
@@ -96,10 +99,12 @@ pub(super) fn admit(
         },
         Authentication::Waiting(pending) => {
             let (authenticator, id, peer) = (Rc::clone(authenticator), Rc::clone(id), check.peer);
+            let rates = rates.cloned();
             Admission::Waiting(Box::pin(async move {
                 let result = timeout_at(deadline, pending.verify()).await;
                 let check = Check {
                     authenticator: &authenticator,
+                    rates: rates.as_ref(),
                     scope,
                     peer,
                     id: &id,
@@ -124,6 +129,7 @@ fn anonymous(authenticator: &Authenticator, scope: Scope) -> Admission {
 /// The check of a credential that has been verified.
 struct Check<'a> {
     authenticator: &'a Authenticator,
+    rates: Option<&'a Rates>,
     scope: Scope,
     peer: Option<SocketAddr>,
     id: &'a str,
@@ -151,6 +157,13 @@ impl Check<'_> {
     fn rejected(&self, reason: Rejected) -> Problem {
         self.authenticator
             .record_rejected(reason, &self.peer(), self.id);
+        // These two say nothing about the credential, or that it is valid.
+        if !matches!(reason, Rejected::KeysUnavailable | Rejected::Tenant)
+            && let (Some(rates), Some(peer)) = (self.rates, self.peer)
+            && let Err(problem) = rates.count_failure(peer)
+        {
+            return problem;
+        }
         match reason {
             Rejected::KeysUnavailable => ProblemKind::KeysUnavailable.into(),
             Rejected::Tenant => self.forbidden(Problem::new(ProblemKind::Forbidden, TENANT)),
