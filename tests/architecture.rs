@@ -272,7 +272,12 @@ fn diesel_is_used_in_the_store_only() {
 #[test]
 fn credentials_are_verified_in_access_only() {
     only_in(
-        &["jsonwebtoken::", "aws_lc_rs::rand", "aws_lc_rs::constant_time", "hyper_util::"],
+        &[
+            "jsonwebtoken::",
+            "aws_lc_rs::rand",
+            "aws_lc_rs::constant_time",
+            "hyper_util::",
+        ],
         &["access/"],
     );
 }
