@@ -13,7 +13,6 @@ mod cache;
     unreachable_pub,
     reason = "the budgets of the store will use it"
 )]
-mod fair_share;
 mod fetch;
 mod issuer;
 mod key_set;

@@ -11,7 +11,7 @@ mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -123,6 +123,12 @@ pub struct Settings {
     /// Open event streams; above it, 503
     #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
     pub max_streams: NonZeroUsize,
+    /// Requests per second of each caller; above it, 429 [default: unlimited]
+    #[arg(long, env, value_parser = values::rate)]
+    pub rate_limit: Option<NonZeroU32>,
+    /// Requests that a caller may send at once within RATE_LIMIT [default: RATE_LIMIT]
+    #[arg(long, env, value_parser = values::rate)]
+    rate_burst: Option<NonZeroU32>,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -186,6 +192,8 @@ enum SettingsError {
         min_idle: usize,
         max_size: NonZeroUsize,
     },
+    #[error("RATE_BURST has no effect without RATE_LIMIT: set both or neither")]
+    BurstWithoutLimit,
     #[error(transparent)]
     DatabaseUrl(#[from] UrlError),
     #[error(transparent)]
@@ -202,6 +210,9 @@ impl Settings {
                 max_size: self.pool_max_size,
             });
         }
+        if self.rate_burst.is_some() && self.rate_limit.is_none() {
+            return Err(SettingsError::BurstWithoutLimit);
+        }
         match command {
             Command::Serve => {
                 self.access.check(self.bind_address)?;
@@ -217,6 +228,12 @@ impl Settings {
     pub fn pool_min_idle(&self) -> usize {
         self.pool_min_idle
             .unwrap_or_else(|| self.pool_max_size.get().min(5))
+    }
+
+    /// The requests that each caller may send at once and per second, if they are limited.
+    pub fn burst_and_rate(&self) -> Option<(NonZeroU32, NonZeroU32)> {
+        let rate = self.rate_limit?;
+        Some((self.rate_burst.unwrap_or(rate), rate))
     }
 
     /// The source of the database URL.
@@ -278,6 +295,8 @@ impl Settings {
             max_connections,
             response_buffer_bytes,
             max_streams,
+            rate_limit: _,
+            rate_burst: _,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -286,6 +305,10 @@ impl Settings {
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();
+        let (burst, rate) = self.burst_and_rate().unzip();
+        let limit = |limit: Option<NonZeroU32>| {
+            limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+        };
         let format = match self.log_format() {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
@@ -310,6 +333,8 @@ impl Settings {
             ("max_connections", max_connections.to_string()),
             ("response_buffer_bytes", response_buffer_bytes.to_string()),
             ("max_streams", max_streams.to_string()),
+            ("rate_limit", limit(rate)),
+            ("rate_burst", limit(burst)),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

@@ -43,6 +43,8 @@ fn help_names_every_variable_with_its_default() {
         ("MAX_CONNECTIONS", "8192"),
         ("RESPONSE_BUFFER_BYTES", "33554432"),
         ("MAX_STREAMS", "1000"),
+        ("RATE_LIMIT", "unlimited"),
+        ("RATE_BURST", "RATE_LIMIT"),
         ("MIGRATE_ON_START", "true for SQLite, false for PostgreSQL"),
         ("DRAIN_DELAY", "0s"),
         ("SHUTDOWN_TIMEOUT", "20s"),

@@ -3,6 +3,7 @@
 
 mod admission;
 mod in_flight;
+pub(crate) mod rates;
 mod stage;
 
 use std::future::{Future, Ready, ready};
@@ -29,7 +30,7 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use admission::{Admission, admit};
+use admission::{Admission, Rejection, admit};
 use in_flight::InFlight;
 use stage::{Call, Stage};
 
@@ -121,7 +122,7 @@ where
             }
         }
         let path = resource.path;
-        let mut record = self.edge.recorder.open(
+        let record = self.edge.recorder.open(
             method,
             path.template,
             uri.clone(),
@@ -131,14 +132,26 @@ where
         let deadline = Instant::now() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
         let admission = match rejected.map_or_else(|| check_head(&request), Err) {
-            Err(problem) => Admission::Rejected(problem),
+            Err(problem) => Admission::Rejected(problem.into()),
             Ok(()) => self
                 .edge
                 .authenticator
                 .as_ref()
                 .map_or(Admission::Open, |a| {
-                    admit(a, &request, resource, deadline, &id)
+                    let rates = self.edge.http.rates.as_ref();
+                    admit(a, rates, &request, resource, deadline, &id)
                 }),
+        };
+        let mut in_flight = InFlight {
+            guard,
+            http: Rc::clone(&self.edge.http),
+            record,
+            id,
+            uri,
+            is_probe: path.is_probe,
+            http_1_0,
+            remaining: None,
+            polls: 0,
         };
         let call = Call {
             service: Rc::clone(&self.service),
@@ -148,26 +161,19 @@ where
         };
         let stage = match admission {
             Admission::Open => call.start(Arc::clone(&self.edge.nobody)),
-            Admission::Admitted(principal) => {
-                record.set_caller(Arc::clone(&principal.caller));
-                call.start(principal)
+            Admission::Admitted(principal) => call.start_for(principal, &mut in_flight),
+            Admission::Rejected(Rejection { problem, caller }) => {
+                if let Some(caller) = caller {
+                    in_flight.record.set_caller(caller);
+                }
+                Stage::rejected(problem)
             }
-            Admission::Rejected(problem) => Stage::rejected(problem),
             Admission::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {
             stage,
             response: None,
-            in_flight: Some(InFlight {
-                guard,
-                http: Rc::clone(&self.edge.http),
-                record,
-                id,
-                uri,
-                is_probe: path.is_probe,
-                http_1_0,
-                polls: 0,
-            }),
+            in_flight: Some(in_flight),
         }
     }
 }
@@ -199,13 +205,7 @@ where
         let this = self.project();
         let response = match this.response.take() {
             Some(response) => response,
-            None => {
-                let record = this
-                    .in_flight
-                    .as_mut()
-                    .map(|in_flight| &mut in_flight.record);
-                poll_ready!(this.stage.poll(record, cx))
-            }
+            None => poll_ready!(this.stage.poll(this.in_flight.as_mut(), cx)),
         };
         let Some(mut in_flight) = this.in_flight.take() else {
             // The future is not polled again after it has completed.

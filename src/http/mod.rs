@@ -13,6 +13,7 @@ pub(crate) mod server;
 mod state;
 
 pub(crate) use edge::Edge;
+pub(crate) use edge::rates::Rates;
 pub(crate) use problem::kind::ProblemKind;
 pub(crate) use request::budget::RequestBudget;
 pub(crate) use response::budget::ResponseBudget;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::edge::rates::Rates;
 use super::request::budget::RequestBudget;
 use super::response::budget::ResponseBudget;
 use super::route::Resource;
@@ -17,6 +18,8 @@ pub(crate) struct HttpState {
     pub(crate) request_timeout: Duration,
     /// The maximum size of a request body, in bytes.
     pub(crate) max_body_bytes: usize,
+    /// The limits of `RATE_LIMIT`, if it is set.
+    pub(crate) rates: Option<Rates>,
     /// For responses that are not sent yet.
     pub(crate) responses: ResponseBudget,
     /// For request bodies that are being received.

@@ -15,7 +15,7 @@ use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::http::connection::ConnectionLimits;
 use crate::http::server::HttpServer;
-use crate::http::{Edge, HttpState, RequestBudget, ResponseBudget};
+use crate::http::{Edge, HttpState, Rates, RequestBudget, ResponseBudget};
 use crate::store::Store;
 use crate::telemetry::{Metrics, PoolConnections, Recorder};
 
@@ -41,6 +41,9 @@ pub(super) fn api_server(
         drain: drain.clone(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
+        rates: settings
+            .burst_and_rate()
+            .map(|(burst, rate)| Rates::new(burst, rate)),
         responses: ResponseBudget::new(settings.response_buffer_bytes.get(), Arc::clone(metrics)),
         bodies: RequestBudget::default(),
     };
@@ -91,6 +94,7 @@ pub(super) fn metrics_server(
         drain: CancellationToken::new(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
+        rates: None,
         responses: ResponseBudget::new(METRICS_RESPONSE_BYTES, Arc::clone(&unexported)),
         bodies: RequestBudget::default(),
     };

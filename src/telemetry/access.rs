@@ -18,6 +18,8 @@ const SLOW: Duration = Duration::from_secs(1);
 /// The status recorded for a request whose client closed the connection before the response. It is not an HTTP
 /// status, but nginx uses it as well.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// The status of a request that exceeds a limit or a share of its caller (RFC 6585, section 4).
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// Opens access records. Each worker has its own, so that it needs no lock.
 #[derive(Clone)]
@@ -81,6 +83,11 @@ impl AccessRecord {
         self.caller = Some(caller);
     }
 
+    /// Who makes the request, if it is known.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
     /// Sets the status of the response.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
@@ -97,6 +104,9 @@ impl Drop for AccessRecord {
             .entry((self.method, self.route, self.status))
             .or_insert_with(|| metrics.request(self.method, self.route, &self.status.to_string()));
         request.total.inc();
+        if self.status == TOO_MANY_REQUESTS {
+            metrics.rate_limited.inc();
+        }
         request.duration.observe(took.as_secs_f64());
 
         let level = if self.status >= 500 || took > SLOW {

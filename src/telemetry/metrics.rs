@@ -67,6 +67,8 @@ metrics! {
         queue_rejected: IntCounterVec = "queue_rejected_total" ["queue"],
         /// Requests that one statement served.
         batch_size: HistogramVec = "batch_size" ["queue"] in BATCH_SIZES,
+        /// Requests rejected with 429, because their caller or their address exceeded a limit or a share.
+        pub(super) rate_limited: IntCounter = "rate_limited_total",
         /// Open event streams.
         pub(crate) event_streams: IntGauge = "event_streams",
         /// Age of the oldest event that waits for a transaction before it reaches the feed; NaN when it could not be measured.

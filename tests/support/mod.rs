@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod raw_client;
 pub mod relay;
 pub mod server;
+pub mod slow_link;
 
 use std::future::Future;
 use std::time::Duration;

@@ -10,7 +10,9 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use tokio::time::{Instant, timeout_at};
 
+use super::rates::Rates;
 use crate::access::{Authentication, Authenticator, Principal, Rejected, Requirement, Scope};
+use crate::domain::Caller;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::route::Resource;
@@ -32,18 +34,36 @@ pub(super) enum Admission {
     Open,
     /// This principal has the scope that it needs.
     Admitted(Arc<Principal>),
-    /// This is its response.
-    Rejected(Problem),
+    /// It is not served.
+    Rejected(Rejection),
     /// The keys that verify its token are needed first.
     Waiting(Verification),
 }
 
+/// A request that is not served.
+pub(super) struct Rejection {
+    /// The response.
+    pub(super) problem: Problem,
+    /// Who makes the request, if that is verified.
+    pub(super) caller: Option<Arc<Caller>>,
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            caller: None,
+        }
+    }
+}
+
 /// The verification of a token whose keys are not available yet.
-pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>, Problem>>>>;
+pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>, Rejection>>>>;
 
 /// Authenticates a request and checks its scope. It may wait for keys until `deadline`.
 pub(super) fn admit(
     authenticator: &Rc<Authenticator>,
+    rates: Option<&Rates>,
     request: &ServiceRequest,
     resource: &Resource,
     deadline: Instant,
@@ -51,7 +71,7 @@ pub(super) fn admit(
 ) -> Admission {
     let open = authenticator.is_open();
     if open && !resource.path.is_probe && !is_local(request) {
-        return Admission::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL));
+        return Admission::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL).into());
     }
     let Requirement::Scope(scope) = resource.requirement(request.method()) else {
         return Admission::Open;
@@ -60,13 +80,14 @@ pub(super) fn admit(
     let header = headers.next().filter(|_| !open);
     if header.is_some() && headers.next().is_some() {
         let problem = Problem::new(ProblemKind::MalformedRequest, TWO_CREDENTIALS);
-        return Admission::Rejected(problem);
+        return Admission::Rejected(problem.into());
     }
     let Some(header) = header else {
         return anonymous(authenticator, scope);
     };
     let check = Check {
         authenticator,
+        rates,
         scope,
         peer: request.peer_addr(),
         id,
@@ -74,14 +95,16 @@ pub(super) fn admit(
     match authenticator.authenticate(header.as_bytes()) {
         Authentication::Done(result) => match check.finish(result) {
             Ok(principal) => Admission::Admitted(principal),
-            Err(problem) => Admission::Rejected(problem),
+            Err(rejection) => Admission::Rejected(rejection),
         },
         Authentication::Waiting(pending) => {
             let (authenticator, id, peer) = (Rc::clone(authenticator), Rc::clone(id), check.peer);
+            let rates = rates.cloned();
             Admission::Waiting(Box::pin(async move {
                 let result = timeout_at(deadline, pending.verify()).await;
                 let check = Check {
                     authenticator: &authenticator,
+                    rates: rates.as_ref(),
                     scope,
                     peer,
                     id: &id,
@@ -100,12 +123,13 @@ fn anonymous(authenticator: &Authenticator, scope: Scope) -> Admission {
     }
     authenticator.record_missing();
     let problem = Problem::from(ProblemKind::Unauthenticated);
-    Admission::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE))
+    Admission::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE).into())
 }
 
 /// The check of a credential that has been verified.
 struct Check<'a> {
     authenticator: &'a Authenticator,
+    rates: Option<&'a Rates>,
     scope: Scope,
     peer: Option<SocketAddr>,
     id: &'a str,
@@ -113,7 +137,10 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Returns the principal if its credential is accepted and it has the scope, and records the outcome.
-    fn finish(&self, result: Result<Arc<Principal>, Rejected>) -> Result<Arc<Principal>, Problem> {
+    fn finish(
+        &self,
+        result: Result<Arc<Principal>, Rejected>,
+    ) -> Result<Arc<Principal>, Rejection> {
         let principal = result.map_err(|reason| self.rejected(reason))?;
         if principal.may(self.scope) {
             self.authenticator.count_accepted(&principal);
@@ -121,12 +148,22 @@ impl Check<'_> {
         }
         self.authenticator
             .record_forbidden(&principal, self.scope, &self.peer(), self.id);
-        Err(self.forbidden(ProblemKind::Forbidden.into()))
+        Err(Rejection {
+            problem: self.forbidden(ProblemKind::Forbidden.into()),
+            caller: Some(Arc::clone(&principal.caller)),
+        })
     }
 
     fn rejected(&self, reason: Rejected) -> Problem {
         self.authenticator
             .record_rejected(reason, &self.peer(), self.id);
+        // These two say nothing about the credential, or that it is valid.
+        if !matches!(reason, Rejected::KeysUnavailable | Rejected::Tenant)
+            && let (Some(rates), Some(peer)) = (self.rates, self.peer)
+            && let Err(problem) = rates.count_failure(peer)
+        {
+            return problem;
+        }
         match reason {
             Rejected::KeysUnavailable => ProblemKind::KeysUnavailable.into(),
             Rejected::Tenant => self.forbidden(Problem::new(ProblemKind::Forbidden, TENANT)),

@@ -12,12 +12,12 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::admission::Verification;
+use super::admission::{Rejection, Verification};
+use super::in_flight::InFlight;
 use crate::access::Principal;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::telemetry::AccessRecord;
 
 pin_project! {
     /// The stage of a request.
@@ -44,6 +44,14 @@ pub(super) struct Call<S> {
 }
 
 impl<S: Service<ServiceRequest>> Call<S> {
+    /// Calls the service for a principal that may make the request, unless it exceeds its rate.
+    pub(super) fn start_for(self, principal: Arc<Principal>, in_flight: &mut InFlight) -> Stage<S> {
+        match in_flight.admit(&principal.caller) {
+            Ok(()) => self.start(principal),
+            Err(problem) => Stage::rejected(problem),
+        }
+    }
+
     /// Calls the service. A handler may panic before its future exists. The panic hook logs it.
     pub(super) fn start(self, principal: Arc<Principal>) -> Stage<S> {
         let context = RequestContext::new(self.template, principal, self.deadline);
@@ -68,25 +76,27 @@ impl<S: Service<ServiceRequest>> Stage<S> {
 }
 
 impl<S: Service<ServiceRequest, Error = Error>> Stage<S> {
-    /// Polls the request until it has a response. Sets the caller in `record` when it is verified.
+    /// Polls the request until it has a response. Admits its caller when that is verified.
     pub(super) fn poll(
         mut self: Pin<&mut Self>,
-        record: Option<&mut AccessRecord>,
+        in_flight: Option<&mut InFlight>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<S::Response, Error>> {
         if let StageProjection::Waiting { waiting } = self.as_mut().project() {
             let (verification, call) = &mut **waiting;
             let verified = ready!(verification.as_mut().poll(cx));
-            let next = match (verified, call.take()) {
-                (Ok(principal), Some(call)) => {
-                    if let Some(record) = record {
-                        record.set_caller(Arc::clone(&principal.caller));
-                    }
-                    call.start(principal)
+            let next = match (verified, call.take(), in_flight) {
+                (Ok(principal), Some(call), Some(in_flight)) => {
+                    call.start_for(principal, in_flight)
                 }
-                (Err(problem), _) => Self::rejected(problem),
+                (Err(Rejection { problem, caller }), _, in_flight) => {
+                    if let (Some(in_flight), Some(caller)) = (in_flight, caller) {
+                        in_flight.record.set_caller(caller);
+                    }
+                    Self::rejected(problem)
+                }
                 // A call is taken once, when its verification has ended.
-                (Ok(_), None) => Self::rejected(ProblemKind::Internal.into()),
+                (Ok(_), ..) => Self::rejected(ProblemKind::Internal.into()),
             };
             self.set(next);
         }

@@ -20,6 +20,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
         resources: &[],
         request_timeout: Duration::from_secs(10),
         max_body_bytes: 1,
+        rates: None,
         responses: ResponseBudget::new(1, Arc::clone(&metrics)),
         bodies: RequestBudget::default(),
         drain: CancellationToken::new(),
