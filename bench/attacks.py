@@ -36,7 +36,7 @@ class Client:
         self.reader, self.writer = await asyncio.open_connection(self.host, int(self.port), limit=self.buffer or 2**16)
 
     async def send(self, method, path, body=b"", *headers):
-        head = [f"{method} {path} HTTP/1.1", "Host: x", f"Content-Length: {len(body)}",
+        head = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}",
                 "Content-Type: application/json", *headers]
         self.writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + body)
         await self.writer.drain()

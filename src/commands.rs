@@ -1,80 +1,121 @@
 //! The subcommands. All except `serve` print a result for the user.
 
-use std::error::Error;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::access::{ApiKeyRequest, NewApiKey, NoRandomNumbers};
 use crate::api;
-use crate::config::{MigrateArgs, Settings};
-use crate::server::{self, block_on};
+use crate::config::{ApiKeyArgs, Command, MigrateArgs, Settings};
+use crate::server::{self, ServeError, block_on};
 use crate::shutdown;
-use crate::store::{Connector, MigrateOptions};
+use crate::store::{Connector, MigrateOptions, StoreError};
 use crate::telemetry::logging;
 
 /// Less than the default timeout of a Kubernetes probe, which is 1 s.
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_millis(900);
 
-/// The result of a command. The error is displayed as a sentence on standard error.
-pub type CommandResult = Result<(), Box<dyn Error>>;
-
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    /// The log already contains the error.
-    #[error("see the log")]
-    Logged,
+    /// The service could not start, or had to stop. The log already contains the error.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The database reported an error.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `migrate --check` found migrations that are not applied.
     #[error("pending: {}", .0.join(", "))]
     PendingMigrations(Vec<String>),
+    /// The local server does not respond.
     #[error("{address}: {source}")]
     Unreachable {
+        /// The address of the server.
         address: SocketAddr,
+        /// The error of the connection.
         source: io::Error,
     },
+    /// The local server is not ready.
     #[error("not ready: {0}")]
     NotReady(String),
+    /// No API key was made.
+    #[error(transparent)]
+    ApiKey(#[from] NoRandomNumbers),
+    /// The OpenAPI document cannot be written as JSON.
+    #[error("the OpenAPI document: {0}")]
+    Document(#[from] serde_json::Error),
+    /// The result cannot be printed.
     #[error("standard output: {0}")]
     Output(#[source] io::Error),
+    /// The system rejected what the command needs.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code: 2 for a bad setting, 3 when the database cannot be reached, else 1.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Serve(ServeError::AuthFile(_)) => 2,
+            Self::Serve(ServeError::Store(StoreError::Unavailable(_)))
+            | Self::Store(StoreError::Unavailable(_)) => 3,
+            _ => 1,
+        }
+    }
+
+    /// Prints on standard error why the command failed, unless the log already contains the error.
+    fn report(&self) {
+        if !matches!(self, Self::Serve(_)) {
+            // If standard error is closed, nothing else can report it.
+            let _ = writeln!(io::stderr(), "order-service: {self}");
+        }
+    }
+}
+
+type CommandResult = Result<(), CommandError>;
+
+/// Runs a command. Returns the exit code of the process.
+pub fn run(command: Command, settings: Settings) -> ExitCode {
+    let result = match command {
+        Command::Serve => serve(settings),
+        Command::Migrate(args) => migrate(&settings, &args),
+        Command::Healthcheck => healthcheck(&settings),
+        Command::Openapi => openapi(),
+        Command::ApiKey(args) => api_key(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.report();
+            error.exit_code().into()
+        }
+    }
 }
 
 /// Runs the service until a signal stops it.
-///
-/// # Errors
-/// When it cannot start, or a server stops unexpectedly.
-pub fn serve(settings: Settings) -> CommandResult {
+fn serve(settings: Settings) -> CommandResult {
     let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let served = server::serve(settings, &log);
     if let Err(error) = &served {
+        // Logged, not printed: every line that a server writes to standard error is a log line.
         log::error!("{error}");
     }
     log.finish();
-    // Logged, not printed: every line that a server writes to standard error is a log line.
-    served.map_err(|_| CommandError::Logged.into())
-}
-
-/// Prints on standard error why a command failed, unless the log already contains the error.
-pub fn report(error: &(dyn Error + 'static)) {
-    if !matches!(error.downcast_ref(), Some(CommandError::Logged)) {
-        // If standard error is closed, nothing else can report it.
-        let _ = writeln!(io::stderr(), "order-service: {error}");
-    }
+    Ok(served?)
 }
 
 /// Prints a text. A closed pipe is not an error: `head` closes it after the first lines.
 fn print(text: &str) -> CommandResult {
     let mut out = io::stdout().lock();
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CommandError::Output(error).into())
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
         _ => Ok(()),
     }
 }
 
 /// Applies pending migrations, or only lists them with `--check`.
-///
-/// # Errors
-/// When a migration fails or the database does not respond; with `--check` also when one is pending.
-pub fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
+fn migrate(settings: &Settings, args: &MigrateArgs) -> CommandResult {
     let log = logging::init(settings.log_format(), &settings.rust_log)?;
     let result = migrate_logged(settings, args);
     log.finish();
@@ -89,7 +130,7 @@ fn migrate_logged(settings: &Settings, args: &MigrateArgs) -> CommandResult {
         if pending.is_empty() {
             return print("the schema is up to date");
         }
-        return Err(CommandError::PendingMigrations(pending).into());
+        return Err(CommandError::PendingMigrations(pending));
     }
     let options = MigrateOptions {
         wait: args.wait,
@@ -104,10 +145,7 @@ fn migrate_logged(settings: &Settings, args: &MigrateArgs) -> CommandResult {
 }
 
 /// Checks whether the local server is ready.
-///
-/// # Errors
-/// When it does not respond or is not ready.
-pub fn healthcheck(settings: &Settings) -> CommandResult {
+fn healthcheck(settings: &Settings) -> CommandResult {
     let address = reachable(settings.bind_address);
     let mut stream = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)
         .map_err(|source| CommandError::Unreachable { address, source })?;
@@ -119,7 +157,7 @@ pub fn healthcheck(settings: &Settings) -> CommandResult {
         print("ready")
     } else {
         let body = response.split("\r\n\r\n").nth(1).unwrap_or_default();
-        Err(CommandError::NotReady(body.to_owned()).into())
+        Err(CommandError::NotReady(body.to_owned()))
     }
 }
 
@@ -133,10 +171,22 @@ fn reachable(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+/// Makes an API key. Prints its entry for `AUTH_FILE` on standard output and the key alone on standard error, so that
+/// the entry can be appended to the file without writing the key anywhere.
+fn api_key(args: &ApiKeyArgs) -> CommandResult {
+    let key = NewApiKey::generate(&ApiKeyRequest {
+        id: &args.id,
+        scopes: args.scopes,
+        tenant: args.tenant.as_ref(),
+        expires: args.expires,
+    })?;
+    print(&key.entry)?;
+    // An entry whose key nobody has is useless, so a failure is reported.
+    writeln!(io::stderr(), "{}", key.credential)?;
+    Ok(())
+}
+
 /// Prints the OpenAPI document.
-///
-/// # Errors
-/// When it cannot be serialized as JSON, or standard output cannot be written.
-pub fn openapi() -> CommandResult {
+fn openapi() -> CommandResult {
     print(&api::document()?)
 }

@@ -11,6 +11,7 @@
 //! - `http`: connections, the edge, requests and responses
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `order_json`: the JSON form of an order
+//! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
 mod access;
@@ -21,6 +22,7 @@ pub mod domain;
 mod http;
 mod order_json;
 mod server;
+mod shares;
 mod shutdown;
 pub mod store;
 pub mod telemetry;

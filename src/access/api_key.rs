@@ -10,9 +10,10 @@ use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::principal::{Method, Principal};
+use super::principal::Principal;
 use super::scope::Scopes;
 use crate::domain::Tenant;
 
@@ -25,7 +26,7 @@ const MAX_ID: usize = 64;
 
 /// The SHA-256 of a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest(pub(super) [u8; 32]);
+pub(crate) struct Digest(pub(super) [u8; 32]);
 
 /// Shows nothing: the hash of a key identifies it.
 impl fmt::Debug for Digest {
@@ -67,7 +68,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Whether `text` can be the id of a key.
-pub(super) fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     (1..=MAX_ID).contains(&text.len())
         && text
             .bytes()
@@ -92,13 +93,8 @@ impl ApiKey {
 
     /// The caller that the key stands for.
     pub(super) fn principal(&self) -> Principal {
-        Principal {
-            id: Arc::clone(&self.id),
-            method: Method::ApiKey,
-            tenant: self.tenant.clone(),
-            scopes: self.scopes,
-            expires: self.expires,
-        }
+        let id = Arc::clone(&self.id);
+        Principal::api_key(id, self.tenant.clone(), self.scopes, self.expires)
     }
 }
 
@@ -109,57 +105,37 @@ pub(super) fn id_of(credential: &str) -> Option<&str> {
     (is_id(id) && secret.len() == SECRET_DIGITS && secret.bytes().all(hex)).then_some(id)
 }
 
-/// A new key: the credential, which is shown once, and the entry for `AUTH_FILE`.
-pub struct NewApiKey {
-    /// What the client sends.
-    pub credential: String,
-    /// The TOML to put into `AUTH_FILE`.
-    pub entry: String,
+/// A new key.
+pub(crate) struct NewApiKey {
+    /// The credential, which is not stored anywhere.
+    pub(crate) credential: String,
+    /// The TOML entry for `AUTH_FILE`.
+    pub(crate) entry: String,
 }
 
-/// What a new key is for.
-#[derive(Debug)]
-pub struct ApiKeyRequest<'a> {
-    /// Its id, which logs and events show.
-    pub id: &'a str,
-    /// What it may do.
-    pub scopes: Scopes,
-    /// Whose data it sees.
-    pub tenant: Option<&'a Tenant>,
-    /// When it ends (RFC 3339).
-    pub expires: Option<&'a str>,
+/// What a new key allows. `id` is the id of a key, and there is at least one scope.
+pub(crate) struct ApiKeyRequest<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) scopes: Scopes,
+    pub(crate) tenant: Option<&'a Tenant>,
+    pub(crate) expires: Option<DateTime<Utc>>,
 }
 
-/// Why no key was made.
+/// The system has no random numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum NewApiKeyError {
-    /// The id is not one.
-    #[error("an id is 1 to 64 of a-z, 0-9 and '-'")]
-    Id,
-    /// A key without scopes is of no use.
-    #[error("a key needs at least one scope")]
-    Scopes,
-    /// The system has no random numbers.
-    #[error("the system provides no random numbers")]
-    Random,
-}
+#[error("the system provides no random numbers")]
+pub(crate) struct NoRandomNumbers;
 
 impl NewApiKey {
     /// Makes a key with 256 random bits.
     ///
     /// # Errors
-    /// [`NewApiKeyError`].
-    pub fn generate(request: &ApiKeyRequest<'_>) -> Result<Self, NewApiKeyError> {
-        if !is_id(request.id) {
-            return Err(NewApiKeyError::Id);
-        }
-        if request.scopes.is_empty() {
-            return Err(NewApiKeyError::Scopes);
-        }
+    /// [`NoRandomNumbers`].
+    pub(crate) fn generate(request: &ApiKeyRequest<'_>) -> Result<Self, NoRandomNumbers> {
         let mut secret = [0; SECRET_DIGITS / 2];
         SystemRandom::new()
             .fill(&mut secret)
-            .map_err(|_| NewApiKeyError::Random)?;
+            .map_err(|_| NoRandomNumbers)?;
         let credential = format!("{PREFIX}{}_{}", request.id, hex(&secret));
         let scopes = request.scopes.to_string().replace(',', "\", \"");
         let mut entry = format!(
@@ -171,6 +147,7 @@ impl NewApiKey {
             entry.push_str(&format!("tenant = \"{tenant}\"\n"));
         }
         if let Some(expires) = request.expires {
+            let expires = expires.to_rfc3339_opts(SecondsFormat::AutoSi, true);
             entry.push_str(&format!("expires = {expires}\n"));
         }
         Ok(Self { credential, entry })
@@ -188,7 +165,7 @@ mod tests {
             id: "warehouse-2",
             scopes: [Scope::OrdersRead, Scope::EventsRead].into_iter().collect(),
             tenant: Some(&Tenant::parse("acme").unwrap()),
-            expires: Some("2027-01-01T00:00:00Z"),
+            expires: Some("2027-01-01T00:00:00Z".parse().unwrap()),
         })
         .unwrap()
     }
@@ -203,6 +180,7 @@ mod tests {
         assert!(key.matches(&Digest::of(new.credential.as_bytes())));
         assert!(!key.matches(&Digest::of(generate().credential.as_bytes())));
         assert!(!new.entry.contains(&new.credential));
+        assert!(new.entry.contains("expires = 2027-01-01T00:00:00Z\n"));
     }
 
     #[test]
@@ -229,7 +207,10 @@ mod tests {
     fn digests_are_hex_and_not_shown() {
         let digest = Digest::of(b"test");
         assert_eq!(Digest::from_hex(&digest.to_hex()), Some(digest));
-        assert_eq!(Digest::from_hex(&digest.to_hex().to_uppercase()), Some(digest));
+        assert_eq!(
+            Digest::from_hex(&digest.to_hex().to_uppercase()),
+            Some(digest)
+        );
         assert_eq!(Digest::from_hex(&"+f".repeat(32)), None);
         assert_eq!(format!("{digest:?}"), "Digest(…)");
     }

@@ -1,15 +1,19 @@
-//! The record of refused credentials, at a bounded rate: strangers cause these lines.
+//! The record of rejected credentials. Its rate is bounded, because clients without credentials cause its lines.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Lines within [`WINDOW`].
+use super::{Rejected, Scope};
+use crate::domain::Caller;
+
+/// The maximum number of lines in each [`WINDOW`].
 const MAX_LINES: u32 = 20;
 const WINDOW: Duration = Duration::from_secs(1);
+const TARGET: &str = "order_service::audit";
 
-/// Writes lines under the target `order_service::audit`.
+/// Writes lines under the target `order_service::audit`. No line contains a credential or a part of one.
 #[derive(Debug, Default)]
 pub(super) struct Audit(Mutex<State>);
 
@@ -21,19 +25,31 @@ struct State {
 }
 
 impl Audit {
-    /// Records that a credential was refused. Neither the credential nor a part of it is written.
-    pub(super) fn refused(&self, reason: &dyn std::fmt::Display, peer: &str, request_id: &str) {
-        let Some(left_out) = self.permit(Instant::now()) else {
-            return;
-        };
-        log::warn!(
-            target: "order_service::audit",
-            reason:%, peer, request_id, left_out;
-            "credential refused"
-        );
+    /// Records that a credential was rejected.
+    pub(super) fn rejected(&self, reason: Rejected, peer: &str, request_id: &str) {
+        if let Some(left_out) = self.permit(Instant::now()) {
+            log::warn!(
+                target: TARGET,
+                reason:%, peer, request_id, left_out;
+                "credential rejected"
+            );
+        }
     }
 
-    /// The number of lines that were left out since the last one, if another may be written.
+    /// Records that a credential was accepted, but not for a request that needs `scope`.
+    pub(super) fn forbidden(&self, caller: &Caller, scope: Scope, peer: &str, request_id: &str) {
+        if let Some(left_out) = self.permit(Instant::now()) {
+            log::warn!(
+                target: TARGET,
+                reason = "the credential lacks the scope of the request",
+                principal = &*caller.id, tenant = caller.tenant.as_str(),
+                scope = scope.as_str(), peer, request_id, left_out;
+                "request forbidden"
+            );
+        }
+    }
+
+    /// The number of lines left out since the last line, if another line may be written.
     fn permit(&self, now: Instant) -> Option<u64> {
         let mut state = self.0.lock();
         if state.began.is_none_or(|began| now - began >= WINDOW) {

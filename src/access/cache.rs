@@ -105,7 +105,11 @@ mod tests {
         let at = UNIX_EPOCH + Duration::from_secs(100);
         let mut cache = Cache::default();
         cache.insert(digest(1), principal(Some(at)), 0);
-        assert!(cache.get(&digest(1), 0, || at - Duration::from_secs(1)).is_some());
+        assert!(
+            cache
+                .get(&digest(1), 0, || at - Duration::from_secs(1))
+                .is_some()
+        );
         assert!(cache.get(&digest(1), 0, || at).is_none());
         assert!(cache.young.is_empty());
     }

@@ -237,24 +237,41 @@ mod tests {
             ("e", Algorithm::RS256, false),
         ] {
             let selected = set.select(Some(id), algorithm);
-            assert_eq!(matches!(selected, Selection::Key(_)), fits, "{id} {algorithm:?}");
+            assert_eq!(
+                matches!(selected, Selection::Key(_)),
+                fits,
+                "{id} {algorithm:?}"
+            );
             assert!(fits || matches!(selected, Selection::Unsuitable));
         }
-        assert!(matches!(set.select(Some("x"), Algorithm::RS256), Selection::Unknown));
+        assert!(matches!(
+            set.select(Some("x"), Algorithm::RS256),
+            Selection::Unknown
+        ));
     }
 
     #[test]
     fn alg_use_and_key_ops_restrict_a_key() {
         let set = parse(&[&rsa(256, r#","alg":"PS256""#)]).unwrap();
-        assert!(matches!(set.select(Some("r"), Algorithm::RS256), Selection::Unsuitable));
-        assert!(matches!(set.select(Some("r"), Algorithm::PS256), Selection::Key(_)));
+        assert!(matches!(
+            set.select(Some("r"), Algorithm::RS256),
+            Selection::Unsuitable
+        ));
+        assert!(matches!(
+            set.select(Some("r"), Algorithm::PS256),
+            Selection::Key(_)
+        ));
         for more in [
             r#","alg":"HS256""#,
             r#","alg":"ES256""#,
             r#","use":"enc""#,
             r#","key_ops":["sign"]"#,
         ] {
-            assert_eq!(parse(&[&rsa(256, more)]).unwrap_err(), KeySetError::NoUsableKey, "{more}");
+            assert_eq!(
+                parse(&[&rsa(256, more)]).unwrap_err(),
+                KeySetError::NoUsableKey,
+                "{more}"
+            );
         }
         assert!(parse(&[&rsa(256, r#","use":"sig","key_ops":["verify"]"#)]).is_ok());
     }
@@ -271,12 +288,19 @@ mod tests {
             r#"{"kid":"x"}"#,
             "7",
         ] {
-            assert_eq!(parse(&[bad]).unwrap_err(), KeySetError::NoUsableKey, "{bad}");
+            assert_eq!(
+                parse(&[bad]).unwrap_err(),
+                KeySetError::NoUsableKey,
+                "{bad}"
+            );
             assert!(parse(&[bad, EC]).is_ok());
         }
         assert_eq!(parse(&[]).unwrap_err(), KeySetError::NoUsableKey);
         for malformed in ["", "[]", "{}", r#"{"keys":{}}"#, "<html>"] {
-            assert_eq!(KeySet::parse(malformed.as_bytes()).unwrap_err(), KeySetError::Malformed);
+            assert_eq!(
+                KeySet::parse(malformed.as_bytes()).unwrap_err(),
+                KeySetError::Malformed
+            );
         }
     }
 
@@ -284,11 +308,23 @@ mod tests {
     fn without_kid_exactly_one_key_must_fit() {
         let other = rsa(256, "").replace("\"r\"", "\"r2\"");
         let one = parse(&[&rsa(256, ""), EC]).unwrap();
-        assert!(matches!(one.select(None, Algorithm::RS256), Selection::Key(_)));
-        assert!(matches!(one.select(None, Algorithm::EdDSA), Selection::Unsuitable));
+        assert!(matches!(
+            one.select(None, Algorithm::RS256),
+            Selection::Key(_)
+        ));
+        assert!(matches!(
+            one.select(None, Algorithm::EdDSA),
+            Selection::Unsuitable
+        ));
         let two = parse(&[&rsa(256, ""), &other, EC]).unwrap();
-        assert!(matches!(two.select(None, Algorithm::RS256), Selection::Unsuitable));
-        assert!(matches!(two.select(None, Algorithm::ES256), Selection::Key(_)));
+        assert!(matches!(
+            two.select(None, Algorithm::RS256),
+            Selection::Unsuitable
+        ));
+        assert!(matches!(
+            two.select(None, Algorithm::ES256),
+            Selection::Key(_)
+        ));
     }
 
     #[test]

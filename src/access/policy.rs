@@ -14,7 +14,7 @@ use crate::domain::Tenant;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
-pub struct Policy {
+pub(super) struct Policy {
     pub(super) issuers: Vec<IssuerPolicy>,
     /// By id. Two keys of one id allow rotation.
     pub(super) api_keys: HashMap<String, Vec<ApiKey>>,
@@ -24,11 +24,11 @@ pub struct Policy {
 /// secret there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct PolicyError(String);
+pub(crate) struct PolicyError(String);
 
 /// An issuer whose tokens are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IssuerPolicy {
+pub(super) struct IssuerPolicy {
     /// The value of the claim `iss`.
     pub(super) issuer: String,
     /// One of these is in the claim `aud`.
@@ -120,16 +120,53 @@ fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
 }
 
+/// The longest name that a message shows. Every API key and token is longer.
+const MAX_SHOWN: usize = 32;
+
+/// A name from the file, for a message.
+fn shown(name: &str) -> &str {
+    if name.chars().count() <= MAX_SHOWN {
+        name
+    } else {
+        "…"
+    }
+}
+
+/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
+/// backticks.
+fn without_values(message: &str) -> String {
+    let message = match (message.split_once('"'), message.rsplit_once('"')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
+        _ => message.to_owned(),
+    };
+    let parts: Vec<_> = message.split('`').map(shown_part).collect();
+    parts.join("`")
+}
+
+/// The words between names are long as well, and have spaces.
+fn shown_part(part: &str) -> &str {
+    if part.contains(' ') {
+        part
+    } else {
+        shown(part)
+    }
+}
+
 impl Policy {
     /// Reads the text of a file.
     ///
     /// # Errors
     /// [`PolicyError`] when it is not TOML, is empty, or has an unknown field or a bad value.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub(super) fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
-            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-            PolicyError(format!("line {line}: {}", error.message()))
+            let line = text
+                .bytes()
+                .take(start)
+                .filter(|byte| *byte == b'\n')
+                .count()
+                + 1;
+            PolicyError(format!("line {line}: {}", without_values(error.message())))
         })?;
         if file.issuer.is_empty() && file.api_key.is_empty() {
             return bad("there is neither an [[issuer]] nor an [[api_key]]");
@@ -137,7 +174,10 @@ impl Policy {
         let mut issuers = Vec::with_capacity(file.issuer.len());
         for entry in file.issuer {
             let issuer = IssuerPolicy::new(entry)?;
-            if issuers.iter().any(|other: &IssuerPolicy| other.issuer == issuer.issuer) {
+            if issuers
+                .iter()
+                .any(|other: &IssuerPolicy| other.issuer == issuer.issuer)
+            {
                 return bad(format!("issuer {:?} appears twice", issuer.issuer));
             }
             issuers.push(issuer);
@@ -158,8 +198,16 @@ impl IssuerPolicy {
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
         }
+        // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
+        if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
+            return bad(format!(
+                "{name}: issuer takes neither '|' nor control characters"
+            ));
+        }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
-            return bad(format!("{name}: audiences takes at least one audience, none empty"));
+            return bad(format!(
+                "{name}: audiences takes at least one audience, none empty"
+            ));
         }
         let keys = match (entry.jwks_url, entry.jwks_file) {
             (Some(_), Some(_)) => {
@@ -179,9 +227,13 @@ impl IssuerPolicy {
         if matches!(keys, KeyLocation::File(_))
             && (entry.ca_file.is_some() || entry.token_file.is_some())
         {
-            return bad(format!("{name}: ca_file and token_file need keys that are fetched"));
+            return bad(format!(
+                "{name}: ca_file and token_file need keys that are fetched"
+            ));
         }
-        let types = entry.token_types.unwrap_or_else(|| vec!["at+jwt".to_owned()]);
+        let types = entry
+            .token_types
+            .unwrap_or_else(|| vec!["at+jwt".to_owned()]);
         if types.is_empty() {
             return bad(format!("{name}: token_types takes at least one type"));
         }
@@ -190,7 +242,9 @@ impl IssuerPolicy {
             if pointer.starts_with('/') {
                 Ok(pointer)
             } else {
-                bad(format!("{name}: {field} takes a JSON Pointer such as \"{default}\""))
+                bad(format!(
+                    "{name}: {field} takes a JSON Pointer such as \"{default}\""
+                ))
             }
         };
         Ok(Self {
@@ -198,7 +252,7 @@ impl IssuerPolicy {
             keys,
             ca_file: entry.ca_file,
             token_file: entry.token_file,
-            token_types: types.iter().map(|r#type| normal_type(r#type)).collect(),
+            token_types: types.iter().map(|r#type| token_type(r#type)).collect(),
             principal_claim: pointer("principal_claim", entry.principal_claim, "/sub")?,
             scopes_claim: pointer("scopes_claim", entry.scopes_claim, "/scope")?,
             tenant_claim: match entry.tenant_claim {
@@ -212,16 +266,44 @@ impl IssuerPolicy {
 }
 
 /// A `typ` as it is compared: media types ignore case, and `application/` may be left out (RFC 7515, section
-/// 4.1.9). `none` stands for a token without `typ`.
-pub(super) fn normal_type(given: &str) -> Option<String> {
+/// 4.1.9).
+pub(super) fn media_type(given: &str) -> String {
     let lower = given.to_ascii_lowercase();
-    let short = lower.strip_prefix("application/").unwrap_or(&lower);
-    (short != "none").then(|| short.to_owned())
+    match lower.strip_prefix("application/") {
+        Some(short) => short.to_owned(),
+        None => lower,
+    }
+}
+
+impl IssuerPolicy {
+    /// Whether both have the same issuer, with keys from the same place that are trusted for the same reason.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        let source = |policy: &Self| {
+            (
+                policy.issuer.clone(),
+                policy.keys.clone(),
+                policy.ca_file.clone(),
+            )
+        };
+        source(self) == source(other)
+    }
+}
+
+/// An entry of `token_types`. `none` stands for a token without `typ`.
+fn token_type(given: &str) -> Option<String> {
+    (given != "none").then(|| media_type(given))
 }
 
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
+    // Logs show URLs.
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("takes no user name and no password");
+    }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match uri.scheme_str() {
@@ -237,10 +319,9 @@ fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
         match Scope::parse(name) {
             Some(scope) => scopes.push(scope),
             None => {
-                return bad(format!(
-                    "{owner}: {name:?} is no scope; there are {}",
-                    Scopes::ALL
-                ));
+                let name = shown(name);
+                let all = Scopes::ALL;
+                return bad(format!("{owner}: {name:?} is no scope; there are {all}"));
             }
         }
     }
@@ -259,11 +340,19 @@ fn tenant(owner: &str, name: Option<&str>) -> Result<Option<Tenant>> {
 
 fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
     let owner = format!("grant for {:?}", entry.subject);
-    let Some(issuer) = issuers.iter_mut().find(|issuer| issuer.issuer == entry.issuer) else {
-        return bad(format!("{owner}: there is no [[issuer]] {:?}", entry.issuer));
+    let Some(issuer) = issuers
+        .iter_mut()
+        .find(|issuer| issuer.issuer == entry.issuer)
+    else {
+        return bad(format!(
+            "{owner}: there is no [[issuer]] {:?}",
+            entry.issuer
+        ));
     };
     if entry.tenant.is_some() && issuer.tenant_claim.is_some() {
-        return bad(format!("{owner}: its issuer has a tenant_claim, so the grant takes no tenant"));
+        return bad(format!(
+            "{owner}: its issuer has a tenant_claim, so the grant takes no tenant"
+        ));
     }
     let grant = Grant {
         scopes: scopes(&owner, &entry.scopes)?,
@@ -278,11 +367,14 @@ fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
 fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<HashMap<String, Vec<ApiKey>>> {
     let mut keys: HashMap<String, Vec<ApiKey>> = HashMap::new();
     let mut digests = HashSet::new();
-    for entry in entries {
-        let owner = format!("api_key {:?}", entry.id);
+    for (entry, number) in entries.into_iter().zip(1..) {
+        // What is no id is not shown: it may be the whole key.
         if !is_id(&entry.id) {
-            return bad(format!("{owner}: id takes 1 to 64 of a-z, 0-9 and '-'"));
+            return bad(format!(
+                "api_key number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
+            ));
         }
+        let owner = format!("api_key {:?}", entry.id);
         let Some(digest) = Digest::from_hex(&entry.sha256) else {
             return bad(format!("{owner}: sha256 takes 64 hex digits"));
         };

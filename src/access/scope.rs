@@ -1,10 +1,10 @@
-//! What a caller may do.
+//! What a principal may do.
 
 use std::fmt;
 
-/// What one route and method needs. None implies another.
+/// A permission. None implies another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Read orders.
     OrdersRead,
     /// Create and update orders.
@@ -17,7 +17,7 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope.
-    pub const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::OrdersRead,
         Self::OrdersWrite,
         Self::EventsRead,
@@ -25,7 +25,7 @@ impl Scope {
     ];
 
     /// Its name in tokens, files and responses.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::OrdersRead => "orders:read",
             Self::OrdersWrite => "orders:write",
@@ -35,7 +35,7 @@ impl Scope {
     }
 
     /// The scope with this name.
-    pub fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == name)
     }
 
@@ -55,28 +55,32 @@ impl fmt::Display for Scope {
     }
 }
 
+/// What a request needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requirement {
+    /// Nothing. Credentials are ignored.
+    Open,
+    /// A principal with this scope.
+    Scope(Scope),
+}
+
 /// A set of scopes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(u8);
+pub(crate) struct Scopes(u8);
 
 impl Scopes {
     /// No scope.
-    pub const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
     /// Every scope.
-    pub const ALL: Self = Self(15);
+    pub(crate) const ALL: Self = Self(15);
 
     /// Whether the scope is in the set.
-    pub fn contains(self, scope: Scope) -> bool {
+    pub(crate) fn contains(self, scope: Scope) -> bool {
         self.0 & scope.bit() != 0
     }
 
-    /// Whether the set is empty.
-    pub fn is_empty(self) -> bool {
-        self == Self::NONE
-    }
-
     /// The scopes that `names` has of this service. Tokens carry the scopes of other services, too.
-    pub fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn known<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         names.into_iter().filter_map(Scope::parse).collect()
     }
 }

@@ -1,6 +1,5 @@
 //! An issuer for unit tests, which signs whatever it is given.
 
-use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -56,17 +55,26 @@ impl TestIssuer {
 
     /// A token with this header and these claims, signed by `algorithm` whatever the header says.
     pub(super) fn sign(&self, algorithm: &str, header: &Value, claims: &Value) -> String {
-        let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
+        self.sign_text(algorithm, &header.to_string(), &claims.to_string())
+    }
+
+    /// The same with texts, which need not be JSON.
+    pub(super) fn sign_text(&self, algorithm: &str, header: &str, claims: &str) -> String {
+        let message = format!("{}.{}", base64(header), base64(claims));
         let random = SystemRandom::new();
         let bytes = message.as_bytes();
         let mut rsa = vec![0; self.rsa.public_modulus_len()];
         let signature = match algorithm {
             "RS256" => {
-                self.rsa.sign(&RSA_PKCS1_SHA256, &random, bytes, &mut rsa).unwrap();
+                self.rsa
+                    .sign(&RSA_PKCS1_SHA256, &random, bytes, &mut rsa)
+                    .unwrap();
                 rsa
             }
             "PS256" => {
-                self.rsa.sign(&RSA_PSS_SHA256, &random, bytes, &mut rsa).unwrap();
+                self.rsa
+                    .sign(&RSA_PSS_SHA256, &random, bytes, &mut rsa)
+                    .unwrap();
                 rsa
             }
             "ES256" => self.p256.sign(&random, bytes).unwrap().as_ref().to_vec(),

@@ -9,6 +9,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Overloaded => ProblemKind::Overloaded.into(),
+            StoreError::ShareExceeded => ProblemKind::RateLimited.into(),
             StoreError::Unavailable(why) => Self::from(ProblemKind::Unavailable).because(why),
             StoreError::StatementTimeout | StoreError::LockTimeout => {
                 Self::from(ProblemKind::Timeout).because(error)
@@ -57,6 +58,7 @@ mod tests {
         let secret = "relation \"orders\" does not exist".to_owned();
         for (error, kind) in [
             (StoreError::Overloaded, ProblemKind::Overloaded),
+            (StoreError::ShareExceeded, ProblemKind::RateLimited),
             (
                 StoreError::unavailable(secret.clone()),
                 ProblemKind::Unavailable,

@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Scope, Standing};
 use crate::api::errors::cursor_expired;
 use crate::api::event_json;
 use crate::api::state::ApiState;
@@ -23,7 +24,7 @@ use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::store::{Cursor, Event, FeedReader, NextEvents};
+use crate::store::{Cursor, FeedReader, NextEvents, StreamEvent};
 
 /// The media type of a stream of server-sent events.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
@@ -61,7 +62,14 @@ pub(crate) async fn response(
 ) -> Result<HttpResponse, Problem> {
     let activity = request.conn_data::<Rc<Activity>>().map(Rc::clone);
     let activity = activity.unwrap_or_default();
-    let mut reader = api.store.follow(after)?;
+    let header = request.headers().get(AUTHORIZATION);
+    let standing = Standing::new(
+        &api.access,
+        header.map(HeaderValue::as_bytes),
+        context.principal(),
+        Scope::EventsRead,
+    );
+    let mut reader = api.store.follow(context.caller(), after)?;
     let next = tokio::select! {
         biased;
         next = context.within(reader.try_next(), ProblemKind::Timeout) => next??,
@@ -76,23 +84,25 @@ pub(crate) async fn response(
     let mut preamble = PREAMBLE.to_owned();
     write_page(&mut preamble, &events);
     let chunks = stream::once(async { Bytes::from(preamble) })
-        .chain(follow(reader, api.drain.clone(), activity))
+        .chain(follow(reader, standing, api.drain.clone(), activity))
         .map(Ok::<_, Infallible>);
     Ok(head().streaming(chunks))
 }
 
 fn follow(
     reader: FeedReader,
+    standing: Standing,
     drain: CancellationToken,
     activity: Rc<Activity>,
 ) -> impl Stream<Item = Bytes> {
-    stream::unfold(Some(reader), move |reader| {
+    stream::unfold(Some((reader, standing)), move |state| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
         async move {
-            let mut reader = reader?;
+            let (mut reader, mut standing) = state?;
             let next = tokio::select! {
                 biased;
                 () = drain.cancelled() => None,
+                () = standing.ended() => None,
                 () = activity.wait_for_close() => return None,
                 next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
             };
@@ -102,14 +112,14 @@ fn follow(
                 Some(Ok(Ok(NextEvents::Events(events)))) => {
                     let mut text = String::new();
                     write_page(&mut text, &events);
-                    Some((text.into(), Some(reader)))
+                    Some((text.into(), Some((reader, standing))))
                 }
                 Some(Ok(Err(error))) => {
                     log::debug!(error:%; "an event stream waits for the database");
                     tokio::time::sleep(RETRY_DELAY).await;
-                    Some((heartbeat(), Some(reader)))
+                    Some((heartbeat(), Some((reader, standing))))
                 }
-                Some(Err(_)) => Some((heartbeat(), Some(reader))),
+                Some(Err(_)) => Some((heartbeat(), Some((reader, standing)))),
             }
         }
     })
@@ -125,19 +135,16 @@ fn end(reader: &FeedReader) -> Bytes {
     format!(": ending\n{}\n", id.unwrap_or_default()).into()
 }
 
-fn write_page(text: &mut String, events: &[Arc<Event>]) {
-    for event in events {
+fn write_page(text: &mut String, events: &[Arc<StreamEvent>]) {
+    for entry in events {
+        let StreamEvent { event, cursor } = &**entry;
         let kind = event_json::event_type(event);
         let written = event_json::to_json(event).map(|json| {
             // One `data` line holds the event, and both line feed and carriage return end a line. The service
             // writes JSON without either. JSON from a migration or from manual changes may contain them between
             // its tokens. Raw control characters cannot occur inside JSON strings.
             let data = json.replace(['\r', '\n'], " ");
-            write!(
-                text,
-                "id: {}\nevent: {kind}\ndata: {data}\n\n",
-                event.cursor
-            )
+            write!(text, "id: {cursor}\nevent: {kind}\ndata: {data}\n\n")
         });
         if let Err(error) = written {
             log::error!(error:%, order_id:% = event.order_id; "a stored event is not JSON");

@@ -53,7 +53,7 @@ pub(super) async fn list_of_order(
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::order_events(&request)?;
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
-    let page = api.store.order_events(id, after, limit);
+    let page = api.store.order_events(context.caller(), id, after, limit);
     // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
@@ -80,7 +80,7 @@ pub(super) async fn list_of_order(
 
 async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bool, Problem> {
     let order = context
-        .within(api.store.get(id), ProblemKind::Timeout)
+        .within(api.store.get(context.caller(), id), ProblemKind::Timeout)
         .await??;
     Ok(order.is_some())
 }
@@ -104,7 +104,7 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
             description = "A page of events, or a stream of them.",
             content(
                 ([EventJson<'_>] = "application/cloudevents-batch+json"),
-                (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+                (String = "text/event-stream", example = "id: XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
             ),
             headers(("Link")),
         ),
@@ -146,7 +146,7 @@ async fn page(
     after: Option<Cursor>,
     limit: u32,
 ) -> Result<(EventPage, Cursor, PagePermit), Problem> {
-    let read = api.store.feed(after, limit);
+    let read = api.store.feed(context.caller(), after, limit);
     let WithPermit { page, permit } = context.within(read, ProblemKind::Timeout).await??;
     match page {
         Feed::Page { page, next } => Ok((page, next, permit)),

@@ -53,6 +53,10 @@ pub(super) async fn readyz(api: Data<ApiState>) -> Result<HttpResponse, Problem>
         let detail = "The service is shutting down.";
         return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("draining"));
     }
+    if !api.access.is_ready() {
+        let detail = "The keys that verify tokens have not been fetched yet.";
+        return Err(Problem::new(ProblemKind::Unavailable, detail).with_reason("keys_unavailable"));
+    }
     let readiness = api.store.readiness().await;
     let (detail, reason) = match &readiness {
         Readiness::Ready => return Ok(HttpResponse::Ok().json(Health { status: "ready" })),

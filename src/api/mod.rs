@@ -22,7 +22,7 @@ use actix_web::web::{Data, ServiceConfig};
 use openapi_json::CachedDocument;
 
 pub(crate) use openapi::document;
-pub(crate) use routes::TEMPLATES;
+pub(crate) use routes::RESOURCES;
 pub(crate) use state::ApiState;
 
 /// Adds every route, and the data that the handlers need besides [`ApiState`], to an Actix application.

@@ -1,5 +1,7 @@
 //! The endpoints of orders.
 
+use std::sync::Arc;
+
 use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
@@ -54,6 +56,7 @@ pub(super) async fn create(
 ) -> Result<HttpResponse, Problem> {
     let new = NewOrder::parse(body.0.into())?;
     let command = CreateOrder {
+        caller: Arc::clone(context.caller()),
         idempotency: idempotency(request.headers(), &new)?,
         deadline: context.deadline(),
         traceparent: traceparent(request.headers()).map(str::to_owned),
@@ -101,7 +104,7 @@ pub(super) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let list = query::list(&request)?;
-    let page = api.store.list(list.clone());
+    let page = api.store.list(context.caller(), list.clone());
     // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
@@ -141,7 +144,7 @@ pub(super) async fn get(
 ) -> Result<HttpResponse, Problem> {
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let order = context
-        .within(api.store.get(id), ProblemKind::Timeout)
+        .within(api.store.get(context.caller(), id), ProblemKind::Timeout)
         .await??;
     let document = order.ok_or_else(order_not_found)?;
     if !if_match(request.headers())?.allows(document.version) {
@@ -184,6 +187,7 @@ pub(super) async fn update(
     body: Json<OrderPatchBody>,
 ) -> Result<HttpResponse, Problem> {
     let command = UpdateOrder {
+        caller: Arc::clone(context.caller()),
         patch: body.0.try_into()?,
         if_match: if_match(request.headers())?,
         if_none_match: if_none_match(request.headers())?,

@@ -1,7 +1,10 @@
 //! The state that the handlers share.
 
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Access;
 use crate::store::Store;
 
 /// The state that the handlers share.
@@ -9,6 +12,8 @@ use crate::store::Store;
 pub(crate) struct ApiState {
     /// The orders and their events.
     pub(crate) store: Store,
+    /// Which credentials are accepted.
+    pub(crate) access: Arc<Access>,
     /// Cancelled when the drain starts.
     pub(crate) drain: CancellationToken,
 }

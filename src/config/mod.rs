@@ -3,23 +3,30 @@
 //! A setting is an environment variable and a flag of the same name in kebab case
 //! (`POOL_MAX_SIZE`, `--pool-max-size`); the flag wins.
 
+mod access;
+mod api_key;
 mod database;
 mod url;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use access::OpenByMistake;
+pub use api_key::ApiKeyArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
 pub use order_logging::LogFormat;
 pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
+
+use crate::access::Anonymous;
 
 /// An orders API for Kubernetes.
 ///
@@ -45,6 +52,8 @@ pub enum Command {
     Healthcheck,
     /// Print the OpenAPI 3.1 document
     Openapi,
+    /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
+    ApiKey(ApiKeyArgs),
 }
 
 /// How to migrate.
@@ -67,6 +76,8 @@ pub struct MigrateArgs {
 pub struct Settings {
     #[command(flatten)]
     pub(crate) database: database::DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) access: access::AccessArgs,
     /// Address of the API; port 0 takes a free one
     #[arg(long, env, default_value = "127.0.0.1:8080", value_parser = socket_address)]
     pub bind_address: SocketAddr,
@@ -112,6 +123,12 @@ pub struct Settings {
     /// Open event streams; above it, 503
     #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
     pub max_streams: NonZeroUsize,
+    /// Requests per second of each caller; above it, 429 [default: unlimited]
+    #[arg(long, env, value_parser = values::rate)]
+    pub rate_limit: Option<NonZeroU32>,
+    /// Requests that a caller may send at once within RATE_LIMIT [default: RATE_LIMIT]
+    #[arg(long, env, value_parser = values::rate)]
+    rate_burst: Option<NonZeroU32>,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -175,8 +192,12 @@ enum SettingsError {
         min_idle: usize,
         max_size: NonZeroUsize,
     },
+    #[error("RATE_BURST has no effect without RATE_LIMIT: set both or neither")]
+    BurstWithoutLimit,
     #[error(transparent)]
     DatabaseUrl(#[from] UrlError),
+    #[error(transparent)]
+    OpenByMistake(#[from] OpenByMistake),
 }
 
 impl Settings {
@@ -189,9 +210,16 @@ impl Settings {
                 max_size: self.pool_max_size,
             });
         }
+        if self.rate_burst.is_some() && self.rate_limit.is_none() {
+            return Err(SettingsError::BurstWithoutLimit);
+        }
         match command {
-            Command::Serve | Command::Migrate(_) => self.database().check(check)?,
-            Command::Healthcheck | Command::Openapi => {}
+            Command::Serve => {
+                self.access.check(self.bind_address)?;
+                self.database().check(check)?;
+            }
+            Command::Migrate(_) => self.database().check(check)?,
+            Command::ApiKey(_) | Command::Healthcheck | Command::Openapi => {}
         }
         Ok(())
     }
@@ -202,9 +230,25 @@ impl Settings {
             .unwrap_or_else(|| self.pool_max_size.get().min(5))
     }
 
+    /// The requests that each caller may send at once and per second, if they are limited.
+    pub fn burst_and_rate(&self) -> Option<(NonZeroU32, NonZeroU32)> {
+        let rate = self.rate_limit?;
+        Some((self.rate_burst.unwrap_or(rate), rate))
+    }
+
     /// The source of the database URL.
     pub fn database(&self) -> DatabaseSource {
         self.database.source()
+    }
+
+    /// The file that declares who may call.
+    pub(crate) fn auth_file(&self) -> Option<PathBuf> {
+        self.access.file()
+    }
+
+    /// What requests without credentials may do.
+    pub(crate) fn anonymous(&self) -> Anonymous {
+        self.access.anonymous(self.bind_address)
     }
 
     /// The number of HTTP workers: the configured number, or the CPUs that this process may use (cgroup quota and
@@ -235,6 +279,7 @@ impl Settings {
         // No `..`, so that a new setting that is missing here does not compile.
         let Self {
             database,
+            access,
             bind_address,
             metrics_address,
             workers: _,
@@ -250,6 +295,8 @@ impl Settings {
             max_connections,
             response_buffer_bytes,
             max_streams,
+            rate_limit: _,
+            rate_burst: _,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -258,6 +305,10 @@ impl Settings {
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();
+        let (burst, rate) = self.burst_and_rate().unzip();
+        let limit = |limit: Option<NonZeroU32>| {
+            limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+        };
         let format = match self.log_format() {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
@@ -266,6 +317,8 @@ impl Settings {
             ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
             ("bind_address", bind_address.to_string()),
+            ("auth_file", access.file_display()),
+            ("auth_anonymous", self.anonymous().to_string()),
             ("metrics_address", metrics_address.to_string()),
             ("workers", self.workers().to_string()),
             ("pool_max_size", pool_max_size.to_string()),
@@ -280,6 +333,8 @@ impl Settings {
             ("max_connections", max_connections.to_string()),
             ("response_buffer_bytes", response_buffer_bytes.to_string()),
             ("max_streams", max_streams.to_string()),
+            ("rate_limit", limit(rate)),
+            ("rate_burst", limit(burst)),
             ("migrate_on_start", self.migrate_on_start(kind).to_string()),
             ("drain_delay", time(drain_delay)),
             ("shutdown_timeout", time(shutdown_timeout)),

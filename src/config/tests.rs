@@ -1,4 +1,5 @@
 use super::*;
+use crate::access::{Scope, Scopes};
 
 fn read(args: &[&str]) -> Result<(Command, Settings), String> {
     let words = std::iter::once("order-service").chain(args.iter().copied());
@@ -24,6 +25,10 @@ fn help_names_every_variable_with_its_default() {
     let defaults = [
         ("DATABASE_URL", "sqlite://orders.db"),
         ("BIND_ADDRESS", "127.0.0.1:8080"),
+        (
+            "AUTH_ANONYMOUS",
+            "all on a loopback BIND_ADDRESS without AUTH_FILE, else none",
+        ),
         ("METRICS_ADDRESS", "127.0.0.1:9090"),
         ("WORKERS", "the CPUs this process may use"),
         ("POOL_MAX_SIZE", "20"),
@@ -38,6 +43,8 @@ fn help_names_every_variable_with_its_default() {
         ("MAX_CONNECTIONS", "8192"),
         ("RESPONSE_BUFFER_BYTES", "33554432"),
         ("MAX_STREAMS", "1000"),
+        ("RATE_LIMIT", "unlimited"),
+        ("RATE_BURST", "RATE_LIMIT"),
         ("MIGRATE_ON_START", "true for SQLite, false for PostgreSQL"),
         ("DRAIN_DELAY", "0s"),
         ("SHUTDOWN_TIMEOUT", "20s"),
@@ -58,6 +65,7 @@ fn help_names_every_variable_with_its_default() {
         assert!(text.contains(&format!("[default: {default}]")), "{text}");
     }
     assert!(help.contains("--database-url-file <DATABASE_URL_FILE>"));
+    assert!(help.contains("--auth-file <AUTH_FILE>"));
 }
 
 #[test]
@@ -80,6 +88,9 @@ fn an_invalid_value_is_rejected_with_its_variable() {
         (["--statement-timeout", "soon"], "STATEMENT_TIMEOUT"),
         (["--bind-address", "localhost"], "BIND_ADDRESS"),
         (["--log-format", "xml"], "LOG_FORMAT"),
+        (["--auth-anonymous", "orders:write,some"], "AUTH_ANONYMOUS"),
+        (["--bind-address", "0.0.0.0:80"], "AUTH_FILE"),
+        (["--bind-address", "[::]:80"], "AUTH_ANONYMOUS"),
         (["--migrate-on-start", "maybe"], "MIGRATE_ON_START"),
         (
             ["--database-url", "mysql://root:geheim@h/d"],
@@ -99,6 +110,45 @@ fn an_invalid_value_is_rejected_with_its_variable() {
         assert!(message.contains(named), "{message}");
         assert!(!message.contains("geheim"), "{message}");
     }
+}
+
+#[test]
+fn only_a_loopback_address_is_open_without_settings() {
+    let orders: Scopes = [Scope::OrdersRead, Scope::OrdersWrite]
+        .into_iter()
+        .collect();
+    let (public, file) = (
+        ["--bind-address", "0.0.0.0:80"],
+        ["--auth-file", "auth.toml"],
+    );
+    for (args, expected) in [
+        (vec![], Anonymous::Open),
+        (vec!["--bind-address", "[::1]:80"], Anonymous::Open),
+        (file.to_vec(), Anonymous::Scopes(Scopes::NONE)),
+        ([public, file].concat(), Anonymous::Scopes(Scopes::NONE)),
+        (
+            vec!["--auth-anonymous", "all"],
+            Anonymous::Scopes(Scopes::ALL),
+        ),
+        (
+            [
+                &public[..],
+                &["--auth-anonymous", "orders:read, orders:write"],
+            ]
+            .concat(),
+            Anonymous::Scopes(orders),
+        ),
+        (
+            [&public[..], &["--auth-anonymous", "none"]].concat(),
+            Anonymous::Scopes(Scopes::NONE),
+        ),
+    ] {
+        let (_, settings) = read(&args).unwrap();
+        assert_eq!(settings.anonymous(), expected, "{args:?}");
+    }
+    // Other commands serve nothing.
+    let migrate = [&["migrate"][..], &public].concat();
+    assert!(read(&migrate).is_ok());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Parses the values of settings.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 /// The maximum duration of any setting. Much longer durations overflow PostgreSQL's integers of milliseconds.
@@ -16,6 +16,8 @@ pub(super) enum ValueError {
     PositiveDuration,
     #[error("takes a whole number of at least 1")]
     AtLeastOne,
+    #[error("takes a whole number from 1 to 1000000")]
+    Rate,
     #[error("takes a whole number")]
     WholeNumber,
     #[error("takes an IP address and a port, such as 127.0.0.1:8080, 0.0.0.0:8080 or [::1]:0")]
@@ -41,6 +43,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, ValueError> {
 
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, ValueError> {
     text.parse().map_err(|_| ValueError::AtLeastOne)
+}
+
+/// A rate in requests per second, or a burst of requests.
+pub(super) fn rate(text: &str) -> Result<NonZeroU32, ValueError> {
+    text.parse()
+        .ok()
+        .filter(|rate: &NonZeroU32| rate.get() <= 1_000_000)
+        .ok_or(ValueError::Rate)
 }
 
 pub(super) fn whole_number(text: &str) -> Result<usize, ValueError> {
@@ -75,6 +85,15 @@ mod tests {
             assert!(any_duration(bad).is_err(), "{bad:?}");
         }
         assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn rates() {
+        assert_eq!(rate("1").map(NonZeroU32::get), Ok(1));
+        assert_eq!(rate("1000000").map(NonZeroU32::get), Ok(1_000_000));
+        for bad in ["0", "-1", "0.5", "1000001", ""] {
+            assert_eq!(rate(bad), Err(ValueError::Rate), "{bad:?}");
+        }
     }
 
     #[test]

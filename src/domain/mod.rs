@@ -1,5 +1,6 @@
 //! Orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no database.
 
+mod caller;
 mod metadata;
 mod order;
 mod patch;
@@ -10,6 +11,7 @@ mod version_match;
 
 use std::fmt;
 
+pub use caller::{AuthType, Caller};
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity, QuantityError};
 pub use patch::{MetadataPatch, Patch, PatchError};

@@ -1,42 +1,57 @@
-//! The outermost middleware. It opens the access record and the context of a request, catches panics, turns
-//! every error into a problem, and sets the headers that every response has.
+//! The outermost middleware. It opens the access record and the context of a request, authorizes the request,
+//! catches panics, turns every error into a problem, and sets the headers that every response has.
 
+mod admission;
 mod in_flight;
+pub(crate) mod rates;
+mod stage;
 
 use std::future::{Future, Ready, ready};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready as poll_ready};
 
+use actix_web::Error;
 use actix_web::body::{BoxBody, EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::http::{Method, Version};
-use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::activity::{Activity, RequestGuard};
-use super::path::{self, PathTemplate};
 use super::problem::Problem;
 use super::problem::kind::ProblemKind;
-use super::request::context::{RequestContext, request_id};
+use super::request::context::request_id;
 use super::request::limits::check_head;
 use super::request::traceparent::traceparent;
 use super::response::outgoing::Outgoing;
+use super::route::{self, UNMATCHED};
 use super::state::HttpState;
+use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
+use admission::{Admission, Rejection, admit};
 use in_flight::InFlight;
+use stage::{Call, Stage};
 
 /// The outermost middleware, for one worker.
 #[derive(Clone)]
 pub(crate) struct Edge {
     http: Rc<HttpState>,
     recorder: Recorder,
+    /// `None` if every request is served.
+    authenticator: Option<Rc<Authenticator>>,
+    /// The principal of requests that need none.
+    nobody: Arc<Principal>,
 }
 
 impl Edge {
-    /// Creates an edge for one worker.
-    pub(crate) fn new(http: HttpState, recorder: Recorder) -> Self {
+    /// Creates an edge for one worker. Without an authenticator, it serves every request.
+    pub(crate) fn new(
+        http: HttpState,
+        recorder: Recorder,
+        authenticator: Option<Authenticator>,
+    ) -> Self {
         let http = HttpState {
             // Each request locks the token to read it. With child tokens, the workers do not share the lock.
             drain: http.drain.child_token(),
@@ -45,6 +60,8 @@ impl Edge {
         Self {
             http: Rc::new(http),
             recorder,
+            authenticator: authenticator.map(Rc::new),
+            nobody: Arc::new(Principal::anonymous(Scopes::NONE)),
         }
     }
 }
@@ -63,7 +80,7 @@ where
     fn new_transform(&self, service: S) -> Self::Future {
         ready(Ok(EdgeService {
             edge: self.clone(),
-            service,
+            service: Rc::new(service),
         }))
     }
 }
@@ -71,7 +88,8 @@ where
 /// [`Edge`] around one service.
 pub(crate) struct EdgeService<S> {
     edge: Edge,
-    service: S,
+    /// Shared with requests that wait for their authentication.
+    service: Rc<S>,
 }
 
 impl<S, B> Service<ServiceRequest> for EdgeService<S>
@@ -81,7 +99,7 @@ where
 {
     type Response = ServiceResponse<Outgoing<EitherBody<B>>>;
     type Error = Error;
-    type Future = EdgeFuture<S::Future, B>;
+    type Future = EdgeFuture<S, B>;
 
     actix_web::dev::forward_ready!(service);
 
@@ -89,54 +107,73 @@ where
         let guard = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
         let uri = request.uri().clone();
-        let mut template = path::route(self.edge.http.templates, &mut request);
+        let mut resource = route::route(self.edge.http.resources, &mut request);
         let mut method = method_label(request.method());
         let mut rejected = None;
         if let Some(activity) = guard.as_ref().map(RequestGuard::activity) {
             if let Some(head) = activity.take_rejected_head() {
                 if !head.readable {
-                    (method, template) = ("other", &PathTemplate::UNMATCHED);
+                    (method, resource) = ("other", &UNMATCHED);
                 }
                 rejected = Some(head.problem);
-            } else if activity.is_overflow() && !template.is_probe {
+            } else if activity.is_overflow() && !resource.path.is_probe {
                 let problem = Problem::new(ProblemKind::Overloaded, TOO_MANY_CONNECTIONS);
                 rejected = Some(problem);
             }
         }
+        let path = resource.path;
         let record = self.edge.recorder.open(
             method,
-            template.template,
+            path.template,
             uri.clone(),
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let context = RequestContext::new(template.template, self.edge.http.request_timeout);
-        request.extensions_mut().insert(context);
+        let deadline = Instant::now() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
-        let inner = match rejected.map_or_else(|| check_head(&request), Err) {
-            Err(problem) => Err(problem),
-            // A handler may panic before its future exists. The panic hook logs it.
-            Ok(()) => catch_unwind(AssertUnwindSafe(|| self.service.call(request)))
-                .map_err(|_| ProblemKind::Internal.into()),
+        let admission = match rejected.map_or_else(|| check_head(&request), Err) {
+            Err(problem) => Admission::Rejected(problem.into()),
+            Ok(()) => self
+                .edge
+                .authenticator
+                .as_ref()
+                .map_or(Admission::Open, |a| {
+                    let rates = self.edge.http.rates.as_ref();
+                    admit(a, rates, &request, resource, deadline, &id)
+                }),
         };
-        let (inner, rejected) = match inner {
-            Ok(future) => (Some(future), None),
-            Err(problem) => (None, Some(problem)),
+        let mut in_flight = InFlight {
+            guard,
+            http: Rc::clone(&self.edge.http),
+            record,
+            id,
+            uri,
+            is_probe: path.is_probe,
+            http_1_0,
+            remaining: None,
+            polls: 0,
+        };
+        let call = Call {
+            service: Rc::clone(&self.service),
+            request,
+            template: path.template,
+            deadline,
+        };
+        let stage = match admission {
+            Admission::Open => call.start(Arc::clone(&self.edge.nobody)),
+            Admission::Admitted(principal) => call.start_for(principal, &mut in_flight),
+            Admission::Rejected(Rejection { problem, caller }) => {
+                if let Some(caller) = caller {
+                    in_flight.record.set_caller(caller);
+                }
+                Stage::rejected(problem)
+            }
+            Admission::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {
-            inner,
-            rejected,
+            stage,
             response: None,
-            in_flight: Some(InFlight {
-                guard,
-                http: Rc::clone(&self.edge.http),
-                record,
-                id,
-                uri,
-                is_probe: template.is_probe,
-                http_1_0,
-                polls: 0,
-            }),
+            in_flight: Some(in_flight),
         }
     }
 }
@@ -145,37 +182,30 @@ const TOO_MANY_CONNECTIONS: &str = "Too many clients are connected. Try again la
 
 pin_project! {
     /// A request that [`Edge`] processes.
-    pub(crate) struct EdgeFuture<F, B> {
+    pub(crate) struct EdgeFuture<S, B>
+    where
+        S: Service<ServiceRequest>,
+    {
         #[pin]
-        inner: Option<F>,
-        // The response to a rejected request, for which there is no future.
-        rejected: Option<Problem>,
+        stage: Stage<S>,
         // The response of the handler, while the rest of the request is received.
         response: Option<Result<ServiceResponse<B>, Error>>,
         in_flight: Option<InFlight>,
     }
 }
 
-impl<F, B> Future for EdgeFuture<F, B>
+impl<S, B> Future for EdgeFuture<S, B>
 where
-    F: Future<Output = Result<ServiceResponse<B>, Error>>,
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
     B: MessageBody + 'static,
 {
     type Output = Result<ServiceResponse<Outgoing<EitherBody<B>>>, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = match (this.response.take(), this.inner.as_pin_mut()) {
-            (Some(response), _) => response,
-            (None, None) => Err(this
-                .rejected
-                .take()
-                .unwrap_or(ProblemKind::Internal.into())
-                .into()),
-            (None, Some(inner)) => match catch_unwind(AssertUnwindSafe(|| inner.poll(cx))) {
-                Ok(poll) => poll_ready!(poll),
-                Err(_) => Err(Problem::from(ProblemKind::Internal).into()),
-            },
+        let response = match this.response.take() {
+            Some(response) => response,
+            None => poll_ready!(this.stage.poll(this.in_flight.as_mut(), cx)),
         };
         let Some(mut in_flight) = this.in_flight.take() else {
             // The future is not polled again after it has completed.

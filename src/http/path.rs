@@ -1,9 +1,8 @@
-//! Path templates: the route that a request belongs to, and the parameter in its path.
+//! Path templates, and the parameter in the path of a request.
 
 use std::future::{Ready, ready};
 
-use actix_web::dev::{Payload, ServiceRequest};
-use actix_web::http::Uri;
+use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest};
 use percent_encoding::percent_decode_str;
 
@@ -57,7 +56,7 @@ impl PathTemplate {
     }
 
     /// Whether `path` belongs to the template. A parameter is one segment that is not empty.
-    fn matches(&self, path: &str) -> bool {
+    pub(super) fn matches(&self, path: &str) -> bool {
         let mut segments = path.split('/');
         self.template.split('/').all(|expected| {
             segments.next().is_some_and(|segment| {
@@ -65,27 +64,6 @@ impl PathTemplate {
             })
         }) && segments.next().is_none()
     }
-}
-
-/// Returns the first of `templates` to which `path` belongs.
-pub(crate) fn find<'a>(templates: &'a [PathTemplate], path: &str) -> &'a PathTemplate {
-    templates
-        .iter()
-        .find(|template| template.matches(path))
-        .unwrap_or(&PathTemplate::UNMATCHED)
-}
-
-/// Finds the template of a request, and makes Actix route the request to it.
-pub(super) fn route<'a>(
-    templates: &'a [PathTemplate],
-    request: &mut ServiceRequest,
-) -> &'a PathTemplate {
-    let found = find(templates, request.match_info().as_str());
-    if found.actix_path != found.template {
-        let path = request.match_info_mut().get_mut();
-        path.update(&Uri::from_static(found.actix_path));
-    }
-    found
 }
 
 /// The decoded parameter in the path of a request.
@@ -108,36 +86,5 @@ impl FromRequest for Parameter {
             Ok(Self(decoded.unwrap_or_default().into_owned()))
         });
         ready(found)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_find_their_template() {
-        const TEMPLATES: [PathTemplate; 5] = [
-            PathTemplate::literal("/orders"),
-            PathTemplate::with_parameter("/orders/{id}", "/orders/:id"),
-            PathTemplate::with_parameter("/orders/{id}/events", "/orders/:id/events"),
-            PathTemplate::probe("/healthz"),
-            PathTemplate::literal("/"),
-        ];
-        for (path, template) in [
-            ("/orders", "/orders"),
-            ("/orders/7", "/orders/{id}"),
-            ("/orders/", UNMATCHED),
-            ("/orders/7/", UNMATCHED),
-            ("/orders/7/8", UNMATCHED),
-            ("/healthz", "/healthz"),
-            ("/", "/"),
-            ("//", UNMATCHED),
-            ("/orders/7/events", "/orders/{id}/events"),
-            ("", UNMATCHED),
-            ("/healthz/x", UNMATCHED),
-        ] {
-            assert_eq!(find(&TEMPLATES, path).template, template, "{path}");
-        }
     }
 }

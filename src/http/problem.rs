@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,8 +26,8 @@ pub(crate) struct Problem {
     errors: Vec<Violation>,
     /// Boxed, because few problems have members and a `Result` is as large as its error.
     members: Option<Box<Members>>,
-    /// A header with the values that would be accepted.
-    accepts: Option<Box<(&'static str, String)>>,
+    /// A header that the kind alone does not determine.
+    header: Option<Box<(HeaderName, String)>>,
     /// For the log only.
     cause: Option<Box<str>>,
 }
@@ -66,8 +66,8 @@ pub(crate) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: Vec<ErrorBody<'a>>,
-    /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind` or
-    /// `draining`.
+    /// Why the service is not ready (`/readyz` only): `database_unavailable`, `schema_behind`,
+    /// `keys_unavailable` or `draining`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "draining")]
     reason: Option<&'static str>,
@@ -77,7 +77,10 @@ pub(crate) struct ProblemBody<'a> {
     allowed: Option<&'a [&'static str]>,
     /// A cursor from which all events that still exist can be read (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "AA")]
+    #[schema(
+        nullable = false,
+        example = "XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg"
+    )]
     oldest: Option<&'a str>,
 }
 
@@ -101,7 +104,7 @@ impl Problem {
             detail: detail.into(),
             errors: Vec::new(),
             members: None,
-            accepts: None,
+            header: None,
             cause: None,
         }
     }
@@ -124,9 +127,10 @@ impl Problem {
         }
     }
 
-    /// Adds a header that lists the values that would be accepted (RFC 9110, section 15.5.16).
-    pub(crate) fn accepting(mut self, header: &'static str, values: impl Into<String>) -> Self {
-        self.accepts = Some(Box::new((header, values.into())));
+    /// Adds a header, for example one that lists the values that would be accepted (RFC 9110, section 15.5.16). It
+    /// replaces a header of the same name.
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.header = Some(Box::new((name, value.into())));
         self
     }
 
@@ -182,14 +186,13 @@ impl Problem {
 
     /// Builds the response with the problem as its body.
     pub(crate) fn response(&self, instance: &str, request_id: &str) -> HttpResponse {
-        let status = self.kind.status();
-        let mut response = HttpResponse::build(status);
+        let mut response = HttpResponse::build(self.kind.status());
         response.insert_header((CONTENT_TYPE, PROBLEM_JSON));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if self.kind.asks_to_retry() {
             response.insert_header((RETRY_AFTER, RETRY_SECONDS));
         }
-        if let Some((header, values)) = self.accepts.as_deref() {
-            response.insert_header((*header, values.as_str()));
+        if let Some((name, value)) = self.header.as_deref() {
+            response.insert_header((name, value.as_str()));
         }
         response.json(self.body(instance, request_id))
     }

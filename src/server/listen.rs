@@ -10,11 +10,12 @@ use actix_web::{App, HttpResponse, web};
 use tokio_util::sync::CancellationToken;
 
 use super::ServeError;
+use crate::access::{Access, Authenticator};
 use crate::api::{self, ApiState};
 use crate::config::Settings;
 use crate::http::connection::ConnectionLimits;
 use crate::http::server::HttpServer;
-use crate::http::{Edge, HttpState, RequestBudget, ResponseBudget};
+use crate::http::{Edge, HttpState, Rates, RequestBudget, ResponseBudget};
 use crate::store::Store;
 use crate::telemetry::{Metrics, PoolConnections, Recorder};
 
@@ -24,6 +25,7 @@ const METRICS_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) fn api_server(
     settings: &Settings,
     store: &Store,
+    access: &Arc<Access>,
     drain: &CancellationToken,
     stopping: &CancellationToken,
     connections: ConnectionLimits,
@@ -31,13 +33,17 @@ pub(super) fn api_server(
 ) -> Result<(Server, SocketAddr), ServeError> {
     let api = ApiState {
         store: store.clone(),
+        access: Arc::clone(access),
         drain: drain.clone(),
     };
     let state = HttpState {
-        templates: &api::TEMPLATES,
+        resources: &api::RESOURCES,
         drain: drain.clone(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
+        rates: settings
+            .burst_and_rate()
+            .map(|(burst, rate)| Rates::new(burst, rate)),
         responses: ResponseBudget::new(settings.response_buffer_bytes.get(), Arc::clone(metrics)),
         bodies: RequestBudget::default(),
     };
@@ -51,7 +57,7 @@ pub(super) fn api_server(
         metrics: Some(Arc::clone(metrics)),
         stopping: stopping.clone(),
     };
-    let metrics = Arc::clone(metrics);
+    let (metrics, access) = (Arc::clone(metrics), Arc::clone(access));
     server
         .serve(move || {
             // Each worker has its own `Data`: extractors change its reference count, and workers do not share the
@@ -63,6 +69,7 @@ pub(super) fn api_server(
                 .wrap(Edge::new(
                     state.clone(),
                     Recorder::new(Arc::clone(&metrics)),
+                    Some(Authenticator::new(Arc::clone(&access))),
                 ))
         })
         .map_err(|source| ServeError::Bind {
@@ -75,6 +82,7 @@ pub(super) fn api_server(
 pub(super) fn metrics_server(
     settings: &Settings,
     store: &Store,
+    access: &Arc<Access>,
     connections: ConnectionLimits,
     metrics: &Arc<Metrics>,
 ) -> Result<(Server, SocketAddr), ServeError> {
@@ -82,14 +90,19 @@ pub(super) fn metrics_server(
     // not requests of the API, so their metrics are never exported.
     let unexported = Arc::new(Metrics::new()?);
     let state = HttpState {
-        templates: &api::TEMPLATES,
+        resources: &api::RESOURCES,
         drain: CancellationToken::new(),
         request_timeout: settings.request_timeout,
         max_body_bytes: settings.max_body_bytes.get(),
+        rates: None,
         responses: ResponseBudget::new(METRICS_RESPONSE_BYTES, Arc::clone(&unexported)),
         bodies: RequestBudget::default(),
     };
-    let data = web::Data::new((store.clone(), Arc::clone(metrics)));
+    let data = web::Data::new(Scraped {
+        store: store.clone(),
+        access: Arc::clone(access),
+        metrics: Arc::clone(metrics),
+    });
     let server = HttpServer {
         name: "metrics",
         address: settings.metrics_address,
@@ -112,6 +125,7 @@ pub(super) fn metrics_server(
                 .wrap(Edge::new(
                     state.clone(),
                     Recorder::new(Arc::clone(&unexported)),
+                    None,
                 ))
         })
         .map_err(|source| ServeError::Bind {
@@ -121,15 +135,21 @@ pub(super) fn metrics_server(
         })
 }
 
-async fn scrape(data: web::Data<(Store, Arc<Metrics>)>) -> HttpResponse {
-    let (store, metrics) = data.get_ref();
-    let pool = store.pool_status();
+/// The sources of a scrape.
+struct Scraped {
+    store: Store,
+    access: Arc<Access>,
+    metrics: Arc<Metrics>,
+}
+
+async fn scrape(data: web::Data<Scraped>) -> HttpResponse {
+    let pool = data.store.pool_status();
     let pool = PoolConnections {
         idle: pool.idle,
         in_use: pool.in_use,
         max: pool.max,
     };
-    match metrics.render(pool) {
+    match data.metrics.render(pool, &data.access.key_set_ages()) {
         Ok(text) => HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, crate::telemetry::TEXT_FORMAT))
             .body(text),

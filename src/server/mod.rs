@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Access, Anonymous, FileError, Scopes};
 use crate::config::{LogFormat, Settings};
 use crate::shutdown;
 use crate::store::{Connector, MigrateOptions, Store, StoreError, describe_database_url};
@@ -32,6 +33,8 @@ pub(crate) enum ServeError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("AUTH_FILE {0}")]
+    AuthFile(#[from] FileError),
     /// The address of a setting cannot be bound.
     #[error("{setting} {address}: {source}")]
     Bind {
@@ -115,6 +118,13 @@ impl Application {
                 .key_values(&fields)
                 .build(),
         );
+        // Before the database is needed: a bad file must be reported even if the database does not respond.
+        let access = Access::new(
+            settings.anonymous(),
+            settings.auth_file(),
+            Arc::clone(&metrics),
+        )
+        .await?;
         if settings.migrate_on_start(connector.kind()) {
             connector.migrate(MigrateOptions::default()).await?;
         }
@@ -126,10 +136,11 @@ impl Application {
         )?;
         let stopping = CancellationToken::new();
         let limits = limits(&settings);
-        let (api, api_address) =
-            api_server(&settings, &store, &drain, &stopping, limits.api, &metrics)?;
+        let (api, api_address) = api_server(
+            &settings, &store, &access, &drain, &stopping, limits.api, &metrics,
+        )?;
         let (metrics_server, metrics_address) =
-            metrics_server(&settings, &store, limits.metrics, &metrics)?;
+            metrics_server(&settings, &store, &access, limits.metrics, &metrics)?;
         Ok(Self {
             settings,
             store,
@@ -152,6 +163,7 @@ impl Application {
         let (api, metrics) = (self.api_address, self.metrics_address);
         let data = self.settings.database().describe(describe_database_url);
         log::info!(api:% = api, metrics:% = metrics, database = data.as_str(); "serving");
+        self.warn_about_access();
         if self.settings.log_format() == LogFormat::Text {
             eprintln!(
                 "\n  orders    http://{api}/api/v1/orders\
@@ -163,6 +175,22 @@ impl Application {
                  \n    curl http://{api}/api/v1/orders\
                  \n\n  Ctrl-C stops it.\n"
             );
+        }
+    }
+
+    /// Warns about what others than this host can do.
+    fn warn_about_access(&self) {
+        if self.api_address.ip().is_loopback() {
+            return;
+        }
+        if self.settings.auth_file().is_some() {
+            log::warn!(
+                "the API is served over plain HTTP: credentials from outside the cluster need TLS in front of it"
+            );
+        }
+        let anonymous = self.settings.anonymous();
+        if anonymous != Anonymous::Scopes(Scopes::NONE) {
+            log::warn!(scopes:% = anonymous; "requests without credentials are served (AUTH_ANONYMOUS)");
         }
     }
 

@@ -1,13 +1,13 @@
 //! Limits the number of requests in the store, and so the memory that they use while the database is slow.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
-
-use super::StoreError;
 use super::error::StoreFault;
-use crate::domain::Order;
+use super::{StoreError, UpdateOrder};
+use crate::domain::{Caller, Order};
+use crate::shares::{FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::QueueMetrics;
 
 /// The bytes of metadata that one permit covers. With its JSON and the copy for the database, a request takes
@@ -15,87 +15,136 @@ use crate::telemetry::QueueMetrics;
 /// memory whatever clients send.
 const BYTES_PER_PERMIT: usize = 2048;
 
+/// The kinds of requests, in the order in which they are rejected as the store fills up. A write that is rejected may
+/// be an order that is lost to the shop; a list can be requested again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestKind {
+    /// Lists and feeds.
+    List,
+    /// An order by its id.
+    Get,
+    /// Creates and updates.
+    Write,
+}
+
+impl RequestKind {
+    /// How many permits may be in use when a request of this kind is admitted. One principal alone may hold half of
+    /// the capacity, and the lists of another are then still admitted.
+    fn most_in_use(self, capacity: usize) -> usize {
+        match self {
+            Self::List => capacity / 2,
+            Self::Get => capacity - capacity / 4,
+            Self::Write => capacity,
+        }
+    }
+}
+
 /// Admits requests to the store and records the metrics of one queue. All queues share the permits.
 #[derive(Clone)]
 pub(super) struct Admission {
-    permits: Arc<Semaphore>,
-    capacity: u32,
-    metrics: QueueMetrics,
+    shares: FairShares,
+    closed: Arc<AtomicBool>,
+    metrics: Arc<QueueMetrics>,
 }
 
 impl Admission {
     /// Creates an admission with `capacity` permits.
     pub(super) fn new(capacity: usize, metrics: QueueMetrics) -> Self {
-        let most = Semaphore::MAX_PERMITS.min(1 << 30);
-        let capacity = u32::try_from(capacity.min(most)).unwrap_or(u32::MAX >> 2);
         Self {
-            permits: Arc::new(Semaphore::new(usize::try_from(capacity).unwrap_or(most))),
-            capacity,
-            metrics,
+            shares: FairShares::new(capacity),
+            closed: Arc::default(),
+            metrics: Arc::new(metrics),
         }
     }
 
     /// Returns an admission that shares the permits and records the metrics of another queue.
     pub(super) fn with_metrics(&self, metrics: QueueMetrics) -> Self {
         Self {
-            metrics,
+            metrics: Arc::new(metrics),
             ..self.clone()
         }
     }
 
-    /// Acquires the permits for a request with this many bytes of metadata. Returns `Overloaded` without waiting
-    /// if they are not available.
-    pub(super) fn acquire(&self, bytes: usize) -> Result<Permit, StoreError> {
-        let count = u32::try_from(bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
-        // A request above the total capacity is admitted only when the store is empty.
-        let permits = self.try_acquire(count.saturating_add(1).min(self.capacity))?;
+    /// Acquires the permits for a request with this many bytes of metadata, without waiting. Returns `ShareExceeded`
+    /// if the caller would hold too many, and `Overloaded` if all callers together would.
+    pub(super) fn acquire(
+        &self,
+        caller: &Caller,
+        kind: RequestKind,
+        bytes: usize,
+    ) -> Result<Permit, StoreError> {
+        let share = self.try_acquire(
+            caller,
+            Wanted {
+                most_in_use: kind.most_in_use(self.shares.capacity()),
+                // A request above the total capacity is admitted only when the store is empty.
+                ..Wanted::of(permits(bytes))
+            },
+        )?;
         self.metrics.depth.inc();
         Ok(Permit {
-            metrics: self.metrics.clone(),
-            _permits: permits,
+            metrics: Arc::clone(&self.metrics),
+            share,
         })
     }
 
-    /// Acquires the permits for an order that a request has read, in addition to those of the request itself.
-    /// Returns `Overloaded` without waiting if they are not available.
-    pub(super) fn acquire_for_order(&self, order: &Order) -> Result<OrderPermit, StoreError> {
-        let count = u32::try_from(order.metadata.bytes() / BYTES_PER_PERMIT).unwrap_or(u32::MAX);
-        // The request itself holds at least one permit.
-        let permits = self.try_acquire(count.min(self.capacity - 1))?;
-        Ok(OrderPermit { _permits: permits })
+    /// Acquires the permits for an order that an update has read, in addition to those of the update itself, without
+    /// waiting. The errors are those of [`Self::acquire`].
+    pub(super) fn acquire_for_order(
+        &self,
+        command: &UpdateOrder,
+        order: &Order,
+    ) -> Result<OrderPermit, StoreError> {
+        let held_already = permits(command.bytes());
+        let amount = order.metadata.bytes() / BYTES_PER_PERMIT;
+        let wanted = Wanted {
+            // An order of any size can be updated when the store is otherwise empty.
+            amount: amount.min(self.shares.capacity().saturating_sub(held_already)),
+            held_already,
+            ..Wanted::of(0)
+        };
+        let share = self.try_acquire(&command.caller, wanted)?;
+        Ok(OrderPermit { _share: share })
     }
 
-    fn try_acquire(&self, count: u32) -> Result<OwnedSemaphorePermit, StoreError> {
-        Arc::clone(&self.permits)
-            .try_acquire_many_owned(count)
+    fn try_acquire(&self, caller: &Caller, wanted: Wanted) -> Result<Share, StoreError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(StoreFault::Closed.into());
+        }
+        self.shares
+            .acquire(&caller.id, wanted)
             .map_err(|error| match error {
-                TryAcquireError::NoPermits => {
+                Unavailable::Share => StoreError::ShareExceeded,
+                Unavailable::Capacity => {
                     self.metrics.rejected.inc();
                     StoreError::Overloaded
                 }
-                TryAcquireError::Closed => StoreFault::Closed.into(),
             })
     }
 
     /// Waits at most `timeout` until every permit is released, then rejects further requests. Returns false if
     /// permits were still in use.
     pub(super) async fn close(&self, timeout: Duration) -> bool {
-        let all = self.permits.acquire_many(self.capacity);
-        let empty: Result<Result<_, AcquireError>, _> = tokio::time::timeout(timeout, all).await;
-        self.permits.close();
-        matches!(empty, Ok(Ok(_)))
+        let empty = tokio::time::timeout(timeout, self.shares.unused()).await;
+        self.closed.store(true, Ordering::Relaxed);
+        empty.is_ok()
     }
+}
+
+/// The number of permits of a request with this many bytes of metadata.
+fn permits(bytes: usize) -> usize {
+    (bytes / BYTES_PER_PERMIT).saturating_add(1)
 }
 
 /// The permits for an order that a request has read; released on drop.
 pub(super) struct OrderPermit {
-    _permits: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// The permits of a request; released on drop.
 pub(super) struct Permit {
-    metrics: QueueMetrics,
-    _permits: OwnedSemaphorePermit,
+    metrics: Arc<QueueMetrics>,
+    share: Share,
 }
 
 impl Permit {
@@ -103,6 +152,11 @@ impl Permit {
     pub(super) fn record_batch(&self, items: usize) {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         self.metrics.batch_size.observe(f64::from(items));
+    }
+
+    /// The share of the caller.
+    pub(super) fn share(&self) -> &Share {
+        &self.share
     }
 }
 
@@ -115,23 +169,76 @@ impl Drop for Permit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::AuthType;
     use crate::telemetry::Metrics;
+
+    fn admission(capacity: usize) -> Admission {
+        Admission::new(capacity, Metrics::new().unwrap().queue("test"))
+    }
+
+    fn caller(id: &str) -> Caller {
+        Caller {
+            id: id.into(),
+            auth_type: AuthType::ApiKey,
+            ..Caller::anonymous()
+        }
+    }
 
     #[tokio::test]
     async fn large_requests_take_more_permits() {
-        let admission = Admission::new(4, Metrics::new().unwrap().queue("test"));
-        let large = admission.acquire(2 * BYTES_PER_PERMIT).unwrap();
-        let small = admission.acquire(BYTES_PER_PERMIT - 1).unwrap();
-        assert_eq!(admission.acquire(0).err(), Some(StoreError::Overloaded));
+        let admission = admission(8);
+        let caller = caller("a");
+        let acquire = |bytes| admission.acquire(&caller, RequestKind::Write, bytes);
+        let large = acquire(2 * BYTES_PER_PERMIT).unwrap();
+        let small = acquire(BYTES_PER_PERMIT - 1).unwrap();
+        assert_eq!(acquire(0).err(), Some(StoreError::ShareExceeded));
         drop(large);
         assert_eq!(
-            admission.acquire(3 * BYTES_PER_PERMIT).err(),
-            Some(StoreError::Overloaded)
+            acquire(3 * BYTES_PER_PERMIT).err(),
+            Some(StoreError::ShareExceeded)
         );
         drop(small);
-        let larger_than_all = admission.acquire(100 * BYTES_PER_PERMIT).unwrap();
-        assert_eq!(admission.acquire(0).err(), Some(StoreError::Overloaded));
+        let larger_than_all = acquire(100 * BYTES_PER_PERMIT).unwrap();
+        assert_eq!(acquire(0).err(), Some(StoreError::ShareExceeded));
+        let other = self::caller("b");
+        let rejected = admission.acquire(&other, RequestKind::Write, 0);
+        assert_eq!(rejected.err(), Some(StoreError::Overloaded));
         drop(larger_than_all);
         assert!(admission.close(Duration::ZERO).await);
+        assert!(matches!(acquire(0), Err(StoreError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn closing_waits_for_the_last_permit() {
+        let admission = admission(8);
+        let permit = admission.acquire(&caller("a"), RequestKind::Get, 0);
+        let permit = permit.unwrap();
+        let closing = tokio::spawn({
+            let admission = admission.clone();
+            async move { admission.close(Duration::from_secs(60)).await }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!closing.is_finished());
+        drop(permit);
+        assert!(closing.await.unwrap());
+    }
+
+    #[test]
+    fn lists_are_rejected_above_half_of_the_capacity_gets_above_three_quarters_and_writes_at_the_end()
+     {
+        let admission = admission(100);
+        let holders: Vec<_> = (0..100).map(|id| caller(&id.to_string())).collect();
+        let visitor = caller("visitor");
+        let admits = |kind| admission.acquire(&visitor, kind, 0).is_ok();
+        let mut held = Vec::new();
+        for (used, holder) in holders.iter().enumerate() {
+            assert_eq!(admits(RequestKind::List), used <= 50, "{used}");
+            assert_eq!(admits(RequestKind::Get), used <= 75, "{used}");
+            assert!(admits(RequestKind::Write), "{used}");
+            held.push(admission.acquire(holder, RequestKind::Write, 0).unwrap());
+        }
+        assert!(!admits(RequestKind::Write));
+        held.truncate(75);
+        assert!(admits(RequestKind::Get) && !admits(RequestKind::List));
     }
 }

@@ -6,11 +6,14 @@
 //!
 //! While the database is quick, one worker at a time serves batches: a few large batches cost the database
 //! less than many small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker serves the
-//! requests that wait, so that one slow statement does not delay all of them.
+//! requests that wait, so that one slow statement does not delay all of them. While several principals send
+//! requests, batches are smaller, and each principal has a part of them (`fair`).
 
+mod fair;
 mod lanes;
 mod split;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -18,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -25,6 +29,8 @@ use tokio::time::{Instant, timeout};
 use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
+use crate::domain::Tenant;
+use fair::Queue;
 use lanes::Lanes;
 use split::serve_batch;
 
@@ -60,11 +66,24 @@ pub(super) trait Batch: Send + Sync + 'static {
     /// Whether an item is served after its client is gone.
     const SERVE_ABANDONED: bool;
 
+    /// Whether items of several tenants are served together. Otherwise each tenant has a batch of its own, and
+    /// the batches are served at the same time.
+    ///
+    /// This is the only place that decides it. On plain PostgreSQL and on SQLite, a statement may serve several
+    /// tenants. On a database that is distributed by tenant, it would involve several nodes.
+    const MIXES_TENANTS: bool;
+
+    /// Whose data the item reads or writes.
+    fn tenant_of<'a>(&'a self, item: &'a Self::Item) -> &'a Tenant;
+
     /// The name of the lock that the item takes. Items with the same name wait for the same lock.
-    fn lock_of(_item: &Self::Item) -> Option<&str> {
+    fn lock_of(_item: &Self::Item) -> Option<LockName> {
         None
     }
 }
+
+/// The name of a lock of the database: the tenant, and its idempotency key. Tenants never wait for each other.
+pub(super) type LockName = (Tenant, String);
 
 /// How many workers serve a queue, and how many requests each takes at a time.
 #[derive(Clone, Copy, Debug)]
@@ -90,17 +109,12 @@ impl<B: Batch> Coalescer<B> {
     pub(super) fn new(batch: B, limits: QueueLimits, runtime: &Handle) -> Self {
         // The channel is unbounded. Admission, which every item has passed, limits the number of items in it.
         let (sender, receiver) = mpsc::unbounded_channel();
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue = Arc::new(Mutex::new(Queue::new(receiver)));
         let batch = Arc::new(batch);
         let lanes = Arc::new(Lanes::new(Arc::clone(&batch)));
         for _ in 0..limits.workers {
             let (batch, lanes) = (Arc::clone(&batch), Arc::clone(&lanes));
-            runtime.spawn(run_worker(
-                batch,
-                lanes,
-                Arc::clone(&receiver),
-                limits.limit,
-            ));
+            runtime.spawn(run_worker(batch, lanes, Arc::clone(&queue), limits.limit));
         }
         Self { sender }
     }
@@ -130,30 +144,49 @@ impl<B: Batch> Coalescer<B> {
 async fn run_worker<B: Batch>(
     batch: Arc<B>,
     lanes: Arc<Lanes<B>>,
-    receiver: Arc<Mutex<mpsc::UnboundedReceiver<Waiting<B>>>>,
+    queue: Arc<Mutex<Queue<B>>>,
     limit: usize,
 ) {
     let mut taken = Vec::new();
     loop {
-        // Only the worker that holds the receiver may begin a batch.
-        let mut queue = receiver.lock().await;
-        if queue.recv_many(&mut taken, limit).await == 0 {
+        // Only the worker that holds the queue may begin a batch.
+        let mut queue = queue.lock().await;
+        if !queue.take(&mut taken, limit).await {
             return;
         }
         if !B::SERVE_ABANDONED {
             taken.retain(|waiting| !waiting.responder.sender.is_closed());
         }
         lanes.divert(&mut taken);
-        let Some(first) = taken.first() else {
+        if taken.is_empty() {
             continue;
-        };
-        first.responder.permit.record_batch(taken.len());
-        let mut serving = pin!(serve_batch(&*batch, &lanes, taken.drain(..)));
+        }
+        let mut serving = pin!(serve(&*batch, &lanes, std::mem::take(&mut taken)));
         if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
             drop(queue);
             serving.await;
         }
     }
+}
+
+/// Serves the items of one or of several tenants.
+async fn serve<B: Batch>(batch: &B, lanes: &Arc<Lanes<B>>, taken: Vec<Waiting<B>>) {
+    if B::MIXES_TENANTS {
+        return serve_batch(batch, lanes, taken).await;
+    }
+    let mut tenants: HashMap<Tenant, Vec<Waiting<B>>> = HashMap::new();
+    for waiting in taken {
+        match tenants.get_mut(batch.tenant_of(&waiting.item)) {
+            Some(same) => same.push(waiting),
+            None => {
+                let tenant = batch.tenant_of(&waiting.item).clone();
+                tenants.insert(tenant, vec![waiting]);
+            }
+        }
+    }
+    let batches = tenants.into_values();
+    let batches = batches.map(|waiting| serve_batch(batch, lanes, waiting));
+    join_all(batches).await;
 }
 
 /// Sends the response of a request, which holds its permit until then.

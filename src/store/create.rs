@@ -11,12 +11,14 @@ use uuid::Uuid;
 use super::StoreError;
 use super::document::{Document, json_bytes, metadata_json};
 use super::error::StoreFault;
-use crate::domain::{NewOrder, Order};
+use crate::domain::{Caller, NewOrder, Order};
 use crate::order_json;
 
 /// A request to create an order.
 #[derive(Clone, Debug)]
 pub struct CreateOrder {
+    /// Who creates it.
+    pub caller: Arc<Caller>,
     /// The order to create.
     pub new: NewOrder,
     /// How a retry of the request is recognized.
@@ -64,6 +66,7 @@ pub enum CreateOutcome {
 /// An order to insert.
 #[derive(Clone, Debug)]
 pub(super) struct NewRow {
+    pub(super) caller: Arc<Caller>,
     pub(super) order: Order,
     /// The order as JSON.
     pub(super) json: ByteString,
@@ -80,6 +83,7 @@ impl NewRow {
             json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,
             order,
+            caller: command.caller,
             idempotency: command.idempotency,
             traceparent: command.traceparent,
         }))

@@ -16,6 +16,9 @@ pub enum StoreError {
     /// done.
     #[error("too many requests wait for the database")]
     Overloaded,
+    /// The caller holds its share of the permits ([`crate::shares`]). Nothing was done.
+    #[error("the caller has too many requests in progress")]
+    ShareExceeded,
     /// The database cannot be reached, no connection became free in time, or the database is in a state in
     /// which it cannot serve (a full disk, a server that is read-only). A retry may succeed.
     #[error("the database is not available: {0}")]
@@ -78,6 +81,8 @@ pub(super) enum StoreFault {
     Closed,
     #[error("no response within {0:?}")]
     NoResponse(Duration),
+    #[error("no update could begin within {0:?}")]
+    NoSlot(Duration),
     #[error("the settings name another database now")]
     Moved,
     #[error("the database neither stored an order nor reports a conflicting one")]
@@ -94,6 +99,8 @@ pub(super) enum StoreFault {
     WrongCount { requests: usize, responses: usize },
     #[error("the table `feed` has no row")]
     NoFeedRow,
+    #[error("a cursor could not be encrypted")]
+    Encryption,
     #[error("a row in the database has a broken {0}")]
     Corrupt(&'static str),
     #[error("an order cannot be written as JSON")]
@@ -121,6 +128,7 @@ impl From<StoreFault> for StoreError {
         match fault {
             StoreFault::Closed
             | StoreFault::NoResponse(_)
+            | StoreFault::NoSlot(_)
             | StoreFault::Moved
             | StoreFault::NeitherKeptNorFound
             | StoreFault::RowNotKept
@@ -130,6 +138,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::WrongCount { .. }
             | StoreFault::NoFeedRow
             | StoreFault::Corrupt(_)
+            | StoreFault::Encryption
             | StoreFault::Json(_)
             | StoreFault::Encoding(_)
             | StoreFault::Unreleased(_)
@@ -140,7 +149,8 @@ impl From<StoreFault> for StoreError {
 }
 
 impl StoreError {
-    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large is not a database error.
+    /// Every value of the `kind` label of `db_errors_total`. A batch that is too large and a share that is exceeded
+    /// are not errors of the database.
     pub const KINDS: [&'static str; 5] = [
         "overloaded",
         "unavailable",
@@ -153,6 +163,7 @@ impl StoreError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Overloaded => "overloaded",
+            Self::ShareExceeded => "share_exceeded",
             Self::Unavailable(_) => "unavailable",
             Self::StatementTimeout => "statement_timeout",
             Self::LockTimeout => "lock_timeout",

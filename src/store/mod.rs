@@ -5,12 +5,14 @@
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod auth_context;
 mod backend;
 mod batches;
 mod coalesce;
 mod connector;
 mod create;
 mod cursor;
+mod cursor_key;
 mod database_url;
 mod document;
 mod error;
@@ -20,6 +22,7 @@ mod feed;
 mod feed_signal;
 mod list;
 mod migrate;
+mod order_key;
 mod order_locks;
 mod page_budget;
 mod page_sql;
@@ -44,8 +47,11 @@ use tokio::task::JoinError;
 use uuid::Uuid;
 
 use crate::config::Settings;
+use crate::domain::Caller;
 pub use crate::domain::IfMatch;
+use crate::shares::FairSemaphore;
 use crate::telemetry::Metrics;
+use admission::RequestKind;
 use backend::{Backend, Environment};
 pub use connector::Connector;
 pub use create::{CreateOrder, CreateOutcome, Idempotency};
@@ -53,7 +59,7 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
-pub use event::{Event, EventPage, Feed};
+pub use event::{Event, EventPage, Feed, StreamEvent};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
@@ -84,6 +90,10 @@ struct Inner {
     order_locks: OrderLocks,
     /// The permit for updates of orders that are locked outside this process.
     locked_updates: Semaphore,
+    /// Permits for updates, as many as there are connections for writes. Updates wait for them by principal, and for
+    /// connections in the order in which they ask.
+    updates: FairSemaphore,
+    acquire_timeout: Duration,
     page_budget: PageBudget,
     feed_signal: FeedSignal,
     shared_feed: Arc<SharedFeed>,
@@ -126,6 +136,8 @@ impl Store {
             queues,
             order_locks: OrderLocks::default(),
             locked_updates: Semaphore::new(1),
+            acquire_timeout: settings.pool_acquire_timeout,
+            updates: FairSemaphore::new(pool::connections_of_class(settings.pool_max_size.get())),
             page_budget: PageBudget::new(MAX_PAGES),
             feed_signal,
             shared_feed,
@@ -135,7 +147,7 @@ impl Store {
     /// Creates an order, or finds the one that was created before with the same key.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded`, the order may have been created anyway.
+    /// [`StoreError`]; unless it is `Overloaded` or `ShareExceeded`, the order may have been created anyway.
     pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         self.0.queues.create(command).await
     }
@@ -144,20 +156,29 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        self.0.queues.get(id).await
+    pub async fn get(
+        &self,
+        caller: &Arc<Caller>,
+        id: Uuid,
+    ) -> Result<Option<Document>, StoreError> {
+        self.0.queues.get(caller, id).await
     }
 
     /// Returns a page of orders, newest first.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn list(&self, query: ListQuery) -> Result<WithPermit<Page>, StoreError> {
+    pub async fn list(
+        &self,
+        caller: &Arc<Caller>,
+        query: ListQuery,
+    ) -> Result<WithPermit<Page>, StoreError> {
         if query == ListQuery::FIRST_PAGE {
-            return self.0.queues.first_page().await;
+            return self.0.queues.first_page(caller).await;
         }
-        self.page(query.limit, |inner| async move {
-            inner.backend.list(query).await
+        let tenant = caller.tenant.clone();
+        self.page(caller, query.limit, |inner| async move {
+            inner.backend.list(tenant, query).await
         })
         .await
     }
@@ -165,12 +186,17 @@ impl Store {
     /// Updates an order.
     ///
     /// # Errors
-    /// [`StoreError`]; unless it is `Overloaded` or `LockTimeout`, the order may have been updated anyway.
+    /// [`StoreError`]; unless it is `Overloaded`, `ShareExceeded` or `LockTimeout`, the order may have been updated
+    /// anyway.
     pub async fn update(&self, command: UpdateOrder) -> Result<UpdateOutcome, StoreError> {
-        let bytes = command.bytes();
         let command = Arc::new(command);
-        self.run(bytes, |inner| async move { inner.update(command).await })
-            .await
+        let update = {
+            let (command, inner) = (Arc::clone(&command), Arc::clone(&self.0));
+            async move { inner.update(command).await }
+        };
+        // A task of the main runtime: the update continues if its caller is dropped.
+        let task = self.admitted(&command.caller, RequestKind::Write, command.bytes(), update)?;
+        self.0.runtime.spawn(task).await.map_err(panicked)?
     }
 
     /// Whether requests would be served. The result is at most a second old. Never queues behind requests.
@@ -194,23 +220,10 @@ impl Store {
         done
     }
 
-    /// Runs `work` for a request with this many bytes of metadata, as a task of the main runtime.
-    async fn run<T, F>(
-        &self,
-        bytes: usize,
-        work: impl FnOnce(Arc<Inner>) -> F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, StoreError>> + Send + 'static,
-    {
-        let task = self.admitted(bytes, work(Arc::clone(&self.0)))?;
-        self.0.runtime.spawn(task).await.map_err(panicked)?
-    }
-
     /// Reads a page of at most `entries` orders or events, as a task of the main runtime.
     async fn page<T, F>(
         &self,
+        caller: &Caller,
         entries: u32,
         read: impl FnOnce(Arc<Inner>) -> F,
     ) -> Result<WithPermit<T>, StoreError>
@@ -218,25 +231,30 @@ impl Store {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let task = self.admitted(0, read(Arc::clone(&self.0)))?;
+        let read = read(Arc::clone(&self.0));
+        let task = self.admitted(caller, RequestKind::List, 0, read)?;
         let Inner {
             page_budget,
             runtime,
             ..
         } = &*self.0;
-        page_budget.read_on(runtime, entries, task.boxed()).await
+        page_budget
+            .read_on(runtime, caller, entries, task.boxed())
+            .await
     }
 
     /// Wraps `work` with a permit for a request with this many bytes of metadata, held until the work is done.
     fn admitted<T, F>(
         &self,
+        caller: &Caller,
+        kind: RequestKind,
         bytes: usize,
         work: F,
     ) -> Result<impl Future<Output = Result<T, StoreError>> + use<T, F>, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
     {
-        let permit = self.0.queues.other.acquire(bytes)?;
+        let permit = self.0.queues.other.acquire(caller, kind, bytes)?;
         Ok(async move {
             let result = work.await;
             drop(permit);

@@ -4,16 +4,20 @@
 //! response. Until then it needs a permit of this budget: while it is read, while it waits for the worker of its
 //! request, and while the worker writes it as JSON. So clients cannot fill memory by sending requests for pages
 //! faster than the workers take them, or by closing their connections before that.
+//!
+//! Callers wait for permits, and their principals are served in turn. Otherwise the pages of one principal with
+//! hundreds of connections would delay those of all others.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::StoreFault;
 use super::{StoreError, panicked};
+use crate::domain::Caller;
+use crate::shares::{FairPermit, FairSemaphore};
 
 /// How many orders or events count as a whole page. A smaller page counts its entries. The longest entry is less
 /// than a sixth of 1 MiB as JSON.
@@ -21,32 +25,37 @@ const ENTRIES_PER_PAGE: u32 = 6;
 
 /// Permits for a few pages. Clones share them.
 #[derive(Clone)]
-pub(super) struct PageBudget(Arc<Semaphore>);
+pub(super) struct PageBudget {
+    entries: FairSemaphore,
+    /// Stands for the callers of a read that serves several.
+    several: Arc<str>,
+}
 
 impl PageBudget {
     pub(super) fn new(pages: u32) -> Self {
         let entries = pages.saturating_mul(ENTRIES_PER_PAGE);
         let entries = usize::try_from(entries).unwrap_or(usize::MAX);
-        Self(Arc::new(Semaphore::new(
-            entries.min(Semaphore::MAX_PERMITS),
-        )))
+        Self {
+            entries: FairSemaphore::new(entries),
+            several: "".into(),
+        }
     }
 
-    /// Acquires a permit for a page of at most this many orders or events. Waits for it in the order of the calls.
-    async fn acquire(&self, entries: u32) -> Result<PagePermit, StoreError> {
+    /// Acquires a permit for a page of at most this many orders or events. Waits for it.
+    async fn acquire(&self, principal: &Arc<str>, entries: u32) -> Result<PagePermit, StoreError> {
         let entries = entries.clamp(1, ENTRIES_PER_PAGE);
-        let permit = Arc::clone(&self.0).acquire_many_owned(entries).await;
+        let permit = self.entries.acquire(principal, entries).await;
         Ok(PagePermit {
-            _permit: Arc::new(permit.map_err(|_| StoreFault::Closed)?),
+            _permit: Arc::new(permit.ok_or(StoreFault::Closed)?),
         })
     }
 
-    /// Reads a whole page once a permit for it is available.
+    /// Reads a whole page for several callers once a permit for it is available.
     pub(super) async fn read<T>(
         &self,
         read: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<WithPermit<T>, StoreError> {
-        let permit = self.acquire(ENTRIES_PER_PAGE).await?;
+        let permit = self.acquire(&self.several, ENTRIES_PER_PAGE).await?;
         let page = read.await?;
         Ok(WithPermit { page, permit })
     }
@@ -56,10 +65,11 @@ impl PageBudget {
     pub(super) async fn read_on<T: Send + 'static>(
         &self,
         runtime: &Handle,
+        caller: &Caller,
         entries: u32,
         read: BoxFuture<'static, Result<T, StoreError>>,
     ) -> Result<WithPermit<T>, StoreError> {
-        let permit = self.acquire(entries).await?;
+        let permit = self.acquire(&caller.id, entries).await?;
         let task = async move {
             let page = read.await?;
             Ok(WithPermit { page, permit })
@@ -71,7 +81,7 @@ impl PageBudget {
 /// A permit for a page; released when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct PagePermit {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permit: Arc<FairPermit>,
 }
 
 /// A page with its permit, which must be kept until the page is the body of a response.
@@ -112,9 +122,11 @@ mod tests {
     async fn an_abandoned_read_does_not_begin_or_releases_its_permit_at_its_end() {
         let budget = PageBudget::new(1);
         let runtime = Handle::current();
+        let caller = Caller::anonymous();
         let (done, waits) = oneshot::channel::<()>();
         let begun = budget.read_on(
             &runtime,
+            &caller,
             100,
             async move { Ok(waits.await.is_ok()) }.boxed(),
         );
@@ -122,14 +134,15 @@ mod tests {
         let (began, begins) = oneshot::channel();
         let waiting = budget.read_on(
             &runtime,
+            &caller,
             100,
             async move { Ok(began.send(()).is_ok()) }.boxed(),
         );
         assert!(timeout(SOON, waiting).await.is_err());
         assert!(begins.await.is_err(), "it never began");
-        assert_eq!(budget.0.available_permits(), 0, "the first still reads");
+        assert_eq!(budget.entries.available(), 0, "the first still reads");
         done.send(()).unwrap();
-        while budget.0.available_permits() == 0 {
+        while budget.entries.available() == 0 {
             sleep(SOON).await;
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::admission::Admission;
+use super::admission::{Admission, RequestKind};
 use super::backend::Backend;
 use super::batches::{CreateBatch, FirstPageBatch, GetBatch};
 use super::coalesce::{Batch, Coalescer, QueueLimits};
@@ -16,7 +16,9 @@ use super::create::{CreateOrder, CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
 use super::list::Page;
+use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
+use crate::domain::Caller;
 use crate::telemetry::Metrics;
 
 /// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
@@ -30,7 +32,8 @@ const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
-/// The first page without a filter: one query for all requests that arrived before it began. They share its bytes.
+/// The first page without a filter: one query for all requests of a tenant that arrived before it began. They share
+/// its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
@@ -87,21 +90,29 @@ impl Queues {
 
     pub(super) async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         // Admission comes before the row is built: a request that is rejected should cost little.
-        let permit = self.create.admission.acquire(command.bytes())?;
+        let admission = &self.create.admission;
+        let permit = admission.acquire(&command.caller, RequestKind::Write, command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
         self.create.coalescer.submit(permit, row, deadline).await
     }
 
-    pub(super) async fn get(&self, id: Uuid) -> Result<Option<Document>, StoreError> {
-        let permit = self.get.admission.acquire(0)?;
-        self.get.coalescer.submit(permit, id, Instant::now()).await
+    pub(super) async fn get(
+        &self,
+        caller: &Caller,
+        id: Uuid,
+    ) -> Result<Option<Document>, StoreError> {
+        let permit = self.get.admission.acquire(caller, RequestKind::Get, 0)?;
+        let key = OrderKey::new(&caller.tenant, id);
+        self.get.coalescer.submit(permit, key, Instant::now()).await
     }
 
-    pub(super) async fn first_page(&self) -> Result<WithPermit<Page>, StoreError> {
-        let permit = self.first_page.admission.acquire(0)?;
+    pub(super) async fn first_page(&self, caller: &Caller) -> Result<WithPermit<Page>, StoreError> {
+        let admission = &self.first_page.admission;
+        let permit = admission.acquire(caller, RequestKind::List, 0)?;
+        let tenant = caller.tenant.clone();
         let coalescer = &self.first_page.coalescer;
-        coalescer.submit(permit, (), Instant::now()).await
+        coalescer.submit(permit, tenant, Instant::now()).await
     }
 
     /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was

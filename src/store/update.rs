@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use super::document::{Document, metadata_json};
 use super::error::StoreFault;
+use super::order_key::OrderKey;
 use super::{Inner, StoreError};
-use crate::domain::{IfMatch, MetadataPatch, Order, Patch, PatchError};
+use crate::domain::{Caller, IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
 
 /// A request to update an order.
 #[derive(Clone, Debug)]
 pub struct UpdateOrder {
+    /// Who updates it.
+    pub caller: Arc<Caller>,
     /// The order.
     pub id: Uuid,
     /// The changes.
@@ -31,6 +34,11 @@ pub struct UpdateOrder {
 }
 
 impl UpdateOrder {
+    /// The key of the order.
+    fn key(&self) -> OrderKey {
+        OrderKey::new(&self.caller.tenant, self.id)
+    }
+
     /// Bytes of metadata; the other fields are short.
     pub(super) fn bytes(&self) -> usize {
         let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
@@ -136,11 +144,17 @@ impl Inner {
         &self,
         command: Arc<UpdateOrder>,
     ) -> Result<UpdateOutcome, StoreError> {
-        let _lock = self.order_locks.lock(command.id, command.deadline).await?;
+        let _lock = self
+            .order_locks
+            .lock(command.key(), command.deadline)
+            .await?;
         let mut permit = None;
         let updated = loop {
+            let waiting = self.updates.acquire(&command.caller.id, 1);
+            let slot = timeout(self.acquire_timeout, waiting).await;
+            let slot = slot.map_err(|_| StoreFault::NoSlot(self.acquire_timeout))?;
             let updated = self.backend.update(&command, &self.queues.other).await;
-            drop(permit.take());
+            drop((slot, permit.take()));
             if !matches!(updated, Err(StoreError::LockTimeout))
                 || Instant::now() >= command.deadline
             {

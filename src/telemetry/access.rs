@@ -11,12 +11,15 @@ use log::kv::Value;
 
 use super::Metrics;
 use super::metrics::RequestMetrics;
+use crate::domain::Caller;
 
 /// Requests that take longer than this are logged as warnings.
 const SLOW: Duration = Duration::from_secs(1);
 /// The status recorded for a request whose client closed the connection before the response. It is not an HTTP
 /// status, but nginx uses it as well.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+/// The status of a request that exceeds a limit or a share of its caller (RFC 6585, section 4).
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// Opens access records. Each worker has its own, so that it needs no lock.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ impl Recorder {
             uri,
             request_id,
             traceparent,
+            caller: None,
             status: CLIENT_CLOSED_REQUEST,
         }
     }
@@ -68,10 +72,22 @@ pub struct AccessRecord {
     uri: Uri,
     request_id: Rc<str>,
     traceparent: Option<String>,
+    caller: Option<Arc<Caller>>,
     status: u16,
 }
 
 impl AccessRecord {
+    /// Sets who makes the request. Without it, the request was rejected before that was verified, or its route is
+    /// open.
+    pub fn set_caller(&mut self, caller: Arc<Caller>) {
+        self.caller = Some(caller);
+    }
+
+    /// Who makes the request, if it is known.
+    pub fn caller(&self) -> Option<&Arc<Caller>> {
+        self.caller.as_ref()
+    }
+
     /// Sets the status of the response.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
@@ -88,6 +104,9 @@ impl Drop for AccessRecord {
             .entry((self.method, self.route, self.status))
             .or_insert_with(|| metrics.request(self.method, self.route, &self.status.to_string()));
         request.total.inc();
+        if self.status == TOO_MANY_REQUESTS {
+            metrics.rate_limited.inc();
+        }
         request.duration.observe(took.as_secs_f64());
 
         let level = if self.status >= 500 || took > SLOW {
@@ -106,6 +125,11 @@ impl AccessRecord {
             return;
         }
         let traceparent = self.traceparent.as_deref();
+        let caller = self.caller.as_deref();
+        // Without credentials the id is empty. An id such as `anonymous` could be that of an API key.
+        let principal = caller.map(|caller| &*caller.id).filter(|id| !id.is_empty());
+        let tenant = caller.map(|caller| caller.tenant.as_str());
+        let or_null = |text: Option<_>| text.map_or(Value::null(), Value::from);
         let mut fields = vec![
             ("request_id", Value::from(&*self.request_id)),
             ("method", Value::from(self.method)),
@@ -113,6 +137,8 @@ impl AccessRecord {
             ("route", Value::from(self.route)),
             ("status", Value::from(self.status)),
             ("duration_seconds", Value::from(took.as_secs_f64())),
+            ("principal", or_null(principal)),
+            ("tenant", or_null(tenant)),
         ];
         fields.extend(traceparent.map(|trace| ("traceparent", Value::from(trace))));
         log::logger().log(
@@ -133,7 +159,7 @@ mod tests {
     fn scrape(metrics: &Metrics) -> String {
         String::from_utf8(
             metrics
-                .render(super::super::PoolConnections::default())
+                .render(super::super::PoolConnections::default(), &[])
                 .unwrap(),
         )
         .unwrap()

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder as _, Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry, TextEncoder,
 };
 
 use super::QueryName;
@@ -35,7 +35,11 @@ metrics! {
     /// All metrics of one service. The doc comment of each is its help text.
     #[derive(Debug)]
     pub struct Metrics {
-        /// Times `AUTH_FILE` was read again, by outcome.
+        /// Requests of routes that need a scope, by kind of credential and by outcome.
+        auth: IntCounterVec = "auth_total" ["method", "outcome"],
+        /// Age of the keys of each issuer; NaN before the first successful fetch.
+        auth_key_set_age: GaugeVec = "auth_key_set_age_seconds" ["issuer"],
+        /// Changes of AUTH_FILE that were read, by outcome.
         auth_file_reloads: IntCounterVec = "auth_file_reload_total" ["outcome"],
         /// Requests served, by route template.
         http_requests: IntCounterVec = "http_requests_total" ["method", "path", "status"],
@@ -63,6 +67,8 @@ metrics! {
         queue_rejected: IntCounterVec = "queue_rejected_total" ["queue"],
         /// Requests that one statement served.
         batch_size: HistogramVec = "batch_size" ["queue"] in BATCH_SIZES,
+        /// Requests rejected with 429, because their caller or their address exceeded a limit or a share.
+        pub(super) rate_limited: IntCounter = "rate_limited_total",
         /// Open event streams.
         pub(crate) event_streams: IntGauge = "event_streams",
         /// Age of the oldest event that waits for a transaction before it reaches the feed; NaN when it could not be measured.
@@ -110,6 +116,14 @@ pub struct PoolConnections {
     pub in_use: usize,
     /// The maximum number of connections.
     pub max: usize,
+}
+
+/// The counters of accepted requests, looked up once, because a look-up takes a lock.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthCounters {
+    pub(crate) anonymous: IntCounter,
+    pub(crate) api_key: IntCounter,
+    pub(crate) token: IntCounter,
 }
 
 /// The metrics of one queue, looked up once.
@@ -168,12 +182,42 @@ impl Metrics {
         self.db_errors.with_label_values(&[kind]).inc();
     }
 
-    /// `AUTH_FILE` was read again after a change.
+    /// Returns the counters of accepted requests, and exports the other series of `auth_total`. If a series exists
+    /// from the start, `rate()` includes its first increase.
+    pub(crate) fn auth_counters(&self) -> AuthCounters {
+        for method in ["api_key", "token"] {
+            for outcome in ["rejected", "forbidden"] {
+                self.auth.with_label_values(&[method, outcome]);
+            }
+        }
+        for series in [
+            ["anonymous", "rejected"],
+            ["other", "rejected"],
+            ["token", "unavailable"],
+        ] {
+            self.auth.with_label_values(&series);
+        }
+        for outcome in ["success", "failure"] {
+            self.auth_file_reloads.with_label_values(&[outcome]);
+        }
+        let accepted = |method| self.auth.with_label_values(&[method, "accepted"]);
+        AuthCounters {
+            anonymous: accepted("anonymous"),
+            api_key: accepted("api_key"),
+            token: accepted("token"),
+        }
+    }
+
+    /// Counts a request that was not accepted.
+    pub(crate) fn count_auth(&self, method: &str, outcome: &str) {
+        self.auth.with_label_values(&[method, outcome]).inc();
+    }
+
+    /// Counts a change of `AUTH_FILE` that was read.
     pub(crate) fn auth_file_reloaded(&self, in_force: bool) {
         let outcome = if in_force { "success" } else { "failure" };
         self.auth_file_reloads.with_label_values(&[outcome]).inc();
     }
-
 
     /// Returns the metrics of one queue.
     pub fn queue(&self, queue: &str) -> QueueMetrics {
@@ -184,11 +228,23 @@ impl Metrics {
         }
     }
 
-    /// Encodes all metrics in the Prometheus text format. The numbers of `pool` are set first.
+    /// Encodes all metrics in the Prometheus text format. Sets the numbers of `pool` first, and the ages of the keys
+    /// of the issuers, by name.
     ///
     /// # Errors
     /// When a metric cannot be encoded.
-    pub fn render(&self, pool: PoolConnections) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn render(
+        &self,
+        pool: PoolConnections,
+        key_set_ages: &[(String, Option<Duration>)],
+    ) -> Result<Vec<u8>, prometheus::Error> {
+        // An issuer that was removed has no series any more.
+        self.auth_key_set_age.reset();
+        for (issuer, age) in key_set_ages {
+            self.auth_key_set_age
+                .with_label_values(&[issuer])
+                .set(age.map_or(f64::NAN, |age| age.as_secs_f64()));
+        }
         let connections = |state: &str| self.pool_connections.with_label_values(&[state]);
         connections("idle").set(gauge(pool.idle));
         connections("in_use").set(gauge(pool.in_use));

@@ -6,6 +6,6 @@ mod metrics;
 mod query;
 
 pub use access::{AccessRecord, Recorder};
-pub(crate) use metrics::TEXT_FORMAT;
+pub(crate) use metrics::{AuthCounters, TEXT_FORMAT};
 pub use metrics::{Metrics, MetricsError, PoolConnections, QueueMetrics};
 pub use query::QueryName;

@@ -260,7 +260,7 @@ async fn bodies_larger_than_the_limit_are_413(database: Database) {
 async fn unfinished_bodies_are_400_or_408(database: Database) {
     let server = Server::start(&database, &[("REQUEST_TIMEOUT", "500ms")]).await;
     let address = server.address();
-    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
+    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{";
 
     let mut stopped = TcpStream::connect(address).await.unwrap();
     stopped.write_all(head.as_bytes()).await.unwrap();

@@ -9,7 +9,7 @@ use crate::support::raw_client::RawClient;
 use crate::support::server::Server;
 
 /// The beginning of a request, so that its connection is not idle.
-const HALF_HEAD: &str = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\n";
+const HALF_HEAD: &str = "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\n";
 
 /// Opens connections that have sent the beginning of a request.
 async fn busy_connections(server: &Server, count: usize) -> Vec<RawClient> {
@@ -83,7 +83,7 @@ async fn beyond_the_limit_probes_are_served_and_other_requests_are_rejected() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     for path in ["/healthz", "/readyz"] {
         let mut client = RawClient::connect(&server.api).await;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         client.send(request.repeat(2)).await;
         let response = client.response().await;
         assert_eq!(response.status, 200, "{path}");
@@ -93,7 +93,7 @@ async fn beyond_the_limit_probes_are_served_and_other_requests_are_rejected() {
     for path in ["/api/v1/orders", "/openapi.json", "/nope"] {
         let mut client = RawClient::connect(&server.api).await;
         client
-            .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await;
         let response = client.response().await;
         assert_eq!(response.status, 503, "{path}");
@@ -131,7 +131,9 @@ async fn beyond_the_limit_probes_are_served_and_other_requests_are_rejected() {
         "{took:?}"
     );
     let mut probe = RawClient::connect(&server.api).await;
-    probe.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    probe
+        .send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     assert_eq!(probe.response().await.status, 200);
     // Connections within the limit are not affected.
     for mut client in busy {
@@ -160,7 +162,9 @@ async fn the_connection_limit_leaves_file_descriptors_for_the_database() {
     // The readiness check still gets the descriptors that it needs.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut probe = RawClient::connect(&server.api).await;
-    probe.send("GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    probe
+        .send("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     assert_eq!(probe.response().await.status, 200);
 }
 
@@ -185,7 +189,7 @@ async fn served_probes(server: &Server) -> usize {
     for _ in 0..20 {
         let probe = async {
             let mut client = RawClient::connect(&server.api).await;
-            let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            let request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             let _ = client.stream.write_all(request).await;
             let mut text = Vec::new();
             let _ = client.stream.read_to_end(&mut text).await;

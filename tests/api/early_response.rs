@@ -12,7 +12,7 @@ const ORDER: &str = r#"{"product_id":"sku-1","quantity":1}"#;
 /// The head of a request.
 fn head(target: &str, kind: &str, length: usize) -> String {
     format!(
-        "{target} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+        "{target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
     )
 }
 
@@ -180,7 +180,7 @@ async fn an_upgrade_is_ignored_and_the_connection_stays() {
     ] {
         for _ in 0..3 {
             let request = format!(
-                "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+                "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
                  {upgrade}Content-Length: {}\r\n\r\n{ORDER}",
                 ORDER.len()
             );
@@ -190,11 +190,13 @@ async fn an_upgrade_is_ignored_and_the_connection_stays() {
             assert_eq!(response.header("connection"), None, "{upgrade}");
             assert_eq!(response.header("upgrade"), None);
             client
-                .send(format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n"))
+                .send(format!(
+                    "GET /healthz HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n"
+                ))
                 .await;
             assert_eq!(client.response().await.header("connection"), None);
             // Byte by byte.
-            for byte in format!("GET /nope HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n").bytes() {
+            for byte in format!("GET /nope HTTP/1.1\r\nHost: localhost\r\n{upgrade}\r\n").bytes() {
                 client.send([byte]).await;
             }
             assert_eq!(client.response().await.status, 404);

@@ -8,11 +8,11 @@ use crate::support::eventually;
 use crate::support::raw_client::RawClient;
 use crate::support::server::Server;
 
-const GET: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 fn post(headers: &str, body: &str) -> String {
     format!(
-        "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+        "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n{headers}\r\n{body}",
         body.len()
     )
@@ -23,20 +23,20 @@ const ORDER: &str = r#"{"product_id":"sku-1","quantity":1}"#;
 /// Heads that are rejected.
 const MALFORMED: [&str; 15] = [
     "GET /healthz HTTP/1.1\r\n\r\n",
-    "GET /healthz HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n{",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: one\r\n\r\n{",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n{",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n{",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, chunked\r\n\r\n{",
-    "POST /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n{",
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n{",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: one\r\n\r\n{",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: +1\r\n\r\n{",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n{",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked, chunked\r\n\r\n{",
+    "POST /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n{",
     "POST /healthz HTTP/1.0\r\n\r\n",
     "POST /healthz HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "GET /healthz HTTP/1.1\r\nHost: x\r\nNo colon\r\n\r\n",
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\nNo colon\r\n\r\n",
     "GET /healthz HTTP/1.1\r\nHost : x\r\n\r\n",
-    "GET /healthz HTTP/1.1\r\nHost: x\r\nX: y\r\n folded\r\n\r\n",
-    "GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n",
-    "GET healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: y\r\n folded\r\n\r\n",
+    "GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    "GET healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ];
 
 #[tokio::test]
@@ -77,7 +77,8 @@ async fn a_malformed_head_gets_a_problem_and_is_counted_and_logged() {
 async fn a_malformed_request_keeps_its_id_and_gets_its_response_after_earlier_requests() {
     let server = Server::on_sqlite(&[]).await;
     let mut client = RawClient::connect(&server.api).await;
-    let malformed = "GET /nope?a=b HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\nHost: y\r\n\r\n";
+    let malformed =
+        "GET /nope?a=b HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: mine\r\nHost: y\r\n\r\n";
     client
         .send(format!("{}{GET}{malformed}{GET}", post("", ORDER)))
         .await;
@@ -98,7 +99,7 @@ async fn too_many_or_too_large_headers_get_a_problem_with_the_limit() {
     for url in [&server.api, &server.metrics] {
         for (headers, limit) in [(&requests, "64 headers"), (&large, "32768")] {
             let mut client = RawClient::connect(url).await;
-            let request = format!("GET /healthz HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+            let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
             client.send(request).await;
             let response = client.response().await;
             assert_eq!(response.problem_kind(), "malformed-request");
@@ -131,7 +132,7 @@ async fn bytes_that_are_not_http_are_rejected_at_once() {
 async fn requests_behind_one_that_closes_the_connection_get_no_response() {
     let server = Server::on_sqlite(&[]).await;
     for last in [
-        "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".to_owned(),
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.0\r\n\r\n".to_owned(),
         "GET /healthz HTTP/1.0\r\nConnection: te\r\n\r\n".to_owned(),
         post("Connection: close\r\n", ORDER),
@@ -206,7 +207,7 @@ async fn pipelined_requests_get_their_responses_in_order() {
 #[tokio::test]
 async fn a_chunked_body_is_read_to_its_end_and_a_malformed_one_gets_one_response() {
     let server = Server::on_sqlite(&[]).await;
-    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Transfer-Encoding: chunked\r\n\r\n";
     let (first, second) = ORDER.split_at(10);
     let body = format!(

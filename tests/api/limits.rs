@@ -53,8 +53,8 @@ async fn a_problem_names_the_limit_that_a_request_head_exceeds() {
 #[tokio::test]
 async fn slow_heads_and_bodies_get_408_and_a_closed_connection() {
     let server = Server::on_sqlite(&[("REQUEST_TIMEOUT", "2s")]).await;
-    let request = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
-    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let head = "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n";
     for (before, slowly, responses) in [
         ("", "GET /healthz HTTP/1.1\r\nX: ", 0),
         (head, "", 0),
@@ -113,7 +113,7 @@ async fn five_hundred_slow_clients_do_not_delay_others_and_are_closed() {
         let part = if i % 2 == 0 {
             "GET /api/v1/orders HTTP/1.1\r\nHos"
         } else {
-            "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+            "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
         };
         stream.write_all(part.as_bytes()).await.unwrap();
         slow.push(stream);

@@ -23,7 +23,7 @@ async fn many_send_for_a_moment(server: &Server, clients: usize, bytes: &[u8]) -
 /// The head of a request for an order, with this header for the length of its body.
 fn post_head(length: &str) -> String {
     format!(
-        "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
+        "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{length}\r\n\r\n"
     )
 }
 
@@ -34,7 +34,7 @@ async fn chunks_of_one_byte_take_no_more_memory_than_larger_ones() {
     const CLIENTS: usize = 60;
     let tiny = "1\r\n \r\n".repeat(50_000);
     let stream = format!(
-        "GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n{CHUNKED}\r\n\r\n"
+        "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{CHUNKED}\r\n\r\n"
     );
     for head in [post_head(CHUNKED), stream] {
         let server = Server::on_sqlite(&[]).await;

@@ -39,7 +39,7 @@ pub(crate) async fn request_without_reading(server: &Server, path: &str) -> RawC
     let stream = socket.connect(address).await.unwrap();
     let mut client = RawClient::new(stream);
     client
-        .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         .await;
     client
 }

@@ -185,7 +185,7 @@ async fn a_client_that_shuts_down_its_side_gets_a_stream_that_ends() {
     for _ in 0..20 {
         let mut client = RawClient::connect(&server.api).await;
         client
-            .send("GET /api/v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+            .send("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
             .await;
         client.stream.shutdown().await.unwrap();
         let mut text = String::new();

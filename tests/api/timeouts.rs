@@ -66,7 +66,7 @@ async fn a_client_that_resets_its_connection_leaves_no_transaction() {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
         let body = order("sku-1").to_string();
         let request = format!(
-            "POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            "POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         stream.write_all(request.as_bytes()).await.unwrap();

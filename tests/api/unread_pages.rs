@@ -23,7 +23,7 @@ const MAX_MEMORY_MIB: usize = 160;
 async fn request_and_reset(server: &Server, path: &str) {
     let mut client = RawClient::connect(&server.api).await;
     client
-        .send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         .await;
     client.stream.set_zero_linger().unwrap();
 }

@@ -58,9 +58,7 @@ async fn the_commands_of_the_access_page_succeed(database: Database) {
         .current_dir(directory.path())
         .output()
         .unwrap();
-    let log = |name: &str| {
-        std::fs::read_to_string(directory.path().join(name)).unwrap_or_default()
-    };
+    let log = |name: &str| std::fs::read_to_string(directory.path().join(name)).unwrap_or_default();
     assert!(
         out.status.success(),
         "{}\n{}\n{}",
@@ -162,7 +160,11 @@ impl Realm {
             }
             _ => Value::Null,
         };
-        let status = if body.is_null() { "404 Not Found" } else { "200 OK" };
+        let status = if body.is_null() {
+            "404 Not Found"
+        } else {
+            "200 OK"
+        };
         let body = body.to_string();
         write!(
             stream,
@@ -174,7 +176,10 @@ impl Realm {
 
     /// A token with the claims of Keycloak, which has neither `client_id` nor `jti` here.
     fn token(&self) -> String {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": "k1"});
         let claims = json!({
             "iss": self.issuer, "aud": ["order-service", "account"], "exp": now + 300, "iat": now,

@@ -29,7 +29,7 @@ fn child_process_that_panics() {
         .spawn(|| panic!("planted\npanic"))
         .unwrap();
     assert!(panicked.join().is_err());
-    let text = String::from_utf8(metrics.render(PoolConnections::default()).unwrap()).unwrap();
+    let text = String::from_utf8(metrics.render(PoolConnections::default(), &[]).unwrap()).unwrap();
     assert!(text.contains("\npanics_total 1\n"), "{text}");
     log.finish();
 }

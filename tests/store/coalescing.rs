@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
 use order_service::store::{CreateOrder, CreateOutcome, ListQuery, UpdateOutcome};
 
-use super::contract::{create, new_order, store, update};
+use super::contract::{caller, create, new_order, store, update};
 use crate::support::database::Database;
 use crate::support::in_a_minute;
 
@@ -29,9 +29,9 @@ async fn a_client_reads_the_orders_that_it_created(database: Database) {
         async move {
             for round in 0..rounds {
                 let order = create(&store, new_order(&client.to_string())).await;
-                let read = store.get(order.id).await.unwrap();
+                let read = store.get(&caller(), order.id).await.unwrap();
                 assert_eq!(read.as_ref(), Some(&order), "{client} {round}");
-                let page = store.list(ListQuery::FIRST_PAGE).await.unwrap();
+                let page = store.list(&caller(), ListQuery::FIRST_PAGE).await.unwrap();
                 let page = std::str::from_utf8(&page.page.json).unwrap();
                 // It may be missing only when a whole page of newer orders was created since.
                 let id = order.id.to_string();
@@ -64,7 +64,7 @@ async fn a_client_reads_the_updates_that_it_made(database: Database) {
                 let UpdateOutcome::Current(changed) = store.update(command).await.unwrap() else {
                     panic!("not updated");
                 };
-                assert_eq!(store.get(order.id).await.unwrap(), Some(changed));
+                assert_eq!(store.get(&caller(), order.id).await.unwrap(), Some(changed));
             }
         }
     })
@@ -117,6 +117,7 @@ async fn a_prepared_statement_that_a_migration_invalidates_is_replaced() {
     let database = Database::postgres().await;
     let store = store(&database, &["--pool-min-idle", "5"]).await;
     let request = |i: usize| CreateOrder {
+        caller: caller(),
         new: NewOrder::parse(Draft {
             product_id: format!("sku-{i}"),
             quantity: 1,
@@ -134,12 +135,15 @@ async fn a_prepared_statement_that_a_migration_invalidates_is_replaced() {
                 let (store, request) = (store.clone(), request(i));
                 tokio::spawn(async move {
                     let order = create(&store, request).await;
-                    assert!(store.get(order.id).await.unwrap().is_some());
+                    assert!(store.get(&caller(), order.id).await.unwrap().is_some());
                     store
-                        .list(ListQuery {
-                            limit: 5,
-                            ..ListQuery::FIRST_PAGE
-                        })
+                        .list(
+                            &caller(),
+                            ListQuery {
+                                limit: 5,
+                                ..ListQuery::FIRST_PAGE
+                            },
+                        )
                         .await
                         .unwrap();
                 })

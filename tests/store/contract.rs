@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use order_service::config::Cli;
-use order_service::domain::{Draft, Metadata, NewOrder, Patch};
+use order_service::domain::{Caller, Draft, Metadata, NewOrder, Patch};
 use order_service::store::{
     Connector, CreateOrder, CreateOutcome, Document, IfMatch, ListQuery, MigrateOptions, Readiness,
     Store, StoreError, UpdateOrder, check_database_url,
@@ -52,6 +52,10 @@ pub(crate) fn open_url(url: &str, flags: &[&str]) -> (Store, Connector) {
     (store, connector)
 }
 
+pub(crate) fn caller() -> Arc<Caller> {
+    Arc::new(Caller::anonymous())
+}
+
 /// A request for the smallest order.
 pub(crate) fn new_order(product_id: &str) -> CreateOrder {
     let draft = Draft {
@@ -60,6 +64,7 @@ pub(crate) fn new_order(product_id: &str) -> CreateOrder {
         ..Draft::default()
     };
     CreateOrder {
+        caller: caller(),
         new: NewOrder::parse(draft).unwrap(),
         idempotency: None,
         traceparent: None,
@@ -78,6 +83,7 @@ pub(crate) async fn create(store: &Store, request: CreateOrder) -> Document {
 /// An update without conditions.
 pub(crate) fn update(id: Uuid, patch: Patch) -> UpdateOrder {
     UpdateOrder {
+        caller: caller(),
         id,
         patch,
         if_match: IfMatch::Any,
@@ -101,6 +107,7 @@ async fn a_created_order_is_returned_by_its_id(database: Database) {
     })
     .unwrap();
     let request = CreateOrder {
+        caller: caller(),
         new,
         ..new_order("")
     };
@@ -109,12 +116,15 @@ async fn a_created_order_is_returned_by_its_id(database: Database) {
     let order = json(&created);
     assert_eq!(order["status"], "pending");
     assert_eq!(order["metadata"]["k/~\""], "line\nbreak\\");
-    assert_eq!(store.get(created.id).await.unwrap(), Some(created));
+    assert_eq!(
+        store.get(&caller(), created.id).await.unwrap(),
+        Some(created)
+    );
 }
 
 async fn an_unknown_id_returns_none(database: Database) {
     let store = store(&database, &[]).await;
-    assert_eq!(store.get(Uuid::now_v7()).await, Ok(None));
+    assert_eq!(store.get(&caller(), Uuid::now_v7()).await, Ok(None));
 }
 
 async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
@@ -130,7 +140,7 @@ async fn lists_are_newest_first_and_start_after_an_id(database: Database) {
             starting_after,
             ..ListQuery::FIRST_PAGE
         };
-        let page = store.list(query).await.unwrap().page;
+        let page = store.list(&caller(), query).await.unwrap().page;
         let orders: Vec<Value> = serde_json::from_slice(&page.json).unwrap();
         let ids: Vec<Uuid> = orders
             .iter()
@@ -159,7 +169,7 @@ async fn concurrent_creates_are_all_stored(database: Database) {
         .collect();
     for task in tasks {
         let id = task.await.unwrap();
-        assert!(store.get(id).await.unwrap().is_some());
+        assert!(store.get(&caller(), id).await.unwrap().is_some());
     }
     assert_eq!(database.count("orders").await, 200);
 }

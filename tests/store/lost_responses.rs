@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use order_service::store::{CreateOrder, Idempotency, Store};
 
-use super::contract::{create, new_order, open_url};
+use super::contract::{caller, create, new_order, open_url};
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
@@ -30,6 +30,7 @@ fn keyed(product_id: &str) -> CreateOrder {
         hash: [7; 32],
     };
     CreateOrder {
+        caller: caller(),
         idempotency: Some(idempotency),
         ..new_order(product_id)
     }
@@ -43,7 +44,7 @@ async fn an_order_whose_response_is_lost_is_created_once() {
     proxy.lose_response_to("sku-lost");
     let order = create(&store, new_order("-lost")).await;
     assert_eq!(proxy.lost(), 1);
-    assert!(store.get(order.id).await.unwrap().is_some());
+    assert!(store.get(&caller(), order.id).await.unwrap().is_some());
     assert_eq!(database.count("orders").await, 2);
     assert_eq!(database.count("events").await, 2);
     let log = cluster.log();
@@ -56,7 +57,7 @@ async fn an_order_with_a_key_whose_response_is_lost_is_created_once_and_without_
     proxy.lose_response_to("sku-lost");
     let order = create(&store, keyed("-lost")).await;
     assert_eq!(proxy.lost(), 1);
-    assert!(store.get(order.id).await.unwrap().is_some());
+    assert!(store.get(&caller(), order.id).await.unwrap().is_some());
     assert_eq!(database.count("orders").await, 2);
     assert_eq!(database.count("events").await, 2);
     assert_eq!(database.count("idempotency_keys").await, 1);

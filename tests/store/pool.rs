@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use order_service::store::{ListQuery, Store, StoreError};
 
-use super::contract::{create, new_order, store};
+use super::contract::{caller, create, new_order, store};
 use crate::support::binary::migrate;
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -26,7 +26,7 @@ async fn use_connections(store: &Store, database: &Database, connections: usize)
     let tasks: Vec<_> = (0..connections)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.list(ONE_ORDER).await.unwrap() })
+            tokio::spawn(async move { store.list(&caller(), ONE_ORDER).await.unwrap() })
         })
         .collect();
     eventually("all are in use", Duration::from_secs(5), async || {
@@ -102,10 +102,11 @@ async fn a_request_that_waits_for_a_connection_fails_at_the_acquire_timeout() {
     ];
     let store = store(&database, &flags).await;
     let lock = database.begin("LOCK TABLE orders").await;
-    let list = || store.list(ONE_ORDER);
+    let caller = caller();
+    let list = || store.list(&caller, ONE_ORDER);
     let first = tokio::spawn({
-        let store = store.clone();
-        async move { store.list(ONE_ORDER).await }
+        let (store, caller) = (store.clone(), caller.clone());
+        async move { store.list(&caller, ONE_ORDER).await }
     });
     eventually(
         "the connection is in use",
@@ -137,7 +138,7 @@ async fn connections_that_the_database_closed_are_replaced_without_an_error() {
         database.execute(kill).await;
         for _ in 0..20 {
             let order = create(&store, new_order("a")).await;
-            assert!(store.get(order.id).await.unwrap().is_some());
+            assert!(store.get(&caller(), order.id).await.unwrap().is_some());
         }
     }
     assert_eq!(database.count("orders").await, 100);

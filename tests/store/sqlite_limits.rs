@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use order_service::store::StoreError;
 
-use super::contract::{create, new_order, store};
+use super::contract::{caller, create, new_order, store};
 use crate::support::database::Database;
 
 const OPTIONS: [&str; 4] = ["--statement-timeout", "1s", "--pool-min-idle", "1"];
@@ -47,7 +47,7 @@ async fn a_read_that_takes_too_long_is_interrupted() {
         CREATE VIEW orders AS SELECT real.* FROM real, n AS a, n AS b, n AS c
         WHERE a.x + b.x + c.x < 0;";
     database.execute(&format!("{MANY}{slow}")).await;
-    let late = tokio::time::timeout(Duration::from_secs(5), store.get(order.id)).await;
+    let late = tokio::time::timeout(Duration::from_secs(5), store.get(&caller(), order.id)).await;
     assert_eq!(
         late.expect("it ends in time"),
         Err(StoreError::StatementTimeout)
@@ -55,7 +55,7 @@ async fn a_read_that_takes_too_long_is_interrupted() {
     database
         .execute("DROP VIEW orders; ALTER TABLE real RENAME TO orders")
         .await;
-    assert!(store.get(order.id).await.unwrap().is_some());
+    assert!(store.get(&caller(), order.id).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use order_service::domain::{Patch, Status};
 use order_service::store::{MigrateOptions, Readiness, Store, StoreError, UpdateOutcome};
 
-use super::contract::{create, new_order, open_url, store, update};
+use super::contract::{caller, create, new_order, open_url, store, update};
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -176,7 +176,7 @@ async fn a_connection_that_lost_its_prepared_statements_is_replaced() {
     database.execute(forgetting).await;
     confirm(&store, order.id).await.unwrap();
     create(&store, new_order("b")).await;
-    assert!(store.get(order.id).await.unwrap().is_some());
+    assert!(store.get(&caller(), order.id).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,14 +244,14 @@ async fn errors_are_recognised_whatever_the_language_of_the_server() {
     assert_eq!(late, StoreError::StatementTimeout);
     holder.batch_execute("ROLLBACK").await.unwrap();
     // A prepared statement that a migration invalidates.
-    store.get(order.id).await.unwrap();
+    store.get(&caller(), order.id).await.unwrap();
     database
         .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE bigint")
         .await;
     database
         .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE integer")
         .await;
-    store.get(order.id).await.unwrap();
+    store.get(&caller(), order.id).await.unwrap();
     // Sessions that an administrator terminates.
     database
         .execute(

@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use order_service::domain::{MetadataPatch, Patch, PatchError, Quantity, Status};
-use order_service::store::{
-    Cursor, Feed, IfMatch, MigrateOptions, Store, UpdateOrder, UpdateOutcome,
-};
+use order_service::store::{Feed, IfMatch, MigrateOptions, Store, UpdateOrder, UpdateOutcome};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::contract::{create, json, new_order, open_url, update};
+use super::contract::{caller, create, json, new_order, open_url, update};
 use crate::support::database::Database;
 
 crate::on_both!(ten_thousand_orders_with_random_updates_follow_the_state_machine);
@@ -58,7 +56,7 @@ fn random_patch(random: &mut Random) -> Patch {
 }
 
 async fn current(store: &Store, id: Uuid) -> Value {
-    json(&store.get(id).await.unwrap().unwrap())
+    json(&store.get(&caller(), id).await.unwrap().unwrap())
 }
 
 /// Creates an order, updates it ten times, checks each result, and returns its last version.
@@ -76,6 +74,7 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
             IfMatch::Any
         };
         let command = UpdateOrder {
+            caller: caller(),
             if_match,
             ..update(order.id, patch.clone())
         };
@@ -104,7 +103,7 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
         before = after;
     }
     let events = store
-        .order_events(order.id, 0, 100)
+        .order_events(&caller(), order.id, 0, 100)
         .await
         .unwrap()
         .page
@@ -143,9 +142,9 @@ async fn ten_thousand_orders_with_random_updates_follow_the_state_machine(databa
         }
     }
     // The feed has each version of each order once and in order.
-    let (mut versions, mut cursor) = (HashMap::new(), Cursor::default());
+    let (mut versions, mut cursor) = (HashMap::new(), None);
     loop {
-        let feed = store.feed(Some(cursor), 100).await.unwrap();
+        let feed = store.feed(&caller(), cursor, 100).await.unwrap();
         let Feed::Page { page, next } = feed.page else {
             panic!("the cursor has expired");
         };
@@ -159,7 +158,7 @@ async fn ten_thousand_orders_with_random_updates_follow_the_state_machine(databa
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             continue;
         }
-        cursor = next;
+        cursor = Some(next);
         for event in &page.events {
             let version = versions.entry(event.order_id).or_insert(0);
             *version += 1;
@@ -178,7 +177,7 @@ fn the_schemas_and_the_documentation_list_the_statuses_of_the_domain() {
         .join(", ");
     for (database, column) in [("postgres", "VALUE"), ("sqlite", "status")] {
         let sql = read(&format!(
-            "migrations/{database}/2026-11-27-000001_create_orders/up.sql"
+            "migrations/{database}/2026-11-27-000002_create_orders/up.sql"
         ));
         assert!(
             sql.contains(&format!("CHECK ({column} IN ({quoted}))")),

@@ -6,6 +6,7 @@
     reason = "a library that is compiled into each test crate, which uses a part of it"
 )]
 
+pub mod auth_file;
 pub mod binary;
 pub mod certificates;
 pub mod client;
@@ -18,6 +19,7 @@ pub mod proxy;
 pub mod raw_client;
 pub mod relay;
 pub mod server;
+pub mod slow_link;
 
 use std::future::Future;
 use std::time::Duration;

@@ -139,7 +139,8 @@ impl RawClient {
 
     /// Panics unless another request on the same connection gets its response.
     pub async fn expect_usable(&mut self) {
-        self.send("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        self.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
         let response = self.response().await;
         assert_eq!(response.status, 200, "{response:?}");
         assert_eq!(response.body, b"{\"status\":\"ok\"}");

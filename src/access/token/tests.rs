@@ -72,8 +72,8 @@ fn a_principal_is_issuer_and_subject() {
     let issuer = TestIssuer::new();
     let token = issuer.sign("ES256", &header("ES256"), &claims());
     let principal = verify(&issuer, &token, &policy("")).unwrap();
-    assert_eq!(&*principal.id, "https://login.example.com/|checkout");
-    assert_eq!(principal.tenant, Tenant::default());
+    assert_eq!(&*principal.caller.id, "https://login.example.com/|checkout");
+    assert_eq!(principal.caller.tenant, Tenant::default());
     assert!(principal.may(Scope::OrdersRead) && !principal.may(Scope::OrdersWrite));
     assert_eq!(principal.expires, Some(now() + Duration::from_secs(360)));
 }
@@ -82,7 +82,11 @@ fn a_principal_is_issuer_and_subject() {
 fn symmetric_and_missing_algorithms_are_refused() {
     let issuer = TestIssuer::new();
     for algorithm in ["HS256", "none", "None", "", "RS384", "rs256", "RSA-OAEP"] {
-        let token = issuer.sign("RS256", &json!({"alg": algorithm, "kid": "RS256"}), &claims());
+        let token = issuer.sign(
+            "RS256",
+            &json!({"alg": algorithm, "kid": "RS256"}),
+            &claims(),
+        );
         assert_eq!(
             verify(&issuer, &token, &policy("")),
             Err(TokenError::Algorithm),
@@ -91,7 +95,10 @@ fn symmetric_and_missing_algorithms_are_refused() {
     }
     let unsigned = issuer.sign("RS256", &header("RS256"), &claims());
     let unsigned = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
-    assert_eq!(verify(&issuer, &unsigned, &policy("")), Err(TokenError::Signature));
+    assert_eq!(
+        verify(&issuer, &unsigned, &policy("")),
+        Err(TokenError::Signature)
+    );
 }
 
 #[test]
@@ -102,7 +109,10 @@ fn keys_in_the_header_are_ignored() {
     header["jku"] = json!("https://evil.example.com/jwks");
     header["x5u"] = json!("https://evil.example.com/x5u");
     let forged = stranger.sign("ES256", &header, &claims());
-    assert_eq!(verify(&issuer, &forged, &policy("")), Err(TokenError::Signature));
+    assert_eq!(
+        verify(&issuer, &forged, &policy("")),
+        Err(TokenError::Signature)
+    );
     let own = issuer.sign("ES256", &header, &claims());
     assert!(verify(&issuer, &own, &policy("")).is_ok());
 }
@@ -113,7 +123,47 @@ fn a_critical_header_is_refused() {
     let mut header = header("ES256");
     header["crit"] = json!(["exp"]);
     let token = issuer.sign("ES256", &header, &claims());
-    assert_eq!(verify(&issuer, &token, &policy("")), Err(TokenError::Critical));
+    assert_eq!(
+        verify(&issuer, &token, &policy("")),
+        Err(TokenError::Critical)
+    );
+}
+
+#[test]
+fn a_critical_header_that_is_null_is_critical() {
+    let issuer = TestIssuer::new();
+    let mut header = header("ES256");
+    header["crit"] = Value::Null;
+    let token = issuer.sign("ES256", &header, &claims());
+    assert_eq!(
+        verify(&issuer, &token, &policy("")),
+        Err(TokenError::Critical)
+    );
+}
+
+#[test]
+fn a_token_with_a_repeated_name_is_malformed() {
+    let issuer = TestIssuer::new();
+    let good = claims().to_string();
+    let header = header("ES256").to_string();
+    let sign = |header: &str, claims: &str| issuer.sign_text("ES256", header, claims);
+    assert!(verify(&issuer, &sign(&header, &good), &policy("")).is_ok());
+    for (header, claims) in [
+        (header.clone(), good.replacen('{', r#"{"exp":1,"#, 1)),
+        (header.clone(), good.replacen('{', r#"{"sub":"admin","#, 1)),
+        (
+            header.clone(),
+            good.replacen('{', r#"{"a":{"b":1,"b":1},"#, 1),
+        ),
+        (
+            header.clone(),
+            good.replacen('{', r#"{"a":[{"b":1,"b":1}],"#, 1),
+        ),
+        (header.replacen('{', r#"{"typ":"JWT","#, 1), good.clone()),
+    ] {
+        let result = verify(&issuer, &sign(&header, &claims), &policy(""));
+        assert_eq!(result, Err(TokenError::Malformed), "{header} {claims}");
+    }
 }
 
 #[test]
@@ -133,6 +183,9 @@ fn what_is_no_signed_token_is_malformed() {
         text(r#"{"alg":7}"#),
         text(r#"{"alg":"ES256","kid":7}"#),
         text(r#"{"alg":"ES256","alg":"RS256"}"#),
+        text(r#"{"alg":"ES256","x":1,"x":2}"#),
+        text(r#"{"alg":"ES256","kid":null}"#),
+        text(r#"{"alg":"ES256","typ":null}"#),
         format!("{}.{}.AA", base64(r#"{"alg":"ES256"}"#), base64("\u{0}")),
         "x".repeat(8193),
     ] {
@@ -171,7 +224,11 @@ fn times_are_numbers_within_bounds() {
         ("exp", Some(json!(1_799_999_941)), Ok(())),
         ("exp", Some(json!(1_799_999_940.5)), Ok(())),
         ("nbf", Some(json!(1_800_000_060)), Ok(())),
-        ("nbf", Some(json!(1_800_000_061)), Err(TokenError::NotYetValid)),
+        (
+            "nbf",
+            Some(json!(1_800_000_061)),
+            Err(TokenError::NotYetValid),
+        ),
         ("nbf", Some(json!("soon")), Err(TokenError::Claim)),
     ] {
         let token = with(&issuer, claim, value.clone());
@@ -184,11 +241,23 @@ fn times_are_numbers_within_bounds() {
 fn issuer_and_audience_are_compared_exactly() {
     let issuer = TestIssuer::new();
     for (claim, value, expected) in [
-        ("iss", Some(json!("https://login.example.com")), Err(TokenError::Issuer)),
-        ("iss", Some(json!(["https://login.example.com/"])), Err(TokenError::Issuer)),
+        (
+            "iss",
+            Some(json!("https://login.example.com")),
+            Err(TokenError::Issuer),
+        ),
+        (
+            "iss",
+            Some(json!(["https://login.example.com/"])),
+            Err(TokenError::Issuer),
+        ),
         ("iss", None, Err(TokenError::Issuer)),
         ("aud", None, Err(TokenError::Audience)),
-        ("aud", Some(json!("Order-Service")), Err(TokenError::Audience)),
+        (
+            "aud",
+            Some(json!("Order-Service")),
+            Err(TokenError::Audience),
+        ),
         ("aud", Some(json!([])), Err(TokenError::Audience)),
         ("aud", Some(json!([7, "x"])), Err(TokenError::Audience)),
         ("aud", Some(json!(["x", "other"])), Ok(())),
@@ -196,6 +265,8 @@ fn issuer_and_audience_are_compared_exactly() {
         ("sub", Some(json!("")), Err(TokenError::Claim)),
         ("sub", Some(json!(7)), Err(TokenError::Claim)),
         ("sub", Some(json!("x".repeat(513))), Err(TokenError::Claim)),
+        ("sub", Some(json!("x\u{0}")), Err(TokenError::Claim)),
+        ("sub", Some(json!("x\ny")), Err(TokenError::Claim)),
     ] {
         let token = with(&issuer, claim, value.clone());
         let result = verify(&issuer, &token, &policy("")).map(drop);
@@ -213,6 +284,7 @@ fn types_are_those_of_the_policy() {
         ("", None, false),
         ("token_types = [\"none\"]", None, true),
         ("token_types = [\"none\"]", Some("at+jwt"), false),
+        ("token_types = [\"none\"]", Some("none"), false),
         ("token_types = [\"JWT\", \"none\"]", Some("jwt"), true),
     ] {
         let mut header = header("ES256");
@@ -245,7 +317,8 @@ fn scopes_come_from_the_claim_or_else_from_the_grant() {
     ] {
         let token = with(&issuer, "scope", value.clone());
         let result = verify(&issuer, &token, &policy);
-        let result = result.map(|principal| (principal.scopes, principal.tenant.to_string()));
+        let result =
+            result.map(|principal| (principal.scopes, principal.caller.tenant.to_string()));
         let expected = expected.map(|(scopes, tenant)| (scopes, tenant.to_owned()));
         assert_eq!(result, expected, "{value:?}");
     }
@@ -263,7 +336,7 @@ fn a_tenant_claim_that_is_named_must_be_there() {
         (None, Err(TokenError::Tenant)),
     ] {
         let token = with(&issuer, "org", value.clone());
-        let result = verify(&issuer, &token, &policy).map(|found| found.tenant.to_string());
+        let result = verify(&issuer, &token, &policy).map(|found| found.caller.tenant.to_string());
         assert_eq!(result, expected.map(str::to_owned), "{value:?}");
     }
 }

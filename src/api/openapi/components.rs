@@ -5,13 +5,19 @@ use std::collections::BTreeMap;
 
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::Header;
-use utoipa::openapi::path::{Operation, Parameter, PathItem};
+use utoipa::openapi::path::{Operation, Parameter};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Response};
 use utoipa::{IntoParams, IntoResponses, Modify};
 
 use super::parameters::{OrderId, PageSize, TraceHeaders};
 use super::{headers, responses};
-use crate::api::paths::HEALTHZ;
+use crate::access::Requirement;
+use crate::api::paths::{HEALTHZ, READYZ};
+use crate::api::routes::RESOURCES;
+
+/// The name of the security scheme.
+const BEARER: &str = "bearer";
 
 /// Replaces shared parameters and headers by references, and adds the parameters, responses and headers
 /// that all operations have.
@@ -21,9 +27,22 @@ impl Modify for SharedComponents {
     fn modify(&self, document: &mut OpenApi) {
         let parameters = shared_parameters();
         let headers = headers::all();
-        for (path, item) in &mut document.paths.paths {
-            for operation in operations(item) {
-                complete_operation(path, operation, &parameters, &headers);
+        for resource in &RESOURCES {
+            let path = resource.path.template;
+            let Some(item) = document.paths.paths.get_mut(path) else {
+                continue;
+            };
+            for route in resource.routes {
+                let operation = match route.method.as_str() {
+                    "GET" => &mut item.get,
+                    "POST" => &mut item.post,
+                    "PATCH" => &mut item.patch,
+                    _ => &mut None,
+                };
+                if let Some(operation) = operation {
+                    require(route.requirement, operation);
+                    complete_operation(path, operation, &parameters, &headers);
+                }
             }
         }
         // A method that a path does not support is not an operation, so no operation has this response.
@@ -43,13 +62,27 @@ impl Modify for SharedComponents {
             components.parameters.insert(name, parameter.into());
         }
         components.headers = headers;
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "An API key (`osk_ID_SECRET`) or a JSON Web Token, with the scope that the operation names. \
+                 The tenant of the credential owns what the operation reads and writes.",
+            ));
+        components.add_security_scheme(BEARER, SecurityScheme::Http(bearer.build()));
     }
 }
 
-fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch]
-        .into_iter()
-        .flatten()
+/// Documents the scope that an operation needs, and the responses to requests without it.
+fn require(requirement: Requirement, operation: &mut Operation) {
+    let Requirement::Scope(scope) = requirement else {
+        return;
+    };
+    operation.security = Some(vec![SecurityRequirement::new(BEARER, [scope.as_str()])]);
+    if let Some(description) = &mut operation.description {
+        description.push_str(&format!("\n\nNeeds the scope `{scope}`."));
+    }
+    let responses = &mut operation.responses.responses;
+    responses.extend(responses::AnySecured::responses());
 }
 
 fn complete_operation(
@@ -70,8 +103,10 @@ fn complete_operation(
     }
     let common = if path == HEALTHZ.template {
         responses::AnyRequest::responses()
-    } else {
+    } else if path == READYZ.template {
         responses::AnyButLiveness::responses()
+    } else {
+        responses::AnyButProbes::responses()
     };
     let responses = &mut operation.responses.responses;
     for (status, response) in common {

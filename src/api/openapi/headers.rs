@@ -28,6 +28,12 @@ pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
             json!(1),
         ),
         always(
+            "WWW-Authenticate",
+            "How to authenticate (RFC 6750). `error=\"invalid_token\"` if the request had credentials.",
+            Type::String,
+            json!("Bearer realm=\"order-service\""),
+        ),
+        always(
             "Location",
             "The path of the order.",
             Type::String,

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use actix_web::http::StatusCode;
 use utoipa::IntoResponses;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
@@ -51,6 +50,8 @@ macro_rules! problems {
 problems! {
     responses {
         BadRequest: [MalformedRequest];
+        Unauthenticated: [Unauthenticated];
+        Forbidden: [Forbidden];
         NotFound: [NotFound];
         MethodNotAllowed: [MethodNotAllowed];
         RequestTimeout: [RequestTimeout];
@@ -61,10 +62,11 @@ problems! {
         UnsupportedMediaType: [UnsupportedMediaType];
         ValidationFailed: [ValidationFailed];
         UnprocessableOrder: [ValidationFailed, IdempotencyKeyReused];
+        RateLimited: [RateLimited];
         InternalError: [Internal];
         Overloaded: [Overloaded];
         NotReady: [Unavailable];
-        ServiceUnavailable: [Overloaded, Unavailable, Timeout];
+        ServiceUnavailable: [Overloaded, Unavailable, KeysUnavailable, Timeout];
     }
     groups {
         /// Errors of a request that creates an order.
@@ -95,6 +97,10 @@ problems! {
         /// Every request except a liveness probe may also be rejected while too many clients are connected or too
         /// many response bytes wait to be sent.
         AnyButLiveness: [BadRequest, Overloaded];
+        /// Every request except a probe may also be rejected because of its `Host`.
+        AnyButProbes: [BadRequest, Forbidden, Overloaded];
+        /// Every request that needs a scope may also be rejected because of its credentials.
+        AnySecured: [BadRequest, Unauthenticated, Forbidden, RateLimited];
     }
 }
 
@@ -121,9 +127,10 @@ impl ProblemResponse {
             .content("application/problem+json", content);
         match self.kinds().first() {
             Some(ProblemKind::MethodNotAllowed) => response.header("Allow", headers::allow()),
-            Some(kind) if kind.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                response.header("Retry-After", Header::default())
+            Some(ProblemKind::Unauthenticated) => {
+                response.header("WWW-Authenticate", Header::default())
             }
+            Some(kind) if kind.asks_to_retry() => response.header("Retry-After", Header::default()),
             _ => response,
         }
         .build()

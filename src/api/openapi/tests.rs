@@ -1,8 +1,10 @@
 use serde_json::Value;
 
 use super::*;
-use crate::api::routes::ROUTES;
+use crate::access::Requirement;
+use crate::api::routes::RESOURCES;
 use crate::domain::Status;
+use crate::http::route::Route;
 
 fn parsed() -> Value {
     serde_json::from_str(&document().unwrap()).unwrap()
@@ -47,20 +49,53 @@ fn operations(document: &Value) -> impl Iterator<Item = (String, &Value)> {
     })
 }
 
+/// Each route with its method and path.
+fn routes() -> impl Iterator<Item = (String, &'static Route)> {
+    RESOURCES.iter().flat_map(|resource| {
+        resource.routes.iter().map(|route| {
+            let method = route.method.as_str().to_lowercase();
+            (format!("{method} {}", resource.path.template), route)
+        })
+    })
+}
+
 #[test]
 fn the_document_has_every_route_and_no_other() {
     let document = parsed();
     let mut documented: Vec<_> = operations(&document).map(|(name, _)| name).collect();
-    let mut routes: Vec<_> = ROUTES
-        .iter()
-        .map(|route| {
-            let method = route.method.as_str().to_lowercase();
-            format!("{method} {}", route.path.template)
-        })
-        .collect();
+    let mut routes: Vec<_> = routes().map(|(name, _)| name).collect();
     documented.sort();
     routes.sort();
     assert_eq!(documented, routes);
+}
+
+#[test]
+fn every_operation_that_needs_a_scope_names_it_and_has_401_403_and_429() {
+    let document = parsed();
+    let operations: std::collections::HashMap<_, _> = operations(&document).collect();
+    for (name, route) in routes() {
+        let operation = operations[&name];
+        let rejections = ["401", "429"].map(|status| operation["responses"].get(status).is_some());
+        match route.requirement {
+            Requirement::Open => {
+                assert_eq!(operation.get("security"), None, "{name}");
+                assert_eq!(rejections, [false, false], "{name}");
+            }
+            Requirement::Scope(scope) => {
+                let security = serde_json::json!([{"bearer": [scope.as_str()]}]);
+                assert_eq!(operation["security"], security, "{name}");
+                let description = operation["description"].as_str().unwrap();
+                assert!(description.contains(&format!("`{scope}`")), "{name}");
+                assert_eq!(rejections, [true, true], "{name}");
+                assert!(operation["responses"].get("403").is_some(), "{name}");
+            }
+        }
+    }
+    let scheme = &document["components"]["securitySchemes"]["bearer"];
+    assert_eq!(
+        (&scheme["type"], &scheme["scheme"]),
+        (&"http".into(), &"bearer".into())
+    );
 }
 
 #[test]
@@ -141,7 +176,12 @@ fn every_response_has_a_request_id() {
 fn every_component_is_used() {
     let document = parsed();
     let text = document.to_string();
-    for (kind, components) in document["components"].as_object().unwrap() {
+    let components = document["components"].as_object().unwrap();
+    // Operations name security schemes without a reference.
+    for (kind, components) in components
+        .iter()
+        .filter(|(kind, _)| *kind != "securitySchemes")
+    {
         for name in components.as_object().unwrap().keys() {
             let reference = format!("\"#/components/{kind}/{name}\"");
             assert!(text.contains(&reference), "{reference} is not used");
@@ -151,5 +191,5 @@ fn every_component_is_used() {
 
 #[test]
 fn the_document_is_small() {
-    assert!(compact_document().unwrap().len() < 30_000);
+    assert!(compact_document().unwrap().len() < 33_000);
 }

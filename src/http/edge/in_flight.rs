@@ -1,6 +1,7 @@
 //! The end of a request at the edge: the rest of its body, and the headers that every response has.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::HttpResponse;
 use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
@@ -10,6 +11,8 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
+use super::rates::Remaining;
+use crate::domain::Caller;
 use crate::http::activity::{Activity, RequestGuard, SMALL_REMAINDER, Unreceived};
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -17,6 +20,7 @@ use crate::http::request::context::REQUEST_ID;
 use crate::http::response::budget;
 use crate::http::response::outgoing::Outgoing;
 use crate::http::state::HttpState;
+use crate::shares::Unavailable;
 use crate::telemetry::AccessRecord;
 
 /// How many polls Actix gets to receive the rest of a request. It receives 1 to 8 KiB in each, and the rest is at
@@ -25,6 +29,8 @@ const MAX_POLLS: u8 = 160;
 
 const NO_RESPONSE_BUDGET: &str =
     "Too many large responses are waiting for their clients. Try again later.";
+const NO_RESPONSE_SHARE: &str =
+    "The caller has not received earlier large responses yet. Read them, and try again later.";
 
 /// A request whose response does not exist yet.
 pub(crate) struct InFlight {
@@ -35,11 +41,26 @@ pub(crate) struct InFlight {
     pub(crate) uri: Uri,
     pub(crate) is_probe: bool,
     pub(crate) http_1_0: bool,
+    /// What the caller has left of its rate, if rates are limited.
+    pub(crate) remaining: Option<Remaining>,
     /// How many polls have waited for the rest of the body.
     pub(crate) polls: u8,
 }
 
 impl InFlight {
+    /// Records who makes the request, and counts it.
+    ///
+    /// # Errors
+    /// A problem if the caller exceeds its rate.
+    pub(crate) fn admit(&mut self, caller: &Arc<Caller>) -> Result<(), Problem> {
+        self.record.set_caller(Arc::clone(caller));
+        if let Some(rates) = &self.http.rates {
+            self.remaining = Some(Remaining::NONE);
+            self.remaining = Some(rates.check(caller)?);
+        }
+        Ok(())
+    }
+
     fn activity(&self) -> Option<&Activity> {
         self.guard.as_ref().map(RequestGuard::activity)
     }
@@ -87,13 +108,13 @@ impl InFlight {
         let rejected;
         let known = if status.is_client_error() || status.is_server_error() {
             known
-        } else if self.acquire_budget(response.response().body().size()) {
+        } else if let Err(problem) = self.acquire_budget(response.response().body().size()) {
+            rejected = problem;
+            Some(&rejected)
+        } else {
             let mut response = response.map_into_left_body();
             self.set_headers(response.response_mut());
             return response.map_body(|_, body| self.send(body));
-        } else {
-            rejected = Problem::new(ProblemKind::Overloaded, NO_RESPONSE_BUDGET);
-            Some(&rejected)
         };
         let mut problem = self.problem(known, status);
         if let Some(allow) = response.headers().get(ALLOW) {
@@ -103,28 +124,39 @@ impl InFlight {
         response.map_body(|_, body| self.send(body))
     }
 
-    /// Acquires the budget for a response of this size, which is held until the response is sent. Returns false if
-    /// the budget does not suffice.
-    fn acquire_budget(&self, size: BodySize) -> bool {
+    /// Acquires the budget for a response of this size, which is held until the response is sent. Returns a problem if
+    /// the budget, or the caller's share of it, does not suffice.
+    fn acquire_budget(&self, size: BodySize) -> Result<(), Problem> {
         let BodySize::Sized(bytes) = size else {
-            return true;
+            return Ok(());
         };
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
         if bytes <= budget::SMALL || self.is_probe {
-            return true;
+            return Ok(());
         }
-        let Some(permit) = self.http.responses.acquire(bytes) else {
-            return false;
-        };
+        let caller = self.caller();
+        let permit = self.http.responses.acquire(caller.map(Arc::as_ref), bytes);
+        let permit = permit.map_err(|error| match error {
+            Unavailable::Share if caller.is_some() => {
+                Problem::new(ProblemKind::RateLimited, NO_RESPONSE_SHARE)
+            }
+            _ => Problem::new(ProblemKind::Overloaded, NO_RESPONSE_BUDGET),
+        })?;
         if let Some(activity) = self.activity() {
             activity.hold(permit);
         }
-        true
+        Ok(())
+    }
+
+    /// Who makes the request. `None` if its route is open, or if it was rejected before that was verified.
+    fn caller(&self) -> Option<&Arc<Caller>> {
+        self.record.caller()
     }
 
     /// Wraps the body of the response. The connection is busy until it is sent.
     pub(crate) fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
-        Outgoing::new(body, self.guard.take(), &self.http.responses)
+        let guard = self.guard.take();
+        Outgoing::new(body, guard, &self.http.responses, self.caller())
     }
 
     pub(crate) fn problem(
@@ -148,6 +180,9 @@ impl InFlight {
                 .insert(HeaderName::from_static(REQUEST_ID), id);
         }
         let headers = response.headers_mut();
+        if let (Some(rates), Some(remaining)) = (&self.http.rates, self.remaining) {
+            rates.set_headers(remaining, headers);
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if !headers.contains_key(CACHE_CONTROL) {
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -17,9 +17,10 @@ async fn panics_at_once() -> HttpResponse {
 fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
     let metrics = Arc::new(Metrics::new().unwrap());
     let state = HttpState {
-        templates: &[],
+        resources: &[],
         request_timeout: Duration::from_secs(10),
         max_body_bytes: 1,
+        rates: None,
         responses: ResponseBudget::new(1, Arc::clone(&metrics)),
         bodies: RequestBudget::default(),
         drain: CancellationToken::new(),
@@ -31,6 +32,7 @@ fn server() -> (std::net::SocketAddr, actix_web::dev::ServerHandle) {
             .wrap(Edge::new(
                 state.clone(),
                 Recorder::new(Arc::clone(&metrics)),
+                None,
             ))
     })
     .workers(1)

@@ -7,6 +7,10 @@ use actix_web::http::StatusCode;
 pub(crate) enum ProblemKind {
     /// The request is not HTTP, its body is not JSON, or it is incomplete.
     MalformedRequest,
+    /// The request has no credentials, or bad ones.
+    Unauthenticated,
+    /// The credentials do not allow the request.
+    Forbidden,
     /// No resource exists at the path.
     NotFound,
     /// The resource does not support the method.
@@ -29,20 +33,26 @@ pub(crate) enum ProblemKind {
     ValidationFailed,
     /// The idempotency key was used for another request.
     IdempotencyKeyReused,
+    /// The caller sends requests too fast, or occupies its share of the service.
+    RateLimited,
     /// A fault of this service.
     Internal,
     /// A limit of the service is reached.
     Overloaded,
     /// The database is not available, or the service is draining.
     Unavailable,
+    /// The keys that verify the token have not been fetched.
+    KeysUnavailable,
     /// The response did not exist before the deadline.
     Timeout,
 }
 
 impl ProblemKind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::MalformedRequest,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -54,9 +64,11 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::ValidationFailed,
         Self::IdempotencyKeyReused,
+        Self::RateLimited,
         Self::Internal,
         Self::Overloaded,
         Self::Unavailable,
+        Self::KeysUnavailable,
         Self::Timeout,
     ];
 
@@ -69,6 +81,18 @@ impl ProblemKind {
                 S::BAD_REQUEST,
                 "Malformed request",
                 "The request could not be understood.",
+            ),
+            Self::Unauthenticated => (
+                "unauthenticated",
+                S::UNAUTHORIZED,
+                "Unauthenticated",
+                "The request needs valid credentials: Authorization: Bearer.",
+            ),
+            Self::Forbidden => (
+                "forbidden",
+                S::FORBIDDEN,
+                "Forbidden",
+                "The credentials do not allow this request.",
             ),
             Self::NotFound => (
                 "not-found",
@@ -136,6 +160,12 @@ impl ProblemKind {
                 "Idempotency key reused",
                 "This key was used before for another request. Nothing was done.",
             ),
+            Self::RateLimited => (
+                "rate-limited",
+                S::TOO_MANY_REQUESTS,
+                "Rate limited",
+                "The caller sends too many requests. Try again later.",
+            ),
             Self::Internal => (
                 "internal",
                 S::INTERNAL_SERVER_ERROR,
@@ -153,6 +183,12 @@ impl ProblemKind {
                 S::SERVICE_UNAVAILABLE,
                 "Unavailable",
                 "The database cannot be reached. Try again later.",
+            ),
+            Self::KeysUnavailable => (
+                "keys-unavailable",
+                S::SERVICE_UNAVAILABLE,
+                "Keys unavailable",
+                "The keys that verify the token are not available. Try again later.",
             ),
             Self::Timeout => (
                 "timeout",
@@ -179,6 +215,12 @@ impl ProblemKind {
 
     pub(crate) const fn status(self) -> StatusCode {
         self.row().1
+    }
+
+    /// Whether the response has `Retry-After`.
+    pub(crate) fn asks_to_retry(self) -> bool {
+        let status = self.status();
+        status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS
     }
 
     /// Returns the kind for the status of a response that Actix itself has sent.

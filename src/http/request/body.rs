@@ -7,7 +7,10 @@ use std::rc::Rc;
 use actix_web::dev::Payload;
 use actix_web::error::PayloadError;
 use actix_web::http::Method;
-use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use actix_web::http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
+    HeaderValue,
+};
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
@@ -65,7 +68,7 @@ fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), P
             ProblemKind::UnsupportedMediaType,
             "The body must not be encoded (Content-Encoding).",
         )
-        .accepting("accept-encoding", "identity"));
+        .with_header(ACCEPT_ENCODING, "identity"));
     }
     let given = header(CONTENT_TYPE).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim();
@@ -79,12 +82,12 @@ fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), P
             ProblemKind::UnsupportedMediaType,
             format!("The Content-Type must be {}.", media_types.join(" or ")),
         )
-        .accepting(
+        .with_header(
             // RFC 5789, section 2.2, and RFC 9110, section 15.5.16.
             if request.method() == Method::PATCH {
-                "accept-patch"
+                HeaderName::from_static("accept-patch")
             } else {
-                "accept"
+                ACCEPT
             },
             media_types.join(", "),
         ))

@@ -2,7 +2,7 @@
 
 use std::future::{Future, Ready, ready};
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
@@ -10,30 +10,48 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
+use crate::access::Principal;
+use crate::domain::Caller;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 
 /// The header that carries the id of a request, in both directions.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// The route of a request and the deadline of its response.
-#[derive(Clone, Copy, Debug)]
+/// The route of a request, who makes it, and the deadline of its response.
+#[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) template: &'static str,
+    principal: Arc<Principal>,
     deadline: Instant,
 }
 
 impl RequestContext {
-    pub(crate) fn new(template: &'static str, timeout: Duration) -> Self {
+    pub(crate) fn new(
+        template: &'static str,
+        principal: Arc<Principal>,
+        deadline: Instant,
+    ) -> Self {
         Self {
             template,
-            deadline: Instant::now() + timeout,
+            principal,
+            deadline,
         }
     }
 
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
-        let context = request.extensions().get::<Self>().copied();
+        let context = request.extensions().get::<Self>().cloned();
         context.ok_or_else(|| Problem::internal("a request did not pass the edge"))
+    }
+
+    /// Who makes the request.
+    pub(crate) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// Who makes the request, as the store sees it.
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        &self.principal.caller
     }
 
     /// The deadline of the response.

@@ -1,11 +1,12 @@
 //! The memory budget for responses that are not sent yet, for the whole process.
 //!
 //! A client that requests a large page and does not read it keeps the page in memory. All clients together may
-//! keep `RESPONSE_BUFFER_BYTES`. Above that, further large responses are rejected.
+//! keep `RESPONSE_BUFFER_BYTES`, and one principal its share of that. Above that, further large responses are rejected.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use crate::domain::Caller;
+use crate::shares::{FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::Metrics;
 
 /// Responses of at most this many bytes need no permit, so probes and single small orders are sent even when slow
@@ -14,61 +15,72 @@ pub(crate) const SMALL: usize = 8 * 1024;
 
 /// The budget of bytes of responses that wait to be sent. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct ResponseBudget(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    limit: usize,
-    used: AtomicUsize,
+pub(crate) struct ResponseBudget {
+    shares: FairShares,
+    /// Stands for requests without a caller, which are those of open routes.
+    nobody: Arc<str>,
     metrics: Arc<Metrics>,
 }
 
 impl ResponseBudget {
     /// Creates a budget of `limit` bytes.
     pub(crate) fn new(limit: usize, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Shared {
-            limit,
-            used: AtomicUsize::new(0),
+        Self {
+            shares: FairShares::new(limit),
+            nobody: "".into(),
             metrics,
-        }))
-    }
-
-    /// Acquires a permit for this many bytes, or returns `None` if they are not free. A response larger than the
-    /// whole budget gets a permit when no other response holds one, because it could never be sent otherwise.
-    pub(crate) fn acquire(&self, bytes: usize) -> Option<Permit> {
-        let permit = self.charge(bytes);
-        let others = self.0.used.load(Relaxed).saturating_sub(bytes);
-        (others == 0 || others.saturating_add(bytes) <= self.0.limit).then_some(permit)
-    }
-
-    /// Returns a permit for bytes that are already in memory, even if they exceed the budget.
-    pub(crate) fn charge(&self, bytes: usize) -> Permit {
-        self.0.used.fetch_add(bytes, Relaxed);
-        self.0.metrics.response_buffer.add(signed(bytes));
-        Permit {
-            budget: self.clone(),
-            bytes,
         }
     }
 
+    /// Acquires a permit for this many bytes of a response to `caller`. A response larger than the share of its caller
+    /// gets a permit when the caller holds no other, and one larger than the whole budget when no other response holds
+    /// one, because it could never be sent otherwise.
+    pub(crate) fn acquire(
+        &self,
+        caller: Option<&Caller>,
+        bytes: usize,
+    ) -> Result<Permit, Unavailable> {
+        let share = self
+            .shares
+            .acquire(self.principal(caller), Wanted::of(bytes))?;
+        Ok(self.permit(share))
+    }
+
+    /// Returns a permit for bytes that are already in memory, even if they exceed the budget.
+    pub(crate) fn charge(&self, caller: Option<&Caller>, bytes: usize) -> Permit {
+        self.permit(self.shares.charge(self.principal(caller), bytes))
+    }
+
     /// Whether a stream has to wait before it produces its next part.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        self.0.used.load(Relaxed) >= self.0.limit
+    pub(crate) fn is_exhausted(&self, caller: Option<&Caller>) -> bool {
+        self.shares.is_exhausted(self.principal(caller))
+    }
+
+    fn principal<'a>(&'a self, caller: Option<&'a Caller>) -> &'a Arc<str> {
+        caller.map_or(&self.nobody, |caller| &caller.id)
+    }
+
+    fn permit(&self, share: Share) -> Permit {
+        self.metrics.response_buffer.add(signed(share.amount()));
+        Permit {
+            share,
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 }
 
 /// Bytes of the budget, held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
-    budget: ResponseBudget,
-    bytes: usize,
+    share: Share,
+    metrics: Arc<Metrics>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let shared = &self.budget.0;
-        shared.used.fetch_sub(self.bytes, Relaxed);
-        shared.metrics.response_buffer.sub(signed(self.bytes));
+        self.metrics
+            .response_buffer
+            .sub(signed(self.share.amount()));
     }
 }
 
@@ -84,18 +96,25 @@ mod tests {
     fn acquired_bytes_are_not_free_until_the_permit_is_dropped() {
         let metrics = Arc::new(Metrics::new().unwrap());
         let budget = ResponseBudget::new(100, Arc::clone(&metrics));
-        let first = budget.acquire(60).unwrap();
-        assert!(
-            budget.acquire(41).is_none(),
+        let caller = |id: &str| Caller {
+            id: id.into(),
+            ..Caller::anonymous()
+        };
+        let (a, b) = (caller("a"), caller("b"));
+        let first = budget.acquire(Some(&a), 60).unwrap();
+        assert_eq!(
+            budget.acquire(Some(&b), 41).unwrap_err(),
+            Unavailable::Capacity,
             "and a failed attempt holds nothing"
         );
-        let second = budget.acquire(40).unwrap();
-        assert!(budget.is_exhausted() && budget.acquire(1).is_none());
+        assert_eq!(budget.acquire(Some(&a), 1).unwrap_err(), Unavailable::Share);
+        let second = budget.acquire(Some(&b), 40).unwrap();
+        assert!(budget.is_exhausted(None) && budget.acquire(None, 1).is_err());
         assert_eq!(metrics.response_buffer.get(), 100);
         drop((first, second));
-        assert!(!budget.is_exhausted());
-        let alone = budget.acquire(1_000).unwrap();
-        assert!(budget.acquire(1).is_none());
+        assert!(!budget.is_exhausted(None));
+        let alone = budget.acquire(None, 1_000).unwrap();
+        assert!(budget.acquire(Some(&a), 1).is_err());
         drop(alone);
         assert_eq!(metrics.response_buffer.get(), 0);
     }

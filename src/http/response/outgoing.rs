@@ -4,6 +4,7 @@
 //! the socket has accepted the previous ones, so that a large response is in memory once and not twice.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep};
 
 use super::budget::{Permit, ResponseBudget, SMALL};
+use crate::domain::Caller;
 use crate::http::activity::RequestGuard;
 
 /// The maximum number of bytes that Actix gets at once. It does not poll for more while 32 KiB are not written.
@@ -29,15 +31,22 @@ pin_project! {
         part: Bytes,
         // The permit for a part of a stream. A body of a known size has one permit for all of it.
         permit: Option<Permit>,
-        stream: Option<ResponseBudget>,
+        // The budget of a stream, and the caller whose share it uses.
+        stream: Option<(ResponseBudget, Option<Arc<Caller>>)>,
         wait: Option<Pin<Box<Sleep>>>,
         _guard: Option<RequestGuard>,
     }
 }
 
 impl<B: MessageBody> Outgoing<B> {
-    pub(crate) fn new(body: B, guard: Option<RequestGuard>, budget: &ResponseBudget) -> Self {
-        let stream = (body.size() == BodySize::Stream).then(|| budget.clone());
+    pub(crate) fn new(
+        body: B,
+        guard: Option<RequestGuard>,
+        budget: &ResponseBudget,
+        caller: Option<&Arc<Caller>>,
+    ) -> Self {
+        let is_stream = body.size() == BodySize::Stream;
+        let stream = is_stream.then(|| (budget.clone(), caller.cloned()));
         Self {
             body,
             part: Bytes::new(),
@@ -63,8 +72,8 @@ impl<B: MessageBody> MessageBody for Outgoing<B> {
         let this = self.project();
         if this.part.is_empty() {
             *this.permit = None;
-            if let Some(budget) = this.stream {
-                while budget.is_exhausted() {
+            if let Some((budget, caller)) = this.stream {
+                while budget.is_exhausted(caller.as_deref()) {
                     let wait = this
                         .wait
                         .get_or_insert_with(|| Box::pin(sleep(BUDGET_POLL_INTERVAL)));
@@ -76,10 +85,10 @@ impl<B: MessageBody> MessageBody for Outgoing<B> {
                 Some(Ok(part)) => *this.part = part,
                 end => return Poll::Ready(end),
             }
-            if let Some(budget) = this.stream
+            if let Some((budget, caller)) = this.stream
                 && this.part.len() > SMALL
             {
-                *this.permit = Some(budget.charge(this.part.len()));
+                *this.permit = Some(budget.charge(caller.as_deref(), this.part.len()));
             }
         }
         let piece = this.part.split_to(this.part.len().min(MAX_PIECE));

@@ -4,10 +4,12 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::store::admission::Admission;
+use crate::domain::Caller;
+use crate::store::admission::{Admission, RequestKind};
 use crate::telemetry::Metrics;
 
 mod failed_batches;
+mod tenants;
 
 /// Doubles numbers. Waits for the gate before each batch, and records the size of each.
 struct Doubling {
@@ -16,6 +18,7 @@ struct Doubling {
     begun: Arc<AtomicUsize>,
     /// Closed when the locks are free.
     free: Arc<Semaphore>,
+    tenant: Tenant,
 }
 
 /// An item that fails.
@@ -33,13 +36,19 @@ impl Batch for Doubling {
     type Item = u32;
     type Response = u32;
     const SERVE_ABANDONED: bool = false;
+    const MIXES_TENANTS: bool = true;
 
-    fn lock_of(item: &u32) -> Option<&str> {
-        match *item {
-            LOCKED => Some("a lock"),
-            item if item > LOCKED => Some("another lock"),
-            _ => None,
-        }
+    fn tenant_of<'a>(&'a self, _: &'a u32) -> &'a Tenant {
+        &self.tenant
+    }
+
+    fn lock_of(item: &u32) -> Option<LockName> {
+        let name = match *item {
+            LOCKED => "a lock",
+            item if item > LOCKED => "another lock",
+            _ => return None,
+        };
+        Some((Tenant::default(), name.to_owned()))
     }
 
     async fn serve(&self, items: Arc<[u32]>, wait: LockWait) -> Result<Vec<u32>, StoreError> {
@@ -85,11 +94,13 @@ impl Harness {
             batches: Arc::clone(&batches),
             begun: Arc::clone(&begun),
             free: Arc::clone(&free),
+            tenant: Tenant::default(),
         };
         let metrics = Metrics::new().unwrap();
         Self {
             queue: Arc::new(Coalescer::new(batch, limits, &Handle::current())),
-            admission: Admission::new(capacity, metrics.queue("test")),
+            // One caller may use half of the capacity.
+            admission: Admission::new(2 * capacity, metrics.queue("test")),
             gate,
             batches,
             begun,
@@ -107,7 +118,10 @@ impl Harness {
         deadline: Instant,
     ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
-        tokio::spawn(async move { queue.submit(admission.acquire(0)?, item, deadline).await })
+        tokio::spawn(async move {
+            let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0)?;
+            queue.submit(permit, item, deadline).await
+        })
     }
 
     /// Lets all tasks run until this many batches have begun.
@@ -195,7 +209,7 @@ async fn an_abandoned_request_is_not_served_and_releases_its_permit() {
     settle().await;
     assert_eq!(
         harness.submit(3).await.unwrap(),
-        Err(StoreError::Overloaded)
+        Err(StoreError::ShareExceeded)
     );
     gone.abort();
     settle().await;

@@ -33,7 +33,7 @@ pub(in crate::store) use acquired::AcquiredConnection;
 pub(in crate::store) use connection::{Connect, Poolable};
 use manager::ConnectionManager;
 use permits::PoolPermits;
-pub(in crate::store) use permits::{Class, ConnectionPermits};
+pub(in crate::store) use permits::{Class, ConnectionPermits, connections_of_class};
 pub(in crate::store) use pooled_connection::jitter;
 use validity::Validity;
 

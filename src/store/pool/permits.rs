@@ -35,13 +35,18 @@ struct ClassPermits {
     connections: Arc<Semaphore>,
 }
 
+/// How many connections of a pool each class may use.
+pub(in crate::store) fn connections_of_class(max_size: usize) -> usize {
+    let most = max_size.saturating_sub(1);
+    (max_size * 3 / 4).min(most).max(1)
+}
+
 impl PoolPermits {
     /// Permits for a pool of `max_size` connections. Each class has three quarters of them, so that a
     /// quarter, and at least one, remains for the other. In a pool of one connection, both classes
     /// share it.
     pub(super) fn new(max_size: usize) -> Self {
-        let most = max_size.saturating_sub(1);
-        let size = (max_size * 3 / 4).min(most).max(1);
+        let size = connections_of_class(max_size);
         let class = || ClassPermits {
             entry: Arc::new(Semaphore::new(size)),
             connections: Arc::new(Semaphore::new(size)),

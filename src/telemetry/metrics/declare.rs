@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -102,6 +102,7 @@ macro_rules! metric_types {
 
 metric_types! {
     Gauge: with_opts(opts);
+    GaugeVec: new(opts, labels);
     Histogram: with_opts(opts);
     HistogramVec: new(opts, labels);
     IntCounter: with_opts(opts);

@@ -10,6 +10,8 @@ fn the_table_is_that_of_the_contract() {
         table,
         [
             ("malformed-request", 400),
+            ("unauthenticated", 401),
+            ("forbidden", 403),
             ("not-found", 404),
             ("method-not-allowed", 405),
             ("request-timeout", 408),
@@ -21,9 +23,11 @@ fn the_table_is_that_of_the_contract() {
             ("unsupported-media-type", 415),
             ("validation-failed", 422),
             ("idempotency-key-reused", 422),
+            ("rate-limited", 429),
             ("internal", 500),
             ("overloaded", 503),
             ("unavailable", 503),
+            ("keys-unavailable", 503),
             ("timeout", 503),
         ]
     );

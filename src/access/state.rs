@@ -1,0 +1,211 @@
+//! The state of access that all workers share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+use super::api_key::{self, ApiKey, Digest};
+use super::audit::Audit;
+use super::issuer::{Issuer, Running};
+use super::key_set::Selection;
+use super::policy::Policy;
+use super::principal::Principal;
+use super::reload::{self, FileError};
+use super::token::{Token, TokenError};
+use super::{Anonymous, Rejected, Scopes};
+use crate::telemetry::Metrics;
+
+/// The state of access that all workers share.
+pub(crate) struct Access {
+    anonymous: Anonymous,
+    directory: RwLock<Directory>,
+    generation: Arc<Generation>,
+    pub(super) audit: Audit,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Counts the changes of keys and policy. What was verified in one generation may be rejected in the next.
+#[derive(Debug)]
+pub(super) struct Generation {
+    /// Read by every request, so it is not behind the lock of the channel.
+    number: AtomicU64,
+    changed: watch::Sender<()>,
+}
+
+impl Generation {
+    fn advance(&self) {
+        self.number.fetch_add(1, Ordering::AcqRel);
+        self.changed.send_replace(());
+    }
+}
+
+#[derive(Default)]
+struct Directory {
+    issuers: Vec<Arc<Running>>,
+    api_keys: HashMap<String, Vec<ApiKey>>,
+}
+
+/// The result of a verification.
+pub(super) enum Verified {
+    /// The credential is accepted or rejected.
+    Done(Result<Principal, Rejected>),
+    /// The keys of the issuer are needed first.
+    NeedsKeys(Arc<Running>),
+}
+
+impl Access {
+    /// Reads `file` if there is one, and follows its changes.
+    ///
+    /// # Errors
+    /// [`FileError`] when the file cannot be read or is not a policy.
+    pub(crate) async fn new(
+        anonymous: Anonymous,
+        file: Option<PathBuf>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, FileError> {
+        let access = Arc::new(Self {
+            anonymous,
+            directory: RwLock::default(),
+            generation: Arc::new(Generation {
+                number: AtomicU64::default(),
+                changed: watch::Sender::default(),
+            }),
+            audit: Audit::default(),
+            metrics,
+        });
+        if let Some(path) = file {
+            let text = reload::read(&path).await?;
+            access.replace(reload::parse(&path, &text)?);
+            tokio::spawn(reload::follow(Arc::downgrade(&access), path, text));
+        }
+        Ok(access)
+    }
+
+    /// What requests without credentials may do.
+    pub(crate) fn anonymous(&self) -> Anonymous {
+        self.anonymous
+    }
+
+    /// The current generation of keys and policy.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.number.load(Ordering::Acquire)
+    }
+
+    /// Receives a message after each change of keys or policy.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.generation.changed.subscribe()
+    }
+
+    /// Puts a policy into force. An issuer whose entry has not changed keeps its keys.
+    pub(super) fn replace(&self, policy: Policy) {
+        let mut directory = self.directory.write();
+        let old = std::mem::take(&mut directory.issuers);
+        directory.issuers = policy
+            .issuers
+            .into_iter()
+            .map(|policy| {
+                let same = old.iter().find(|running| running.issuer.policy == policy);
+                same.cloned().unwrap_or_else(|| {
+                    let has_keys = |old: &&Arc<Running>| old.issuer.policy.has_keys_of(&policy);
+                    let previous = old.iter().find(has_keys).map(Arc::as_ref);
+                    let generation = Arc::clone(&self.generation);
+                    let changed = move || generation.advance();
+                    Arc::new(Issuer::start(policy, previous, changed))
+                })
+            })
+            .collect();
+        directory.api_keys = policy.api_keys;
+        drop(directory);
+        self.generation.advance();
+    }
+
+    /// The age of the keys of each issuer, by the issuer's name. `None` before the first successful fetch.
+    pub(crate) fn key_set_ages(&self) -> Vec<(String, Option<Duration>)> {
+        let directory = self.directory.read();
+        let age = |running: &Arc<Running>| {
+            let issuer = &running.issuer;
+            (issuer.policy.issuer.clone(), issuer.age())
+        };
+        directory.issuers.iter().map(age).collect()
+    }
+
+    /// Whether some request can be served: false only until the first issuer has keys, and only if neither API
+    /// keys nor requests without credentials are accepted.
+    pub(crate) fn is_ready(&self) -> bool {
+        let directory = self.directory.read();
+        directory.issuers.is_empty()
+            || !directory.api_keys.is_empty()
+            || self.anonymous != Anonymous::Scopes(Scopes::NONE)
+            || directory
+                .issuers
+                .iter()
+                .any(|running| running.issuer.age().is_some())
+    }
+
+    pub(super) fn verify(&self, credential: &str, digest: &Digest) -> Verified {
+        if credential.starts_with(api_key::PREFIX) {
+            return Verified::Done(self.verify_key(credential, digest));
+        }
+        let rejected = |error: TokenError| Verified::Done(Err(error.into()));
+        let token = match Token::parse(credential) {
+            Ok(token) => token,
+            Err(error) => return rejected(error),
+        };
+        let running = {
+            let directory = self.directory.read();
+            let named = token.issuer().ok();
+            let found = directory
+                .issuers
+                .iter()
+                .find(|running| Some(running.issuer.policy.issuer.as_str()) == named);
+            found.cloned()
+        };
+        let Some(running) = running else {
+            return rejected(TokenError::Issuer);
+        };
+        let Some(keys) = running.issuer.keys() else {
+            return Verified::NeedsKeys(running);
+        };
+        match keys.select(token.key_id.as_deref(), token.algorithm) {
+            Selection::Key(key) => {
+                let verified = token.verify(key, &running.issuer.policy, SystemTime::now());
+                Verified::Done(verified.map_err(Rejected::from))
+            }
+            Selection::Unknown => Verified::NeedsKeys(running),
+            Selection::Unsuitable => rejected(TokenError::Key),
+        }
+    }
+
+    fn verify_key(&self, credential: &str, digest: &Digest) -> Result<Principal, Rejected> {
+        let directory = self.directory.read();
+        let keys = api_key::id_of(credential).and_then(|id| directory.api_keys.get(id));
+        let found = keys.and_then(|keys| keys.iter().find(|key| key.matches(digest)));
+        let principal = found.ok_or(Rejected::UnknownKey)?.principal();
+        if principal.is_expired(SystemTime::now()) {
+            return Err(Rejected::ExpiredKey);
+        }
+        Ok(principal)
+    }
+
+    /// Verifies a credential again after the keys of its issuer were refreshed.
+    pub(super) async fn verify_with_fresh_keys(
+        &self,
+        running: Arc<Running>,
+        credential: &str,
+        digest: &Digest,
+    ) -> Result<Principal, Rejected> {
+        running.issuer.refresh().await;
+        match self.verify(credential, digest) {
+            Verified::Done(result) => result,
+            Verified::NeedsKeys(running) if running.issuer.keys().is_some() => {
+                Err(TokenError::Key.into())
+            }
+            Verified::NeedsKeys(_) => Err(Rejected::KeysUnavailable),
+        }
+    }
+}

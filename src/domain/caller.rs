@@ -1,0 +1,52 @@
+//! Who makes a request, as far as stored data depends on it.
+
+use std::sync::Arc;
+
+use super::Tenant;
+
+/// Who makes a request: whose data it sees, and what its events say about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose data the request sees and writes.
+    pub tenant: Tenant,
+    /// The id of an API key, or `ISSUER|SUBJECT` of a token. Empty without credentials.
+    pub id: Arc<str>,
+    /// What kind of caller it is.
+    pub auth_type: AuthType,
+}
+
+/// The kind of a caller: the values of `authtype` (CloudEvents auth context extension) that this service writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthType {
+    /// No credentials.
+    Unauthenticated,
+    /// An API key.
+    ApiKey,
+    /// A Kubernetes ServiceAccount.
+    ServiceAccount,
+    /// The subject of another token, which does not say whether it is a person or a program.
+    Unknown,
+}
+
+impl AuthType {
+    /// The value of `authtype`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::ApiKey => "api_key",
+            Self::ServiceAccount => "service_account",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Caller {
+    /// The caller of requests without credentials, which belong to the default tenant.
+    pub fn anonymous() -> Self {
+        Self {
+            tenant: Tenant::default(),
+            id: "".into(),
+            auth_type: AuthType::Unauthenticated,
+        }
+    }
+}
