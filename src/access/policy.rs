@@ -198,14 +198,14 @@ impl IssuerPolicy {
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
         }
+        if has_user(&entry.issuer) {
+            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
+        }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
         if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
             return bad(format!(
                 "{name}: issuer takes neither '|' nor control characters"
             ));
-        }
-        if has_user(&entry.issuer) {
-            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
         }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
             return bad(format!(
