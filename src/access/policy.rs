@@ -1,5 +1,7 @@
 //! `AUTH_FILE`: the issuers, API keys and grants of a deployment.
 
+mod shown;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
+use shown::{shown, without_values};
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
@@ -120,38 +123,6 @@ fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
 }
 
-/// The longest name that a message shows. Every API key and token is longer.
-const MAX_SHOWN: usize = 32;
-
-/// A name from the file, for a message.
-fn shown(name: &str) -> &str {
-    if name.chars().count() <= MAX_SHOWN {
-        name
-    } else {
-        "…"
-    }
-}
-
-/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
-/// backticks.
-fn without_values(message: &str) -> String {
-    let message = match (message.split_once('"'), message.rsplit_once('"')) {
-        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
-        _ => message.to_owned(),
-    };
-    let parts: Vec<_> = message.split('`').map(shown_part).collect();
-    parts.join("`")
-}
-
-/// The words between names are long as well, and have spaces.
-fn shown_part(part: &str) -> &str {
-    if part.contains(' ') {
-        part
-    } else {
-        shown(part)
-    }
-}
-
 impl Policy {
     /// Reads the text of a file.
     ///
@@ -197,6 +168,9 @@ impl IssuerPolicy {
         let name = format!("issuer {:?}", entry.issuer);
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
+        }
+        if has_user(&entry.issuer) {
+            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
         }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
         if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
@@ -297,12 +271,8 @@ fn token_type(given: &str) -> Option<String> {
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
-    // Logs show URLs.
-    if uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
-        return Err("takes no user name and no password");
+    if has_user(url) {
+        return Err("must not have a user or a password; use token_file");
     }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -311,6 +281,13 @@ pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
         Some("http") if local => Ok(()),
         _ => Err("takes an https:// URL"),
     }
+}
+
+/// Whether a URL has a user or a password, which would appear in the log.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
