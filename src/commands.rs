@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::access::{ApiKeyRequest, NewApiKey, NoRandomNumbers};
+use crate::access::{AccessError, ApiKeyRequest, NewApiKey, NoRandomNumbers};
 use crate::api;
 use crate::config::{ApiKeyArgs, Command, MigrateArgs, Settings};
 use crate::server::{self, ServeError, block_on};
@@ -57,7 +57,7 @@ impl CommandError {
     /// The exit code: 2 for a bad setting, 3 when the database cannot be reached, else 1.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Serve(ServeError::AuthFile(_)) => 2,
+            Self::Serve(ServeError::Access(AccessError::File(_))) => 2,
             Self::Serve(ServeError::Store(StoreError::Unavailable(_)))
             | Self::Store(StoreError::Unavailable(_)) => 3,
             _ => 1,

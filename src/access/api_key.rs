@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use aws_lc_rs::rand;
 use chrono::{DateTime, SecondsFormat, Utc};
 use sha2::{Digest as _, Sha256};
 
@@ -133,9 +133,7 @@ impl NewApiKey {
     /// [`NoRandomNumbers`].
     pub(crate) fn generate(request: &ApiKeyRequest<'_>) -> Result<Self, NoRandomNumbers> {
         let mut secret = [0; SECRET_DIGITS / 2];
-        SystemRandom::new()
-            .fill(&mut secret)
-            .map_err(|_| NoRandomNumbers)?;
+        rand::fill(&mut secret).map_err(|_| NoRandomNumbers)?;
         let credential = format!("{PREFIX}{}_{}", request.id, hex(&secret));
         let scopes = request.scopes.to_string().replace(',', "\", \"");
         let mut entry = format!(

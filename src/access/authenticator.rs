@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::api_key::Digest;
 use super::cache::Cache;
 use super::issuer::Running;
 use super::principal::{Method, Principal};
@@ -34,7 +33,6 @@ pub(crate) struct Pending {
     access: Arc<Access>,
     running: Arc<Running>,
     credential: String,
-    digest: Digest,
 }
 
 impl Pending {
@@ -45,7 +43,7 @@ impl Pending {
     /// [`Rejected`].
     pub(crate) async fn verify(self) -> Result<Arc<Principal>, Rejected> {
         self.access
-            .verify_with_fresh_keys(self.running, &self.credential, &self.digest)
+            .verify_with_fresh_keys(self.running, &self.credential)
             .await
             .map(Arc::new)
     }
@@ -78,28 +76,27 @@ impl Authenticator {
 
     /// Authenticates the value of an `Authorization` header.
     pub(crate) fn authenticate(&self, header: &[u8]) -> Authentication {
+        let fingerprint = self.access.fingerprints.of(header);
+        // Read before the verification: a change in between makes the cache entry outdated, not wrong.
+        let generation = self.access.generation();
+        let mut cache = self.cache.borrow_mut();
+        if let Some(principal) = cache.get(fingerprint, generation, SystemTime::now) {
+            return Authentication::Done(Ok(principal));
+        }
         let credential = match bearer(header) {
             Ok(credential) => credential,
             Err(rejected) => return Authentication::Done(Err(rejected)),
         };
-        let digest = Digest::of(credential.as_bytes());
-        // Read before the verification: a change in between makes the cache entry outdated, not wrong.
-        let generation = self.access.generation();
-        let mut cache = self.cache.borrow_mut();
-        if let Some(principal) = cache.get(&digest, generation, SystemTime::now) {
-            return Authentication::Done(Ok(principal));
-        }
-        match self.access.verify(credential, &digest) {
+        match self.access.verify(credential) {
             Verified::Done(result) => Authentication::Done(result.map(|principal| {
                 let principal = Arc::new(principal);
-                cache.insert(digest, Arc::clone(&principal), generation);
+                cache.insert(fingerprint, Arc::clone(&principal), generation);
                 principal
             })),
             Verified::NeedsKeys(running) => Authentication::Waiting(Pending {
                 access: Arc::clone(&self.access),
                 running,
                 credential: credential.to_owned(),
-                digest,
             }),
         }
     }

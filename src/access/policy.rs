@@ -1,5 +1,7 @@
 //! `AUTH_FILE`: the issuers, API keys and grants of a deployment.
 
+mod shown;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
+use shown::{shown, without_values};
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
@@ -118,38 +121,6 @@ type Result<T> = std::result::Result<T, PolicyError>;
 
 fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
-}
-
-/// The longest name that a message shows. Every API key and token is longer.
-const MAX_SHOWN: usize = 32;
-
-/// A name from the file, for a message.
-fn shown(name: &str) -> &str {
-    if name.chars().count() <= MAX_SHOWN {
-        name
-    } else {
-        "…"
-    }
-}
-
-/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
-/// backticks.
-fn without_values(message: &str) -> String {
-    let message = match (message.split_once('"'), message.rsplit_once('"')) {
-        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
-        _ => message.to_owned(),
-    };
-    let parts: Vec<_> = message.split('`').map(shown_part).collect();
-    parts.join("`")
-}
-
-/// The words between names are long as well, and have spaces.
-fn shown_part(part: &str) -> &str {
-    if part.contains(' ') {
-        part
-    } else {
-        shown(part)
-    }
 }
 
 impl Policy {

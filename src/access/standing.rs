@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::api_key::Digest;
 use super::authenticator::bearer;
 use super::principal::Principal;
 use super::state::{Access, Verified};
@@ -21,7 +20,7 @@ pub(crate) struct Standing {
     access: Arc<Access>,
     changes: watch::Receiver<()>,
     /// `None` without credentials, or where they are ignored. These requests stay accepted.
-    credential: Option<(Box<str>, Digest)>,
+    credential: Option<Box<str>>,
     principal: Arc<Principal>,
     scope: Scope,
 }
@@ -44,7 +43,7 @@ impl Standing {
         Self {
             access: Arc::clone(access),
             changes,
-            credential: credential.map(|text| (text.into(), Digest::of(text.as_bytes()))),
+            credential: credential.map(Box::from),
             principal: Arc::clone(principal),
             scope,
         }
@@ -69,10 +68,10 @@ impl Standing {
 
     /// Verifies the credential with the current keys and policy.
     fn is_accepted(&mut self) -> bool {
-        let Some((credential, digest)) = &self.credential else {
+        let Some(credential) = &self.credential else {
             return true;
         };
-        match self.access.verify(credential, digest) {
+        match self.access.verify(credential) {
             Verified::Done(Ok(principal)) => {
                 let same = principal.caller == self.principal.caller && principal.may(self.scope);
                 self.principal = Arc::new(principal);

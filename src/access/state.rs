@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::api_key::{self, ApiKey, Digest};
+use super::api_key::{self, ApiKey, Digest, NoRandomNumbers};
 use super::audit::Audit;
+use super::cache::Fingerprints;
 use super::issuer::{Issuer, Running};
 use super::key_set::Selection;
 use super::policy::Policy;
@@ -25,8 +26,20 @@ pub(crate) struct Access {
     anonymous: Anonymous,
     directory: RwLock<Directory>,
     generation: Arc<Generation>,
+    /// Shared, so that the workers need one key.
+    pub(super) fingerprints: Fingerprints,
     pub(super) audit: Audit,
     pub(super) metrics: Arc<Metrics>,
+}
+
+/// Why the state of access cannot be created.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AccessError {
+    /// `AUTH_FILE` cannot be read or is not a policy.
+    #[error("AUTH_FILE {0}")]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Random(#[from] NoRandomNumbers),
 }
 
 /// Counts the changes of keys and policy. What was verified in one generation may be rejected in the next.
@@ -62,12 +75,12 @@ impl Access {
     /// Reads `file` if there is one, and follows its changes.
     ///
     /// # Errors
-    /// [`FileError`] when the file cannot be read or is not a policy.
+    /// [`AccessError`].
     pub(crate) async fn new(
         anonymous: Anonymous,
         file: Option<PathBuf>,
         metrics: Arc<Metrics>,
-    ) -> Result<Arc<Self>, FileError> {
+    ) -> Result<Arc<Self>, AccessError> {
         let access = Arc::new(Self {
             anonymous,
             directory: RwLock::default(),
@@ -75,6 +88,7 @@ impl Access {
                 number: AtomicU64::default(),
                 changed: watch::Sender::default(),
             }),
+            fingerprints: Fingerprints::new()?,
             audit: Audit::default(),
             metrics,
         });
@@ -147,9 +161,9 @@ impl Access {
                 .any(|running| running.issuer.age().is_some())
     }
 
-    pub(super) fn verify(&self, credential: &str, digest: &Digest) -> Verified {
+    pub(super) fn verify(&self, credential: &str) -> Verified {
         if credential.starts_with(api_key::PREFIX) {
-            return Verified::Done(self.verify_key(credential, digest));
+            return Verified::Done(self.verify_key(credential));
         }
         let rejected = |error: TokenError| Verified::Done(Err(error.into()));
         let token = match Token::parse(credential) {
@@ -181,10 +195,11 @@ impl Access {
         }
     }
 
-    fn verify_key(&self, credential: &str, digest: &Digest) -> Result<Principal, Rejected> {
+    fn verify_key(&self, credential: &str) -> Result<Principal, Rejected> {
+        let digest = Digest::of(credential.as_bytes());
         let directory = self.directory.read();
         let keys = api_key::id_of(credential).and_then(|id| directory.api_keys.get(id));
-        let found = keys.and_then(|keys| keys.iter().find(|key| key.matches(digest)));
+        let found = keys.and_then(|keys| keys.iter().find(|key| key.matches(&digest)));
         let principal = found.ok_or(Rejected::UnknownKey)?.principal();
         if principal.is_expired(SystemTime::now()) {
             return Err(Rejected::ExpiredKey);
@@ -197,10 +212,9 @@ impl Access {
         &self,
         running: Arc<Running>,
         credential: &str,
-        digest: &Digest,
     ) -> Result<Principal, Rejected> {
         running.issuer.refresh().await;
-        match self.verify(credential, digest) {
+        match self.verify(credential) {
             Verified::Done(result) => result,
             Verified::NeedsKeys(running) if running.issuer.keys().is_some() => {
                 Err(TokenError::Key.into())

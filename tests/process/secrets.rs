@@ -206,7 +206,8 @@ fn an_error_in_a_bad_file_does_not_quote_it() {
         "[[issuer]]\nissuer = \"https://user:planted@issuer.example\"\naudiences = [\"a\"]\n".to_owned(),
         "[[issuer]]\nissuer = \"i\"\naudiences = [\"a\"]\njwks_url = \"https://user:planted@issuer.example\"\n".to_owned(),
     ] {
-        let file = AuthFile::new(&text);
+        // As long as a secret: a message may quote short names, which are rather typing errors.
+        let file = AuthFile::new(&text.replace("planted", &"planted".repeat(6)));
         let out = run(
             &[],
             &[
