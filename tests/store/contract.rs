@@ -271,6 +271,8 @@ async fn the_database_enforces_the_limits_as_well(database: Database) {
         ("status = 'lost'", true),
         ("version = 0", true),
         ("json_bytes = 1", true),
+        ("tenant = ''", true),
+        (&format!("tenant = '{}'", "x".repeat(65)), true),
     ] {
         let error = database
             .error_of(&format!("UPDATE orders SET {change}"))
