@@ -8,9 +8,12 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use self::message::{shown, without_values};
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
+
+mod message;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
@@ -120,38 +123,6 @@ fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
 }
 
-/// The longest name that a message shows. Every API key and token is longer.
-const MAX_SHOWN: usize = 32;
-
-/// A name from the file, for a message.
-fn shown(name: &str) -> &str {
-    if name.chars().count() <= MAX_SHOWN {
-        name
-    } else {
-        "…"
-    }
-}
-
-/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
-/// backticks.
-fn without_values(message: &str) -> String {
-    let message = match (message.split_once('"'), message.rsplit_once('"')) {
-        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
-        _ => message.to_owned(),
-    };
-    let parts: Vec<_> = message.split('`').map(shown_part).collect();
-    parts.join("`")
-}
-
-/// The words between names are long as well, and have spaces.
-fn shown_part(part: &str) -> &str {
-    if part.contains(' ') {
-        part
-    } else {
-        shown(part)
-    }
-}
-
 impl Policy {
     /// Reads the text of a file.
     ///
@@ -199,7 +170,7 @@ impl IssuerPolicy {
             return bad("an [[issuer]] has an empty issuer");
         }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
-        if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
+        if entry.issuer.contains('|') || entry.issuer.contains(char::is_control) {
             return bad(format!(
                 "{name}: issuer takes neither '|' nor control characters"
             ));
