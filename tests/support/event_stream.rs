@@ -6,6 +6,8 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
+use super::client::Request;
+use super::principals::credential;
 use super::server::Server;
 
 pub struct Event {
@@ -24,6 +26,11 @@ pub struct EventStream {
     pub last_id: Option<String>,
 }
 
+fn stream_request(server: &Server) -> Request {
+    let request = server.client.get(server.url("/api/v1/events"));
+    request.header("accept", "text/event-stream")
+}
+
 impl EventStream {
     pub async fn open(server: &Server, last_event_id: Option<&str>) -> Self {
         let response = Self::request(server, last_event_id).await;
@@ -39,10 +46,16 @@ impl EventStream {
 
     /// The response to a request for a stream, whatever its status.
     pub async fn request(server: &Server, last_event_id: Option<&str>) -> reqwest::Response {
-        let mut request = server
-            .client
-            .get(server.url("/api/v1/events"))
-            .header("accept", "text/event-stream");
+        Self::send(stream_request(server), last_event_id).await
+    }
+
+    /// The same for a principal of [`super::principals`].
+    pub async fn request_as(server: &Server, principal: &str) -> reqwest::Response {
+        let request = stream_request(server).header("authorization", credential(principal));
+        Self::send(request, None).await
+    }
+
+    async fn send(mut request: Request, last_event_id: Option<&str>) -> reqwest::Response {
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
