@@ -25,6 +25,7 @@ test: deps tools ## Run all tests on SQLite and a throw-away PostgreSQL; check A
 	scripts/browser.sh $(TOOLS)
 	scripts/postgres.sh with scripts/schemathesis.sh $(TOOLS)
 	TOOLS=$(TOOLS) tests/openapi/run.sh
+	TOOLS=$(TOOLS) tests/access/run.sh
 	@# `alerts` mostly waits for samples, so these two suites run in parallel as well.
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target manifests alerts
 
@@ -34,7 +35,8 @@ test-binaries: deps
 manifest-tools: deps
 	scripts/manifest-tools.sh $(TOOLS)
 
-bench: deps ## Compare the service with Axum + sqlx and pgbench (20 minutes); writes bench/results.md
+bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes bench/results.md
+	scripts/deps.sh bench
 	cargo build --release
 	cargo build --release --manifest-path bench/Cargo.toml --target-dir target/bench
 	cargo bench --bench record

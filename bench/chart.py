@@ -4,9 +4,10 @@ from html import escape
 from statistics import median
 
 LABELS = {"service": "this service", "pgbench": "pgbench, bare statement", "baseline": "Axum + sqlx",
-          "baseline_no_ping": "Axum + sqlx, no ping", "baseline_two_rows": "Axum + sqlx, two rows"}
+          "baseline_no_ping": "Axum + sqlx, no ping", "baseline_two_rows": "Axum + sqlx, two rows",
+          "baseline_same_rows": "Axum + sqlx, same rows", "pgbench_same_rows": "pgbench, same rows"}
 COLOURS = {"service": "#d9480f", "pgbench": "#868e96", "baseline": "#4263eb", "baseline_no_ping": "#5c7cfa",
-           "baseline_two_rows": "#748ffc"}
+           "baseline_two_rows": "#748ffc", "baseline_same_rows": "#748ffc", "pgbench_same_rows": "#868e96"}
 LEFT, WIDTH, ROW, GAP = 190, 430, 20, 30
 
 

@@ -17,15 +17,17 @@ CLIENTS = 64
 PRELOADED = 10_000
 POST = ["--body", BODY, "--idempotency-key"]
 BASELINE = BIN / "baseline"
+# The baselines write the rows of the service into tables of their own.
+SAME_ROWS = "same_rows."
 
 # Orders that exist before the measurement, for the first page and get by id.
 FILL = """
-INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
+INSERT INTO {schema}orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
 SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
     'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
 FROM generate_series({first}, {last}) n;
 """
-# The service's own schema also has their length, the event and the key.
+# The rows of the service also have their length, the event and the key.
 KEYED = {"columns": ", json_bytes", "values": ", 270"}
 PLAIN = {"columns": "", "values": ""}
 EVENTS = """
@@ -33,13 +35,13 @@ WITH documents AS (
     SELECT id, created_at, json_build_object(
         'id', id, 'product_id', product_id, 'quantity', quantity, 'status', status, 'customer_id', customer_id,
         'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at) AS document
-    FROM orders WHERE id > '{after}'::uuid
+    FROM {schema}orders WHERE id > '{after}'::uuid
 ), logged AS (
-    INSERT INTO events (order_id, version, position, occurred_at, data, data_bytes)
+    INSERT INTO {schema}events (order_id, version, position, occurred_at, data, data_bytes)
     SELECT id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text)
     FROM documents
 )
-INSERT INTO idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
+INSERT INTO {schema}idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
 SELECT md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
 """
 
@@ -70,20 +72,32 @@ def plain_database(cluster, name):
     return url
 
 
-def refill(cluster, url, kind):
-    """Restores the same content, without pending work of vacuum or checkpoints."""
-    cluster.sql(url, "TRUNCATE orders; TRUNCATE events"
-                     + ("; TRUNCATE idempotency_keys" if kind is KEYED else ""))
-    cluster.sql(url, FILL.format(first=1, last=PRELOADED, **kind))
-    if kind is KEYED:
-        cluster.sql(url, EVENTS.format(after=order_id(0)))
+def fill(cluster, url, first, last, schema=""):
+    """Orders with their events and keys."""
+    cluster.sql(url, FILL.format(first=first, last=last, schema=schema, **KEYED))
+    cluster.sql(url, EVENTS.format(after=order_id(first - 1), schema=schema))
+
+
+def refill(cluster, url):
+    """Restores the same content in the service's tables, without pending work of vacuum or checkpoints."""
+    cluster.sql(url, "TRUNCATE orders, events, idempotency_keys")
+    fill(cluster, url, 1, PRELOADED)
+    cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
+
+
+def refill_plain(cluster, url):
+    """The same in the tables of the baselines."""
+    cluster.sql(url, "TRUNCATE orders, events"
+                     f", {SAME_ROWS}orders, {SAME_ROWS}events, {SAME_ROWS}idempotency_keys")
+    cluster.sql(url, FILL.format(first=1, last=PRELOADED, schema="", **PLAIN))
+    fill(cluster, url, 1, PRELOADED, SAME_ROWS)
     cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
 
 
 def settle(cluster, urls):
     """Refills all databases, so that no measurement pays for the previous one."""
     for name, url in urls.items():
-        refill(cluster, url, KEYED if name == "service" else PLAIN)
+        (refill if name == "service" else refill_plain)(cluster, url)
 
 
 def throughput(cluster, options):
@@ -96,7 +110,9 @@ def throughput(cluster, options):
     get = [ORDERS + "/{id}", "--ids", ids()]
     kinds = {
         "post": {"service": [ORDERS, *POST], "baseline": [ORDERS, *POST], "baseline_no_ping": [ORDERS, *POST],
-                 "baseline_two_rows": [ORDERS + "-with-event", *POST], "pgbench": "insert"},
+                 "baseline_two_rows": [ORDERS + "-with-event", *POST],
+                 "baseline_same_rows": [ORDERS + "-same-rows", *POST],
+                 "pgbench": "insert", "pgbench_same_rows": "insert_same_rows"},
         "first_page": {"service": [ORDERS], "baseline": [ORDERS], "baseline_no_ping": [ORDERS],
                        "pgbench": "first_page"},
         "get": {"service": get, "baseline": get, "baseline_no_ping": get, "pgbench": "get"},
@@ -105,7 +121,7 @@ def throughput(cluster, options):
     with (Server(SERVICE, urls["service"]) as service, Server(BASELINE, urls["baseline"]) as baseline,
           Server(BASELINE, urls["baseline"], TEST_BEFORE_ACQUIRE="false") as no_ping):
         servers = {"service": service, "baseline": baseline, "baseline_two_rows": baseline,
-                   "baseline_no_ping": no_ping}
+                   "baseline_same_rows": baseline, "baseline_no_ping": no_ping}
         for number in range(options.rounds):
             rounds.append({kind: one_round(number, servers, targets, cluster, urls, options)
                            for kind, targets in kinds.items()})
@@ -121,7 +137,7 @@ def one_round(number, servers, targets, cluster, urls, options):
     for target in order:
         how = targets[target]
         settle(cluster, urls)
-        if target == "pgbench":
+        if target.startswith("pgbench"):
             closed[target] = {"ok_per_second": pgbench(urls["pgbench"], how, options.seconds + 1, number * 10**8)}
         else:
             closed[target] = load(servers[target], *how, "--connections", CLIENTS,
@@ -160,7 +176,7 @@ def report_round(number, results):
 def memory(cluster, _):
     """Resident memory: idle with the minimal pool, under load, and with many idle clients."""
     url = service_database(cluster, "memory")
-    refill(cluster, url, KEYED)
+    refill(cluster, url)
     idle_clients = 5000
     with Server(SERVICE, url) as service:
         time.sleep(3)
@@ -205,7 +221,7 @@ def start(cluster, _):
 def overload(cluster, options):
     """Four times the maximum rate, over more clients than the queue has permits."""
     url = service_database(cluster, "overload")
-    refill(cluster, url, KEYED)
+    refill(cluster, url)
     clients = 6000
     results = []
     with Server(SERVICE, url) as service:
@@ -263,8 +279,7 @@ def grown(cluster, name, rows):
         if section == "data":
             for first in range(1, rows + 1, 1_000_000):
                 last = min(rows, first + 999_999)
-                cluster.sql(url, FILL.format(first=first, last=last, **KEYED))
-                cluster.sql(url, EVENTS.format(after=order_id(first - 1)))
+                fill(cluster, url, first, last)
                 print(f"{name}: {last} of {rows} rows", flush=True)
         dump = subprocess.run(["pg_dump", f"--section={section}", template], check=True, capture_output=True, text=True)
         cluster.sql(url, dump.stdout)

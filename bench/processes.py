@@ -59,9 +59,9 @@ class Cluster:
 
 
 class Server:
-    """A server under test."""
+    """A server under test, started by the command `under` if there is one."""
 
-    def __init__(self, binary, url, **settings):
+    def __init__(self, binary, url, under=(), **settings):
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics_address = f"127.0.0.1:{free_port()}"
         env = os.environ | {
@@ -69,21 +69,21 @@ class Server:
             "RUST_LOG": "warn", "LOG_FORMAT": "json",
         } | settings
         began = time.perf_counter()
-        self.process = subprocess.Popen([binary], env=env, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([*under, binary], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.wait_ready()
         self.started_in = time.perf_counter() - began
 
     def wait_ready(self):
         host, port = self.address.split(":")
         request = f"GET /readyz HTTP/1.1\r\nhost: {self.address}\r\nconnection: close\r\n\r\n".encode()
-        until = time.perf_counter() + 20
+        until = time.perf_counter() + 60
         while time.perf_counter() < until:
             with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 5) as s:
                 s.sendall(request)
                 if s.recv(12).endswith(b"200"):
                     return
             time.sleep(0.0002)
-        raise SystemExit(f"no server on {self.address} within 20 s")
+        raise SystemExit(f"no server on {self.address} within 60 s")
 
     def __enter__(self):
         return self

@@ -3,7 +3,7 @@
 
     bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
 
-Parts: throughput, memory, attacks, start, overload, growth. All numbers are written to
+Parts: throughput, access, instructions, memory, attacks, start, overload, growth. All numbers are written to
 target/bench/results.json, from which bench/report.py generates bench/results.md and its chart.
 """
 
@@ -17,11 +17,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import access
 import attacks
 import parts
 from processes import ROOT, Cluster
 
-PARTS = ["throughput", "memory", "attacks", "start", "overload", "growth"]
+PARTS = ["throughput", "access", "instructions", "memory", "attacks", "start", "overload", "growth"]
+MODULES = {"access": access, "instructions": access, "attacks": attacks}
 
 
 def machine():
@@ -63,7 +65,7 @@ def main():
         for part in PARTS:
             if part in wanted:
                 print(f"== {part}", flush=True)
-                module = attacks if part == "attacks" else parts
+                module = MODULES.get(part, parts)
                 results[part] = getattr(module, part)(cluster, options)
     output = ROOT / "target/bench/results.json"
     output.write_text(json.dumps(results, indent=1))

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Checks the dependencies with cargo-deny. Its advisory database is a git repository that some networks do
+# Checks the dependencies of the service and of the operator with cargo-deny. Its advisory database is a git repository that some networks do
 # not reach. There, only the check for advisories is skipped, with a warning.
 set -euo pipefail
 
 deny=$1
-"$deny" --log-level error check bans licenses sources
+"$deny" --workspace --log-level error check bans licenses sources
 echo "bans, licenses and sources: no problem found"
 
-if output=$("$deny" --log-level error check advisories 2>&1); then
+if output=$("$deny" --workspace --log-level error check advisories 2>&1); then
     echo "advisories: no problem found"
 elif grep -qE "failed to (fetch|load) advisory database|unable to (fetch|clone)|failed to clone" <<<"$output"; then
     echo "************************************************************************" >&2

@@ -3,6 +3,7 @@
 #
 #   deps.sh build   a C compiler, for SQLite and the cryptography
 #   deps.sh test    also what tests and lints need
+#   deps.sh bench   also what the benchmark needs
 set -euo pipefail
 
 missing=()
@@ -15,7 +16,7 @@ need_file() { # need_file FILE PACKAGE
 
 need cc gcc
 need_file /usr/include/stdio.h libc6-dev
-if [ "${1:-build}" = test ]; then
+if [ "${1:-build}" != build ]; then
     need curl curl
     need pkg-config pkg-config
     need psql postgresql-client
@@ -33,6 +34,9 @@ if [ "${1:-build}" = test ]; then
     [ ! -x /usr/bin/python3 ] || /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
     # The diesel command links PostgreSQL's client library; the service does not.
     need_file /usr/include/postgresql/libpq-fe.h libpq-dev
+fi
+if [ "${1:-build}" = bench ]; then
+    need valgrind valgrind
 fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0

@@ -17,3 +17,38 @@ CREATE TABLE events (
     data json NOT NULL,
     PRIMARY KEY (order_id, version)
 );
+
+-- The rows that the service writes for an order with an idempotency key, with the same columns. Again only
+-- primary keys: the further indexes of the service come on top.
+CREATE SCHEMA same_rows;
+CREATE TABLE same_rows.orders (
+    id uuid PRIMARY KEY,
+    product_id text NOT NULL,
+    quantity integer NOT NULL,
+    status text NOT NULL,
+    customer_id text,
+    metadata jsonb NOT NULL,
+    version integer NOT NULL,
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    json_bytes integer NOT NULL
+);
+CREATE TABLE same_rows.events (
+    order_id uuid NOT NULL,
+    version integer NOT NULL,
+    position bigint NOT NULL,
+    seq bigint GENERATED ALWAYS AS IDENTITY,
+    occurred_at timestamptz NOT NULL,
+    data json NOT NULL,
+    data_bytes integer NOT NULL,
+    traceparent text,
+    PRIMARY KEY (order_id, version)
+);
+CREATE TABLE same_rows.idempotency_keys (
+    key text PRIMARY KEY,
+    order_id uuid NOT NULL,
+    request_hash bytea NOT NULL,
+    hash_version smallint NOT NULL,
+    document json NOT NULL,
+    created_at timestamptz NOT NULL
+);

@@ -34,6 +34,8 @@ pub(super) enum FetchError {
     },
     #[error("{path} holds no certificate")]
     Certificates { path: String },
+    #[error("the certificates of the system cannot be loaded")]
+    SystemCertificates,
     #[error("{path} holds no token")]
     Token { path: String },
     #[error("TLS")]
@@ -139,7 +141,10 @@ impl Requests {
                 }
             }
             None => {
-                let system = rustls_native_certs::load_native_certs();
+                // Reads and parses many files.
+                let load = rustls_native_certs::load_native_certs;
+                let system = tokio::task::spawn_blocking(load).await;
+                let system = system.map_err(|_| FetchError::SystemCertificates)?;
                 roots.add_parsable_certificates(system.certs);
             }
         }
@@ -147,10 +152,13 @@ impl Requests {
             None => None,
             // Read for each attempt: Kubernetes replaces projected tokens.
             Some(path) => {
-                let token = format!("Bearer {}", read(path).await?.trim());
-                let mut value = HeaderValue::from_str(&token).map_err(|_| FetchError::Token {
-                    path: path.display().to_string(),
-                })?;
+                let text = read(path).await?;
+                let token = Some(text.trim()).filter(|token| !token.is_empty());
+                let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
+                let Some(Ok(mut value)) = value else {
+                    let path = path.display().to_string();
+                    return Err(FetchError::Token { path });
+                };
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -174,9 +182,9 @@ impl Requests {
     }
 
     async fn get(&self, url: &str) -> Result<(HeaderMap, Bytes), FetchError> {
-        let unusable = || FetchError::Url {
-            url: url.to_owned(),
-        };
+        // Without the query, which may hold a secret.
+        let shown = || url.split('?').next().unwrap_or_default().to_owned();
+        let unusable = || FetchError::Url { url: shown() };
         let mut request = http::Request::get(url)
             .header(ACCEPT, "application/json")
             .header(USER_AGENT, "order-service")
@@ -187,20 +195,18 @@ impl Requests {
         }
         let response = self.client.request(request).await;
         let response = response.map_err(|source| FetchError::Unreachable {
-            url: url.to_owned(),
+            url: shown(),
             source,
         })?;
         if response.status() != http::StatusCode::OK {
             return Err(FetchError::Status {
-                url: url.to_owned(),
+                url: shown(),
                 status: response.status().as_u16(),
             });
         }
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_BYTES).collect().await;
-        let body = body.map_err(|_| FetchError::Body {
-            url: url.to_owned(),
-        })?;
+        let body = body.map_err(|_| FetchError::Body { url: shown() })?;
         Ok((head.headers, body.to_bytes()))
     }
 }

@@ -30,13 +30,19 @@ pub(super) struct Issuer {
     wanted: Notify,
 }
 
-#[derive(Default)]
 struct State {
     keys: Option<Arc<KeySet>>,
     fetched: Option<Instant>,
     /// When the last attempt began.
     attempted: Option<Instant>,
     running: bool,
+}
+
+impl State {
+    /// Whether the last successful fetch is too long ago.
+    fn is_outdated(&self) -> bool {
+        self.fetched.is_none_or(|at| at.elapsed() >= MAX_AGE)
+    }
 }
 
 /// An issuer whose keys are being kept up to date.
@@ -55,19 +61,30 @@ impl Drop for Running {
 }
 
 impl Issuer {
-    /// Starts to fetch keys. `changed` is called when a fetched set differs from the one before.
+    /// Starts to fetch keys. `changed` is called when the set of keys changes.
+    ///
+    /// The keys of a `previous` entry from the same place are used until then. Otherwise the change of a grant would
+    /// lock out every token of an issuer that cannot be reached.
     ///
     /// # Panics
     /// Outside a Tokio runtime.
     pub(super) fn start(
         policy: IssuerPolicy,
+        previous: Option<&Running>,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Running {
+        let previous = previous.filter(|running| running.issuer.policy.has_keys_of(&policy));
+        let (keys, fetched) = previous.map_or_else(Default::default, |running| {
+            let state = running.issuer.state.lock();
+            (state.keys.clone(), state.fetched)
+        });
         let issuer = Arc::new(Self {
             policy,
             state: Mutex::new(State {
+                keys,
+                fetched,
+                attempted: None,
                 running: true,
-                ..State::default()
             }),
             ended: watch::Sender::new(0),
             wanted: Notify::new(),
@@ -79,8 +96,7 @@ impl Issuer {
     /// The keys, unless none was ever fetched or the last good set is too old.
     pub(super) fn keys(&self) -> Option<Arc<KeySet>> {
         let state = self.state.lock();
-        let fresh = state.fetched.is_some_and(|at| at.elapsed() < MAX_AGE);
-        state.keys.clone().filter(|_| fresh)
+        state.keys.clone().filter(|_| !state.is_outdated())
     }
 
     /// How long ago the keys were fetched.
@@ -91,9 +107,10 @@ impl Issuer {
     /// Waits for an attempt that begins now or is under way. Returns at once when the last one began too
     /// recently.
     pub(super) async fn refresh(&self) {
-        let mut ended = self.ended.subscribe();
-        {
+        let mut ended = {
             let mut state = self.state.lock();
+            // The end of the attempt is sent after the state has changed, so it is not missed.
+            let ended = self.ended.subscribe();
             if !state.running {
                 let recent = |at: Instant| at.elapsed() < MIN_INTERVAL;
                 if state.attempted.is_some_and(recent) {
@@ -102,7 +119,8 @@ impl Issuer {
                 state.running = true;
                 self.wanted.notify_one();
             }
-        }
+            ended
+        };
         // The sender lives as long as `self`.
         let _ = ended.changed().await;
     }
@@ -148,6 +166,8 @@ impl Issuer {
                         }
                         !same
                     }
+                    // A cached token must not outlive the keys that have verified it.
+                    Err(_) if state.is_outdated() => state.keys.take().is_some(),
                     Err(_) => false,
                 }
             };
@@ -160,5 +180,65 @@ impl Issuer {
                 () = self.wanted.notified() => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::access::policy::Policy;
+    use crate::access::testing::TestIssuer;
+
+    fn policy(file: &std::path::Path, more: &str) -> IssuerPolicy {
+        let issuer = "https://login.example.com/";
+        let text = format!(
+            "[[issuer]]\nissuer = \"{issuer}\"\naudiences = [\"a\"]\njwks_file = {file:?}\n{more}"
+        );
+        Policy::parse(&text).unwrap().issuers.remove(0)
+    }
+
+    #[tokio::test]
+    async fn the_keys_of_an_issuer_outlive_a_change_of_its_entry_and_not_of_their_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, TestIssuer::new().jwks().to_string()).unwrap();
+        let first = Issuer::start(policy(&file, ""), None, || {});
+        first.issuer.refresh().await;
+        assert!(first.issuer.keys().is_some());
+
+        std::fs::remove_file(&file).unwrap();
+        let other_types = policy(&file, "token_types = [\"JWT\"]");
+        let second = Issuer::start(other_types, Some(&first), || {});
+        second.issuer.refresh().await;
+        assert!(second.issuer.keys().is_some());
+
+        let elsewhere = policy(&folder.path().join("other.json"), "");
+        let third = Issuer::start(elsewhere, Some(&first), || {});
+        third.issuer.refresh().await;
+        assert!(third.issuer.keys().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_good_set_is_used_for_a_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("jwks.json");
+        std::fs::write(&file, TestIssuer::new().jwks().to_string()).unwrap();
+        let changes = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&changes);
+        let changed = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        let running = Issuer::start(policy(&file, ""), None, changed);
+        running.issuer.refresh().await;
+        assert_eq!(changes.load(Ordering::Relaxed), 1);
+
+        std::fs::remove_file(&file).unwrap();
+        tokio::time::sleep(MAX_AGE - Duration::from_secs(60)).await;
+        assert!(running.issuer.keys().is_some());
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert!(running.issuer.keys().is_none());
+        assert_eq!(changes.load(Ordering::Relaxed), 2);
     }
 }

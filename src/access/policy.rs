@@ -120,6 +120,38 @@ fn bad<T>(message: impl Into<String>) -> Result<T> {
     Err(PolicyError(message.into()))
 }
 
+/// The longest name that a message shows. Every API key and token is longer.
+const MAX_SHOWN: usize = 32;
+
+/// A name from the file, for a message.
+fn shown(name: &str) -> &str {
+    if name.chars().count() <= MAX_SHOWN {
+        name
+    } else {
+        "…"
+    }
+}
+
+/// A message of the parser without the value that it is about: between the outermost quotes, or a long name between
+/// backticks.
+fn without_values(message: &str) -> String {
+    let message = match (message.split_once('"'), message.rsplit_once('"')) {
+        (Some((before, _)), Some((_, after))) => format!("{before}…{after}"),
+        _ => message.to_owned(),
+    };
+    let parts: Vec<_> = message.split('`').map(shown_part).collect();
+    parts.join("`")
+}
+
+/// The words between names are long as well, and have spaces.
+fn shown_part(part: &str) -> &str {
+    if part.contains(' ') {
+        part
+    } else {
+        shown(part)
+    }
+}
+
 impl Policy {
     /// Reads the text of a file.
     ///
@@ -134,7 +166,7 @@ impl Policy {
                 .filter(|byte| *byte == b'\n')
                 .count()
                 + 1;
-            PolicyError(format!("line {line}: {}", error.message()))
+            PolicyError(format!("line {line}: {}", without_values(error.message())))
         })?;
         if file.issuer.is_empty() && file.api_key.is_empty() {
             return bad("there is neither an [[issuer]] nor an [[api_key]]");
@@ -165,6 +197,12 @@ impl IssuerPolicy {
         let name = format!("issuer {:?}", entry.issuer);
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
+        }
+        // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
+        if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
+            return bad(format!(
+                "{name}: issuer takes neither '|' nor control characters"
+            ));
         }
         if entry.audiences.is_empty() || entry.audiences.iter().any(String::is_empty) {
             return bad(format!(
@@ -214,7 +252,7 @@ impl IssuerPolicy {
             keys,
             ca_file: entry.ca_file,
             token_file: entry.token_file,
-            token_types: types.iter().map(|r#type| normal_type(r#type)).collect(),
+            token_types: types.iter().map(|r#type| token_type(r#type)).collect(),
             principal_claim: pointer("principal_claim", entry.principal_claim, "/sub")?,
             scopes_claim: pointer("scopes_claim", entry.scopes_claim, "/scope")?,
             tenant_claim: match entry.tenant_claim {
@@ -228,16 +266,44 @@ impl IssuerPolicy {
 }
 
 /// A `typ` as it is compared: media types ignore case, and `application/` may be left out (RFC 7515, section
-/// 4.1.9). `none` stands for a token without `typ`.
-pub(super) fn normal_type(given: &str) -> Option<String> {
+/// 4.1.9).
+pub(super) fn media_type(given: &str) -> String {
     let lower = given.to_ascii_lowercase();
-    let short = lower.strip_prefix("application/").unwrap_or(&lower);
-    (short != "none").then(|| short.to_owned())
+    match lower.strip_prefix("application/") {
+        Some(short) => short.to_owned(),
+        None => lower,
+    }
+}
+
+impl IssuerPolicy {
+    /// Whether both have the same issuer, with keys from the same place that are trusted for the same reason.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        let source = |policy: &Self| {
+            (
+                policy.issuer.clone(),
+                policy.keys.clone(),
+                policy.ca_file.clone(),
+            )
+        };
+        source(self) == source(other)
+    }
+}
+
+/// An entry of `token_types`. `none` stands for a token without `typ`.
+fn token_type(given: &str) -> Option<String> {
+    (given != "none").then(|| media_type(given))
 }
 
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
+    // Logs show URLs.
+    if uri
+        .authority()
+        .is_some_and(|authority| authority.as_str().contains('@'))
+    {
+        return Err("takes no user name and no password");
+    }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     match uri.scheme_str() {
@@ -253,10 +319,9 @@ fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
         match Scope::parse(name) {
             Some(scope) => scopes.push(scope),
             None => {
-                return bad(format!(
-                    "{owner}: {name:?} is no scope; there are {}",
-                    Scopes::ALL
-                ));
+                let name = shown(name);
+                let all = Scopes::ALL;
+                return bad(format!("{owner}: {name:?} is no scope; there are {all}"));
             }
         }
     }
@@ -302,11 +367,14 @@ fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
 fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<HashMap<String, Vec<ApiKey>>> {
     let mut keys: HashMap<String, Vec<ApiKey>> = HashMap::new();
     let mut digests = HashSet::new();
-    for entry in entries {
-        let owner = format!("api_key {:?}", entry.id);
+    for (entry, number) in entries.into_iter().zip(1..) {
+        // What is no id is not shown: it may be the whole key.
         if !is_id(&entry.id) {
-            return bad(format!("{owner}: id takes 1 to 64 of a-z, 0-9 and '-'"));
+            return bad(format!(
+                "api_key number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
+            ));
         }
+        let owner = format!("api_key {:?}", entry.id);
         let Some(digest) = Digest::from_hex(&entry.sha256) else {
             return bad(format!("{owner}: sha256 takes 64 hex digits"));
         };

@@ -111,8 +111,11 @@ impl Access {
             .map(|policy| {
                 let same = old.iter().find(|running| running.issuer.policy == policy);
                 same.cloned().unwrap_or_else(|| {
+                    let has_keys = |old: &&Arc<Running>| old.issuer.policy.has_keys_of(&policy);
+                    let previous = old.iter().find(has_keys).map(Arc::as_ref);
                     let generation = Arc::clone(&self.generation);
-                    Arc::new(Issuer::start(policy, move || generation.advance()))
+                    let changed = move || generation.advance();
+                    Arc::new(Issuer::start(policy, previous, changed))
                 })
             })
             .collect();

@@ -45,6 +45,15 @@ pub(crate) struct EventJson<'a> {
         example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     )]
     traceparent: Option<&'a str>,
+    /// What kind of caller made the change: `unauthenticated`, `api_key`, `service_account` or `unknown` (the
+    /// subject of another token).
+    #[schema(example = "api_key")]
+    authtype: &'a str,
+    /// Who made the change: the id of an API key, or the issuer and the subject of a token, with `|` between them.
+    /// Absent for a caller without credentials. A subject that contains `@` is replaced by its SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "warehouse")]
+    authid: Option<&'a str>,
     /// The order after the change.
     #[schema(value_type = order_json::OrderJson<'static>)]
     data: &'a RawValue,
@@ -64,6 +73,8 @@ impl<'a> TryFrom<&'a Event> for EventJson<'a> {
             datacontenttype: "application/json",
             sequence: event.version.to_string(),
             traceparent: event.traceparent.as_deref(),
+            authtype: &event.authtype,
+            authid: event.authid.as_deref(),
             // The stored document is already in the form that clients read.
             data: serde_json::from_str(&event.data)?,
         })

@@ -24,7 +24,7 @@ use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
-use crate::store::{Cursor, Event, FeedReader, NextEvents};
+use crate::store::{Cursor, FeedReader, NextEvents, StreamEvent};
 
 /// The media type of a stream of server-sent events.
 pub(crate) const MEDIA_TYPE: &str = "text/event-stream";
@@ -135,19 +135,16 @@ fn end(reader: &FeedReader) -> Bytes {
     format!(": ending\n{}\n", id.unwrap_or_default()).into()
 }
 
-fn write_page(text: &mut String, events: &[Arc<Event>]) {
-    for event in events {
+fn write_page(text: &mut String, events: &[Arc<StreamEvent>]) {
+    for entry in events {
+        let StreamEvent { event, cursor } = &**entry;
         let kind = event_json::event_type(event);
         let written = event_json::to_json(event).map(|json| {
             // One `data` line holds the event, and both line feed and carriage return end a line. The service
             // writes JSON without either. JSON from a migration or from manual changes may contain them between
             // its tokens. Raw control characters cannot occur inside JSON strings.
             let data = json.replace(['\r', '\n'], " ");
-            write!(
-                text,
-                "id: {}\nevent: {kind}\ndata: {data}\n\n",
-                event.cursor
-            )
+            write!(text, "id: {cursor}\nevent: {kind}\ndata: {data}\n\n")
         });
         if let Err(error) = written {
             log::error!(error:%, order_id:% = event.order_id; "a stored event is not JSON");

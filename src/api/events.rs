@@ -104,7 +104,7 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
             description = "A page of events, or a stream of them.",
             content(
                 ([EventJson<'_>] = "application/cloudevents-batch+json"),
-                (String = "text/event-stream", example = "id: AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
+                (String = "text/event-stream", example = "id: XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg\nevent: order.created\ndata: {\"specversion\":\"1.0\"}\n\n"),
             ),
             headers(("Link")),
         ),

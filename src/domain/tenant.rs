@@ -1,5 +1,6 @@
 //! Tenants: the customers of a shared installation, who see nothing of each other.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +50,13 @@ impl Tenant {
 impl Default for Tenant {
     fn default() -> Self {
         Self("default".into())
+    }
+}
+
+/// A map by tenant can be searched by the text of a name.
+impl Borrow<str> for Tenant {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

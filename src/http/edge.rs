@@ -30,7 +30,7 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use admission::{Admission, admit};
+use admission::{Admission, Rejection, admit};
 use in_flight::InFlight;
 use stage::{Call, Stage};
 
@@ -132,7 +132,7 @@ where
         let deadline = Instant::now() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
         let admission = match rejected.map_or_else(|| check_head(&request), Err) {
-            Err(problem) => Admission::Rejected(problem),
+            Err(problem) => Admission::Rejected(problem.into()),
             Ok(()) => self
                 .edge
                 .authenticator
@@ -162,7 +162,12 @@ where
         let stage = match admission {
             Admission::Open => call.start(Arc::clone(&self.edge.nobody)),
             Admission::Admitted(principal) => call.start_for(principal, &mut in_flight),
-            Admission::Rejected(problem) => Stage::rejected(problem),
+            Admission::Rejected(Rejection { problem, caller }) => {
+                if let Some(caller) = caller {
+                    in_flight.record.set_caller(caller);
+                }
+                Stage::rejected(problem)
+            }
             Admission::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {

@@ -77,7 +77,10 @@ pub(crate) struct ProblemBody<'a> {
     allowed: Option<&'a [&'static str]>,
     /// A cursor from which all events that still exist can be read (`cursor-expired` only).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, example = "AA")]
+    #[schema(
+        nullable = false,
+        example = "XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg"
+    )]
     oldest: Option<&'a str>,
 }
 

@@ -5,22 +5,22 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::Admission;
 use super::coalesce::LockWait;
 use super::create::{CreateOutcome, NewRow};
-use super::cursor::Cursor;
-use super::event::{EventPage, Feed, PageSize};
+use super::cursor::Position;
+use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
 use super::list::{ListQuery, Page};
 use super::migrate::MigrateOptions;
+use super::order_key::OrderKey;
 use super::pool::{Connect, Limits, Pool, PoolStatus};
 use super::readiness::Readiness;
 use super::update::{UpdateOrder, Updated};
 use crate::config::{DatabaseKind, Settings};
-use crate::domain::Order;
+use crate::domain::{Order, Tenant};
 use crate::telemetry::Metrics;
 
 /// The future of a database operation. It costs one box for each statement, and a statement costs far more.
@@ -82,12 +82,12 @@ pub(super) trait Backend: Send + Sync {
         wait: LockWait,
     ) -> StoreFuture<'_, Vec<CreateOutcome>>;
 
-    /// Returns the orders with these ids, in any order, or [`StoreError::BatchTooLarge`] if several orders
-    /// together have more bytes than a page may have.
-    fn get(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Order>>;
+    /// Returns the orders with these keys, which are sorted and unique, in any order. Each has the index of its
+    /// key. Returns [`StoreError::BatchTooLarge`] if several orders together have more bytes than a page may have.
+    fn get(&self, keys: Arc<[OrderKey]>) -> StoreFuture<'_, Vec<(usize, Order)>>;
 
-    /// Returns a page of orders, newest first.
-    fn list(&self, query: ListQuery) -> StoreFuture<'_, Page>;
+    /// Returns a page of the orders of a tenant, newest first.
+    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page>;
 
     /// Updates an order in one transaction. `admission` provides the permits for the order that is read.
     fn update<'a>(
@@ -96,12 +96,25 @@ pub(super) trait Backend: Send + Sync {
         admission: &'a Admission,
     ) -> StoreFuture<'a, Updated>;
 
-    /// Reads the events after the cursor `after`, in the order of their commits, if reading may continue there.
-    /// Without a cursor, reads from the oldest event.
-    fn feed(&self, after: Option<Cursor>, size: PageSize) -> StoreFuture<'_, Feed>;
+    /// Reads the events of a tenant after the position `after`, in the order of their commits, if reading may
+    /// continue there. Without a position, reads from the oldest event.
+    fn feed(
+        &self,
+        tenant: Tenant,
+        after: Option<Position>,
+        size: PageSize,
+    ) -> StoreFuture<'_, FeedRead<Event>>;
+
+    /// Reads the events of all tenants after the position `after`, as [`Self::feed`] reads those of one.
+    fn tail(&self, after: Position, size: PageSize) -> StoreFuture<'_, FeedRead<TenantEvent>>;
+
+    /// Returns the position of the last event of all tenants that readers may read, or the highest floor if it is
+    /// after that event.
+    fn head(&self) -> StoreFuture<'_, Position>;
 
     /// Reads the events of one order after a version, oldest first.
-    fn order_events(&self, id: Uuid, after: i32, size: PageSize) -> StoreFuture<'_, EventPage>;
+    fn order_events(&self, key: OrderKey, after: i32, size: PageSize)
+    -> StoreFuture<'_, EventPage>;
 
     /// Checks whether requests would be served. One check runs at a time.
     fn check_readiness(&self) -> StoreFuture<'_, Readiness>;

@@ -1,18 +1,17 @@
 //! The requests that are served in batches, on both databases: create, get, and the first page of the list.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-
-use uuid::Uuid;
 
 use super::StoreError;
 use super::backend::Backend;
-use super::coalesce::{Batch, LockWait};
+use super::coalesce::{Batch, LockName, LockWait};
 use super::create::{CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
 use super::list::{ListQuery, Page};
+use super::order_key::OrderKey;
 use super::page_budget::{PageBudget, WithPermit};
+use crate::domain::Tenant;
 use crate::telemetry::Metrics;
 
 /// Creates orders, counts them, and wakes the readers of events, whether or not a client still waits.
@@ -29,8 +28,15 @@ impl Batch for CreateBatch {
     /// The order was accepted, so it is created even if its client is gone.
     const SERVE_ABANDONED: bool = true;
 
-    fn lock_of(row: &Arc<NewRow>) -> Option<&str> {
-        row.key()
+    const MIXES_TENANTS: bool = true;
+
+    fn tenant_of<'a>(&'a self, row: &'a Arc<NewRow>) -> &'a Tenant {
+        &row.caller.tenant
+    }
+
+    fn lock_of(row: &Arc<NewRow>) -> Option<LockName> {
+        let key = row.key()?.to_owned();
+        Some((row.caller.tenant.clone(), key))
     }
 
     async fn serve(
@@ -61,31 +67,40 @@ impl Batch for CreateBatch {
 pub(super) struct GetBatch(pub(super) Arc<dyn Backend>);
 
 impl Batch for GetBatch {
-    type Item = Uuid;
+    type Item = OrderKey;
     type Response = Option<Document>;
     const SERVE_ABANDONED: bool = false;
+    const MIXES_TENANTS: bool = true;
+
+    fn tenant_of<'a>(&'a self, key: &'a OrderKey) -> &'a Tenant {
+        &key.tenant
+    }
 
     async fn serve(
         &self,
-        ids: Arc<[Uuid]>,
+        requests: Arc<[OrderKey]>,
         _: LockWait,
     ) -> Result<Vec<Option<Document>>, StoreError> {
-        let mut unique = ids.to_vec();
-        unique.sort_unstable();
-        unique.dedup();
-        let orders = self.0.get(unique).await?;
-        let found: HashMap<Uuid, Document> = orders
-            .iter()
-            .map(|order| Ok((order.id, Document::try_from(order)?)))
-            .collect::<Result<_, StoreError>>()?;
-        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+        let mut keys = requests.to_vec();
+        keys.sort_unstable();
+        keys.dedup();
+        let keys: Arc<[OrderKey]> = keys.into();
+        let mut found = vec![None; keys.len()];
+        for (at, order) in self.0.get(Arc::clone(&keys)).await? {
+            if let Some(slot) = found.get_mut(at) {
+                *slot = Some(Document::try_from(&order)?);
+            }
+        }
+        let of_key = |key| found.get(keys.binary_search(key).ok()?)?.clone();
+        Ok(requests.iter().map(of_key).collect())
     }
 }
 
-/// Gets the first page of the list, once for all requests that wait at the same time.
+/// Gets the first page of a tenant's list, once for all requests that wait at the same time.
 ///
 /// The requests share the bytes of the page. A page keeps its permit until the last request has taken it.
-/// Otherwise pages would accumulate when statements end faster than workers take their results.
+/// Otherwise pages would accumulate when statements end faster than workers take their results. The pages of
+/// other tenants wait for the permit, in the order in which they were requested.
 pub(super) struct FirstPageBatch {
     backend: Arc<dyn Backend>,
     budget: PageBudget,
@@ -104,16 +119,25 @@ impl FirstPageBatch {
 }
 
 impl Batch for FirstPageBatch {
-    type Item = ();
+    type Item = Tenant;
     type Response = WithPermit<Page>;
     const SERVE_ABANDONED: bool = false;
+    /// A page is for one tenant, and a batch with the pages of several would hold all of them in memory.
+    const MIXES_TENANTS: bool = false;
+
+    fn tenant_of<'a>(&'a self, tenant: &'a Tenant) -> &'a Tenant {
+        tenant
+    }
 
     async fn serve(
         &self,
-        requests: Arc<[()]>,
+        requests: Arc<[Tenant]>,
         _: LockWait,
     ) -> Result<Vec<WithPermit<Page>>, StoreError> {
-        let read = self.backend.list(ListQuery::FIRST_PAGE);
+        let Some(tenant) = requests.first() else {
+            return Ok(Vec::new());
+        };
+        let read = self.backend.list(tenant.clone(), ListQuery::FIRST_PAGE);
         let page = self.budget.read(read).await?;
         Ok(vec![page; requests.len()])
     }

@@ -13,6 +13,7 @@ mod fair;
 mod lanes;
 mod split;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -27,6 +29,7 @@ use tokio::time::{Instant, timeout};
 use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
+use crate::domain::Tenant;
 use fair::Queue;
 use lanes::Lanes;
 use split::serve_batch;
@@ -63,11 +66,24 @@ pub(super) trait Batch: Send + Sync + 'static {
     /// Whether an item is served after its client is gone.
     const SERVE_ABANDONED: bool;
 
+    /// Whether items of several tenants are served together. Otherwise each tenant has a batch of its own, and
+    /// the batches are served at the same time.
+    ///
+    /// This is the only place that decides it. On plain PostgreSQL and on SQLite, a statement may serve several
+    /// tenants. On a database that is distributed by tenant, it would involve several nodes.
+    const MIXES_TENANTS: bool;
+
+    /// Whose data the item reads or writes.
+    fn tenant_of<'a>(&'a self, item: &'a Self::Item) -> &'a Tenant;
+
     /// The name of the lock that the item takes. Items with the same name wait for the same lock.
-    fn lock_of(_item: &Self::Item) -> Option<&str> {
+    fn lock_of(_item: &Self::Item) -> Option<LockName> {
         None
     }
 }
+
+/// The name of a lock of the database: the tenant, and its idempotency key. Tenants never wait for each other.
+pub(super) type LockName = (Tenant, String);
 
 /// How many workers serve a queue, and how many requests each takes at a time.
 #[derive(Clone, Copy, Debug)]
@@ -142,16 +158,35 @@ async fn run_worker<B: Batch>(
             taken.retain(|waiting| !waiting.responder.sender.is_closed());
         }
         lanes.divert(&mut taken);
-        let Some(first) = taken.first() else {
+        if taken.is_empty() {
             continue;
-        };
-        first.responder.permit.record_batch(taken.len());
-        let mut serving = pin!(serve_batch(&*batch, &lanes, taken.drain(..)));
+        }
+        let mut serving = pin!(serve(&*batch, &lanes, std::mem::take(&mut taken)));
         if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
             drop(queue);
             serving.await;
         }
     }
+}
+
+/// Serves the items of one or of several tenants.
+async fn serve<B: Batch>(batch: &B, lanes: &Arc<Lanes<B>>, taken: Vec<Waiting<B>>) {
+    if B::MIXES_TENANTS {
+        return serve_batch(batch, lanes, taken).await;
+    }
+    let mut tenants: HashMap<Tenant, Vec<Waiting<B>>> = HashMap::new();
+    for waiting in taken {
+        match tenants.get_mut(batch.tenant_of(&waiting.item)) {
+            Some(same) => same.push(waiting),
+            None => {
+                let tenant = batch.tenant_of(&waiting.item).clone();
+                tenants.insert(tenant, vec![waiting]);
+            }
+        }
+    }
+    let batches = tenants.into_values();
+    let batches = batches.map(|waiting| serve_batch(batch, lanes, waiting));
+    join_all(batches).await;
 }
 
 /// Sends the response of a request, which holds its permit until then.

@@ -66,6 +66,7 @@ pub enum CreateOutcome {
 /// An order to insert.
 #[derive(Clone, Debug)]
 pub(super) struct NewRow {
+    pub(super) caller: Arc<Caller>,
     pub(super) order: Order,
     /// The order as JSON.
     pub(super) json: ByteString,
@@ -82,6 +83,7 @@ impl NewRow {
             json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,
             order,
+            caller: command.caller,
             idempotency: command.idempotency,
             traceparent: command.traceparent,
         }))

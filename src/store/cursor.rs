@@ -1,16 +1,17 @@
-//! Positions in the feed of events, and their text form for clients.
+//! Positions in the feed of events, and cursors, which are positions encrypted for clients
+//! ([`super::cursor_key`]).
 //!
-//! A cursor names the last event that was delivered: position, sequence, order, version and time. Reading
+//! A position names the last event that was delivered: position, sequence, order, version and time. Reading
 //! continues after exactly that event or not at all. If a failover or a recovery has lost it, or another event has
 //! taken its position, the reader has seen another history, and the events after the position do not include all
 //! that the reader lacks. The time distinguishes two copies of a database that updated the same order in different
 //! ways: both continue positions, sequences and versions from the same numbers.
 //!
 //! Retention is the only reason why the event of a valid cursor may be missing. It records the last event that it
-//! has removed, the floor. A reader that has read everything up to the floor has a cursor at exactly this event,
-//! because no event lies between. The reader of an earlier cursor lacks events that are removed. A cursor at
-//! another event below the floor comes from another history. So a cursor need not record how far past its last
-//! event its reader has read.
+//! has removed of each tenant, the floor. A reader that has read everything up to the floor has a cursor at exactly
+//! this event, because no event of the tenant lies between. The reader of an earlier cursor lacks events that are
+//! removed. A cursor at another event below the floor comes from another history. So a cursor need not record how
+//! far past its last event its reader has read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,6 +33,9 @@ pub(super) struct EventKey {
     pub(super) occurred_at: i64,
 }
 
+/// How events are sorted: by position, then by sequence.
+pub(super) type SortKey = (i64, i64);
+
 impl EventKey {
     /// Before every event that may be written.
     pub(super) const BEGINNING: Self = Self {
@@ -41,61 +45,66 @@ impl EventKey {
         version: 0,
         occurred_at: 0,
     };
+
+    pub(super) fn sort_key(&self) -> SortKey {
+        (self.position, self.seq)
+    }
 }
 
 /// A position in the feed: after an event, or before the first event ever written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(pub(super) Option<EventKey>);
+pub(super) struct Position(pub(super) Option<EventKey>);
 
-/// What the database holds for a cursor, in the snapshot from which it reads the events after the cursor.
+/// What the database holds for a position, in the snapshot from which it reads the events after the position.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Evidence {
     /// The last event that retention has removed.
     pub(super) floor: Option<EventKey>,
-    /// Whether the database has the event of the cursor, and it is the same.
+    /// Whether the database has the event of the position, and it is the same.
     pub(super) present: bool,
 }
 
-impl Cursor {
-    /// The sort key after which events are read. Without a cursor, before the first event.
-    pub(super) fn key_of(cursor: Option<Self>) -> EventKey {
-        cursor
-            .and_then(|cursor| cursor.0)
+impl Position {
+    /// The event after which events are read. Without a position, before the first event.
+    pub(super) fn event_of(position: Option<Self>) -> EventKey {
+        position
+            .and_then(|position| position.0)
             .unwrap_or(EventKey::BEGINNING)
     }
 
-    /// Its sort key in the feed.
-    pub(super) fn ordering_key(self) -> Option<(i64, i64)> {
-        self.0.map(|event| (event.position, event.seq))
+    pub(super) fn sort_key(self) -> SortKey {
+        self.0.unwrap_or(EventKey::BEGINNING).sort_key()
     }
 
     /// Whether reading may continue here.
     pub(super) fn is_valid(self, evidence: Evidence) -> bool {
         let Evidence { floor, present } = evidence;
         // Everything up to the floor was delivered; or nothing was delivered, and nothing was removed.
-        self.0 == floor || present && self.ordering_key() > Self(floor).ordering_key()
+        self.0 == floor || present && self.sort_key() > Self(floor).sort_key()
     }
 }
 
-/// The first byte of the binary form of a cursor before the first event. A changed form gets another number.
-const BEFORE_ALL: u8 = 0;
-/// The first byte of the binary form of a cursor after an event. The form with the number 1 had no time.
-const AFTER_EVENT: u8 = 2;
+/// The number of bytes of a cursor. As text they are 80 characters without padding.
+pub(super) const CURSOR_BYTES: usize = 60;
+const CURSOR_CHARACTERS: usize = CURSOR_BYTES / 3 * 4;
+
+/// A position in the feed of a tenant, encrypted for its clients: equal positions have equal cursors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Cursor(pub(super) [u8; CURSOR_BYTES]);
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::new();
-        if let Some(event) = self.0 {
-            bytes.push(AFTER_EVENT);
-            bytes.extend(event.position.to_be_bytes());
-            bytes.extend(event.seq.to_be_bytes());
-            bytes.extend(event.order_id.as_bytes());
-            bytes.extend(event.version.to_be_bytes());
-            bytes.extend(event.occurred_at.to_be_bytes());
-        } else {
-            bytes.push(BEFORE_ALL);
-        }
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        let mut text = [0; CURSOR_CHARACTERS];
+        let encoded = URL_SAFE_NO_PAD.encode_slice(self.0, &mut text);
+        let text = encoded.ok().and_then(|length| text.get(..length));
+        let text = text.and_then(|text| str::from_utf8(text).ok());
+        f.write_str(text.ok_or(fmt::Error)?)
     }
 }
 
@@ -103,39 +112,21 @@ impl FromStr for Cursor {
     type Err = InvalidCursor;
 
     fn from_str(text: &str) -> Result<Self, InvalidCursor> {
-        // A valid cursor is never longer.
-        if text.len() > 64 {
+        // Before decoding, so that long texts cost nothing.
+        if text.len() != CURSOR_CHARACTERS {
             return Err(InvalidCursor);
         }
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidCursor)?;
-        let rest = match bytes.split_first() {
-            Some((&BEFORE_ALL, [])) => return Ok(Self(None)),
-            Some((&AFTER_EVENT, rest)) => rest,
-            _ => return Err(InvalidCursor),
-        };
-        let (position, rest) = number(rest).ok_or(InvalidCursor)?;
-        let (seq, rest) = number(rest).ok_or(InvalidCursor)?;
-        let (order_id, rest) = rest.split_first_chunk().ok_or(InvalidCursor)?;
-        let (version, rest) = rest.split_first_chunk().ok_or(InvalidCursor)?;
-        let (occurred_at, []) = number(rest).ok_or(InvalidCursor)? else {
-            return Err(InvalidCursor);
-        };
-        Ok(Self(Some(EventKey {
-            position,
-            seq,
-            order_id: Uuid::from_bytes(*order_id),
-            version: i32::from_be_bytes(*version),
-            occurred_at,
-        })))
+        let mut bytes = [0; CURSOR_BYTES];
+        let decoded = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes);
+        if decoded == Ok(CURSOR_BYTES) {
+            Ok(Self(bytes))
+        } else {
+            Err(InvalidCursor)
+        }
     }
 }
 
-fn number(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    let (number, rest) = bytes.split_first_chunk()?;
-    Some((i64::from_be_bytes(*number), rest))
-}
-
-/// The text is not a cursor that a response contained.
+/// The text does not have the form of a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidCursor;
 
@@ -154,32 +145,36 @@ mod tests {
     }
 
     #[test]
-    fn cursors_round_trip_and_compare_as_numbers() {
-        for cursor in [
-            Cursor(None),
-            Cursor(Some(event(12, 7))),
-            Cursor(Some(event(0, i64::MAX))),
-        ] {
-            let text = cursor.to_string();
-            assert!(text.len() <= 60, "{text}");
-            assert_eq!(text.parse(), Ok(cursor));
-            for cut in (0..text.len()).filter_map(|end| text.get(..end)) {
-                assert_eq!(cut.parse::<Cursor>(), Err(InvalidCursor));
-            }
-            assert!(format!("{text}AAAA").parse::<Cursor>().is_err());
-        }
-        assert!(Cursor(None) < Cursor(Some(event(i64::MIN, 0))));
+    fn positions_compare_as_numbers() {
+        assert!(Position(None) < Position(Some(event(i64::MIN, 0))));
         assert!(event(9, 1) < event(10, 0) && event(9, 9) < event(9, 10));
+    }
+
+    #[test]
+    fn a_text_of_another_length_or_alphabet_is_no_cursor() {
+        let cursor = Cursor(std::array::from_fn(|i| u8::try_from(i * 4).unwrap()));
+        let text = cursor.to_string();
+        assert_eq!(text.len(), 80);
+        assert_eq!(text.parse(), Ok(cursor));
+        for end in 0..text.len() {
+            assert_eq!(
+                text.get(..end).unwrap().parse::<Cursor>(),
+                Err(InvalidCursor)
+            );
+        }
         for bad in [
-            "", "-", "1", "12-7", "AA=", "AA==", "AB", "AQ", "AAAA", "Aé",
+            format!("{text}AAAA"),
+            format!("{}=", "A".repeat(79)),
+            format!("+{}", "A".repeat(79)),
+            format!("\u{e9}{}", "A".repeat(78)),
         ] {
             assert_eq!(bad.parse::<Cursor>(), Err(InvalidCursor), "{bad}");
         }
     }
 
     #[test]
-    fn a_cursor_is_valid_when_every_later_event_is_still_there() {
-        let valid = |cursor, floor, present| Cursor(cursor).is_valid(Evidence { floor, present });
+    fn a_position_is_valid_when_every_later_event_is_still_there() {
+        let valid = |at, floor, present| Position(at).is_valid(Evidence { floor, present });
         let (one, two, three) = (Some(event(1, 1)), Some(event(2, 2)), Some(event(3, 3)));
         // Nothing was ever removed.
         assert!(valid(None, None, false), "from the beginning");

@@ -99,6 +99,8 @@ pub(super) enum StoreFault {
     WrongCount { requests: usize, responses: usize },
     #[error("the table `feed` has no row")]
     NoFeedRow,
+    #[error("a cursor could not be encrypted")]
+    Encryption,
     #[error("a row in the database has a broken {0}")]
     Corrupt(&'static str),
     #[error("an order cannot be written as JSON")]
@@ -136,6 +138,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::WrongCount { .. }
             | StoreFault::NoFeedRow
             | StoreFault::Corrupt(_)
+            | StoreFault::Encryption
             | StoreFault::Json(_)
             | StoreFault::Encoding(_)
             | StoreFault::Unreleased(_)

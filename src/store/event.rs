@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::cursor::{Cursor, Evidence};
+use super::cursor::{Cursor, EventKey, Evidence, Position, SortKey};
+use super::cursor_key::KeyBytes;
 
 /// One version of an order that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,12 @@ pub struct Event {
     pub data: String,
     /// The trace of the request (W3C Trace Context).
     pub traceparent: Option<String>,
+    /// What kind of caller made the change (CloudEvents auth context extension).
+    pub authtype: String,
+    /// Who made the change; `None` without credentials.
+    pub authid: Option<String>,
     /// Its position in the feed. Reading continues after it.
-    pub cursor: Cursor,
+    pub(super) key: EventKey,
 }
 
 impl Event {
@@ -27,7 +32,41 @@ impl Event {
     pub fn json_bytes(&self) -> usize {
         let envelope = usize::try_from(ENVELOPE_BYTES).unwrap_or(usize::MAX);
         let traceparent = self.traceparent.as_ref().map_or(0, String::len);
-        envelope + self.data.len() + traceparent
+        // It has no control characters, so JSON needs at most two bytes for one.
+        let authid = self.authid.as_ref().map_or(0, |id| 2 * id.len());
+        envelope + self.data.len() + traceparent + authid
+    }
+}
+
+/// An event, with the tenant to which it belongs.
+pub(super) struct TenantEvent {
+    pub(super) tenant: String,
+    pub(super) event: Event,
+}
+
+/// An event of a stream, with its cursor. Streams share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEvent {
+    /// The event.
+    pub event: Event,
+    /// The cursor after it.
+    pub cursor: Cursor,
+}
+
+/// A row of a page of events.
+pub(super) trait Entry {
+    fn event(&self) -> &Event;
+}
+
+impl Entry for Event {
+    fn event(&self) -> &Event {
+        self
+    }
+}
+
+impl Entry for TenantEvent {
+    fn event(&self) -> &Event {
+        &self.event
     }
 }
 
@@ -54,8 +93,8 @@ impl PageSize {
     }
 }
 
-/// The maximum number of bytes that an event has as JSON besides its data and its traceparent: names, ids, time,
-/// comma (`src/api/event_json.rs`).
+/// The maximum number of bytes that an event has as JSON besides its data, its traceparent and its `authid`: names,
+/// ids, time, comma (`src/api/event_json.rs`).
 pub(super) const ENVELOPE_BYTES: u32 = 448;
 
 /// A page of events.
@@ -68,20 +107,26 @@ pub struct EventPage {
 }
 
 impl EventPage {
-    /// Creates a page from the rows that the database sent. `waiting` is the number of events that it found,
-    /// counted up to one more than a page may hold. Does not rely on the lengths that the rows store.
+    /// Creates a page from the rows that the database sent; see [`fit`].
     pub(super) fn new(mut events: Vec<Event>, waiting: i64, size: PageSize) -> Self {
-        let mut bytes = 0_usize;
-        let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
-        let fitting = events.iter().take_while(|event| {
-            bytes = bytes.saturating_add(event.json_bytes());
-            bytes <= budget
-        });
-        let fitting = fitting.count().max(1);
-        events.truncate(fitting);
-        let more = i64::try_from(events.len()).is_ok_and(|sent| waiting > sent);
+        let more = fit(&mut events, waiting, size);
         Self { events, more }
     }
+}
+
+/// Removes the events that do not fit into a page of this size, and returns whether more events follow. `waiting` is
+/// the number of events that the database found, counted up to one more than a page may hold. Does not rely on the
+/// lengths that the rows store.
+fn fit<E: Entry>(events: &mut Vec<E>, waiting: i64, size: PageSize) -> bool {
+    let mut bytes = 0_usize;
+    let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
+    let fitting = events.iter().take_while(|entry| {
+        bytes = bytes.saturating_add(entry.event().json_bytes());
+        bytes <= budget
+    });
+    let fitting = fitting.count().max(1);
+    events.truncate(fitting);
+    i64::try_from(events.len()).is_ok_and(|sent| waiting > sent)
 }
 
 /// The result of reading the feed.
@@ -95,30 +140,81 @@ pub enum Feed {
         next: Cursor,
     },
     /// Reading cannot continue at the cursor: its event, or later ones that the reader has not seen, have been
-    /// removed or lost.
+    /// removed or lost; or the cursor is not one of this feed.
     Expired {
         /// A cursor before the oldest event.
         oldest: Cursor,
     },
 }
 
-impl Feed {
-    /// Creates the result of reading after `after`; without a cursor, from the oldest event.
-    pub(super) fn new(after: Option<Cursor>, evidence: Evidence, page: EventPage) -> Self {
-        let oldest = Cursor(evidence.floor);
+/// The state of the feed in the snapshot from which a page was read.
+pub(super) struct FeedState {
+    pub(super) evidence: Evidence,
+    /// The sort key up to which readers may read.
+    pub(super) horizon: SortKey,
+    /// The key of the cursors of this database.
+    pub(super) key: KeyBytes,
+    /// The number of events that were found, counted up to one more than a page may hold.
+    pub(super) waiting: i64,
+}
+
+/// What a statement has read from the feed.
+pub(super) struct FeedRead<E> {
+    /// `None` if reading cannot continue at the position.
+    pub(super) page: Option<FeedPage<E>>,
+    /// The position before the oldest event.
+    pub(super) floor: Position,
+    /// The key of the cursors of this database.
+    pub(super) key: KeyBytes,
+}
+
+/// A page of the feed.
+pub(super) struct FeedPage<E> {
+    pub(super) events: Vec<E>,
+    /// Whether more events follow now.
+    pub(super) more: bool,
+    /// The position after the last event, or the one that was given if there is none.
+    pub(super) next: Position,
+    /// All events up to here have been read. This is after `next` when readers may read further than the last
+    /// event.
+    pub(super) read_up_to: SortKey,
+}
+
+impl<E: Entry> FeedRead<E> {
+    /// Creates the result of reading a page after `after`; without a position, from the oldest event.
+    pub(super) fn new(
+        after: Option<Position>,
+        size: PageSize,
+        state: FeedState,
+        mut events: Vec<E>,
+    ) -> Self {
+        let more = fit(&mut events, state.waiting, size);
+        let evidence = state.evidence;
+        let floor = Position(evidence.floor);
+        let last = |entry: &E| Position(Some(entry.event().key));
         let expired = match after {
             Some(after) => !after.is_valid(evidence),
             // Retention may have left some events below its floor, where no reader may begin.
-            None => page
-                .events
+            None => events
                 .first()
-                .is_some_and(|first| first.cursor.ordering_key() <= oldest.ordering_key()),
+                .is_some_and(|first| last(first).sort_key() <= floor.sort_key()),
         };
-        if expired {
-            return Self::Expired { oldest };
+        let next = events.last().map_or(after.unwrap_or(floor), last);
+        let read_up_to = if more {
+            next.sort_key()
+        } else {
+            next.sort_key().max(state.horizon)
+        };
+        let page = FeedPage {
+            events,
+            more,
+            next,
+            read_up_to,
+        };
+        Self {
+            page: (!expired).then_some(page),
+            floor,
+            key: state.key,
         }
-        let after = after.unwrap_or(oldest);
-        let next = page.events.last().map_or(after, |last| last.cursor);
-        Self::Page { page, next }
     }
 }

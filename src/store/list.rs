@@ -31,16 +31,6 @@ pub enum ListFilter {
     Customer(String),
 }
 
-impl ListFilter {
-    /// The column to compare, and the value to compare it with.
-    pub(super) fn column_and_value(&self) -> (&'static str, &String) {
-        match self {
-            Self::Product(value) => ("product_id", value),
-            Self::Customer(value) => ("customer_id", value),
-        }
-    }
-}
-
 impl ListQuery {
     /// The maximum number of orders of one page, and the default limit.
     pub const MAX_LIMIT: u32 = 100;

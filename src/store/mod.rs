@@ -5,12 +5,14 @@
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod auth_context;
 mod backend;
 mod batches;
 mod coalesce;
 mod connector;
 mod create;
 mod cursor;
+mod cursor_key;
 mod database_url;
 mod document;
 mod error;
@@ -20,6 +22,7 @@ mod feed;
 mod feed_signal;
 mod list;
 mod migrate;
+mod order_key;
 mod order_locks;
 mod page_budget;
 mod page_sql;
@@ -56,12 +59,13 @@ pub use cursor::{Cursor, InvalidCursor};
 pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
-pub use event::{Event, EventPage, Feed};
+pub use event::{Event, EventPage, Feed, StreamEvent};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
 pub use list::{ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
+use order_key::OrderKey;
 use order_locks::OrderLocks;
 use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};
@@ -158,7 +162,8 @@ impl Store {
         caller: &Arc<Caller>,
         id: Uuid,
     ) -> Result<Option<Document>, StoreError> {
-        self.0.queues.get(caller, id).await
+        let key = OrderKey::new(&caller.tenant, id);
+        self.0.queues.get(caller, key).await
     }
 
     /// Returns a page of orders, newest first.
@@ -173,8 +178,9 @@ impl Store {
         if query == ListQuery::FIRST_PAGE {
             return self.0.queues.first_page(caller).await;
         }
+        let tenant = caller.tenant.clone();
         self.page(caller, query.limit, |inner| async move {
-            inner.backend.list(query).await
+            inner.backend.list(tenant, query).await
         })
         .await
     }

@@ -9,27 +9,31 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use super::StoreError;
+use super::order_key::OrderKey;
 
 type Lock = Arc<tokio::sync::Mutex<()>>;
 
 /// One lock for each order that this process is updating. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct OrderLocks(Arc<Mutex<HashMap<Uuid, Lock>>>);
+pub(super) struct OrderLocks(Arc<Mutex<HashMap<OrderKey, Lock>>>);
 
 impl OrderLocks {
     /// Waits until no other update of the order runs, in the order of the calls.
     ///
     /// # Errors
     /// [`StoreError::LockTimeout`] at the deadline.
-    pub(super) async fn lock(&self, id: Uuid, deadline: Instant) -> Result<OrderLock, StoreError> {
-        let lock = Arc::clone(self.0.lock().entry(id).or_default());
+    pub(super) async fn lock(
+        &self,
+        order: OrderKey,
+        deadline: Instant,
+    ) -> Result<OrderLock, StoreError> {
+        let lock = Arc::clone(self.0.lock().entry(order.clone()).or_default());
         // Removes the entry even if the lock is not acquired.
         let mut held = OrderLock {
             locks: self.clone(),
-            id,
+            order,
             guard: None,
         };
         let guard = timeout_at(deadline, lock.lock_owned()).await;
@@ -41,7 +45,7 @@ impl OrderLocks {
 /// The lock of one order; released on drop.
 pub(super) struct OrderLock {
     locks: OrderLocks,
-    id: Uuid,
+    order: OrderKey,
     guard: Option<OwnedMutexGuard<()>>,
 }
 
@@ -52,10 +56,10 @@ impl Drop for OrderLock {
         // If no update waits, the map holds the last reference. No other is added meanwhile, because the map is
         // locked.
         if locks
-            .get(&self.id)
+            .get(&self.order)
             .is_some_and(|lock| Arc::strong_count(lock) == 1)
         {
-            locks.remove(&self.id);
+            locks.remove(&self.order);
         }
     }
 }
@@ -65,20 +69,30 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::domain::Tenant;
+    use uuid::Uuid;
+
+    fn order(tenant: &str, id: Uuid) -> OrderKey {
+        OrderKey::new(&Tenant::parse(tenant).unwrap(), id)
+    }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_for_a_lock_ends_at_the_deadline_and_leaves_no_entry() {
         let locks = OrderLocks::default();
         let soon = || Instant::now() + Duration::from_secs(1);
-        let first = locks.lock(Uuid::nil(), soon()).await.unwrap();
-        let other = locks.lock(Uuid::max(), soon()).await.unwrap();
+        let first = locks.lock(order("a", Uuid::nil()), soon()).await.unwrap();
+        let other = locks.lock(order("a", Uuid::max()), soon()).await.unwrap();
+        // A caller cannot delay the updates of another tenant.
+        let tenant = locks.lock(order("b", Uuid::nil()), soon()).await.unwrap();
         let start = Instant::now();
-        let rejected = locks.lock(Uuid::nil(), soon()).await.err();
+        let rejected = locks.lock(order("a", Uuid::nil()), soon()).await.err();
         assert_eq!(rejected, Some(StoreError::LockTimeout));
         assert_eq!(start.elapsed(), Duration::from_secs(1));
-        let (again, ()) = tokio::join!(locks.lock(Uuid::nil(), soon()), async { drop(first) });
+        let (again, ()) = tokio::join!(locks.lock(order("a", Uuid::nil()), soon()), async {
+            drop(first)
+        });
         assert!(again.is_ok());
-        drop((again, other));
+        drop((again, other, tenant));
         assert!(locks.0.lock().is_empty());
     }
 }

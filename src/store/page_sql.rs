@@ -1,10 +1,11 @@
-//! The statement for a page of orders.
+//! The statement for a page of orders of a tenant.
 //!
 //! Every combination of filters that the API accepts is a walk along one index, newest first. A filter by
 //! product or customer without a status is one walk for each status, so that one index serves both.
 //!
-//! A planner with a choice prefers to walk along the primary key and to filter. That reads the whole table when
-//! all orders that match are old, so the statement forces the index, in a different way on each database.
+//! A planner with a choice prefers to walk along the primary key, or along the index of the status, and to filter.
+//! That reads the whole table when all orders that match are old, so the statement forces the index, in a different
+//! way on each database.
 
 use std::marker::PhantomData;
 
@@ -15,7 +16,7 @@ use diesel::serialize::ToSql;
 use diesel::sql_types::{BigInt, HasSqlType, Text};
 
 use super::list::{ListFilter, ListQuery};
-use crate::domain::Status;
+use crate::domain::{Status, Tenant};
 
 /// The brackets and commas around the orders of a page.
 const PUNCTUATION: usize = 102;
@@ -23,8 +24,10 @@ const PUNCTUATION: usize = 102;
 /// How a statement forces the index of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// PostgreSQL uses the index with the ordering of the walk. Columns that equal a constant do not count
-    /// towards the ordering, so no column is compared with one by equality.
+    /// PostgreSQL may not sort (the sessions of the service disable it), so it uses an index with the ordering of
+    /// the walk: the status, then the id. Columns that equal a constant do not count towards the ordering, so the
+    /// status is compared with bounds, and the primary key does not have the ordering. The index of the status is
+    /// partial: it serves only a statement that repeats its condition.
     Postgres,
     /// SQLite accepts the name of the index.
     Sqlite,
@@ -33,6 +36,7 @@ pub(super) enum Dialect {
 /// A page of orders whose ids are bound as `Id` of the SQL type `IdType`.
 pub(super) struct PageSql<Id, IdType> {
     dialect: Dialect,
+    tenant: String,
     after: Option<Id>,
     status: Option<Status>,
     filter: Option<ListFilter>,
@@ -43,11 +47,13 @@ pub(super) struct PageSql<Id, IdType> {
 impl<Id, IdType> PageSql<Id, IdType> {
     pub(super) fn new(
         dialect: Dialect,
+        tenant: &Tenant,
         list: &ListQuery,
         id: impl FnOnce(uuid::Uuid) -> Id,
     ) -> Self {
         Self {
             dialect,
+            tenant: tenant.to_string(),
             after: list.starting_after.map(id),
             status: list.status,
             filter: list.filter.clone(),
@@ -68,13 +74,6 @@ impl<Id, IdType> PageSql<Id, IdType> {
         String: ToSql<Text, DB>,
         i64: ToSql<BigInt, DB>,
     {
-        let filter = self.filter.as_ref().map(ListFilter::column_and_value);
-        // The columns of the index before the id.
-        let columns = match (&filter, status) {
-            (Some((column, _)), _) => format!("{column}, status"),
-            (None, Some(_)) => "status".to_owned(),
-            (None, None) => String::new(),
-        };
         out.push_sql("SELECT * FROM (SELECT * FROM orders ");
         if self.dialect == Dialect::Sqlite {
             out.push_sql(match (&self.filter, status) {
@@ -84,33 +83,25 @@ impl<Id, IdType> PageSql<Id, IdType> {
                 (None, None) => "",
             });
         }
-        out.push_sql("WHERE true");
-        if let Some(ListFilter::Customer(_)) = &self.filter {
-            // The index has no other rows.
-            out.push_sql(" AND customer_id IS NOT NULL");
+        out.push_sql("WHERE tenant = ");
+        out.push_bind_param::<Text, _>(&self.tenant)?;
+        match &self.filter {
+            Some(ListFilter::Product(product)) => {
+                out.push_sql(" AND product_id = ");
+                out.push_bind_param::<Text, _>(product)?;
+            }
+            Some(ListFilter::Customer(customer)) => {
+                // The index has no other rows.
+                out.push_sql(" AND customer_id IS NOT NULL AND customer_id = ");
+                out.push_bind_param::<Text, _>(customer)?;
+            }
+            None => {}
         }
-        match (self.dialect, &filter, status) {
-            (Dialect::Postgres, Some((column, value)), Some(status)) => {
-                return self.walk_of_group(column, value, status, out);
-            }
-            (Dialect::Postgres, None, Some(status)) => {
-                let status = status.as_str();
-                out.push_sql(&format!(" AND status >= '{status}'"));
-                match &self.after {
-                    Some(after) => {
-                        out.push_sql(&format!(" AND (status, id) < ('{status}', "));
-                        out.push_bind_param::<IdType, _>(after)?;
-                        out.push_sql(")");
-                    }
-                    None => out.push_sql(&format!(" AND status <= '{status}'")),
-                }
-                out.push_sql(" ORDER BY status DESC, id DESC");
-            }
-            _ => {
-                if !columns.is_empty() {
-                    out.push_sql(&format!(" AND ({columns}) = ("));
-                    push_values(&filter, status, out)?;
-                    out.push_sql(")");
+        match (self.dialect, status) {
+            (Dialect::Postgres, Some(status)) => self.walk_of_status(status, out)?,
+            (_, status) => {
+                if let Some(status) = status {
+                    out.push_sql(&format!(" AND status = '{}'", status.as_str()));
                 }
                 if let Some(after) = &self.after {
                     out.push_sql(" AND id < ");
@@ -124,69 +115,34 @@ impl<Id, IdType> PageSql<Id, IdType> {
         out.push_bind_param::<BigInt, _>(&self.limit)
     }
 
-    /// The newest orders of a product or a customer with one status, in PostgreSQL.
-    ///
-    /// All comparisons determine where an index scan begins. Only comparisons up to the first column that is not
-    /// compared by equality determine where it ends, and a row comparison counts as one of its first column. So
-    /// the first column is compared by equality, as `= ANY` of one value, which keeps it in the ordering. With a
-    /// row of both columns as the lower bound, the walk would continue through all orders of the customer with
-    /// lesser statuses.
-    ///
-    /// The planner does not evaluate `(SELECT …)`. So it assumes few orders between the bounds of the status
-    /// (`DEFAULT_RANGE_INEQ_SEL` in the source of PostgreSQL) and does not prefer the index of the status. It also
-    /// assumes that the limit is a tenth of them, so a sort never appears to be cheaper.
-    fn walk_of_group<'b, DB>(
+    /// The bounds and the ordering of a walk along an index whose last columns are the status and the id. The status
+    /// is a literal: a plan for any status would ignore how many orders have this one.
+    fn walk_of_status<'b, DB>(
         &'b self,
-        column: &str,
-        value: &'b String,
         status: Status,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()>
     where
         DB: Backend + HasSqlType<IdType>,
         Id: ToSql<IdType, DB>,
-        String: ToSql<Text, DB>,
-        i64: ToSql<BigInt, DB>,
     {
-        let status = status.as_str();
-        out.push_sql(&format!(" AND {column} = ANY (ARRAY["));
-        out.push_bind_param::<Text, _>(value)?;
-        out.push_sql(&format!(
-            "]) AND status >= (SELECT '{status}'::text) AND status <= '{status}'"
-        ));
-        if let Some(after) = &self.after {
-            out.push_sql(&format!(" AND (status, id) < ((SELECT '{status}'::text), "));
-            out.push_bind_param::<IdType, _>(after)?;
-            out.push_sql(")");
+        if self.filter.is_none() {
+            // The condition of the index of the status.
+            out.push_sql(" AND created_at > '-infinity'");
         }
-        out.push_sql(&format!(
-            " ORDER BY {column} DESC, status DESC, id DESC LIMIT (SELECT "
-        ));
-        out.push_bind_param::<BigInt, _>(&self.limit)?;
-        out.push_sql(")) AS walk");
+        let status = status.as_str();
+        out.push_sql(&format!(" AND status >= '{status}' AND "));
+        match &self.after {
+            Some(after) => {
+                out.push_sql(&format!("(status, id) < ('{status}', "));
+                out.push_bind_param::<IdType, _>(after)?;
+                out.push_sql(")");
+            }
+            None => out.push_sql(&format!("status <= '{status}'")),
+        }
+        out.push_sql(" ORDER BY status DESC, id DESC");
         Ok(())
     }
-}
-
-/// Writes the values of the index columns before the id. The status is a literal: a plan for any status would
-/// ignore how many orders have this one.
-fn push_values<'b, DB>(
-    filter: &Option<(&'static str, &'b String)>,
-    status: Option<Status>,
-    out: &mut AstPass<'_, 'b, DB>,
-) -> QueryResult<()>
-where
-    DB: Backend,
-    String: ToSql<Text, DB>,
-{
-    if let Some((_, value)) = filter {
-        out.push_bind_param::<Text, _>(*value)?;
-        out.push_sql(", ");
-    }
-    if let Some(status) = status {
-        out.push_sql(&format!("'{}'", status.as_str()));
-    }
-    Ok(())
 }
 
 impl<Id, IdType, DB> QueryFragment<DB> for PageSql<Id, IdType>

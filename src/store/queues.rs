@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::{Admission, RequestKind};
@@ -16,6 +15,7 @@ use super::create::{CreateOrder, CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
 use super::list::Page;
+use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
 use crate::domain::Caller;
 use crate::telemetry::Metrics;
@@ -31,7 +31,8 @@ const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
 };
-/// The first page without a filter: one query for all requests that arrived before it began. They share its bytes.
+/// The first page without a filter: one query for all requests of a tenant that arrived before it began. They share
+/// its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
@@ -98,17 +99,19 @@ impl Queues {
     pub(super) async fn get(
         &self,
         caller: &Caller,
-        id: Uuid,
+        key: OrderKey,
     ) -> Result<Option<Document>, StoreError> {
         let permit = self.get.admission.acquire(caller, RequestKind::Get, 0)?;
-        self.get.coalescer.submit(permit, id, Instant::now()).await
+        self.get.coalescer.submit(permit, key, Instant::now()).await
     }
 
     pub(super) async fn first_page(&self, caller: &Caller) -> Result<WithPermit<Page>, StoreError> {
         let admission = &self.first_page.admission;
         let permit = admission.acquire(caller, RequestKind::List, 0)?;
         let coalescer = &self.first_page.coalescer;
-        coalescer.submit(permit, (), Instant::now()).await
+        coalescer
+            .submit(permit, caller.tenant.clone(), Instant::now())
+            .await
     }
 
     /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was

@@ -1,7 +1,8 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
-    events (order_id, version) {
+    events (tenant, order_id, version) {
+        tenant -> Text,
         order_id -> Uuid,
         version -> Int4,
         position -> Int8,
@@ -10,6 +11,8 @@ diesel::table! {
         data -> Json,
         data_bytes -> Int4,
         traceparent -> Nullable<Text>,
+        authtype -> Text,
+        authid -> Nullable<Text>,
     }
 }
 
@@ -17,16 +20,24 @@ diesel::table! {
     feed (id) {
         id -> Bool,
         xid_offset -> Int8,
-        floor_position -> Nullable<Int8>,
-        floor_seq -> Nullable<Int8>,
-        floor_order_id -> Nullable<Uuid>,
-        floor_version -> Nullable<Int4>,
-        floor_occurred_at -> Nullable<Timestamptz>,
+        cursor_key -> Bytea,
     }
 }
 
 diesel::table! {
-    idempotency_keys (key) {
+    feed_floors (tenant) {
+        tenant -> Text,
+        position -> Int8,
+        seq -> Int8,
+        order_id -> Uuid,
+        version -> Int4,
+        occurred_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (tenant, key) {
+        tenant -> Text,
         key -> Text,
         order_id -> Uuid,
         request_hash -> Bytea,
@@ -37,7 +48,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    orders (id) {
+    orders (tenant, id) {
+        tenant -> Text,
         id -> Uuid,
         product_id -> Text,
         quantity -> Int4,
@@ -51,4 +63,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, feed, idempotency_keys, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, feed, feed_floors, idempotency_keys, orders,);

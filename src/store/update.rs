@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::document::{Document, metadata_json};
 use super::error::StoreFault;
+use super::order_key::OrderKey;
 use super::{Inner, StoreError};
 use crate::domain::{Caller, IfMatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
@@ -33,6 +34,11 @@ pub struct UpdateOrder {
 }
 
 impl UpdateOrder {
+    /// The key of the order.
+    fn key(&self) -> OrderKey {
+        OrderKey::new(&self.caller.tenant, self.id)
+    }
+
     /// Bytes of metadata; the other fields are short.
     pub(super) fn bytes(&self) -> usize {
         let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
@@ -138,7 +144,10 @@ impl Inner {
         &self,
         command: Arc<UpdateOrder>,
     ) -> Result<UpdateOutcome, StoreError> {
-        let _lock = self.order_locks.lock(command.id, command.deadline).await?;
+        let _lock = self
+            .order_locks
+            .lock(command.key(), command.deadline)
+            .await?;
         let mut permit = None;
         let updated = loop {
             let waiting = self.updates.acquire(&command.caller.id, 1);

@@ -28,7 +28,13 @@ stops() { # stops NAME: exit code 0, not killed
     equal "$(status_of "$1" ExitCode)" 0 && podman logs "$1" 2>&1 | tail -n 1 | grep -q '"msg":"ended"'
 }
 
-# SQLite on a volume.
+# The address of the image's environment is not loopback.
+podman run --rm "$image" >"$work/undeclared" 2>&1 && undeclared=0 || undeclared=$?
+check "without a declaration of who may call it does not start" equal "$undeclared" 2
+check "and the message names both settings" equal "$(grep -oE 'AUTH_(FILE|ANONYMOUS)' "$work/undeclared" | sort -u | xargs)" "AUTH_ANONYMOUS AUTH_FILE"
+check "the image makes API keys" grep -q '^sha256 = ' <(podman run --rm "$image" api-key --id test --scopes orders:read 2>/dev/null)
+
+# SQLite on a volume. On a loopback address it is open.
 podman volume create image-test >/dev/null
 start sqlite --volume image-test:/data --env DRAIN_DELAY=2s
 check "SQLite on a volume: ready" ready sqlite

@@ -66,6 +66,8 @@ def inside(*parts):
     return "/".join(("../../../kustomize",) + parts)
 
 
+# The example client of kubernetes-auth, which is installed by itself.
+CLIENT = "kubernetes-auth-client"
 COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "components").iterdir())
 # Components that an overlay already has, and conflicting ones: two databases, two owners of one secret.
 HAS = {"dev": {"postgres"}, "prod": {"monitoring"}, "base": set()}
@@ -101,10 +103,12 @@ OPERATOR_COMBINATIONS = operator_combinations()
 # The names of the service's renderings, of the operator's, and of both.
 NAMES = sorted(COMBINATIONS)
 OPERATOR_NAMES = sorted(OPERATOR_COMBINATIONS)
-ALL_NAMES = NAMES + OPERATOR_NAMES
+ALL_NAMES = NAMES + OPERATOR_NAMES + [CLIENT]
 
 
 def directory_of(name):
+    if name == CLIENT:
+        return KUSTOMIZE / "components" / "kubernetes-auth" / "client"
     if name in OPERATOR_COMBINATIONS:
         added = OPERATOR_COMBINATIONS[name]
         components = [inside("operator", "components", c) for c in added]

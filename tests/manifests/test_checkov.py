@@ -17,6 +17,12 @@ SKIPS = {
         "The digest exists only after the image is built from this repository; a release sets it (docs/OPERATIONS.md).",
     ("CKV_K8S_43", r"StatefulSet\..*order-service-postgres"):
         "A database for development; the tag of the major release receives its fixes.",
+    ("CKV_K8S_43", r"Deployment\.shop\.checkout"):
+        "An example to copy; the digest of the image of curl is not known here.",
+    ("CKV_K8S_8", r"Deployment\.shop\.checkout"):
+        "It serves nothing. Its log shows whether its requests succeed.",
+    ("CKV_K8S_9", r"Deployment\.shop\.checkout"):
+        "No Service selects it.",
     ("CKV_K8S_40", r"StatefulSet\..*order-service-postgres"):
         "The image's files belong to its user 999.",
     ("CKV_K8S_38", r"Deployment\..*order-operator"):
@@ -29,6 +35,7 @@ SKIPS_IMAGE = {
         "OCI images have no HEALTHCHECK, and Kubernetes ignores it; probes and `order-service healthcheck` replace it.",
 }
 RENDERED = ["dev", "dev+gateway+monitoring", "prod", "prod+external-secrets+gateway", "prod+cloudnative-pg+gateway", "prod+postgres",
+            "prod+kubernetes-auth", "kubernetes-auth-client",
             "operator", "operator+monitoring+namespaced"]
 
 

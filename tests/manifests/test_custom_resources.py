@@ -14,7 +14,7 @@ def having(component):
 
 
 def test_every_component_is_in_some_combination():
-    for component in ("cloudnative-pg", "external-secrets", "gateway", "monitoring"):
+    for component in ("cloudnative-pg", "external-secrets", "gateway", "kubernetes-auth", "monitoring"):
         assert having(component)
 
 
@@ -98,11 +98,12 @@ def test_cluster(name):
 @pytest.mark.parametrize("name", having("external-secrets"))
 def test_external_secret(name):
     objects = objects_of(name)
-    spec = only(objects, "ExternalSecret", "order-service-secrets")["spec"]
-    assert spec["target"]["name"] == "order-service-secrets"
-    assert [d["secretKey"] for d in spec["data"]] == ["database-url"]
-    assert spec["target"]["deletionPolicy"] == "Retain"
-    assert spec["secretStoreRef"]["kind"] == "ClusterSecretStore"
+    for secret, key in (("order-service-secrets", "database-url"), ("order-service-auth", "auth.toml")):
+        spec = only(objects, "ExternalSecret", secret)["spec"]
+        assert spec["target"]["name"] == secret
+        assert [d["secretKey"] for d in spec["data"]] == [key]
+        assert spec["target"]["deletionPolicy"] == "Retain"
+        assert spec["secretStoreRef"]["kind"] == "ClusterSecretStore"
     assert not of_kind(objects, "Secret"), "two owners of one secret"
 
 

@@ -63,6 +63,17 @@ def test_the_image_and_the_manifests_agree():
             assert f"{variable['name']}={variable['value']}" in text
 
 
+def test_documented_commands_declare_who_may_call():
+    """In the container the service listens on all addresses, where it does not start without a declaration."""
+    assert "BIND_ADDRESS=0.0.0.0:8080" in STAGES["order-service"][1]
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    commands = [c for page in pages for c in re.findall(r"(?:podman|docker) run [^`\n]*/order-service[:@][^`\n]*", page.read_text())]
+    serving = [c for c in commands if not re.search(r"/order-service[:@]\S+ (api-key|migrate|openapi)", c)]
+    assert serving and len(commands) > len(serving)
+    for command in serving:
+        assert re.search(r"(-e|--env) AUTH_(FILE|ANONYMOUS)=", command), command
+
+
 def test_the_context_has_only_the_files_that_are_compiled():
     rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     assert rules[0] == "*"

@@ -18,10 +18,11 @@ def test_rendering_is_reproducible(name):
 
 
 def test_all_components_are_combined():
-    assert {"postgres", "cloudnative-pg", "monitoring", "gateway", "external-secrets"} == set(COMPONENTS)
-    # Base: 2³ subsets of the others, without a database or with one of two. Dev: two can be added.
-    # Prod: 2², without a database or with one of two.
-    assert len(NAMES) == 3 * 8 + 4 + 3 * 4
+    others = {"monitoring", "gateway", "external-secrets", "kubernetes-auth"}
+    assert {"postgres", "cloudnative-pg"} | others == set(COMPONENTS)
+    # Base: 2⁴ subsets of the others, without a database or with one of two. Dev: three can be added.
+    # Prod: 2³, without a database or with one of two.
+    assert len(NAMES) == 3 * 16 + 8 + 3 * 8
 
 
 @pytest.mark.parametrize("on", ["overlays/dev", "overlays/prod"])
@@ -97,6 +98,9 @@ def test_every_file_is_used():
     """Every file below kustomize/ is in its directory's kustomization, or is a README or a source."""
     for file in KUSTOMIZE.rglob("*"):
         if file.is_dir() or file.name in ("kustomization.yaml", "README.md", "rules.yaml"):
+            continue
+        # For users to copy into a secret; test_kubernetes_auth.py compares it with the objects.
+        if file == KUSTOMIZE / "components" / "kubernetes-auth" / "auth.toml":
             continue
         # Samples are for users to copy; test_operator.py validates them against the CRD.
         if file.parent == KUSTOMIZE / "operator" / "samples":

@@ -99,6 +99,17 @@ MUTANTS = [
      'job_name=~"order-service-migrate-.+"', 'job_name=~".+"'),
     ("OrderServiceMetricsMissing fires when no target is up for five minutes",
      "absent(up", "absent(1 - up"),
+    ("OrderServiceAuthKeySetStale fires above half an hour, five minutes later, and ends with a fetch",
+     "> 1800", "> 1860"),
+    ("OrderServiceAuthKeySetStale does not fire at half an hour, nor for four minutes of more, nor for another job",
+     "> 1800", "> 1799"),
+    ("OrderServiceAuthKeySetStale fires when one pod has never fetched the keys",
+     'auth_key_set_age_seconds{job="order-service"} != auth_key_set_age_seconds{job="order-service"}',
+     'auth_key_set_age_seconds{job="order-service"} > 3600'),
+    ("OrderServiceAuthFileReloadFailed fires at the first failure, for an hour",
+     "[1h])) > 0", "[30m])) > 0"),
+    ("OrderServiceAuthFileReloadFailed does not fire for good changes, old failures, a restart or another job",
+     ',outcome="failure"', ""),
 ]
 
 

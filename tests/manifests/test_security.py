@@ -14,7 +14,7 @@ pod-networkpolicy, container-image-tag, service-type.
 import re
 
 import pytest
-from manifests import IMAGE, NAMES, containers, label, objects_of, of_kind, pod_labels, pod_spec, workloads
+from manifests import CLIENT, IMAGE, NAMES, containers, label, objects_of, of_kind, pod_labels, pod_spec, workloads
 
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 
@@ -24,31 +24,33 @@ def objects(request):
     return objects_of(request.param)
 
 
-def test_pods_are_restricted(objects):
+@pytest.mark.parametrize("name", [*NAMES, CLIENT])
+def test_pods_are_restricted(name):
+    objects = objects_of(name)
     assert workloads(objects)
     for workload in workloads(objects):
-        spec, name = pod_spec(workload), label(workload)
+        spec, where = pod_spec(workload), label(workload)
         for key in ("hostNetwork", "hostPID", "hostIPC"):
-            assert not spec.get(key), f"{name}: {key}"
+            assert not spec.get(key), f"{where}: {key}"
         security = spec["securityContext"]
-        assert security["runAsNonRoot"] is True, name
-        assert security["runAsUser"] > 0 and security["runAsGroup"] > 0, name
-        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert security["runAsNonRoot"] is True, where
+        assert security["runAsUser"] > 0 and security["runAsGroup"] > 0, where
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, where
         for key in ("sysctls", "seLinuxOptions", "windowsOptions", "appArmorProfile"):
-            assert key not in security, f"{name}: {key}"
+            assert key not in security, f"{where}: {key}"
         for volume in spec.get("volumes", []):
             kinds = set(volume) - {"name"}
-            assert kinds <= VOLUMES, f"{name}: {kinds}"
+            assert kinds <= VOLUMES, f"{where}: {kinds}"
         for container in containers(workload):
             inner = container["securityContext"]
-            assert inner["allowPrivilegeEscalation"] is False, name
-            assert inner["readOnlyRootFilesystem"] is True, name
-            assert inner["capabilities"] == {"drop": ["ALL"]}, name
-            assert inner["runAsNonRoot"] is True, name
+            assert inner["allowPrivilegeEscalation"] is False, where
+            assert inner["readOnlyRootFilesystem"] is True, where
+            assert inner["capabilities"] == {"drop": ["ALL"]}, where
+            assert inner["runAsNonRoot"] is True, where
             # No field of the container overrides the pod's.
-            assert set(inner) == {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities", "runAsNonRoot"}, name
-            assert all("hostPort" not in port for port in container.get("ports", [])), name
-            assert "volumeDevices" not in container and "lifecycle" not in container, name
+            assert set(inner) == {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities", "runAsNonRoot"}, where
+            assert all("hostPort" not in port for port in container.get("ports", [])), where
+            assert "volumeDevices" not in container and "lifecycle" not in container, where
 
 
 def test_the_service_runs_with_high_user_ids(objects):
@@ -59,7 +61,9 @@ def test_the_service_runs_with_high_user_ids(objects):
                 assert security[key] >= 10001, f"{label(workload)}: {key}"
 
 
-def test_no_pod_gets_a_token_of_the_api_server(objects):
+@pytest.mark.parametrize("name", [*NAMES, CLIENT])
+def test_no_pod_gets_a_token_automatically(name):
+    objects = objects_of(name)
     for account in of_kind(objects, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False, label(account)
     accounts = {a["metadata"]["name"] for a in of_kind(objects, "ServiceAccount")}
@@ -69,10 +73,17 @@ def test_no_pod_gets_a_token_of_the_api_server(objects):
         assert spec["enableServiceLinks"] is False, label(workload)
         if any(c["image"].startswith(IMAGE) for c in containers(workload)):
             assert spec["serviceAccountName"] in accounts, label(workload)
+        # test_kubernetes_auth.py checks the tokens that this component mounts.
+        if "kubernetes-auth" not in name:
+            for volume in spec["volumes"]:
+                sources = volume.get("projected", {}).get("sources", [])
+                assert not [s for s in sources if "serviceAccountToken" in s], label(workload)
     assert not of_kind(objects, "Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding")
 
 
-def test_secrets_are_files_that_only_the_pod_can_read(objects):
+@pytest.mark.parametrize("name", [*NAMES, CLIENT])
+def test_secrets_are_files_that_only_the_pod_can_read(name):
+    objects = objects_of(name)
     for workload in workloads(objects):
         for container in containers(workload):
             assert all("secretRef" not in source for source in container.get("envFrom", [])), label(workload)
@@ -135,7 +146,9 @@ def ports(policy, direction):
     return {(p["protocol"], p["port"]) for rule in policy["spec"].get(direction, []) for p in rule["ports"]}
 
 
-def test_only_named_network_flows_are_permitted(objects):
+@pytest.mark.parametrize("name", NAMES)
+def test_only_named_network_flows_are_permitted(name):
+    objects = objects_of(name)
     deny = [p for p in of_kind(objects, "NetworkPolicy") if p["metadata"]["name"] == "default-deny"]
     assert len(deny) == 1
     assert deny[0]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
@@ -153,8 +166,9 @@ def test_only_named_network_flows_are_permitted(objects):
         found = policies_for(objects, labels)
         egress = set().union(*(ports(p, "egress") for p in found))
         ingress = set().union(*(ports(p, "ingress") for p in found))
-        assert egress == {("UDP", 53), ("TCP", 53), ("TCP", 5432)}, label(workload)
         server = workload["kind"] == "Deployment"
+        api_server = {("TCP", 443), ("TCP", 6443)} if server and "kubernetes-auth" in name else set()
+        assert egress == {("UDP", 53), ("TCP", 53), ("TCP", 5432)} | api_server, label(workload)
         assert ingress == ({("TCP", "http"), ("TCP", "metrics")} if server else set()), label(workload)
         for policy in found:
             for rule in policy["spec"].get("egress", []):

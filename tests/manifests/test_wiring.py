@@ -16,9 +16,10 @@ import re
 import tomllib
 
 import pytest
+import yaml
 from manifests import (
-    IMAGE, NAMES, ROOT, containers, deployment, environment, label, migrate_job, objects_of, of_kind, only,
-    pod_labels, pod_spec, rust_source, seconds, settings, workloads,
+    IMAGE, NAMES, ROOT, build, containers, deployment, environment, inside, label, load, migrate_job, objects_of,
+    of_kind, only, pod_labels, pod_spec, rust_source, seconds, settings, text_of, workloads, write_overlay,
 )
 
 SETTINGS = settings()
@@ -105,6 +106,75 @@ def test_the_secret_is_that_of_the_contract():
         # The secret of the migration's own role is optional, last, so that it takes precedence, and
         # projected whole, because Kubernetes rejects two items with one path.
         assert sources[1:] == [{"secret": {"name": "order-service-migrate-secrets", "optional": True}}]
+
+
+def auth_volumes(objects):
+    return [v for v in pod_spec(deployment(objects))["volumes"] if v["name"] == "auth"]
+
+
+def needs_credentials(objects):
+    """Whether the file with the credentials is required, and nothing is allowed without them."""
+    container = containers(deployment(objects))[0]
+    values = environment(deployment(objects), objects)
+    mounts = {m["name"]: m for m in container["volumeMounts"]}
+    [volume] = auth_volumes(objects)
+    return (
+        # Also as a reference to a ConfigMap or a secret.
+        not [e for e in container["env"] if e["name"] == "AUTH_ANONYMOUS"]
+        and "AUTH_ANONYMOUS" not in values
+        and values.get("AUTH_FILE") == mounts["auth"]["mountPath"] + "/auth.toml"
+        and mounts["auth"]["readOnly"] is True and "subPath" not in mounts["auth"]
+        # Not optional: without the secret no pod starts.
+        and volume["secret"] == {"secretName": "order-service-auth", "defaultMode": 0o440}
+        and not [a for a in container["args"] if a.startswith("--auth")]
+    )
+
+
+@pytest.mark.parametrize("name", on("base") + on("prod"))
+def test_callers_of_prod_need_credentials(name):
+    assert needs_credentials(objects_of(name))
+    # In no object and in no form.
+    assert "AUTH_ANONYMOUS" not in text_of(name)
+
+
+def patched(path, value):
+    operation = {"op": "add", "path": f"/spec/template/spec/{path}", "value": value}
+    target = {"kind": "Deployment", "name": "order-service"}
+    return {"patches": [{"target": target, "patch": yaml.safe_dump([operation])}]}
+
+
+OPENED = {
+    "by the ConfigMap": {"configMapGenerator": [
+        {"name": "order-service-config", "behavior": "merge", "literals": ["AUTH_ANONYMOUS=orders:read"]}]},
+    "by a variable": patched("containers/0/env/-", {"name": "AUTH_ANONYMOUS", "value": "all"}),
+    "by an argument": patched("containers/0/args/-", "--auth-anonymous=all"),
+    "by an optional secret": patched("volumes/1/secret/optional", True),
+    "by another secret": patched("volumes/1/secret/secretName", "other"),
+    "without the file": patched("containers/0/env/3/value", "/none"),
+}
+
+
+@pytest.mark.parametrize("how", OPENED)
+def test_an_opened_prod_is_detected(how):
+    overlay = {"resources": [inside("overlays", "prod")], "namespace": "order-service-prod"} | OPENED[how]
+    assert not needs_credentials(load(build(write_overlay("opened-" + how.replace(" ", "-"), overlay))))
+
+
+def test_dev_is_open_and_needs_no_secret_of_credentials():
+    for name in on("dev"):
+        objects = objects_of(name)
+        if "kubernetes-auth" in name:
+            assert needs_credentials(objects)
+        else:
+            assert environment(deployment(objects), objects)["AUTH_ANONYMOUS"] == "all"
+            assert not auth_volumes(objects)
+            assert "AUTH_FILE" not in environment(deployment(objects), objects)
+
+
+def test_the_migration_needs_no_credentials(objects):
+    job = migrate_job(objects)
+    assert not [key for key in environment(job, objects) if key.startswith("AUTH_")]
+    assert [volume["name"] for volume in pod_spec(job)["volumes"]] == ["database-url"]
 
 
 def test_shutdown_fits_into_the_grace_period(objects):

@@ -1,5 +1,6 @@
 """Clients of the API: every use case and some invalid requests, at a bounded rate."""
 
+import hashlib
 import http.client
 import json
 import random
@@ -8,6 +9,24 @@ import time
 import uuid
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
+API_KEY = f"osk_load_{'0' * 64}"
+# The public key of RFC 8037, appendix A.2. Nobody here has tokens of this issuer; its keys have an age.
+JWKS = {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
+
+
+def auth_file(jwks_file):
+    """The content of AUTH_FILE that accepts the clients."""
+    return f"""
+[[api_key]]
+id = "load"
+sha256 = "{hashlib.sha256(API_KEY.encode()).hexdigest()}"
+scopes = ["orders:read", "orders:write", "events:read"]
+
+[[issuer]]
+issuer = "https://login.example.com/"
+audiences = ["order-service"]
+jwks_file = "{jwks_file}"
+"""
 
 
 class Load:
@@ -55,7 +74,8 @@ class Load:
     def _round(connection, dice, ids):
         def send(method, path, body=None, headers=None):
             text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"} | (headers or {}))
+            every = {"Content-Type": "application/json", "Authorization": f"Bearer {API_KEY}"}
+            connection.request(method, path, text, every | (headers or {}))
             response = connection.getresponse()
             return response.status, response.read()
 
@@ -84,8 +104,10 @@ class Load:
             status, _ = send("GET", f"/api/v1/orders/{known}/events")
         elif kind < 0.96:
             status, _ = send("POST", "/api/v1/orders", {"product_id": "sku", "quantity": 0})
-        elif kind < 0.98:
+        elif kind < 0.97:
             status, _ = send("GET", f"/api/v1/orders/{uuid.uuid4()}")
+        elif kind < 0.98:
+            status, _ = send("GET", "/api/v1/orders", headers={"Authorization": "Bearer osk_load_unknown"})
         else:
             status, _ = send("GET", "/readyz")
         return status

@@ -16,6 +16,7 @@ import urllib.request
 from pathlib import Path
 
 import yaml
+from load import JWKS, auth_file
 from manifests import ROOT, TOOLS
 from monitoring import RULES
 
@@ -95,6 +96,9 @@ class Stack(contextlib.ExitStack):
         self.dir.chmod(0o711)
         self.database_url = self._postgres("start").strip()
         self.callback(self._postgres, "stop")
+        (self.dir / "jwks.json").write_text(json.dumps(JWKS))
+        self.auth_file = self.dir / "auth.toml"
+        self.auth_file.write_text(auth_file(self.dir / "jwks.json"))
         for pod in PODS:
             self._service(pod)
         state = self.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), KubeState))
@@ -116,7 +120,8 @@ class Stack(contextlib.ExitStack):
     def _service(self, pod):
         settings = {
             "DATABASE_URL": self.database_url, "MIGRATE_ON_START": "true", "LOG_FORMAT": "json",
-            "BIND_ADDRESS": "127.0.0.1:0", "METRICS_ADDRESS": "127.0.0.1:0", "WORKERS": "1"}
+            "BIND_ADDRESS": "127.0.0.1:0", "METRICS_ADDRESS": "127.0.0.1:0", "WORKERS": "1",
+            "AUTH_FILE": str(self.auth_file)}
         log = self.dir / f"{pod}.log"
         child = self.enter_context(process([BINARY], log, env=os.environ | settings))
         api, metrics = wait_for_log(child, log, r'"msg":"serving","api":"([^"]*)","metrics":"([^"]*)"')

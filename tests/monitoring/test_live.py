@@ -111,7 +111,8 @@ def test_every_metric_exists(metrics):
 
 
 def test_error_metrics_start_at_zero(stack):
-    for query in ("panics_total", "queue_rejected_total", "db_errors_total", "feed_lag_seconds"):
+    for query in ("panics_total", "queue_rejected_total", "db_errors_total", "feed_lag_seconds",
+                  "rate_limited_total", "auth_file_reload_total"):
         found = stack.query(f'{query}{{job="order-service"}}')
         assert found and {s["value"][1] for s in found} == {"0"}, (query, found)
 

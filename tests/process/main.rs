@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_doc;
 mod api_doc;
 mod commands;
 mod crashes;

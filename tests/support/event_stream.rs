@@ -6,6 +6,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use serde_json::Value;
 
+use super::auth_file::bearer;
 use super::client::Request;
 use super::principals::credential;
 use super::server::Server;
@@ -24,16 +25,33 @@ pub struct EventStream {
     carriage_return: bool,
     /// The last id received, with or without data.
     pub last_id: Option<String>,
+    /// Whether the body ended as HTTP requires, and not with the connection.
+    ended_cleanly: bool,
 }
 
-fn stream_request(server: &Server) -> Request {
-    let request = server.client.get(server.url("/api/v1/events"));
-    request.header("accept", "text/event-stream")
+fn request(server: &Server, last_event_id: Option<&str>) -> Request {
+    let request = server
+        .client
+        .get(server.url("/api/v1/events"))
+        .header("accept", "text/event-stream");
+    match last_event_id {
+        Some(id) => request.header("last-event-id", id),
+        None => request,
+    }
 }
 
 impl EventStream {
     pub async fn open(server: &Server, last_event_id: Option<&str>) -> Self {
-        let response = Self::request(server, last_event_id).await;
+        Self::from_response(Self::request(server, last_event_id).await)
+    }
+
+    /// Opens a stream with a credential.
+    pub async fn open_with(server: &Server, credential: &str, last_event_id: Option<&str>) -> Self {
+        let request = request(server, last_event_id).header("authorization", bearer(credential));
+        Self::from_response(request.send_streaming().await.unwrap())
+    }
+
+    fn from_response(response: reqwest::Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
@@ -41,24 +59,21 @@ impl EventStream {
             buffer: String::new(),
             carriage_return: false,
             last_id: None,
+            ended_cleanly: false,
         }
     }
 
     /// The response to a request for a stream, whatever its status.
     pub async fn request(server: &Server, last_event_id: Option<&str>) -> reqwest::Response {
-        Self::send(stream_request(server), last_event_id).await
+        request(server, last_event_id)
+            .send_streaming()
+            .await
+            .unwrap()
     }
 
     /// The same for a principal of [`super::principals`].
     pub async fn request_as(server: &Server, principal: &str) -> reqwest::Response {
-        let request = stream_request(server).header("authorization", credential(principal));
-        Self::send(request, None).await
-    }
-
-    async fn send(mut request: Request, last_event_id: Option<&str>) -> reqwest::Response {
-        if let Some(id) = last_event_id {
-            request = request.header("last-event-id", id);
-        }
+        let request = request(server, None).header("authorization", credential(principal));
         request.send_streaming().await.unwrap()
     }
 
@@ -72,6 +87,11 @@ impl EventStream {
             }
             self.carriage_return = c == '\r';
         }
+    }
+
+    /// Whether the stream has ended as HTTP requires, and not with the connection.
+    pub fn ended_cleanly(&self) -> bool {
+        self.ended_cleanly
     }
 
     /// Whether the next chunk is a comment.
@@ -105,7 +125,11 @@ impl EventStream {
             let chunk = tokio::time::timeout(Duration::from_secs(40), self.chunks.next());
             match chunk.await.expect("a chunk within 40 s") {
                 Some(Ok(chunk)) => self.receive(&chunk),
-                Some(Err(_)) | None => return None,
+                Some(Err(_)) => return None,
+                None => {
+                    self.ended_cleanly = true;
+                    return None;
+                }
             }
         }
     }

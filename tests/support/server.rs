@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::auth_file::bearer;
 use super::binary::{BINARY, command, kill};
 use super::client::{Client, Response};
 use super::database::Database;
@@ -190,6 +191,13 @@ impl Server {
 
     pub async fn get(&self, path: &str) -> Response {
         self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    /// Gets a path with a credential.
+    pub async fn get_with(&self, credential: &str, path: &str) -> Response {
+        let request = self.client.get(self.url(path));
+        let request = request.header("authorization", bearer(credential));
+        request.send().await.unwrap()
     }
 
     pub async fn status(&self, path: &str) -> u16 {

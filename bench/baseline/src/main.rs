@@ -1,10 +1,12 @@
-//! A conventional stack, as its guides present it: Axum, sqlx with a pool of 20, one statement per request, a
-//! metrics middleware. It has no idempotency keys and fewer checks than the service. sqlx pings a connection
-//! before each use; `TEST_BEFORE_ACQUIRE=false` disables that.
+//! A conventional stack, as its guides present it: Axum, sqlx with a pool of 20, one statement per row, a
+//! metrics middleware. It has fewer checks than the service. sqlx pings a connection before each use;
+//! `TEST_BEFORE_ACQUIRE=false` disables that.
 //!
-//! `POST /api/v1/orders` writes one row, `POST /api/v1/orders-with-event` two rows in a transaction.
+//! `POST /api/v1/orders` writes one row, `POST /api/v1/orders-with-event` two rows in a transaction, and
+//! `POST /api/v1/orders-same-rows` the three rows that the service writes.
 
 mod orders;
+mod same_rows;
 
 use axum::Router;
 use axum::routing::{get, post};
@@ -25,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = Router::new()
         .route("/api/v1/orders", post(orders::create).get(orders::list))
         .route("/api/v1/orders-with-event", post(orders::create_with_event))
+        .route("/api/v1/orders-same-rows", post(same_rows::create))
         .route("/api/v1/orders/{id}", get(orders::get))
         .route("/readyz", get(orders::ready))
         .route("/metrics", get(async move || metrics.render()))

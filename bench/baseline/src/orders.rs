@@ -8,33 +8,40 @@ use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgPool};
 use uuid::Uuid;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 pub struct NewOrder {
-    product_id: String,
-    quantity: i32,
-    customer_id: Option<String>,
+    pub product_id: String,
+    pub quantity: i32,
+    pub customer_id: Option<String>,
     #[serde(default)]
-    metadata: serde_json::Map<String, serde_json::Value>,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(FromRow, Serialize)]
 pub struct Order {
-    id: Uuid,
-    product_id: String,
-    quantity: i32,
-    status: String,
-    customer_id: Option<String>,
-    metadata: sqlx::types::Json<serde_json::Value>,
-    version: i32,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub id: Uuid,
+    pub product_id: String,
+    pub quantity: i32,
+    pub status: String,
+    pub customer_id: Option<String>,
+    pub metadata: sqlx::types::Json<serde_json::Value>,
+    pub version: i32,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
 
-/// Every database error is a 500.
+/// Every error is a 500.
 pub struct Failed;
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
+        eprintln!("{error}");
+        Self
+    }
+}
+
+impl From<serde_json::Error> for Failed {
+    fn from(error: serde_json::Error) -> Self {
         eprintln!("{error}");
         Self
     }

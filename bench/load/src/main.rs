@@ -37,6 +37,9 @@ struct Options {
     /// Send each request with a new Idempotency-Key
     #[arg(long)]
     idempotency_key: bool,
+    /// The value of the Authorization header; without it, requests have no credentials
+    #[arg(long)]
+    authorization: Option<String>,
     /// A file with one id per line
     #[arg(long)]
     ids: Option<std::path::PathBuf>,

@@ -27,9 +27,9 @@ pub struct Summary {
     pub responses: u64,
     /// Responses below 400 per second.
     pub ok_per_second: f64,
-    /// Responses with 503.
+    /// Responses with 429 or 503.
     pub rejected: u64,
-    /// Responses with 503 and without `Retry-After`.
+    /// Responses with 429 or 503, and without `Retry-After`.
     pub rejected_without_retry_after: u64,
     /// Other responses, and broken connections.
     pub failed: u64,
@@ -62,7 +62,7 @@ impl Report {
                 let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
                 self.latencies.saturating_record(micros.max(1));
             }
-            Ok(response) if response.status == 503 => {
+            Ok(response) if matches!(response.status, 429 | 503) => {
                 self.rejected += 1;
                 self.rejected_without_retry_after += u64::from(!response.retry_after);
             }

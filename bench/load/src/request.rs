@@ -13,6 +13,8 @@ pub struct Template {
     body: Option<String>,
     method: String,
     idempotency_key: bool,
+    /// The line of the header, or nothing.
+    authorization: String,
     ids: Vec<String>,
     count: Cell<u64>,
 }
@@ -33,6 +35,11 @@ impl Template {
             body: options.body.clone(),
             method: options.method.clone(),
             idempotency_key: options.idempotency_key,
+            authorization: options
+                .authorization
+                .as_ref()
+                .map(|value| format!("authorization: {value}\r\n"))
+                .unwrap_or_default(),
             ids,
             count: Cell::new(0),
         })
@@ -50,9 +57,10 @@ impl Template {
             Some(id) => self.path.replace("{id}", id),
             None => self.path.clone(),
         };
-        let host = &self.address;
+        let (host, authorization) = (&self.address, &self.authorization);
         let Some(body) = &self.body else {
-            return format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes();
+            return format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n{authorization}\r\n")
+                .into_bytes();
         };
         let body = body.replace("{n}", &(1 + n % 1_000_000).to_string());
         let key = if self.idempotency_key {
@@ -61,7 +69,7 @@ impl Template {
             String::new()
         };
         format!(
-            "{} {path} HTTP/1.1\r\nhost: {host}\r\n{key}content-type: application/json\r\n\
+            "{} {path} HTTP/1.1\r\nhost: {host}\r\n{authorization}{key}content-type: application/json\r\n\
              content-length: {}\r\n\r\n{body}",
             self.method,
             body.len()

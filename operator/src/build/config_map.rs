@@ -34,6 +34,8 @@ fn environment(settings: &Settings) -> StringMap {
         max_connections,
         response_buffer_bytes,
         max_streams,
+        rate_limit,
+        rate_burst,
         // Other parts of the pod depend on these, so they are variables in the Deployment.
         drain_delay: _,
         shutdown_timeout: _,
@@ -70,6 +72,8 @@ fn environment(settings: &Settings) -> StringMap {
             response_buffer_bytes.map(|bytes| bytes.to_string()),
         ),
         ("MAX_STREAMS", max_streams.map(|count| count.to_string())),
+        ("RATE_LIMIT", rate_limit.map(|rate| rate.to_string())),
+        ("RATE_BURST", rate_burst.map(|count| count.to_string())),
         ("LOG_FORMAT", log_format),
         ("RUST_LOG", Some(rust_log.clone())),
     ]

@@ -65,6 +65,7 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
         pod::variable("METRICS_ADDRESS", "0.0.0.0:9090"),
     ];
     env.extend(container.env.take().unwrap_or_default());
+    env.extend(target.access.variables());
     env.extend([
         pod::variable("DRAIN_DELAY", &target.settings.drain_delay),
         pod::variable("SHUTDOWN_TIMEOUT", &target.settings.shutdown_timeout),
@@ -78,6 +79,7 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
     container.readiness_probe = Some(probe("/readyz", 5, 2, 2));
 
     let mut spec = pod::spec(target, &target.database, container);
+    target.access.mount(&mut spec);
     spec.termination_grace_period_seconds = Some(grace_period(&target.settings));
     spec.topology_spread_constraints = Some(vec![
         spread(target, "topology.kubernetes.io/zone"),

@@ -1,6 +1,7 @@
 //! The objects of an OrderService: one pure function per kind. No function reads a clock, a cluster or the
 //! environment, so that `order-operator render` prints exactly what would be applied.
 
+pub(crate) mod access;
 mod config_map;
 mod deployment;
 mod horizontal_pod_autoscaler;
@@ -16,7 +17,7 @@ mod target;
 
 use std::fmt::Write as _;
 
-use ring::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
 
 use config_map::build as config_map;

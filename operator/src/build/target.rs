@@ -7,6 +7,7 @@ use kube::Resource as _;
 use std::collections::BTreeMap;
 use thiserror::Error;
 
+use super::access::Access;
 use super::labels::{self, Component};
 use crate::crd::{
     Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceLimits,
@@ -56,6 +57,8 @@ pub(crate) struct Target {
     pub database: SecretKeyRef,
     /// The secret that the migration reads.
     pub migrations: SecretKeyRef,
+    /// Who may call.
+    pub access: Access,
     /// Requests and limits, with defaults.
     pub resources: ResourceRequirements,
     /// Settings of the service.
@@ -83,6 +86,7 @@ impl Target {
             autoscaling,
             database,
             migrations,
+            auth,
             resources,
             settings,
             network_policy,
@@ -117,6 +121,7 @@ impl Target {
             },
             migrations: migrations.map_or_else(|| database.clone(), |other| other.secret_ref),
             database,
+            access: Access::new(auth),
             resources: requirements(
                 resources.requests.unwrap_or_default(),
                 resources.limits.unwrap_or_default(),

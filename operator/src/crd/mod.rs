@@ -4,11 +4,13 @@
 //! the field, with a message for users. The doc comments are the descriptions of the CRD. A last sentence
 //! `Default: ….` becomes a column of the table in docs/OPERATOR.md.
 
+mod auth;
 mod schema;
 mod settings;
 mod spec;
 mod status;
 
+pub use auth::{AnonymousScope, Auth, AuthSecretRef};
 pub use settings::{LogFormat, Settings};
 pub use spec::{
     Autoscaling, Database, Disruption, Migrations, NetworkPolicyOptions, OrderService,

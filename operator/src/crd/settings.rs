@@ -12,6 +12,9 @@ use super::schema;
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "self.poolMinIdle <= self.poolMaxSize",
     "message": "settings.poolMinIdle must not be larger than settings.poolMaxSize",
+}, {
+    "rule": "!has(self.rateBurst) || has(self.rateLimit)",
+    "message": "settings.rateBurst needs settings.rateLimit",
 }]))]
 pub struct Settings {
     /// `POOL_MAX_SIZE`: the maximum number of database connections of each pod.
@@ -59,6 +62,14 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_streams: Option<i32>,
+    /// `RATE_LIMIT`: the requests per second that each pod accepts from one caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub rate_limit: Option<i32>,
+    /// `RATE_BURST`: the requests that one caller may send at once. Needs `rateLimit`, which is its default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub rate_burst: Option<i32>,
     /// `DRAIN_DELAY`: how long a terminating pod accepts connections, until all clients use other pods.
     #[schemars(length(max = 12), regex(pattern = schema::DURATION))]
     pub drain_delay: String,
@@ -92,6 +103,8 @@ impl Default for Settings {
             max_connections: None,
             response_buffer_bytes: None,
             max_streams: None,
+            rate_limit: None,
+            rate_burst: None,
             drain_delay: "5s".to_owned(),
             shutdown_timeout: "20s".to_owned(),
             workers: None,

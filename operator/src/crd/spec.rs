@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OrderServiceStatus, Settings, schema};
+use super::{Auth, OrderServiceStatus, Settings, schema};
 
 /// The desired order-service: image, number of pods, database and settings.
 #[derive(Clone, Debug, CustomResource, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -84,6 +84,10 @@ pub struct OrderServiceSpec {
     /// The database role of the migration, if it differs from that of the service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migrations: Option<Migrations>,
+    /// Who may call. Without it, requests need no credentials and may do everything, and the condition `Secured`
+    /// is False.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Requests and limits of each pod. An omitted one has its default.
     #[serde(default)]
     pub resources: Resources,

@@ -32,7 +32,7 @@ pub struct OrderServiceStatus {
     /// The rollout that failed and is not retried until the spec changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
-    /// Ready, Progressing, Degraded, Migrated, Paused and Conflict.
+    /// Ready, Progressing, Degraded, Migrated, Secured, Paused and Conflict.
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -44,6 +44,8 @@ fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
             ("Migrated", False, "MigrationRetrying") => warning("MigrationRetrying", "Migrate"),
             ("Migrated", False, "Migrating") => normal("Migrating", "Migrate"),
             ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
+            ("Secured", True, _) => normal("Secured", "Reconcile"),
+            ("Secured", False, _) if was == Some(True) => warning("NotSecured", "Reconcile"),
             ("Paused", True, _) => normal("Paused", "Pause"),
             ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
             ("Conflict", True, _) => warning("Conflict", "Apply"),

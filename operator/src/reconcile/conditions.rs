@@ -3,8 +3,9 @@
 use super::migration::Migration;
 use super::rollout::Rollout;
 use super::status::{Observation, find};
+use crate::build::access::{Access, Anonymous, template_is_secured};
 use crate::build::{Replicas, Target};
-use crate::crd::{ConditionStatus, OrderServiceStatus};
+use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 
 /// Status, reason and message of a condition.
 pub(super) type Verdict = (ConditionStatus, &'static str, String);
@@ -253,7 +254,12 @@ pub(super) fn migrated(
         return condition_false("SecretNotFound", missing.to_string());
     }
     // The migration was not observed, because the object is paused or because the reconcile ended before.
-    match find(before, "Migrated") {
+    unchanged(find(before, "Migrated"))
+}
+
+/// The verdict of an earlier status, if there is one.
+fn unchanged(before: Option<&Condition>) -> Verdict {
+    match before {
         Some(before) => (
             before.status,
             known_reason(&before.reason),
@@ -265,18 +271,77 @@ pub(super) fn migrated(
 
 /// Returns the static text of a reason that an earlier status contains.
 fn known_reason(reason: &str) -> &'static str {
-    const REASONS: [&str; 6] = [
+    const REASONS: [&str; 11] = [
         "Migrated",
         "MigrationFailed",
         "MigrationRetrying",
         "Migrating",
         "Conflict",
         "SecretNotFound",
+        "CredentialsRequired",
+        "AuthNotConfigured",
+        "AnonymousAll",
+        "NoCredentials",
+        "RollingOut",
     ];
     REASONS
         .into_iter()
         .find(|known| *known == reason)
         .unwrap_or("Pending")
+}
+
+/// Decides by the spec and by the pods: after a rollback, or before the end of a rollout, pods may be open although
+/// the spec is not.
+pub(super) fn secured(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    target: Option<&Target>,
+) -> Verdict {
+    let before = find(before, "Secured");
+    let Some(target) = target else {
+        return unchanged(before);
+    };
+    let Access { secret, anonymous } = &target.access;
+    let Anonymous::Scopes(scopes) = anonymous else {
+        return if *anonymous == Anonymous::Unset {
+            let message = "spec.auth is not set: requests without credentials may do everything";
+            condition_false("AuthNotConfigured", message)
+        } else {
+            let message = "spec.auth.anonymous allows everything to requests without credentials";
+            condition_false("AnonymousAll", message)
+        };
+    };
+    let Some(secret) = secret else {
+        let message = "spec.auth has no secretRef: no request can have credentials";
+        return condition_false("NoCredentials", message);
+    };
+    let Some(rollout) = &observation.rollout else {
+        let is_unobserved = observation.failing.is_some() || observation.refused.is_some();
+        return unchanged(before.filter(|_| is_unobserved));
+    };
+    let current = rollout.current.as_ref();
+    if !current.is_some_and(|current| template_is_secured(&current.0)) {
+        let message = "the pods run with earlier settings, which allow everything";
+        return condition_false("RollingOut", message);
+    }
+    let was_secured = before.is_some_and(|before| before.status == ConditionStatus::True);
+    if !was_secured && !rollout.is_complete() {
+        let message = "pods with earlier settings may still run";
+        return condition_false("RollingOut", message);
+    }
+    let scopes: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    let anonymous = if scopes.is_empty() {
+        "nothing".to_owned()
+    } else {
+        scopes.join(", ")
+    };
+    condition_true(
+        "CredentialsRequired",
+        format!(
+            "credentials: Secret {}; allowed without: {anonymous}",
+            secret.name
+        ),
+    )
 }
 
 pub(super) fn paused(observation: &Observation) -> Verdict {

@@ -4,8 +4,8 @@
 //! allow an offline attack on weak passwords. Therefore the digest is an HMAC-SHA-256 with a random key that only
 //! the operator reads. The key is created once and stored in a Secret in the namespace of the operator.
 
-use ring::hmac;
-use ring::rand::{SecureRandom as _, SystemRandom};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::OnceCell;
 
 use super::error::{ApiResultExt as _, Error};

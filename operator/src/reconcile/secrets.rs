@@ -1,9 +1,12 @@
 //! The secrets that an OrderService refers to.
 //!
-//! One key of each secret is read, and only its digest is kept. The digest goes into the annotations of the pods,
-//! so that a changed secret rolls them. It includes the UID of the OrderService, so that equal secrets of two
+//! One key of each secret is read, and only its digest is kept. The digest of the secret of the database goes into
+//! the annotations of the pods, so that a changed secret rolls them. Of the secret with `AUTH_FILE` nothing is kept:
+//! the service reads the file again when it changes. The digest includes the UID of the OrderService, so that equal secrets of two
 //! OrderServices have different digests. The `resourceVersion` of the secret is not a substitute, because it
 //! changes with each label, and when a backup is restored.
+
+use k8s_openapi::ByteString;
 
 use super::Context;
 use super::error::{ApiResultExt as _, Error};
@@ -33,15 +36,20 @@ pub(crate) async fn read_secrets(
         Ok(digest) => digest,
         Err(missing) => return Ok(Err(missing)),
     };
-    if target.migrations == target.database {
-        let migrations = database.clone();
-        return Ok(Ok(SecretDigests {
-            database,
-            migrations,
-        }));
+    let migrations = if target.migrations == target.database {
+        database.clone()
+    } else {
+        match digest(context, target, &target.migrations).await? {
+            Ok(digest) => digest,
+            Err(missing) => return Ok(Err(missing)),
+        }
+    };
+    if let Some(auth) = &target.access.secret
+        && let Err(missing) = read(context, target, auth).await?
+    {
+        return Ok(Err(missing));
     }
-    let migrations = digest(context, target, &target.migrations).await?;
-    Ok(migrations.map(|migrations| SecretDigests {
+    Ok(Ok(SecretDigests {
         database,
         migrations,
     }))
@@ -52,24 +60,34 @@ async fn digest(
     target: &Target,
     reference: &SecretKeyRef,
 ) -> Result<Result<String, MissingSecret>, Error> {
-    let SecretKeyRef { name, key } = reference;
-    let secret = context.cluster.secret(&target.namespace, name).await;
-    let Some(secret) = secret.during(|| format!("get Secret {name}"))? else {
-        return Ok(Err(MissingSecret::Secret(name.clone())));
+    let value = match read(context, target, reference).await? {
+        Ok(value) => value,
+        Err(missing) => return Ok(Err(missing)),
     };
-    let (name, key) = (name.clone(), key.clone());
-    let value = secret.data.as_ref().and_then(|data| data.get(&key));
+    let parts = [
+        target.owner.uid.as_bytes(),
+        reference.name.as_bytes(),
+        reference.key.as_bytes(),
+        &value.0,
+    ];
+    Ok(Ok(context.key.digest(&context.cluster, parts).await?))
+}
+
+/// Reads the value of one key, which is not empty.
+async fn read(
+    context: &Context,
+    target: &Target,
+    reference: &SecretKeyRef,
+) -> Result<Result<ByteString, MissingSecret>, Error> {
+    let SecretKeyRef { name, key } = reference.clone();
+    let secret = context.cluster.secret(&target.namespace, &name).await;
+    let Some(secret) = secret.during(|| format!("get Secret {name}"))? else {
+        return Ok(Err(MissingSecret::Secret(name)));
+    };
+    let value = secret.data.and_then(|mut data| data.remove(&key));
     Ok(match value {
         None => Err(MissingSecret::Key { name, key }),
         Some(value) if value.0.is_empty() => Err(MissingSecret::Empty { name, key }),
-        Some(value) => {
-            let parts = [
-                target.owner.uid.as_bytes(),
-                name.as_bytes(),
-                key.as_bytes(),
-                &value.0,
-            ];
-            Ok(context.key.digest(&context.cluster, parts).await?)
-        }
+        Some(value) => Ok(value),
     })
 }

@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Verdict, conflict, degraded, migrated, paused, progressing, ready};
+use super::conditions::{
+    Verdict, conflict, degraded, migrated, paused, progressing, ready, secured,
+};
 use super::migration::Migration;
 use super::rollout::{Plan, Rollout};
 use super::secrets::MissingSecret;
@@ -60,6 +62,7 @@ pub(crate) fn compute(
         ("Progressing", progressing(observation, target)),
         ("Degraded", degraded(observation, target)),
         ("Migrated", migrated(before, observation, target)),
+        ("Secured", secured(before, observation, target)),
         ("Paused", paused(observation)),
         ("Conflict", conflict(before, observation)),
     ];

@@ -212,6 +212,13 @@ class Sandbox:
                                    "metadata": {"name": name, "namespace": self.namespace},
                                    "data": {"database-url": base64.b64encode(url.encode()).decode()}})
 
+    def auth_secret(self, name, identity="e2e"):
+        """A secret with an AUTH_FILE that the service accepts; nobody has the key."""
+        file = f'[[api_key]]\nid = "{identity}"\nsha256 = "{"0" * 64}"\nscopes = ["orders:read"]\n'
+        return self.cluster.apply({"apiVersion": "v1", "kind": "Secret",
+                                   "metadata": {"name": name, "namespace": self.namespace},
+                                   "data": {"auth.toml": base64.b64encode(file.encode()).decode()}})
+
     def order_service(self, name, image=IMAGE, **spec):
         """The object as a user writes it."""
         if "replicas" not in spec and "autoscaling" not in spec:

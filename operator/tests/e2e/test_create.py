@@ -47,8 +47,9 @@ def test_status_has_the_running_image(sandbox, shop):
     assert status["replicas"] == status["readyReplicas"] == 2
     assert status["schema"]
     conditions = {c["type"]: c["status"] for c in status["conditions"]}
-    assert {"Ready", "Progressing", "Degraded", "Migrated", "Paused"} <= set(conditions)
-    expected = {"Ready": "True", "Progressing": "False", "Degraded": "False", "Migrated": "True", "Paused": "False"}
+    expected = {"Ready": "True", "Progressing": "False", "Degraded": "False", "Migrated": "True", "Paused": "False",
+                "Conflict": "False", "Secured": "False"}
+    assert set(expected) == set(conditions)
     assert {k: conditions[k] for k in expected} == expected
     for condition in status["conditions"]:
         assert condition["reason"] and condition["lastTransitionTime"] and condition["observedGeneration"]

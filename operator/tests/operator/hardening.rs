@@ -22,6 +22,7 @@ fn ours(count: Value) -> Vec<Value> {
     let mut spec = json!({
         "image": "registry.example.com/order-service:0.1.0",
         "database": {"secretRef": {"name": "order-service-secrets"}},
+        "auth": {"secretRef": {"name": "order-service-auth"}},
     });
     spec.as_object_mut()
         .unwrap()

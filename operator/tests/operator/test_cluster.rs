@@ -87,6 +87,17 @@ impl TestCluster {
         );
     }
 
+    /// Creates or changes the secret with the file of API keys.
+    pub fn auth_secret(&self, file: &str) {
+        let data = k8s_openapi::ByteString(file.as_bytes().to_vec());
+        let metadata = json!({"name": "keys", "namespace": NAMESPACE});
+        self.put(
+            "secrets",
+            "keys",
+            json!({"metadata": metadata, "data": {"auth.toml": data}}),
+        );
+    }
+
     /// Creates the Secret with the key of the operator; without data, as before its first start.
     pub fn operator_key(&self, key: Option<&[u8]>) {
         let data = key.map(|key| json!({"key": k8s_openapi::ByteString(key.to_vec())}));

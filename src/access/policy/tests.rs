@@ -49,7 +49,7 @@ fn token_types_are_compared_as_media_types() {
         ("JWT", Some("jwt")),
         ("none", None),
     ] {
-        assert_eq!(normal_type(given).as_deref(), normal, "{given}");
+        assert_eq!(token_type(given).as_deref(), normal, "{given}");
     }
 }
 
@@ -73,6 +73,11 @@ fn a_bad_file_is_refused_with_the_place() {
         (
             with(ISSUER, "jwks_file = \"y\"\nca_file = \"z\""),
             "ca_file",
+        ),
+        (ISSUER.replace("login", "login|x"), "'|'"),
+        (
+            ISSUER.replace("login", "login\\u0000"),
+            "control characters",
         ),
         (with(ISSUER, "token_types = []"), "token_types"),
         (with(ISSUER, "principal_claim = \"sub\""), "principal_claim"),
@@ -120,11 +125,40 @@ fn two_keys_of_one_id_have_one_tenant_and_a_third_is_too_many() {
 
 #[test]
 fn a_message_never_quotes_a_value_that_may_be_secret() {
-    let secret = "osk_warehouse_0123456789abcdef";
-    let planted = KEY.replace(
-        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        secret,
-    );
-    assert!(!message(&planted).contains(secret));
-    assert!(!message(&format!("{KEY}secret = {secret}")).contains(secret));
+    let secret = format!("osk_warehouse_{}", "0123456789abcdef".repeat(4));
+    let quoted = format!("\"{secret}\"");
+    let digest = "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"";
+    for text in [
+        KEY.replace(digest, &quoted),
+        KEY.replace(digest, &secret),
+        KEY.replace("\"warehouse\"", &quoted),
+        KEY.replace("[\"orders:read\", \"events:read\"]", &quoted),
+        KEY.replace("\"orders:read\"", &quoted),
+        KEY.replace("\"acme\"", &quoted),
+        KEY.replace("2027-01-01T00:00:00Z", &quoted),
+        KEY.replace("sha256 = ", &format!("sha256 = \"\"{secret}\"\"")),
+        format!("{KEY}secret = {secret}"),
+        format!("{KEY}secret = \"{secret}"),
+        format!("{KEY}{secret}"),
+        format!("{KEY}{secret} = 1"),
+        format!("{secret} = 1"),
+        format!("api_key = {quoted}"),
+        format!("[{secret}]\na = 1"),
+        format!("[[api_key]]\nid = 7\n# {secret}"),
+        format!("{KEY}expires = 2027-01-01T00:00:00Z\n# {secret}"),
+        with_url(&format!("https://user:{secret}@keys.example.com/")),
+    ] {
+        let message = message(&text);
+        assert!(!message.contains(&secret[14..]), "{message}");
+    }
+}
+
+fn with_url(url: &str) -> String {
+    format!("{ISSUER}jwks_url = \"{url}\"\n")
+}
+
+#[test]
+fn a_message_names_what_is_unknown() {
+    assert!(message(&format!("{KEY}tenants = 1")).contains("unknown field `tenants`"));
+    assert!(message(&KEY.replace("orders:read", "orders:all")).contains("orders:all"));
 }

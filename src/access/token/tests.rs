@@ -130,6 +130,43 @@ fn a_critical_header_is_refused() {
 }
 
 #[test]
+fn a_critical_header_that_is_null_is_critical() {
+    let issuer = TestIssuer::new();
+    let mut header = header("ES256");
+    header["crit"] = Value::Null;
+    let token = issuer.sign("ES256", &header, &claims());
+    assert_eq!(
+        verify(&issuer, &token, &policy("")),
+        Err(TokenError::Critical)
+    );
+}
+
+#[test]
+fn a_token_with_a_repeated_name_is_malformed() {
+    let issuer = TestIssuer::new();
+    let good = claims().to_string();
+    let header = header("ES256").to_string();
+    let sign = |header: &str, claims: &str| issuer.sign_text("ES256", header, claims);
+    assert!(verify(&issuer, &sign(&header, &good), &policy("")).is_ok());
+    for (header, claims) in [
+        (header.clone(), good.replacen('{', r#"{"exp":1,"#, 1)),
+        (header.clone(), good.replacen('{', r#"{"sub":"admin","#, 1)),
+        (
+            header.clone(),
+            good.replacen('{', r#"{"a":{"b":1,"b":1},"#, 1),
+        ),
+        (
+            header.clone(),
+            good.replacen('{', r#"{"a":[{"b":1,"b":1}],"#, 1),
+        ),
+        (header.replacen('{', r#"{"typ":"JWT","#, 1), good.clone()),
+    ] {
+        let result = verify(&issuer, &sign(&header, &claims), &policy(""));
+        assert_eq!(result, Err(TokenError::Malformed), "{header} {claims}");
+    }
+}
+
+#[test]
 fn what_is_no_signed_token_is_malformed() {
     let issuer = TestIssuer::new();
     let good = issuer.sign("ES256", &header("ES256"), &claims());
@@ -146,6 +183,9 @@ fn what_is_no_signed_token_is_malformed() {
         text(r#"{"alg":7}"#),
         text(r#"{"alg":"ES256","kid":7}"#),
         text(r#"{"alg":"ES256","alg":"RS256"}"#),
+        text(r#"{"alg":"ES256","x":1,"x":2}"#),
+        text(r#"{"alg":"ES256","kid":null}"#),
+        text(r#"{"alg":"ES256","typ":null}"#),
         format!("{}.{}.AA", base64(r#"{"alg":"ES256"}"#), base64("\u{0}")),
         "x".repeat(8193),
     ] {
@@ -225,6 +265,8 @@ fn issuer_and_audience_are_compared_exactly() {
         ("sub", Some(json!("")), Err(TokenError::Claim)),
         ("sub", Some(json!(7)), Err(TokenError::Claim)),
         ("sub", Some(json!("x".repeat(513))), Err(TokenError::Claim)),
+        ("sub", Some(json!("x\u{0}")), Err(TokenError::Claim)),
+        ("sub", Some(json!("x\ny")), Err(TokenError::Claim)),
     ] {
         let token = with(&issuer, claim, value.clone());
         let result = verify(&issuer, &token, &policy("")).map(drop);
@@ -242,6 +284,7 @@ fn types_are_those_of_the_policy() {
         ("", None, false),
         ("token_types = [\"none\"]", None, true),
         ("token_types = [\"none\"]", Some("at+jwt"), false),
+        ("token_types = [\"none\"]", Some("none"), false),
         ("token_types = [\"JWT\", \"none\"]", Some("jwt"), true),
     ] {
         let mut header = header("ES256");

@@ -70,8 +70,8 @@ pub(crate) struct FeedParameters {
     /// A cursor from an earlier response. Without it the feed starts at its beginning.
     #[param(
         required = false,
-        pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})$",
-        example = "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A"
+        pattern = "^[A-Za-z0-9_-]{80}$",
+        example = "XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg"
     )]
     after: String,
 }
@@ -84,8 +84,8 @@ pub(crate) struct LastEventId {
     #[param(
         required = false,
         rename = "Last-Event-ID",
-        pattern = "^(AA|A[g-v][A-Za-z0-9_-]{58})?$",
-        example = "AgAAAAAAAAMDAAAAAAAAAAwBmaPEXW5_gJobLD1OX2BxAAAAAQAGYNdz999A"
+        pattern = "^([A-Za-z0-9_-]{80})?$",
+        example = "XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg"
     )]
     last_event_id: String,
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::rates::Rates;
 use crate::access::{Authentication, Authenticator, Principal, Rejected, Requirement, Scope};
+use crate::domain::Caller;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::route::Resource;
@@ -33,14 +34,31 @@ pub(super) enum Admission {
     Open,
     /// This principal has the scope that it needs.
     Admitted(Arc<Principal>),
-    /// This is its response.
-    Rejected(Problem),
+    /// It is not served.
+    Rejected(Rejection),
     /// The keys that verify its token are needed first.
     Waiting(Verification),
 }
 
+/// A request that is not served.
+pub(super) struct Rejection {
+    /// The response.
+    pub(super) problem: Problem,
+    /// Who makes the request, if that is verified.
+    pub(super) caller: Option<Arc<Caller>>,
+}
+
+impl From<Problem> for Rejection {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            caller: None,
+        }
+    }
+}
+
 /// The verification of a token whose keys are not available yet.
-pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>, Problem>>>>;
+pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>, Rejection>>>>;
 
 /// Authenticates a request and checks its scope. It may wait for keys until `deadline`.
 pub(super) fn admit(
@@ -53,7 +71,7 @@ pub(super) fn admit(
 ) -> Admission {
     let open = authenticator.is_open();
     if open && !resource.path.is_probe && !is_local(request) {
-        return Admission::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL));
+        return Admission::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL).into());
     }
     let Requirement::Scope(scope) = resource.requirement(request.method()) else {
         return Admission::Open;
@@ -62,7 +80,7 @@ pub(super) fn admit(
     let header = headers.next().filter(|_| !open);
     if header.is_some() && headers.next().is_some() {
         let problem = Problem::new(ProblemKind::MalformedRequest, TWO_CREDENTIALS);
-        return Admission::Rejected(problem);
+        return Admission::Rejected(problem.into());
     }
     let Some(header) = header else {
         return anonymous(authenticator, scope);
@@ -77,7 +95,7 @@ pub(super) fn admit(
     match authenticator.authenticate(header.as_bytes()) {
         Authentication::Done(result) => match check.finish(result) {
             Ok(principal) => Admission::Admitted(principal),
-            Err(problem) => Admission::Rejected(problem),
+            Err(rejection) => Admission::Rejected(rejection),
         },
         Authentication::Waiting(pending) => {
             let (authenticator, id, peer) = (Rc::clone(authenticator), Rc::clone(id), check.peer);
@@ -105,7 +123,7 @@ fn anonymous(authenticator: &Authenticator, scope: Scope) -> Admission {
     }
     authenticator.record_missing();
     let problem = Problem::from(ProblemKind::Unauthenticated);
-    Admission::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE))
+    Admission::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE).into())
 }
 
 /// The check of a credential that has been verified.
@@ -119,7 +137,10 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Returns the principal if its credential is accepted and it has the scope, and records the outcome.
-    fn finish(&self, result: Result<Arc<Principal>, Rejected>) -> Result<Arc<Principal>, Problem> {
+    fn finish(
+        &self,
+        result: Result<Arc<Principal>, Rejected>,
+    ) -> Result<Arc<Principal>, Rejection> {
         let principal = result.map_err(|reason| self.rejected(reason))?;
         if principal.may(self.scope) {
             self.authenticator.count_accepted(&principal);
@@ -127,7 +148,10 @@ impl Check<'_> {
         }
         self.authenticator
             .record_forbidden(&principal, self.scope, &self.peer(), self.id);
-        Err(self.forbidden(ProblemKind::Forbidden.into()))
+        Err(Rejection {
+            problem: self.forbidden(ProblemKind::Forbidden.into()),
+            caller: Some(Arc::clone(&principal.caller)),
+        })
     }
 
     fn rejected(&self, reason: Rejected) -> Problem {

@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::admission::Verification;
+use super::admission::{Rejection, Verification};
 use super::in_flight::InFlight;
 use crate::access::Principal;
 use crate::http::problem::Problem;
@@ -89,7 +89,12 @@ impl<S: Service<ServiceRequest, Error = Error>> Stage<S> {
                 (Ok(principal), Some(call), Some(in_flight)) => {
                     call.start_for(principal, in_flight)
                 }
-                (Err(problem), ..) => Self::rejected(problem),
+                (Err(Rejection { problem, caller }), _, in_flight) => {
+                    if let (Some(in_flight), Some(caller)) = (in_flight, caller) {
+                        in_flight.record.set_caller(caller);
+                    }
+                    Self::rejected(problem)
+                }
                 // A call is taken once, when its verification has ended.
                 (Ok(_), ..) => Self::rejected(ProblemKind::Internal.into()),
             };

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::split::fail;
-use super::{Batch, LockWait, Waiting, serve_checked};
+use super::{Batch, LockName, LockWait, Waiting, serve_checked};
 use crate::store::StoreError;
 
 /// How many lanes are served at once, and so how many connections wait for locks.
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// The items of each lane by the name of their lock; `None` for items whose lock has no name.
-type Queues<B> = HashMap<Option<String>, Vec<Waiting<B>>>;
+type Queues<B> = HashMap<Option<LockName>, Vec<Waiting<B>>>;
 
 pub(super) struct Lanes<B: Batch> {
     batch: Arc<B>,
@@ -52,12 +52,12 @@ impl<B: Batch> Lanes<B> {
         }
         let mut queues = self.queues.lock();
         let blocked = taken.extract_if(.., |waiting| {
-            B::lock_of(&waiting.item)
-                .is_some_and(|lock| queues.contains_key(&Some(lock.to_owned())))
+            let lock = B::lock_of(&waiting.item);
+            lock.is_some() && queues.contains_key(&lock)
         });
         let blocked: Vec<_> = blocked.collect();
         for waiting in blocked {
-            let lane = B::lock_of(&waiting.item).map(str::to_owned);
+            let lane = B::lock_of(&waiting.item);
             queues.entry(lane).or_default().push(waiting);
         }
     }
@@ -66,7 +66,7 @@ impl<B: Batch> Lanes<B> {
     pub(super) fn add(self: &Arc<Self>, part: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         for waiting in part {
-            let lane = B::lock_of(&waiting.item).map(str::to_owned);
+            let lane = B::lock_of(&waiting.item);
             if let Some(queue) = queues.get_mut(&lane) {
                 queue.push(waiting);
             } else {
@@ -78,7 +78,7 @@ impl<B: Batch> Lanes<B> {
     }
 
     /// Serves one lane until it is empty.
-    async fn serve(self: Arc<Self>, lane: Option<String>) {
+    async fn serve(self: Arc<Self>, lane: Option<LockName>) {
         let mut held = false;
         loop {
             let mut next = self.take(&lane);
@@ -114,7 +114,7 @@ impl<B: Batch> Lanes<B> {
     }
 
     /// Puts items back at the front of their lane, before those that were added since.
-    fn put_back(&self, lane: &Option<String>, mut blocked: Vec<Waiting<B>>) {
+    fn put_back(&self, lane: &Option<LockName>, mut blocked: Vec<Waiting<B>>) {
         let mut queues = self.queues.lock();
         let queue = queues.entry(lane.clone()).or_default();
         blocked.append(queue);
@@ -122,7 +122,7 @@ impl<B: Batch> Lanes<B> {
     }
 
     /// Takes all items of a lane.
-    fn take(&self, lane: &Option<String>) -> Vec<Waiting<B>> {
+    fn take(&self, lane: &Option<LockName>) -> Vec<Waiting<B>> {
         let mut queues = self.queues.lock();
         queues.get_mut(lane).map(std::mem::take).unwrap_or_default()
     }

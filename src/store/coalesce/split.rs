@@ -22,15 +22,18 @@ const MORE_PER_SUCCESS: usize = 4;
 pub(super) async fn serve_batch<B: Batch>(
     batch: &B,
     lanes: &Arc<Lanes<B>>,
-    taken: impl Iterator<Item = Waiting<B>>,
+    items: Vec<Waiting<B>>,
 ) {
+    if let Some(first) = items.first() {
+        first.responder.permit.record_batch(items.len());
+    }
     let split = SplitBatch {
         batch,
         lanes,
         statements: AtomicUsize::new(MAX_FAILED_STATEMENTS),
         outage: Mutex::new(None),
     };
-    split.serve(taken.collect()).await;
+    split.serve(items).await;
 }
 
 struct SplitBatch<'a, B: Batch> {

@@ -9,6 +9,8 @@ use crate::store::admission::{Admission, RequestKind};
 use crate::telemetry::Metrics;
 
 mod failed_batches;
+mod several_principals;
+mod tenants;
 
 /// Doubles numbers. Waits for the gate before each batch, and records the size of each.
 struct Doubling {
@@ -17,6 +19,7 @@ struct Doubling {
     begun: Arc<AtomicUsize>,
     /// Closed when the locks are free.
     free: Arc<Semaphore>,
+    tenant: Tenant,
 }
 
 /// An item that fails.
@@ -34,13 +37,19 @@ impl Batch for Doubling {
     type Item = u32;
     type Response = u32;
     const SERVE_ABANDONED: bool = false;
+    const MIXES_TENANTS: bool = true;
 
-    fn lock_of(item: &u32) -> Option<&str> {
-        match *item {
-            LOCKED => Some("a lock"),
-            item if item > LOCKED => Some("another lock"),
-            _ => None,
-        }
+    fn tenant_of<'a>(&'a self, _: &'a u32) -> &'a Tenant {
+        &self.tenant
+    }
+
+    fn lock_of(item: &u32) -> Option<LockName> {
+        let name = match *item {
+            LOCKED => "a lock",
+            item if item > LOCKED => "another lock",
+            _ => return None,
+        };
+        Some((Tenant::default(), name.to_owned()))
     }
 
     async fn serve(&self, items: Arc<[u32]>, wait: LockWait) -> Result<Vec<u32>, StoreError> {
@@ -86,6 +95,7 @@ impl Harness {
             batches: Arc::clone(&batches),
             begun: Arc::clone(&begun),
             free: Arc::clone(&free),
+            tenant: Tenant::default(),
         };
         let metrics = Metrics::new().unwrap();
         Self {
@@ -108,9 +118,22 @@ impl Harness {
         item: u32,
         deadline: Instant,
     ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
+        self.submit_as("", item, deadline)
+    }
+
+    fn submit_as(
+        &self,
+        principal: &str,
+        item: u32,
+        deadline: Instant,
+    ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
+        let caller = Caller {
+            id: principal.into(),
+            ..Caller::anonymous()
+        };
         tokio::spawn(async move {
-            let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0)?;
+            let permit = admission.acquire(&caller, RequestKind::Write, 0)?;
             queue.submit(permit, item, deadline).await
         })
     }

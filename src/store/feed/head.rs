@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{SharedFeed, read_feed};
+use super::SharedFeed;
+use crate::store::StoreError;
 use crate::store::backend::Backend;
-use crate::store::event::{Feed, PageSize};
+use crate::store::cursor::Position;
+use crate::store::event::PageSize;
 
 /// How often to read without a signal. A notification from another process may be lost, and events that a slow
 /// transaction held back are not announced again.
@@ -18,35 +20,26 @@ const MIN_INTERVAL: Duration = Duration::from_millis(10);
 /// The pause after an error of the database.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// Reads the events after the newest of the recent events until the runtime ends. Sends no statement while no
-/// stream is open, or while no stream has reached the head yet.
+/// Reads the events of all tenants after the newest of the recent events until the runtime ends. Sends no statement
+/// while no stream is open, or while no stream has reached the head yet.
 pub(super) async fn read(
     feed: Arc<SharedFeed>,
     backend: Arc<dyn Backend>,
     mut signal: watch::Receiver<()>,
 ) {
-    let size = PageSize::for_response(PageSize::MAX_EVENTS);
     loop {
         if !feed.has_streams() {
             feed.recent.clear();
         }
-        let Some(head) = feed.recent.head() else {
+        let head = feed.recent.head();
+        if head.is_none() {
             feed.head_reached.notified().await;
-            continue;
-        };
+        }
         // Before the read, so that a signal during it counts for the next one.
         signal.mark_unchanged();
-        match read_feed(&*backend, Some(head), size).await {
-            Ok(Feed::Page { page, .. }) => {
-                if !page.events.is_empty() {
-                    feed.recent.extend(page.events);
-                }
-                if page.more {
-                    continue;
-                }
-            }
-            // The readers then read from the database, and find out whether their own cursors have expired.
-            Ok(Feed::Expired { .. }) => feed.recent.clear(),
+        match read_page(&feed, &*backend, head).await {
+            Ok(true) => continue,
+            Ok(false) => {}
             Err(error) => {
                 log::debug!(error:%; "event streams wait for the database");
                 sleep(RETRY_PAUSE).await;
@@ -55,4 +48,26 @@ pub(super) async fn read(
         sleep(MIN_INTERVAL).await;
         let _ = timeout(POLL_INTERVAL, signal.changed()).await;
     }
+}
+
+/// Finds the head, or reads the events after it. Returns whether more can be read at once.
+async fn read_page(
+    feed: &SharedFeed,
+    backend: &dyn Backend,
+    head: Option<Position>,
+) -> Result<bool, StoreError> {
+    let Some(head) = head else {
+        feed.recent.start(backend.head().await?);
+        return Ok(true);
+    };
+    let size = PageSize::for_response(PageSize::MAX_EVENTS);
+    let read = backend.tail(head, size).await?;
+    let Some(page) = read.page else {
+        // The readers then read from the database, and find out whether their own cursors have expired.
+        feed.recent.clear();
+        return Ok(false);
+    };
+    let key = feed.key.renew(read.key)?;
+    feed.recent.extend(page.events, page.next, &key)?;
+    Ok(page.more)
 }

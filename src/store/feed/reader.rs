@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::OpenStream;
 use super::recent::Lookup;
+use super::{After, FeedReading, OpenStream};
 use crate::store::StoreError;
-use crate::store::cursor::Cursor;
-use crate::store::event::{Event, Feed, PageSize};
+use crate::store::cursor::{Cursor, Position, SortKey};
+use crate::store::event::{PageSize, StreamEvent};
 
-/// How long a reader waits for a change of the recent events before it reads from the database.
+/// How long a reader waits for a change of the recent events before it looks again.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Small, because every stream may hold a page that its client is slow to read.
@@ -25,15 +25,27 @@ const PAGE: PageSize = PageSize {
 pub struct FeedReader {
     stream: OpenStream,
     changed: watch::Receiver<()>,
-    after: Option<Cursor>,
+    at: Place,
+}
+
+/// How far a reader has read.
+enum Place {
+    /// Nothing has been read, and this is the cursor that the client has sent.
+    Unread(Option<Cursor>),
+    /// Events have been read up to `read_up_to`, and the last of them is at `position`.
+    Read {
+        cursor: Cursor,
+        position: Position,
+        read_up_to: SortKey,
+    },
 }
 
 /// The result of reading after the position of a reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NextEvents {
     /// The next events; none if the reader is at the head.
-    Events(Vec<Arc<Event>>),
-    /// Reading cannot continue here; see [`Feed::Expired`].
+    Events(Vec<Arc<StreamEvent>>),
+    /// Reading cannot continue here; see [`Feed::Expired`](crate::store::Feed::Expired).
     Expired {
         /// A cursor before the oldest event.
         oldest: Cursor,
@@ -42,17 +54,19 @@ pub enum NextEvents {
 
 impl FeedReader {
     pub(super) fn new(stream: OpenStream, after: Option<Cursor>) -> Self {
-        let changed = stream.feed.recent.subscribe();
         Self {
+            changed: stream.recent.subscribe(),
             stream,
-            changed,
-            after,
+            at: Place::Unread(after),
         }
     }
 
-    /// The position after the last event that was read; none before the first read.
+    /// The cursor after the last event that was read; none before the first read, unless the client sent one.
     pub fn cursor(&self) -> Option<Cursor> {
-        self.after
+        match self.at {
+            Place::Unread(cursor) => cursor,
+            Place::Read { cursor, .. } => Some(cursor),
+        }
     }
 
     /// The next events, without waiting for any.
@@ -62,10 +76,20 @@ impl FeedReader {
     pub async fn try_next(&mut self) -> Result<NextEvents, StoreError> {
         // Before the read, so that a change during it counts for the next one.
         self.changed.mark_unchanged();
-        match self.in_recent() {
-            Lookup::Events(events) => Ok(self.advance(events)),
+        self.resume();
+        let lookup = match self.at {
+            Place::Read { read_up_to, .. } => self.stream.recent.events_after(read_up_to, PAGE),
+            Place::Unread(_) => Lookup::Missing,
+        };
+        match lookup {
+            Lookup::Events(events) => {
+                if let Some(last) = events.last() {
+                    self.at = Place::after(last);
+                }
+                Ok(NextEvents::Events(events))
+            }
             Lookup::Head => Ok(NextEvents::Events(Vec::new())),
-            Lookup::PastHead | Lookup::Missing => self.in_database().await,
+            Lookup::Missing => self.in_database().await,
         }
     }
 
@@ -75,49 +99,73 @@ impl FeedReader {
     /// [`StoreError`]; the reader keeps its position.
     pub async fn next(&mut self) -> Result<NextEvents, StoreError> {
         loop {
-            // If the reader is ahead, the task at the head is about to read the events that the reader has read.
-            if self.in_recent() == Lookup::PastHead && self.wait().await {
-                continue;
-            }
             let next = self.try_next().await?;
             if next != NextEvents::Events(Vec::new()) {
                 return Ok(next);
             }
-            self.wait().await;
+            // At the timeout it looks again, in case that the recent events have been cleared.
+            let _ = tokio::time::timeout(CHANGE_TIMEOUT, self.changed.changed()).await;
         }
     }
 
-    /// Waits until the recent events change. Returns false at the timeout.
-    async fn wait(&mut self) -> bool {
-        let changed = tokio::time::timeout(CHANGE_TIMEOUT, self.changed.changed()).await;
-        changed.is_ok()
-    }
-
-    fn in_recent(&self) -> Lookup {
-        match self.after {
-            Some(after) => self.stream.feed.recent.events_after(after, PAGE),
-            None => Lookup::Missing,
+    /// A client that reconnects soon needs no page from the database: if the event of its cursor is among the recent
+    /// events, it is still in the feed.
+    fn resume(&mut self) {
+        let OpenStream {
+            feed,
+            caller,
+            recent,
+            ..
+        } = &self.stream;
+        if let Place::Unread(Some(cursor)) = self.at
+            && let Some(key) = feed.key.get()
+            && let Some(position) = key.open(&caller.tenant, &cursor)
+            && recent.contains(position)
+        {
+            self.at = Place::Read {
+                cursor,
+                position,
+                read_up_to: position.sort_key(),
+            };
         }
     }
 
     async fn in_database(&mut self) -> Result<NextEvents, StoreError> {
         let OpenStream { feed, caller, .. } = &self.stream;
-        match feed.page(caller, self.after, PAGE).await? {
-            Feed::Expired { oldest } => Ok(NextEvents::Expired { oldest }),
-            Feed::Page { page, next } => {
-                if !page.more && feed.recent.start(next) {
-                    feed.head_reached.notify_one();
-                }
-                self.after = Some(next);
-                Ok(NextEvents::Events(
-                    page.events.into_iter().map(Arc::new).collect(),
-                ))
-            }
+        let tenant = &caller.tenant;
+        let after = match self.at {
+            Place::Unread(cursor) => After::Cursor(cursor),
+            Place::Read { position, .. } => After::Position(position),
+        };
+        let FeedReading { page, key, floor } = feed.page(caller, after, PAGE).await?;
+        let Some(page) = page else {
+            let oldest = key.seal(tenant, floor)?;
+            return Ok(NextEvents::Expired { oldest });
+        };
+        let events = page.events.into_iter().map(|event| {
+            let cursor = key.seal(tenant, Position(Some(event.key)))?;
+            Ok(Arc::new(StreamEvent { event, cursor }))
+        });
+        let events = events.collect::<Result<Vec<_>, StoreError>>()?;
+        if !page.more {
+            feed.head_reached.notify_one();
         }
+        self.at = Place::Read {
+            cursor: key.seal(tenant, page.next)?,
+            position: page.next,
+            read_up_to: page.read_up_to,
+        };
+        Ok(NextEvents::Events(events))
     }
+}
 
-    fn advance(&mut self, events: Vec<Arc<Event>>) -> NextEvents {
-        self.after = events.last().map(|event| event.cursor).or(self.after);
-        NextEvents::Events(events)
+impl Place {
+    fn after(last: &StreamEvent) -> Self {
+        let position = Position(Some(last.event.key));
+        Self::Read {
+            cursor: last.cursor,
+            position,
+            read_up_to: position.sort_key(),
+        }
     }
 }

@@ -1,13 +1,19 @@
 //! The most recent events, which all readers at the head of the feed share.
+//!
+//! One task reads the events of all tenants. The events of each tenant that has a reader are kept for its readers,
+//! and only they are woken. The events of other tenants are not kept.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::store::cursor::Cursor;
-use crate::store::event::{Event, PageSize};
+use crate::domain::Tenant;
+use crate::store::StoreError;
+use crate::store::cursor::{Position, SortKey};
+use crate::store::cursor_key::CursorKey;
+use crate::store::event::{PageSize, StreamEvent, TenantEvent};
 
 /// The maximum number of events, and of bytes of events, that are kept. A reader that falls further behind reads
 /// pages from the database.
@@ -16,107 +22,172 @@ const MAX_BYTES: usize = 4 << 20;
 
 /// The most recent events, without a gap up to the last event that was read. Empty while no stream is at the
 /// head.
-pub(super) struct RecentEvents {
-    run: Mutex<Option<EventRun>>,
+#[derive(Default)]
+pub(super) struct RecentEvents(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// The position up to which the events of all tenants have been read.
+    head: Option<Position>,
+    tenants: HashMap<Tenant, Arc<TenantEvents>>,
+    /// For each event that is kept, from the oldest on: the tenant that keeps it.
+    kept: VecDeque<Arc<TenantEvents>>,
+    bytes: usize,
+}
+
+/// The most recent events of a tenant.
+pub(super) struct TenantEvents {
+    run: Mutex<Run>,
     changed: watch::Sender<()>,
 }
 
-/// Consecutive events.
-struct EventRun {
-    /// The position before the first event.
-    start: Cursor,
-    events: VecDeque<Arc<Event>>,
-    bytes: usize,
+/// Consecutive events of a tenant.
+struct Run {
+    /// How many readers follow them.
+    readers: usize,
+    /// All later events that have been read are kept. `None` while nothing is read.
+    after: Option<SortKey>,
+    events: VecDeque<Arc<StreamEvent>>,
 }
 
 /// The result of looking up a position in the recent events.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Lookup {
     /// The events after the position, at least one.
-    Events(Vec<Arc<Event>>),
-    /// The position is the head: the reader has read all of the events.
+    Events(Vec<Arc<StreamEvent>>),
+    /// The reader has read all of the events.
     Head,
-    /// The position is past the head: the reader has read more from the database.
-    PastHead,
-    /// The position is not among the events.
+    /// Events after the position may not be among those that are kept.
     Missing,
 }
 
 impl RecentEvents {
-    pub(super) fn new() -> Self {
-        Self {
-            run: Mutex::new(None),
-            changed: watch::Sender::new(()),
+    /// The events of a tenant, for one more reader.
+    pub(super) fn join(&self, tenant: &Tenant) -> Arc<TenantEvents> {
+        let mut state = self.0.lock();
+        let after = state.head.map(Position::sort_key);
+        let events = state.tenants.entry(tenant.clone());
+        let events = Arc::clone(events.or_insert_with(|| Arc::new(TenantEvents::new(after))));
+        events.run.lock().readers += 1;
+        events
+    }
+
+    /// Ends what [`Self::join`] began.
+    pub(super) fn leave(&self, tenant: &Tenant, events: &TenantEvents) {
+        let mut state = self.0.lock();
+        let mut run = events.run.lock();
+        run.readers -= 1;
+        if run.readers == 0 {
+            state.tenants.remove(tenant);
         }
     }
 
-    /// A receiver that changes whenever readers should read again.
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// The position up to which the events have been read; `None` before the start.
+    pub(super) fn head(&self) -> Option<Position> {
+        self.0.lock().head
     }
 
-    /// The position after the last event that was read; `None` before the start.
-    pub(super) fn head(&self) -> Option<Cursor> {
-        self.run.lock().as_ref().map(EventRun::head)
-    }
-
-    /// Starts at this position, which was the head when it was read, unless another reader has started. Returns
-    /// true if this call started.
-    pub(super) fn start(&self, head: Cursor) -> bool {
-        let mut run = self.run.lock();
-        let starts = run.is_none();
-        run.get_or_insert_with(|| EventRun {
-            start: head,
-            events: VecDeque::new(),
-            bytes: 0,
-        });
-        starts
-    }
-
-    /// Appends the events that were read after the head.
-    pub(super) fn extend(&self, events: Vec<Event>) {
-        let mut run = self.run.lock();
-        let Some(run) = run.as_mut() else {
+    /// Starts at this position, unless they have been started.
+    pub(super) fn start(&self, head: Position) {
+        let mut state = self.0.lock();
+        if state.head.is_some() {
             return;
-        };
-        for event in events {
-            run.bytes += event.json_bytes();
-            run.events.push_back(Arc::new(event));
         }
-        while run.events.len() > MAX_EVENTS || run.bytes > MAX_BYTES {
-            let Some(event) = run.events.pop_front() else {
+        state.head = Some(head);
+        for tenant in state.tenants.values() {
+            tenant.run.lock().after = Some(head.sort_key());
+        }
+    }
+
+    /// Appends the events of all tenants that were read after the head, up to `head`, and wakes the readers of their
+    /// tenants. Each event is encrypted once for all readers.
+    ///
+    /// # Errors
+    /// When a cursor cannot be encrypted.
+    pub(super) fn extend(
+        &self,
+        events: Vec<TenantEvent>,
+        head: Position,
+        key: &CursorKey,
+    ) -> Result<(), StoreError> {
+        let mut state = self.0.lock();
+        let State {
+            tenants,
+            kept,
+            bytes,
+            ..
+        } = &mut *state;
+        let mut woken: Vec<&Arc<TenantEvents>> = Vec::new();
+        for TenantEvent { tenant, event } in events {
+            let Some((tenant, events)) = tenants.get_key_value(tenant.as_str()) else {
+                continue;
+            };
+            let cursor = key.seal(tenant, Position(Some(event.key)))?;
+            *bytes += event.json_bytes();
+            let event = Arc::new(StreamEvent { event, cursor });
+            events.run.lock().events.push_back(event);
+            kept.push_back(Arc::clone(events));
+            if !woken.iter().any(|woken| Arc::ptr_eq(woken, events)) {
+                woken.push(events);
+            }
+        }
+        while kept.len() > MAX_EVENTS || *bytes > MAX_BYTES {
+            let Some(oldest) = kept.pop_front() else {
                 break;
             };
-            run.bytes -= event.json_bytes();
-            run.start = event.cursor;
+            let mut run = oldest.run.lock();
+            if let Some(removed) = run.events.pop_front() {
+                *bytes -= removed.event.json_bytes();
+                run.after = Some(removed.event.key.sort_key());
+            }
         }
-        self.changed.send_replace(());
+        for events in woken {
+            events.changed.send_replace(());
+        }
+        state.head = Some(head);
+        Ok(())
     }
 
     /// Removes all events: the head has expired, or no stream is left.
     pub(super) fn clear(&self) {
-        *self.run.lock() = None;
-        self.changed.send_replace(());
+        let mut state = self.0.lock();
+        state.head = None;
+        state.kept.clear();
+        state.bytes = 0;
+        for events in state.tenants.values() {
+            let mut run = events.run.lock();
+            run.after = None;
+            run.events.clear();
+            events.changed.send_replace(());
+        }
+    }
+}
+
+impl TenantEvents {
+    fn new(after: Option<SortKey>) -> Self {
+        Self {
+            run: Mutex::new(Run {
+                readers: 0,
+                after,
+                events: VecDeque::new(),
+            }),
+            changed: watch::Sender::new(()),
+        }
     }
 
-    /// The events after `after`, at most a page of this size.
-    pub(super) fn events_after(&self, after: Cursor, size: PageSize) -> Lookup {
+    /// A receiver that changes whenever the readers of the tenant should read again.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// The events after those that a reader has read, at most a page of this size.
+    pub(super) fn events_after(&self, read_up_to: SortKey, size: PageSize) -> Lookup {
         let run = self.run.lock();
-        let Some(run) = run.as_ref() else {
+        if run.after.is_none_or(|after| after > read_up_to) {
             return Lookup::Missing;
-        };
-        let start = if after == run.start {
-            0
-        } else {
-            match run
-                .events
-                .binary_search_by(|event| event.cursor.cmp(&after))
-            {
-                Ok(at) => at + 1,
-                Err(_) if after > run.head() => return Lookup::PastHead,
-                Err(_) => return Lookup::Missing,
-            }
-        };
+        }
+        let read = |event: &Arc<StreamEvent>| event.event.key.sort_key() <= read_up_to;
+        let start = run.events.partition_point(read);
         let mut bytes = 0;
         let budget = usize::try_from(size.bytes).unwrap_or(usize::MAX);
         let events: Vec<_> = run
@@ -125,8 +196,8 @@ impl RecentEvents {
             .take(usize::try_from(size.events).unwrap_or(usize::MAX))
             .take_while(|event| {
                 // The first event always fits.
-                let fits = bytes == 0 || bytes + event.json_bytes() <= budget;
-                bytes += event.json_bytes();
+                let fits = bytes == 0 || bytes + event.event.json_bytes() <= budget;
+                bytes += event.event.json_bytes();
                 fits
             })
             .map(Arc::clone)
@@ -137,11 +208,17 @@ impl RecentEvents {
             Lookup::Events(events)
         }
     }
-}
 
-impl EventRun {
-    fn head(&self) -> Cursor {
-        self.events.back().map_or(self.start, |event| event.cursor)
+    /// Whether the event of this position is one of those that are kept.
+    pub(super) fn contains(&self, position: Position) -> bool {
+        let run = self.run.lock();
+        let same = run
+            .events
+            .binary_search_by_key(&position.sort_key(), |event| event.event.key.sort_key());
+        same.is_ok_and(|at| {
+            let event = run.events.get(at);
+            event.is_some_and(|event| Some(event.event.key) == position.0)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Creates a batch of orders in one statement: orders, idempotency keys and events together, so in one
 //! transaction and one commit.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use super::Postgres;
 use super::find_existing::{ExistingRow, FindExisting};
 use super::rows::JsonText;
 use crate::store::StoreError;
+use crate::store::auth_context::auth_id;
 use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow};
 use crate::store::error::StoreFault;
@@ -37,18 +39,19 @@ const MAX_ROUNDS: usize = 3;
 /// The known facts about a batch after its statements.
 struct BatchState {
     inserted: HashSet<Uuid>,
-    by_key: HashMap<String, ExistingOrder>,
-    by_id: HashSet<Uuid>,
+    /// The orders that the others conflict with, by the index of the row.
+    existing: HashMap<usize, ExistingOrder>,
 }
 
 impl BatchState {
-    /// The outcome for one row, if it is proven.
-    fn resolve(&self, row: &NewRow) -> Option<CreateOutcome> {
-        if self.inserted.contains(&row.order.id) || self.by_id.contains(&row.order.id) {
+    /// The outcome for the row with this index, if it is proven.
+    fn resolve(&self, index: usize, row: &NewRow) -> Option<CreateOutcome> {
+        if self.inserted.contains(&row.order.id) {
             return Some(CreateOutcome::New(row.document()));
         }
-        let found = self.by_key.get(row.key()?)?;
-        Some(row.resolve_conflict(found))
+        self.existing
+            .get(&index)
+            .map(|found| row.resolve_conflict(found))
     }
 }
 
@@ -64,10 +67,10 @@ impl Postgres {
         let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
         for _ in 0..MAX_ROUNDS {
             let known = self.insert_or_find(&open, wait).await?;
-            for (outcome, row) in outcomes.iter_mut().zip(rows.iter()) {
-                if outcome.is_none() {
-                    *outcome = known.resolve(row);
-                }
+            // `open` has the rows without an outcome, in their order.
+            let unresolved = outcomes.iter_mut().filter(|outcome| outcome.is_none());
+            for (outcome, (index, row)) in unresolved.zip(open.iter().enumerate()) {
+                *outcome = known.resolve(index, row);
             }
             let unresolved = outcomes.iter().zip(rows.iter());
             open = unresolved
@@ -94,17 +97,12 @@ impl Postgres {
         };
         let mut known = BatchState {
             inserted,
-            by_key: HashMap::new(),
-            by_id: HashSet::new(),
+            existing: HashMap::new(),
         };
         let mut find = FindExisting::default();
-        for row in rows.iter() {
-            if known.inserted.contains(&row.order.id) {
-                continue;
-            }
-            match row.key() {
-                Some(key) => find.keys.push(key.to_owned()),
-                None => find.ids.push(row.order.id),
+        for (index, row) in rows.iter().enumerate() {
+            if !known.inserted.contains(&row.order.id) {
+                find.push(index, row);
             }
         }
         if find.is_empty() {
@@ -116,12 +114,7 @@ impl Postgres {
                 async move { find.load(connection).await }.boxed()
             })
             .await?;
-        for row in found {
-            match row.into_existing() {
-                (Some(key), existing) => drop(known.by_key.insert(key, existing)),
-                (None, existing) => drop(known.by_id.insert(existing.id)),
-            }
-        }
+        known.existing = found.into_iter().map(ExistingRow::into_existing).collect();
         Ok(known)
     }
 
@@ -163,6 +156,7 @@ impl Postgres {
 /// PostgreSQL a search, a lock and a record in its write-ahead log for each row.
 struct Insert<'a, const SKIP_EXISTING: bool> {
     lock_timeout: &'static str,
+    tenants: Vec<&'a str>,
     ids: Vec<Uuid>,
     product_ids: Vec<&'a str>,
     quantities: Vec<i32>,
@@ -174,6 +168,8 @@ struct Insert<'a, const SKIP_EXISTING: bool> {
     documents: Vec<JsonText<'a>>,
     lengths: Vec<i32>,
     traceparents: Vec<Option<&'a str>>,
+    auth_types: Vec<&'static str>,
+    auth_ids: Vec<Option<Cow<'a, str>>>,
 }
 
 impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
@@ -181,12 +177,13 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
         // Batches of other connections may have the same keys. If the keys are sorted, the batches wait for each
         // other. In different orders, they would deadlock.
-        rows.sort_by_key(|row| row.key());
+        rows.sort_by_key(|row| (row.key(), &row.caller.tenant));
         Self {
             lock_timeout: match wait {
                 LockWait::Short => SHORT_LOCK_WAIT,
                 LockWait::Long => "0",
             },
+            tenants: rows.iter().map(|row| row.caller.tenant.as_str()).collect(),
             ids: rows.iter().map(|row| row.order.id).collect(),
             product_ids: rows
                 .iter()
@@ -204,10 +201,18 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
             documents: rows.iter().map(|row| JsonText(&row.json)).collect(),
             lengths: rows.iter().map(|row| row.json_bytes()).collect(),
             traceparents: rows.iter().map(|row| row.traceparent.as_deref()).collect(),
+            auth_types: rows
+                .iter()
+                .map(|row| row.caller.auth_type.as_str())
+                .collect(),
+            auth_ids: rows.iter().map(|row| auth_id(&row.caller)).collect(),
         }
     }
 }
 
+/// The rows of a batch may belong to several tenants. The service makes the ids, so within a batch an id alone
+/// identifies a row.
+///
 /// Rows are inserted in the order of the arrays. `ON CONFLICT DO NOTHING` covers the key, even when the batch
 /// contains it twice or another transaction is inserting it, for which the statement waits. It also covers the id
 /// of an order without a key, when the statement is repeated after its connection broke.
@@ -225,6 +230,8 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_sql("WITH input AS MATERIALIZED (SELECT t.* FROM set_config('lock_timeout', ");
         out.push_bind_param::<Text, _>(self.lock_timeout)?;
         out.push_sql(", true), unnest(");
+        out.push_bind_param::<Array<Text>, _>(&self.tenants)?;
+        out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.product_ids)?;
@@ -246,12 +253,17 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_bind_param::<Array<Integer>, _>(&self.lengths)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.traceparents)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.auth_types)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.auth_ids)?;
         out.push_sql(
-            ") AS t (id, product_id, quantity, customer_id, metadata, at, key, hash, data, bytes, trace)
+            ") AS t (tenant, id, product_id, quantity, customer_id, metadata, at, key, hash, data, bytes, trace,
+                authtype, authid)
             ), keyed AS (
                 INSERT INTO idempotency_keys
-                    (key, order_id, request_hash, hash_version, document, created_at)
-                SELECT key, id, hash, ",
+                    (tenant, key, order_id, request_hash, hash_version, document, created_at)
+                SELECT tenant, key, id, hash, ",
         );
         out.push_bind_param::<SmallInt, _>(&Idempotency::HASH_VERSION)?;
         out.push_sql(
@@ -259,9 +271,9 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
                 ON CONFLICT DO NOTHING
                 RETURNING order_id
             ), placed AS (
-                INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version,
+                INSERT INTO orders (tenant, id, product_id, quantity, status, customer_id, metadata, version,
                     created_at, updated_at, json_bytes)
-                SELECT id, product_id, quantity, 'pending', customer_id, metadata, 1,
+                SELECT tenant, id, product_id, quantity, 'pending', customer_id, metadata, 1,
                     at, at, bytes
                 FROM input
                 WHERE key IS NULL OR id IN (SELECT order_id FROM keyed) ",
@@ -272,13 +284,13 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_sql(
             "RETURNING id
             ), logged AS (
-                INSERT INTO events
-                    (order_id, version, position, occurred_at, data, data_bytes, traceparent)
-                SELECT id, 1, ",
+                INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
+                    traceparent, authtype, authid)
+                SELECT tenant, id, 1, ",
         );
         super::push_position(out);
         out.push_sql(
-            ", at, data, bytes, trace
+            ", at, data, bytes, trace, authtype, authid
                 FROM input JOIN placed USING (id)
             ) SELECT id FROM placed",
         );

@@ -7,12 +7,11 @@ use diesel::query_builder::AstPass;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use crate::store::cursor::{Cursor, EventKey};
+use crate::store::cursor::EventKey;
 use crate::store::event::{ENVELOPE_BYTES, Event, PageSize};
 
 /// SQL for the columns of [`EventColumns`].
-pub(super) const COLUMNS: &str =
-    "order_id, version, position, seq, occurred_at, data::text AS data, traceparent";
+pub(super) const COLUMNS: &str = "order_id, version, position, seq, occurred_at, data::text AS data, traceparent, authtype, authid";
 
 pub(super) type EventSql = (
     SqlUuid,
@@ -20,6 +19,8 @@ pub(super) type EventSql = (
     BigInt,
     BigInt,
     Timestamptz,
+    Text,
+    Nullable<Text>,
     Text,
     Nullable<Text>,
 );
@@ -33,6 +34,8 @@ pub(super) struct EventColumns {
     occurred_at: DateTime<Utc>,
     data: String,
     traceparent: Option<String>,
+    authtype: String,
+    authid: Option<String>,
 }
 
 impl From<EventColumns> for Event {
@@ -43,13 +46,15 @@ impl From<EventColumns> for Event {
             occurred_at: row.occurred_at,
             data: row.data,
             traceparent: row.traceparent,
-            cursor: Cursor(Some(EventKey {
+            authtype: row.authtype,
+            authid: row.authid,
+            key: EventKey {
                 position: row.position,
                 seq: row.seq,
                 order_id: row.order_id,
                 version: row.version,
                 occurred_at: row.occurred_at.timestamp_micros(),
-            })),
+            },
         }
     }
 }
@@ -59,7 +64,10 @@ impl From<EventColumns> for Event {
 pub(super) fn push_walk(out: &mut AstPass<'_, '_, Pg>, order: &'static str) {
     out.push_sql("SELECT *, row_number() OVER walk AS number, sum(data_bytes + ");
     out.push_sql(&ENVELOPE_BYTES.to_string());
-    out.push_sql(" + coalesce(octet_length(traceparent), 0)) OVER walk AS bytes FROM next WINDOW walk AS (ORDER BY ");
+    out.push_sql(
+        " + coalesce(octet_length(traceparent), 0) + 2 * coalesce(octet_length(authid), 0)",
+    );
+    out.push_sql(") OVER walk AS bytes FROM next WINDOW walk AS (ORDER BY ");
     out.push_sql(order);
     out.push_sql(" ROWS UNBOUNDED PRECEDING)");
 }

@@ -3,16 +3,16 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{BigInt, Integer, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Text, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
-use uuid::Uuid;
 
 use super::Postgres;
 use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
 use crate::store::StoreError;
 use crate::store::event::{EventPage, PageSize};
 use crate::store::event_sql::PageLimits;
+use crate::store::order_key::OrderKey;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -20,12 +20,12 @@ impl Postgres {
     /// Reads the events of one order after a version, oldest first.
     pub(super) async fn read_order_events(
         &self,
-        id: Uuid,
+        order: OrderKey,
         after: i32,
         size: PageSize,
     ) -> Result<EventPage, StoreError> {
         let read = ReadOrderEvents {
-            id,
+            order,
             after,
             limits: size.into(),
         };
@@ -44,7 +44,7 @@ impl Postgres {
 /// Reads a page of the events of one order.
 #[derive(Clone)]
 struct ReadOrderEvents {
-    id: Uuid,
+    order: OrderKey,
     after: i32,
     limits: PageLimits,
 }
@@ -55,8 +55,10 @@ impl Statement for ReadOrderEvents {
     type Columns = (BigInt, EventSql);
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("WITH next AS MATERIALIZED (SELECT * FROM events WHERE order_id = ");
-        out.push_bind_param::<SqlUuid, _>(&self.id)?;
+        out.push_sql("WITH next AS MATERIALIZED (SELECT * FROM events WHERE tenant = ");
+        out.push_bind_param::<Text, _>(self.order.tenant.as_str())?;
+        out.push_sql(" AND order_id = ");
+        out.push_bind_param::<SqlUuid, _>(&self.order.id)?;
         out.push_sql(" AND version > ");
         out.push_bind_param::<Integer, _>(&self.after)?;
         out.push_sql(" ORDER BY version");

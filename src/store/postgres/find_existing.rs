@@ -2,23 +2,42 @@
 
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Array, Binary, Nullable, SmallInt, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Integer, Nullable, SmallInt, Text, Uuid as SqlUuid};
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
-use crate::store::create::{ExistingOrder, Replay};
+use crate::store::create::{ExistingOrder, NewRow, Replay};
 use crate::store::statement::Statement;
 
-/// Finds idempotency keys, and orders by their id.
-#[derive(Clone, Debug, Default)]
+/// Finds idempotency keys, and orders by their id. Each has a number, which the row that is found repeats.
+#[derive(Clone, Default)]
 pub(super) struct FindExisting {
-    pub(super) keys: Vec<String>,
-    pub(super) ids: Vec<Uuid>,
+    key_numbers: Vec<i32>,
+    key_tenants: Vec<String>,
+    keys: Vec<String>,
+    id_numbers: Vec<i32>,
+    id_tenants: Vec<String>,
+    ids: Vec<Uuid>,
 }
 
 impl FindExisting {
     pub(super) fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.ids.is_empty()
+    }
+
+    /// Adds the key of a row, or its id if it has no key.
+    pub(super) fn push(&mut self, number: usize, row: &NewRow) {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        let tenant = row.caller.tenant.to_string();
+        if let Some(key) = row.key() {
+            self.key_numbers.push(number);
+            self.key_tenants.push(tenant);
+            self.keys.push(key.to_owned());
+        } else {
+            self.id_numbers.push(number);
+            self.id_tenants.push(tenant);
+            self.ids.push(row.order.id);
+        }
     }
 }
 
@@ -26,22 +45,37 @@ impl Statement for FindExisting {
     type Database = Pg;
     type Id = Self;
     type Columns = (
-        Nullable<Text>,
+        Integer,
         SqlUuid,
         Nullable<Binary>,
         Nullable<SmallInt>,
         Nullable<Text>,
     );
 
+    /// As in `GetOrders`, a subquery with OFFSET makes one look-up for each key.
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql(
-            "SELECT key::text, order_id, request_hash::bytea, hash_version, document::text
-            FROM idempotency_keys WHERE key = ANY (",
+            "SELECT number, order_id, request_hash::bytea, hash_version, document::text FROM unnest(",
         );
+        out.push_bind_param::<Array<Integer>, _>(&self.key_numbers)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.key_tenants)?;
+        out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.keys)?;
-        out.push_sql(") UNION ALL SELECT NULL, id, NULL, NULL, NULL FROM orders WHERE id = ANY (");
+        out.push_sql(
+            ") AS wanted (number, tenant, key) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys AS k
+                WHERE k.tenant = wanted.tenant AND k.key = wanted.key OFFSET 0) AS found
+            UNION ALL SELECT number, found.id, NULL, NULL, NULL FROM unnest(",
+        );
+        out.push_bind_param::<Array<Integer>, _>(&self.id_numbers)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.id_tenants)?;
+        out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
-        out.push_sql(")");
+        out.push_sql(
+            ") AS wanted (number, tenant, id) CROSS JOIN LATERAL (SELECT id FROM orders
+                WHERE orders.tenant = wanted.tenant AND orders.id = wanted.id OFFSET 0) AS found",
+        );
         Ok(())
     }
 }
@@ -49,7 +83,7 @@ impl Statement for FindExisting {
 /// A key with the data stored with it, or only the id of an order.
 #[derive(Queryable)]
 pub(super) struct ExistingRow {
-    key: Option<String>,
+    number: i32,
     order_id: Uuid,
     request_hash: Option<Vec<u8>>,
     hash_version: Option<i16>,
@@ -57,8 +91,8 @@ pub(super) struct ExistingRow {
 }
 
 impl ExistingRow {
-    /// The key, if the row was found by one, and the order.
-    pub(super) fn into_existing(self) -> (Option<String>, ExistingOrder) {
+    /// The number of what was looked up, and the order.
+    pub(super) fn into_existing(self) -> (usize, ExistingOrder) {
         let replay = match (self.request_hash, self.hash_version, self.document) {
             (Some(hash), Some(hash_version), Some(document)) => Some(Replay {
                 hash,
@@ -71,6 +105,6 @@ impl ExistingRow {
             id: self.order_id,
             replay,
         };
-        (self.key, existing)
+        (usize::try_from(self.number).unwrap_or(usize::MAX), existing)
     }
 }

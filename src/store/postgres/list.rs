@@ -8,19 +8,24 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::rows::OrderRow;
-use crate::domain::Order;
+use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::telemetry::QueryName;
 
 impl Postgres {
-    /// A page of orders, newest first.
-    pub(super) async fn list_orders(&self, query: ListQuery) -> Result<Page, StoreError> {
+    /// A page of the orders of a tenant, newest first.
+    pub(super) async fn list_orders(
+        &self,
+        tenant: Tenant,
+        query: ListQuery,
+    ) -> Result<Page, StoreError> {
         let limit = query.limit;
         let rows: Vec<OrderRow> = self
             .run(QueryName::ListOrders, move |connection| {
-                let page = PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &query, |id| id);
+                let page =
+                    PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &tenant, &query, |id| id);
                 async move { page.load(connection).await }.boxed()
             })
             .await?;

@@ -92,7 +92,8 @@ async fn connect_within(
 const CONTINUE_FEED: &str = "
     INSERT INTO feed (xid_offset) SELECT 0 WHERE NOT EXISTS (SELECT FROM feed);
     UPDATE feed SET xid_offset = last.position + 1 - next.xid
-    FROM (SELECT greatest(max(position), (SELECT floor_position FROM feed)) AS position FROM events) AS last,
+    FROM (SELECT greatest((SELECT max(position) FROM events), (SELECT max(position) FROM feed_floors)) AS position)
+            AS last,
         (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xid) AS next
     WHERE last.position >= next.xid + xid_offset";
 

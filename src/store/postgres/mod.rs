@@ -6,6 +6,7 @@ mod create;
 mod event_rows;
 mod events;
 mod feed;
+mod feed_head;
 mod feed_lag;
 mod find_existing;
 mod get;
@@ -42,11 +43,11 @@ use readiness::ReadinessCheck;
 use sqlstate::Remedy;
 pub(super) use url::{check_postgres_url, describe_postgres_url};
 
-/// SQL for whether an event that is written now comes after all others, given the row of `feed`. It does not in a
+/// SQL for whether an event that is written now comes after all others, of all tenants, given the row of `feed`. It does not in a
 /// database that was restored from a dump and has not been migrated since. No event of a transaction that has
 /// ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
 const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
-        > greatest((SELECT max(position) FROM events), floor_position, -1)";
+        > greatest((SELECT max(position) FROM events), (SELECT max(position) FROM feed_floors), -1)";
 
 /// SQL for the position in the feed of the events of the current transaction. It is NULL, which the table rejects,
 /// if such an event would reach no reader: when the feed is not current, or its row is missing.

@@ -1,5 +1,6 @@
 //! Updates an order: reads it, decides, and writes the next version with its event in one statement.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ use super::rows::OrderRow;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::admission::{Admission, OrderPermit};
+use crate::store::auth_context::auth_id;
 use crate::store::document::json_bytes;
 use crate::store::schema::orders;
 use crate::store::statement::{Prepared, Statement};
@@ -67,7 +69,7 @@ impl Attempt {
         self.writing.store(false, Ordering::Relaxed);
         while Instant::now() < self.command.deadline {
             let row: Option<OrderRow> = orders::table
-                .find(self.command.id)
+                .find((self.command.caller.tenant.as_str(), self.command.id))
                 .select(OrderRow::as_select())
                 .first(connection)
                 .await
@@ -77,7 +79,7 @@ impl Attempt {
                 Ok((Decision::Respond(outcome), _)) => return Ok(Ok(outcome.into())),
                 Err(error) => return Ok(Err(error)),
             };
-            let update = Prepared(Update::new(&next, self.command.traceparent.as_deref()));
+            let update = Prepared(Update::new(&next, &self.command));
             self.writing.store(true, Ordering::Relaxed);
             let written: Vec<Uuid> = update.load(connection).await?;
             self.writing.store(false, Ordering::Relaxed);
@@ -100,6 +102,7 @@ impl Attempt {
 }
 
 struct Update<'a> {
+    tenant: &'a str,
     id: Uuid,
     version: i32,
     quantity: i32,
@@ -109,16 +112,20 @@ struct Update<'a> {
     data: &'a str,
     bytes: i32,
     traceparent: Option<&'a str>,
+    auth_type: &'static str,
+    auth_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> Update<'a> {
-    fn new(next: &'a NextVersion, traceparent: Option<&'a str>) -> Self {
+    fn new(next: &'a NextVersion, command: &'a UpdateOrder) -> Self {
         let NextVersion {
             order,
             json,
             metadata,
         } = next;
+        let caller = &command.caller;
         Self {
+            tenant: caller.tenant.as_str(),
             id: order.id,
             version: order.version,
             quantity: order.quantity,
@@ -127,7 +134,9 @@ impl<'a> Update<'a> {
             at: order.updated_at,
             data: json,
             bytes: json_bytes(json),
-            traceparent,
+            traceparent: command.traceparent.as_deref(),
+            auth_type: caller.auth_type.as_str(),
+            auth_id: auth_id(caller),
         }
     }
 }
@@ -151,21 +160,27 @@ impl Statement for Update<'_> {
         out.push_bind_param::<Timestamptz, _>(&self.at)?;
         out.push_sql(", json_bytes = ");
         out.push_bind_param::<Integer, _>(&self.bytes)?;
-        out.push_sql(" FROM wait WHERE id = ");
+        out.push_sql(" FROM wait WHERE tenant = ");
+        out.push_bind_param::<Text, _>(self.tenant)?;
+        out.push_sql(" AND id = ");
         out.push_bind_param::<SqlUuid, _>(&self.id)?;
         out.push_sql(" AND version + 1 = ");
         out.push_bind_param::<Integer, _>(&self.version)?;
         out.push_sql(
-            " RETURNING id, version, updated_at, json_bytes),
-            logged AS (INSERT INTO events
-                (order_id, version, position, occurred_at, data, data_bytes, traceparent)
-            SELECT id, version, ",
+            " RETURNING tenant, id, version, updated_at, json_bytes),
+            logged AS (INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
+                traceparent, authtype, authid)
+            SELECT tenant, id, version, ",
         );
         super::push_position(out);
         out.push_sql(", updated_at, ");
         out.push_bind_param::<Text, _>(&self.data)?;
         out.push_sql("::json, json_bytes, ");
         out.push_bind_param::<Nullable<Text>, _>(&self.traceparent)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Text, _>(self.auth_type)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.auth_id)?;
         out.push_sql(" FROM changed) SELECT id FROM changed");
         Ok(())
     }

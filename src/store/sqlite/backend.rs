@@ -4,20 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use uuid::Uuid;
 
 use super::{Sqlite, SqliteConnector, readiness};
 use crate::config::DatabaseKind;
-use crate::domain::Order;
+use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::admission::Admission;
 use crate::store::backend::{Backend, Driver, Environment, StoreFuture};
 use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
-use crate::store::cursor::Cursor;
-use crate::store::event::{EventPage, Feed, PageSize};
+use crate::store::cursor::Position;
+use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use crate::store::list::{ListQuery, Page};
 use crate::store::migrate::MigrateOptions;
+use crate::store::order_key::OrderKey;
 use crate::store::pool::PoolStatus;
 use crate::store::readiness::Readiness;
 use crate::store::update::{UpdateOrder, Updated};
@@ -58,12 +58,12 @@ impl Backend for Sqlite {
         self.create_orders(rows).boxed()
     }
 
-    fn get(&self, ids: Vec<Uuid>) -> StoreFuture<'_, Vec<Order>> {
-        self.get_orders(ids).boxed()
+    fn get(&self, keys: Arc<[OrderKey]>) -> StoreFuture<'_, Vec<(usize, Order)>> {
+        self.get_orders(keys).boxed()
     }
 
-    fn list(&self, query: ListQuery) -> StoreFuture<'_, Page> {
-        self.list_orders(query).boxed()
+    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page> {
+        self.list_orders(tenant, query).boxed()
     }
 
     fn update<'a>(
@@ -74,12 +74,30 @@ impl Backend for Sqlite {
         self.update_order(command, admission).boxed()
     }
 
-    fn feed(&self, after: Option<Cursor>, size: PageSize) -> StoreFuture<'_, Feed> {
-        self.read_feed(after, size).boxed()
+    fn feed(
+        &self,
+        tenant: Tenant,
+        after: Option<Position>,
+        size: PageSize,
+    ) -> StoreFuture<'_, FeedRead<Event>> {
+        self.read_feed(tenant, after, size).boxed()
     }
 
-    fn order_events(&self, id: Uuid, after: i32, size: PageSize) -> StoreFuture<'_, EventPage> {
-        self.read_order_events(id, after, size).boxed()
+    fn tail(&self, after: Position, size: PageSize) -> StoreFuture<'_, FeedRead<TenantEvent>> {
+        self.read_tail(after, size).boxed()
+    }
+
+    fn head(&self) -> StoreFuture<'_, Position> {
+        self.read_head().boxed()
+    }
+
+    fn order_events(
+        &self,
+        key: OrderKey,
+        after: i32,
+        size: PageSize,
+    ) -> StoreFuture<'_, EventPage> {
+        self.read_order_events(key, after, size).boxed()
     }
 
     fn check_readiness(&self) -> StoreFuture<'_, Readiness> {

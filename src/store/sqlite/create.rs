@@ -9,8 +9,9 @@ use diesel::prelude::*;
 use super::Sqlite;
 use super::rows::uuid;
 use super::schema::{events, idempotency_keys, orders};
-use crate::domain::Order;
+use crate::domain::{Caller, Order};
 use crate::store::StoreError;
+use crate::store::auth_context::auth_id;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay};
 use crate::store::document::json_bytes;
 use crate::store::error::StoreFault;
@@ -38,12 +39,14 @@ fn create_order(
     row: &NewRow,
 ) -> Result<CreateOutcome, StoreError> {
     let order = &row.order;
+    let tenant = row.caller.tenant.as_str();
     if let Some((key, hash)) = row.key().zip(row.hash()) {
-        if let Some(found) = find(connection, key)? {
+        if let Some(found) = find(connection, tenant, key)? {
             return Ok(row.resolve_conflict(&found));
         }
         let written = diesel::insert_into(idempotency_keys::table)
             .values((
+                idempotency_keys::tenant.eq(tenant),
                 idempotency_keys::key.eq(key),
                 idempotency_keys::order_id.eq(order.id.as_bytes().as_slice()),
                 idempotency_keys::request_hash.eq(hash),
@@ -56,6 +59,7 @@ fn create_order(
     }
     let written = diesel::insert_into(orders::table)
         .values((
+            orders::tenant.eq(tenant),
             orders::id.eq(order.id.as_bytes().as_slice()),
             orders::product_id.eq(&order.product_id),
             orders::quantity.eq(order.quantity),
@@ -74,15 +78,22 @@ fn create_order(
         order,
         order.created_at,
         &row.json,
-        row.traceparent.as_deref(),
+        &Origin {
+            caller: &row.caller,
+            traceparent: row.traceparent.as_deref(),
+        },
     )?;
     Ok(CreateOutcome::New(row.document()))
 }
 
-/// Finds the order that was created before with this key.
-fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingOrder>, StoreError> {
+/// Finds the order that was created before with this key of the tenant.
+fn find(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    key: &str,
+) -> Result<Option<ExistingOrder>, StoreError> {
     let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
-        .find(key)
+        .find((tenant, key))
         .select((
             idempotency_keys::order_id,
             idempotency_keys::request_hash,
@@ -105,22 +116,31 @@ fn find(connection: &mut SqliteConnection, key: &str) -> Result<Option<ExistingO
         .transpose()
 }
 
+/// Where a change comes from.
+pub(super) struct Origin<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) traceparent: Option<&'a str>,
+}
+
 /// Inserts the event of a version.
 pub(super) fn insert_event(
     connection: &mut SqliteConnection,
     order: &Order,
     at: DateTime<Utc>,
     data: &str,
-    traceparent: Option<&str>,
+    origin: &Origin<'_>,
 ) -> Result<(), StoreError> {
     let written = diesel::insert_into(events::table)
         .values((
+            events::tenant.eq(origin.caller.tenant.as_str()),
             events::order_id.eq(order.id.as_bytes().as_slice()),
             events::version.eq(order.version),
             events::occurred_at.eq(at.timestamp_micros()),
             events::data.eq(data),
             events::data_bytes.eq(json_bytes(data)),
-            events::traceparent.eq(traceparent),
+            events::traceparent.eq(origin.traceparent),
+            events::authtype.eq(origin.caller.auth_type.as_str()),
+            events::authid.eq(auth_id(origin.caller)),
         ))
         .execute(connection)?;
     check_written(written)

@@ -2,15 +2,15 @@
 
 use diesel::prelude::*;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Binary, Integer};
+use diesel::sql_types::{BigInt, Binary, Integer, Text};
 use diesel::sqlite;
-use uuid::Uuid;
 
 use super::Sqlite;
-use super::event_rows::{EVENT_COLUMNS, Row, RowSql, page, push_page};
+use super::event_rows::{EVENT_COLUMNS, EventColumns, EventSql, push_page};
 use crate::store::StoreError;
 use crate::store::event::{EventPage, PageSize};
 use crate::store::event_sql::PageLimits;
+use crate::store::order_key::OrderKey;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
 
@@ -18,27 +18,32 @@ impl Sqlite {
     /// Reads the events of one order after a version, oldest first.
     pub(super) async fn read_order_events(
         &self,
-        id: Uuid,
+        order: OrderKey,
         after: i32,
         size: PageSize,
     ) -> Result<EventPage, StoreError> {
         let read = ReadOrderEvents {
-            id,
+            order,
             after,
             limits: size.into(),
         };
-        let rows: Vec<Row> = self
+        let rows: Vec<(i64, EventColumns)> = self
             .read(QueryName::ReadOrderEvents, move |connection| {
                 Ok(Prepared(read).load(connection)?)
             })
             .await?;
-        page(rows, size)
+        let waiting = rows.as_slice().first().map_or(0, |(waiting, _)| *waiting);
+        let mut events = Vec::with_capacity(rows.len());
+        for (_, row) in rows {
+            events.extend(row.event()?.map(|row| row.event));
+        }
+        Ok(EventPage::new(events, waiting, size))
     }
 }
 
 /// Reads a page of the events of one order.
 struct ReadOrderEvents {
-    id: Uuid,
+    order: OrderKey,
     after: i32,
     limits: PageLimits,
 }
@@ -46,15 +51,17 @@ struct ReadOrderEvents {
 impl Statement for ReadOrderEvents {
     type Database = sqlite::Sqlite;
     type Id = Self;
-    type Columns = RowSql;
+    type Columns = (BigInt, EventSql);
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, sqlite::Sqlite>) -> QueryResult<()> {
-        out.push_sql("WITH next AS MATERIALIZED (SELECT * FROM events WHERE order_id = ");
-        out.push_bind_param::<Binary, _>(self.id.as_bytes().as_slice())?;
+        out.push_sql("WITH next AS MATERIALIZED (SELECT * FROM events WHERE tenant = ");
+        out.push_bind_param::<Text, _>(self.order.tenant.as_str())?;
+        out.push_sql(" AND order_id = ");
+        out.push_bind_param::<Binary, _>(self.order.id.as_bytes().as_slice())?;
         out.push_sql(" AND version > ");
         out.push_bind_param::<Integer, _>(&self.after)?;
         push_page(out, "version");
-        out.push_sql("SELECT NULL, NULL, NULL, NULL, 0, ");
+        out.push_sql("SELECT (SELECT count(*) FROM next), ");
         out.push_sql(EVENT_COLUMNS);
         out.push_sql(" FROM page WHERE ");
         self.limits.push_fits(out)?;

@@ -6,17 +6,21 @@ use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 
 use super::Sqlite;
 use super::rows::OrderRow;
-use crate::domain::Order;
+use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::telemetry::QueryName;
 
 impl Sqlite {
-    /// A page of orders, newest first.
-    pub(super) async fn list_orders(&self, query: ListQuery) -> Result<Page, StoreError> {
+    /// A page of the orders of a tenant, newest first.
+    pub(super) async fn list_orders(
+        &self,
+        tenant: Tenant,
+        query: ListQuery,
+    ) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
-            let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &query, |id| {
+            let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &tenant, &query, |id| {
                 id.into_bytes().to_vec()
             });
             let rows: Vec<OrderRow> = page.load(connection)?;

@@ -3,27 +3,38 @@
 diesel::table! {
     events (seq) {
         seq -> BigInt,
+        tenant -> Text,
         order_id -> Binary,
         version -> Integer,
         occurred_at -> BigInt,
         data -> Text,
         data_bytes -> Integer,
         traceparent -> Nullable<Text>,
+        authtype -> Text,
+        authid -> Nullable<Text>,
     }
 }
 
 diesel::table! {
     feed (id) {
         id -> BigInt,
-        floor_seq -> Nullable<BigInt>,
-        floor_order_id -> Nullable<Binary>,
-        floor_version -> Nullable<Integer>,
-        floor_occurred_at -> Nullable<BigInt>,
+        cursor_key -> Binary,
     }
 }
 
 diesel::table! {
-    idempotency_keys (key) {
+    feed_floors (tenant) {
+        tenant -> Text,
+        seq -> BigInt,
+        order_id -> Binary,
+        version -> Integer,
+        occurred_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    idempotency_keys (tenant, key) {
+        tenant -> Text,
         key -> Text,
         order_id -> Binary,
         request_hash -> Binary,
@@ -34,7 +45,8 @@ diesel::table! {
 }
 
 diesel::table! {
-    orders (id) {
+    orders (tenant, id) {
+        tenant -> Text,
         id -> Binary,
         product_id -> Text,
         quantity -> Integer,
@@ -48,4 +60,4 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, feed, idempotency_keys, orders,);
+diesel::allow_tables_to_appear_in_same_query!(events, feed, feed_floors, idempotency_keys, orders,);

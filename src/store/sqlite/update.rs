@@ -6,7 +6,7 @@ use diesel::SqliteConnection;
 use diesel::prelude::*;
 
 use super::Sqlite;
-use super::create::{check_written, insert_event};
+use super::create::{Origin, check_written, insert_event};
 use super::rows::OrderRow;
 use super::schema::orders;
 use crate::domain::Order;
@@ -26,7 +26,10 @@ impl Sqlite {
         let (command, admission) = (Arc::clone(command), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
             let row: Option<OrderRow> = orders::table
-                .find(command.id.as_bytes().as_slice())
+                .find((
+                    command.caller.tenant.as_str(),
+                    command.id.as_bytes().as_slice(),
+                ))
                 .select(OrderRow::as_select())
                 .first(connection)
                 .optional()?;
@@ -38,7 +41,11 @@ impl Sqlite {
             match decide(order.as_ref(), &command)? {
                 Decision::Respond(outcome) => Ok(outcome.into()),
                 Decision::Write(next) => {
-                    write_version(connection, &next, command.traceparent.as_deref())?;
+                    let origin = Origin {
+                        caller: &command.caller,
+                        traceparent: command.traceparent.as_deref(),
+                    };
+                    write_version(connection, &next, &origin)?;
                     Ok(next.written())
                 }
             }
@@ -51,14 +58,18 @@ impl Sqlite {
 fn write_version(
     connection: &mut SqliteConnection,
     next: &NextVersion,
-    traceparent: Option<&str>,
+    origin: &Origin<'_>,
 ) -> Result<(), StoreError> {
     let NextVersion {
         order,
         json,
         metadata,
     } = next;
-    let written = diesel::update(orders::table.find(order.id.as_bytes().as_slice()))
+    let key = (
+        origin.caller.tenant.as_str(),
+        order.id.as_bytes().as_slice(),
+    );
+    let written = diesel::update(orders::table.find(key))
         .set((
             orders::quantity.eq(order.quantity),
             orders::status.eq(order.status.as_str()),
@@ -69,5 +80,5 @@ fn write_version(
         ))
         .execute(connection)?;
     check_written(written)?;
-    insert_event(connection, order, order.updated_at, json, traceparent)
+    insert_event(connection, order, order.updated_at, json, origin)
 }

@@ -85,16 +85,17 @@ async fn raise_floor(database: &Database, count: usize) {
     };
     let sql = if database.is_postgres() {
         let last = last(
-            "position, seq, order_id, version, occurred_at",
+            "tenant, position, seq, order_id, version, occurred_at",
             "position, seq",
         );
         format!(
-            "UPDATE feed SET (floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at) = ({last})"
+            "DELETE FROM feed_floors; INSERT INTO feed_floors (tenant, position, seq, order_id, version, occurred_at)
+            {last}"
         )
     } else {
-        let last = last("seq, order_id, version, occurred_at", "seq");
+        let last = last("tenant, seq, order_id, version, occurred_at", "seq");
         format!(
-            "UPDATE feed SET (floor_seq, floor_order_id, floor_version, floor_occurred_at) = ({last})"
+            "DELETE FROM feed_floors; INSERT INTO feed_floors (tenant, seq, order_id, version, occurred_at) {last}"
         )
     };
     database.execute(&sql).await;
@@ -102,9 +103,9 @@ async fn raise_floor(database: &Database, count: usize) {
 
 async fn remove_below_floor(database: &Database) {
     let sql = if database.is_postgres() {
-        "DELETE FROM events USING feed WHERE (position, seq) <= (floor_position, floor_seq)"
+        "DELETE FROM events AS e USING feed_floors AS f WHERE e.tenant = f.tenant AND (e.position, e.seq) <= (f.position, f.seq)"
     } else {
-        "DELETE FROM events WHERE seq <= (SELECT floor_seq FROM feed)"
+        "DELETE FROM events WHERE seq <= (SELECT f.seq FROM feed_floors AS f WHERE f.tenant = events.tenant)"
     };
     database.execute(sql).await;
 }

@@ -6,13 +6,15 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use super::super::response_budget::{buffered_bytes, create_large_orders};
+use super::super::response_budget::{
+    buffered_bytes, create_large_orders, request_without_reading_as,
+};
 use crate::support::client::{Request, Response};
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
 use crate::support::eventually;
 use crate::support::orders::order;
-use crate::support::principals::{client_that_reads_nothing, credential, get_as, with_principals};
+use crate::support::principals::{credential, get_as, with_principals};
 use crate::support::problem::{problem, problem_kind};
 use crate::support::server::Server;
 
@@ -205,13 +207,7 @@ async fn slow_readers_of_one_principal_do_not_stop_another(database: Database) {
     let mut slow = Vec::new();
     let (mut served, mut rejected) = (0, 0);
     for number in 0..8 {
-        let mut client = client_that_reads_nothing(&server).await;
-        let authorization = credential("a");
-        client
-            .send(format!(
-                "GET {PAGE} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
-            ))
-            .await;
+        let mut client = request_without_reading_as(&server, "a", PAGE).await;
         let mut start = [0; 12];
         tokio::io::AsyncReadExt::read_exact(&mut client.stream, &mut start)
             .await

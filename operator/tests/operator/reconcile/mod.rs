@@ -1,5 +1,6 @@
 //! Every path of a reconcile with the scripted API server.
 
+mod access;
 mod autoscaling;
 mod conflicts;
 mod contention;

@@ -68,6 +68,7 @@ async fn conditions_keep_their_transition_time_and_have_the_generation() {
             "Progressing",
             "Degraded",
             "Migrated",
+            "Secured",
             "Paused",
             "Conflict"
         ]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::store::cursor::EventKey;
+use crate::store::event::Event;
 use uuid::Uuid;
 
 const PAGE: PageSize = PageSize {
@@ -7,8 +8,16 @@ const PAGE: PageSize = PageSize {
     bytes: 10_000,
 };
 
-fn cursor(position: i64) -> Cursor {
-    Cursor(Some(EventKey {
+fn tenant(name: &str) -> Tenant {
+    Tenant::parse(name).unwrap()
+}
+
+fn key() -> CursorKey {
+    CursorKey::new(vec![1; 32].into()).unwrap()
+}
+
+fn at(position: i64) -> Position {
+    Position(Some(EventKey {
         position,
         seq: 1,
         order_id: Uuid::from_u128(1),
@@ -17,69 +26,134 @@ fn cursor(position: i64) -> Cursor {
     }))
 }
 
-fn event(position: i64, length: usize) -> Event {
-    Event {
-        order_id: Uuid::from_u128(1),
-        version: 1,
-        occurred_at: chrono::Utc::now(),
-        data: "x".repeat(length),
-        traceparent: None,
-        cursor: cursor(position),
+fn event(tenant: &str, position: i64, length: usize) -> TenantEvent {
+    TenantEvent {
+        tenant: tenant.to_owned(),
+        event: Event {
+            order_id: Uuid::from_u128(1),
+            version: 1,
+            occurred_at: chrono::Utc::now(),
+            data: "x".repeat(length),
+            traceparent: None,
+            authtype: "unauthenticated".to_owned(),
+            authid: None,
+            key: at(position).0.unwrap(),
+        },
     }
+}
+
+/// Appends events, the last of which becomes the head.
+fn extend(recent: &RecentEvents, events: Vec<TenantEvent>) {
+    let head = Position(Some(events.last().unwrap().event.key));
+    recent.extend(events, head, &key()).unwrap();
+}
+
+fn after(events: &TenantEvents, position: i64) -> Lookup {
+    events.events_after(at(position).sort_key(), PAGE)
 }
 
 fn positions(found: Lookup) -> Vec<i64> {
     let Lookup::Events(events) = found else {
         panic!("{found:?}");
     };
-    let position = |event: &Arc<Event>| event.cursor.0.unwrap().position;
+    let position = |event: &Arc<StreamEvent>| event.event.key.position;
     events.iter().map(position).collect()
 }
 
 #[test]
-fn readers_get_the_events_behind_their_position() {
-    let recent = RecentEvents::new();
-    assert_eq!(recent.events_after(cursor(5), PAGE), Lookup::Missing);
-    assert!(recent.start(cursor(5)) && !recent.start(cursor(6)));
-    assert_eq!(recent.events_after(cursor(5), PAGE), Lookup::Head);
-    assert_eq!(recent.events_after(cursor(4), PAGE), Lookup::Missing);
-    assert_eq!(recent.events_after(cursor(6), PAGE), Lookup::PastHead);
-    recent.extend((6..=20).map(|position| event(position, 10)).collect());
+fn readers_get_the_events_of_their_tenant_after_their_position() {
+    let recent = RecentEvents::default();
+    let acme = recent.join(&tenant("acme"));
+    assert_eq!(after(&acme, 5), Lookup::Missing, "nothing is read yet");
+    recent.start(at(5));
+    recent.start(at(6));
+    assert_eq!(recent.head(), Some(at(5)), "the first start counts");
+    assert_eq!(after(&acme, 5), Lookup::Head);
+    assert_eq!(after(&acme, 4), Lookup::Missing);
+    // A reader may have read more from the database than the task at the head.
+    assert_eq!(after(&acme, 6), Lookup::Head);
+    let events = (6..=40).map(|n| event(if n % 2 == 0 { "acme" } else { "other" }, n, 10));
+    extend(&recent, events.collect());
     assert_eq!(
-        positions(recent.events_after(cursor(5), PAGE)),
-        (6..=15).collect::<Vec<_>>()
+        positions(after(&acme, 5)),
+        [6, 8, 10, 12, 14, 16, 18, 20, 22, 24]
     );
-    assert_eq!(positions(recent.events_after(cursor(19), PAGE)), [20]);
-    assert_eq!(recent.events_after(cursor(20), PAGE), Lookup::Head);
-    assert_eq!(recent.head(), Some(cursor(20)));
-    // A cursor between two events comes from another history.
-    let other = Cursor(Some(EventKey {
+    assert_eq!(positions(after(&acme, 37)), [38, 40]);
+    assert_eq!(after(&acme, 40), Lookup::Head);
+    assert_eq!(recent.head(), Some(at(40)));
+    assert!(acme.contains(at(8)) && !acme.contains(at(9)));
+    let other_history = Position(Some(EventKey {
         version: 2,
-        ..cursor(9).0.unwrap()
+        ..at(8).0.unwrap()
     }));
-    assert_eq!(recent.events_after(other, PAGE), Lookup::Missing);
+    assert!(!acme.contains(other_history));
+    // The events that `other` missed before its first reader came are not kept.
+    let other = recent.join(&tenant("other"));
+    assert_eq!(after(&other, 39), Lookup::Missing);
+    assert_eq!(after(&other, 40), Lookup::Head);
     recent.clear();
-    assert_eq!(recent.events_after(cursor(20), PAGE), Lookup::Missing);
+    assert_eq!(after(&acme, 40), Lookup::Missing);
+}
+
+#[test]
+fn each_event_wakes_the_readers_of_its_tenant_only() {
+    let recent = RecentEvents::default();
+    let (acme, other) = (recent.join(&tenant("acme")), recent.join(&tenant("other")));
+    let (acme, other) = (acme.subscribe(), other.subscribe());
+    recent.start(at(0));
+    extend(&recent, vec![event("acme", 1, 10), event("nobody", 2, 10)]);
+    assert!(acme.has_changed().unwrap());
+    assert!(!other.has_changed().unwrap());
+    assert_eq!(recent.0.lock().kept.len(), 1, "no reader, no event");
+    recent.clear();
+    assert!(other.has_changed().unwrap());
+}
+
+#[test]
+fn a_tenant_without_readers_is_forgotten() {
+    let recent = RecentEvents::default();
+    let acme = tenant("acme");
+    let (first, second) = (recent.join(&acme), recent.join(&acme));
+    assert!(Arc::ptr_eq(&first, &second));
+    recent.start(at(0));
+    extend(&recent, vec![event("acme", 1, 10)]);
+    recent.leave(&acme, &first);
+    assert_eq!(positions(after(&second, 0)), [1]);
+    recent.leave(&acme, &second);
+    assert!(recent.0.lock().tenants.is_empty());
+    // A later reader does not get what may have a gap.
+    extend(&recent, vec![event("acme", 2, 10)]);
+    let third = recent.join(&acme);
+    assert_eq!(after(&third, 1), Lookup::Missing);
+    for position in 3..100 {
+        extend(&recent, vec![event("acme", position, 100_000)]);
+    }
+    assert_eq!(after(&third, 99), Lookup::Head);
 }
 
 #[test]
 fn bytes_are_bounded_and_the_events_kept_have_no_gap() {
-    let recent = RecentEvents::new();
-    recent.start(cursor(0));
-    recent.extend(vec![event(1, 20_000), event(2, 9_000), event(3, 9_000)]);
-    assert_eq!(
-        positions(recent.events_after(cursor(0), PAGE)),
-        [1],
-        "at least one"
-    );
-    assert_eq!(positions(recent.events_after(cursor(1), PAGE)), [2]);
+    let recent = RecentEvents::default();
+    let acme = recent.join(&tenant("acme"));
+    let quiet = recent.join(&tenant("quiet"));
+    recent.start(at(0));
+    let events = vec![
+        event("acme", 1, 20_000),
+        event("acme", 2, 9_000),
+        event("acme", 3, 9_000),
+    ];
+    extend(&recent, events);
+    assert_eq!(positions(after(&acme, 0)), [1], "at least one");
+    assert_eq!(positions(after(&acme, 1)), [2]);
     for position in 4..100 {
-        recent.extend(vec![event(position, 100_000)]);
+        extend(&recent, vec![event("acme", position, 100_000)]);
     }
-    assert_eq!(recent.events_after(cursor(0), PAGE), Lookup::Missing);
-    let run = recent.run.lock();
-    let run = run.as_ref().unwrap();
-    assert!(run.bytes <= MAX_BYTES && run.events.len() > 30);
-    let first = run.events.front().unwrap().cursor.0.unwrap().position;
-    assert_eq!(run.start, cursor(first - 1));
+    assert_eq!(after(&acme, 0), Lookup::Missing);
+    assert_eq!(after(&quiet, 0), Lookup::Head, "nothing of it was removed");
+    let state = recent.0.lock();
+    assert!(state.bytes <= MAX_BYTES && state.kept.len() > 30);
+    let run = acme.run.lock();
+    assert_eq!(run.events.len(), state.kept.len());
+    let first = run.events.front().unwrap().event.key.position;
+    assert_eq!(run.after, Some(at(first - 1).sort_key()));
 }

@@ -1,3 +1,4 @@
+DROP TABLE feed_floors;
 DROP TABLE feed;
 DROP TABLE events;
 DROP TABLE idempotency_keys;

@@ -13,10 +13,15 @@ CREATE DOMAIN order_version AS integer CHECK (VALUE >= 1);
 CREATE DOMAIN json_length AS integer CHECK (VALUE >= 2);
 CREATE DOMAIN idempotency_key AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
+CREATE DOMAIN auth_type AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 32);
+CREATE DOMAIN auth_id AS text COLLATE "C" CHECK (char_length(VALUE) >= 1);
 
+-- Every key begins with the tenant. The type of the tenant is text and no domain, because Citus, which could
+-- distribute the tables by it, finds no rows by a column of a domain.
 CREATE TABLE orders (
-    -- UUIDv7: newest first is this key in reverse, so the plain list needs no other index.
-    id uuid PRIMARY KEY,
+    tenant text COLLATE "C" NOT NULL CHECK (octet_length(tenant) BETWEEN 1 AND 64),
+    -- UUIDv7: newest first is the primary key in reverse, so the plain list needs no other index.
+    id uuid NOT NULL,
     product_id order_label NOT NULL,
     quantity order_quantity NOT NULL,
     status order_status NOT NULL,
@@ -27,31 +32,37 @@ CREATE TABLE orders (
     updated_at timestamptz NOT NULL,
     -- Length in bytes of the order as JSON. A page ends at a number of bytes, and this column determines
     -- which rows fit without reading their metadata.
-    json_bytes json_length NOT NULL
+    json_bytes json_length NOT NULL,
+    PRIMARY KEY (tenant, id)
 -- Orders change a few times. With free space on the page, an update of unindexed columns stays on the page
 -- and writes no index (heap-only tuples).
 ) WITH (fillfactor = 85);
 -- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
 -- status.
-CREATE INDEX orders_status ON orders (status, id);
-CREATE INDEX orders_product_id ON orders (product_id, status, id);
-CREATE INDEX orders_customer_id ON orders (customer_id, status, id) WHERE customer_id IS NOT NULL;
+CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id);
+CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WHERE customer_id IS NOT NULL;
+-- The condition is always true. PostgreSQL uses a partial index only for a statement that repeats its condition,
+-- so this index never serves a filter by product or customer, for which it would read all orders of a status.
+CREATE INDEX orders_status ON orders (tenant, status, id) WHERE created_at > '-infinity';
 
 -- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
-    key idempotency_key PRIMARY KEY,
+    tenant text COLLATE "C" NOT NULL CHECK (octet_length(tenant) BETWEEN 1 AND 64),
+    key idempotency_key NOT NULL,
     order_id uuid NOT NULL,
     request_hash request_hash NOT NULL,
     -- The method by which request_hash is computed (src/api/idempotency.rs).
     hash_version smallint NOT NULL,
     -- The order as it was created, which a replay sends. The type json preserves the text.
     document json NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, key)
 );
 
 -- One row for each version of each order. No foreign key: one statement writes both rows, and the check would
 -- cost as much as the insert.
 CREATE TABLE events (
+    tenant text COLLATE "C" NOT NULL CHECK (octet_length(tenant) BETWEEN 1 AND 64),
     order_id uuid NOT NULL,
     version order_version NOT NULL,
     -- The position in the feed: the writing transaction's id plus feed.xid_offset, then seq. Transactions
@@ -63,9 +74,16 @@ CREATE TABLE events (
     -- Length of data in bytes, as orders.json_bytes.
     data_bytes json_length NOT NULL,
     traceparent text,
-    PRIMARY KEY (order_id, version)
+    -- Who made the change (CloudEvents auth context extension). authid is NULL for a caller without credentials.
+    authtype auth_type NOT NULL,
+    authid auth_id,
+    PRIMARY KEY (tenant, order_id, version)
 );
-CREATE UNIQUE INDEX events_feed ON events (position, seq);
+-- The feed of a tenant.
+CREATE UNIQUE INDEX events_feed ON events (tenant, position, seq);
+-- The events of all tenants, for the reader that each process has, for the lag of the feed, and for the last
+-- position, which every write compares with its own.
+CREATE INDEX events_position ON events (position, seq);
 
 -- One row. A database restored from a dump counts its transactions from the beginning again; the offset
 -- keeps positions increasing (order-service migrate sets it). Without the row no event has a position, and
@@ -73,15 +91,24 @@ CREATE UNIQUE INDEX events_feed ON events (position, seq);
 CREATE TABLE feed (
     id boolean PRIMARY KEY DEFAULT true CHECK (id),
     xid_offset bigint NOT NULL,
-    -- The floor: the last event that retention has removed, by position, then seq. Events up to and
-    -- including it may be missing; those after it are complete. NULL while nothing has been removed. The
-    -- transaction that removes events raises the floor, and no further than readers may read: a reader
-    -- whose cursor is exactly here has missed nothing, one before it may have (src/store/cursor.rs).
-    floor_position bigint,
-    floor_seq bigint,
-    floor_order_id uuid,
-    floor_version order_version,
-    floor_occurred_at timestamptz,
-    CHECK (num_nulls(floor_position, floor_seq, floor_order_id, floor_version, floor_occurred_at) IN (0, 5))
+    -- The key that encrypts cursors (src/store/cursor.rs): the hash of 366 random bits. In the database, all
+    -- processes share it, and it follows dumps and failovers.
+    cursor_key bytea NOT NULL CHECK (octet_length(cursor_key) = 32)
+        DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
 );
 INSERT INTO feed (xid_offset) VALUES (0);
+
+-- The floor of each tenant from which retention has removed events: the last event that it has removed, by
+-- position, then seq. Events of the tenant up to and including it may be missing; those after it are complete.
+-- The transaction that removes events raises the floor, and no further than readers may read: a reader whose
+-- cursor is exactly here has missed nothing, one before it may have (src/store/cursor.rs).
+CREATE TABLE feed_floors (
+    tenant text COLLATE "C" PRIMARY KEY CHECK (octet_length(tenant) BETWEEN 1 AND 64),
+    position bigint NOT NULL,
+    seq bigint NOT NULL,
+    order_id uuid NOT NULL,
+    version order_version NOT NULL,
+    occurred_at timestamptz NOT NULL
+);
+-- The highest floor. New events must come after it.
+CREATE INDEX feed_floors_position ON feed_floors (position, seq);

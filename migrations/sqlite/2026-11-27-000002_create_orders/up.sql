@@ -1,7 +1,8 @@
 -- The same tables as on PostgreSQL. SQLite has no uuid, jsonb or timestamptz:
 -- ids are 16 bytes (in the order of UUIDv7), metadata is JSON text, times are microseconds since 1970.
 CREATE TABLE orders (
-    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    id BLOB NOT NULL CHECK (length(id) = 16),
     product_id TEXT NOT NULL CHECK (length(product_id) BETWEEN 1 AND 128),
     quantity INTEGER NOT NULL CHECK (quantity BETWEEN 1 AND 1000000),
     status TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled')),
@@ -11,48 +12,62 @@ CREATE TABLE orders (
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     -- Length in bytes of the order as JSON: a page ends at a number of bytes.
-    json_bytes INTEGER NOT NULL CHECK (json_bytes >= 2)
+    json_bytes INTEGER NOT NULL CHECK (json_bytes >= 2),
+    PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 -- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
 -- status.
-CREATE INDEX orders_status ON orders (status, id);
-CREATE INDEX orders_product_id ON orders (product_id, status, id);
-CREATE INDEX orders_customer_id ON orders (customer_id, status, id) WHERE customer_id IS NOT NULL;
+CREATE INDEX orders_status ON orders (tenant, status, id);
+CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id);
+CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WHERE customer_id IS NOT NULL;
 
 -- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
-    key TEXT NOT NULL PRIMARY KEY CHECK (length(key) BETWEEN 1 AND 255),
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    key TEXT NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
     order_id BLOB NOT NULL CHECK (length(order_id) = 16),
     request_hash BLOB NOT NULL CHECK (length(request_hash) = 32),
     -- The method by which request_hash is computed (src/api/idempotency.rs).
     hash_version INTEGER NOT NULL,
     -- The order as it was created, which a replay sends.
     document TEXT NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, key)
 ) WITHOUT ROWID;
 
 -- One row for each version of each order. SQLite has one writer at a time, so seq increases in the order of
 -- the commits.
 CREATE TABLE events (
     seq INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
     order_id BLOB NOT NULL,
     version INTEGER NOT NULL CHECK (version >= 1),
     occurred_at BIGINT NOT NULL,
     data TEXT NOT NULL,
     -- Length of data in bytes, as orders.json_bytes.
     data_bytes INTEGER NOT NULL CHECK (data_bytes >= 2),
-    traceparent TEXT
+    traceparent TEXT,
+    -- Who made the change (CloudEvents auth context extension). authid is NULL for a caller without credentials.
+    authtype TEXT NOT NULL CHECK (length(authtype) BETWEEN 1 AND 32),
+    authid TEXT CHECK (length(authid) >= 1)
 );
-CREATE UNIQUE INDEX events_of_order ON events (order_id, version);
+CREATE UNIQUE INDEX events_of_order ON events (tenant, order_id, version);
+-- The feed of a tenant.
+CREATE UNIQUE INDEX events_feed ON events (tenant, seq);
 
--- One row, as on PostgreSQL: the last event that retention has removed, or NULL.
+-- One row: the key that encrypts cursors, as on PostgreSQL.
 CREATE TABLE feed (
     id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
-    floor_seq BIGINT,
-    floor_order_id BLOB CHECK (length(floor_order_id) = 16),
-    floor_version INTEGER CHECK (floor_version >= 1),
-    floor_occurred_at BIGINT,
-    CHECK ((floor_seq IS NULL) = (floor_order_id IS NULL) AND (floor_seq IS NULL) = (floor_version IS NULL)
-        AND (floor_seq IS NULL) = (floor_occurred_at IS NULL))
+    cursor_key BLOB NOT NULL CHECK (length(cursor_key) = 32) DEFAULT (randomblob(32))
 );
 INSERT INTO feed (id) VALUES (1);
+
+-- The floor of each tenant, as on PostgreSQL: the last event that retention has removed.
+CREATE TABLE feed_floors (
+    tenant TEXT NOT NULL PRIMARY KEY CHECK (length(tenant) BETWEEN 1 AND 64),
+    seq BIGINT NOT NULL,
+    order_id BLOB NOT NULL CHECK (length(order_id) = 16),
+    version INTEGER NOT NULL CHECK (version >= 1),
+    occurred_at BIGINT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX feed_floors_seq ON feed_floors (seq);

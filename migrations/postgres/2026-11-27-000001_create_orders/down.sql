@@ -1,6 +1,0 @@
-DROP TABLE feed;
-DROP TABLE events;
-DROP TABLE idempotency_keys;
-DROP TABLE orders;
-DROP DOMAIN request_hash, idempotency_key, json_length, order_version, order_metadata, order_status,
-    order_quantity, order_label;

@@ -1,0 +1,7 @@
+DROP TABLE feed_floors;
+DROP TABLE feed;
+DROP TABLE events;
+DROP TABLE idempotency_keys;
+DROP TABLE orders;
+DROP DOMAIN auth_id, auth_type, request_hash, idempotency_key, json_length, order_version, order_metadata, order_status,
+    order_quantity, order_label;

@@ -1,0 +1,286 @@
+//! Fuzz targets: tokens and key sets, and in [`texts`] policies, API keys and headers.
+//!
+//! Each property takes bytes from arbtest, which runs it for a limited time and prints the seed of a failure. With
+//! the same signature it can be the target of a coverage-guided fuzzer such as libFuzzer. The inputs are valid
+//! documents with mutations of their structure, because random bytes hardly get past the first check.
+
+use std::sync::LazyLock;
+
+use arbtest::arbitrary::{Result, Unstructured};
+use arbtest::arbtest;
+use serde_json::{Map, json};
+
+use super::*;
+use crate::access::key_set::{KeySet, Selection};
+use crate::access::policy::Policy;
+use crate::access::testing::{TestIssuer, base64};
+
+mod texts;
+
+/// How long each target runs in a test.
+const BUDGET_MS: u64 = 1500;
+const ISSUER: &str = "https://login.example.com/";
+const NOW: u64 = 1_800_000_000;
+const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+
+/// An issuer, and the tokens that it has signed: the only ones that may be accepted.
+struct Corpus {
+    issuer: TestIssuer,
+    keys: KeySet,
+    policy: IssuerPolicy,
+    signed: Vec<String>,
+}
+
+static CORPUS: LazyLock<Corpus> = LazyLock::new(|| {
+    let issuer = TestIssuer::new();
+    let claims = [
+        json!({"iss": ISSUER, "aud": "a", "exp": NOW + 300, "sub": "s", "scope": "orders:read"}),
+        json!({"iss": ISSUER, "aud": ["a", "b"], "exp": NOW + 0, "nbf": NOW, "sub": "s", "tenant": "t"}),
+    ];
+    let mut signed = Vec::new();
+    for algorithm in ALGORITHMS {
+        for claims in &claims {
+            let header = json!({"alg": algorithm, "kid": algorithm, "typ": "at+jwt"});
+            signed.push(issuer.sign(algorithm, &header, claims));
+        }
+    }
+    let text = format!("[[issuer]]\nissuer = \"{ISSUER}\"\naudiences = [\"a\"]\n");
+    Corpus {
+        keys: KeySet::parse(issuer.jwks().to_string().as_bytes()).unwrap(),
+        policy: Policy::parse(&text).unwrap().issuers.remove(0),
+        issuer,
+        signed,
+    }
+});
+
+/// The principal of a token, verified with these keys.
+fn verify(text: &str, keys: &KeySet) -> Option<Principal> {
+    let token = Token::parse(text).ok()?;
+    match keys.select(token.key_id.as_deref(), token.algorithm) {
+        Selection::Key(key) => {
+            let now = UNIX_EPOCH + Duration::from_secs(NOW);
+            token.verify(key, &CORPUS.policy, now).ok()
+        }
+        _ => None,
+    }
+}
+
+/// A member of a header, of claims or of a key.
+fn name(u: &mut Unstructured<'_>) -> Result<&'static str> {
+    u.choose(&[
+        "alg", "kid", "typ", "crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "cty", "iss", "aud",
+        "exp", "nbf", "iat", "sub", "scope", "tenant", "kty", "crv", "use", "key_ops", "n", "e",
+        "x", "y", "k", "",
+    ])
+    .copied()
+}
+
+fn value(u: &mut Unstructured<'_>) -> Result<Value> {
+    Ok(match u.int_in_range(0..=11)? {
+        0 => Value::Null,
+        1 => json!(u.arbitrary::<bool>()?),
+        2 => json!(u.arbitrary::<i64>()?),
+        3 => json!(u.arbitrary::<f64>()?),
+        4 => json!(u.choose(&[1e300, -0.0, 0.5, 253_402_300_800.0, NOW as f64])?),
+        5 => json!(NOW.saturating_add_signed(u.int_in_range(-100..=100)?)),
+        6 => json!(u.choose(&ALGORITHMS)?),
+        7 => json!(u.choose(&[
+            "none", "HS256", ISSUER, "a", "at+jwt", "none", "EC", "oct", "P-384", "enc"
+        ])?),
+        8 => json!([value(u)?]),
+        9 => json!({name(u)?: value(u)?}),
+        10 => json!("x".repeat(u.int_in_range(0..=600)?)),
+        _ => json!(u.arbitrary::<&str>()?),
+    })
+}
+
+/// Sets or removes members.
+fn change(u: &mut Unstructured<'_>, object: &mut Map<String, Value>) -> Result<()> {
+    for _ in 0..u.int_in_range(0..=3)? {
+        let name = name(u)?;
+        if u.arbitrary()? {
+            object.insert(name.to_owned(), value(u)?);
+        } else {
+            object.remove(name);
+        }
+    }
+    Ok(())
+}
+
+/// Changes the text: bytes, a repeated member, deep nesting.
+fn distort(u: &mut Unstructured<'_>, text: &mut String) -> Result<()> {
+    match u.int_in_range(0..=9)? {
+        0 => {
+            let mut bytes = std::mem::take(text).into_bytes();
+            if let Some(at) = bytes.len().checked_sub(1) {
+                let at = u.int_in_range(0..=at)?;
+                bytes[at] = u.arbitrary()?;
+            }
+            *text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+        1 => {
+            let member = format!("{{{:?}:{},", name(u)?, value(u)?);
+            *text = text.replacen('{', &member, 1);
+        }
+        2 => {
+            let depth = u.int_in_range(1..=3000)?;
+            *text = text.replacen(':', &format!(":{}", "[".repeat(depth)), 1);
+        }
+        3 => text.truncate(u.int_in_range(0..=text.len())?.min(20)),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn object_of(segment: &str) -> Map<String, Value> {
+    let json = URL_SAFE_NO_PAD.decode(segment).unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+fn segments(token: &str) -> [&str; 3] {
+    let parts: Vec<_> = token.split('.').collect();
+    parts.try_into().unwrap()
+}
+
+/// Parts of tokens, changed and put together anew.
+fn forged(u: &mut Unstructured<'_>) -> Result<String> {
+    let mut parts = Vec::new();
+    for at in 0..3 {
+        let segment = segments(u.choose(&CORPUS.signed)?)[at];
+        parts.push(match (at, u.arbitrary()?) {
+            (_, false) => segment.to_owned(),
+            (2, true) => {
+                let mut signature = URL_SAFE_NO_PAD.decode(segment).unwrap();
+                match u.int_in_range(0..=3)? {
+                    0 => signature.clear(),
+                    1 => signature.fill(u.arbitrary()?),
+                    2 => signature.truncate(u.int_in_range(0..=signature.len())?),
+                    _ => signature.extend(u.arbitrary::<[u8; 4]>()?),
+                }
+                base64(signature)
+            }
+            (_, true) => {
+                let mut object = object_of(segment);
+                change(u, &mut object)?;
+                let mut text = Value::from(object).to_string();
+                distort(u, &mut text)?;
+                base64(text)
+            }
+        });
+    }
+    let mut token = parts.join(".");
+    match u.int_in_range(0..=12)? {
+        0 => token.push('='),
+        1 => token = token.replace('-', "+").replace('_', "/"),
+        2 => token.push_str(".x.y"),
+        3 => token.push('.'),
+        4 => token.insert(
+            u.int_in_range(0..=token.len())?,
+            u.choose(&['A', '.', '\n', '~']).copied()?,
+        ),
+        5 => {
+            // The last character has bits that are not part of the signature.
+            let last = token.pop();
+            token.push(if last == Some('A') { 'B' } else { 'A' });
+        }
+        6 => token.extend(std::iter::repeat_n('A', 9000)),
+        _ => {}
+    }
+    Ok(token)
+}
+
+fn only_signed_tokens_are_accepted(u: &mut Unstructured<'_>) -> Result<()> {
+    let token = forged(u)?;
+    if verify(&token, &CORPUS.keys).is_some() {
+        assert!(CORPUS.signed.contains(&token), "forged: {token}");
+    }
+    Ok(())
+}
+
+/// What RFC 7519 and the policy require of accepted claims, read by other code.
+fn assert_claims(header: &Value, claims: &Value, principal: &Principal) {
+    assert_eq!(claims["iss"], ISSUER);
+    assert!(claims["aud"] == "a" || claims["aud"].as_array().unwrap().contains(&json!("a")));
+    assert!(claims["exp"].as_f64().unwrap() > NOW as f64 - 60.0);
+    assert!(
+        claims
+            .get("nbf")
+            .is_none_or(|nbf| nbf.as_f64().unwrap() <= NOW as f64 + 60.0)
+    );
+    assert_eq!(header.get("crit"), None);
+    let kind = header["typ"].as_str().unwrap().to_ascii_lowercase();
+    assert!(matches!(kind.as_str(), "at+jwt" | "application/at+jwt"));
+    let subject = claims["sub"].as_str().unwrap();
+    assert!(!subject.is_empty() && !subject.contains(char::is_control));
+    assert_eq!(&*principal.caller.id, format!("{ISSUER}|{subject}"));
+    assert_eq!(principal.caller.tenant, Tenant::default());
+    if principal.scopes != Scopes::NONE {
+        assert!(claims["scope"].to_string().contains("orders:read"));
+    }
+}
+
+fn accepted_claims_are_those_of_the_policy(u: &mut Unstructured<'_>) -> Result<()> {
+    let [header, claims, _] = segments(u.choose(&CORPUS.signed)?);
+    let [mut header, mut claims] = [object_of(header), object_of(claims)];
+    // Fast to sign, and the claims are checked after the signature.
+    header.insert("alg".to_owned(), json!("EdDSA"));
+    header.insert("kid".to_owned(), json!("EdDSA"));
+    change(u, &mut header)?;
+    change(u, &mut claims)?;
+    let mut texts = [header, claims].map(|object| Value::from(object).to_string());
+    for text in &mut texts {
+        distort(u, text)?;
+    }
+    let [header, claims] = &texts;
+    let token = CORPUS.issuer.sign_text("EdDSA", header, claims);
+    if let Some(principal) = verify(&token, &CORPUS.keys) {
+        let read = |text: &str| serde_json::from_str(text).unwrap();
+        assert!(token.len() <= MAX_BYTES);
+        assert_claims(&read(header), &read(claims), &principal);
+    }
+    Ok(())
+}
+
+fn a_key_set_accepts_no_forged_token(u: &mut Unstructured<'_>) -> Result<()> {
+    let mut keys = CORPUS.issuer.jwks()["keys"].as_array().unwrap().clone();
+    for key in &mut keys {
+        change(u, key.as_object_mut().unwrap())?;
+    }
+    let mut text = json!({"keys": keys}).to_string();
+    distort(u, &mut text)?;
+    if let Ok(keys) = KeySet::parse(text.as_bytes()) {
+        let token = forged(u)?;
+        if verify(&token, &keys).is_some() {
+            assert!(
+                CORPUS.signed.contains(&token),
+                "forged: {token} with {text}"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Runs a target for a limited time.
+fn run(target: fn(&mut Unstructured<'_>) -> Result<()>) {
+    arbtest(target).budget_ms(BUDGET_MS).size_max(4096).run();
+}
+
+#[test]
+fn fuzz_forged_tokens() {
+    let good = CORPUS.signed.iter();
+    assert!(
+        good.clone()
+            .all(|token| verify(token, &CORPUS.keys).is_some())
+    );
+    run(only_signed_tokens_are_accepted);
+}
+
+#[test]
+fn fuzz_signed_tokens() {
+    run(accepted_claims_are_those_of_the_policy);
+}
+
+#[test]
+fn fuzz_key_sets() {
+    run(a_key_set_accepts_no_forged_token);
+}
