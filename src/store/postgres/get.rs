@@ -49,7 +49,7 @@ impl<const WITH_ALL_METADATA: bool> Statement for GetOrders<'_, WITH_ALL_METADAT
     );
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        out.push_sql("SELECT number, id, product_id, quantity, status, customer_id, ");
+        out.push_sql("SELECT number, found.id, product_id, quantity, status, customer_id, ");
         if WITH_ALL_METADATA {
             out.push_sql("metadata");
         } else {
