@@ -270,6 +270,19 @@ fn diesel_is_used_in_the_store_only() {
 }
 
 #[test]
+fn credentials_are_verified_in_access_only() {
+    only_in(
+        &[
+            "jsonwebtoken::",
+            "aws_lc_rs::rand",
+            "aws_lc_rs::constant_time",
+            "hyper_util::",
+        ],
+        &["access/"],
+    );
+}
+
+#[test]
 fn the_environment_is_read_in_config_only() {
     only_in(&["std::env", "env::var", "clap::"], &["config/"]);
 }

@@ -30,6 +30,7 @@ pub fn init(format: LogFormat, filters: &str) -> io::Result<Log> {
         format,
         queue_bytes: QUEUE_BYTES,
         quiet: &QUIET,
+        confidential: &[],
         filters,
     })
     .map(Log)

@@ -198,6 +198,9 @@ impl IssuerPolicy {
         if entry.issuer.is_empty() {
             return bad("an [[issuer]] has an empty issuer");
         }
+        if has_user(&entry.issuer) {
+            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
+        }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
         if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
             return bad(format!(
@@ -297,12 +300,8 @@ fn token_type(given: &str) -> Option<String> {
 /// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
 pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
     let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
-    // Logs show URLs.
-    if uri
-        .authority()
-        .is_some_and(|authority| authority.as_str().contains('@'))
-    {
-        return Err("takes no user name and no password");
+    if has_user(url) {
+        return Err("must not have a user or a password; use token_file");
     }
     let host = uri.host().unwrap_or_default();
     let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
@@ -311,6 +310,13 @@ pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
         Some("http") if local => Ok(()),
         _ => Err("takes an https:// URL"),
     }
+}
+
+/// Whether a URL has a user or a password, which would appear in the log.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map(|(_, rest)| rest);
+    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+    authority.is_some_and(|authority| authority.contains('@'))
 }
 
 fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {

@@ -65,7 +65,6 @@ pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
 pub use list::{ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
-use order_key::OrderKey;
 use order_locks::OrderLocks;
 use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::{Admission, RequestKind};

@@ -20,6 +20,14 @@ const QUIET: [(&str, LevelFilter); 2] = [
     ("actix_http", LevelFilter::Off),
 ];
 
+/// Modules that log bodies of requests or credentials.
+const CONFIDENTIAL: [&str; 2] = [
+    // It logs the parameters of statements, and so the orders.
+    "tokio_postgres",
+    // It logs the values of malformed headers, and so whatever a client sends in the wrong header.
+    "actix_http",
+];
+
 /// The log of the process.
 #[derive(Clone)]
 pub struct Log(order_logging::Log);
@@ -34,6 +42,7 @@ pub fn init(format: LogFormat, filters: &str) -> io::Result<Log> {
         format,
         queue_bytes: QUEUE_BYTES,
         quiet: &QUIET,
+        confidential: &CONFIDENTIAL,
         filters,
     })
     .map(Log)

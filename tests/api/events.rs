@@ -62,13 +62,14 @@ async fn every_version_of_an_order_has_an_event(database: Database) {
             json!({
                 "specversion": "1.0", "id": format!("{id}.1"), "source": "/api/v1/orders",
                 "type": "order.created", "subject": id, "time": created["created_at"],
-                "datacontenttype": "application/json", "sequence": "1", "data": created,
+                "datacontenttype": "application/json", "sequence": "1", "authtype": "unauthenticated",
+                "data": created,
             }),
             json!({
                 "specversion": "1.0", "id": format!("{id}.2"), "source": "/api/v1/orders",
                 "type": "order.updated", "subject": id, "time": updated["updated_at"],
-                "datacontenttype": "application/json", "sequence": "2", "data": updated,
-                "traceparent": TRACEPARENT,
+                "datacontenttype": "application/json", "sequence": "2", "authtype": "unauthenticated",
+                "traceparent": TRACEPARENT, "data": updated,
             }),
         ]
     );

@@ -14,7 +14,9 @@ crate::on_both!(
 );
 
 /// The metrics of section 3 of the contract for the features that exist.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 26] = [
+    "auth_total",
+    "auth_file_reload_total",
     "db_errors_total",
     "log_lines_dropped_total",
     "batch_size",

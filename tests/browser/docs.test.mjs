@@ -1,12 +1,20 @@
-// The reference page at /docs in a real browser: it renders, sends requests only to this server, and can create
-// an order. SERVER is the server's URL, ARTEFACTS the directory of the screenshot.
+// The reference page at /docs in a real browser: it renders, sends requests only to this server, takes an API key, and
+// can create an order with it. SERVER is the server's URL, KEY an API key that may read and create orders, ARTEFACTS
+// the directory of the screenshot.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { chromium } from "playwright-core";
 
 const server = process.env.SERVER;
+const key = process.env.KEY;
 
-test("an order can be created from /docs", async () => {
+async function orders() {
+  const response = await fetch(`${server}/api/v1/orders`, { headers: { authorization: `Bearer ${key}` } });
+  assert.equal(response.status, 200);
+  return response.json();
+}
+
+test("an order can be created from /docs with an API key", async () => {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -32,7 +40,14 @@ test("an order can be created from /docs", async () => {
     assert.doesNotMatch(policy, /unsafe-inline|unsafe-eval|\*/);
     await page.waitForSelector(".opblock-post");
     assert.equal(await page.title(), "order-service");
-    const before = await (await fetch(`${server}/api/v1/orders`)).json();
+    assert.equal((await fetch(`${server}/api/v1/orders`)).status, 401);
+    const before = await orders();
+
+    await page.locator(".auth-wrapper button.authorize").click();
+    const dialog = page.locator(".modal-ux");
+    await dialog.locator("input").fill(key);
+    await dialog.locator("button.authorize").click();
+    await dialog.locator("button.btn-done").click();
 
     const operation = page.locator(".opblock-post", { hasText: "/api/v1/orders" }).first();
     await operation.locator(".opblock-summary").first().click();
@@ -51,7 +66,7 @@ test("an order can be created from /docs", async () => {
     await operation.scrollIntoViewIfNeeded();
     await page.screenshot({ path: `${process.env.ARTEFACTS}/docs.png` });
 
-    const after = await (await fetch(`${server}/api/v1/orders`)).json();
+    const after = await orders();
     assert.equal(after.length, before.length + 1);
     assert.equal(after[0].product_id, "from-the-browser");
     assert.deepEqual([...hosts], [new URL(server).origin]);

@@ -29,6 +29,7 @@ fn an_invalid_setting_exits_with_2_and_names_the_variable() {
         ("LOG_FORMAT", "xml"),
         ("RUST_LOG", "order_service=loud"),
         ("MIGRATE_ON_START", "maybe"),
+        ("AUTH_ANONYMOUS", "some"),
     ] {
         let out = run(&[], &[(variable, value)]);
         let text = stderr(&out);
@@ -121,7 +122,7 @@ fn migrate_waits_for_the_database_up_to_its_wait_option() {
     cluster.crash();
     let variables = [("DATABASE_URL", cluster.url.as_str())];
     let start = Instant::now();
-    assert_eq!(run(&["migrate"], &variables).status.code(), Some(1));
+    assert_eq!(run(&["migrate"], &variables).status.code(), Some(3));
     assert!(start.elapsed() < Duration::from_secs(2));
     let waiting = command(&["migrate", "--wait", "30s"], &variables)
         .spawn()

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access;
 mod access_doc;
 mod api_doc;
 mod commands;
@@ -14,6 +15,7 @@ mod logs;
 mod migrations;
 mod panics;
 mod readme;
+mod secrets;
 mod signals;
 mod sqlite_urls;
 mod tls;

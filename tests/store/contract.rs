@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use order_service::config::Cli;
-use order_service::domain::{Caller, Draft, Metadata, NewOrder, Patch};
+use order_service::domain::{Caller, Draft, Metadata, NewOrder, Patch, Status};
 use order_service::store::{
     Connector, CreateOrder, CreateOutcome, Document, IfMatch, ListQuery, MigrateOptions, Readiness,
     Store, StoreError, UpdateOrder, check_database_url,
@@ -91,6 +91,15 @@ pub(crate) fn update(id: Uuid, patch: Patch) -> UpdateOrder {
         if_none_match: None,
         traceparent: None,
         deadline: in_a_minute(),
+    }
+}
+
+/// Cancels an order.
+pub(crate) fn cancel() -> Patch {
+    Patch {
+        status: Some(Status::Cancelled),
+        quantity: None,
+        metadata: None,
     }
 }
 

@@ -12,3 +12,4 @@ mod pool;
 mod sqlite_limits;
 mod sqlstates;
 mod state_machine;
+mod tenants;

@@ -25,10 +25,10 @@ fn is_allowed(from: &str, to: &str) -> bool {
 }
 
 /// A linear congruential generator (Knuth, MMIX), so that a failure can be reproduced from its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)

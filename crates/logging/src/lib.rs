@@ -10,7 +10,7 @@ use std::backtrace::Backtrace;
 use std::io;
 use std::time::{Duration, SystemTime};
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 pub use format::LogFormat;
 pub use output::Output;
@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub queue_bytes: usize,
     /// Levels of modules that are too noisy by default. `filters` overrides them.
     pub quiet: &'a [(&'a str, LevelFilter)],
+    /// Modules whose lines below `info` contain confidential data. No filter enables these lines.
+    pub confidential: &'static [&'static str],
     /// The value of `RUST_LOG`: a level, or `target=level` items separated by commas.
     pub filters: &'a str,
 }
@@ -65,12 +67,27 @@ pub fn init(options: Options<'_>) -> io::Result<Log> {
     for (module, level) in options.quiet {
         builder.filter_module(module, *level);
     }
+    let confidential = options.confidential;
     builder
         .parse_filters(options.filters)
         .target(env_logger::Target::Pipe(Box::new(output.clone())))
-        .format(move |out, record| format(out, SystemTime::now(), record))
+        .format(move |out, record| {
+            if record.level() > Level::Info && is_in(record.target(), confidential) {
+                return Ok(());
+            }
+            format(out, SystemTime::now(), record)
+        })
         .init();
     Ok(Log(output))
+}
+
+/// Whether the target is one of the modules, or inside one.
+fn is_in(target: &str, modules: &[&str]) -> bool {
+    modules.iter().any(|module| {
+        target
+            .strip_prefix(module)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    })
 }
 
 impl Log {
@@ -109,5 +126,24 @@ impl Log {
                 log.finish();
             }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in;
+
+    #[test]
+    fn a_target_is_in_a_module_if_its_path_begins_with_that_of_the_module() {
+        let modules = ["tokio_postgres", "a::b"];
+        for (target, expected) in [
+            ("tokio_postgres", true),
+            ("tokio_postgres::query", true),
+            ("tokio_postgres_rustls", false),
+            ("a::b::c", true),
+            ("a", false),
+        ] {
+            assert_eq!(is_in(target, &modules), expected, "{target}");
+        }
     }
 }

@@ -176,6 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn a_template_is_secured_by_its_variables() {
+        let template = |variables: &[EnvVar]| serde_json::json!({"spec": {"containers": [{"env": variables}]}});
+        let secured = |access: &Access| template_is_secured(&template(&access.variables()));
+        assert!(secured(&access(true, &[])));
+        assert!(secured(&access(true, &[OrdersRead])));
+        assert!(!secured(&access(true, &[All])));
+        assert!(!secured(&access(false, &[OrdersRead])));
+        assert!(!secured(&Access::new(None)));
+        let earlier = template(&[pod::variable("BIND_ADDRESS", "0.0.0.0:8080")]);
+        assert!(
+            !template_is_secured(&earlier),
+            "of an operator without access control"
+        );
+    }
+
+    #[test]
     fn every_scope_is_as_open_as_all() {
         for open in [&[All][..], &[Admin, OrdersRead, EventsRead, OrdersWrite]] {
             let access = access(true, open);

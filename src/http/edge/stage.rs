@@ -116,3 +116,34 @@ impl<S: Service<ServiceRequest, Error = Error>> Stage<S> {
 fn internal() -> Error {
     Problem::from(ProblemKind::Internal).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Ready, ready};
+
+    use actix_web::HttpResponse;
+    use actix_web::dev::ServiceResponse;
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Service<ServiceRequest> for Nothing {
+        type Response = ServiceResponse;
+        type Error = Error;
+        type Future = Ready<Result<ServiceResponse, Error>>;
+
+        actix_web::dev::always_ready!();
+
+        fn call(&self, request: ServiceRequest) -> Self::Future {
+            ready(Ok(request.into_response(HttpResponse::Ok())))
+        }
+    }
+
+    #[test]
+    fn a_request_reserves_no_space_for_waiting() {
+        let others = size_of::<<Nothing as Service<ServiceRequest>>::Future>()
+            .max(size_of::<Option<Problem>>());
+        assert!(size_of::<Stage<Nothing>>() <= others + size_of::<usize>());
+    }
+}
