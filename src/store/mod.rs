@@ -161,8 +161,7 @@ impl Store {
         caller: &Arc<Caller>,
         id: Uuid,
     ) -> Result<Option<Document>, StoreError> {
-        let key = OrderKey::new(&caller.tenant, id);
-        self.0.queues.get(caller, key).await
+        self.0.queues.get(caller, id).await
     }
 
     /// Returns a page of orders, newest first.

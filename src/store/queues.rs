@@ -100,9 +100,10 @@ impl Queues {
     pub(super) async fn get(
         &self,
         caller: &Caller,
-        key: OrderKey,
+        id: Uuid,
     ) -> Result<Option<Document>, StoreError> {
         let permit = self.get.admission.acquire(caller, RequestKind::Get, 0)?;
+        let key = OrderKey::new(&caller.tenant, id);
         self.get.coalescer.submit(permit, key, Instant::now()).await
     }
 
