@@ -90,8 +90,7 @@ impl SharedFeed {
     ) -> Result<FeedReading, StoreError> {
         let permit = self.reads.acquire(&caller.id, 1).await;
         let permit = permit.ok_or(StoreFault::Closed)?;
-        let tenant = caller.tenant.clone();
-        let feed = Arc::clone(self);
+        let (feed, tenant) = (Arc::clone(self), caller.tenant.clone());
         let read = async move {
             let read = read_feed(&*feed.backend, &feed.key, tenant, after, size).await;
             drop(permit);
