@@ -1,9 +1,9 @@
 """The parts of the benchmark."""
 
-import base64
+import json
 import os
+import re
 import statistics
-import struct
 import subprocess
 import tempfile
 import time
@@ -27,8 +27,8 @@ SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n 
     'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
 FROM generate_series({first}, {last}) n;
 """
-# The rows of the service also have their length, the event and the key.
-KEYED = {"columns": ", json_bytes", "values": ", 270"}
+# The rows of the service also have their length and their tenant, the event and the key.
+KEYED = {"columns": ", json_bytes, tenant", "values": ", 270, 'default'"}
 PLAIN = {"columns": "", "values": ""}
 EVENTS = """
 WITH documents AS (
@@ -37,12 +37,13 @@ WITH documents AS (
         'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at) AS document
     FROM {schema}orders WHERE id > '{after}'::uuid
 ), logged AS (
-    INSERT INTO {schema}events (order_id, version, position, occurred_at, data, data_bytes)
-    SELECT id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text)
+    INSERT INTO {schema}events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
+    SELECT 'default', id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
+        'unauthenticated'
     FROM documents
 )
-INSERT INTO {schema}idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
-SELECT md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
+INSERT INTO {schema}idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at)
+SELECT 'default', md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
 """
 
 
@@ -289,12 +290,19 @@ def grown(cluster, name, rows):
 
 
 def middle_of_feed(cluster, url):
-    """The cursor of the event in the middle of the feed."""
-    row = cluster.sql(url, "SELECT position, seq, order_id, version, "
-                           "(extract(epoch FROM occurred_at) * 1000000)::bigint FROM events "
-                           "ORDER BY position, seq OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
-    position, seq, order, version, at = row.split("|")
-    # The binary form of src/store/cursor.rs.
-    cursor = struct.pack(">Bqq16siq", 2, int(position), int(seq), uuid.UUID(order).bytes, int(version),
-                        int(at))
-    return base64.urlsafe_b64encode(cursor).rstrip(b"=").decode()
+    """The cursor of the event in the middle of the feed.
+
+    Cursors are encrypted. Only the service makes one: for a reader that is behind the events that retention has
+    removed, it is the cursor of the last of them.
+    """
+    with Server(SERVICE, url) as service:
+        _, headers, _ = service.get("/api/v1/events?limit=1")
+        first = re.search(r"after=([^&>]+)", headers["Link"])[1]
+        cluster.sql(url, "INSERT INTO feed_floors (tenant, position, seq, order_id, version, occurred_at) "
+                         "SELECT tenant, position, seq, order_id, version, occurred_at FROM events "
+                         "ORDER BY position, seq OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
+        status, _, body = service.get(f"/api/v1/events?after={first}")
+        cluster.sql(url, "DELETE FROM feed_floors")
+    if status != 410:
+        raise SystemExit(f"no cursor of the middle of the feed: status {status}")
+    return json.loads(body)["oldest"]

@@ -110,6 +110,13 @@ class Server:
                 count += "socket" in os.readlink(fd)
         return count
 
+    def get(self, path):
+        """The status, headers and body of a response."""
+        with contextlib.closing(http.client.HTTPConnection(self.address, timeout=30)) as connection:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+
     def metrics(self):
         connection = http.client.HTTPConnection(self.metrics_address, timeout=10)
         connection.request("GET", "/metrics")

@@ -22,7 +22,8 @@ CREATE TABLE events (
 -- primary keys: the further indexes of the service come on top.
 CREATE SCHEMA same_rows;
 CREATE TABLE same_rows.orders (
-    id uuid PRIMARY KEY,
+    tenant text NOT NULL,
+    id uuid NOT NULL,
     product_id text NOT NULL,
     quantity integer NOT NULL,
     status text NOT NULL,
@@ -31,9 +32,11 @@ CREATE TABLE same_rows.orders (
     version integer NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
-    json_bytes integer NOT NULL
+    json_bytes integer NOT NULL,
+    PRIMARY KEY (tenant, id)
 );
 CREATE TABLE same_rows.events (
+    tenant text NOT NULL,
     order_id uuid NOT NULL,
     version integer NOT NULL,
     position bigint NOT NULL,
@@ -42,13 +45,17 @@ CREATE TABLE same_rows.events (
     data json NOT NULL,
     data_bytes integer NOT NULL,
     traceparent text,
-    PRIMARY KEY (order_id, version)
+    authtype text NOT NULL,
+    authid text,
+    PRIMARY KEY (tenant, order_id, version)
 );
 CREATE TABLE same_rows.idempotency_keys (
-    key text PRIMARY KEY,
+    tenant text NOT NULL,
+    key text NOT NULL,
     order_id uuid NOT NULL,
     request_hash bytea NOT NULL,
     hash_version smallint NOT NULL,
     document json NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, key)
 );

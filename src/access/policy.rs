@@ -10,10 +10,13 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
+use self::message::{shown, without_values};
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
 use shown::{shown, without_values};
+
+mod message;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
@@ -173,7 +176,7 @@ impl IssuerPolicy {
             return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
         }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
-        if entry.issuer.contains(|c: char| c == '|' || c.is_control()) {
+        if entry.issuer.contains('|') || entry.issuer.contains(char::is_control) {
             return bad(format!(
                 "{name}: issuer takes neither '|' nor control characters"
             ));

@@ -19,7 +19,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(crate) use rate::{RateExceeded, RateLimits};
+pub(crate) use rate::RateLimits;
 pub(crate) use semaphore::{FairPermit, FairSemaphore};
 
 /// How long a principal counts after it last held a permit or was rejected, in milliseconds.

@@ -44,13 +44,6 @@ struct Entry {
     used: AtomicU64,
 }
 
-/// The key has exceeded its rate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RateExceeded {
-    /// How long until the next request is permitted.
-    pub(crate) wait: Duration,
-}
-
 /// The time since the limits were created.
 #[derive(Clone, Debug)]
 struct Elapsed(Instant);
@@ -77,11 +70,9 @@ impl<K: Clone + Eq + Hash> RateLimits<K> {
         }))
     }
 
-    /// Counts a request. Returns how many more requests would be permitted at this moment.
-    ///
-    /// # Errors
-    /// [`RateExceeded`]. A rejected request does not count.
-    pub(crate) fn check(&self, key: &K) -> Result<u32, RateExceeded> {
+    /// Counts a request. Returns how many more requests would be permitted at this moment, or `None` if this one
+    /// exceeds the rate. Such a request does not count.
+    pub(crate) fn check(&self, key: &K) -> Option<u32> {
         let inner = &*self.0;
         if let Some(entry) = inner.entries.read().get(key) {
             return entry.check(&inner.clock);
@@ -112,15 +103,10 @@ impl Entry {
         }
     }
 
-    fn check(&self, clock: &Elapsed) -> Result<u32, RateExceeded> {
-        let now = clock.now();
-        self.used.store(milliseconds(now), Relaxed);
-        match self.limiter.check() {
-            Ok(state) => Ok(state.remaining_burst_capacity()),
-            Err(until) => Err(RateExceeded {
-                wait: until.wait_time_from(now),
-            }),
-        }
+    fn check(&self, clock: &Elapsed) -> Option<u32> {
+        self.used.store(milliseconds(clock.now()), Relaxed);
+        let state = self.limiter.check().ok()?;
+        Some(state.remaining_burst_capacity())
     }
 }
 
@@ -147,19 +133,18 @@ mod tests {
     async fn a_burst_is_permitted_and_then_the_rate() {
         let limits = limits(3, 2);
         for remaining in [2, 1, 0] {
-            assert_eq!(limits.check(&1), Ok(remaining));
+            assert_eq!(limits.check(&1), Some(remaining));
         }
-        let wait = Duration::from_millis(500);
-        assert_eq!(limits.check(&1), Err(RateExceeded { wait }));
-        assert_eq!(limits.check(&2), Ok(2), "another key has its own limiter");
+        assert_eq!(limits.check(&1), None);
+        assert_eq!(limits.check(&2), Some(2), "another key has its own limiter");
         advance(499).await;
-        assert!(limits.check(&1).is_err());
+        assert!(limits.check(&1).is_none());
         advance(1).await;
-        assert_eq!(limits.check(&1), Ok(0));
-        assert!(limits.check(&1).is_err());
+        assert_eq!(limits.check(&1), Some(0));
+        assert!(limits.check(&1).is_none());
         advance(1_500).await;
         for remaining in [2, 1, 0] {
-            assert_eq!(limits.check(&1), Ok(remaining));
+            assert_eq!(limits.check(&1), Some(remaining));
         }
     }
 
@@ -168,7 +153,7 @@ mod tests {
         let limits = limits(5, 20);
         let mut permitted = 0;
         for _ in 0..10_000 {
-            permitted += usize::from(limits.check(&1).is_ok());
+            permitted += usize::from(limits.check(&1).is_some());
             advance(1).await;
         }
         assert_eq!(permitted, 5 + 10 * 20 - 1);
@@ -178,25 +163,25 @@ mod tests {
     async fn an_idle_key_is_removed_once_its_limiter_is_like_a_new_one() {
         let limits = limits(10, 5);
         for key in 0..1_000 {
-            while limits.check(&key).is_ok() {}
+            while limits.check(&key).is_some() {}
         }
         advance(1_999).await;
-        assert!(limits.check(&1_000).is_ok());
+        assert!(limits.check(&1_000).is_some());
         assert_eq!(limits.0.entries.read().len(), 1_001);
         advance(1_000).await;
-        assert!(limits.check(&1_001).is_ok());
+        assert!(limits.check(&1_001).is_some());
         assert_eq!(limits.0.entries.read().len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_keys_evict_no_key_and_take_bounded_memory() {
         let limits = limits(2, 1);
-        while limits.check(&0).is_ok() {}
+        while limits.check(&0).is_some() {}
         let most = u32::try_from(MAX_ENTRIES).unwrap();
-        let strangers = (1..10 * most).filter(|key| limits.check(key).is_ok());
+        let strangers = (1..10 * most).filter(|key| limits.check(key).is_some());
         // Those beyond the limit share one burst of two.
         assert_eq!(strangers.count(), MAX_ENTRIES - 1 + 2);
         assert_eq!(limits.0.entries.read().len(), MAX_ENTRIES);
-        assert!(limits.check(&0).is_err(), "its limiter is the same");
+        assert!(limits.check(&0).is_none(), "its limiter is the same");
     }
 }

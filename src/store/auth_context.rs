@@ -22,8 +22,10 @@ pub(super) fn auth_id(caller: &Caller) -> Option<Cow<'_, str>> {
     }
     // The issuer is part of the configuration, and no address.
     let (issuer, subject) = caller.id.split_once('|').unwrap_or(("", &caller.id));
-    let verbatim =
-        subject.len() <= MAX_SUBJECT && !subject.contains(|c: char| c == '@' || c.is_control());
+    let verbatim = subject.len() <= MAX_SUBJECT
+        && !subject
+            .bytes()
+            .any(|byte| byte == b'@' || byte.is_ascii_control());
     if verbatim {
         return Some(Cow::Borrowed(&caller.id));
     }

@@ -81,10 +81,7 @@ impl Batch for GetBatch {
         requests: Arc<[OrderKey]>,
         _: LockWait,
     ) -> Result<Vec<Option<Document>>, StoreError> {
-        let mut keys = requests.to_vec();
-        keys.sort_unstable();
-        keys.dedup();
-        let keys: Arc<[OrderKey]> = keys.into();
+        let keys = sorted(&requests);
         let mut found = vec![None; keys.len()];
         for (at, order) in self.0.get(Arc::clone(&keys)).await? {
             if let Some(slot) = found.get_mut(at) {
@@ -94,6 +91,17 @@ impl Batch for GetBatch {
         let of_key = |key| found.get(keys.binary_search(key).ok()?)?.clone();
         Ok(requests.iter().map(of_key).collect())
     }
+}
+
+/// The keys, sorted, each once.
+fn sorted(keys: &Arc<[OrderKey]>) -> Arc<[OrderKey]> {
+    if keys.len() == 1 {
+        return Arc::clone(keys);
+    }
+    let mut sorted = keys.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.into()
 }
 
 /// Gets the first page of a tenant's list, once for all requests that wait at the same time.

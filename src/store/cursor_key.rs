@@ -56,6 +56,12 @@ pub(super) struct CursorKey {
     key: LessSafeKey,
 }
 
+impl PartialEq for CursorKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
 impl CursorKey {
     pub(super) fn new(bytes: KeyBytes) -> Result<Self, StoreError> {
         let key = UnboundKey::new(&AES_256_GCM_SIV, &bytes.0);

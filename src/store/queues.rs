@@ -110,9 +110,10 @@ impl Queues {
     pub(super) async fn first_page(&self, caller: &Caller) -> Result<WithPermit<Page>, StoreError> {
         let admission = &self.first_page.admission;
         let permit = admission.acquire(caller, RequestKind::List, 0)?;
-        let tenant = caller.tenant.clone();
         let coalescer = &self.first_page.coalescer;
-        coalescer.submit(permit, tenant, Instant::now()).await
+        coalescer
+            .submit(permit, caller.tenant.clone(), Instant::now())
+            .await
     }
 
     /// Waits at most `timeout` until all work is done, then rejects further requests. Returns false if work was

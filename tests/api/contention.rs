@@ -122,7 +122,7 @@ async fn updates_of_one_order_stop_when_their_clients_have_responses(database: D
         } else {
             let problem = problem(response);
             let kind = problem_kind(&problem);
-            assert!(["timeout", "overloaded"].contains(&kind), "{problem}");
+            assert!(["timeout", "rate-limited"].contains(&kind), "{problem}");
         }
     }
     assert!(updated > 0);

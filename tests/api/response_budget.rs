@@ -8,6 +8,9 @@ use tokio::io::AsyncReadExt as _;
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::orders::{large_order, order_path};
+use crate::support::principals::{
+    PRINCIPALS, client_that_reads_nothing, credential, get_as, with_principals,
+};
 use crate::support::problem::{problem, problem_kind};
 use crate::support::raw_client::RawClient;
 use crate::support::server::Server;
@@ -32,25 +35,38 @@ pub(crate) async fn buffered_bytes(server: &Server) -> usize {
 
 /// A client that has sent a request and reads nothing.
 pub(crate) async fn request_without_reading(server: &Server, path: &str) -> RawClient {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    // A small buffer in the kernel, so that most of the response stays in the server.
-    socket.set_recv_buffer_size(4096).unwrap();
-    let address = server.address().parse().unwrap();
-    let stream = socket.connect(address).await.unwrap();
-    let mut client = RawClient::new(stream);
+    let mut client = client_that_reads_nothing(server).await;
     client
         .send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
         .await;
     client
 }
 
+/// The same as one of the principals of [`with_principals`].
+pub(crate) async fn request_without_reading_as(
+    server: &Server,
+    principal: &str,
+    path: &str,
+) -> RawClient {
+    let mut client = client_that_reads_nothing(server).await;
+    let authorization = credential(principal);
+    client
+        .send(format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {authorization}\r\n\r\n"
+        ))
+        .await;
+    client
+}
+
 async fn unread_responses_take_a_bounded_amount_of_memory(database: Database) {
-    let server = Server::start(&database, &[("POOL_MAX_SIZE", "6")]).await;
+    let (server, _file) = with_principals(&database, &[("POOL_MAX_SIZE", "6")]).await;
     create_large_orders(&server, 40).await;
-    for path in ["/api/v1/orders?limit=20", "/api/v1/events?limit=20"] {
+    // Ten principals together may hold ten elevenths of the budget.
+    for path in ["/api/v1/orders?limit=10", "/api/v1/events?limit=10"] {
         let mut clients = Vec::new();
-        for _ in 0..60 {
-            clients.push(request_without_reading(&server, path).await);
+        for number in 0..90 {
+            let principal = PRINCIPALS[number % PRINCIPALS.len()];
+            clients.push(request_without_reading_as(&server, principal, path).await);
         }
         eventually(
             "most of the budget is used",
@@ -65,11 +81,11 @@ async fn unread_responses_take_a_bounded_amount_of_memory(database: Database) {
             client.stream.read_exact(&mut start).await.unwrap();
             match &start {
                 b"HTTP/1.1 200" => served += 1,
-                b"HTTP/1.1 503" => rejected += 1,
+                b"HTTP/1.1 429" | b"HTTP/1.1 503" => rejected += 1,
                 _ => panic!("{start:?}"),
             }
         }
-        assert!(served >= 20 && rejected >= 10, "{served} {rejected}");
+        assert!(served >= 40 && rejected >= 10, "{served} {rejected}");
         // Probes and small responses are served.
         assert_eq!(server.status("/healthz").await, 200);
         assert_eq!(server.status("/readyz").await, 200);
@@ -93,7 +109,7 @@ async fn beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent(
     database: Database,
 ) {
     let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
-    let server = Server::start(&database, &variables).await;
+    let (server, _file) = with_principals(&database, &variables).await;
     create_large_orders(&server, 20).await;
     // Larger than the whole budget: accepted while no other response uses it.
     let page: Vec<Value> = server.get("/api/v1/orders?limit=20").await.json();
@@ -106,6 +122,8 @@ async fn beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent(
     )
     .await;
     let rejected = problem(server.get("/api/v1/orders?limit=2").await);
+    assert_eq!(problem_kind(&rejected), "rate-limited");
+    let rejected = problem(get_as(&server, "a", "/api/v1/orders?limit=2").await);
     assert_eq!(problem_kind(&rejected), "overloaded");
     assert_eq!(server.status("/readyz").await, 200);
     let small = server.create("small").await;

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::orders::order;
+use crate::support::principals::{credential, with_principals};
 use crate::support::problem::{problem, problem_kind};
 use crate::support::server::Server;
 
@@ -104,19 +105,22 @@ async fn an_accepted_order_is_written_after_its_request_timed_out() {
 async fn a_request_beyond_the_queue_capacity_is_rejected_at_once() {
     let database = Database::postgres().await;
     let variables = [("QUEUE_CAPACITY", "4"), ("REQUEST_TIMEOUT", "3s")];
-    let server = Server::start(&database, &variables).await;
+    let (server, _file) = with_principals(&database, &variables).await;
     let lock = lock_hot_row(&database).await;
-    let waiting: Vec<_> = (0..4)
-        .map(|_| {
-            let request = server.client.post(server.url("/api/v1/orders"));
-            tokio::spawn(request.json(&order("sku-1")).send())
-        })
-        .collect();
+    // One principal alone may use half of the capacity only.
+    let create = |principal: &str| {
+        let request = server.client.post(server.url("/api/v1/orders"));
+        let request = request.header("authorization", credential(principal));
+        request.json(&order("sku-1")).send()
+    };
+    let waiting: Vec<_> = ["a", "b", "c", "d"]
+        .map(|principal| tokio::spawn(create(principal)))
+        .into();
     eventually("all are queued", Duration::from_secs(2), async || {
         server.metric::<u64>("queue_depth{queue=\"create\"}").await == 4
     })
     .await;
-    let rejected = problem(server.post(&order("sku-1")).await);
+    let rejected = problem(create("e").await.unwrap());
     assert_eq!(problem_kind(&rejected), "overloaded");
     let rejections: u64 = server
         .metric("queue_rejected_total{queue=\"create\"}")

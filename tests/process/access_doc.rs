@@ -38,7 +38,7 @@ fn blocks(language: &str) -> Vec<String> {
 
 async fn the_commands_of_the_access_page_succeed(database: Database) {
     let script = blocks("sh");
-    assert_eq!(script.len(), 9);
+    assert_eq!(script.len(), 10);
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
     let issuer = start_issuer();

@@ -23,6 +23,7 @@ crate::on_both!(
     lists_are_newest_first_and_start_after_an_id,
     concurrent_creates_are_all_stored,
     a_full_store_rejects_at_once,
+    a_caller_with_more_than_its_share_is_rejected_at_once,
     large_orders_take_more_of_the_capacity,
     readiness_reports_a_pending_migration,
     closing_waits_for_accepted_work,
@@ -183,13 +184,22 @@ async fn concurrent_creates_are_all_stored(database: Database) {
     assert_eq!(database.count("orders").await, 200);
 }
 
+/// A caller with this id.
+fn caller_named(id: impl ToString) -> Arc<Caller> {
+    Arc::new(Caller {
+        id: id.to_string().into(),
+        ..Caller::anonymous()
+    })
+}
+
 async fn a_full_store_rejects_at_once(database: Database) {
     let store = store(&database, &["--queue-capacity", "3"]).await;
     let tasks: Vec<_> = (0..50)
-        .map(|_| {
+        .map(|number| {
             tokio::spawn({
-                let store = store.clone();
-                async move { store.create(new_order("a")).await }
+                let (store, mut order) = (store.clone(), new_order("a"));
+                order.caller = caller_named(number);
+                async move { store.create(order).await }
             })
         })
         .collect();
@@ -207,8 +217,24 @@ async fn a_full_store_rejects_at_once(database: Database) {
     store.create(new_order("b")).await.unwrap();
 }
 
+async fn a_caller_with_more_than_its_share_is_rejected_at_once(database: Database) {
+    let store = store(&database, &["--queue-capacity", "6"]).await;
+    let flood = (0..50).map(|_| store.create(new_order("a")));
+    let mut other = new_order("b");
+    other.caller = caller_named("other");
+    let other = store.create(other);
+    let (responses, other) = tokio::join!(futures_util::future::join_all(flood), other);
+    let created = responses.iter().filter(|response| response.is_ok()).count();
+    let rejected = responses
+        .iter()
+        .filter(|response| matches!(response, Err(StoreError::ShareExceeded)));
+    assert_eq!((created, rejected.count()), (3, 47));
+    other.unwrap();
+    assert_eq!(database.count("orders").await, 4);
+}
+
 async fn large_orders_take_more_of_the_capacity(database: Database) {
-    let store = store(&database, &["--queue-capacity", "40"]).await;
+    let store = store(&database, &["--queue-capacity", "80"]).await;
     let mut large = new_order("large");
     let entries = (0..50).map(|n| (n.to_string(), "x".repeat(500)));
     large.new.metadata = Metadata::parse(entries.collect()).unwrap();
@@ -217,7 +243,7 @@ async fn large_orders_take_more_of_the_capacity(database: Database) {
         let responses = futures_util::future::join_all(all).await;
         let rejected = responses
             .iter()
-            .filter(|response| matches!(response, Err(StoreError::Overloaded)))
+            .filter(|response| matches!(response, Err(StoreError::ShareExceeded)))
             .count();
         assert_eq!(rejected == 0, all_fit, "{rejected} of 20 were rejected");
         assert!(responses.iter().any(Result::is_ok));
@@ -271,6 +297,8 @@ async fn the_database_enforces_the_limits_as_well(database: Database) {
         ("status = 'lost'", true),
         ("version = 0", true),
         ("json_bytes = 1", true),
+        ("tenant = ''", true),
+        (&format!("tenant = '{}'", "x".repeat(65)), true),
     ] {
         let error = database
             .error_of(&format!("UPDATE orders SET {change}"))

@@ -24,6 +24,7 @@ crate::on_both!(
     retention_of_one_tenant_expires_no_cursor_of_another,
     a_stream_of_a_quiet_tenant_gets_its_events_among_those_of_others,
     events_name_the_caller,
+    every_unique_key_begins_with_the_tenant,
 );
 
 /// A caller of this tenant, with an API key of the same name.
@@ -267,4 +268,26 @@ async fn events_name_the_caller(database: Database) {
     let (of_tenant, _) = events(&store, "acme", 1).await;
     let acme = ("api_key".to_owned(), Some("acme".to_owned()));
     assert_eq!(callers(&of_tenant), [acme]);
+}
+
+async fn every_unique_key_begins_with_the_tenant(database: Database) {
+    store(&database, &[]).await;
+    // The sequence alone identifies an event in SQLite, which assigns it.
+    let (keys, of_tenants) = if database.is_postgres() {
+        (
+            "pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
+                WHERE indisunique AND indrelid IN
+                    ('orders'::regclass, 'idempotency_keys'::regclass, 'events'::regclass, 'feed_floors'::regclass)",
+            " AND attname = 'tenant'",
+        )
+    } else {
+        (
+            "sqlite_master AS t, pragma_index_list(t.name) AS i, pragma_index_info(i.name) AS c
+                WHERE t.type = 'table' AND i.\"unique\" AND c.seqno = 0 AND t.name NOT LIKE '\\_\\_%' ESCAPE '\\'",
+            " AND c.name = 'tenant'",
+        )
+    };
+    let all = database.count(keys).await;
+    assert_eq!(all, 5);
+    assert_eq!(database.count(&format!("{keys}{of_tenants}")).await, all);
 }

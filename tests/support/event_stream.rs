@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::auth_file::bearer;
 use super::client::Request;
+use super::principals::credential;
 use super::server::Server;
 
 pub struct Event {
@@ -68,6 +69,12 @@ impl EventStream {
             .send_streaming()
             .await
             .unwrap()
+    }
+
+    /// The same for a principal of [`super::principals`].
+    pub async fn request_as(server: &Server, principal: &str) -> reqwest::Response {
+        let request = request(server, None).header("authorization", credential(principal));
+        request.send_streaming().await.unwrap()
     }
 
     /// A line ends with a carriage return, a line feed, or both (HTML, section 9.2.5).

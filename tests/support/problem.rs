@@ -9,7 +9,7 @@ pub fn problem(response: Response) -> Value {
     let status = response.status();
     assert_eq!(response.header("content-type"), "application/problem+json");
     let id = response.header("x-request-id").to_owned();
-    if status == 503 {
+    if [429, 503].contains(&status) {
         assert!(response.header("retry-after").parse::<u32>().is_ok());
     }
     let path = response.url().path().to_owned();

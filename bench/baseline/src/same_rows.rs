@@ -57,8 +57,9 @@ async fn insert_key(
     transaction: &mut PgTransaction<'_>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "INSERT INTO same_rows.idempotency_keys (key, order_id, request_hash, hash_version, document, created_at)
-         VALUES ($1, $2, $3, 1, $4, $5) ON CONFLICT DO NOTHING",
+        "INSERT INTO same_rows.idempotency_keys (tenant, key, order_id, request_hash, hash_version, document,
+            created_at)
+         VALUES ('default', $1, $2, $3, 1, $4, $5) ON CONFLICT DO NOTHING",
     )
     .bind(key)
     .bind(order.id)
@@ -77,9 +78,9 @@ async fn insert_order_and_event(
 ) -> Result<(), sqlx::Error> {
     let length = i32::try_from(document.get().len()).unwrap_or(i32::MAX);
     sqlx::query(
-        "INSERT INTO same_rows.orders (id, product_id, quantity, status, customer_id, metadata, version,
+        "INSERT INTO same_rows.orders (tenant, id, product_id, quantity, status, customer_id, metadata, version,
             created_at, updated_at, json_bytes)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         VALUES ('default', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(order.id)
     .bind(&order.product_id)
@@ -94,8 +95,8 @@ async fn insert_order_and_event(
     .execute(&mut **transaction)
     .await?;
     sqlx::query(
-        "INSERT INTO same_rows.events (order_id, version, position, occurred_at, data, data_bytes)
-         VALUES ($1, $2, pg_current_xact_id()::text::bigint, $3, $4, $5)",
+        "INSERT INTO same_rows.events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
+         VALUES ('default', $1, $2, pg_current_xact_id()::text::bigint, $3, $4, $5, 'unauthenticated')",
     )
     .bind(order.id)
     .bind(order.version)
@@ -113,7 +114,7 @@ async fn replay(
     transaction: &mut PgTransaction<'_>,
 ) -> Result<Response, Failed> {
     let (stored_hash, document): (Vec<u8>, sqlx::types::Json<Box<RawValue>>) = sqlx::query_as(
-        "SELECT request_hash, document FROM same_rows.idempotency_keys WHERE key = $1",
+        "SELECT request_hash, document FROM same_rows.idempotency_keys WHERE tenant = 'default' AND key = $1",
     )
     .bind(key)
     .fetch_one(&mut **transaction)

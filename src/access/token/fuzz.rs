@@ -8,8 +8,6 @@
     reason = "a property reports an exhausted input as an error, and fails by a panic"
 )]
 
-use std::sync::LazyLock;
-
 use arbtest::arbitrary::{Result, Unstructured};
 use arbtest::arbtest;
 use serde_json::{Map, json};
@@ -35,7 +33,7 @@ struct Corpus {
     signed: Vec<String>,
 }
 
-static CORPUS: LazyLock<Corpus> = LazyLock::new(|| {
+fn corpus() -> Corpus {
     let issuer = TestIssuer::new();
     let claims = [
         json!({"iss": ISSUER, "aud": "a", "exp": NOW + 300, "sub": "s", "scope": "orders:read"}),
@@ -55,15 +53,15 @@ static CORPUS: LazyLock<Corpus> = LazyLock::new(|| {
         issuer,
         signed,
     }
-});
+}
 
 /// The principal of a token, verified with these keys.
-fn verify(text: &str, keys: &KeySet) -> Option<Principal> {
+fn verify(text: &str, keys: &KeySet, policy: &IssuerPolicy) -> Option<Principal> {
     let token = Token::parse(text).ok()?;
     match keys.select(token.key_id.as_deref(), token.algorithm) {
         Selection::Key(key) => {
             let now = UNIX_EPOCH + Duration::from_secs(NOW.into());
-            token.verify(key, &CORPUS.policy, now).ok()
+            token.verify(key, policy, now).ok()
         }
         _ => None,
     }
@@ -147,10 +145,10 @@ fn segments(token: &str) -> [&str; 3] {
 }
 
 /// Parts of tokens, changed and put together anew.
-fn forged(u: &mut Unstructured<'_>) -> Result<String> {
+fn forged(u: &mut Unstructured<'_>, corpus: &Corpus) -> Result<String> {
     let mut parts = Vec::new();
     for at in 0..3 {
-        let segment = segments(u.choose(&CORPUS.signed)?)[at];
+        let segment = segments(u.choose(&corpus.signed)?)[at];
         parts.push(match (at, u.arbitrary()?) {
             (_, false) => segment.to_owned(),
             (2, true) => {
@@ -193,10 +191,10 @@ fn forged(u: &mut Unstructured<'_>) -> Result<String> {
     Ok(token)
 }
 
-fn only_signed_tokens_are_accepted(u: &mut Unstructured<'_>) -> Result<()> {
-    let token = forged(u)?;
-    if verify(&token, &CORPUS.keys).is_some() {
-        assert!(CORPUS.signed.contains(&token), "forged: {token}");
+fn only_signed_tokens_are_accepted(u: &mut Unstructured<'_>, corpus: &Corpus) -> Result<()> {
+    let token = forged(u, corpus)?;
+    if verify(&token, &corpus.keys, &corpus.policy).is_some() {
+        assert!(corpus.signed.contains(&token), "forged: {token}");
     }
     Ok(())
 }
@@ -223,8 +221,11 @@ fn assert_claims(header: &Value, claims: &Value, principal: &Principal) {
     }
 }
 
-fn accepted_claims_are_those_of_the_policy(u: &mut Unstructured<'_>) -> Result<()> {
-    let [header, claims, _] = segments(u.choose(&CORPUS.signed)?);
+fn accepted_claims_are_those_of_the_policy(
+    u: &mut Unstructured<'_>,
+    corpus: &Corpus,
+) -> Result<()> {
+    let [header, claims, _] = segments(u.choose(&corpus.signed)?);
     let [mut header, mut claims] = [object_of(header), object_of(claims)];
     // Fast to sign, and the claims are checked after the signature.
     header.insert("alg".to_owned(), json!("EdDSA"));
@@ -236,8 +237,8 @@ fn accepted_claims_are_those_of_the_policy(u: &mut Unstructured<'_>) -> Result<(
         distort(u, text)?;
     }
     let [header, claims] = &texts;
-    let token = CORPUS.issuer.sign_text("EdDSA", header, claims);
-    if let Some(principal) = verify(&token, &CORPUS.keys) {
+    let token = corpus.issuer.sign_text("EdDSA", header, claims);
+    if let Some(principal) = verify(&token, &corpus.keys, &corpus.policy) {
         let read = |text: &str| serde_json::from_str(text).unwrap();
         assert!(token.len() <= MAX_BYTES);
         assert_claims(&read(header), &read(claims), &principal);
@@ -245,18 +246,18 @@ fn accepted_claims_are_those_of_the_policy(u: &mut Unstructured<'_>) -> Result<(
     Ok(())
 }
 
-fn a_key_set_accepts_no_forged_token(u: &mut Unstructured<'_>) -> Result<()> {
-    let mut keys = CORPUS.issuer.jwks()["keys"].as_array().unwrap().clone();
+fn a_key_set_accepts_no_forged_token(u: &mut Unstructured<'_>, corpus: &Corpus) -> Result<()> {
+    let mut keys = corpus.issuer.jwks()["keys"].as_array().unwrap().clone();
     for key in &mut keys {
         change(u, key.as_object_mut().unwrap())?;
     }
     let mut text = json!({"keys": keys}).to_string();
     distort(u, &mut text)?;
     if let Ok(keys) = KeySet::parse(text.as_bytes()) {
-        let token = forged(u)?;
-        if verify(&token, &keys).is_some() {
+        let token = forged(u, corpus)?;
+        if verify(&token, &keys, &corpus.policy).is_some() {
             assert!(
-                CORPUS.signed.contains(&token),
+                corpus.signed.contains(&token),
                 "forged: {token} with {text}"
             );
         }
@@ -265,26 +266,27 @@ fn a_key_set_accepts_no_forged_token(u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// Runs a target for a limited time.
-fn run(target: fn(&mut Unstructured<'_>) -> Result<()>) {
+fn run(target: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
     arbtest(target).budget_ms(BUDGET_MS).size_max(4096).run();
 }
 
 #[test]
 fn fuzz_forged_tokens() {
-    let good = CORPUS.signed.iter();
-    assert!(
-        good.clone()
-            .all(|token| verify(token, &CORPUS.keys).is_some())
-    );
-    run(only_signed_tokens_are_accepted);
+    let corpus = corpus();
+    for token in &corpus.signed {
+        assert!(verify(token, &corpus.keys, &corpus.policy).is_some());
+    }
+    run(|u| only_signed_tokens_are_accepted(u, &corpus));
 }
 
 #[test]
 fn fuzz_signed_tokens() {
-    run(accepted_claims_are_those_of_the_policy);
+    let corpus = corpus();
+    run(|u| accepted_claims_are_those_of_the_policy(u, &corpus));
 }
 
 #[test]
 fn fuzz_key_sets() {
-    run(a_key_set_accepts_no_forged_token);
+    let corpus = corpus();
+    run(|u| a_key_set_accepts_no_forged_token(u, &corpus));
 }

@@ -46,6 +46,16 @@ pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
             json!("\"1\""),
         ),
         sometimes(
+            "RateLimit",
+            "What is left of the caller's rate, if the service limits rates. Successful responses have it, too.",
+            json!("\"default\";r=42;t=1"),
+        ),
+        sometimes(
+            "RateLimit-Policy",
+            "The caller's rate, if the service limits rates. Successful responses have it, too.",
+            json!("\"default\";q=100;w=2"),
+        ),
+        sometimes(
             "Idempotency-Replayed",
             "`true` if an earlier request with the same key created the order. The body is the order as \
              it was then.",

@@ -130,6 +130,10 @@ impl ProblemResponse {
             Some(ProblemKind::Unauthenticated) => {
                 response.header("WWW-Authenticate", Header::default())
             }
+            Some(ProblemKind::RateLimited) => response
+                .header("Retry-After", Header::default())
+                .header("RateLimit", Header::default())
+                .header("RateLimit-Policy", Header::default()),
             Some(kind) if kind.asks_to_retry() => response.header("Retry-After", Header::default()),
             _ => response,
         }

@@ -13,6 +13,9 @@ use crate::shares::RateLimits;
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Seconds until a caller may send another request. `RATE_LIMIT` is at least one request per second. `Retry-After` of
+/// each 429 has the same value.
+const NEXT: u32 = 1;
 const TOO_FAST: &str = "The caller sends requests faster than RATE_LIMIT allows. Try again later.";
 const TOO_MANY_FAILURES: &str =
     "Too many requests from this address had credentials that are not valid. Try again later.";
@@ -30,8 +33,6 @@ pub(crate) struct Rates {
     principals: RateLimits<Arc<str>>,
     failures: RateLimits<Network>,
     policy: HeaderValue,
-    /// Seconds until a principal without quota gets some, rounded up.
-    seconds: u32,
 }
 
 /// The addresses that one client can use. The owner of an IPv6 network has at least a /64 (RFC 6177), and can use
@@ -70,8 +71,6 @@ impl Rates {
             failures: RateLimits::new(burst, rate),
             policy: HeaderValue::from_str(&policy)
                 .unwrap_or_else(|_| HeaderValue::from_static("\"default\";q=0")),
-            // At least one request per second is permitted.
-            seconds: 1,
         }
     }
 
@@ -81,7 +80,7 @@ impl Rates {
     /// A problem if the caller exceeds its rate.
     pub(super) fn check(&self, caller: &Caller) -> Result<Remaining, Problem> {
         let remaining = self.principals.check(&caller.id).map(Remaining);
-        remaining.map_err(|_| Problem::new(ProblemKind::RateLimited, TOO_FAST))
+        remaining.ok_or_else(|| Problem::new(ProblemKind::RateLimited, TOO_FAST))
     }
 
     /// Counts a request with a rejected credential.
@@ -89,10 +88,8 @@ impl Rates {
     /// # Errors
     /// A problem if there were too many from the same network.
     pub(super) fn count_failure(&self, peer: SocketAddr) -> Result<(), Problem> {
-        let counted = self.failures.check(&peer.ip().into());
-        counted
-            .map(drop)
-            .map_err(|_| Problem::new(ProblemKind::RateLimited, TOO_MANY_FAILURES))
+        let permitted = self.failures.check(&peer.ip().into()).map(drop);
+        permitted.ok_or_else(|| Problem::new(ProblemKind::RateLimited, TOO_MANY_FAILURES))
     }
 
     /// Sets the headers `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11, sections 3 and 4).
@@ -105,7 +102,7 @@ impl Rates {
     /// send both headers with each response, and clients can then pace themselves.
     pub(super) fn set_headers(&self, remaining: Remaining, headers: &mut HeaderMap) {
         headers.insert(RATELIMIT_POLICY, self.policy.clone());
-        let limit = format!("\"default\";r={};t={}", remaining.0, self.seconds);
+        let limit = format!("\"default\";r={};t={}", remaining.0, NEXT);
         if let Ok(limit) = HeaderValue::from_str(&limit) {
             headers.insert(RATELIMIT, limit);
         }

@@ -9,6 +9,7 @@ use crate::store::admission::{Admission, RequestKind};
 use crate::telemetry::Metrics;
 
 mod failed_batches;
+mod several_principals;
 mod tenants;
 
 /// Doubles numbers. Waits for the gate before each batch, and records the size of each.
@@ -117,9 +118,22 @@ impl Harness {
         item: u32,
         deadline: Instant,
     ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
+        self.submit_as("", item, deadline)
+    }
+
+    fn submit_as(
+        &self,
+        principal: &str,
+        item: u32,
+        deadline: Instant,
+    ) -> tokio::task::JoinHandle<Result<u32, StoreError>> {
         let (queue, admission) = (Arc::clone(&self.queue), self.admission.clone());
+        let caller = Caller {
+            id: principal.into(),
+            ..Caller::anonymous()
+        };
         tokio::spawn(async move {
-            let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0)?;
+            let permit = admission.acquire(&caller, RequestKind::Write, 0)?;
             queue.submit(permit, item, deadline).await
         })
     }

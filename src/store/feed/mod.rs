@@ -90,8 +90,7 @@ impl SharedFeed {
     ) -> Result<FeedReading, StoreError> {
         let permit = self.reads.acquire(&caller.id, 1).await;
         let permit = permit.ok_or(StoreFault::Closed)?;
-        let tenant = caller.tenant.clone();
-        let feed = Arc::clone(self);
+        let (feed, tenant) = (Arc::clone(self), caller.tenant.clone());
         let read = async move {
             let read = read_feed(&*feed.backend, &feed.key, tenant, after, size).await;
             drop(permit);
@@ -187,7 +186,7 @@ async fn read_feed(
         let read_size = position.map_or(PageSize { events: 1, ..size }, |_| size);
         let read = backend.feed(tenant.clone(), position, read_size).await?;
         let mut reading = FeedReading::new(read, current)?;
-        let same_key = key.is_some_and(|key| Arc::ptr_eq(&key, &reading.key));
+        let same_key = key.is_some_and(|key| *key == *reading.key);
         if same_key {
             if position.is_none() {
                 // A cursor of another database or of another tenant, or no cursor at all.
@@ -228,8 +227,8 @@ impl FeedReading {
 }
 
 impl Store {
-    /// Reads the events of one order of the caller's tenant after a version, oldest first: at most `limit` and 100, and at most 1 MiB of
-    /// JSON, but at least one if there is one.
+    /// Reads the events of one order of the caller's tenant after a version, oldest first: at most `limit` and 100,
+    /// and at most 1 MiB of JSON, but at least one if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -249,9 +248,8 @@ impl Store {
     }
 
     /// Reads the events of the caller's tenant after `after` in the order of their commits; without a cursor, from
-    /// the oldest event. The
-    /// limits are those of [`Self::order_events`]. A reader that continues after the last event receives every
-    /// event exactly once.
+    /// the oldest event. The limits are those of [`Self::order_events`]. A reader that continues after the last event
+    /// receives every event exactly once.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -177,7 +177,7 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
         // Batches of other connections may have the same keys. If the keys are sorted, the batches wait for each
         // other. In different orders, they would deadlock.
-        rows.sort_by_key(|row| (row.key(), &row.caller.tenant));
+        rows.sort_by_key(|row| row.key().map(|key| (key, &row.caller.tenant)));
         Self {
             lock_timeout: match wait {
                 LockWait::Short => SHORT_LOCK_WAIT,
