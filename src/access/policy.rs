@@ -1,7 +1,5 @@
 //! `AUTH_FILE`: the issuers, API keys and grants of a deployment.
 
-mod shown;
-
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +12,6 @@ use self::message::{shown, without_values};
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
-use shown::{shown, without_values};
 
 mod message;
 
