@@ -10,13 +10,10 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use self::message::{shown, without_values};
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
 use shown::{shown, without_values};
-
-mod message;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
