@@ -241,7 +241,9 @@ async fn responses_to_http_1_0_are_not_chunked() {
     let id = server.create("sku-1").await["id"].to_string();
     let mut client = RawClient::connect(&server.api).await;
     for (connection, keeps) in [("keep-alive", true), ("close", false)] {
-        let request = format!("GET /api/v1/orders HTTP/1.0\r\nConnection: {connection}\r\n\r\n");
+        let request = format!(
+            "GET /api/v1/orders HTTP/1.0\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n"
+        );
         client.send(request).await;
         let response = client.response().await;
         assert!(response.head.starts_with("http/1.0 200"), "{response:?}");
@@ -251,8 +253,9 @@ async fn responses_to_http_1_0_are_not_chunked() {
     client.expect_close().await;
     for connection in ["", "Connection: keep-alive\r\n"] {
         let mut client = RawClient::connect(&server.api).await;
-        let request =
-            format!("GET /api/v1/events HTTP/1.0\r\nAccept: text/event-stream\r\n{connection}\r\n");
+        let request = format!(
+            "GET /api/v1/events HTTP/1.0\r\nHost: localhost\r\nAccept: text/event-stream\r\n{connection}\r\n"
+        );
         client.send(request).await;
         let mut text = String::new();
         while !text.contains("\"order.created\"") {
