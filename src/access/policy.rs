@@ -1,5 +1,7 @@
 //! `AUTH_FILE`: the issuers, API keys and grants of a deployment.
 
+mod shown;
+
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,12 +10,10 @@ use std::time::SystemTime;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use self::message::{shown, without_values};
 use super::api_key::{ApiKey, Digest, is_id};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
-
-mod message;
+use shown::{shown, without_values};
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]

@@ -71,7 +71,7 @@ async fn unread_responses_take_a_bounded_amount_of_memory(database: Database) {
         eventually(
             "most of the budget is used",
             Duration::from_secs(10),
-            async || buffered_bytes(&server).await > 25 << 20,
+            async || buffered_bytes(&server).await > 22 << 20,
         )
         .await;
         assert!(buffered_bytes(&server).await <= 32 << 20);

@@ -1,4 +1,4 @@
-//! What messages about `AUTH_FILE` show of it: names, and no value that may be a secret.
+//! What messages show of a file. A secret may be in the wrong place of it.
 
 /// The longest name that a message shows. Every API key and token is longer.
 const MAX_SHOWN: usize = 32;
