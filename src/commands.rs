@@ -54,12 +54,16 @@ enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code: 2 for a bad setting, 3 when the database cannot be reached, else 1.
+    /// The exit code: 2 for a bad setting, 3 when no connection to PostgreSQL can be opened, else 1.
+    /// An SQLite file that cannot be opened will not appear by itself, so it is no reason to try again later.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Serve(ServeError::Access(AccessError::File(_))) => 2,
-            Self::Serve(ServeError::Store(StoreError::Unavailable(_)))
-            | Self::Store(StoreError::Unavailable(_)) => 3,
+            Self::Serve(ServeError::Store(error)) | Self::Store(error)
+                if error.is_unreachable() =>
+            {
+                3
+            }
             _ => 1,
         }
     }

@@ -120,6 +120,8 @@ impl Authenticator {
     pub(crate) fn record_rejected(&self, reason: Rejected, peer: &str, request_id: &str) {
         let outcome = match reason {
             Rejected::KeysUnavailable => "unavailable",
+            // The token is valid, and the response is 403.
+            Rejected::Tenant => "forbidden",
             _ => "rejected",
         };
         self.access.metrics.count_auth(reason.method(), outcome);

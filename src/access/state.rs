@@ -81,6 +81,7 @@ impl Access {
         file: Option<PathBuf>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Self>, AccessError> {
+        metrics.expect_auth();
         let access = Arc::new(Self {
             anonymous,
             directory: RwLock::default(),

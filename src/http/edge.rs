@@ -1,7 +1,7 @@
 //! The outermost middleware. It opens the access record and the context of a request, authorizes the request,
 //! catches panics, turns every error into a problem, and sets the headers that every response has.
 
-mod admission;
+mod authorization;
 mod in_flight;
 pub(crate) mod rates;
 mod stage;
@@ -30,7 +30,7 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use admission::{Admission, Rejection, admit};
+use authorization::{Authorization, Rejection, authorize};
 use in_flight::InFlight;
 use stage::{Call, Stage};
 
@@ -131,15 +131,15 @@ where
         );
         let deadline = Instant::now() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
-        let admission = match rejected.map_or_else(|| check_head(&request), Err) {
-            Err(problem) => Admission::Rejected(problem.into()),
+        let authorization = match rejected.map_or_else(|| check_head(&request), Err) {
+            Err(problem) => Authorization::Rejected(problem.into()),
             Ok(()) => self
                 .edge
                 .authenticator
                 .as_ref()
-                .map_or(Admission::Open, |a| {
+                .map_or(Authorization::Open, |a| {
                     let rates = self.edge.http.rates.as_ref();
-                    admit(a, rates, &request, resource, deadline, &id)
+                    authorize(a, rates, &request, resource, deadline, &id)
                 }),
         };
         let mut in_flight = InFlight {
@@ -159,16 +159,16 @@ where
             template: path.template,
             deadline,
         };
-        let stage = match admission {
-            Admission::Open => call.start(Arc::clone(&self.edge.nobody)),
-            Admission::Admitted(principal) => call.start_for(principal, &mut in_flight),
-            Admission::Rejected(Rejection { problem, caller }) => {
+        let stage = match authorization {
+            Authorization::Open => call.start(Arc::clone(&self.edge.nobody)),
+            Authorization::Authorized(principal) => call.start_for(principal, &mut in_flight),
+            Authorization::Rejected(Rejection { problem, caller }) => {
                 if let Some(caller) = caller {
                     in_flight.record.set_caller(caller);
                 }
                 Stage::rejected(problem)
             }
-            Admission::Waiting(verification) => Stage::waiting(verification, call),
+            Authorization::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {
             stage,

@@ -162,8 +162,8 @@ impl Application {
     fn announce(&self) {
         let (api, metrics) = (self.api_address, self.metrics_address);
         let data = self.settings.database().describe(describe_database_url);
-        log::info!(api:% = api, metrics:% = metrics, database = data.as_str(); "serving");
         self.warn_about_access();
+        log::info!(api:% = api, metrics:% = metrics, database = data.as_str(); "serving");
         if self.settings.log_format() == LogFormat::Text {
             eprintln!(
                 "\n  orders    http://{api}/api/v1/orders\

@@ -8,6 +8,8 @@ use std::time::Duration;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
 
+use super::postgres::ConnectError;
+
 /// Why the store could not serve a request. Two errors are equal when they are of one kind: the cause is
 /// for the log.
 #[derive(Clone, Debug, Error)]
@@ -170,6 +172,11 @@ impl StoreError {
             Self::BatchTooLarge => "batch_too_large",
             Self::Internal(_) => "internal",
         }
+    }
+
+    /// Whether no connection to PostgreSQL could be opened.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unavailable(cause) if cause.error().is::<ConnectError>())
     }
 
     pub(crate) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

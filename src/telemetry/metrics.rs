@@ -182,9 +182,9 @@ impl Metrics {
         self.db_errors.with_label_values(&[kind]).inc();
     }
 
-    /// Returns the counters of accepted requests, and exports the other series of `auth_total`. If a series exists
-    /// from the start, `rate()` includes its first increase.
-    pub(crate) fn auth_counters(&self) -> AuthCounters {
+    /// Exports every series of `auth_total` and `auth_file_reload_total`. If a series exists from the start, `rate()`
+    /// includes its first increase.
+    pub(crate) fn expect_auth(&self) {
         for method in ["api_key", "token"] {
             for outcome in ["rejected", "forbidden"] {
                 self.auth.with_label_values(&[method, outcome]);
@@ -200,6 +200,11 @@ impl Metrics {
         for outcome in ["success", "failure"] {
             self.auth_file_reloads.with_label_values(&[outcome]);
         }
+        self.auth_counters();
+    }
+
+    /// Returns the counters of accepted requests.
+    pub(crate) fn auth_counters(&self) -> AuthCounters {
         let accepted = |method| self.auth.with_label_values(&[method, "accepted"]);
         AuthCounters {
             anonymous: accepted("anonymous"),

@@ -180,7 +180,7 @@ fn a_key_that_cannot_be_printed_is_an_error() {
 }
 
 #[test]
-fn commands_exit_with_3_when_the_database_cannot_be_reached() {
+fn commands_exit_with_3_when_no_connection_to_postgresql_can_be_opened() {
     let cluster = Cluster::start();
     cluster.crash();
     let url = ("DATABASE_URL", cluster.url.as_str());
@@ -204,7 +204,7 @@ fn commands_exit_with_3_when_the_database_cannot_be_reached() {
     );
     assert_eq!(
         no_directory.status.code(),
-        Some(3),
+        Some(1),
         "{}",
         stderr(&no_directory)
     );

@@ -75,7 +75,7 @@ async fn when_no_host_accepts_a_session_the_error_names_each_with_its_reason() {
         ("POOL_ACQUIRE_TIMEOUT", "2s"),
     ];
     let out = run(&["migrate"], &variables);
-    assert_eq!(out.status.code(), Some(1));
+    assert_eq!(out.status.code(), Some(3));
     assert!(start.elapsed() < Duration::from_secs(4));
     let text = stderr(&out);
     let first = format!("127.0.0.1:{}", silent.port());

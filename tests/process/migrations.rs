@@ -215,7 +215,7 @@ fn migrate_fails_in_time_when_the_server_sends_nothing() {
         &["migrate", "--wait", "1s"],
     ] {
         let start = Instant::now();
-        assert_eq!(run_on(&url, args).status.code(), Some(1));
+        assert_eq!(run_on(&url, args).status.code(), Some(3));
         assert!(start.elapsed() < Duration::from_secs(15));
     }
 }

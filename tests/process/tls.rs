@@ -160,9 +160,9 @@ async fn client_certificates_and_channel_binding_are_used_as_the_server_requires
     };
     assert_eq!(login("ge?heim%40x&y", "channel_binding=require"), Some(0));
     assert_eq!(login("ge%3Fheim%40x%26y", "sslmode=disable"), Some(0));
-    assert_eq!(login("geheim", ""), Some(1));
+    assert_eq!(login("geheim", ""), Some(3));
     assert_eq!(
         login("ge?heim%40x&y", "sslmode=disable&channel_binding=require"),
-        Some(1)
+        Some(3)
     );
 }

@@ -227,7 +227,7 @@ fn a_failure_has_its_exit_code_when_standard_error_is_closed() {
         (
             ["migrate"],
             ("DATABASE_URL", "postgres://u@127.0.0.1:1/d"),
-            1,
+            3,
         ),
         (
             ["serve"],

@@ -52,7 +52,7 @@ impl InFlight {
     ///
     /// # Errors
     /// A problem if the caller exceeds its rate.
-    pub(crate) fn admit(&mut self, caller: &Arc<Caller>) -> Result<(), Problem> {
+    pub(crate) fn authorize(&mut self, caller: &Arc<Caller>) -> Result<(), Problem> {
         self.record.set_caller(Arc::clone(caller));
         if let Some(rates) = &self.http.rates {
             self.remaining = Some(Remaining::NONE);

@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::admission::{Rejection, Verification};
+use super::authorization::{Rejection, Verification};
 use super::in_flight::InFlight;
 use crate::access::Principal;
 use crate::http::problem::Problem;
@@ -46,7 +46,7 @@ pub(super) struct Call<S> {
 impl<S: Service<ServiceRequest>> Call<S> {
     /// Calls the service for a principal that may make the request, unless it exceeds its rate.
     pub(super) fn start_for(self, principal: Arc<Principal>, in_flight: &mut InFlight) -> Stage<S> {
-        match in_flight.admit(&principal.caller) {
+        match in_flight.authorize(&principal.caller) {
             Ok(()) => self.start(principal),
             Err(problem) => Stage::rejected(problem),
         }

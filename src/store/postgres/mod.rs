@@ -37,7 +37,7 @@ use super::error::StoreFault;
 use super::pool::{Class, Pool, jitter};
 use crate::telemetry::{Metrics, QueryName};
 use connection::PgConnection;
-pub(super) use connection::PgConnector;
+pub(super) use connection::{ConnectError, PgConnector};
 use last_success::LastSuccess;
 use readiness::ReadinessCheck;
 use sqlstate::Remedy;

@@ -29,11 +29,11 @@ const NOT_LOCAL: &str = "This service serves local clients only: Host must be lo
     With AUTH_FILE or AUTH_ANONYMOUS it takes any Host.";
 
 /// Whether a request may be served.
-pub(super) enum Admission {
+pub(super) enum Authorization {
     /// It needs no principal.
     Open,
     /// This principal has the scope that it needs.
-    Admitted(Arc<Principal>),
+    Authorized(Arc<Principal>),
     /// It is not served.
     Rejected(Rejection),
     /// The keys that verify its token are needed first.
@@ -61,26 +61,26 @@ impl From<Problem> for Rejection {
 pub(super) type Verification = Pin<Box<dyn Future<Output = Result<Arc<Principal>, Rejection>>>>;
 
 /// Authenticates a request and checks its scope. It may wait for keys until `deadline`.
-pub(super) fn admit(
+pub(super) fn authorize(
     authenticator: &Rc<Authenticator>,
     rates: Option<&Rates>,
     request: &ServiceRequest,
     resource: &Resource,
     deadline: Instant,
     id: &Rc<str>,
-) -> Admission {
+) -> Authorization {
     let open = authenticator.is_open();
     if open && !resource.path.is_probe && !is_local(request) {
-        return Admission::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL).into());
+        return Authorization::Rejected(Problem::new(ProblemKind::Forbidden, NOT_LOCAL).into());
     }
     let Requirement::Scope(scope) = resource.requirement(request.method()) else {
-        return Admission::Open;
+        return Authorization::Open;
     };
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let header = headers.next().filter(|_| !open);
     if header.is_some() && headers.next().is_some() {
         let problem = Problem::new(ProblemKind::MalformedRequest, TWO_CREDENTIALS);
-        return Admission::Rejected(problem.into());
+        return Authorization::Rejected(problem.into());
     }
     let Some(header) = header else {
         return anonymous(authenticator, scope);
@@ -94,13 +94,13 @@ pub(super) fn admit(
     };
     match authenticator.authenticate(header.as_bytes()) {
         Authentication::Done(result) => match check.finish(result) {
-            Ok(principal) => Admission::Admitted(principal),
-            Err(rejection) => Admission::Rejected(rejection),
+            Ok(principal) => Authorization::Authorized(principal),
+            Err(rejection) => Authorization::Rejected(rejection),
         },
         Authentication::Waiting(pending) => {
             let (authenticator, id, peer) = (Rc::clone(authenticator), Rc::clone(id), check.peer);
             let rates = rates.cloned();
-            Admission::Waiting(Box::pin(async move {
+            Authorization::Waiting(Box::pin(async move {
                 let result = timeout_at(deadline, pending.verify()).await;
                 let check = Check {
                     authenticator: &authenticator,
@@ -115,15 +115,15 @@ pub(super) fn admit(
     }
 }
 
-fn anonymous(authenticator: &Authenticator, scope: Scope) -> Admission {
+fn anonymous(authenticator: &Authenticator, scope: Scope) -> Authorization {
     let principal = authenticator.anonymous();
     if principal.may(scope) {
         authenticator.count_accepted(principal);
-        return Admission::Admitted(Arc::clone(principal));
+        return Authorization::Authorized(Arc::clone(principal));
     }
     authenticator.record_missing();
     let problem = Problem::from(ProblemKind::Unauthenticated);
-    Admission::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE).into())
+    Authorization::Rejected(problem.with_header(WWW_AUTHENTICATE, CHALLENGE).into())
 }
 
 /// The check of a credential that has been verified.
