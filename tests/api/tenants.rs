@@ -133,8 +133,18 @@ async fn an_order_of_another_tenant_looks_like_one_that_does_not_exist(database:
         (Method::GET, "", None, Some(("if-none-match", "\"1\""))),
         (Method::PATCH, "", Some(&confirm), None),
         (Method::PATCH, "", Some(&illegal), None),
-        (Method::PATCH, "", Some(&confirm), Some(("if-match", "\"1\""))),
-        (Method::PATCH, "", Some(&confirm), Some(("if-match", "\"9\""))),
+        (
+            Method::PATCH,
+            "",
+            Some(&confirm),
+            Some(("if-match", "\"1\"")),
+        ),
+        (
+            Method::PATCH,
+            "",
+            Some(&confirm),
+            Some(("if-match", "\"9\"")),
+        ),
         (Method::GET, "/events", None, None),
         (Method::HEAD, "/events", None, None),
     ] {
@@ -326,12 +336,20 @@ async fn a_cursor_of_another_tenant_has_expired(database: Database) {
         let oldest = gone["oldest"].as_str().unwrap();
         let oldest = format!("{FEED}?after={oldest}");
         assert_eq!(other.events(&oldest, 3).await.0, own);
-        assert_eq!(acme.get(&oldest).await.status(), 410, "the cursor of `other`");
+        assert_eq!(
+            acme.get(&oldest).await.status(),
+            410,
+            "the cursor of `other`"
+        );
         let (_, cursor) = link.split_once("after=").unwrap();
         let cursor = cursor.split('&').next().unwrap();
         let stream = other.request(Method::GET, FEED);
         let stream = stream.header("accept", "text/event-stream");
         let stream = stream.header("last-event-id", cursor).send_streaming();
-        assert_eq!(stream.await.unwrap().status(), 410, "before the stream begins");
+        assert_eq!(
+            stream.await.unwrap().status(),
+            410,
+            "before the stream begins"
+        );
     }
 }

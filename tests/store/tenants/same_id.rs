@@ -6,17 +6,21 @@ use order_service::store::{ListQuery, Store, UpdateOutcome};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{caller_of, order_of};
+use super::{caller_of, events, order_of, page};
 use crate::contract::{create, json, store, update};
 use crate::support::database::Database;
 
-crate::on_both!(an_id_names_another_order_in_each_tenant);
+crate::on_both!(
+    an_id_names_another_order_in_each_tenant,
+    a_cursor_has_expired_when_only_another_tenant_has_its_event,
+);
 
 const TENANTS: [&str; 2] = ["acme", "other"];
 
 /// Copies the order of `acme` with its event to the tenant `other`, as the product `copy`.
 async fn copy_order(database: &Database) {
-    let columns = "id, quantity, status, customer_id, metadata, version, created_at, updated_at, json_bytes";
+    let columns =
+        "id, quantity, status, customer_id, metadata, version, created_at, updated_at, json_bytes";
     let of_event = "order_id, version, occurred_at, data_bytes, authtype";
     let (position, data) = if database.is_postgres() {
         (
@@ -88,4 +92,14 @@ async fn an_id_names_another_order_in_each_tenant(database: Database) {
         };
         assert_eq!(document.version, versions[changed]);
     }
+}
+
+async fn a_cursor_has_expired_when_only_another_tenant_has_its_event(database: Database) {
+    let store = store(&database, &[]).await;
+    create(&store, order_of("acme", "a")).await;
+    let (_, cursor) = events(&store, "acme", 1).await;
+    assert!(page(&store, "acme", Some(cursor)).await.is_some());
+    // In every other respect it is the event of the cursor.
+    database.execute("UPDATE events SET tenant = 'other'").await;
+    assert!(page(&store, "acme", Some(cursor)).await.is_none());
 }
