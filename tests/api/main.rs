@@ -31,6 +31,7 @@ mod readiness;
 mod request_memory;
 mod response_budget;
 mod streams;
+mod tenants;
 mod timeouts;
 mod unread_pages;
 mod updates;

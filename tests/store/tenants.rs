@@ -1,6 +1,7 @@
 //! Tenants see nothing of each other.
 
 mod isolation;
+mod same_id;
 
 use std::sync::Arc;
 use std::time::Duration;

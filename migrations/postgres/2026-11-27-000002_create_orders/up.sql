@@ -40,11 +40,18 @@ CREATE TABLE orders (
 ) WITH (fillfactor = 85);
 -- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
 -- status.
-CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id);
-CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WHERE customer_id IS NOT NULL;
+--
+-- Orders have different ids, so entries of such an index are equal only if an update has moved an order to another
+-- page. Before PostgreSQL splits a page of an index that is not declared unique, it compares all entries of the page
+-- to merge equal ones (PostgreSQL manual, B-Tree Indexes, Deduplication). That search is 3 % of the instructions of
+-- a create and finds none.
+CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id) WITH (deduplicate_items = off);
+CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WITH (deduplicate_items = off)
+    WHERE customer_id IS NOT NULL;
 -- The condition is always true. PostgreSQL uses a partial index only for a statement that repeats its condition,
 -- so this index never serves a filter by product or customer, for which it would read all orders of a status.
-CREATE INDEX orders_status ON orders (tenant, status, id) WHERE created_at > '-infinity';
+CREATE INDEX orders_status ON orders (tenant, status, id) WITH (deduplicate_items = off)
+    WHERE created_at > '-infinity';
 
 -- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
@@ -83,8 +90,8 @@ CREATE TABLE events (
 -- The feed of a tenant.
 CREATE UNIQUE INDEX events_feed ON events (tenant, position, seq);
 -- The events of all tenants, for the reader that each process has, for the lag of the feed, and for the last
--- position, which every write compares with its own.
-CREATE INDEX events_position ON events (position, seq);
+-- position, which every write compares with its own. No two events have the same sequence.
+CREATE INDEX events_position ON events (position, seq) WITH (deduplicate_items = off);
 
 -- One row. A database restored from a dump counts its transactions from the beginning again; the offset
 -- keeps positions increasing (order-service migrate sets it). Without the row no event has a position, and

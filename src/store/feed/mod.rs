@@ -227,8 +227,8 @@ impl FeedReading {
 }
 
 impl Store {
-    /// Reads the events of one order of the caller's tenant after a version, oldest first: at most `limit` and 100,
-    /// and at most 1 MiB of JSON, but at least one if there is one.
+    /// Reads the events of one order of the caller's tenant after a version, oldest first. A page has at most `limit`
+    /// and 100 events, and at most 1 MiB of JSON, but at least one event if there is one.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -247,8 +247,8 @@ impl Store {
         .await
     }
 
-    /// Reads the events of the caller's tenant after `after` in the order of their commits; without a cursor, from
-    /// the oldest event. The limits are those of [`Self::order_events`]. A reader that continues after the last event
+    /// Reads the events of the caller's tenant after `after`, in the order of their commits; without a cursor, from the
+    /// oldest event. The limits are those of [`Self::order_events`]. A reader that continues after the last event
     /// receives every event exactly once.
     ///
     /// # Errors

@@ -86,11 +86,10 @@ impl Postgres {
     }
 }
 
-/// The columns of the feed that every row of a page has, with the names of `state`.
-///
-/// Only the first row has the key.
-const STATE: &str = "horizon, CASE WHEN number > 1 THEN NULL ELSE cursor_key END, floor_position, floor_seq, floor_order_id, floor_version,
-            floor_occurred_at, ";
+/// The columns of the feed that every row of a page has, with the names of `state`. Only the first row has the key.
+const STATE: &str =
+    "horizon, CASE WHEN number > 1 THEN NULL ELSE cursor_key END, floor_position, floor_seq,
+            floor_order_id, floor_version, floor_occurred_at, ";
 /// SQL for the floor of a row of `feed_floors`, with the names of `state`.
 const FLOOR: &str = "floors.position AS floor_position, floors.seq AS floor_seq, floors.order_id AS floor_order_id,
                 floors.version AS floor_version, floors.occurred_at AS floor_occurred_at FROM feed LEFT JOIN ";

@@ -43,9 +43,9 @@ use readiness::ReadinessCheck;
 use sqlstate::Remedy;
 pub(super) use url::{check_postgres_url, describe_postgres_url};
 
-/// SQL for whether an event that is written now comes after all others, of all tenants, given the row of `feed`. It does not in a
-/// database that was restored from a dump and has not been migrated since. No event of a transaction that has
-/// ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
+/// SQL for whether an event that is written now comes after all others, of all tenants, given the row of `feed`. It
+/// does not in a database that was restored from a dump and has not been migrated since. No event of a transaction
+/// that has ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
 const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
         > greatest((SELECT max(position) FROM events), (SELECT max(position) FROM feed_floors), -1)";
 
