@@ -1,5 +1,4 @@
 //! One principal cannot take the service from the others.
 
-mod flood;
 mod rates;
 mod shares;

@@ -1,8 +1,14 @@
-//! A flood of one principal and the latency of another.
+//! A flood of one principal and the latency of another. It is a binary of its own, because no other test may run at the
+//! same time.
 //!
 //! The machine of the test is shared and has few processors, so what is measured must not be the processor: the
 //! database is some milliseconds away, and clients of the flood that are rejected wait before they try again. What
 //! remains is the wait for other requests, which is what the shares are for.
+
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,7 +28,7 @@ const CONNECTIONS: usize = 500;
 /// The pause of a client of the flood after it was rejected: that of `Retry-After`.
 const REJECTED_PAUSE: Duration = Duration::from_secs(1);
 /// The distance to the database.
-const DELAY: Duration = Duration::from_millis(50);
+const DELAY: Duration = Duration::from_millis(100);
 /// The modest rate: one request in this time.
 const INTERVAL: Duration = Duration::from_millis(30);
 const REQUESTS: usize = 200;
@@ -174,7 +180,7 @@ async fn quiet_and_flooded(server: &Server, observed: &str, flooding: &str) -> (
 
 const CAPACITY: (&str, &str) = ("QUEUE_CAPACITY", "256");
 /// The rounds, of which one must meet the limit: other processes use the machine, too.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_one_principal_does_not_fail_or_delay_the_requests_of_another() {
