@@ -183,15 +183,21 @@ impl Access {
         let Some(running) = running else {
             return rejected(TokenError::Issuer);
         };
-        let Some(keys) = running.issuer.keys() else {
-            return Verified::NeedsKeys(running);
-        };
-        match keys.select(token.key_id.as_deref(), token.algorithm) {
+        let policy = &running.issuer.policy;
+        let keys = running.issuer.keys();
+        let selection = keys.as_ref().map_or(Selection::Unknown, |keys| {
+            keys.select(token.key_id.as_deref(), token.algorithm)
+        });
+        match selection {
             Selection::Key(key) => {
-                let verified = token.verify(key, &running.issuer.policy, SystemTime::now());
+                let verified = token.verify(key, policy, SystemTime::now());
                 Verified::Done(verified.map_err(Rejected::from))
             }
-            Selection::Unknown => Verified::NeedsKeys(running),
+            // A token that is rejected with any key neither waits for keys nor has them fetched.
+            Selection::Unknown => match token.check(policy, SystemTime::now()) {
+                Ok(_) => Verified::NeedsKeys(running),
+                Err(error) => rejected(error),
+            },
             Selection::Unsuitable => rejected(TokenError::Key),
         }
     }

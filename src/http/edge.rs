@@ -30,7 +30,7 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use authorization::{Authorization, Rejection, authorize};
+use authorization::{Authorization, authorize};
 use in_flight::InFlight;
 use stage::{Call, Stage};
 
@@ -162,12 +162,7 @@ where
         let stage = match authorization {
             Authorization::Open => call.start(Arc::clone(&self.edge.nobody)),
             Authorization::Authorized(principal) => call.start_for(principal, &mut in_flight),
-            Authorization::Rejected(Rejection { problem, caller }) => {
-                if let Some(caller) = caller {
-                    in_flight.record.set_caller(caller);
-                }
-                Stage::rejected(problem)
-            }
+            Authorization::Rejected(rejection) => Stage::rejected(in_flight.reject(rejection)),
             Authorization::Waiting(verification) => Stage::waiting(verification, call),
         };
         EdgeFuture {

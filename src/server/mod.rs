@@ -73,15 +73,27 @@ pub(crate) fn serve(settings: Settings, log: &Log) -> Result<(), ServeError> {
     })?
 }
 
+/// How long the end of [`block_on`] waits for blocking calls, such as the lookup of a host name.
+const BLOCKING_CALLS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Runs `work` on the main runtime, which is multi-threaded and part of Actix's system. Its arbiters run HTTP, and
 /// this runtime runs the store.
+///
+/// A blocking call cannot be aborted, and the drop of a runtime waits for it. So the runtime is shut down with a
+/// timeout, and a call that still hangs ends with the process.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("store")
         .build()
+        .map(Arc::new)
         .map_err(ServeError::Runtime)?;
-    Ok(actix_rt::System::with_tokio_rt(|| runtime).block_on(work))
+    let result = actix_rt::System::with_tokio_rt(|| Arc::clone(&runtime)).block_on(work);
+    // The system has been dropped, so this is the last reference.
+    if let Some(runtime) = Arc::into_inner(runtime) {
+        runtime.shutdown_timeout(BLOCKING_CALLS_TIMEOUT);
+    }
+    Ok(result)
 }
 
 /// The service, bound to its ports but not serving yet.
@@ -239,5 +251,33 @@ fn stopped(server: &'static str, result: Result<io::Result<()>, JoinError>) -> S
         Ok(Ok(())) => ServeError::Stopped { server },
         Ok(Err(source)) => ServeError::Failed { server, source },
         Err(source) => ServeError::Panicked { server, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_blocking_call_that_hangs_does_not_delay_the_end() {
+        let (release, hangs) = mpsc::channel::<()>();
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            let result = block_on(async {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    let _ = hangs.recv();
+                });
+                begins.await.unwrap();
+                7
+            });
+            ended.send(result.unwrap()).unwrap();
+        });
+        let result = end.recv_timeout(BLOCKING_CALLS_TIMEOUT + Duration::from_secs(10));
+        drop(release);
+        assert_eq!(result, Ok(7));
     }
 }

@@ -92,18 +92,45 @@ pub(crate) fn write_text(
     impl<'kvs> VisitSource<'kvs> for Fields<'_> {
         fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
             use std::fmt::Write as _;
-            write!(self.0, " {key}={value}").map_err(Error::from)
+            let value = value.to_string();
+            if is_plain(&value) {
+                write!(self.0, " {key}={value}").map_err(Error::from)
+            } else {
+                write!(self.0, " {key}={value:?}").map_err(Error::from)
+            }
         }
     }
     let timestamp = humantime::format_rfc3339_millis(not_before_1970(now));
     let (level, target, message) = (record.level(), record.target(), record.args());
-    let mut line = format!("{timestamp} {level:5} {target}: {message}");
+    let mut line = format!("{timestamp} {level:5} {target}: ");
+    push_visible(&mut line, &message.to_string());
     record
         .key_values()
         .visit(&mut Fields(&mut line))
         .map_err(io::Error::other)?;
     line.push('\n');
     out.write_all(line.as_bytes())
+}
+
+/// Whether a value in text format needs no quotes. Clients choose some of the values, and one with a space or a quote
+/// could look like several fields. Quoted values are written like string literals of Rust. That escapes controls, line
+/// separators, and the format characters of Unicode, some of which are invisible or change the order of the text.
+fn is_plain(value: &str) -> bool {
+    !value.is_empty()
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'='))
+}
+
+/// Appends a text without quotes, and escapes what is not visible. A line break would begin a line that looks like
+/// another record.
+fn push_visible(line: &mut String, text: &str) {
+    for character in text.chars() {
+        match character {
+            '"' | '\'' | '\\' => line.push(character),
+            _ => line.extend(character.escape_debug()),
+        }
+    }
 }
 
 /// humantime panics for times before 1970, which an incorrect clock can produce.
@@ -152,7 +179,60 @@ mod tests {
     fn text_has_milliseconds_and_the_fields_after_the_message() {
         assert_eq!(
             formatted(write_text, instant()),
-            "1970-01-12T13:46:40.123Z WARN  t: two\nlines status=503 quoted=a \"b\"\nc msg=mine\n"
+            "1970-01-12T13:46:40.123Z WARN  t: two\\nlines status=503 quoted=\"a \\\"b\\\"\\nc\" msg=mine\n"
+        );
+    }
+
+    /// A line in text format with this message and this field.
+    fn text_line(message: &str, value: &str) -> String {
+        let fields = [("principal", Value::from(value))];
+        let mut out = Vec::new();
+        write_text(
+            &mut out,
+            instant(),
+            &Record::builder()
+                .args(format_args!("{message}"))
+                .target("t")
+                .key_values(&fields)
+                .build(),
+        )
+        .unwrap();
+        let line = String::from_utf8(out).unwrap();
+        let (_, line) = line.split_once(" t: ").unwrap();
+        line.to_owned()
+    }
+
+    #[test]
+    fn a_value_in_text_format_cannot_look_like_another_field_or_hide_a_part() {
+        for (value, written) in [
+            ("https://a.example/|shop:1", "https://a.example/|shop:1"),
+            ("", r#""""#),
+            (r#"x" tenant="admin"#, r#""x\" tenant=\"admin""#),
+            ("x tenant=admin", r#""x tenant=admin""#),
+            ("tenant=admin", r#""tenant=admin""#),
+            ("a\\", r#""a\\""#),
+            ("a\u{2028}b", r#""a\u{2028}b""#),
+            ("a\u{2029}b", r#""a\u{2029}b""#),
+            ("a\u{202e}b", r#""a\u{202e}b""#),
+            ("a\u{2066}b", r#""a\u{2066}b""#),
+            ("a\u{200b}b", r#""a\u{200b}b""#),
+            ("a\u{feff}b", r#""a\u{feff}b""#),
+            ("a\u{a0}b", r#""a\u{a0}b""#),
+            ("a\u{85}b", r#""a\u{85}b""#),
+            ("a\u{1b}[2J\r\n", r#""a\u{1b}[2J\r\n""#),
+            ("é", "\"é\""),
+        ] {
+            let line = text_line("m", value);
+            assert_eq!(line, format!("m principal={written}\n"), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_in_text_format_stays_in_its_line() {
+        let line = text_line("can't \"a\\b\" é\n\u{2028}\u{202e}\u{200b}\u{1b}", "v");
+        assert_eq!(
+            line,
+            "can't \"a\\b\" é\\n\\u{2028}\\u{202e}\\u{200b}\\u{1b} principal=v\n"
         );
     }
 

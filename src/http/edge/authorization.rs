@@ -10,7 +10,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use tokio::time::{Instant, timeout_at};
 
-use super::rates::Rates;
+use super::rates::{Rates, Remaining};
 use crate::access::{Authentication, Authenticator, Principal, Rejected, Requirement, Scope};
 use crate::domain::Caller;
 use crate::http::problem::Problem;
@@ -44,8 +44,10 @@ pub(super) enum Authorization {
 pub(super) struct Rejection {
     /// The response.
     pub(super) problem: Problem,
-    /// Who makes the request, if that is verified.
+    /// Who makes the request, if that is verified. The request counts against the rate of this caller.
     pub(super) caller: Option<Arc<Caller>>,
+    /// What is left of the rate of failed authentication, if it is exceeded.
+    pub(super) remaining: Option<Remaining>,
 }
 
 impl From<Problem> for Rejection {
@@ -53,6 +55,7 @@ impl From<Problem> for Rejection {
         Self {
             problem,
             caller: None,
+            remaining: None,
         }
     }
 }
@@ -151,20 +154,25 @@ impl Check<'_> {
         Err(Rejection {
             problem: self.forbidden(ProblemKind::Forbidden.into()),
             caller: Some(Arc::clone(&principal.caller)),
+            remaining: None,
         })
     }
 
-    fn rejected(&self, reason: Rejected) -> Problem {
+    fn rejected(&self, reason: Rejected) -> Rejection {
         self.authenticator
             .record_rejected(reason, &self.peer(), self.id);
-        // These two say nothing about the credential, or that it is valid.
-        if !matches!(reason, Rejected::KeysUnavailable | Rejected::Tenant)
-            && let (Some(rates), Some(peer)) = (self.rates, self.peer)
+        // A token whose keys are not available counts as well, because anyone can make one, and each response of 503
+        // is a warning in the log.
+        if let (Some(rates), Some(peer)) = (self.rates, self.peer)
             && let Err(problem) = rates.count_failure(peer)
         {
-            return problem;
+            return Rejection {
+                problem,
+                caller: None,
+                remaining: Some(Remaining::NONE),
+            };
         }
-        match reason {
+        let problem = match reason {
             Rejected::KeysUnavailable => ProblemKind::KeysUnavailable.into(),
             Rejected::Tenant => self.forbidden(Problem::new(ProblemKind::Forbidden, TENANT)),
             // The client has not tried to send a token (RFC 6750, section 3.1).
@@ -180,7 +188,8 @@ impl Check<'_> {
                     WWW_AUTHENTICATE,
                     format!("{CHALLENGE}, error=\"invalid_token\""),
                 ),
-        }
+        };
+        problem.into()
     }
 
     fn forbidden(&self, problem: Problem) -> Problem {

@@ -11,6 +11,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{ConnectionType, StatusCode, Uri};
 
+use super::authorization::Rejection;
 use super::rates::Remaining;
 use crate::domain::Caller;
 use crate::http::activity::{Activity, RequestGuard, SMALL_REMAINDER, Unreceived};
@@ -48,7 +49,7 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Records who makes the request, and counts it.
+    /// Records who makes the request, and counts it against the rate of this caller.
     ///
     /// # Errors
     /// A problem if the caller exceeds its rate.
@@ -59,6 +60,16 @@ impl InFlight {
             self.remaining = Some(rates.check(caller)?);
         }
         Ok(())
+    }
+
+    /// Returns the problem of a request that is not authorized. The request counts against the rate of its caller if
+    /// that is verified.
+    pub(crate) fn reject(&mut self, rejection: Rejection) -> Problem {
+        self.remaining = rejection.remaining;
+        match rejection.caller.map(|caller| self.authorize(&caller)) {
+            Some(Err(exceeded)) => exceeded,
+            Some(Ok(())) | None => rejection.problem,
+        }
     }
 
     fn activity(&self) -> Option<&Activity> {

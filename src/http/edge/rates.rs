@@ -17,8 +17,7 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 /// each 429 has the same value.
 const NEXT: u32 = 1;
 const TOO_FAST: &str = "The caller sends requests faster than RATE_LIMIT allows. Try again later.";
-const TOO_MANY_FAILURES: &str =
-    "Too many requests from this address had credentials that are not valid. Try again later.";
+const TOO_MANY_FAILURES: &str = "Too many requests from this address had credentials that could not be verified. Try again later.";
 
 /// The limits of one process. Clones share them.
 ///

@@ -12,7 +12,7 @@ use actix_web::{Error, HttpMessage as _};
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::authorization::{Rejection, Verification};
+use super::authorization::Verification;
 use super::in_flight::InFlight;
 use crate::access::Principal;
 use crate::http::problem::Problem;
@@ -89,14 +89,9 @@ impl<S: Service<ServiceRequest, Error = Error>> Stage<S> {
                 (Ok(principal), Some(call), Some(in_flight)) => {
                     call.start_for(principal, in_flight)
                 }
-                (Err(Rejection { problem, caller }), _, in_flight) => {
-                    if let (Some(in_flight), Some(caller)) = (in_flight, caller) {
-                        in_flight.record.set_caller(caller);
-                    }
-                    Self::rejected(problem)
-                }
-                // A call is taken once, when its verification has ended.
-                (Ok(_), ..) => Self::rejected(ProblemKind::Internal.into()),
+                (Err(rejection), _, Some(in_flight)) => Self::rejected(in_flight.reject(rejection)),
+                // A call is taken once, when its verification has ended, and the request is in flight until then.
+                (Ok(_), ..) | (Err(_), _, None) => Self::rejected(ProblemKind::Internal.into()),
             };
             self.set(next);
         }

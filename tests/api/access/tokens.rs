@@ -4,6 +4,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::support::auth_file::{AuthFile, ISSUER, Issuer, api_key, bearer, entry, in_seconds};
@@ -178,4 +180,35 @@ async fn an_expired_token_is_rejected_although_it_was_cached() {
     assert_eq!(list(&server, &token).await.status(), 200);
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(list(&server, &token).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_token_that_no_key_makes_valid_does_not_wait_for_keys() {
+    // Accepts connections and never responds.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = AuthFile::new(&format!(
+        "[[issuer]]\nissuer = \"{ISSUER}\"\naudiences = [\"order-service\"]\njwks_url = \"http://{}/\"\n",
+        silent.local_addr().unwrap()
+    ));
+    let server = Server::on_sqlite(&[("AUTH_FILE", &file.path()), ("REQUEST_TIMEOUT", "5s")]).await;
+    let good =
+        json!({"iss": ISSUER, "aud": "order-service", "sub": "shop", "exp": in_seconds(600)});
+    for (kind, claim, value) in [
+        ("at+jwt", "aud", json!("other")),
+        ("at+jwt", "exp", json!(in_seconds(-61))),
+        ("at+jwt", "exp", json!("soon")),
+        ("at+jwt", "nbf", json!(in_seconds(120))),
+        ("at+jwt", "sub", json!("")),
+        ("JWT", "sub", json!("shop")),
+    ] {
+        let mut claims = good.clone();
+        claims[claim] = value;
+        let header = json!({"typ": kind, "alg": "ES256"});
+        let [header, claims] =
+            [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let start = Instant::now();
+        let response = list(&server, &format!("{header}.{claims}.AA")).await;
+        assert_eq!(response.status(), 401, "{kind} {claim}");
+        assert!(start.elapsed() < Duration::from_secs(2), "{kind} {claim}");
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
+use crate::support::auth_file::{AuthFile, ISSUER, Issuer, api_key, entry, in_seconds};
 use crate::support::client::Response;
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -93,6 +96,10 @@ async fn failed_authentication_is_limited_by_address_and_a_good_credential_is_ne
     for _ in 0..5 {
         let response = with_authorization(&server, &bad).await;
         assert_eq!(response.header("retry-after"), "1");
+        assert_eq!(
+            limits(&response),
+            ("\"default\";q=3;w=3", "\"default\";r=0;t=1")
+        );
         assert!(!response.headers().contains_key("www-authenticate"));
         assert_eq!(problem_kind(&problem(response)), "rate-limited");
     }
@@ -122,4 +129,83 @@ async fn without_a_limit_failed_authentication_has_none() {
     for _ in 0..30 {
         assert_eq!(with_authorization(&server, &bad).await.status(), 401);
     }
+}
+
+#[tokio::test]
+async fn a_request_without_the_scope_counts_against_the_rate_of_its_principal() {
+    let file = AuthFile::with_keys(&[("reader", &["orders:read"], "acme")]);
+    let variables = [LIMITS[0], LIMITS[1], ("AUTH_FILE", &file.path())];
+    let server = Server::on_sqlite(&variables).await;
+    for left in [2, 1, 0] {
+        let response = server.get_with(&api_key("reader"), "/api/v1/events").await;
+        assert_eq!(response.status(), 403);
+        assert_eq!(limits(&response).1, format!("\"default\";r={left};t=1"));
+    }
+    for path in ["/api/v1/events", PATH] {
+        let response = server.get_with(&api_key("reader"), path).await;
+        assert_eq!(limits(&response).1, "\"default\";r=0;t=1");
+        assert_eq!(problem_kind(&problem(response)), "rate-limited", "{path}");
+    }
+}
+
+/// A file with an issuer and the API key `reader`. The tokens of the issuer must name a tenant.
+fn with_issuer(jwks: Option<&Issuer>) -> AuthFile {
+    let mut file = AuthFile::new("");
+    let path = file.beside("jwks.json");
+    if let Some(issuer) = jwks {
+        std::fs::write(&path, issuer.jwks().to_string()).unwrap();
+    }
+    let key = entry(&api_key("reader"), &["orders:read"], "acme");
+    file.write(&format!(
+        "[[issuer]]\nissuer = \"{ISSUER}\"\naudiences = [\"order-service\"]\njwks_file = {path:?}\n\
+         tenant_claim = \"/tenant\"\n{key}"
+    ));
+    file
+}
+
+#[tokio::test]
+async fn a_token_without_a_tenant_counts_as_failed_authentication() {
+    let issuer = Issuer::new("one");
+    let file = with_issuer(Some(&issuer));
+    let variables = [LIMITS[0], LIMITS[1], ("AUTH_FILE", &file.path())];
+    let server = Server::on_sqlite(&variables).await;
+    let claims = json!({"sub": "shop", "scope": "orders:read", "exp": in_seconds(600)});
+    let token = issuer.token(claims);
+    for _ in 0..3 {
+        assert_eq!(server.get_with(&token, PATH).await.status(), 403);
+    }
+    assert_eq!(server.get_with(&token, PATH).await.status(), 429);
+    let good = server.get_with(&api_key("reader"), PATH).await;
+    assert_eq!(good.status(), 200);
+}
+
+#[tokio::test]
+async fn tokens_whose_keys_are_unavailable_are_limited_by_address_and_so_are_their_warnings() {
+    let issuer = Issuer::new("one");
+    let file = with_issuer(None);
+    let variables = [LIMITS[0], LIMITS[1], ("AUTH_FILE", &file.path())];
+    let server = Server::on_sqlite(&variables).await;
+    let claims = json!({"sub": "shop", "scope": "orders:read", "exp": in_seconds(600)});
+    let token = issuer.token(claims);
+    let requests = (0..50).map(|_| server.get_with(&token, PATH));
+    let responses = futures_util::future::join_all(requests).await;
+    let (unavailable, limited): (Vec<_>, Vec<_>) = responses
+        .iter()
+        .partition(|response| response.status() == 503);
+    assert!(
+        (3..10).contains(&unavailable.len()),
+        "{}",
+        unavailable.len()
+    );
+    assert!(limited.iter().all(|response| response.status() == 429));
+    let warnings = async || {
+        let lines = server.access_log().into_iter();
+        lines.filter(|line| line["level"] == "WARN").count()
+    };
+    eventually("the 503 are logged", Duration::from_secs(2), async || {
+        warnings().await == unavailable.len()
+    })
+    .await;
+    let good = server.get_with(&api_key("reader"), PATH).await;
+    assert_eq!(good.status(), 200);
 }
