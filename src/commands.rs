@@ -111,11 +111,16 @@ fn serve(settings: Settings) -> CommandResult {
 
 /// Prints a text. A closed pipe is not an error: `head` closes it after the first lines.
 fn print(text: &str) -> CommandResult {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match print_all(text) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
         _ => Ok(()),
     }
+}
+
+fn print_all(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
 }
 
 /// Applies pending migrations, or only lists them with `--check`.
@@ -184,7 +189,8 @@ fn api_key(args: &ApiKeyArgs) -> CommandResult {
         tenant: args.tenant.as_ref(),
         expires: args.expires,
     })?;
-    print(&key.entry)?;
+    // A key whose entry is lost is useless, so it is not shown if the pipe is closed.
+    print_all(&key.entry).map_err(CommandError::Output)?;
     // An entry whose key nobody has is useless, so a failure is reported.
     writeln!(io::stderr(), "{}", key.credential)?;
     Ok(())

@@ -182,6 +182,27 @@ mod tests {
     }
 
     #[test]
+    fn the_entry_of_a_new_key_has_the_expiry_that_was_asked_for() {
+        for text in [
+            "9999-12-31T23:59:59.999999999Z",
+            "2099-12-31T23:59:59-23:59",
+            "2099-02-28T00:00:00.5+01:00",
+            "2099-06-30T23:59:60Z",
+        ] {
+            let expires: DateTime<Utc> = text.parse().unwrap();
+            let new = NewApiKey::generate(&ApiKeyRequest {
+                id: "a",
+                scopes: Scopes::ALL,
+                tenant: None,
+                expires: Some(expires),
+            });
+            let policy = Policy::parse(&new.unwrap().entry).unwrap();
+            let read = policy.api_keys["a"][0].expires;
+            assert_eq!(read, Some(SystemTime::from(expires)), "{text}");
+        }
+    }
+
+    #[test]
     fn a_credential_of_another_form_is_no_key() {
         let secret = "a".repeat(64);
         assert_eq!(id_of(&format!("osk_w-1_{secret}")), Some("w-1"));

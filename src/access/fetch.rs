@@ -16,22 +16,26 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 
+use super::file::{ReadError, in_thread, read_bounded};
 use super::key_set::{KeySet, KeySetError};
 use super::policy::{IssuerPolicy, KeyLocation, check_url};
 
 /// The most bytes of a document.
 const MAX_BYTES: usize = 256 * 1024;
+/// The same for `jwks_file`.
+const MAX_JWKS_FILE: u64 = 256 * 1024;
+/// The most bytes of `ca_file`. The bundle of a distribution has about 250 KiB.
+const MAX_CA_FILE: u64 = 4 * 1024 * 1024;
+/// The most bytes of `token_file`.
+const MAX_TOKEN_FILE: u64 = 64 * 1024;
 /// How long one attempt may take, with all its requests.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    #[error("{path}: {source}")]
-    File {
-        path: String,
-        source: std::io::Error,
-    },
+    #[error("{path}: {error}")]
+    File { path: String, error: ReadError },
     #[error("{path} holds no certificate")]
     Certificates { path: String },
     #[error("the certificates of the system cannot be loaded")]
@@ -86,7 +90,7 @@ pub(super) async fn fetch(policy: &IssuerPolicy) -> Result<Fetched, FetchError> 
 async fn attempt(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
     let url = match &policy.keys {
         KeyLocation::File(path) => {
-            let json = read(path).await?;
+            let json = read(path, MAX_JWKS_FILE).await?;
             let keys = KeySet::parse(json.as_bytes())?;
             return Ok(Fetched {
                 keys,
@@ -131,19 +135,19 @@ impl Requests {
         let mut roots = RootCertStore::empty();
         match &policy.ca_file {
             Some(path) => {
-                let pem = read(path).await?;
+                let pem = read(path, MAX_CA_FILE).await?;
                 let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
                     .filter_map(Result::ok)
                     .collect();
                 if roots.add_parsable_certificates(certificates).0 == 0 {
-                    let path = path.display().to_string();
+                    let path = shown_path(path);
                     return Err(FetchError::Certificates { path });
                 }
             }
             None => {
                 // Reads and parses many files.
                 let load = rustls_native_certs::load_native_certs;
-                let system = tokio::task::spawn_blocking(load).await;
+                let system = in_thread(load).await;
                 let system = system.map_err(|_| FetchError::SystemCertificates)?;
                 roots.add_parsable_certificates(system.certs);
             }
@@ -152,11 +156,11 @@ impl Requests {
             None => None,
             // Read for each attempt: Kubernetes replaces projected tokens.
             Some(path) => {
-                let text = read(path).await?;
+                let text = read(path, MAX_TOKEN_FILE).await?;
                 let token = Some(text.trim()).filter(|token| !token.is_empty());
                 let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
                 let Some(Ok(mut value)) = value else {
-                    let path = path.display().to_string();
+                    let path = shown_path(path);
                     return Err(FetchError::Token { path });
                 };
                 value.set_sensitive(true);
@@ -211,13 +215,22 @@ impl Requests {
     }
 }
 
-async fn read(path: &Path) -> Result<String, FetchError> {
-    tokio::fs::read_to_string(path)
+async fn read(path: &Path, max: u64) -> Result<String, FetchError> {
+    read_bounded(path, max)
         .await
-        .map_err(|source| FetchError::File {
-            path: path.display().to_string(),
-            source,
+        .map_err(|error| FetchError::File {
+            path: shown_path(path),
+            error,
         })
+}
+
+/// A path for a message. A path that is not absolute may be a token that was given instead of its file.
+fn shown_path(path: &Path) -> String {
+    if path.is_absolute() {
+        path.display().to_string()
+    } else {
+        "the file with a relative path".to_owned()
+    }
 }
 
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
@@ -249,6 +262,43 @@ impl FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::policy::Policy;
+
+    fn policy(fields: &str) -> IssuerPolicy {
+        let text = format!(
+            "[[issuer]]\nissuer = \"https://login.example.com/\"\naudiences = [\"a\"]\n{fields}"
+        );
+        Policy::parse(&text).unwrap().issuers.remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_regular_file_or_too_large_is_an_error_that_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = folder.path().join("large");
+        let file = std::fs::File::create(&large).unwrap();
+        file.set_len(MAX_CA_FILE + 1).unwrap();
+        let url = "jwks_url = \"https://127.0.0.1:1/\"";
+        for path in [large.as_path(), folder.path()] {
+            for fields in [
+                format!("jwks_file = {path:?}"),
+                format!("{url}\nca_file = {path:?}"),
+                format!("{url}\ntoken_file = {path:?}"),
+            ] {
+                let error = fetch(&policy(&fields)).await.unwrap_err();
+                assert!(matches!(error, FetchError::File { .. }), "{error:?}");
+                let shown = error.chain().to_string();
+                assert!(shown.contains(path.to_str().unwrap()), "{shown}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_in_the_place_of_its_file_is_not_shown() {
+        let fields = "jwks_url = \"https://127.0.0.1:1/\"\ntoken_file = \"eyJ.secret.x\"";
+        let error = fetch(&policy(fields)).await.unwrap_err();
+        assert!(matches!(error, FetchError::File { .. }), "{error:?}");
+        assert!(!error.chain().to_string().contains("secret"));
+    }
 
     #[test]
     fn max_age_is_read_from_cache_control() {

@@ -31,6 +31,8 @@ impl PartialEq for KeySet {
 pub(super) struct Key {
     id: Option<String>,
     algorithms: &'static [Algorithm],
+    /// Of the public key itself.
+    material: Digest,
     pub(super) key: DecodingKey,
 }
 
@@ -74,6 +76,14 @@ struct Jwk {
     y: Option<String>,
 }
 
+impl Jwk {
+    /// The digest of what makes up the public key.
+    fn material(&self) -> Digest {
+        let parts = (&self.kty, &self.crv, &self.n, &self.e, &self.x, &self.y);
+        Digest::of(format!("{parts:?}").as_bytes())
+    }
+}
+
 impl KeySet {
     /// Reads a set.
     ///
@@ -97,18 +107,19 @@ impl KeySet {
         })
     }
 
-    /// The key for a token with this `kid` and `alg`. A token without `kid` is accepted if exactly one key fits.
+    /// The key for a token with this `kid` and `alg`. A token without `kid` is accepted if exactly one key fits. Two
+    /// entries with the same public key are one key.
     pub(super) fn select(&self, id: Option<&str>, algorithm: Algorithm) -> Selection<'_> {
         let named = |key: &&Key| match id {
             Some(id) => key.id.as_deref() == Some(id),
             None => true,
         };
         let mut known = false;
-        let mut fitting = None;
+        let mut fitting: Option<&Key> = None;
         for key in self.keys.iter().filter(named) {
             known = true;
             if key.algorithms.contains(&algorithm) {
-                if fitting.is_some() {
+                if fitting.is_some_and(|other| other.material != key.material) {
                     return Selection::Unsuitable;
                 }
                 fitting = Some(key);
@@ -132,6 +143,7 @@ impl Key {
         if !for_signatures || !for_verifying {
             return None;
         }
+        let material = jwk.material();
         let (algorithms, key) = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
             ("RSA", _) => {
                 let n = decode(jwk.n.as_deref()?)?;
@@ -160,6 +172,7 @@ impl Key {
                 None => algorithms,
                 Some(name) => only(algorithms, algorithm(name)?)?,
             },
+            material,
             key,
         })
     }
@@ -306,7 +319,9 @@ mod tests {
 
     #[test]
     fn without_kid_exactly_one_key_must_fit() {
-        let other = rsa(256, "").replace("\"r\"", "\"r2\"");
+        let other = rsa(256, "")
+            .replace("\"r\"", "\"r2\"")
+            .replace("AQAB", "Aw");
         let one = parse(&[&rsa(256, ""), EC]).unwrap();
         assert!(matches!(
             one.select(None, Algorithm::RS256),
@@ -325,6 +340,25 @@ mod tests {
             two.select(None, Algorithm::ES256),
             Selection::Key(_)
         ));
+    }
+
+    #[test]
+    fn two_entries_with_the_same_public_key_are_one_key() {
+        let key = rsa(256, "");
+        let with_alg = rsa(256, r#","alg":"RS256""#);
+        let with_other_id = key.replace("\"r\"", "\"r2\"");
+        for twin in [&key, &with_alg, &with_other_id] {
+            let set = parse(&[&key, twin, EC]).unwrap();
+            for id in [Some("r"), None] {
+                let selected = set.select(id, Algorithm::RS256);
+                assert!(matches!(selected, Selection::Key(_)), "{twin} {id:?}");
+            }
+        }
+        // Another key with the same id is ambiguous.
+        let other = key.replace("AQAB", "Aw");
+        let set = parse(&[&key, &other]).unwrap();
+        let selected = set.select(Some("r"), Algorithm::RS256);
+        assert!(matches!(selected, Selection::Unsuitable));
     }
 
     #[test]

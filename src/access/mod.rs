@@ -14,6 +14,7 @@ mod cache;
     reason = "the budgets of the store will use it"
 )]
 mod fetch;
+mod file;
 mod issuer;
 mod key_set;
 mod policy;

@@ -1,19 +1,21 @@
 //! `AUTH_FILE`: the issuers, API keys and grants of a deployment.
 
+mod api_keys;
 mod shown;
+mod url;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::SystemTime;
 
-use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
-use super::api_key::{ApiKey, Digest, is_id};
+use super::api_key::{ApiKey, PREFIX};
 use super::scope::{Scope, Scopes};
 use crate::domain::Tenant;
-use shown::{shown, without_values};
+use api_keys::api_keys;
+use shown::{entry_name, issuer_name, scope_name, without_values};
+pub(super) use url::check_url;
+use url::has_user;
 
 /// The content of `AUTH_FILE`, checked.
 #[derive(Debug)]
@@ -143,18 +145,19 @@ impl Policy {
             return bad("there is neither an [[issuer]] nor an [[api_key]]");
         }
         let mut issuers = Vec::with_capacity(file.issuer.len());
-        for entry in file.issuer {
-            let issuer = IssuerPolicy::new(entry)?;
+        for (entry, number) in file.issuer.into_iter().zip(1..) {
+            let name = issuer_name(number, &entry.issuer);
+            let issuer = IssuerPolicy::new(entry, &name)?;
             if issuers
                 .iter()
                 .any(|other: &IssuerPolicy| other.issuer == issuer.issuer)
             {
-                return bad(format!("issuer {:?} appears twice", issuer.issuer));
+                return bad(format!("{name} appears twice"));
             }
             issuers.push(issuer);
         }
-        for entry in file.grant {
-            grant(&mut issuers, entry)?;
+        for (entry, number) in file.grant.into_iter().zip(1..) {
+            grant(&mut issuers, entry, number)?;
         }
         Ok(Self {
             issuers,
@@ -164,13 +167,18 @@ impl Policy {
 }
 
 impl IssuerPolicy {
-    fn new(entry: IssuerEntry) -> Result<Self> {
-        let name = format!("issuer {:?}", entry.issuer);
+    fn new(entry: IssuerEntry, name: &str) -> Result<Self> {
         if entry.issuer.is_empty() {
-            return bad("an [[issuer]] has an empty issuer");
+            return bad(format!("{name}: issuer is empty"));
         }
         if has_user(&entry.issuer) {
-            return bad("an [[issuer]] has a user or a password in its issuer; use token_file");
+            return bad(format!(
+                "{name}: issuer has a user or a password; use jwks_url and token_file"
+            ));
+        }
+        // Logs and metrics show the issuer of a good file.
+        if entry.issuer.starts_with(PREFIX) {
+            return bad(format!("{name}: issuer is an API key"));
         }
         // A principal is ISSUER|SUBJECT. With that character in an issuer, two principals could have one name.
         if entry.issuer.contains('|') || entry.issuer.contains(char::is_control) {
@@ -204,6 +212,10 @@ impl IssuerPolicy {
             return bad(format!(
                 "{name}: ca_file and token_file need keys that are fetched"
             ));
+        }
+        // A discovery document may name any server, which would get the token.
+        if keys == KeyLocation::Discovery && entry.token_file.is_some() {
+            return bad(format!("{name}: token_file needs jwks_url"));
         }
         let types = entry
             .token_types
@@ -268,37 +280,15 @@ fn token_type(given: &str) -> Option<String> {
     (given != "none").then(|| media_type(given))
 }
 
-/// Keys come over TLS. Plain HTTP is for a server on the same host, such as a sidecar.
-pub(super) fn check_url(url: &str) -> std::result::Result<(), &'static str> {
-    let uri: http::Uri = url.parse().map_err(|_| "is not a URL")?;
-    if has_user(url) {
-        return Err("must not have a user or a password; use token_file");
-    }
-    let host = uri.host().unwrap_or_default();
-    let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    match uri.scheme_str() {
-        Some("https") if !host.is_empty() => Ok(()),
-        Some("http") if local => Ok(()),
-        _ => Err("takes an https:// URL"),
-    }
-}
-
-/// Whether a URL has a user or a password, which would appear in the log.
-fn has_user(url: &str) -> bool {
-    let rest = url.split_once("://").map(|(_, rest)| rest);
-    let authority = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
-    authority.is_some_and(|authority| authority.contains('@'))
-}
-
 fn scopes(owner: &str, names: &[String]) -> Result<Scopes> {
     let mut scopes = Vec::with_capacity(names.len());
     for name in names {
         match Scope::parse(name) {
             Some(scope) => scopes.push(scope),
             None => {
-                let name = shown(name);
+                let name = scope_name(name);
                 let all = Scopes::ALL;
-                return bad(format!("{owner}: {name:?} is no scope; there are {all}"));
+                return bad(format!("{owner}: {name} is no scope; there are {all}"));
             }
         }
     }
@@ -315,16 +305,13 @@ fn tenant(owner: &str, name: Option<&str>) -> Result<Option<Tenant>> {
     .transpose()
 }
 
-fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
-    let owner = format!("grant for {:?}", entry.subject);
+fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry, number: usize) -> Result<()> {
+    let owner = entry_name("grant", number, None);
     let Some(issuer) = issuers
         .iter_mut()
         .find(|issuer| issuer.issuer == entry.issuer)
     else {
-        return bad(format!(
-            "{owner}: there is no [[issuer]] {:?}",
-            entry.issuer
-        ));
+        return bad(format!("{owner}: there is no [[issuer]] with its issuer"));
     };
     if entry.tenant.is_some() && issuer.tenant_claim.is_some() {
         return bad(format!(
@@ -336,55 +323,9 @@ fn grant(issuers: &mut [IssuerPolicy], entry: GrantEntry) -> Result<()> {
         tenant: tenant(&owner, entry.tenant.as_deref())?,
     };
     if issuer.grants.insert(entry.subject, grant).is_some() {
-        return bad(format!("{owner} appears twice"));
+        return bad(format!("{owner} repeats the subject of another one"));
     }
     Ok(())
-}
-
-fn api_keys(entries: Vec<ApiKeyEntry>) -> Result<HashMap<String, Vec<ApiKey>>> {
-    let mut keys: HashMap<String, Vec<ApiKey>> = HashMap::new();
-    let mut digests = HashSet::new();
-    for (entry, number) in entries.into_iter().zip(1..) {
-        // What is no id is not shown: it may be the whole key.
-        if !is_id(&entry.id) {
-            return bad(format!(
-                "api_key number {number}: id takes 1 to 64 of a-z, 0-9 and '-'"
-            ));
-        }
-        let owner = format!("api_key {:?}", entry.id);
-        let Some(digest) = Digest::from_hex(&entry.sha256) else {
-            return bad(format!("{owner}: sha256 takes 64 hex digits"));
-        };
-        if !digests.insert(digest) {
-            return bad(format!("{owner}: its sha256 appears twice"));
-        }
-        let key = ApiKey {
-            digest,
-            scopes: scopes(&owner, &entry.scopes)?,
-            tenant: tenant(&owner, entry.tenant.as_deref())?.unwrap_or_default(),
-            expires: entry.expires.map(|at| expiry(&owner, &at)).transpose()?,
-            id: Arc::from(entry.id.as_str()),
-        };
-        let same = keys.entry(entry.id).or_default();
-        if same.iter().any(|other| other.tenant != key.tenant) {
-            return bad(format!("{owner}: keys of one id have one tenant"));
-        }
-        if same.len() == 2 {
-            return bad(format!("{owner} appears more than twice"));
-        }
-        same.push(key);
-    }
-    Ok(keys)
-}
-
-fn expiry(owner: &str, at: &toml::value::Datetime) -> Result<SystemTime> {
-    DateTime::parse_from_rfc3339(&at.to_string())
-        .map(|at| SystemTime::from(at.with_timezone(&Utc)))
-        .map_err(|_| {
-            PolicyError(format!(
-                "{owner}: expires takes a date and time with its offset, such as 2027-01-01T00:00:00Z"
-            ))
-        })
 }
 
 #[cfg(test)]

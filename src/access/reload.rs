@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Weak;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
-
 use super::Access;
+use super::file::{ReadError, read_bounded};
 use super::policy::{Policy, PolicyError};
 
 /// How often the file is read. Its content is compared: Kubernetes replaces a mounted secret by a symbolic link,
@@ -19,18 +18,12 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     /// It cannot be read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     Read {
         /// Where it is.
         path: PathBuf,
-        /// What the system reports.
-        source: std::io::Error,
-    },
-    /// It is too large.
-    #[error("{path} has more than {MAX_BYTES} bytes", path = path.display())]
-    TooLarge {
-        /// Where it is.
-        path: PathBuf,
+        /// Why.
+        error: ReadError,
     },
     /// Its content is not a policy.
     #[error("{path}: {source}", path = path.display())]
@@ -47,20 +40,12 @@ pub(crate) enum FileError {
 /// # Errors
 /// [`FileError`].
 pub(super) async fn read(path: &Path) -> Result<String, FileError> {
-    let failed = |source| FileError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = tokio::fs::File::open(path).await.map_err(failed)?;
-    let mut text = String::new();
-    let mut bounded = file.take(MAX_BYTES + 1);
-    let bytes = bounded.read_to_string(&mut text).await.map_err(failed)?;
-    if u64::try_from(bytes).is_ok_and(|bytes| bytes > MAX_BYTES) {
-        return Err(FileError::TooLarge {
+    read_bounded(path, MAX_BYTES)
+        .await
+        .map_err(|error| FileError::Read {
             path: path.to_owned(),
-        });
-    }
-    Ok(text)
+            error,
+        })
 }
 
 /// Reads a policy.
@@ -85,7 +70,12 @@ pub(super) async fn follow(access: Weak<Access>, path: PathBuf, mut text: String
             return;
         };
         match result {
-            Ok(new) if new == text => unreadable = false,
+            Ok(new) if new == text => {
+                if unreadable {
+                    log::info!("AUTH_FILE can be read again; its content is the same as before");
+                }
+                unreadable = false;
+            }
             Ok(new) => {
                 unreadable = false;
                 let parsed = parse(&path, &new);

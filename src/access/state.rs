@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::RwLock;
@@ -25,6 +25,8 @@ use crate::telemetry::Metrics;
 pub(crate) struct Access {
     anonymous: Anonymous,
     directory: RwLock<Directory>,
+    /// Whether [`Self::is_ready`] was true once.
+    was_ready: AtomicBool,
     generation: Arc<Generation>,
     /// Shared, so that the workers need one key.
     pub(super) fingerprints: Fingerprints,
@@ -63,6 +65,17 @@ struct Directory {
     api_keys: HashMap<String, Vec<ApiKey>>,
 }
 
+impl Directory {
+    /// Whether some credential can be verified now. Without issuers there are no keys to wait for.
+    fn may_authenticate(&self, now: SystemTime) -> bool {
+        let is_valid = |key: &ApiKey| key.expires.is_none_or(|at| at > now);
+        let has_keys = |running: &Arc<Running>| running.issuer.age().is_some();
+        self.issuers.is_empty()
+            || self.api_keys.values().flatten().any(is_valid)
+            || self.issuers.iter().any(has_keys)
+    }
+}
+
 /// The result of a verification.
 pub(super) enum Verified {
     /// The credential is accepted or rejected.
@@ -85,6 +98,7 @@ impl Access {
         let access = Arc::new(Self {
             anonymous,
             directory: RwLock::default(),
+            was_ready: AtomicBool::default(),
             generation: Arc::new(Generation {
                 number: AtomicU64::default(),
                 changed: watch::Sender::default(),
@@ -149,17 +163,22 @@ impl Access {
         directory.issuers.iter().map(age).collect()
     }
 
-    /// Whether some request can be served: false only until the first issuer has keys, and only if neither API
-    /// keys nor requests without credentials are accepted.
+    /// Whether some request can be served: false only until the first issuer has keys, and only if neither an API
+    /// key that has not expired nor a request without credentials is accepted.
+    ///
+    /// Once true, it stays true: a new `AUTH_FILE` with an issuer that cannot be reached would otherwise take every
+    /// pod out of service at the same time.
     pub(crate) fn is_ready(&self) -> bool {
-        let directory = self.directory.read();
-        directory.issuers.is_empty()
-            || !directory.api_keys.is_empty()
-            || self.anonymous != Anonymous::Scopes(Scopes::NONE)
-            || directory
-                .issuers
-                .iter()
-                .any(|running| running.issuer.age().is_some())
+        if self.was_ready.load(Ordering::Relaxed) {
+            return true;
+        }
+        let now = SystemTime::now();
+        let ready = self.anonymous != Anonymous::Scopes(Scopes::NONE)
+            || self.directory.read().may_authenticate(now);
+        if ready {
+            self.was_ready.store(true, Ordering::Relaxed);
+        }
+        ready
     }
 
     pub(super) fn verify(&self, credential: &str) -> Verified {
@@ -228,5 +247,58 @@ impl Access {
             }
             Verified::NeedsKeys(_) => Err(Rejected::KeysUnavailable),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::testing::TestIssuer;
+
+    const KEY: &str = "[[api_key]]\nid = \"a\"\nscopes = [\"admin\"]\n\
+        sha256 = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"\n";
+
+    fn issuer(jwks: &std::path::Path) -> String {
+        format!("[[issuer]]\nissuer = \"i\"\naudiences = [\"a\"]\njwks_file = {jwks:?}\n")
+    }
+
+    async fn access(text: &str) -> Arc<Access> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, text).unwrap();
+        let none = Anonymous::Scopes(Scopes::NONE);
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let path = Some(file.path().to_owned());
+        Access::new(none, path, metrics).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_an_api_key_that_has_not_expired_makes_a_service_ready_without_the_keys_of_an_issuer()
+     {
+        let missing = issuer(std::path::Path::new("/no/such/jwks.json"));
+        for (keys, ready) in [
+            (String::new(), false),
+            (format!("{KEY}expires = 2020-01-01T00:00:00Z\n"), false),
+            (format!("{KEY}expires = 9999-01-01T00:00:00Z\n"), true),
+            (KEY.to_owned(), true),
+        ] {
+            let access = access(&format!("{missing}{keys}")).await;
+            assert_eq!(access.is_ready(), ready, "{keys}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_was_ready_stays_ready_without_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let jwks = folder.path().join("jwks.json");
+        std::fs::write(&jwks, TestIssuer::new().jwks().to_string()).unwrap();
+        let access = access(&issuer(&jwks)).await;
+        let mut changes = access.changes();
+        while !access.is_ready() {
+            changes.changed().await.unwrap();
+        }
+        let elsewhere = issuer(std::path::Path::new("/no/such/jwks.json"));
+        access.replace(Policy::parse(&elsewhere).unwrap());
+        assert_eq!(access.key_set_ages(), [("i".to_owned(), None)]);
+        assert!(access.is_ready());
     }
 }

@@ -1,6 +1,6 @@
 //! The options of the command `api-key`.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Datelike as _, Utc};
 use clap::Args;
 
 use super::access::scope_list;
@@ -31,6 +31,10 @@ enum OptionError {
     Id,
     #[error("takes a date and a time with its zone (RFC 3339), such as 2027-01-01T00:00:00Z")]
     Time,
+    #[error("takes a time in the future")]
+    Past,
+    #[error("takes a time until the end of the year 9999 in UTC")]
+    Late,
 }
 
 fn id(text: &str) -> Result<String, OptionError> {
@@ -40,7 +44,15 @@ fn id(text: &str) -> Result<String, OptionError> {
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, OptionError> {
-    DateTime::parse_from_rfc3339(text)
-        .map(|time| time.with_timezone(&Utc))
-        .map_err(|_| OptionError::Time)
+    let time = DateTime::parse_from_rfc3339(text)
+        .map_err(|_| OptionError::Time)?
+        .with_timezone(&Utc);
+    if time <= Utc::now() {
+        return Err(OptionError::Past);
+    }
+    // RFC 3339 has years of four digits, and an offset may move the time into the next one.
+    if time.year() > 9999 {
+        return Err(OptionError::Late);
+    }
+    Ok(time)
 }

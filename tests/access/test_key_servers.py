@@ -1,6 +1,7 @@
 """Where key sets come from: discovery, URLs, private authorities, and servers that misbehave."""
 
 import contextlib
+import os
 import time
 
 import pytest
@@ -74,6 +75,26 @@ def test_without_keys_tokens_get_503_and_api_keys_work(bad, name):
     assert bad.request(path="/readyz").status == 200
     if name in REDIRECTS:
         assert bad.key_server.times("/good") == []
+
+
+def test_a_file_of_keys_that_is_a_fifo_does_not_keep_the_process_from_exiting(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    name = "https://fifo/"
+    with Service(issuer(name, jwks_file=str(fifo))) as service:
+        assert_keys_unavailable(service.request(bearer(name)))
+        line = service.wait_for(lambda line: line.get("issuer") == name)
+        assert "not a regular file" in line["error"]
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+
+
+def test_a_key_that_a_set_has_twice_verifies_tokens():
+    with KeyServer() as server:
+        server.routes["/keys"] = send({"keys": KEYS["keys"] * 2})
+        name = "https://twice/"
+        with Service(issuer(name, jwks_url=f"{server.url}/keys")) as service:
+            assert_accepted(service, service.request(bearer(name)), f"{name}|alice")
 
 
 def test_a_slow_issuer_is_no_timeout_of_the_request():

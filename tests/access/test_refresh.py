@@ -141,6 +141,12 @@ def test_readiness_fails_only_until_the_first_success(server):
         assert service.request(bearer_two()).status == 401
         time.sleep(1.5)
         assert service.request(path="/readyz").status == 200
+        # Nor does it fail when the issuer moves to a server without keys.
+        moved = f"{server.url}/moved"
+        service.file.write_text(entry("issuer", issuer=NAME, audiences=[AUDIENCE], jwks_url=moved))
+        eventually(lambda: service.request(bearer_one()).status == 503, 11)
+        time.sleep(1.5)
+        assert service.request(path="/readyz").status == 200
 
 
 @pytest.mark.parametrize("cache_control", ["max-age=0", "public, Max-Age=31"])

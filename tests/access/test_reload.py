@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 
@@ -11,6 +12,12 @@ from service import BINARY, ApiKey, Service, entry, eventually
 
 FIRST, SECOND = ApiKey("first"), ApiKey("second")
 RELOADS = r'auth_file_reload_total\{outcome="%s"\}'
+
+
+def put(service, text):
+    new = service.file.with_suffix(".new")
+    new.write_text(text)
+    os.replace(new, service.file)
 
 
 def status(service, key):
@@ -40,6 +47,34 @@ def test_a_file_that_disappears_changes_nothing():
         assert status(service, FIRST) == 200
         service.file.write_text(FIRST.entry + SECOND.entry)
         eventually(lambda: status(service, SECOND) == 200, 11)
+
+
+def test_a_file_that_becomes_a_fifo_changes_nothing_and_the_next_file_is_read():
+    with Service(FIRST.entry) as service:
+        service.file.unlink()
+        os.mkfifo(service.file)
+        error = service.wait_for(lambda line: line["level"] == "ERROR", 11)
+        assert "not a regular file" in error["error"]
+        assert service.metric(RELOADS % "failure") == 1
+        assert status(service, FIRST) == 200
+        put(service, SECOND.entry)
+        eventually(lambda: (status(service, FIRST), status(service, SECOND)) == (401, 200), 11)
+
+
+def test_the_return_of_the_same_file_is_logged_once():
+    def returned(line):
+        return "can be read again" in line["msg"]
+
+    with Service(FIRST.entry) as service:
+        for number in (1, 2):
+            service.file.rename(service.file.with_suffix(".away"))
+            eventually(lambda: service.metric(RELOADS % "failure") == number, 11)
+            service.file.with_suffix(".away").rename(service.file)
+            eventually(lambda: sum(map(returned, service.lines())) == number, 11)
+        assert service.wait_for(returned)["level"] == "INFO"
+        time.sleep(6)
+        assert sum(map(returned, service.lines())) == 2
+        assert status(service, FIRST) == 200
 
 
 def test_a_mounted_secret_is_replaced_by_its_symbolic_link():
@@ -97,6 +132,7 @@ BAD_FILES = {
     "a URL and a file": entry("issuer", jwks_url="https://a/", jwks_file="/a", **ISSUER),
     "a bar in the issuer": entry("issuer", issuer="https://a|b/", audiences=[AUDIENCE]),
     "a password in a URL": entry("issuer", jwks_url="https://user:password@a/", **ISSUER),
+    "a token for any server that discovery names": entry("issuer", token_file="/token", **ISSUER),
     "an issuer twice": entry("issuer", **ISSUER) * 2,
     "a claim that is no pointer": entry("issuer", principal_claim="sub", **ISSUER),
     "no type": entry("issuer", token_types=[], **ISSUER),

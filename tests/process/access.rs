@@ -150,6 +150,8 @@ fn a_bad_option_of_a_new_key_exits_with_2() {
         ("--tenant", "ACME"),
         ("--expires", "2027-01-01"),
         ("--expires", "tomorrow"),
+        ("--expires", "2020-01-01T00:00:00Z"),
+        ("--expires", "9999-12-31T23:59:59-23:59"),
     ] {
         let mut args: Vec<_> = good.to_vec();
         match args.iter().position(|arg| *arg == option) {
@@ -177,6 +179,47 @@ fn a_key_that_cannot_be_printed_is_an_error() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_key_whose_entry_cannot_be_printed_is_not_shown() {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    for stdout in [
+        std::process::Stdio::from(full.unwrap()),
+        std::process::Stdio::from(closed),
+    ] {
+        let mut child = command(&["api-key", "--id", "a", "--scopes", "admin"], &[]);
+        let out = child.stdout(stdout).output().unwrap();
+        assert_eq!(out.status.code(), Some(1));
+        let text = stderr(&out);
+        assert!(
+            text.contains("standard output") && !text.contains("osk_"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_a_fifo_exits_with_2_at_once() {
+    let file = AuthFile::new("");
+    let fifo = file.beside("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let start = Instant::now();
+    let out = run(
+        &[],
+        &[
+            ("AUTH_FILE", fifo.to_str().unwrap()),
+            ("DATABASE_URL", "sqlite::memory:"),
+            ("BIND_ADDRESS", "127.0.0.1:0"),
+            ("METRICS_ADDRESS", "127.0.0.1:0"),
+        ],
+    );
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    assert!(stderr(&out).contains("not a regular file"));
+    assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 #[test]

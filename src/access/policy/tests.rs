@@ -1,3 +1,5 @@
+use chrono::{DateTime, Utc};
+
 use super::*;
 
 const KEY: &str = r#"
@@ -73,6 +75,10 @@ fn a_bad_file_is_refused_with_the_place() {
         (
             with(ISSUER, "jwks_file = \"y\"\nca_file = \"z\""),
             "ca_file",
+        ),
+        (
+            with(ISSUER, "token_file = \"/t\""),
+            "token_file needs jwks_url",
         ),
         (ISSUER.replace("login", "login|x"), "'|'"),
         (
@@ -156,6 +162,89 @@ fn a_message_never_quotes_a_value_that_may_be_secret() {
 
 fn with_url(url: &str) -> String {
     format!("{ISSUER}jwks_url = \"{url}\"\n")
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_name_is_not_shown() {
+    let digits = "0123456789abcdef".repeat(4);
+    let key = format!("osk_b_{digits}");
+    let grant = |issuer: &str, subject: &str, more: &str| {
+        format!("{ISSUER}[[grant]]\nissuer = {issuer:?}\nsubject = {subject:?}\n{more}\n")
+    };
+    let login = "https://login.example.com/";
+    let admin = "scopes = [\"admin\"]";
+    let with_issuer = |issuer: &str| ISSUER.replace(login, issuer);
+    let short_digest = |id: &str| KEY.replace("warehouse", id).replace("9f86d0", "9f86d");
+    let tenants = |id: &str| {
+        let text = KEY.replace("warehouse", id);
+        let second = text.replace("9f86d0", "0f86d0").replace("acme", "other");
+        format!("{text}{second}")
+    };
+    for (text, place) in [
+        (
+            format!("{KEY}\"Bearer {key}\" = 1"),
+            "line 8: unknown field",
+        ),
+        (format!("{KEY}'a`b {key}' = 1"), "line 8: unknown field"),
+        (format!("{KEY}'a\" {key}' = 1"), "line 8: unknown field"),
+        (
+            format!("{KEY}'x`, expected {key}`, expected y' = 1"),
+            "line 8: unknown field",
+        ),
+        (format!("'{key}' = 1\n'{key}' = 2"), "line 2"),
+        (KEY.replace("\"acme\"", &format!("'a` \"{key}'")), "tenant"),
+        (
+            format!("{KEY}[api_key.'b {key}']\nx = 1"),
+            "line 8: unknown field",
+        ),
+        (grant(login, &key, "scopes = []"), "[[grant]] number 1"),
+        (grant(&key, "alice", admin), "[[grant]] number 1"),
+        (
+            format!(
+                "{}{}",
+                grant(login, &key, admin),
+                grant(login, &key, admin).replace(ISSUER, "")
+            ),
+            "[[grant]] number 2",
+        ),
+        (with_issuer(&key), "[[issuer]] number 1"),
+        (
+            with_issuer(&format!("{login}{key}")).replace("[\"order", "[\"\", \"order"),
+            "[[issuer]] number 1",
+        ),
+        (
+            with_issuer(&format!("{login}?key={digits}")).replace("[\"order", "[\"\", \"order"),
+            "[[issuer]] number 1",
+        ),
+        (
+            with_issuer(&format!("https://{digits}@login.example.com")),
+            "[[issuer]] number 1",
+        ),
+        (short_digest(&digits), "[[api_key]] number 1"),
+        (tenants(&digits), "[[api_key]] number 2"),
+    ] {
+        let message = message(&text);
+        assert!(!message.contains("0123456789abcdef"), "{message}");
+        assert!(message.contains(place), "{message} for {text}");
+    }
+    for name in ["hunter2-password", "Hunter", "a b", ":", "orders:read:x"] {
+        let message = message(&KEY.replace("orders:read", name));
+        let expected = "[[api_key]] number 1 (warehouse): a value is no scope";
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_message_names_the_entry() {
+    let no_audience = ISSUER.replace("[\"order-service\"]", "[]");
+    let other = no_audience.replace("login", "other");
+    let expected = "[[issuer]] number 2 (https://other.example.com/): audiences";
+    assert!(message(&format!("{ISSUER}{other}")).starts_with(expected));
+    let other = KEY.replace("9f86d0", "0f86d").replace("warehouse", "other");
+    let expected = "[[api_key]] number 2 (other): sha256";
+    assert!(message(&format!("{KEY}{other}")).starts_with(expected));
+    let message = message("[[api_key]]\nid = \"a\"");
+    assert_eq!(message, "line 1: missing field `sha256`");
 }
 
 #[test]
