@@ -20,10 +20,12 @@ use crate::access::{Scope, Standing};
 use crate::api::errors::cursor_expired;
 use crate::api::event_json;
 use crate::api::state::ApiState;
+use crate::domain::Caller;
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
+use crate::http::{HttpState, ResponseBudget};
 use crate::store::{Cursor, FeedReader, NextEvents, StreamEvent};
 
 /// The media type of a stream of server-sent events.
@@ -57,6 +59,7 @@ pub(crate) fn head() -> HttpResponseBuilder {
 pub(crate) async fn response(
     context: &RequestContext,
     api: &ApiState,
+    http: &HttpState,
     request: &HttpRequest,
     after: Option<Cursor>,
 ) -> Result<HttpResponse, Problem> {
@@ -83,8 +86,9 @@ pub(crate) async fn response(
     // The first chunk is not empty, so that the head is sent at once.
     let mut preamble = PREAMBLE.to_owned();
     write_page(&mut preamble, &events);
+    let share = (http.responses.clone(), Arc::clone(context.caller()));
     let chunks = stream::once(async { Bytes::from(preamble) })
-        .chain(follow(reader, standing, api.drain.clone(), activity))
+        .chain(follow(reader, standing, share, api.drain.clone(), activity))
         .map(Ok::<_, Infallible>);
     Ok(head().streaming(chunks))
 }
@@ -92,19 +96,22 @@ pub(crate) async fn response(
 fn follow(
     reader: FeedReader,
     standing: Standing,
+    (budget, caller): (ResponseBudget, Arc<Caller>),
     drain: CancellationToken,
     activity: Rc<Activity>,
 ) -> impl Stream<Item = Bytes> {
     stream::unfold(Some((reader, standing)), move |state| {
         let (drain, activity) = (drain.clone(), Rc::clone(&activity));
+        let (budget, caller) = (budget.clone(), Arc::clone(&caller));
         async move {
             let (mut reader, mut standing) = state?;
+            let next = budget.within_share(&caller, reader.next());
             let next = tokio::select! {
                 biased;
                 () = drain.cancelled() => None,
                 () = standing.ended() => None,
                 () = activity.wait_for_close() => return None,
-                next = tokio::time::timeout(HEARTBEAT, reader.next()) => Some(next),
+                next = tokio::time::timeout(HEARTBEAT, next) => Some(next),
             };
             match next {
                 // When the client reconnects, the response reports whether its cursor has expired.

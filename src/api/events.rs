@@ -15,6 +15,7 @@ use super::openapi::responses::{FeedErrors, OrderQueryErrors, ServerErrors};
 use super::state::ApiState;
 use super::{event_stream, paths, query};
 use crate::domain::Violation;
+use crate::http::HttpState;
 use crate::http::path::Parameter;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -115,6 +116,7 @@ async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bo
 pub(super) async fn feed(
     context: RequestContext,
     api: Data<ApiState>,
+    http: Data<HttpState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
     let (after, limit) = query::feed(&request)?;
@@ -126,7 +128,7 @@ pub(super) async fn feed(
             let _ = page(&context, &api, after, 1).await?;
             Ok(event_stream::head().finish())
         } else {
-            event_stream::response(&context, &api, &request, after).await
+            event_stream::response(&context, &api, &http, &request, after).await
         };
     }
     let (page, next, _permit) = page(&context, &api, after, limit).await?;

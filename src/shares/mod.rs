@@ -171,15 +171,26 @@ impl FairShares {
         })
     }
 
-    /// Whether a principal has used up its share, or all principals together the capacity.
-    pub(crate) fn is_exhausted(&self, principal: &Arc<str>) -> bool {
-        if self.used() >= self.0.capacity {
-            return true;
+    /// Whether permits are left for a principal. A principal that asks without holding any does not count.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if it has used up its share, or all principals together the capacity.
+    pub(crate) fn check(&self, principal: &Arc<str>) -> Result<(), Unavailable> {
+        let inner = &*self.0;
+        if self.used() >= inner.capacity {
+            return Err(Unavailable::Capacity);
         }
-        self.with_holder(principal, |holder, active| {
-            let held = holder.held.load(Relaxed);
-            held > 0 && held >= self.0.capacity / (active + 1)
-        })
+        inner.sweep(inner.now());
+        let holders = inner.holders.read();
+        let others = (holders.len() >= MAX_HOLDERS).then_some(&inner.others);
+        let held = holders
+            .get(principal)
+            .or(others)
+            .map_or(0, |holder| holder.held.load(Relaxed));
+        if held > 0 && held >= inner.capacity / (inner.active.load(Relaxed) + 1) {
+            return Err(Unavailable::Share);
+        }
+        Ok(())
     }
 
     /// Waits until no permit is in use. Only one task may wait.

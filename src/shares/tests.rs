@@ -93,11 +93,33 @@ async fn a_principal_without_a_permit_gets_what_exceeds_its_share() {
 async fn charged_permits_exhaust_the_share_of_their_principal_alone() {
     let shares = FairShares::new(90);
     let (a, b) = (principal("a"), principal("b"));
-    assert!(!shares.is_exhausted(&a) && !shares.is_exhausted(&b));
+    assert!(shares.check(&a).is_ok() && shares.check(&b).is_ok());
     let _charged = shares.charge(&a, 40);
-    assert!(shares.is_exhausted(&a) && !shares.is_exhausted(&b));
+    assert_eq!(shares.check(&a), Err(Unavailable::Share));
+    assert!(shares.check(&b).is_ok());
     let _more = shares.charge(&b, 60);
-    assert!(shares.is_exhausted(&principal("c")), "all of it is in use");
+    let all_in_use = shares.check(&principal("c"));
+    assert_eq!(all_in_use, Err(Unavailable::Capacity));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_principal_that_only_looks_does_not_count() {
+    let shares = FairShares::new(100);
+    let idle = principal("idle");
+    drop(shares.acquire(&idle, Wanted::of(1)));
+    for _ in 0..12 {
+        advance(100).await;
+        for other in 0..9 {
+            assert!(shares.check(&principal(other)).is_ok());
+        }
+        assert!(shares.check(&idle).is_ok());
+    }
+    assert!(shares.0.holders.read().is_empty());
+    let flood = principal("flood");
+    let held = take_all(&shares, &flood);
+    assert_eq!(held.len(), 50);
+    drop(shares.acquire(&principal("other"), Wanted::of(1)));
+    assert_eq!(shares.check(&flood), Err(Unavailable::Share));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
+use crate::support::database::Database;
 use crate::support::eventually;
+use crate::support::principals::{credential, with_principals};
 use crate::support::raw_client::RawClient;
 use crate::support::server::Server;
 
@@ -72,47 +74,81 @@ async fn a_body_in_chunks_of_one_byte_is_accepted() {
     client.expect_usable().await;
 }
 
+/// The same with the credential of a principal.
+fn post_head_as(principal: &str, length: &str) -> String {
+    post_head(&format!(
+        "{length}\r\nAuthorization: {}",
+        credential(principal)
+    ))
+}
+
 #[tokio::test]
 async fn unfinished_bodies_share_a_budget_and_small_bodies_need_none() {
     const SENT: usize = 60_000;
-    let server = Server::on_sqlite(&[("MAX_CONNECTIONS", "3000")]).await;
+    const LENGTH: &str = "Content-Length: 65536";
+    let variables = [("MAX_CONNECTIONS", "3000")];
+    let database = Database::sqlite();
+    let (server, _file) = with_principals(&database, &variables).await;
     server.create("sku-1").await;
     let before = server.resident_memory_kib();
-    let head = post_head("Content-Length: 65536");
-    let unfinished = format!("{head}{}", " ".repeat(SENT));
-    let mut clients = many_send_for_a_moment(&server, 600, unfinished.as_bytes()).await;
-    let mut late = RawClient::connect(&server.api).await;
-    late.send(&head).await;
-    let response = late.response().await;
-    assert_eq!(
-        (response.status, response.problem_kind().as_str()),
-        (503, "overloaded")
-    );
-    assert!(response.header("retry-after").is_some());
-    let grown = server.resident_memory_kib().saturating_sub(before) / 1024;
-    eprintln!("{grown} MiB");
-    // 32 MiB of bodies, and the buffers of 600 connections.
-    assert!(grown < 72, "{grown} MiB");
-    // A chunked body is rejected once it needs the budget.
-    let mut late = RawClient::connect(&server.api).await;
-    let chunk = format!("5000\r\n{}\r\n", " ".repeat(0x5000));
-    late.send(format!("{}{chunk}", post_head(CHUNKED))).await;
-    assert_eq!(late.response().await.problem_kind(), "overloaded");
-    server.create("small").await;
-    assert_eq!(server.status("/readyz").await, 200);
-    // Connections that close return their part of the budget.
     let order = format!(
         r#"{{"product_id":"s","quantity":1}}{}"#,
         " ".repeat(65_536 - 31)
     );
     assert_eq!(order.len(), 65_536);
+    let unfinished = async |principal: &str, clients| {
+        let head = post_head_as(principal, LENGTH);
+        let unfinished = format!("{head}{}", " ".repeat(SENT));
+        many_send_for_a_moment(&server, clients, unfinished.as_bytes()).await
+    };
+    let response = async |request: String| {
+        let mut client = RawClient::connect(&server.api).await;
+        client.send(request).await;
+        client.response().await
+    };
+    let whole = async |principal: &str| {
+        let head = post_head_as(principal, LENGTH);
+        response(format!("{head}{order}")).await
+    };
+    // Alone, a principal may hold half of the 32 MiB, which are 512 bodies. Another one is served.
+    let mut clients = unfinished("a", 300).await;
+    let rejected = response(post_head_as("a", LENGTH)).await;
+    assert_eq!(
+        (rejected.status, rejected.problem_kind().as_str()),
+        (429, "rate-limited")
+    );
+    assert!(rejected.header("retry-after").is_some());
+    for _ in 0..3 {
+        assert_eq!(whole("b").await.status, 201);
+    }
+    // Two principals may hold a third each, and three a quarter, so the third one uses up the budget before its share.
+    clients.extend(unfinished("b", 180).await);
+    clients.extend(unfinished("c", 120).await);
+    let rejected = response(post_head_as("c", LENGTH)).await;
+    assert_eq!(
+        (rejected.status, rejected.problem_kind().as_str()),
+        (503, "overloaded")
+    );
+    assert!(rejected.header("retry-after").is_some());
+    let grown = server.resident_memory_kib().saturating_sub(before) / 1024;
+    eprintln!("{grown} MiB");
+    // 32 MiB of bodies, and the buffers of 600 connections.
+    assert!(grown < 72, "{grown} MiB");
+    // A chunked body is rejected once it needs the budget.
+    let chunk = format!("5000\r\n{}\r\n", " ".repeat(0x5000));
+    let head = post_head_as("c", CHUNKED);
+    assert_eq!(
+        response(format!("{head}{chunk}")).await.problem_kind(),
+        "overloaded"
+    );
+    server.create("small").await;
+    assert_eq!(server.status("/readyz").await, 200);
+    // Connections that close return their part of the budget.
     for client in &mut clients[..100] {
         let _ = client.stream.shutdown().await;
     }
     eventually("the budget is free", Duration::from_secs(5), async || {
-        let mut late = RawClient::connect(&server.api).await;
-        late.send(format!("{head}{order}")).await;
-        late.response().await.status == 201
+        whole("d").await.status == 201
     })
     .await;
 }

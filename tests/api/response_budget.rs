@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::support::database::Database;
@@ -18,6 +18,8 @@ use crate::support::server::Server;
 crate::on_both!(
     unread_responses_take_a_bounded_amount_of_memory,
     beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent,
+    a_write_that_is_committed_is_reported_although_the_share_is_used_up,
+    a_large_write_beyond_the_share_is_rejected_before_it_is_stored,
 );
 
 /// Creates orders of 50 KB.
@@ -136,6 +138,61 @@ async fn beyond_the_budget_large_responses_are_rejected_and_small_ones_are_sent(
         async || server.status("/api/v1/orders?limit=2").await == 200,
     )
     .await;
+}
+
+async fn a_write_that_is_committed_is_reported_although_the_share_is_used_up(database: Database) {
+    let server = Server::start(&database, &[("RESPONSE_BUFFER_BYTES", "1000000")]).await;
+    create_large_orders(&server, 20).await;
+    // Alone, a principal may hold half. The page is less than that, and with another document it is more.
+    let _slow = request_without_reading(&server, "/api/v1/orders?limit=9").await;
+    eventually(
+        "the response is buffered",
+        Duration::from_secs(5),
+        async || buffered_bytes(&server).await > 440_000,
+    )
+    .await;
+    let large = large_order(30);
+    let created = server.post_with_key("key", &large).await;
+    assert_eq!(created.status(), 201, "{created:?}");
+    let order: Value = created.json();
+    let replay = server.post_with_key("key", &large).await;
+    assert_eq!(replay.status(), 201, "{replay:?}");
+    assert_eq!(replay.json::<Value>(), order);
+    let path = order_path(&order);
+    let updated = server.patch(&path, &json!({"quantity": 7})).await;
+    assert_eq!(updated.status(), 200, "{updated:?}");
+    assert_eq!(updated.json::<Value>()["quantity"], 7);
+    let rejected = problem(server.get(&path).await);
+    assert_eq!(problem_kind(&rejected), "rate-limited");
+    assert!(buffered_bytes(&server).await > 440_000);
+}
+
+async fn a_large_write_beyond_the_share_is_rejected_before_it_is_stored(database: Database) {
+    let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
+    let (server, _file) = with_principals(&database, &variables).await;
+    create_large_orders(&server, 20).await;
+    let order = server.create("small").await;
+    let path = order_path(&order);
+    let _slow = request_without_reading(&server, "/api/v1/orders?limit=20").await;
+    eventually(
+        "the response is buffered",
+        Duration::from_secs(5),
+        async || buffered_bytes(&server).await > 900_000,
+    )
+    .await;
+    let rejected = problem(server.post(&large_order(30)).await);
+    assert_eq!(problem_kind(&rejected), "rate-limited");
+    let rejected = problem(server.patch(&path, &json!({"quantity": 7})).await);
+    assert_eq!(problem_kind(&rejected), "rate-limited");
+    // Nothing was stored, and what is small does not use the budget.
+    assert_eq!(server.get(&path).await.json::<Value>(), order);
+    assert_eq!(database.count("orders").await, 21);
+    server.create("small").await;
+    // Others have their own shares.
+    let request = server.client.post(server.url("/api/v1/orders"));
+    let request = request.header("authorization", credential("a"));
+    let created = request.json(&large_order(30)).send().await.unwrap();
+    assert_eq!(created.status(), 201, "{created:?}");
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::response_budget::{buffered_bytes, create_large_orders, request_without_reading_as};
+use crate::support::auth_file::{api_key, entry};
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
 use crate::support::eventually;
@@ -201,4 +203,67 @@ async fn a_client_that_shuts_down_its_side_gets_a_stream_that_ends() {
         assert!(text.contains("text/event-stream"), "{text}");
         assert!(text.contains("retry: 1000"), "{text}");
     }
+}
+
+/// Opens a stream as principal `a`, and makes the principal use up its share of response bytes. Returns the stream,
+/// which has delivered its events, and the client that keeps the share used up.
+async fn stream_over_the_share(server: &Server) -> (EventStream, RawClient) {
+    const LARGE: usize = 20;
+    create_large_orders(server, LARGE).await;
+    let mut stream = EventStream::open_with(server, &api_key("a"), None).await;
+    for _ in 0..LARGE {
+        assert!(stream.next().await.is_some());
+    }
+    let slow = request_without_reading_as(server, "a", "/api/v1/orders?limit=19").await;
+    eventually("the page is buffered", Duration::from_secs(5), async || {
+        buffered_bytes(server).await > 900_000
+    })
+    .await;
+    server.create("later").await;
+    let next = tokio::time::timeout(Duration::from_secs(2), stream.next()).await;
+    assert!(next.is_err(), "the stream waits for its share");
+    (stream, slow)
+}
+
+#[tokio::test]
+async fn a_stream_over_the_share_of_its_principal_ends_when_its_key_is_removed() {
+    let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
+    let database = Database::sqlite();
+    let (server, mut file) = with_principals(&database, &variables).await;
+    let (mut stream, slow) = stream_over_the_share(&server).await;
+    file.write(&entry(&api_key("b"), &["events:read"], "default"));
+    let end = tokio::time::timeout(Duration::from_secs(15), stream.next()).await;
+    assert!(end.expect("the stream ends within 15 s").is_none());
+    assert!(stream.ended_cleanly());
+    assert!(buffered_bytes(&server).await > 900_000);
+    drop(slow);
+    // The event that was held back comes after the last id.
+    let last = stream.last_id.take().unwrap();
+    let mut resumed = EventStream::open_with(&server, &api_key("b"), Some(&last)).await;
+    let event = resumed.next().await.unwrap();
+    assert_eq!(event.data["data"]["product_id"], "later");
+}
+
+#[tokio::test]
+async fn a_stream_over_the_share_of_its_principal_ends_when_the_service_stops() {
+    let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
+    let database = Database::sqlite();
+    let (server, _file) = with_principals(&database, &variables).await;
+    let (mut stream, _slow) = stream_over_the_share(&server).await;
+    server.signal(15);
+    let end = tokio::time::timeout(Duration::from_secs(8), stream.next()).await;
+    assert!(end.expect("the stream ends in time").is_none());
+    assert!(stream.ended_cleanly());
+}
+
+#[tokio::test]
+async fn a_stream_over_the_share_of_its_principal_continues_when_the_share_is_free() {
+    let variables = [("RESPONSE_BUFFER_BYTES", "1000000")];
+    let database = Database::sqlite();
+    let (server, _file) = with_principals(&database, &variables).await;
+    let (mut stream, slow) = stream_over_the_share(&server).await;
+    drop(slow);
+    let event = tokio::time::timeout(Duration::from_secs(5), stream.next()).await;
+    let event = event.expect("the event in time").unwrap();
+    assert_eq!(event.data["data"]["product_id"], "later");
 }

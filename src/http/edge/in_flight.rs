@@ -9,29 +9,22 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{
     ALLOW, CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
 };
-use actix_web::http::{ConnectionType, StatusCode, Uri};
+use actix_web::http::{ConnectionType, Method, StatusCode, Uri};
 
 use super::authorization::Rejection;
 use super::rates::Remaining;
 use crate::domain::Caller;
 use crate::http::activity::{Activity, RequestGuard, SMALL_REMAINDER, Unreceived};
 use crate::http::problem::Problem;
-use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::REQUEST_ID;
 use crate::http::response::budget;
 use crate::http::response::outgoing::Outgoing;
 use crate::http::state::HttpState;
-use crate::shares::Unavailable;
 use crate::telemetry::AccessRecord;
 
 /// How many polls Actix gets to receive the rest of a request. It receives 1 to 8 KiB in each, and the rest is at
 /// most [`SMALL_REMAINDER`].
 const MAX_POLLS: u8 = 160;
-
-const NO_RESPONSE_BUDGET: &str =
-    "Too many large responses are waiting for their clients. Try again later.";
-const NO_RESPONSE_SHARE: &str =
-    "The caller has not received earlier large responses yet. Read them, and try again later.";
 
 /// A request whose response does not exist yet.
 pub(crate) struct InFlight {
@@ -119,7 +112,10 @@ impl InFlight {
         let rejected;
         let known = if status.is_client_error() || status.is_server_error() {
             known
-        } else if let Err(problem) = self.acquire_budget(response.response().body().size()) {
+        } else if let Err(problem) = self.acquire_budget(
+            response.request().method(),
+            response.response().body().size(),
+        ) {
             rejected = problem;
             Some(&rejected)
         } else {
@@ -135,9 +131,15 @@ impl InFlight {
         response.map_body(|_, body| self.send(body))
     }
 
-    /// Acquires the budget for a response of this size, which is held until the response is sent. Returns a problem if
-    /// the budget, or the caller's share of it, does not suffice.
-    fn acquire_budget(&self, size: BodySize) -> Result<(), Problem> {
+    /// Acquires the budget for a response of this size to a request with this method, which is held until the response
+    /// is sent.
+    ///
+    /// A request that may have changed something always gets its response: a problem would report as failed what is
+    /// stored. The extractor of the body has checked the budget before the change.
+    ///
+    /// # Errors
+    /// A problem if the request only reads, and the budget or the caller's share of it does not suffice.
+    fn acquire_budget(&self, method: &Method, size: BodySize) -> Result<(), Problem> {
         let BodySize::Sized(bytes) = size else {
             return Ok(());
         };
@@ -145,14 +147,13 @@ impl InFlight {
         if bytes <= budget::SMALL || self.is_probe {
             return Ok(());
         }
-        let caller = self.caller();
-        let permit = self.http.responses.acquire(caller.map(Arc::as_ref), bytes);
-        let permit = permit.map_err(|error| match error {
-            Unavailable::Share if caller.is_some() => {
-                Problem::new(ProblemKind::RateLimited, NO_RESPONSE_SHARE)
-            }
-            _ => Problem::new(ProblemKind::Overloaded, NO_RESPONSE_BUDGET),
-        })?;
+        let caller = self.caller().map(Arc::as_ref);
+        let permit = if matches!(*method, Method::GET | Method::HEAD) {
+            let permit = self.http.responses.acquire(caller, bytes);
+            permit.map_err(|error| budget::problem(caller, error))?
+        } else {
+            self.http.responses.charge(caller, bytes)
+        };
         if let Some(activity) = self.activity() {
             activity.hold(permit);
         }

@@ -23,7 +23,9 @@ use crate::domain::{Violation, pointer_token};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
+use crate::http::response::budget as response;
 use crate::http::state::HttpState;
+use crate::shares::Unavailable;
 
 pub(crate) struct Json<T>(pub(crate) T);
 
@@ -45,15 +47,24 @@ impl<T: Body> FromRequest for Json<T> {
                 .await
                 .map_err(Problem::internal)?;
             check_media_type(&request, T::MEDIA_TYPES)?;
-            let mut permit = http.bodies.permit();
+            let caller = context.caller();
+            let mut permit = http.bodies.permit(&caller.id);
             let body = read(&request, payload, http.max_body_bytes, &mut permit);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
+            // The response to a change is sent even beyond the budget, so the change is rejected first. The response
+            // to a create is as large as its body, and the response to an update as the order.
+            if body.len() > response::SMALL || request.method() == Method::PATCH {
+                let checked = http.responses.check(Some(caller));
+                checked.map_err(|error| response::problem(Some(caller), error))?;
+            }
             parse(&body).map(Self)
         })
     }
 }
 
 const NO_REQUEST_BUDGET: &str = "Too many large requests are being received. Try again later.";
+const NO_REQUEST_SHARE: &str =
+    "Too many large requests of the caller are being received. Complete them, and try again later.";
 
 /// Rejects a body with an unsupported type or with a content coding.
 fn check_media_type(request: &HttpRequest, media_types: &[&str]) -> Result<(), Problem> {
@@ -116,10 +127,13 @@ async fn read(
     if announced.is_some_and(|length| length > max) {
         return Err(too_large());
     }
-    let no_budget = || Problem::new(ProblemKind::Overloaded, NO_REQUEST_BUDGET);
-    if !permit.grow_to(announced.unwrap_or_default()) {
-        return Err(no_budget());
-    }
+    let no_budget = |error: Unavailable| match error {
+        Unavailable::Share => Problem::new(ProblemKind::RateLimited, NO_REQUEST_SHARE),
+        Unavailable::Capacity => Problem::new(ProblemKind::Overloaded, NO_REQUEST_BUDGET),
+    };
+    permit
+        .grow_to(announced.unwrap_or_default())
+        .map_err(no_budget)?;
     let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
     if let Some(activity) = activity {
         activity.start_reading_body();
@@ -140,9 +154,7 @@ async fn read(
         if length > body.capacity() {
             // A chunked body announces no length: double the capacity.
             let capacity = length.saturating_mul(2).min(max);
-            if !permit.grow_to(capacity) {
-                return Err(no_budget());
-            }
+            permit.grow_to(capacity).map_err(no_budget)?;
             body.reserve(capacity.saturating_sub(body.len()));
         }
         body.extend_from_slice(&chunk);

@@ -1,11 +1,11 @@
 //! The memory budget for request bodies that are being received, for the whole process.
 //!
 //! A client may send all of a body except its last byte, until its request times out. Without a budget,
-//! `MAX_CONNECTIONS` such clients keep as many bodies in memory.
+//! `MAX_CONNECTIONS` such clients keep as many bodies in memory. One principal may hold its share of the budget.
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use crate::shares::{FairShares, Share, Unavailable, Wanted};
 
 /// Bodies of at most this many bytes need no permit, so small orders are accepted even when slow senders hold the
 /// whole budget. A connection has one body at a time, so `MAX_CONNECTIONS` bounds these.
@@ -13,26 +13,25 @@ const SMALL: usize = 4 * 1024;
 
 /// The budget of all bodies together, in bytes. It equals the default of `RESPONSE_BUFFER_BYTES`. The body of a
 /// fast client needs its permit only for the milliseconds until it is parsed.
-const LIMIT: u32 = 32 * 1024 * 1024;
+const LIMIT: usize = 32 * 1024 * 1024;
 
 /// The budget of bytes of request bodies in memory. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestBudget(Arc<Semaphore>);
+pub(crate) struct RequestBudget(FairShares);
 
 impl Default for RequestBudget {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(
-            usize::try_from(LIMIT).unwrap_or(Semaphore::MAX_PERMITS),
-        )))
+        Self(FairShares::new(LIMIT))
     }
 }
 
 impl RequestBudget {
-    /// Creates a permit for one body, initially for 0 bytes.
-    pub(crate) fn permit(&self) -> BodyPermit<'_> {
+    /// Creates a permit for one body of a principal, initially for 0 bytes.
+    pub(crate) fn permit<'a>(&'a self, principal: &'a Arc<str>) -> BodyPermit<'a> {
         BodyPermit {
             budget: self,
-            permit: None,
+            principal,
+            held: Vec::new(),
         }
     }
 }
@@ -41,33 +40,31 @@ impl RequestBudget {
 #[derive(Debug)]
 pub(crate) struct BodyPermit<'a> {
     budget: &'a RequestBudget,
-    permit: Option<OwnedSemaphorePermit>,
+    principal: &'a Arc<str>,
+    /// One for each time that it has grown.
+    held: Vec<Share>,
 }
 
 impl BodyPermit<'_> {
-    /// Grows the permit to this many bytes in total, and returns whether the budget allows that. A body larger
-    /// than the whole budget needs the whole budget.
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+    /// Grows the permit to this many bytes in total. A body larger than the whole budget needs the whole budget.
+    ///
+    /// # Errors
+    /// [`Unavailable`] if the budget, or the share of the principal, does not allow that.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Unavailable> {
         if bytes <= SMALL {
-            return true;
+            return Ok(());
         }
-        let wanted = u32::try_from(bytes).unwrap_or(LIMIT).min(LIMIT);
-        let held = self
-            .permit
-            .as_ref()
-            .map_or(0, |permit| permit.num_permits());
-        let missing = wanted.saturating_sub(u32::try_from(held).unwrap_or(LIMIT));
-        if missing == 0 {
-            return true;
+        let held = self.held.iter().map(Share::amount).sum();
+        let missing = bytes.min(LIMIT).saturating_sub(held);
+        if missing > 0 {
+            let wanted = Wanted {
+                held_already: held,
+                ..Wanted::of(missing)
+            };
+            self.held
+                .push(self.budget.0.acquire(self.principal, wanted)?);
         }
-        let Ok(more) = Arc::clone(&self.budget.0).try_acquire_many_owned(missing) else {
-            return false;
-        };
-        match &mut self.permit {
-            Some(permit) => permit.merge(more),
-            None => self.permit = Some(more),
-        }
-        true
+        Ok(())
     }
 }
 
@@ -78,15 +75,32 @@ mod tests {
     #[test]
     fn a_permit_grows_while_the_budget_lasts() {
         let budget = RequestBudget::default();
-        let all = usize::try_from(LIMIT).unwrap();
-        let (mut first, mut second) = (budget.permit(), budget.permit());
-        assert!(first.grow_to(SMALL));
-        assert!(second.grow_to(all), "a small body needs no permit");
-        assert!(first.grow_to(SMALL) && !first.grow_to(SMALL + 1));
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let (mut first, mut second) = (budget.permit(&a), budget.permit(&b));
+        first.grow_to(SMALL).unwrap();
+        second.grow_to(LIMIT).unwrap();
+        first.grow_to(SMALL).unwrap();
+        assert_eq!(first.grow_to(SMALL + 1), Err(Unavailable::Capacity));
         drop(second);
-        assert!(first.grow_to(all / 2) && first.grow_to(all * 2));
-        assert!(!budget.permit().grow_to(SMALL + 1));
+        first.grow_to(LIMIT / 2).unwrap();
+        first.grow_to(LIMIT * 2).unwrap();
+        let rejected = budget.permit(&b).grow_to(SMALL + 1);
+        assert_eq!(rejected, Err(Unavailable::Capacity));
         drop(first);
-        assert!(budget.permit().grow_to(usize::MAX));
+        budget.permit(&b).grow_to(usize::MAX).unwrap();
+    }
+
+    #[test]
+    fn the_bodies_of_one_principal_leave_some_of_the_budget_for_others() {
+        let budget = RequestBudget::default();
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let mut bodies: Vec<_> = (0..5).map(|_| budget.permit(&a)).collect();
+        for body in &mut bodies[..4] {
+            body.grow_to(LIMIT / 8).unwrap();
+        }
+        assert_eq!(bodies[4].grow_to(SMALL + 1), Err(Unavailable::Share));
+        bodies[4].grow_to(SMALL).unwrap();
+        assert_eq!(bodies[0].grow_to(LIMIT / 4), Err(Unavailable::Share));
+        budget.permit(&b).grow_to(LIMIT / 4).unwrap();
     }
 }

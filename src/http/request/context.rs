@@ -81,6 +81,9 @@ impl FromRequest for RequestContext {
 }
 
 /// Returns the id that the client sent, if it has 1 to 128 visible ASCII characters, otherwise a new one.
+///
+/// The new one is random. A UUIDv7 of the library contains a counter, which is common to all tenants, so the difference
+/// between two ids of a tenant would show how many requests others have sent meanwhile.
 pub(crate) fn request_id(headers: &HeaderMap) -> Rc<str> {
     headers
         .get(REQUEST_ID)
@@ -88,7 +91,7 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Rc<str> {
         .filter(|bytes| (1..=128).contains(&bytes.len()))
         .filter(|bytes| bytes.iter().all(u8::is_ascii_graphic))
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
-        .map_or_else(|| Uuid::now_v7().to_string().into(), Rc::from)
+        .map_or_else(|| Uuid::new_v4().to_string().into(), Rc::from)
 }
 
 #[cfg(test)]
@@ -112,5 +115,18 @@ mod tests {
             assert!(Uuid::try_parse(&id(invalid)).is_ok());
         }
         assert!(Uuid::try_parse(&request_id(&HeaderMap::new())).is_ok());
+    }
+
+    #[test]
+    fn the_id_of_a_request_does_not_show_how_many_others_there_were() {
+        let random = |id: &str| Uuid::try_parse(id).unwrap().as_u128() & ((1 << 62) - 1);
+        let ids: Vec<_> = (0..100)
+            .map(|_| random(&request_id(&HeaderMap::new())))
+            .collect();
+        // A counter in these bits, with up to 32 random ones below it, would make neighbours near.
+        let near = ids
+            .windows(2)
+            .filter(|pair| pair[0].abs_diff(pair[1]) < 1 << 34);
+        assert_eq!(near.count(), 0);
     }
 }

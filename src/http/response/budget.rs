@@ -3,15 +3,37 @@
 //! A client that requests a large page and does not read it keeps the page in memory. All clients together may
 //! keep `RESPONSE_BUFFER_BYTES`, and one principal its share of that. Above that, further large responses are rejected.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::ready;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::domain::Caller;
+use crate::http::problem::Problem;
+use crate::http::problem::kind::ProblemKind;
 use crate::shares::{FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::Metrics;
 
 /// Responses of at most this many bytes need no permit, so probes and single small orders are sent even when slow
 /// readers hold the whole budget. A connection has one response at a time, so `MAX_CONNECTIONS` bounds these.
 pub(crate) const SMALL: usize = 8 * 1024;
+/// How long a stream waits before it checks an exhausted budget again.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+const NO_BUDGET: &str = "Too many large responses are waiting for their clients. Try again later.";
+const NO_SHARE: &str =
+    "The caller has not received earlier large responses yet. Read them, and try again later.";
+
+/// The problem of a request whose response has no budget.
+pub(crate) fn problem(caller: Option<&Caller>, error: Unavailable) -> Problem {
+    match error {
+        Unavailable::Share if caller.is_some() => Problem::new(ProblemKind::RateLimited, NO_SHARE),
+        _ => Problem::new(ProblemKind::Overloaded, NO_BUDGET),
+    }
+}
 
 /// The budget of bytes of responses that wait to be sent. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,14 +68,37 @@ impl ResponseBudget {
         Ok(self.permit(share))
     }
 
-    /// Returns a permit for bytes that are already in memory, even if they exceed the budget.
+    /// Returns a permit for bytes that are in memory already, even if they exceed the budget.
     pub(crate) fn charge(&self, caller: Option<&Caller>, bytes: usize) -> Permit {
         self.permit(self.shares.charge(self.principal(caller), bytes))
     }
 
-    /// Whether a stream has to wait before it produces its next part.
-    pub(crate) fn is_exhausted(&self, caller: Option<&Caller>) -> bool {
-        self.shares.is_exhausted(self.principal(caller))
+    /// Checks that the caller has not used up its share, and all callers together not the budget.
+    ///
+    /// # Errors
+    /// [`Unavailable`].
+    pub(crate) fn check(&self, caller: Option<&Caller>) -> Result<(), Unavailable> {
+        self.shares.check(self.principal(caller))
+    }
+
+    /// Polls `work`, which produces the next part of a stream, only while the caller has not used up its share. The
+    /// stream that awaits this can meanwhile end, or send what is small.
+    pub(crate) async fn within_share<T>(
+        &self,
+        caller: &Caller,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut wait = None;
+        poll_fn(|cx| {
+            while self.check(Some(caller)).is_err() {
+                let sleeping = wait.get_or_insert_with(|| Box::pin(sleep(POLL_INTERVAL)));
+                ready!(sleeping.as_mut().poll(cx));
+                wait = None;
+            }
+            work.as_mut().poll(cx)
+        })
+        .await
     }
 
     fn principal<'a>(&'a self, caller: Option<&'a Caller>) -> &'a Arc<str> {
@@ -109,10 +154,10 @@ mod tests {
         );
         assert_eq!(budget.acquire(Some(&a), 1).unwrap_err(), Unavailable::Share);
         let second = budget.acquire(Some(&b), 40).unwrap();
-        assert!(budget.is_exhausted(None) && budget.acquire(None, 1).is_err());
+        assert!(budget.check(None).is_err() && budget.acquire(None, 1).is_err());
         assert_eq!(metrics.response_buffer.get(), 100);
         drop((first, second));
-        assert!(!budget.is_exhausted(None));
+        assert!(budget.check(None).is_ok());
         let alone = budget.acquire(None, 1_000).unwrap();
         assert!(budget.acquire(Some(&a), 1).is_err());
         drop(alone);

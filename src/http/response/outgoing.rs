@@ -6,12 +6,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 
 use super::budget::{Permit, ResponseBudget, SMALL};
 use crate::domain::Caller;
@@ -19,8 +17,6 @@ use crate::http::activity::RequestGuard;
 
 /// The maximum number of bytes that Actix gets at once. It does not poll for more while 32 KiB are not written.
 const MAX_PIECE: usize = 32 * 1024;
-/// How long a stream waits before it checks an exhausted budget again.
-const BUDGET_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pin_project! {
     /// A body in pieces. The connection is busy until it is dropped.
@@ -33,7 +29,6 @@ pin_project! {
         permit: Option<Permit>,
         // The budget of a stream, and the caller whose share it uses.
         stream: Option<(ResponseBudget, Option<Arc<Caller>>)>,
-        wait: Option<Pin<Box<Sleep>>>,
         _guard: Option<RequestGuard>,
     }
 }
@@ -52,7 +47,6 @@ impl<B: MessageBody> Outgoing<B> {
             part: Bytes::new(),
             permit: None,
             stream,
-            wait: None,
             _guard: guard,
         }
     }
@@ -72,15 +66,6 @@ impl<B: MessageBody> MessageBody for Outgoing<B> {
         let this = self.project();
         if this.part.is_empty() {
             *this.permit = None;
-            if let Some((budget, caller)) = this.stream {
-                while budget.is_exhausted(caller.as_deref()) {
-                    let wait = this
-                        .wait
-                        .get_or_insert_with(|| Box::pin(sleep(BUDGET_POLL_INTERVAL)));
-                    ready!(wait.as_mut().poll(cx));
-                    *this.wait = None;
-                }
-            }
             match ready!(this.body.poll_next(cx)) {
                 Some(Ok(part)) => *this.part = part,
                 end => return Poll::Ready(end),
