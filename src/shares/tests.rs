@@ -94,10 +94,10 @@ async fn charged_permits_exhaust_the_share_of_their_principal_alone() {
     let shares = FairShares::new(90);
     let (a, b) = (principal("a"), principal("b"));
     assert!(shares.check(&a).is_ok() && shares.check(&b).is_ok());
-    let _charged = shares.charge(&a, 40);
+    let _charged = shares.charge(&a, 45);
     assert_eq!(shares.check(&a), Err(Unavailable::Share));
     assert!(shares.check(&b).is_ok());
-    let _more = shares.charge(&b, 60);
+    let _more = shares.charge(&b, 45);
     let all_in_use = shares.check(&principal("c"));
     assert_eq!(all_in_use, Err(Unavailable::Capacity));
 }

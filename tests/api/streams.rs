@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::response_budget::{buffered_bytes, create_large_orders, request_without_reading_as};
+use super::response_budget::{buffered_bytes, request_without_reading_as};
 use crate::support::auth_file::{api_key, entry};
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
@@ -208,13 +208,19 @@ async fn a_client_that_shuts_down_its_side_gets_a_stream_that_ends() {
 /// Opens a stream as principal `a`, and makes the principal use up its share of response bytes. Returns the stream,
 /// which has delivered its events, and the client that keeps the share used up.
 async fn stream_over_the_share(server: &Server) -> (EventStream, RawClient) {
-    const LARGE: usize = 20;
-    create_large_orders(server, LARGE).await;
+    const LARGE: usize = 40;
+    let metadata: serde_json::Map<_, _> = (0..48)
+        .map(|i| (format!("key-{i}"), "x".repeat(500).into()))
+        .collect();
+    for _ in 0..LARGE {
+        let order = serde_json::json!({"product_id": "large", "quantity": 1, "metadata": metadata});
+        assert_eq!(server.post(&order).await.status(), 201);
+    }
     let mut stream = EventStream::open_with(server, &api_key("a"), None).await;
     for _ in 0..LARGE {
         assert!(stream.next().await.is_some());
     }
-    let slow = request_without_reading_as(server, "a", "/api/v1/orders?limit=19").await;
+    let slow = request_without_reading_as(server, "a", "/api/v1/orders?limit=39").await;
     eventually("the page is buffered", Duration::from_secs(5), async || {
         buffered_bytes(server).await > 900_000
     })
