@@ -28,8 +28,7 @@ pub(super) enum RequestKind {
 }
 
 impl RequestKind {
-    /// How many permits may be in use when a request of this kind is admitted. One principal alone may hold half of
-    /// the capacity, and the lists of another are then still admitted.
+    /// How many permits may be in use when a request of this kind is admitted.
     fn most_in_use(self, capacity: usize) -> usize {
         match self {
             Self::List => capacity / 2,
@@ -67,20 +66,30 @@ impl Admission {
 
     /// Acquires the permits for a request with this many bytes of metadata, without waiting. Returns `ShareExceeded`
     /// if the caller would hold too many, and `Overloaded` if all callers together would.
+    ///
+    /// One principal may hold half of the capacity, and a few more requests of others then exceed the threshold for
+    /// lists. So the thresholds apply to the share of the caller as well: a list is rejected if more than half of the
+    /// capacity is in use, and the caller holds at least half of its own share. The same applies to gets with three
+    /// quarters. A flood is rejected early, and a caller with few requests is admitted until the capacity is used up.
     pub(super) fn acquire(
         &self,
         caller: &Caller,
         kind: RequestKind,
         bytes: usize,
     ) -> Result<Permit, StoreError> {
-        let share = self.try_acquire(
-            caller,
+        // A request above the total capacity is admitted only when the store is empty.
+        let wanted = Wanted::of(permits(bytes));
+        let most_in_use = kind.most_in_use(self.shares.capacity());
+        let above_threshold = self.shares.used() > most_in_use;
+        let wanted = if above_threshold && self.holds_little(caller, kind) {
+            wanted
+        } else {
             Wanted {
-                most_in_use: kind.most_in_use(self.shares.capacity()),
-                // A request above the total capacity is admitted only when the store is empty.
-                ..Wanted::of(permits(bytes))
-            },
-        )?;
+                most_in_use,
+                ..wanted
+            }
+        };
+        let share = self.try_acquire(caller, wanted)?;
         self.metrics.depth.inc();
         Ok(Permit {
             metrics: Arc::clone(&self.metrics),
@@ -105,6 +114,21 @@ impl Admission {
         };
         let share = self.try_acquire(&command.caller, wanted)?;
         Ok(OrderPermit { _share: share })
+    }
+
+    /// Whether the caller holds less than the part of its share from which requests of this kind are rejected.
+    fn holds_little(&self, caller: &Caller, kind: RequestKind) -> bool {
+        let Ok(nothing) = self.shares.acquire(&caller.id, Wanted::of(0)) else {
+            return false;
+        };
+        let share = self.shares.capacity() / nothing.active_principals().saturating_add(1);
+        // These permits are not acquired, because some are in use. The error shows whether they exceed the share.
+        let rest = Wanted {
+            most_in_use: 0,
+            ..Wanted::of(share - kind.most_in_use(share) + 1)
+        };
+        let rest = self.shares.acquire(&caller.id, rest);
+        !matches!(rest, Err(Unavailable::Share))
     }
 
     fn try_acquire(&self, caller: &Caller, wanted: Wanted) -> Result<Share, StoreError> {
@@ -224,21 +248,47 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_rejected_above_half_of_the_capacity_gets_above_three_quarters_and_writes_at_the_end()
+    fn a_principal_that_uses_its_share_has_lists_rejected_above_half_of_the_capacity_and_gets_above_three_quarters()
      {
-        let admission = admission(100);
-        let holders: Vec<_> = (0..100).map(|id| caller(&id.to_string())).collect();
-        let visitor = caller("visitor");
-        let admits = |kind| admission.acquire(&visitor, kind, 0).is_ok();
+        let admission = admission(120);
+        let acquire = |id, kind| admission.acquire(&caller(id), kind, 0);
+        let admits = |id, kind| acquire(id, kind).is_ok();
+        let hold = |id, amount| -> Vec<_> {
+            let acquired = (0..amount).map(|_| acquire(id, RequestKind::Write).unwrap());
+            acquired.collect()
+        };
+        let flood = hold("flood", 60);
+        let rejected = acquire("flood", RequestKind::List).err();
+        assert_eq!(rejected, Some(StoreError::ShareExceeded));
+        // With two principals, each has a share of 40.
         let mut held = Vec::new();
-        for (used, holder) in holders.iter().enumerate() {
-            assert_eq!(admits(RequestKind::List), used <= 50, "{used}");
-            assert_eq!(admits(RequestKind::Get), used <= 75, "{used}");
-            assert!(admits(RequestKind::Write), "{used}");
-            held.push(admission.acquire(holder, RequestKind::Write, 0).unwrap());
+        for used in 60..100 {
+            let own = held.len();
+            assert_eq!(
+                admits("other", RequestKind::List),
+                used <= 60 || own < 20,
+                "{used}"
+            );
+            assert_eq!(
+                admits("other", RequestKind::Get),
+                used <= 90 || own < 30,
+                "{used}"
+            );
+            assert!(admits("other", RequestKind::Write), "{used}");
+            held.extend(hold("other", 1));
         }
-        assert!(!admits(RequestKind::Write));
-        held.truncate(75);
-        assert!(admits(RequestKind::Get) && !admits(RequestKind::List));
+        // With three, each has a share of 30. One that holds less than half of it is admitted.
+        let mut lists: Vec<_> = (0..15)
+            .map(|_| acquire("quiet", RequestKind::List).unwrap())
+            .collect();
+        let rejected = acquire("quiet", RequestKind::List).err();
+        assert_eq!(rejected, Some(StoreError::Overloaded));
+        lists.extend((15..20).map(|_| acquire("quiet", RequestKind::Get).unwrap()));
+        // The capacity is used up.
+        for kind in [RequestKind::List, RequestKind::Get, RequestKind::Write] {
+            assert_eq!(acquire("new", kind).err(), Some(StoreError::Overloaded));
+        }
+        drop((flood, held));
+        assert!(admits("quiet", RequestKind::List));
     }
 }

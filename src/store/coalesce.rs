@@ -12,6 +12,7 @@
 mod fair;
 mod lanes;
 mod split;
+mod suspects;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -45,6 +46,8 @@ pub(super) enum LockWait {
     /// Only briefly, because other items wait in the same batch. Then the batch fails with
     /// [`StoreError::LockTimeout`].
     Short,
+    /// Hardly at all, because the lock is probably held. Then the batch fails with [`StoreError::LockTimeout`].
+    Moment,
     /// As long as a statement may take.
     Long,
 }

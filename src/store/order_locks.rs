@@ -1,43 +1,55 @@
 //! Serializes the updates of one order.
 //!
 //! An update reads, decides, and writes if the version is still the one that was read. Of many concurrent updates,
-//! most would find another version, and would have to read and write again.
+//! most would find another version, and would have to read and write again. The principals that update one order are
+//! served in turn, so that many updates of one principal do not delay those of another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::StoreError;
+use super::error::StoreFault;
 use super::order_key::OrderKey;
+use crate::shares::{FairPermit, FairSemaphore};
 
-type Lock = Arc<tokio::sync::Mutex<()>>;
+/// With one permit.
+type Lock = Arc<FairSemaphore>;
 
 /// One lock for each order that this process is updating. Cheap to clone.
 #[derive(Clone, Default)]
 pub(super) struct OrderLocks(Arc<Mutex<HashMap<OrderKey, Lock>>>);
 
 impl OrderLocks {
-    /// Waits until no other update of the order runs, in the order of the calls.
+    /// Waits until no other update of the order runs. The updates of one principal run in the order of the calls.
     ///
     /// # Errors
     /// [`StoreError::LockTimeout`] at the deadline.
     pub(super) async fn lock(
         &self,
         order: OrderKey,
+        principal: &Arc<str>,
         deadline: Instant,
     ) -> Result<OrderLock, StoreError> {
-        let lock = Arc::clone(self.0.lock().entry(order.clone()).or_default());
+        let lock = Arc::clone(
+            self.0
+                .lock()
+                .entry(order.clone())
+                .or_insert_with(|| Arc::new(FairSemaphore::new(1))),
+        );
         // Removes the entry even if the lock is not acquired.
         let mut held = OrderLock {
             locks: self.clone(),
             order,
-            guard: None,
+            lock: Arc::clone(&lock),
+            permit: None,
         };
-        let guard = timeout_at(deadline, lock.lock_owned()).await;
-        held.guard = Some(guard.map_err(|_| StoreError::LockTimeout)?);
+        let permit = timeout_at(deadline, lock.acquire(principal, 1)).await;
+        drop(lock);
+        let permit = permit.map_err(|_| StoreError::LockTimeout)?;
+        held.permit = Some(permit.ok_or(StoreFault::Closed)?);
         Ok(held)
     }
 }
@@ -46,19 +58,17 @@ impl OrderLocks {
 pub(super) struct OrderLock {
     locks: OrderLocks,
     order: OrderKey,
-    guard: Option<OwnedMutexGuard<()>>,
+    lock: Lock,
+    permit: Option<FairPermit>,
 }
 
 impl Drop for OrderLock {
     fn drop(&mut self) {
         let mut locks = self.locks.0.lock();
-        self.guard = None;
-        // If no update waits, the map holds the last reference. No other is added meanwhile, because the map is
-        // locked.
-        if locks
-            .get(&self.order)
-            .is_some_and(|lock| Arc::strong_count(lock) == 1)
-        {
+        self.permit = None;
+        // If no update waits, only this one and the map have a reference. No other is added meanwhile, because the
+        // map is locked.
+        if Arc::strong_count(&self.lock) == 2 {
             locks.remove(&self.order);
         }
     }
@@ -80,19 +90,47 @@ mod tests {
     async fn waiting_for_a_lock_ends_at_the_deadline_and_leaves_no_entry() {
         let locks = OrderLocks::default();
         let soon = || Instant::now() + Duration::from_secs(1);
-        let first = locks.lock(order("a", Uuid::nil()), soon()).await.unwrap();
-        let other = locks.lock(order("a", Uuid::max()), soon()).await.unwrap();
+        let principal: Arc<str> = "p".into();
+        let lock = |tenant, id| locks.lock(order(tenant, id), &principal, soon());
+        let first = lock("a", Uuid::nil()).await.unwrap();
+        let other = lock("a", Uuid::max()).await.unwrap();
         // A caller cannot delay the updates of another tenant.
-        let tenant = locks.lock(order("b", Uuid::nil()), soon()).await.unwrap();
+        let tenant = lock("b", Uuid::nil()).await.unwrap();
         let start = Instant::now();
-        let rejected = locks.lock(order("a", Uuid::nil()), soon()).await.err();
+        let rejected = lock("a", Uuid::nil()).await.err();
         assert_eq!(rejected, Some(StoreError::LockTimeout));
         assert_eq!(start.elapsed(), Duration::from_secs(1));
-        let (again, ()) = tokio::join!(locks.lock(order("a", Uuid::nil()), soon()), async {
-            drop(first)
-        });
+        let (again, ()) = tokio::join!(lock("a", Uuid::nil()), async { drop(first) });
         assert!(again.is_ok());
         drop((again, other, tenant));
+        assert!(locks.0.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_update_waits_for_one_update_of_another_principal_at_most() {
+        let locks = OrderLocks::default();
+        let later = Instant::now() + Duration::from_secs(60);
+        let key = order("a", Uuid::nil());
+        let update = |principal: &'static str| {
+            let (locks, key) = (locks.clone(), key.clone());
+            tokio::spawn(async move {
+                let lock = locks.lock(key, &principal.into(), later).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                drop(lock);
+            })
+        };
+        let flood: Vec<_> = (0..100).map(|_| update("flood")).collect();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let start = Instant::now();
+        update("other").await.unwrap();
+        assert!(
+            start.elapsed() < Duration::from_millis(40),
+            "{:?}",
+            start.elapsed()
+        );
+        for update in flood {
+            update.await.unwrap();
+        }
         assert!(locks.0.lock().is_empty());
     }
 }

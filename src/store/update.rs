@@ -146,7 +146,7 @@ impl Inner {
     ) -> Result<UpdateOutcome, StoreError> {
         let _lock = self
             .order_locks
-            .lock(command.key(), command.deadline)
+            .lock(command.key(), &command.caller.id, command.deadline)
             .await?;
         let mut permit = None;
         let updated = loop {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::support::auth_file::AuthFile;
 use crate::support::client::Response;
 use crate::support::database::Database;
 use crate::support::orders::{large_order, order, order_path};
+use crate::support::principals::credential;
 use crate::support::problem::{problem, problem_kind};
 use crate::support::server::Server;
 
@@ -227,6 +229,50 @@ async fn a_key_whose_lock_is_released_does_not_wait_for_keys_that_stay_locked() 
         start.elapsed()
     );
     twelve.batch_execute("ROLLBACK").await.unwrap();
+    for request in waiting {
+        assert_eq!(request.await.unwrap().status(), 201);
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_locked_keys_of_one_tenant_do_not_delay_another() {
+    let database = Database::postgres().await;
+    let scopes: &[&str] = &["orders:read", "orders:write"];
+    let file = AuthFile::with_keys(&[("a", scopes, "tenant-a"), ("b", scopes, "tenant-b")]);
+    let server = Server::start(&database, &[("AUTH_FILE", &file.path())]).await;
+    let sql = lock_keys(1, 100).replace("'default'", "'tenant-a'");
+    let lock = database.begin(&sql).await;
+    let post = |principal: &str, key: Option<String>| {
+        let request = server.client.post(server.url("/api/v1/orders"));
+        let mut request = request
+            .json(&order("sku-1"))
+            .header("authorization", credential(principal));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        tokio::spawn(async move { request.send().await.unwrap() })
+    };
+    let waiting: Vec<_> = (1..=100)
+        .map(|i| post("a", Some(format!("locked-{i}"))))
+        .collect();
+    for round in 0..20 {
+        let start = Instant::now();
+        let others: Vec<_> = (1..=10)
+            .map(|i| {
+                post(
+                    "b",
+                    (i % 3 > 0).then(|| format!("locked-{}", round * 10 + i)),
+                )
+            })
+            .collect();
+        for other in others {
+            assert_eq!(other.await.unwrap().status(), 201);
+        }
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(1_500), "{round}: {took:?}");
+    }
+    assert!(waiting.iter().all(|request| !request.is_finished()));
+    lock.batch_execute("ROLLBACK").await.unwrap();
     for request in waiting {
         assert_eq!(request.await.unwrap().status(), 201);
     }

@@ -2,7 +2,7 @@
 //!
 //! A key that another transaction is inserting blocks the statement that contains it, and with it all other
 //! items of the batch. Once a key is known to be blocked, items with this key are served in a lane of their
-//! own until the lock is free.
+//! own until the lock is free. The lanes of several tenants are served in turn (`suspects` finds the blocked keys).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use super::split::fail;
-use super::{Batch, LockName, LockWait, Waiting, serve_checked};
+use super::split::{fail, serve_part};
+use super::suspects::Groups;
+use super::{Batch, LockName, LockWait, Waiting};
+use crate::shares::FairSemaphore;
 use crate::store::StoreError;
 
-/// How many lanes are served at once, and so how many connections wait for locks.
-const LANES_AT_ONCE: usize = 1;
+/// How many lanes are served at once, and how many groups of suspects. So at most two connections wait for locks.
+const AT_ONCE: usize = 1;
 /// How long a lane whose lock is still held pauses, so that other lanes get the connection.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a lane stays open after its lock was found held, so that clients that retry use it.
@@ -28,11 +29,14 @@ const LINGER: Duration = Duration::from_secs(1);
 type Queues<B> = HashMap<Option<LockName>, Vec<Waiting<B>>>;
 
 pub(super) struct Lanes<B: Batch> {
-    batch: Arc<B>,
+    pub(super) batch: Arc<B>,
     queues: Mutex<Queues<B>>,
     /// The length of `queues`, which can be read without the lock. It is almost always zero.
     open: AtomicUsize,
-    permits: Semaphore,
+    permits: FairSemaphore,
+    /// Items of failed batches, one of which may be blocked.
+    pub(super) suspects: Mutex<Groups<B>>,
+    pub(super) suspect_permits: FairSemaphore,
 }
 
 impl<B: Batch> Lanes<B> {
@@ -41,7 +45,9 @@ impl<B: Batch> Lanes<B> {
             batch,
             queues: Mutex::default(),
             open: AtomicUsize::new(0),
-            permits: Semaphore::new(LANES_AT_ONCE),
+            permits: FairSemaphore::new(AT_ONCE),
+            suspects: Mutex::default(),
+            suspect_permits: FairSemaphore::new(AT_ONCE),
         }
     }
 
@@ -79,7 +85,13 @@ impl<B: Batch> Lanes<B> {
 
     /// Serves one lane until it is empty.
     async fn serve(self: Arc<Self>, lane: Option<LockName>) {
+        // Lanes of the same tenant are served in the order in which they ask.
+        let tenant: Option<Arc<str>> = lane.as_ref().map(|(tenant, _)| tenant.as_str().into());
         let mut held = false;
+        if lane.is_some() {
+            // The lock was held just now.
+            sleep(PAUSE).await;
+        }
         loop {
             let mut next = self.take(&lane);
             if next.is_empty() && held {
@@ -97,8 +109,10 @@ impl<B: Batch> Lanes<B> {
                 }
                 continue;
             }
-            let Ok(permit) = self.permits.acquire().await else {
-                return;
+            // There is only one lane without a name. It waits for long, so it must not delay the others.
+            let permit = match &tenant {
+                Some(tenant) => self.permits.acquire(tenant, 1).await,
+                None => None,
             };
             let blocked = self.serve_items(next, lane.is_some()).await;
             drop(permit);
@@ -142,20 +156,15 @@ impl<B: Batch> Lanes<B> {
         if part.is_empty() {
             return None;
         }
-        let items = part.iter().map(|waiting| waiting.item.clone()).collect();
         let wait = if named {
-            LockWait::Short
+            LockWait::Moment
         } else {
             LockWait::Long
         };
-        match serve_checked(&*self.batch, items, wait).await {
-            Ok(responses) => {
-                for (waiting, response) in part.into_iter().zip(responses) {
-                    waiting.responder.send(Ok(response));
-                }
-            }
-            Err(StoreError::LockTimeout) if named => return Some(part),
-            Err(error) => fail(part, &error),
+        match serve_part(&*self.batch, part, wait).await {
+            Ok(()) => {}
+            Err((part, StoreError::LockTimeout)) if named => return Some(part),
+            Err((part, error)) => fail(part, &error),
         }
         Some(Vec::new())
     }

@@ -1,11 +1,12 @@
 //! Serves a batch with one statement. If the statement fails because of an item, the batch is split in halves, so
-//! that one bad item does not fail the others.
+//! that one bad item does not fail the others. If it fails because of a lock, other tasks serve the items that have
+//! one (`suspects`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
@@ -27,13 +28,37 @@ pub(super) async fn serve_batch<B: Batch>(
     if let Some(first) = items.first() {
         first.responder.permit.record_batch(items.len());
     }
-    let split = SplitBatch {
-        batch,
-        lanes,
-        statements: AtomicUsize::new(MAX_FAILED_STATEMENTS),
-        outage: Mutex::new(None),
-    };
-    split.serve(items).await;
+    SplitBatch::new(batch, lanes).serve(items).await;
+}
+
+/// Serves the items of a part whose statement has failed with this error.
+pub(super) async fn split_failed<B: Batch>(
+    batch: &B,
+    lanes: &Arc<Lanes<B>>,
+    part: Vec<Waiting<B>>,
+    error: StoreError,
+) {
+    let split = SplitBatch::new(batch, lanes);
+    split.take_statement();
+    split.recover(part, error).await;
+}
+
+/// Serves items with one statement and sends their responses. If it fails, returns the items and the error.
+pub(super) async fn serve_part<B: Batch>(
+    batch: &B,
+    part: Vec<Waiting<B>>,
+    wait: LockWait,
+) -> Result<(), (Vec<Waiting<B>>, StoreError)> {
+    let items: Arc<[B::Item]> = part.iter().map(|waiting| waiting.item.clone()).collect();
+    match serve_checked(batch, items, wait).await {
+        Ok(responses) => {
+            for (waiting, response) in part.into_iter().zip(responses) {
+                waiting.responder.send(Ok(response));
+            }
+            Ok(())
+        }
+        Err(error) => Err((part, error)),
+    }
 }
 
 struct SplitBatch<'a, B: Batch> {
@@ -45,19 +70,24 @@ struct SplitBatch<'a, B: Batch> {
     outage: Mutex<Option<StoreError>>,
 }
 
-impl<B: Batch> SplitBatch<'_, B> {
+impl<'a, B: Batch> SplitBatch<'a, B> {
+    fn new(batch: &'a B, lanes: &'a Arc<Lanes<B>>) -> Self {
+        Self {
+            batch,
+            lanes,
+            statements: AtomicUsize::new(MAX_FAILED_STATEMENTS),
+            outage: Mutex::new(None),
+        }
+    }
+
     async fn serve(&self, part: Vec<Waiting<B>>) {
-        let items: Arc<[B::Item]> = part.iter().map(|waiting| waiting.item.clone()).collect();
         self.take_statement();
-        match serve_checked(self.batch, items, LockWait::Short).await {
-            Ok(responses) => {
+        match serve_part(self.batch, part, LockWait::Short).await {
+            Ok(()) => {
                 self.statements
                     .fetch_add(MORE_PER_SUCCESS, Ordering::Relaxed);
-                for (waiting, response) in part.into_iter().zip(responses) {
-                    waiting.responder.send(Ok(response));
-                }
             }
-            Err(error) => self.recover(part, error).await,
+            Err((part, error)) => self.recover(part, error).await,
         }
     }
 
@@ -66,10 +96,15 @@ impl<B: Batch> SplitBatch<'_, B> {
         match error {
             StoreError::LockTimeout if one => self.lanes.add(part),
             StoreError::LockTimeout => {
-                let right = part.split_off(part.len() / 2);
-                // In parallel: the half without the blocked item does not wait for the other.
-                let left = self.serve_rest(part, StoreError::LockTimeout);
-                join(left, self.serve_rest(right, StoreError::LockTimeout)).await;
+                let locking = part.extract_if(.., |waiting| B::lock_of(&waiting.item).is_some());
+                let locking: Vec<_> = locking.collect();
+                if locking.is_empty() {
+                    return self.lanes.add(part);
+                }
+                self.lanes.isolate(locking);
+                if !part.is_empty() {
+                    self.serve_rest(part, StoreError::LockTimeout).await;
+                }
             }
             StoreError::Internal(_) | StoreError::BatchTooLarge if !one => {
                 let right = part.split_off(part.len() / 2);
@@ -92,8 +127,6 @@ impl<B: Batch> SplitBatch<'_, B> {
             fail(part, &outage);
         } else if self.statements.load(Ordering::Relaxed) > 0 {
             return self.serve(part).boxed();
-        } else if matches!(error, StoreError::LockTimeout) {
-            self.lanes.add(part);
         } else {
             fail(part, &error);
         }

@@ -8,6 +8,7 @@ use crate::domain::Caller;
 use crate::store::admission::{Admission, RequestKind};
 use crate::telemetry::Metrics;
 
+mod blocked_keys;
 mod failed_batches;
 mod several_principals;
 mod tenants;
@@ -17,9 +18,12 @@ struct Doubling {
     gate: Arc<Semaphore>,
     batches: Arc<std::sync::Mutex<Vec<usize>>>,
     begun: Arc<AtomicUsize>,
+    /// The items of all batches.
+    tried: Arc<std::sync::Mutex<Vec<u32>>>,
     /// Closed when the locks are free.
     free: Arc<Semaphore>,
     tenant: Tenant,
+    other: Tenant,
 }
 
 /// An item that fails.
@@ -30,8 +34,25 @@ const PANICS: u32 = 114;
 const LEFT_OUT: u32 = 115;
 /// An item that finds the database down.
 const DOWN: u32 = 116;
-/// An item that another transaction locks until the lock is free. The larger numbers are locked as well.
+/// An item that another transaction locks until the lock is free. So are the larger numbers, each by a lock of its own.
 const LOCKED: u32 = 1_000;
+/// An item with a lock that is free. The larger numbers below [`LOCKED`] are the same, and of another tenant from
+/// [`OTHER_TENANT`] on.
+const UNLOCKED: u32 = 500;
+const OTHER_TENANT: u32 = 700;
+
+/// A locked item of the other tenant.
+const LOCKED_OTHER: u32 = 10_000;
+/// An item with a free lock that fails.
+const BAD_WITH_LOCK: u32 = 600;
+
+fn tenant_of(item: u32) -> Tenant {
+    if (OTHER_TENANT..LOCKED).contains(&item) || item == LOCKED_OTHER {
+        Tenant::parse("other").unwrap()
+    } else {
+        Tenant::default()
+    }
+}
 
 impl Batch for Doubling {
     type Item = u32;
@@ -39,31 +60,38 @@ impl Batch for Doubling {
     const SERVE_ABANDONED: bool = false;
     const MIXES_TENANTS: bool = true;
 
-    fn tenant_of<'a>(&'a self, _: &'a u32) -> &'a Tenant {
-        &self.tenant
+    fn tenant_of<'a>(&'a self, item: &'a u32) -> &'a Tenant {
+        if tenant_of(*item) == self.tenant {
+            &self.tenant
+        } else {
+            &self.other
+        }
     }
 
     fn lock_of(item: &u32) -> Option<LockName> {
-        let name = match *item {
-            LOCKED => "a lock",
-            item if item > LOCKED => "another lock",
-            _ => return None,
-        };
-        Some((Tenant::default(), name.to_owned()))
+        (*item >= UNLOCKED).then(|| (tenant_of(*item), item.to_string()))
     }
 
     async fn serve(&self, items: Arc<[u32]>, wait: LockWait) -> Result<Vec<u32>, StoreError> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         self.batches.lock().unwrap().push(items.len());
+        self.tried.lock().unwrap().extend(items.iter());
         assert!(!items.contains(&PANICS), "planted");
         if items.iter().any(|item| *item >= LOCKED) && !self.free.is_closed() {
-            if wait == LockWait::Short {
+            let wait = match wait {
+                LockWait::Short => Duration::from_millis(100),
+                LockWait::Moment => Duration::from_millis(10),
+                LockWait::Long => Duration::MAX,
+            };
+            if tokio::time::timeout(wait, self.free.acquire())
+                .await
+                .is_err()
+            {
                 return Err(StoreError::LockTimeout);
             }
-            let _ = self.free.acquire().await;
         }
-        if items.contains(&BAD) {
+        if items.contains(&BAD) || items.contains(&BAD_WITH_LOCK) {
             return Err(StoreError::internal("bad"));
         }
         if items.contains(&DOWN) {
@@ -82,20 +110,23 @@ struct Harness {
     gate: Arc<Semaphore>,
     batches: Arc<std::sync::Mutex<Vec<usize>>>,
     begun: Arc<AtomicUsize>,
+    tried: Arc<std::sync::Mutex<Vec<u32>>>,
     free: Arc<Semaphore>,
 }
 
 impl Harness {
     fn new(limits: QueueLimits, capacity: usize) -> Self {
         let gate = Arc::new(Semaphore::new(0));
-        let (batches, begun) = (Arc::default(), Arc::default());
+        let (batches, begun, tried) = (Arc::default(), Arc::default(), Arc::default());
         let free = Arc::new(Semaphore::new(0));
         let batch = Doubling {
             gate: Arc::clone(&gate),
             batches: Arc::clone(&batches),
             begun: Arc::clone(&begun),
+            tried: Arc::clone(&tried),
             free: Arc::clone(&free),
             tenant: Tenant::default(),
+            other: tenant_of(OTHER_TENANT),
         };
         let metrics = Metrics::new().unwrap();
         Self {
@@ -105,6 +136,7 @@ impl Harness {
             gate,
             batches,
             begun,
+            tried,
             free,
         }
     }
@@ -148,6 +180,12 @@ impl Harness {
 
     fn batches(&self) -> Vec<usize> {
         self.batches.lock().unwrap().clone()
+    }
+
+    /// How many batches had this item.
+    fn tried(&self, item: u32) -> usize {
+        let tried = self.tried.lock().unwrap();
+        tried.iter().filter(|tried| **tried == item).count()
     }
 }
 
@@ -253,46 +291,4 @@ async fn closing_waits_for_accepted_requests_until_its_timeout() {
     assert!(!harness.admission.close(Duration::from_millis(20)).await);
     harness.gate.add_permits(1);
     assert_eq!(stuck.await.unwrap(), Ok(0));
-}
-
-#[tokio::test]
-async fn a_locked_item_waits_in_a_lane_and_delays_no_other_item() {
-    let harness = Harness::new(ONE, 100);
-    harness.gate.add_permits(1_000);
-    let locked = [LOCKED, LOCKED].map(|item| harness.submit(item));
-    let others: Vec<_> = (1..=6).map(|i| harness.submit(i)).collect();
-    for (i, response) in (1..=6).zip(others) {
-        assert_eq!(response.await.unwrap(), Ok(i * 2));
-    }
-    let before = harness.batches().len();
-    // The lock is known to be held: later items with it go to the lane directly.
-    let late = harness.submit(LOCKED);
-    assert_eq!(harness.submit(7).await.unwrap(), Ok(14));
-    assert_eq!(
-        harness.batches().get(before..),
-        Some(&[1][..]),
-        "one statement, for the other item"
-    );
-    assert!(locked.iter().all(|response| !response.is_finished()));
-    harness.free.close();
-    for response in locked.into_iter().chain([late]) {
-        assert_eq!(response.await.unwrap(), Ok(2 * LOCKED));
-    }
-    assert!(
-        harness.admission.close(Duration::from_secs(1)).await,
-        "all permits are released"
-    );
-}
-
-#[tokio::test]
-async fn an_item_past_its_deadline_in_a_lane_is_not_served() {
-    let harness = Harness::new(ONE, 100);
-    harness.gate.add_permits(1_000);
-    let first = harness.submit(LOCKED);
-    settle().await;
-    let late = harness.submit_until(LOCKED, Instant::now());
-    settle().await;
-    harness.free.close();
-    assert_eq!(first.await.unwrap(), Ok(2 * LOCKED));
-    assert_eq!(late.await.unwrap(), Err(StoreError::LockTimeout));
 }

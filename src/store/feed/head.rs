@@ -56,18 +56,21 @@ async fn read_page(
     backend: &dyn Backend,
     head: Option<Position>,
 ) -> Result<bool, StoreError> {
-    let Some(head) = head else {
-        feed.recent.start(backend.head().await?);
-        return Ok(true);
+    let position = match head {
+        Some(head) => head,
+        None => backend.head().await?,
     };
     let size = PageSize::for_response(PageSize::MAX_EVENTS);
-    let read = backend.tail(head, size).await?;
-    let Some(page) = read.page else {
+    let read = backend.tail(position, size).await?;
+    let key = feed.key.renew(read.key)?;
+    let page = read.page.filter(|_| feed.recent.continues_with(&key));
+    let Some(page) = page else {
         // The readers then read from the database, and find out whether their own cursors have expired.
         feed.recent.clear();
         return Ok(false);
     };
-    let key = feed.key.renew(read.key)?;
+    // The page shows that the position belongs to the database with this key, or is before its first event.
+    feed.recent.start(position, &key);
     feed.recent.extend(page.events, page.next, &key)?;
     Ok(page.more)
 }

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::admission::RequestKind;
 use super::backend::{Backend, Environment};
 use super::cursor::{Cursor, Position};
 use super::cursor_key::{CurrentKey, CursorKey};
@@ -270,17 +271,19 @@ impl Store {
         .await
     }
 
-    /// A reader that follows the feed of the caller's tenant from `after` on, or from the oldest event.
+    /// A reader that follows the feed of the caller's tenant from `after` on, or from the oldest event. Its first read
+    /// is admitted like a page of the feed.
     ///
     /// # Errors
-    /// [`StoreError::ShareExceeded`] when the caller has its share of the readers, and [`StoreError::Overloaded`] when
-    /// `MAX_STREAMS` readers exist.
+    /// [`StoreError::ShareExceeded`] when the caller has its share of the readers or of the requests, and
+    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist, or a page of the feed would be rejected.
     pub fn follow(
         &self,
         caller: &Arc<Caller>,
         after: Option<Cursor>,
     ) -> Result<FeedReader, StoreError> {
+        let permit = self.0.queues.other.acquire(caller, RequestKind::List, 0)?;
         let stream = self.0.shared_feed.open_stream(caller)?;
-        Ok(FeedReader::new(stream, after))
+        Ok(FeedReader::new(stream, after, permit))
     }
 }

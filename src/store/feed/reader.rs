@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use super::recent::Lookup;
 use super::{After, FeedReading, OpenStream};
 use crate::store::StoreError;
+use crate::store::admission::Permit;
 use crate::store::cursor::{Cursor, Position, SortKey};
+use crate::store::cursor_key::CursorKey;
 use crate::store::event::{PageSize, StreamEvent};
 
 /// How long a reader waits for a change of the recent events before it looks again.
@@ -26,6 +28,8 @@ pub struct FeedReader {
     stream: OpenStream,
     changed: watch::Receiver<()>,
     at: Place,
+    /// The permit for the first read.
+    opening: Option<Permit>,
 }
 
 /// How far a reader has read.
@@ -37,6 +41,8 @@ enum Place {
         cursor: Cursor,
         position: Position,
         read_up_to: SortKey,
+        /// The key of the database from which they were read.
+        key: Arc<CursorKey>,
     },
 }
 
@@ -53,11 +59,12 @@ pub enum NextEvents {
 }
 
 impl FeedReader {
-    pub(super) fn new(stream: OpenStream, after: Option<Cursor>) -> Self {
+    pub(super) fn new(stream: OpenStream, after: Option<Cursor>, opening: Permit) -> Self {
         Self {
             changed: stream.recent.subscribe(),
             stream,
             at: Place::Unread(after),
+            opening: Some(opening),
         }
     }
 
@@ -77,14 +84,22 @@ impl FeedReader {
         // Before the read, so that a change during it counts for the next one.
         self.changed.mark_unchanged();
         self.resume();
-        let lookup = match self.at {
-            Place::Read { read_up_to, .. } => self.stream.recent.events_after(read_up_to, PAGE),
+        let next = self.read().await;
+        self.opening = None;
+        next
+    }
+
+    async fn read(&mut self) -> Result<NextEvents, StoreError> {
+        let lookup = match &self.at {
+            Place::Read {
+                read_up_to, key, ..
+            } => self.stream.recent.events_after(*read_up_to, key, PAGE),
             Place::Unread(_) => Lookup::Missing,
         };
         match lookup {
             Lookup::Events(events) => {
                 if let Some(last) = events.last() {
-                    self.at = Place::after(last);
+                    self.at.advance(last);
                 }
                 Ok(NextEvents::Events(events))
             }
@@ -126,6 +141,7 @@ impl FeedReader {
                 cursor,
                 position,
                 read_up_to: position.sort_key(),
+                key,
             };
         }
     }
@@ -154,18 +170,25 @@ impl FeedReader {
             cursor: key.seal(tenant, page.next)?,
             position: page.next,
             read_up_to: page.read_up_to,
+            key,
         };
         Ok(NextEvents::Events(events))
     }
 }
 
 impl Place {
-    fn after(last: &StreamEvent) -> Self {
-        let position = Position(Some(last.event.key));
-        Self::Read {
-            cursor: last.cursor,
+    /// Continues after an event of the recent events.
+    fn advance(&mut self, last: &StreamEvent) {
+        if let Self::Read {
+            cursor,
             position,
-            read_up_to: position.sort_key(),
+            read_up_to,
+            ..
+        } = self
+        {
+            *cursor = last.cursor;
+            *position = Position(Some(last.event.key));
+            *read_up_to = position.sort_key();
         }
     }
 }

@@ -29,6 +29,8 @@ pub(super) struct RecentEvents(Mutex<State>);
 struct State {
     /// The position up to which the events of all tenants have been read.
     head: Option<Position>,
+    /// The key of the database from which they were read.
+    key: Option<Arc<CursorKey>>,
     tenants: HashMap<Tenant, Arc<TenantEvents>>,
     /// For each event that is kept, from the oldest on: the tenant that keeps it.
     kept: VecDeque<Arc<TenantEvents>>,
@@ -47,6 +49,8 @@ struct Run {
     readers: usize,
     /// All later events that have been read are kept. `None` while nothing is read.
     after: Option<SortKey>,
+    /// The key of the database from which they were read.
+    key: Option<Arc<CursorKey>>,
     events: VecDeque<Arc<StreamEvent>>,
 }
 
@@ -66,8 +70,9 @@ impl RecentEvents {
     pub(super) fn join(&self, tenant: &Tenant) -> Arc<TenantEvents> {
         let mut state = self.0.lock();
         let after = state.head.map(Position::sort_key);
+        let key = state.key.clone();
         let events = state.tenants.entry(tenant.clone());
-        let events = Arc::clone(events.or_insert_with(|| Arc::new(TenantEvents::new(after))));
+        let events = Arc::clone(events.or_insert_with(|| Arc::new(TenantEvents::new(after, key))));
         events.run.lock().readers += 1;
         events
     }
@@ -87,15 +92,24 @@ impl RecentEvents {
         self.0.lock().head
     }
 
-    /// Starts at this position, unless they have been started.
-    pub(super) fn start(&self, head: Position) {
+    /// Whether events of the database with this key can be appended: none have been read, or they have this key. A
+    /// position before the first event is valid in every database, so it does not show that the database was switched.
+    pub(super) fn continues_with(&self, key: &CursorKey) -> bool {
+        self.0.lock().key.as_deref().is_none_or(|own| own == key)
+    }
+
+    /// Starts at this position of the database with this key, unless they have been started.
+    pub(super) fn start(&self, head: Position, key: &Arc<CursorKey>) {
         let mut state = self.0.lock();
         if state.head.is_some() {
             return;
         }
         state.head = Some(head);
+        state.key = Some(Arc::clone(key));
         for tenant in state.tenants.values() {
-            tenant.run.lock().after = Some(head.sort_key());
+            let mut run = tenant.run.lock();
+            run.after = Some(head.sort_key());
+            run.key = Some(Arc::clone(key));
         }
     }
 
@@ -152,11 +166,13 @@ impl RecentEvents {
     pub(super) fn clear(&self) {
         let mut state = self.0.lock();
         state.head = None;
+        state.key = None;
         state.kept.clear();
         state.bytes = 0;
         for events in state.tenants.values() {
             let mut run = events.run.lock();
             run.after = None;
+            run.key = None;
             run.events.clear();
             events.changed.send_replace(());
         }
@@ -164,11 +180,12 @@ impl RecentEvents {
 }
 
 impl TenantEvents {
-    fn new(after: Option<SortKey>) -> Self {
+    fn new(after: Option<SortKey>, key: Option<Arc<CursorKey>>) -> Self {
         Self {
             run: Mutex::new(Run {
                 readers: 0,
                 after,
+                key,
                 events: VecDeque::new(),
             }),
             changed: watch::Sender::new(()),
@@ -180,10 +197,16 @@ impl TenantEvents {
         self.changed.subscribe()
     }
 
-    /// The events after those that a reader has read, at most a page of this size.
-    pub(super) fn events_after(&self, read_up_to: SortKey, size: PageSize) -> Lookup {
+    /// The events after those that a reader has read from the database with this key, at most a page of this size.
+    pub(super) fn events_after(
+        &self,
+        read_up_to: SortKey,
+        key: &CursorKey,
+        size: PageSize,
+    ) -> Lookup {
         let run = self.run.lock();
-        if run.after.is_none_or(|after| after > read_up_to) {
+        let same_database = run.key.as_deref() == Some(key);
+        if !same_database || run.after.is_none_or(|after| after > read_up_to) {
             return Lookup::Missing;
         }
         let read = |event: &Arc<StreamEvent>| event.event.key.sort_key() <= read_up_to;

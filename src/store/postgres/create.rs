@@ -31,6 +31,9 @@ use crate::telemetry::QueryName;
 /// `lock_timeout` of a batch that waits for another transaction, which is inserting one of its keys. It is several
 /// times the duration of a commit. A key that takes longer gets a lane of its own.
 const SHORT_LOCK_WAIT: &str = "100ms";
+/// `lock_timeout` for keys that a batch has already waited for. Many may be locked, and they are tried one after
+/// another.
+const MOMENT_LOCK_WAIT: &str = "10ms";
 
 /// How often a batch is inserted while the database has neither the rows nor those that they conflict with,
 /// because the server changed between two statements.
@@ -181,6 +184,7 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
         Self {
             lock_timeout: match wait {
                 LockWait::Short => SHORT_LOCK_WAIT,
+                LockWait::Moment => MOMENT_LOCK_WAIT,
                 LockWait::Long => "0",
             },
             tenants: rows.iter().map(|row| row.caller.tenant.as_str()).collect(),

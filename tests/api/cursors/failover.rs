@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{cursor, expect_continues, expect_expired, last_id_at_end, link_at_end};
 use crate::events::{confirm, read_events};
 use crate::support::cluster::Cluster;
-use crate::support::database::connect;
+use crate::support::database::{Database, connect};
 use crate::support::event_stream::EventStream;
 use crate::support::eventually;
 use crate::support::orders::order_id;
@@ -115,4 +115,40 @@ async fn a_cursor_of_an_event_that_a_failover_lost_expires() {
         orders_in(read_events(&server, &behind_kept).await),
         orders[1..]
     );
+}
+
+#[tokio::test]
+async fn a_stream_of_an_empty_feed_gets_the_older_events_of_the_next_database() {
+    let (empty, next) = (Database::sqlite(), Database::sqlite());
+    let server = Server::start(&next, &[]).await;
+    for i in 0..3 {
+        server.create(&format!("older-{i}")).await;
+    }
+    drop(server);
+    let urls = tempfile::tempdir().unwrap();
+    let file = urls.path().join("url");
+    std::fs::write(&file, empty.url()).unwrap();
+    let variables = [
+        ("DATABASE_URL_FILE", file.to_str().unwrap()),
+        ("POOL_MAX_LIFETIME", "1s"),
+    ];
+    let server = Server::start(&empty, &variables).await;
+    let mut stream = EventStream::open(&server, None).await;
+    // The task at the head has read the empty feed.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    std::fs::write(&file, next.url()).unwrap();
+    eventually(
+        "the database is switched",
+        Duration::from_secs(20),
+        async || {
+            let page: Vec<Value> = server.get("/api/v1/events").await.json();
+            page.len() == 3
+        },
+    )
+    .await;
+    server.create("new").await;
+    for product in ["older-0", "older-1", "older-2", "new"] {
+        let event = stream.next().await.unwrap();
+        assert_eq!(event.data["data"]["product_id"], product);
+    }
 }

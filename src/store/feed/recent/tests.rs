@@ -48,8 +48,12 @@ fn extend(recent: &RecentEvents, events: Vec<TenantEvent>) {
     recent.extend(events, head, &key()).unwrap();
 }
 
+fn start(recent: &RecentEvents, position: i64) {
+    recent.start(at(position), &Arc::new(key()));
+}
+
 fn after(events: &TenantEvents, position: i64) -> Lookup {
-    events.events_after(at(position).sort_key(), PAGE)
+    events.events_after(at(position).sort_key(), &key(), PAGE)
 }
 
 fn positions(found: Lookup) -> Vec<i64> {
@@ -65,8 +69,8 @@ fn readers_get_the_events_of_their_tenant_after_their_position() {
     let recent = RecentEvents::default();
     let acme = recent.join(&tenant("acme"));
     assert_eq!(after(&acme, 5), Lookup::Missing, "nothing is read yet");
-    recent.start(at(5));
-    recent.start(at(6));
+    start(&recent, 5);
+    start(&recent, 6);
     assert_eq!(recent.head(), Some(at(5)), "the first start counts");
     assert_eq!(after(&acme, 5), Lookup::Head);
     assert_eq!(after(&acme, 4), Lookup::Missing);
@@ -100,7 +104,7 @@ fn each_event_wakes_the_readers_of_its_tenant_only() {
     let recent = RecentEvents::default();
     let (acme, other) = (recent.join(&tenant("acme")), recent.join(&tenant("other")));
     let (acme, other) = (acme.subscribe(), other.subscribe());
-    recent.start(at(0));
+    start(&recent, 0);
     extend(&recent, vec![event("acme", 1, 10), event("nobody", 2, 10)]);
     assert!(acme.has_changed().unwrap());
     assert!(!other.has_changed().unwrap());
@@ -115,7 +119,7 @@ fn a_tenant_without_readers_is_forgotten() {
     let acme = tenant("acme");
     let (first, second) = (recent.join(&acme), recent.join(&acme));
     assert!(Arc::ptr_eq(&first, &second));
-    recent.start(at(0));
+    start(&recent, 0);
     extend(&recent, vec![event("acme", 1, 10)]);
     recent.leave(&acme, &first);
     assert_eq!(positions(after(&second, 0)), [1]);
@@ -136,7 +140,7 @@ fn bytes_are_bounded_and_the_events_kept_have_no_gap() {
     let recent = RecentEvents::default();
     let acme = recent.join(&tenant("acme"));
     let quiet = recent.join(&tenant("quiet"));
-    recent.start(at(0));
+    start(&recent, 0);
     let events = vec![
         event("acme", 1, 20_000),
         event("acme", 2, 9_000),
@@ -156,4 +160,19 @@ fn bytes_are_bounded_and_the_events_kept_have_no_gap() {
     assert_eq!(run.events.len(), state.kept.len());
     let first = run.events.front().unwrap().event.key.position;
     assert_eq!(run.after, Some(at(first - 1).sort_key()));
+}
+
+#[test]
+fn events_of_another_database_are_not_those_after_a_position() {
+    let recent = RecentEvents::default();
+    let acme = recent.join(&tenant("acme"));
+    let other_key = Arc::new(CursorKey::new(vec![2; 32].into()).unwrap());
+    assert!(recent.continues_with(&key()) && recent.continues_with(&other_key));
+    recent.start(at(5), &other_key);
+    assert!(recent.continues_with(&other_key) && !recent.continues_with(&key()));
+    assert_eq!(after(&acme, 7), Lookup::Missing);
+    let of_other = acme.events_after(at(7).sort_key(), &other_key, PAGE);
+    assert_eq!(of_other, Lookup::Head);
+    recent.clear();
+    assert!(recent.continues_with(&key()));
 }
