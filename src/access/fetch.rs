@@ -16,7 +16,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 
-use super::file::{ReadError, in_thread, read_bounded};
+use super::file::{FileReader, ReadError, in_thread};
 use super::key_set::{KeySet, KeySetError};
 use super::policy::{IssuerPolicy, KeyLocation, check_url};
 
@@ -81,16 +81,19 @@ struct Discovery {
 ///
 /// # Errors
 /// [`FetchError`], within [`TIMEOUT`].
-pub(super) async fn fetch(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
-    tokio::time::timeout(TIMEOUT, attempt(policy))
+pub(super) async fn fetch(
+    policy: &IssuerPolicy,
+    files: &FileReader,
+) -> Result<Fetched, FetchError> {
+    tokio::time::timeout(TIMEOUT, attempt(policy, files))
         .await
         .map_err(|_| FetchError::Timeout)?
 }
 
-async fn attempt(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
+async fn attempt(policy: &IssuerPolicy, files: &FileReader) -> Result<Fetched, FetchError> {
     let url = match &policy.keys {
         KeyLocation::File(path) => {
-            let json = read(path, MAX_JWKS_FILE).await?;
+            let json = read(files, path, MAX_JWKS_FILE).await?;
             let keys = KeySet::parse(json.as_bytes())?;
             return Ok(Fetched {
                 keys,
@@ -103,7 +106,7 @@ async fn attempt(policy: &IssuerPolicy) -> Result<Fetched, FetchError> {
             format!("{issuer}/.well-known/openid-configuration")
         }
     };
-    let requests = Requests::new(policy).await?;
+    let requests = Requests::new(policy, files).await?;
     let url = match &policy.keys {
         KeyLocation::Discovery => {
             let (_, json) = requests.get(&url).await?;
@@ -131,11 +134,11 @@ struct Requests {
 }
 
 impl Requests {
-    async fn new(policy: &IssuerPolicy) -> Result<Self, FetchError> {
+    async fn new(policy: &IssuerPolicy, files: &FileReader) -> Result<Self, FetchError> {
         let mut roots = RootCertStore::empty();
         match &policy.ca_file {
             Some(path) => {
-                let pem = read(path, MAX_CA_FILE).await?;
+                let pem = read(files, path, MAX_CA_FILE).await?;
                 let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes())
                     .filter_map(Result::ok)
                     .collect();
@@ -156,7 +159,7 @@ impl Requests {
             None => None,
             // Read for each attempt: Kubernetes replaces projected tokens.
             Some(path) => {
-                let text = read(path, MAX_TOKEN_FILE).await?;
+                let text = read(files, path, MAX_TOKEN_FILE).await?;
                 let token = Some(text.trim()).filter(|token| !token.is_empty());
                 let value = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
                 let Some(Ok(mut value)) = value else {
@@ -215,8 +218,9 @@ impl Requests {
     }
 }
 
-async fn read(path: &Path, max: u64) -> Result<String, FetchError> {
-    read_bounded(path, max)
+async fn read(files: &FileReader, path: &Path, max: u64) -> Result<String, FetchError> {
+    files
+        .read(path, max)
         .await
         .map_err(|error| FetchError::File {
             path: shown_path(path),
@@ -284,7 +288,9 @@ mod tests {
                 format!("{url}\nca_file = {path:?}"),
                 format!("{url}\ntoken_file = {path:?}"),
             ] {
-                let error = fetch(&policy(&fields)).await.unwrap_err();
+                let error = fetch(&policy(&fields), &FileReader::default())
+                    .await
+                    .unwrap_err();
                 assert!(matches!(error, FetchError::File { .. }), "{error:?}");
                 let shown = error.chain().to_string();
                 assert!(shown.contains(path.to_str().unwrap()), "{shown}");
@@ -295,7 +301,9 @@ mod tests {
     #[tokio::test]
     async fn a_token_in_the_place_of_its_file_is_not_shown() {
         let fields = "jwks_url = \"https://127.0.0.1:1/\"\ntoken_file = \"eyJ.secret.x\"";
-        let error = fetch(&policy(fields)).await.unwrap_err();
+        let error = fetch(&policy(fields), &FileReader::default())
+            .await
+            .unwrap_err();
         assert!(matches!(error, FetchError::File { .. }), "{error:?}");
         assert!(!error.chain().to_string().contains("secret"));
     }

@@ -1,13 +1,11 @@
 //! Reads small files without waiting for long: `AUTH_FILE` and the files that it names.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 use tokio::sync::oneshot;
 
@@ -33,13 +31,38 @@ pub(crate) enum ReadError {
     Timeout,
 }
 
-/// Reads the text of a regular file of at most `max` bytes.
-///
-/// # Errors
-/// [`ReadError`], within [`TIMEOUT`].
-pub(super) async fn read_bounded(path: &Path, max: u64) -> Result<String, ReadError> {
-    let opened = path.to_owned();
-    with_timeout(path, TIMEOUT, move || read(&opened, max)).await
+/// Reads one file after the other. A file system that does not respond holds one thread of each reader, however
+/// often it reads.
+#[derive(Default)]
+pub(super) struct FileReader(Arc<tokio::sync::Mutex<()>>);
+
+impl FileReader {
+    /// Reads the text of a regular file of at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`ReadError`], within [`TIMEOUT`].
+    pub(super) async fn read(&self, path: &Path, max: u64) -> Result<String, ReadError> {
+        let path = path.to_owned();
+        self.with_timeout(TIMEOUT, move || read(&path, max)).await
+    }
+
+    async fn with_timeout<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let result = async {
+            let turn = Arc::clone(&self.0).lock_owned().await;
+            let done = in_thread(move || {
+                let result = read();
+                drop(turn);
+                result
+            });
+            done.await.map_err(ReadError::System)?
+        };
+        let result = tokio::time::timeout(timeout, result).await;
+        result.unwrap_or(Err(ReadError::Timeout))
+    }
 }
 
 fn read(path: &Path, max: u64) -> Result<String, ReadError> {
@@ -58,40 +81,6 @@ fn read(path: &Path, max: u64) -> Result<String, ReadError> {
         return Err(ReadError::TooLarge(max));
     }
     Ok(text)
-}
-
-/// Serializes the reads of each file. A file system that does not respond holds one thread for each file, however
-/// often the file is read.
-static READS: Mutex<Option<HashMap<PathBuf, Weak<tokio::sync::Mutex<()>>>>> = Mutex::new(None);
-
-fn turn_of(path: &Path) -> Arc<tokio::sync::Mutex<()>> {
-    let mut reads = READS.lock();
-    let reads = reads.get_or_insert_default();
-    if let Some(turn) = reads.get(path).and_then(Weak::upgrade) {
-        return turn;
-    }
-    reads.retain(|_, turn| turn.strong_count() > 0);
-    let turn = Arc::default();
-    reads.insert(path.to_owned(), Arc::downgrade(&turn));
-    turn
-}
-
-async fn with_timeout<T: Send + 'static>(
-    path: &Path,
-    timeout: Duration,
-    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
-) -> Result<T, ReadError> {
-    let result = async {
-        let turn = turn_of(path).lock_owned().await;
-        let done = in_thread(move || {
-            let result = read();
-            drop(turn);
-            result
-        });
-        done.await.map_err(ReadError::System)?
-    };
-    let result = tokio::time::timeout(timeout, result).await;
-    result.unwrap_or(Err(ReadError::Timeout))
 }
 
 /// Runs what may block in a thread of its own. A runtime waits at its end for the threads of `spawn_blocking`, so
@@ -123,42 +112,43 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "12345").unwrap();
-        assert_eq!(read_bounded(&file, 5).await.unwrap(), "12345");
-        let large = read_bounded(&file, 4).await;
+        assert_eq!(FileReader::default().read(&file, 5).await.unwrap(), "12345");
+        let large = FileReader::default().read(&file, 4).await;
         assert!(matches!(large, Err(ReadError::TooLarge(4))));
 
         let fifo = folder.path().join("fifo");
         let made = std::process::Command::new("mkfifo").arg(&fifo).status();
         assert!(made.unwrap().success());
         for other in [fifo.as_path(), folder.path(), Path::new("/dev/zero")] {
-            let result = read_bounded(other, 5).await;
+            let result = FileReader::default().read(other, 5).await;
             assert!(
                 matches!(result, Err(ReadError::NotRegular)),
                 "{other:?} {result:?}"
             );
         }
-        let missing = read_bounded(&folder.path().join("missing"), 5).await;
+        let missing = FileReader::default()
+            .read(&folder.path().join("missing"), 5)
+            .await;
         assert!(matches!(missing, Err(ReadError::System(_))));
     }
 
     #[tokio::test]
     async fn a_file_system_that_does_not_respond_holds_one_thread_until_it_does() {
-        let path = Path::new("/hung");
+        let files = FileReader::default();
         let short = Duration::from_millis(50);
         let (release, released) = mpsc::channel::<()>();
-        let hung = with_timeout(path, short, move || {
+        let hung = files.with_timeout(short, move || {
             released.recv().unwrap();
             Ok(())
         });
         assert!(matches!(hung.await, Err(ReadError::Timeout)));
-        let second: Result<(), _> =
-            with_timeout(path, short, || panic!("a second thread reads")).await;
+        let second: Result<(), _> = files
+            .with_timeout(short, || panic!("a second thread reads"))
+            .await;
         assert!(matches!(second, Err(ReadError::Timeout)));
-        let other = with_timeout(Path::new("/other"), short, || Ok(1)).await;
-        assert_eq!(other.unwrap(), 1);
 
         release.send(()).unwrap();
-        let again = with_timeout(path, Duration::from_secs(10), || Ok(2)).await;
+        let again = files.with_timeout(Duration::from_secs(10), || Ok(2)).await;
         assert_eq!(again.unwrap(), 2);
     }
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::fetch::fetch;
+use super::file::FileReader;
 use super::key_set::KeySet;
 use super::policy::IssuerPolicy;
 
@@ -126,6 +127,7 @@ impl Issuer {
     }
 
     async fn keep_current(self: Arc<Self>, changed: impl Fn()) {
+        let files = FileReader::default();
         let mut failing = false;
         loop {
             let started = Instant::now();
@@ -134,7 +136,7 @@ impl Issuer {
                 state.running = true;
                 state.attempted = Some(started);
             }
-            let result = fetch(&self.policy).await;
+            let result = fetch(&self.policy, &files).await;
             let issuer = self.policy.issuer.as_str();
             let pause = match &result {
                 Ok(fetched) => fetched

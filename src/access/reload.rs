@@ -5,7 +5,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::Access;
-use super::file::{ReadError, read_bounded};
+use super::file::{FileReader, ReadError};
 use super::policy::{Policy, PolicyError};
 
 /// How often the file is read. Its content is compared: Kubernetes replaces a mounted secret by a symbolic link,
@@ -39,8 +39,9 @@ pub(crate) enum FileError {
 ///
 /// # Errors
 /// [`FileError`].
-pub(super) async fn read(path: &Path) -> Result<String, FileError> {
-    read_bounded(path, MAX_BYTES)
+pub(super) async fn read(files: &FileReader, path: &Path) -> Result<String, FileError> {
+    files
+        .read(path, MAX_BYTES)
         .await
         .map_err(|error| FileError::Read {
             path: path.to_owned(),
@@ -62,10 +63,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Policy, FileError> {
 /// Puts each new content of the file into force, until the service ends. A bad file changes nothing and is
 /// reported once.
 pub(super) async fn follow(access: Weak<Access>, path: PathBuf, mut text: String) {
+    let files = FileReader::default();
     let mut unreadable = false;
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let result = read(&path).await;
+        let result = read(&files, &path).await;
         let Some(access) = access.upgrade() else {
             return;
         };

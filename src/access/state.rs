@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::api_key::{self, ApiKey, Digest, NoRandomNumbers};
 use super::audit::Audit;
 use super::cache::Fingerprints;
+use super::file::FileReader;
 use super::issuer::{Issuer, Running};
 use super::key_set::Selection;
 use super::policy::Policy;
@@ -108,7 +109,7 @@ impl Access {
             metrics,
         });
         if let Some(path) = file {
-            let text = reload::read(&path).await?;
+            let text = reload::read(&FileReader::default(), &path).await?;
             access.replace(reload::parse(&path, &text)?);
             tokio::spawn(reload::follow(Arc::downgrade(&access), path, text));
         }
