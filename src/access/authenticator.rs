@@ -76,11 +76,10 @@ impl Authenticator {
 
     /// Authenticates the value of an `Authorization` header.
     pub(crate) fn authenticate(&self, header: &[u8]) -> Authentication {
-        let fingerprint = self.access.fingerprints.of(header);
         // Read before the verification: a change in between makes the cache entry outdated, not wrong.
         let generation = self.access.generation();
         let mut cache = self.cache.borrow_mut();
-        if let Some(principal) = cache.get(fingerprint, generation, SystemTime::now) {
+        if let Some(principal) = cache.get(header, generation, SystemTime::now) {
             return Authentication::Done(Ok(principal));
         }
         let credential = match bearer(header) {
@@ -90,7 +89,7 @@ impl Authenticator {
         match self.access.verify(credential) {
             Verified::Done(result) => Authentication::Done(result.map(|principal| {
                 let principal = Arc::new(principal);
-                cache.insert(fingerprint, Arc::clone(&principal), generation);
+                cache.insert(header, Arc::clone(&principal), generation);
                 principal
             })),
             Verified::NeedsKeys(running) => Authentication::Waiting(Pending {

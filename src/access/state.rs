@@ -9,9 +9,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::api_key::{self, ApiKey, Digest, NoRandomNumbers};
+use super::api_key::{self, ApiKey, Digest};
 use super::audit::Audit;
-use super::cache::Fingerprints;
 use super::file::FileReader;
 use super::issuer::{Issuer, Running};
 use super::key_set::Selection;
@@ -29,8 +28,6 @@ pub(crate) struct Access {
     /// Whether [`Self::is_ready`] was true once.
     was_ready: AtomicBool,
     generation: Arc<Generation>,
-    /// Shared, so that the workers need one key.
-    pub(super) fingerprints: Fingerprints,
     pub(super) audit: Audit,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -41,8 +38,6 @@ pub(crate) enum AccessError {
     /// `AUTH_FILE` cannot be read or is not a policy.
     #[error("AUTH_FILE {0}")]
     File(#[from] FileError),
-    #[error(transparent)]
-    Random(#[from] NoRandomNumbers),
 }
 
 /// Counts the changes of keys and policy. What was verified in one generation may be rejected in the next.
@@ -104,7 +99,6 @@ impl Access {
                 number: AtomicU64::default(),
                 changed: watch::Sender::default(),
             }),
-            fingerprints: Fingerprints::new()?,
             audit: Audit::default(),
             metrics,
         });
