@@ -119,7 +119,7 @@ async fn a_cursor_of_an_event_that_a_failover_lost_expires() {
 
 #[tokio::test]
 async fn a_stream_of_an_empty_feed_gets_the_older_events_of_the_next_database() {
-    let (empty, next) = (Database::sqlite(), Database::sqlite());
+    let (empty, next) = (Database::postgres().await, Database::postgres().await);
     let server = Server::start(&next, &[]).await;
     for i in 0..3 {
         server.create(&format!("older-{i}")).await;
