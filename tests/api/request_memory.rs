@@ -137,6 +137,8 @@ async fn unfinished_bodies_share_a_budget_and_small_bodies_need_none() {
     }
     // Two principals may hold a third each, and three a quarter, so the third one uses up the budget before its share.
     clients.extend(unfinished("b", 180).await);
+    // On a busy machine, the service may still be receiving these bodies.
+    assert_eq!(rejected("b").await.status, 429);
     clients.extend(unfinished("c", 120).await);
     let late = rejected("c").await;
     assert_eq!(
