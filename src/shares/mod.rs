@@ -85,8 +85,12 @@ pub(crate) enum Unavailable {
 pub(crate) struct Wanted {
     /// How many.
     pub(crate) amount: usize,
-    /// The request is rejected while more permits than this are in use, by whomever.
-    pub(crate) most_in_use: usize,
+    /// The part of a whole from which the request is rejected: while more than this part of the capacity is in use,
+    /// by whomever, a principal that holds at least this part of its own share gets no more.
+    ///
+    /// The capacity alone would not do. One principal may hold half of it, and a few requests of others then exceed
+    /// the part, so that a flood of one principal would reject the first request of another.
+    pub(crate) part: fn(usize) -> usize,
     /// How many permits the same piece of work holds already. A principal that holds nothing else gets its permits
     /// although they exceed its share, because otherwise large work could never be done.
     pub(crate) held_already: usize,
@@ -97,7 +101,7 @@ impl Wanted {
     pub(crate) fn of(amount: usize) -> Self {
         Self {
             amount,
-            most_in_use: usize::MAX,
+            part: |whole| whole,
             held_already: 0,
         }
     }
@@ -144,9 +148,15 @@ impl FairShares {
             let share = self.0.capacity / (active + 1);
             let Wanted {
                 amount,
-                most_in_use,
+                part,
                 held_already,
             } = wanted;
+            let held = holder.held.load(Relaxed);
+            let most_in_use = if held == 0 || held < part(share) {
+                self.0.capacity
+            } else {
+                part(self.0.capacity)
+            };
             take(&holder.held, amount, |held| {
                 held <= held_already || held.saturating_add(amount) <= share
             })

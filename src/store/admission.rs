@@ -28,12 +28,12 @@ pub(super) enum RequestKind {
 }
 
 impl RequestKind {
-    /// How many permits may be in use when a request of this kind is admitted.
-    fn most_in_use(self, capacity: usize) -> usize {
+    /// The part of the capacity, and of the share of the caller, from which a request of this kind is rejected.
+    fn part(self) -> fn(usize) -> usize {
         match self {
-            Self::List => capacity / 2,
-            Self::Get => capacity - capacity / 4,
-            Self::Write => capacity,
+            Self::List => |whole| whole / 2,
+            Self::Get => |whole| whole - whole / 4,
+            Self::Write => |whole| whole,
         }
     }
 }
@@ -67,10 +67,9 @@ impl Admission {
     /// Acquires the permits for a request with this many bytes of metadata, without waiting. Returns `ShareExceeded`
     /// if the caller would hold too many, and `Overloaded` if all callers together would.
     ///
-    /// One principal may hold half of the capacity, and a few more requests of others then exceed the threshold for
-    /// lists. So the thresholds apply to the share of the caller as well: a list is rejected if more than half of the
-    /// capacity is in use, and the caller holds at least half of its own share. The same applies to gets with three
-    /// quarters. A flood is rejected early, and a caller with few requests is admitted until the capacity is used up.
+    /// A list is rejected if more than half of the capacity is in use, and the caller holds at least half of its own
+    /// share. The same applies to gets with three quarters. So a flood is rejected early, and a caller with few
+    /// requests is admitted until the capacity is used up (see [`Wanted::part`]).
     pub(super) fn acquire(
         &self,
         caller: &Caller,
@@ -78,16 +77,9 @@ impl Admission {
         bytes: usize,
     ) -> Result<Permit, StoreError> {
         // A request above the total capacity is admitted only when the store is empty.
-        let wanted = Wanted::of(permits(bytes));
-        let most_in_use = kind.most_in_use(self.shares.capacity());
-        let above_threshold = self.shares.used() > most_in_use;
-        let wanted = if above_threshold && self.holds_little(caller, kind) {
-            wanted
-        } else {
-            Wanted {
-                most_in_use,
-                ..wanted
-            }
+        let wanted = Wanted {
+            part: kind.part(),
+            ..Wanted::of(permits(bytes))
         };
         let share = self.try_acquire(caller, wanted)?;
         self.metrics.depth.inc();
@@ -114,21 +106,6 @@ impl Admission {
         };
         let share = self.try_acquire(&command.caller, wanted)?;
         Ok(OrderPermit { _share: share })
-    }
-
-    /// Whether the caller holds less than the part of its share from which requests of this kind are rejected.
-    fn holds_little(&self, caller: &Caller, kind: RequestKind) -> bool {
-        let Ok(nothing) = self.shares.acquire(&caller.id, Wanted::of(0)) else {
-            return false;
-        };
-        let share = self.shares.capacity() / nothing.active_principals().saturating_add(1);
-        // These permits are not acquired, because some are in use. The error shows whether they exceed the share.
-        let rest = Wanted {
-            most_in_use: 0,
-            ..Wanted::of(share - kind.most_in_use(share) + 1)
-        };
-        let rest = self.shares.acquire(&caller.id, rest);
-        !matches!(rest, Err(Unavailable::Share))
     }
 
     fn try_acquire(&self, caller: &Caller, wanted: Wanted) -> Result<Share, StoreError> {
