@@ -14,6 +14,7 @@ mod semaphore;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use tokio::sync::Notify;
@@ -249,8 +250,7 @@ impl FairShares {
 impl Inner {
     /// Milliseconds since these shares were created.
     fn now(&self) -> u64 {
-        let elapsed = self.started.elapsed();
-        elapsed.as_secs() * 1_000 + u64::from(elapsed.subsec_millis())
+        milliseconds(self.started.elapsed())
     }
 
     /// Removes the entries of principals that no longer count.
@@ -279,6 +279,12 @@ impl Holder {
     fn counts(&self, now: u64) -> bool {
         self.held.load(Relaxed) > 0 || now < self.last.load(Relaxed).saturating_add(ACTIVE)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    time.as_secs()
+        .saturating_mul(1_000)
+        .saturating_add(u64::from(time.subsec_millis()))
 }
 
 /// Adds `amount` to a counter if `allowed` accepts its value.

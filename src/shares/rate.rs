@@ -14,6 +14,8 @@ use governor::{Quota, RateLimiter};
 use parking_lot::RwLock;
 use tokio::time::Instant;
 
+use super::milliseconds;
+
 /// The maximum number of keys that are told apart. Keys beyond it share one limiter, so a caller with many identities
 /// or addresses cannot evict another one, and memory is bounded. An entry takes about 200 bytes.
 const MAX_ENTRIES: usize = 16_384;
@@ -108,12 +110,6 @@ impl Entry {
         let state = self.limiter.check().ok()?;
         Some(state.remaining_burst_capacity())
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    time.as_secs()
-        .saturating_mul(1_000)
-        .saturating_add(u64::from(time.subsec_millis()))
 }
 
 #[cfg(test)]
