@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::access::{AccessError, ApiKeyRequest, NewApiKey, NoRandomNumbers};
+use crate::access::{ApiKeyRequest, NewApiKey, NoRandomNumbers};
 use crate::api;
 use crate::config::{ApiKeyArgs, Command, MigrateArgs, Settings};
 use crate::server::{self, ServeError, block_on};
@@ -58,7 +58,7 @@ impl CommandError {
     /// An SQLite file that cannot be opened will not appear by itself, so it is no reason to try again later.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Serve(ServeError::Access(AccessError::File(_))) => 2,
+            Self::Serve(ServeError::AuthFile(_)) => 2,
             Self::Serve(ServeError::Store(error)) | Self::Store(error)
                 if error.is_unreachable() =>
             {

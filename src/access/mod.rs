@@ -34,10 +34,11 @@ pub(crate) use api_key::{ApiKeyRequest, NewApiKey, NoRandomNumbers, is_id as is_
 pub(crate) use authenticator::{Authentication, Authenticator};
 pub(crate) use principal::Principal;
 pub(crate) use rejected::Rejected;
+pub(crate) use reload::FileError;
 pub(crate) use scope::Requirement;
 pub(crate) use scope::{Scope, Scopes};
 pub(crate) use standing::Standing;
-pub(crate) use state::{Access, AccessError};
+pub(crate) use state::Access;
 
 /// What requests without credentials may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -32,14 +32,6 @@ pub(crate) struct Access {
     pub(super) metrics: Arc<Metrics>,
 }
 
-/// Why the state of access cannot be created.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum AccessError {
-    /// `AUTH_FILE` cannot be read or is not a policy.
-    #[error("AUTH_FILE {0}")]
-    File(#[from] FileError),
-}
-
 /// Counts the changes of keys and policy. What was verified in one generation may be rejected in the next.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -84,12 +76,12 @@ impl Access {
     /// Reads `file` if there is one, and follows its changes.
     ///
     /// # Errors
-    /// [`AccessError`].
+    /// [`FileError`].
     pub(crate) async fn new(
         anonymous: Anonymous,
         file: Option<PathBuf>,
         metrics: Arc<Metrics>,
-    ) -> Result<Arc<Self>, AccessError> {
+    ) -> Result<Arc<Self>, FileError> {
         metrics.expect_auth();
         let access = Arc::new(Self {
             anonymous,

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Access, AccessError, Anonymous, Scopes};
+use crate::access::{Access, Anonymous, FileError, Scopes};
 use crate::config::{LogFormat, Settings};
 use crate::shutdown;
 use crate::store::{Connector, MigrateOptions, Store, StoreError, describe_database_url};
@@ -33,8 +33,9 @@ pub(crate) enum ServeError {
     Metrics(#[from] MetricsError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
-    Access(#[from] AccessError),
+    /// `AUTH_FILE` cannot be read or is not a policy.
+    #[error("AUTH_FILE {0}")]
+    AuthFile(#[from] FileError),
     /// The address of a setting cannot be bound.
     #[error("{setting} {address}: {source}")]
     Bind {
