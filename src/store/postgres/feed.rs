@@ -48,13 +48,12 @@ impl Postgres {
                 async move { read.load(connection).await }.boxed()
             })
             .await?;
-        let (mut state, mut events) = (None, Vec::with_capacity(rows.len()));
-        for (row_state, event) in rows {
-            state = state.or(Some(row_state));
-            events.extend(event.map(Event::from));
-        }
-        let state = state.ok_or(StoreFault::NoFeedRow)?;
-        Ok(state.into_read(after, events, size))
+        let rows = rows.into_iter();
+        feed_read(
+            rows.map(|(state, event)| (state, event.map(Event::from))),
+            after,
+            size,
+        )
     }
 
     /// Reads the events of all tenants after `after`, as [`Self::read_feed`] reads those of one.
@@ -73,17 +72,30 @@ impl Postgres {
                 async move { read.load(connection).await }.boxed()
             })
             .await?;
-        let (mut state, mut events) = (None, Vec::with_capacity(rows.len()));
-        for (row_state, tenant, event) in rows {
-            state = state.or(Some(row_state));
-            events.extend(tenant.zip(event).map(|(tenant, event)| TenantEvent {
+        let rows = rows.into_iter().map(|(state, tenant, event)| {
+            let event = tenant.zip(event).map(|(tenant, event)| TenantEvent {
                 tenant,
                 event: event.into(),
-            }));
-        }
-        let state = state.ok_or(StoreFault::NoFeedRow)?;
-        Ok(state.into_read(Some(after), events, size))
+            });
+            (state, event)
+        });
+        feed_read(rows, Some(after), size)
     }
+}
+
+/// The result of a page whose rows all have the state of the feed.
+fn feed_read<E: Entry>(
+    rows: impl ExactSizeIterator<Item = (StateColumns, Option<E>)>,
+    after: Option<Position>,
+    size: PageSize,
+) -> Result<FeedRead<E>, StoreError> {
+    let (mut state, mut events) = (None, Vec::with_capacity(rows.len()));
+    for (row_state, event) in rows {
+        state = state.or(Some(row_state));
+        events.extend(event);
+    }
+    let state = state.ok_or(StoreFault::NoFeedRow)?;
+    Ok(state.into_read(after, events, size))
 }
 
 /// The columns of the feed that every row of a page has, with the names of `state`. Only the first row has the key.
@@ -106,17 +118,55 @@ type StateSql = (
     BigInt,
 );
 
-/// Begins a statement with `state`: the horizon, the key of the cursors, and the floor from `floors`.
-fn push_state<'b>(
+/// Writes the statement that reads a page of the events of a tenant, or of all tenants. The check of the position, the
+/// floor, the horizon and the events come from one snapshot: between two statements the server may change, or retention
+/// may remove events. For all tenants, the floor is the highest of all: no event after it has been removed.
+fn push_page<'b>(
+    tenant: Option<&'b Tenant>,
+    after: &'b EventKey,
+    limits: &'b PageLimits,
     out: &mut AstPass<'_, 'b, Pg>,
-    floors: impl FnOnce(&mut AstPass<'_, 'b, Pg>) -> QueryResult<()>,
 ) -> QueryResult<()> {
     out.push_sql("WITH state AS MATERIALIZED (SELECT ");
     out.push_sql(HORIZON);
     out.push_sql(" AS horizon, cursor_key, ");
     out.push_sql(FLOOR);
-    floors(out)?;
-    out.push_sql("), ");
+    if let Some(tenant) = tenant {
+        out.push_sql("feed_floors AS floors ON floors.tenant = ");
+        out.push_bind_param::<Text, _>(tenant.as_str())?;
+    } else {
+        out.push_sql("(");
+        out.push_sql(HIGHEST_FLOOR);
+        out.push_sql(") AS floors ON true");
+    }
+    out.push_sql("), next AS MATERIALIZED (SELECT * FROM events WHERE ");
+    push_tenant(tenant, out)?;
+    push_range(after, out)?;
+    out.push_sql("), page AS (");
+    push_walk(out, "position, seq");
+    out.push_sql(") SELECT ");
+    out.push_sql(STATE);
+    out.push_sql("(SELECT occurred_at FROM events WHERE ");
+    push_tenant(tenant, out)?;
+    push_same_event(after, out)?;
+    out.push_sql("), (SELECT count(*) FROM next), ");
+    if tenant.is_none() {
+        out.push_sql("tenant, ");
+    }
+    out.push_sql(COLUMNS);
+    out.push_sql(" FROM state LEFT JOIN page ON ");
+    limits.push_fits(out)?;
+    out.push_sql(" ORDER BY number");
+    Ok(())
+}
+
+/// SQL for whether a row belongs to the tenant, before further conditions.
+fn push_tenant<'b>(tenant: Option<&'b Tenant>, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    if let Some(tenant) = tenant {
+        out.push_sql("tenant = ");
+        out.push_bind_param::<Text, _>(tenant.as_str())?;
+        out.push_sql(" AND ");
+    }
     Ok(())
 }
 
@@ -144,8 +194,7 @@ fn push_same_event<'b>(after: &'b EventKey, out: &mut AstPass<'_, 'b, Pg>) -> Qu
     Ok(())
 }
 
-/// Reads a page of the feed of a tenant. The check of the position, the floor, the horizon and the events come from
-/// one snapshot: between two statements the server may change, or retention may remove events.
+/// Reads a page of the feed of a tenant.
 #[derive(Clone)]
 struct ReadFeed {
     tenant: Tenant,
@@ -159,33 +208,11 @@ impl Statement for ReadFeed {
     type Columns = (StateSql, Nullable<EventSql>);
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_state(out, |out| {
-            out.push_sql("feed_floors AS floors ON floors.tenant = ");
-            out.push_bind_param::<Text, _>(self.tenant.as_str())
-        })?;
-        out.push_sql("next AS MATERIALIZED (SELECT * FROM events WHERE tenant = ");
-        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
-        out.push_sql(" AND ");
-        push_range(&self.after, out)?;
-        out.push_sql("), page AS (");
-        push_walk(out, "position, seq");
-        out.push_sql(") SELECT ");
-        out.push_sql(STATE);
-        out.push_sql("(SELECT occurred_at FROM events WHERE tenant = ");
-        out.push_bind_param::<Text, _>(self.tenant.as_str())?;
-        out.push_sql(" AND ");
-        push_same_event(&self.after, out)?;
-        out.push_sql("), (SELECT count(*) FROM next), ");
-        out.push_sql(COLUMNS);
-        out.push_sql(" FROM state LEFT JOIN page ON ");
-        self.limits.push_fits(out)?;
-        out.push_sql(" ORDER BY number");
-        Ok(())
+        push_page(Some(&self.tenant), &self.after, &self.limits, out)
     }
 }
 
-/// Reads a page of the events of all tenants, as [`ReadFeed`] reads those of one. The floor is the highest of all: no
-/// event after it has been removed.
+/// Reads a page of the events of all tenants.
 #[derive(Clone)]
 struct ReadTail {
     after: EventKey,
@@ -198,26 +225,7 @@ impl Statement for ReadTail {
     type Columns = (StateSql, Nullable<Text>, Nullable<EventSql>);
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-        push_state(out, |out| {
-            out.push_sql("(");
-            out.push_sql(HIGHEST_FLOOR);
-            out.push_sql(") AS floors ON true");
-            Ok(())
-        })?;
-        out.push_sql("next AS MATERIALIZED (SELECT * FROM events WHERE ");
-        push_range(&self.after, out)?;
-        out.push_sql("), page AS (");
-        push_walk(out, "position, seq");
-        out.push_sql(") SELECT ");
-        out.push_sql(STATE);
-        out.push_sql("(SELECT occurred_at FROM events WHERE ");
-        push_same_event(&self.after, out)?;
-        out.push_sql("), (SELECT count(*) FROM next), tenant, ");
-        out.push_sql(COLUMNS);
-        out.push_sql(" FROM state LEFT JOIN page ON ");
-        self.limits.push_fits(out)?;
-        out.push_sql(" ORDER BY number");
-        Ok(())
+        push_page(None, &self.after, &self.limits, out)
     }
 }
 
