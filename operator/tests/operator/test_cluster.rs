@@ -246,13 +246,17 @@ impl TestCluster {
 
     /// A cluster in which everything is rolled out.
     pub async fn running(spec: Value) -> Self {
-        let cluster = Self::new(spec);
-        cluster.settle().await;
-        cluster.finish_job("Complete");
-        cluster.settle().await;
-        cluster.roll_out();
-        cluster.settle().await;
-        cluster
+        Self::new(spec).rolled_out().await
+    }
+
+    /// The cluster once everything is rolled out.
+    pub async fn rolled_out(self) -> Self {
+        self.settle().await;
+        self.finish_job("Complete");
+        self.settle().await;
+        self.roll_out();
+        self.settle().await;
+        self
     }
 
     pub fn condition(&self, type_: &str) -> Condition {

@@ -40,16 +40,7 @@ fn variables(cluster: &TestCluster) -> Vec<(String, String)> {
 async fn running(spec: Value) -> TestCluster {
     let cluster = TestCluster::new(spec);
     cluster.auth_secret("[[api_key]]");
-    settle(cluster).await
-}
-
-async fn settle(cluster: TestCluster) -> TestCluster {
-    cluster.settle().await;
-    cluster.finish_job("Complete");
-    cluster.settle().await;
-    cluster.roll_out();
-    cluster.settle().await;
-    cluster
+    cluster.rolled_out().await
 }
 
 #[tokio::test]
@@ -130,7 +121,7 @@ async fn a_missing_secret_is_reported_and_waited_for() {
     let message = cluster.condition("Degraded").message;
     assert_eq!(message, "Secret keys has nothing in auth.toml");
     cluster.auth_secret("[[api_key]]");
-    let cluster = settle(cluster).await;
+    let cluster = cluster.rolled_out().await;
     assert_eq!(
         cluster.status_and_reason("Secured"),
         "True CredentialsRequired"
