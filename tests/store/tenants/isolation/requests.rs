@@ -1,0 +1,114 @@
+//! The random requests of a tenant.
+
+use std::collections::BTreeMap;
+
+use order_service::domain::{Draft, MetadataPatch, Patch, Quantity, Status};
+use order_service::store::{IfMatch, ListFilter, ListQuery};
+
+use crate::state_machine::Random;
+
+/// Which order a request names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Target {
+    /// One of the orders that the tenant has created.
+    Own(u64),
+    /// One of the other tenant's. Alone, an order that does not exist.
+    Other(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    Create(Draft, Option<String>),
+    Get(Target),
+    Update(Target, Patch, IfMatch),
+    FirstPage,
+    List(ListQuery, Option<Target>),
+    OrderEvents(Target),
+    /// Reads the feed from a cursor that an earlier page returned, in pages of this size.
+    Feed(u64, u32),
+    /// Reads the feed from a cursor of the other tenant.
+    FeedOfOther(u64),
+    Stream,
+}
+
+fn random_draft(random: &mut Random) -> Draft {
+    Draft {
+        product_id: format!("p{}", random.below(2)),
+        quantity: 1,
+        customer_id: (random.below(2) == 0).then(|| format!("c{}", random.below(2))),
+        metadata: BTreeMap::new(),
+    }
+}
+
+fn random_target(random: &mut Random) -> Target {
+    if random.below(3) == 0 {
+        Target::Other(random.below(1_000))
+    } else {
+        Target::Own(random.below(1_000))
+    }
+}
+
+fn random_list(random: &mut Random) -> Request {
+    let status = usize::try_from(random.below(5)).unwrap();
+    let query = ListQuery {
+        limit: u32::try_from(1 + random.below(20)).unwrap(),
+        starting_after: None,
+        status: (random.below(2) == 0).then_some(Status::ALL[status]),
+        filter: match random.below(3) {
+            0 => Some(ListFilter::Product(format!("p{}", random.below(2)))),
+            1 => Some(ListFilter::Customer(format!("c{}", random.below(2)))),
+            _ => None,
+        },
+    };
+    let after = (random.below(2) == 0).then(|| Target::Own(random.below(1_000)));
+    Request::List(query, after)
+}
+
+fn random_update(random: &mut Random) -> Request {
+    let status = usize::try_from(random.below(5)).unwrap();
+    let patch = Patch {
+        status: (random.below(3) > 0).then_some(Status::ALL[status]),
+        quantity: (random.below(4) == 0).then(|| Quantity::parse(2).unwrap()),
+        metadata: (random.below(3) == 0).then(|| {
+            let note = Some(random.below(3).to_string());
+            MetadataPatch::Merge(BTreeMap::from([("note".to_owned(), note)]))
+        }),
+    };
+    let if_match = match random.below(4) {
+        0 => IfMatch::Versions(vec![1]),
+        _ => IfMatch::Any,
+    };
+    Request::Update(random_target(random), patch, if_match)
+}
+
+/// The requests of one tenant that are sent at the same time. They do not depend on each other.
+pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
+    let burst = 1 + random.below(6);
+    match random.below(10) {
+        0 | 1 => {
+            let first = random.below(8);
+            let create = |i| {
+                let draft = random_draft(random);
+                // The tenants have only eight keys, and reuse them.
+                let key = (random.below(3) > 0).then(|| format!("key-{}", (first + i) % 8));
+                Request::Create(draft, key)
+            };
+            (0..burst).map(create).collect()
+        }
+        2 | 3 => (0..burst)
+            .map(|_| Request::Get(random_target(random)))
+            .collect(),
+        4 => vec![Request::FirstPage; usize::try_from(burst).unwrap()],
+        5 => (0..burst).map(|_| random_list(random)).collect(),
+        6 => vec![random_update(random)],
+        7 => vec![Request::OrderEvents(random_target(random))],
+        8 => {
+            let limit = u32::try_from(1 + random.below(30)).unwrap();
+            vec![
+                Request::Feed(random.below(1_000), limit),
+                Request::FeedOfOther(random.below(1_000)),
+            ]
+        }
+        _ => vec![Request::Stream],
+    }
+}
