@@ -128,7 +128,10 @@ fn distort(u: &mut Unstructured<'_>, text: &mut String) -> Result<()> {
             let depth = u.int_in_range(1..=3000)?;
             *text = text.replacen(':', &format!(":{}", "[".repeat(depth)), 1);
         }
-        3 => text.truncate(u.int_in_range(0..=text.len())?.min(20)),
+        3 => {
+            let length = u.int_in_range(0..=text.len())?.min(20);
+            text.truncate(text.floor_char_boundary(length));
+        }
         _ => {}
     }
     Ok(())
