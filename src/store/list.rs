@@ -56,10 +56,6 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes
-/// (`\u0000`), and the other fields.
-const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
-
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.
     pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
@@ -67,7 +63,7 @@ impl Page {
         // No count and no extra row: orders may follow a full page, and also a page that the next order might have
         // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)
-            || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
+            || json.len() + order_json::LONGEST_ORDER > ListQuery::MAX_BYTES;
         Ok(Self {
             json,
             next: orders.last().filter(|_| full).map(|order| order.id),

@@ -1,5 +1,5 @@
-"""Uses the client that openapi-python-client generates from openapi.json: creates, updates and lists an
-order on the server that SERVER names."""
+"""Uses the client that openapi-python-client generates from openapi.json: creates, updates and lists orders, in both
+forms of a new order, on the server that SERVER names."""
 
 import os
 from http import HTTPStatus
@@ -9,8 +9,10 @@ from order_service_client.api.orders import create_order, list_orders, update_or
 from order_service_client.models import (
     MetadataPatch,
     NewOrder,
+    NewOrderLine,
     NewOrderMetadata,
     Order,
+    OrderLine,
     OrderPatch,
     Problem,
     Status,
@@ -53,3 +55,31 @@ assert list_orders.sync(client=client, product_id="python", limit=10) == [cleare
 stale = update_order.sync(order.id, client=client, body=OrderPatch(status=Status.SHIPPED), if_match='"1"')
 assert isinstance(stale, Problem), stale
 assert stale.type_ == "urn:problem:order-service:precondition-failed"
+
+basket = create_order.sync(
+    client=client,
+    body=NewOrder(
+        items=[
+            NewOrderLine(product_id="python", quantity=2, unit_amount=1499),
+            NewOrderLine(product_id="discount", quantity=1, unit_amount=-550),
+        ],
+        currency="EUR",
+        external_id="python-basket",
+    ),
+)
+assert isinstance(basket, Order), basket
+assert (basket.product_id, basket.quantity, basket.total_amount) == (None, None, 2448)
+assert (basket.currency, basket.external_id) == ("EUR", "python-basket")
+assert basket.items[1] == OrderLine(product_id="discount", quantity=1, unit_amount=-550)
+assert cleared.items == [OrderLine(product_id="python", quantity=3, unit_amount=None)]
+assert (cleared.product_id, cleared.total_amount) == ("python", None)
+
+items = [NewOrderLine(product_id="python", quantity=1, unit_amount=1)]
+replaced = update_order.sync(basket.id, client=client, body=OrderPatch(items=items))
+assert isinstance(replaced, Order), replaced
+assert (replaced.product_id, replaced.total_amount) == ("python", 1)
+assert list_orders.sync(client=client, product_id="python") == [replaced, cleared]
+
+invalid = create_order.sync(client=client, body=NewOrder(items=[NewOrderLine(product_id="python", quantity=0)]))
+assert isinstance(invalid, Problem), invalid
+assert invalid.errors and invalid.errors[0].pointer == "/items/0/quantity"

@@ -1,5 +1,5 @@
 // Uses the client that openapi-typescript and openapi-fetch generate from openapi.json: creates, updates and
-// lists an order on the server that SERVER names.
+// lists orders, in both forms of a new order, on the server that SERVER names.
 import assert from "node:assert/strict";
 
 import createClient from "openapi-fetch";
@@ -43,3 +43,28 @@ const stale = await client.PATCH(order, {
   body: { status: "shipped" },
 });
 assert.equal(stale.error?.type, "urn:problem:order-service:precondition-failed");
+
+const basket: NewOrder = {
+  items: [
+    { product_id: "typescript", quantity: 2, unit_amount: 1499 },
+    { product_id: "discount", quantity: 1, unit_amount: -550 },
+  ],
+  currency: "EUR",
+  external_id: "typescript-basket",
+};
+const placed = await client.POST("/api/v1/orders", { body: basket });
+assert(placed.data, JSON.stringify(placed.error));
+const { product_id, quantity, total_amount, items } = placed.data;
+assert.deepEqual([product_id, quantity, total_amount], [null, null, 2448]);
+assert.deepEqual(items, basket.items);
+
+const replaced = await client.PATCH(order, {
+  params: { path: { id: placed.data.id } },
+  body: { items: [{ product_id: "typescript", quantity: 1, unit_amount: 1 }] },
+});
+assert.deepEqual([replaced.data?.product_id, replaced.data?.total_amount], ["typescript", 1]);
+const both = await client.GET("/api/v1/orders", { params: { query: { product_id: "typescript" } } });
+assert.deepEqual(both.data, [replaced.data, cleared.data]);
+
+const invalid = await client.POST("/api/v1/orders", { body: { items: [{ product_id: "typescript", quantity: 0 }] } });
+assert.equal(invalid.error?.errors?.[0]?.pointer, "/items/0/quantity");

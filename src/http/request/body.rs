@@ -52,7 +52,8 @@ impl<T: Body> FromRequest for Json<T> {
             let body = read(&request, payload, http.max_body_bytes, &mut permit);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
             // The response to a change is sent even beyond the budget, so the change is rejected first. The response
-            // to a create is as large as its body, and the response to an update as the order.
+            // to a create is as large as its body, except for a few bytes for each line, and the response to an update
+            // as the order.
             if body.len() > response::SMALL || request.method() == Method::PATCH {
                 let checked = http.responses.check(Some(caller));
                 checked.map_err(|error| response::problem(Some(caller), error))?;

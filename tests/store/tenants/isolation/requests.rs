@@ -7,7 +7,7 @@ use order_service::domain::{
 };
 use order_service::store::{IfMatch, ListFilter, ListQuery};
 
-use crate::state_machine::Random;
+use crate::support::random::Random;
 
 /// Which order a request names.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,14 @@
+//! Random numbers from a seed.
+
+/// A linear congruential generator (Knuth, MMIX), so that a failure can be reproduced from its seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
