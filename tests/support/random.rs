@@ -1,9 +1,19 @@
-//! Random numbers from a seed.
+//! Random numbers that a seed determines.
+
+use uuid::Uuid;
 
 /// A linear congruential generator (Knuth, MMIX), so that a failure can be reproduced from its seed.
 pub struct Random(pub u64);
 
 impl Random {
+    /// A generator with a new seed, which it prints.
+    pub fn seeded() -> Self {
+        let seed = u64::from(Uuid::new_v4().as_fields().0);
+        eprintln!("seed {seed}");
+        Self(seed)
+    }
+
+    /// A number from 0 to `n` - 1.
     pub fn below(&mut self, n: u64) -> u64 {
         self.0 = self
             .0
