@@ -5,6 +5,7 @@ mod filter;
 mod longest_order;
 mod model;
 mod numbers;
+mod snapshots;
 mod updates;
 
 use serde_json::{Value, json};
