@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::create;
+use super::{create, feed};
 use crate::support::database::Database;
 use crate::support::orders::order_path;
 use crate::support::server::Server;
@@ -69,10 +69,9 @@ async fn the_longest_order_is_returned_by_every_read(database: Database) {
         let listed: Value = server.get(&format!("/api/v1/orders?{list}")).await.json();
         assert_eq!(listed, json!([order]));
     }
-    for events in [format!("{path}/events"), "/api/v1/events".to_owned()] {
-        let events: Value = server.get(&events).await.json();
-        assert_eq!(events[0]["data"], order);
-    }
+    let of_order: Value = server.get(&format!("{path}/events")).await.json();
+    assert_eq!(of_order[0]["data"], order);
+    assert_eq!(feed(&server, 1).await[0]["data"], order);
     let confirmed: Value = server
         .patch(&path, &json!({"status": "confirmed"}))
         .await
