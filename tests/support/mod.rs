@@ -17,6 +17,7 @@ pub mod orders;
 pub mod principals;
 pub mod problem;
 pub mod proxy;
+pub mod random;
 pub mod raw_client;
 pub mod relay;
 pub mod server;

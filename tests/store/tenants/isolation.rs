@@ -15,8 +15,8 @@ use order_service::store::{FeedReader, Store};
 use uuid::Uuid;
 
 use crate::contract::store;
-use crate::state_machine::Random;
 use crate::support::database::Database;
+use crate::support::random::Random;
 use requests::{Request, random_round};
 use responses::{read_feed, send};
 use session::{Others, Session};
