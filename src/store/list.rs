@@ -91,9 +91,9 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes
-/// (`\u0000`), and the other fields.
-const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
+/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes (`\u0000`);
+/// 100 lines with a product of 128 characters, each at most 4 bytes; and the other fields.
+const LONGEST_ORDER: usize = 50 * 540 * 6 + 100 * (128 * 4 + 100) + 4096;
 
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.

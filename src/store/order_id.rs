@@ -27,7 +27,7 @@ pub(super) fn new_order_id(created_at: DateTime<Utc>) -> Uuid {
 /// microseconds, so a time between two of them counts as the later one. No order is created at or after the end of the
 /// times that an id can have; for these, the result is [`Uuid::max`], which is larger than every id.
 pub(super) fn first_id(time: DateTime<Utc>) -> Uuid {
-    let between = time.timestamp_subsec_nanos() % 1_000 > 0;
+    let between = !time.timestamp_subsec_nanos().is_multiple_of(1_000);
     let micros = time.timestamp_micros().saturating_add(i64::from(between));
     if micros >= END_MICROS {
         return Uuid::max();

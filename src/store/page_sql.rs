@@ -19,6 +19,12 @@ use walks::Walks;
 /// The brackets and commas around the orders of a page.
 const PUNCTUATION: usize = 102;
 
+/// The columns of a line of an order with those of the order, for a statement that joins `found`, which are orders with
+/// a number, with `item`, which are their lines.
+pub(super) const ORDER_LINE: &str = "found.number, found.id, item.product_id, item.quantity, item.unit_amount,
+    found.currency, found.total_amount, found.external_id, found.status, found.customer_id, found.version,
+    found.created_at, found.updated_at, found.json_bytes, item.line";
+
 /// The SQL that differs between the databases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -80,7 +86,7 @@ impl<DB: PageDatabase> PageSql<DB> {
                 Direction::NewestFirst => "id DESC",
                 Direction::OldestFirst => "id",
             },
-            Source::Ids(_) => "number",
+            Source::Ids(_) => "place",
         }
     }
 }
@@ -93,23 +99,23 @@ where
 {
     /// The wanted ids, each with its place among them.
     fn wanted<'b>(&'b self, ids: &'b DB::Ids, out: &mut AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql("SELECT found.*, number FROM ");
+        out.push_sql("SELECT found.*, place FROM ");
         match DB::DIALECT {
             Dialect::Postgres => {
                 out.push_sql("unnest(");
                 out.push_bind_param::<DB::IdsType, _>(ids)?;
-                out.push_sql(") WITH ORDINALITY AS wanted (id, number)");
+                out.push_sql(") WITH ORDINALITY AS wanted (id, place)");
             }
             Dialect::Sqlite => {
                 // One blob of 16 bytes for each id: a parameter for each would be another text for each number of ids.
                 out.push_sql(
-                    "(WITH RECURSIVE numbers (number) AS
-                        (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < ",
+                    "(WITH RECURSIVE places (place) AS
+                        (SELECT 1 UNION ALL SELECT place + 1 FROM places WHERE place < ",
                 );
                 out.push_bind_param::<BigInt, _>(&self.limit)?;
-                out.push_sql(") SELECT number, substr(");
+                out.push_sql(") SELECT place, substr(");
                 out.push_bind_param::<DB::IdsType, _>(ids)?;
-                out.push_sql(", 16 * number - 15, 16) AS id FROM numbers) AS wanted");
+                out.push_sql(", 16 * place - 15, 16) AS id FROM places) AS wanted");
             }
         }
         push_lookup(&self.tenant, out)
@@ -144,22 +150,33 @@ where
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         let sort_key = self.sort_key();
+        out.push_sql("SELECT ");
+        out.push_sql(ORDER_LINE);
         out.push_sql(
-            "SELECT id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at
-            FROM (SELECT *, sum(json_bytes) OVER (ORDER BY ",
+            ", CASE WHEN item.line = 1 THEN found.metadata END
+            FROM (SELECT * FROM (SELECT *, row_number() OVER sorted AS number, sum(json_bytes) OVER sorted AS total
+                FROM (",
         );
-        out.push_sql(sort_key);
-        out.push_sql(" ROWS UNBOUNDED PRECEDING) AS total FROM (");
         match &self.source {
             Source::List(walks) => walks.write(&self.tenant, &self.limit, &mut out)?,
             Source::Ids(ids) => self.wanted(ids, &mut out)?,
         }
         out.push_sql(&format!(
-            ") AS page) AS measured
+            ") AS page WINDOW sorted AS (ORDER BY {sort_key} ROWS UNBOUNDED PRECEDING)) AS measured
             WHERE total <= {} OR total = json_bytes ORDER BY {sort_key} LIMIT ",
             ListQuery::MAX_BYTES - PUNCTUATION
         ));
         out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(") AS found ");
+        out.push_sql(match DB::DIALECT {
+            Dialect::Postgres => {
+                "CROSS JOIN LATERAL (SELECT * FROM order_items WHERE order_items.tenant = found.tenant
+                    AND order_items.order_id = found.id OFFSET 0) AS item"
+            }
+            Dialect::Sqlite => {
+                "CROSS JOIN order_items AS item ON item.tenant = found.tenant AND item.order_id = found.id"
+            }
+        });
         Ok(())
     }
 }

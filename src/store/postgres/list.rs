@@ -2,13 +2,13 @@
 
 use diesel::pg::Pg;
 use diesel::query_builder::Query;
-use diesel::sql_types::{Array, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::rows::OrderRow;
+use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page};
@@ -42,16 +42,14 @@ impl Postgres {
         limit: u32,
         statement: impl Fn() -> PageSql<Pg> + Sync,
     ) -> Result<Page, StoreError> {
-        let rows: Vec<OrderRow> = self
+        let lines = self
             .run(QueryName::ListOrders, |connection| {
                 let page = statement();
                 async move { page.load(connection).await }.boxed()
             })
             .await?;
-        let orders: Vec<Order> = rows
-            .into_iter()
-            .map(Order::try_from)
-            .collect::<Result<_, _>>()?;
+        let orders = rows::orders(lines)?;
+        let orders: Vec<Order> = orders.into_iter().filter_map(|found| found.order).collect();
         Page::new(&orders, limit)
     }
 }
@@ -73,15 +71,5 @@ impl PageDatabase for Pg {
 }
 
 impl Query for PageSql<Pg> {
-    type SqlType = (
-        SqlUuid,
-        Text,
-        Integer,
-        Text,
-        Nullable<Text>,
-        Jsonb,
-        Integer,
-        Timestamptz,
-        Timestamptz,
-    );
+    type SqlType = OrderLineColumns;
 }

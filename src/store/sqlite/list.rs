@@ -2,12 +2,12 @@
 
 use diesel::prelude::*;
 use diesel::query_builder::Query;
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sql_types::Binary;
 use diesel::sqlite::Sqlite as SqliteDatabase;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::rows::OrderRow;
+use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page};
@@ -41,11 +41,8 @@ impl Sqlite {
         page: PageSql<SqliteDatabase>,
     ) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
-            let rows: Vec<OrderRow> = page.load(connection)?;
-            let orders: Vec<Order> = rows
-                .into_iter()
-                .map(Order::try_from)
-                .collect::<Result<_, _>>()?;
+            let orders = rows::orders(page.load(connection)?)?;
+            let orders: Vec<Order> = orders.into_iter().map(|found| found.order).collect();
             Page::new(&orders, limit)
         })
         .await
@@ -70,17 +67,7 @@ impl PageDatabase for SqliteDatabase {
 }
 
 impl Query for PageSql<SqliteDatabase> {
-    type SqlType = (
-        Binary,
-        Text,
-        Integer,
-        Text,
-        Nullable<Text>,
-        Text,
-        Integer,
-        BigInt,
-        BigInt,
-    );
+    type SqlType = OrderLineColumns;
 }
 
 impl RunQueryDsl<SqliteConnection> for PageSql<SqliteDatabase> {}

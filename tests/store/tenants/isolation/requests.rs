@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use order_service::domain::{Draft, MetadataPatch, Patch, Quantity, Status, StatusSet};
+use order_service::domain::{
+    Draft, ItemsDraft, ItemsPatch, MetadataPatch, Patch, Quantity, Status, StatusSet,
+};
 use order_service::store::{CreatedRange, Direction, IfMatch, ListFilter, ListQuery};
 
 use crate::support::random::Random;
@@ -43,12 +45,17 @@ pub(super) struct ListBounds {
     pub(super) to: Option<Target>,
 }
 
-fn random_draft(random: &mut Random) -> Draft {
+/// An external id that only this creation of a tenant has.
+fn external_id(round: u64, at: u64) -> String {
+    format!("e{round}-{at}")
+}
+
+fn random_draft(random: &mut Random, external_id: String) -> Draft {
     Draft {
-        product_id: format!("p{}", random.below(2)),
-        quantity: 1,
+        items: ItemsDraft::single(format!("p{}", random.below(2)), 1),
+        external_id: (random.below(2) == 0).then_some(external_id),
         customer_id: (random.below(2) == 0).then(|| format!("c{}", random.below(2))),
-        metadata: BTreeMap::new(),
+        ..Draft::default()
     }
 }
 
@@ -60,7 +67,7 @@ fn random_target(random: &mut Random) -> Target {
     }
 }
 
-fn random_list(random: &mut Random) -> Request {
+fn random_list(random: &mut Random, round: u64) -> Request {
     let statuses: StatusSet = Status::ALL
         .into_iter()
         .filter(|_| random.below(2) == 0)
@@ -79,9 +86,13 @@ fn random_list(random: &mut Random) -> Request {
             StatusSet::ALL
         },
         created: CreatedRange::ALL,
-        filter: match random.below(4) {
+        filter: match random.below(5) {
             0 => Some(ListFilter::Product(format!("p{}", random.below(2)))),
             1 => Some(ListFilter::Customer(format!("c{}", random.below(2)))),
+            2 => Some(ListFilter::External(external_id(
+                random.below(round + 1),
+                0,
+            ))),
             _ => None,
         },
     };
@@ -103,7 +114,7 @@ fn random_update(random: &mut Random) -> Request {
     let status = usize::try_from(random.below(5)).unwrap();
     let patch = Patch {
         status: (random.below(3) > 0).then_some(Status::ALL[status]),
-        quantity: (random.below(4) == 0).then(|| Quantity::parse(2).unwrap()),
+        items: (random.below(4) == 0).then(|| ItemsPatch::Quantity(Quantity::parse(2).unwrap())),
         metadata: (random.below(3) == 0).then(|| {
             let note = Some(random.below(3).to_string());
             MetadataPatch::Merge(BTreeMap::from([("note".to_owned(), note)]))
@@ -117,13 +128,13 @@ fn random_update(random: &mut Random) -> Request {
 }
 
 /// The requests of one tenant that are sent at the same time. They do not depend on each other.
-pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
+pub(super) fn random_round(random: &mut Random, round: u64) -> Vec<Request> {
     let burst = 1 + random.below(6);
     match random.below(10) {
         0 | 1 => {
             let first = random.below(8);
             let create = |i| {
-                let draft = random_draft(random);
+                let draft = random_draft(random, external_id(round, i));
                 // The tenants have only eight keys, and reuse them.
                 let key = (random.below(3) > 0).then(|| format!("key-{}", (first + i) % 8));
                 Request::Create(draft, key)
@@ -137,7 +148,7 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
         5 => (0..burst)
             .map(|_| match random.below(4) {
                 0 => random_list_by_id(random),
-                _ => random_list(random),
+                _ => random_list(random, round),
             })
             .collect(),
         6 => vec![random_update(random)],
