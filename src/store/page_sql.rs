@@ -99,7 +99,7 @@ where
 {
     /// The wanted ids, each with its place among them.
     fn wanted<'b>(&'b self, ids: &'b DB::Ids, out: &mut AstPass<'_, 'b, DB>) -> QueryResult<()> {
-        out.push_sql("SELECT found.*, place FROM ");
+        out.push_sql("SELECT orders.*, place FROM ");
         match DB::DIALECT {
             Dialect::Postgres => {
                 out.push_sql("unnest(");
@@ -122,7 +122,7 @@ where
     }
 }
 
-/// Joins the rows `wanted`, which have an `id`, with their orders, as `found`. The join makes one look-up for each
+/// Joins the rows `wanted`, which have an `id`, with their orders, as `orders`. The join makes one look-up for each
 /// row, and never reads more of the table.
 fn push_lookup<'b, DB>(tenant: &'b str, out: &mut AstPass<'_, 'b, DB>) -> QueryResult<()>
 where
@@ -132,12 +132,12 @@ where
     // PostgreSQL plans a subquery with OFFSET on its own, and SQLite does not reorder a CROSS JOIN.
     out.push_sql(match DB::DIALECT {
         Dialect::Postgres => " CROSS JOIN LATERAL (SELECT * FROM orders WHERE orders.tenant = ",
-        Dialect::Sqlite => " CROSS JOIN orders AS found ON found.tenant = ",
+        Dialect::Sqlite => " CROSS JOIN orders ON orders.tenant = ",
     });
     out.push_bind_param::<Text, _>(tenant)?;
     out.push_sql(match DB::DIALECT {
-        Dialect::Postgres => " AND orders.id = wanted.id OFFSET 0) AS found",
-        Dialect::Sqlite => " AND found.id = wanted.id",
+        Dialect::Postgres => " AND orders.id = wanted.id OFFSET 0) AS orders",
+        Dialect::Sqlite => " AND orders.id = wanted.id",
     });
     Ok(())
 }

@@ -110,7 +110,7 @@ where
             Some(ListFilter::Customer(_)) | None => self.merge(tenant, limit, out),
             // The index has ids, whose orders are looked up.
             Some(ListFilter::Product(_)) => {
-                out.push_sql("SELECT found.* FROM (SELECT id FROM (");
+                out.push_sql("SELECT orders.* FROM (SELECT id FROM (");
                 self.merge(tenant, limit, out)?;
                 out.push_sql(") AS walks ORDER BY id");
                 out.push_sql(self.descending());
@@ -134,9 +134,16 @@ where
             if i > 0 {
                 out.push_sql(" UNION ALL ");
             }
+            // A limit ends a statement on PostgreSQL unless it is in parentheses, which SQLite rejects.
+            if DB::DIALECT == Dialect::Postgres {
+                out.push_sql("(");
+            }
             let belongs = self.statuses.contains(status);
             let limit = if belongs { limit } else { &0 };
             self.walk_status(status, tenant, limit, out)?;
+            if DB::DIALECT == Dialect::Postgres {
+                out.push_sql(")");
+            }
         }
         Ok(())
     }
