@@ -53,7 +53,7 @@ pub(crate) struct ListParameters {
     /// Only orders created at this time or later.
     #[param(required = false, example = "2026-11-22T06:00:00Z")]
     created_from: DateTime<Utc>,
-    /// Only orders created before this time. Orders of the last 60 seconds may still appear.
+    /// Only orders created before this time. A range that ends less than 60 seconds ago is not final.
     #[param(required = false, example = "2026-11-22T07:00:00Z")]
     created_to: DateTime<Utc>,
     /// Only orders of this product.
@@ -65,8 +65,8 @@ pub(crate) struct ListParameters {
     /// Only the order with this external id.
     #[param(required = false, inline, example = "A-1001")]
     external_id: ShortTextSchema,
-    /// The orders with these ids, in this order. Unknown ids are left out.
-    #[param(required = false, max_items = 100, example = json!(["0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"]))]
+    /// The orders with these ids, at most 100, in this order. Unknown ids are left out.
+    #[param(required = false, example = json!(["0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"]))]
     id: Vec<Uuid>,
 }
 

@@ -207,9 +207,9 @@ where
 
     /// Writes the bounds, the ordering and the limit of a walk.
     ///
-    /// PostgreSQL begins a walk at a bound of status and id, but does not end one there: it would read all later
-    /// orders of the status. So the bound at which the list ends is outside of the first limit. The walk may then read
-    /// up to a page of orders behind the end of the list. They come last, so no order of the list is missing.
+    /// PostgreSQL begins a walk at a bound of status and id, but does not end one there: it reads all later orders of
+    /// the status (8 s for five million). So the bound at which the list ends is outside of the first limit. The walk may
+    /// then read up to a page of orders behind the end of the list. They come last, so no order of the list is missing.
     fn end_on_postgres<'b>(
         &'b self,
         status: &str,

@@ -134,8 +134,11 @@ async fn every_list_walks_an_index() {
             let plans = plans(&cluster.log());
             let what = format!("{statistics} statistics, {mode}");
             for (sql, plan) in &plans[seen..] {
-                expect_index_walks(&what, sql, plan, MAX_PAGES_TOUCHED);
-                lists += usize::from(sql.contains("AS page"));
+                // The other statements are those of background tasks.
+                if sql.contains("AS page") {
+                    expect_index_walks(&what, sql, plan, MAX_PAGES_TOUCHED);
+                    lists += 1;
+                }
             }
             seen = plans.len();
         }
