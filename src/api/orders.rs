@@ -13,6 +13,7 @@ use super::openapi::parameters::{
 };
 use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
 use super::order_body::{NewOrderBody, OrderPatchBody, basket};
+use super::query::orders::{OrdersQuery, next_page};
 use super::state::ApiState;
 use super::{paths, query};
 use crate::domain::NewOrder;
@@ -90,8 +91,8 @@ pub(super) async fn create(
 /// List orders, newest first.
 ///
 /// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
-/// any. Only `Link` shows whether there may be more. `status` can be combined with either `product_id` or
-/// `customer_id`.
+/// any. Only `Link` shows whether there may be more. At most one of `product_id`, `customer_id` and `external_id`,
+/// with any of the other parameters except `id`, which cannot be combined with any.
 #[utoipa::path(
     get,
     path = paths::ORDERS.template,
@@ -114,16 +115,21 @@ pub(super) async fn list(
     api: Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let list = query::list(&request)?;
-    let page = api.store.list(context.caller(), list.clone());
+    let query = query::orders::orders(&request)?;
+    let page = async {
+        match query.clone() {
+            OrdersQuery::List(list) => api.store.list(context.caller(), list).await,
+            OrdersQuery::Ids(ids) => api.store.list_by_id(context.caller(), ids).await,
+        }
+    };
     // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
         permit: _permit,
     } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
-    if let Some(last) = page.next {
-        let next = query::next_page(&list, last);
+    let next = page.next.and_then(|last| next_page(&query, last));
+    if let Some(next) = next {
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
     Ok(response

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
 use super::document::{Document, json_bytes, metadata_json};
 use super::error::StoreFault;
+use super::order_id::new_order_id;
 use crate::domain::{Caller, NewOrder, Order};
 use crate::order_json;
 
@@ -63,21 +64,6 @@ pub enum CreateOutcome {
     KeyReused,
 }
 
-/// A new id for an order that is created at this time: a UUIDv7 (RFC 9562, section 5.7) whose first 60 bits are the
-/// time, to a quarter of a microsecond (section 6.2, method 3). Ids of one process increase like its clock.
-///
-/// The other bits are random. A counter, which would order ids of the same time, is common to all tenants, so the
-/// difference between two ids of a tenant would show how many orders others have created meanwhile.
-fn order_id(now: DateTime<Utc>) -> Uuid {
-    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
-    let fraction = now.timestamp_subsec_nanos() % 1_000_000 * 4_096 / 1_000_000;
-    let [.., high, low] = fraction.to_be_bytes();
-    let [_, _, _, _, _, _, _, _, random @ ..] = Uuid::new_v4().into_bytes();
-    let [a, b, c, d, e, f, g, h] = random;
-    uuid::Builder::from_unix_timestamp_millis(millis, &[high, low, a, b, c, d, e, f, g, h])
-        .into_uuid()
-}
-
 /// An order to insert.
 #[derive(Clone, Debug)]
 pub(super) struct NewRow {
@@ -94,7 +80,7 @@ pub(super) struct NewRow {
 impl NewRow {
     pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
         let now = Utc::now();
-        let order = command.new.create(order_id(now), now);
+        let order = command.new.create(new_order_id(now), now);
         Ok(Arc::new(Self {
             json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,
@@ -163,33 +149,4 @@ pub(super) struct Replay {
     pub(super) hash_version: i16,
     /// The order as it was created.
     pub(super) json: Bytes,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_increase_with_the_time_and_do_not_count() {
-        let at = |nanos| DateTime::from_timestamp(1_764_000_000, nanos).unwrap();
-        let mut last = Uuid::nil();
-        for nanos in [0, 250, 999_750, 999_999, 1_000_000, 1_000_245, 999_999_999] {
-            let id = order_id(at(nanos));
-            assert!(id > last, "{nanos}");
-            assert_eq!(id.get_version_num(), 7);
-            let (seconds, subsec) = id.get_timestamp().unwrap().to_unix();
-            assert_eq!(
-                (seconds, subsec),
-                (1_764_000_000, nanos / 1_000_000 * 1_000_000)
-            );
-            last = id;
-        }
-        // Of the same time, an id says nothing about the next one.
-        let random = |id: Uuid| id.as_u128() & ((1 << 62) - 1);
-        let ids: Vec<_> = (0..100).map(|_| random(order_id(at(7)))).collect();
-        let near = ids
-            .windows(2)
-            .filter(|pair| pair[0].abs_diff(pair[1]) < 1 << 40);
-        assert_eq!(near.count(), 0);
-    }
 }

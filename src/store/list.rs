@@ -1,27 +1,58 @@
 //! Lists of orders: the query of a client, and the page that it receives.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::StoreError;
 use super::error::StoreFault;
-use crate::domain::{Order, Status};
+use crate::domain::{Order, StatusSet};
 use crate::order_json;
 
-/// A query for a page of orders, newest first.
+/// A query for a page of orders, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
     /// The maximum number of orders in the page.
     pub limit: u32,
     /// The last order of the previous page.
     pub starting_after: Option<Uuid>,
-    /// Only orders with this status.
-    pub status: Option<Status>,
-    /// Only orders of one product or customer.
+    /// Which order comes first.
+    pub direction: Direction,
+    /// Only orders with one of these statuses.
+    pub statuses: StatusSet,
+    /// Only orders that were created in this range of time.
+    pub created: CreatedRange,
+    /// Only orders of one product, of one customer, or with one external id.
     pub filter: Option<ListFilter>,
 }
 
-/// A property that the orders of a list have in common. A list has only one of them at a time: a query for both
+/// The order of a list. Later orders have larger ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// By id, descending.
+    NewestFirst,
+    /// By id, ascending.
+    OldestFirst,
+}
+
+/// A range of the time of creation. It is half-open, so that ranges that follow each other have each order once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedRange {
+    /// The beginning of the range, which belongs to it.
+    pub from: Option<DateTime<Utc>>,
+    /// The end of the range, which does not belong to it.
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl CreatedRange {
+    /// The range without bounds.
+    pub const ALL: Self = Self {
+        from: None,
+        to: None,
+    };
+}
+
+/// A property that the orders of a list have in common. A list has only one of them at a time: a query for two
 /// would not walk along an index, and would take time in proportion to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListFilter {
@@ -29,6 +60,8 @@ pub enum ListFilter {
     Product(String),
     /// Orders of this customer.
     Customer(String),
+    /// The order with this external id.
+    External(String),
 }
 
 impl ListQuery {
@@ -42,7 +75,9 @@ impl ListQuery {
     pub const FIRST_PAGE: Self = Self {
         limit: Self::MAX_LIMIT,
         starting_after: None,
-        status: None,
+        direction: Direction::NewestFirst,
+        statuses: StatusSet::ALL,
+        created: CreatedRange::ALL,
         filter: None,
     };
 }

@@ -22,6 +22,7 @@ mod feed;
 mod feed_signal;
 mod list;
 mod migrate;
+mod order_id;
 mod order_key;
 mod order_locks;
 mod page_budget;
@@ -63,7 +64,7 @@ pub use event::{Event, EventPage, Feed, StreamEvent};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
-pub use list::{ListFilter, ListQuery, Page};
+pub use list::{CreatedRange, Direction, ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
 use order_locks::OrderLocks;
 use page_budget::PageBudget;
@@ -164,7 +165,7 @@ impl Store {
         self.0.queues.get(caller, id).await
     }
 
-    /// Returns a page of orders, newest first.
+    /// Returns a page of a list of orders.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -179,6 +180,24 @@ impl Store {
         let tenant = caller.tenant.clone();
         self.page(caller, query.limit, |inner| async move {
             inner.backend.list(tenant, query).await
+        })
+        .await
+    }
+
+    /// Returns a page of the orders with these ids, which must be unique, in their order. Unknown ids are left out.
+    /// The page ends at the length of a page, and then has the id of its last order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_by_id(
+        &self,
+        caller: &Arc<Caller>,
+        ids: Vec<Uuid>,
+    ) -> Result<WithPermit<Page>, StoreError> {
+        let tenant = caller.tenant.clone();
+        let entries = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        self.page(caller, entries, |inner| async move {
+            inner.backend.list_by_id(tenant, ids).await
         })
         .await
     }

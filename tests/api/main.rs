@@ -31,6 +31,7 @@ mod plans;
 mod readiness;
 mod request_memory;
 mod response_budget;
+mod search;
 mod streams;
 mod tenants;
 mod timeouts;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::{PgConnector, Postgres, feed_lag, notify};
 use crate::config::DatabaseKind;
@@ -81,6 +82,10 @@ impl Backend for Postgres {
 
     fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page> {
         self.list_orders(tenant, query).boxed()
+    }
+
+    fn list_by_id(&self, tenant: Tenant, ids: Vec<Uuid>) -> StoreFuture<'_, Page> {
+        self.list_orders_by_id(tenant, ids).boxed()
     }
 
     fn update<'a>(

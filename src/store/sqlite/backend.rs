@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use uuid::Uuid;
 
 use super::{Sqlite, SqliteConnector, readiness};
 use crate::config::DatabaseKind;
@@ -64,6 +65,10 @@ impl Backend for Sqlite {
 
     fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page> {
         self.list_orders(tenant, query).boxed()
+    }
+
+    fn list_by_id(&self, tenant: Tenant, ids: Vec<Uuid>) -> StoreFuture<'_, Page> {
+        self.list_orders_by_id(tenant, ids).boxed()
     }
 
     fn update<'a>(

@@ -24,7 +24,7 @@ use session::{Others, Session};
 crate::on_both!(responses_are_the_same_whether_or_not_another_tenant_exists);
 
 const TENANTS: [&str; 2] = ["acme", "acme2"];
-const ROUNDS: usize = 150;
+const ROUNDS: u64 = 150;
 
 /// Runs the requests of some tenants at the same time, and returns the responses of each.
 async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, String> {
@@ -36,8 +36,11 @@ async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, Stri
         .iter()
         .map(|tenant| Random(seed.wrapping_add(u64::try_from(tenant.len()).unwrap())))
         .collect();
-    for _ in 0..ROUNDS {
-        let rounds: Vec<Vec<Request>> = scripts.iter_mut().map(random_round).collect();
+    for round in 0..ROUNDS {
+        let rounds: Vec<Vec<Request>> = scripts
+            .iter_mut()
+            .map(|random| random_round(random, round))
+            .collect();
         let others: Vec<Others> = sessions
             .iter()
             .map(|session| Others {

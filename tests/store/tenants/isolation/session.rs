@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use order_service::domain::Caller;
 use order_service::store::{CreateOutcome, Cursor, Event, FeedReader, Store, UpdateOutcome};
 use serde_json::Value;
@@ -66,6 +67,16 @@ impl Session {
             Target::Other(number) => pick(&others.created, number),
         };
         found.unwrap_or_else(Uuid::now_v7)
+    }
+
+    /// The time of creation of a target, which its id contains.
+    pub(super) fn created_at(&self, target: Target, others: &Others) -> DateTime<Utc> {
+        let [a, b, c, d, e, f, high, low, ..] = self.id(target, others).into_bytes();
+        let millis = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let fraction = i64::from(u16::from_be_bytes([high & 0x0F, low]));
+        // Rounded up, because the fraction was rounded down.
+        let micros = (fraction * 1_000 + 4_095) / 4_096;
+        DateTime::from_timestamp_micros(millis * 1_000 + micros).unwrap()
     }
 
     /// A JSON text without ids and times: an id becomes the number of the order.
