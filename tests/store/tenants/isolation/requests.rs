@@ -33,8 +33,9 @@ pub(super) enum Request {
     Stream,
 }
 
-fn random_draft(random: &mut Random) -> Draft {
+fn random_draft(random: &mut Random, external_id: u64) -> Draft {
     Draft {
+        external_id: (random.below(2) == 0).then(|| format!("e{external_id}")),
         items: ItemsDraft::single(format!("p{}", random.below(2)), 1),
         customer_id: (random.below(2) == 0).then(|| format!("c{}", random.below(2))),
         ..Draft::default()
@@ -87,10 +88,10 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
     let burst = 1 + random.below(6);
     match random.below(10) {
         0 | 1 => {
-            let first = random.below(8);
+            let (first, other) = (random.below(8), random.below(8));
             let create = |i| {
-                let draft = random_draft(random);
-                // The tenants have only eight keys, and reuse them.
+                // The tenants have only eight keys and eight external ids, and reuse them.
+                let draft = random_draft(random, (other + i) % 8);
                 let key = (random.below(3) > 0).then(|| format!("key-{}", (first + i) % 8));
                 Request::Create(draft, key)
             };
