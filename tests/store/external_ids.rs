@@ -61,9 +61,15 @@ async fn conflicts_count_in_the_order_of_key_and_external_id(database: Database)
         assert_eq!(outcome.as_ref(), Ok(expected), "{key:?} {external_id:?}");
     }
     // In one batch, with orders that are created.
-    let conflicts = cases.iter().map(|(key, external_id, _)| (*key, *external_id));
+    let conflicts = cases
+        .iter()
+        .map(|(key, external_id, _)| (*key, *external_id));
     let all: Vec<_> = conflicts
-        .chain([(None, None), (Some(("new", 1)), Some("new")), (None, Some("newer"))])
+        .chain([
+            (None, None),
+            (Some(("new", 1)), Some("new")),
+            (None, Some("newer")),
+        ])
         .collect();
     let outcomes = all
         .iter()

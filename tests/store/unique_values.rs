@@ -75,7 +75,9 @@ impl Created {
     /// Checks that an order that was created explains the outcome of a request that created none.
     fn explain(&self, (key, external_id): &Request, outcome: &CreateOutcome) {
         let by_key = key.as_ref().and_then(|key| self.keys.get(key));
-        let by_external_id = external_id.as_ref().and_then(|id| self.external_ids.get(id));
+        let by_external_id = external_id
+            .as_ref()
+            .and_then(|id| self.external_ids.get(id));
         let explained = match outcome {
             CreateOutcome::New(_) => true,
             CreateOutcome::Replay(document) => {
@@ -134,7 +136,9 @@ async fn batches_of_several_processes_with_the_same_keys_and_external_ids_do_not
     let log = cluster.log();
     let deadlocks = log.matches("deadlock detected").count();
     assert_eq!(deadlocks, 0, "{log}");
-    let races = log.matches("unique constraint \"orders_external_id\"").count();
+    let races = log
+        .matches("unique constraint \"orders_external_id\"")
+        .count();
     assert!(races > 0, "no two statements had the same external id");
     eprintln!("{} orders, {races} races", created.orders);
 }
