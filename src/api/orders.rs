@@ -6,7 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::errors::order_not_found;
+use super::errors::{external_id_taken, order_not_found};
 use super::idempotency::{IDEMPOTENCY_REPLAYED, idempotency};
 use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
@@ -68,6 +68,7 @@ pub(super) async fn create(
         CreateOutcome::New(document) => (document, false),
         CreateOutcome::Replay(document) => (document, true),
         CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
+        CreateOutcome::ExternalIdTaken { order_id } => return Err(external_id_taken(order_id)),
     };
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
