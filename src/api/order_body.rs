@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::openapi::schemas;
 use crate::domain::{Draft, MetadataPatch, Patch, Quantity, UnknownStatus, Violation};
-use crate::http::request::body::Body;
+use crate::http::problem::Problem;
+use crate::http::request::body::{self, Body};
 use crate::order_json::StatusSchema;
 
 /// A new order.
@@ -34,6 +35,10 @@ pub(crate) struct NewOrderBody {
 
 impl Body for NewOrderBody {
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+
+    fn parse(json: &[u8]) -> Result<Self, Problem> {
+        body::parse("body", json)
+    }
 }
 
 impl From<NewOrderBody> for Draft {
@@ -68,6 +73,12 @@ pub(crate) struct OrderPatchBody {
 impl Body for OrderPatchBody {
     const MEDIA_TYPES: &'static [&'static str] =
         &["application/merge-patch+json", "application/json"];
+    /// The response is as large as the order.
+    const LARGE_RESPONSE: bool = true;
+
+    fn parse(json: &[u8]) -> Result<Self, Problem> {
+        body::parse("body", json)
+    }
 }
 
 impl TryFrom<OrderPatchBody> for Patch {

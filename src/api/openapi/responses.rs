@@ -73,6 +73,10 @@ problems! {
         CreateErrors: [
             BadRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, UnprocessableOrder,
         ];
+        /// Errors of a request that creates several orders.
+        BatchErrors: [
+            BadRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, ValidationFailed,
+        ];
         /// Errors of a request that updates an order.
         UpdateErrors: [
             BadRequest, NotFound, RequestTimeout, Conflict, PreconditionFailed, PayloadTooLarge,
