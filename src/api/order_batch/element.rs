@@ -89,15 +89,31 @@ impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for NameSeed<K> {
     type Value = Name<K::Value, K>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        #[derive(Deserialize)]
-        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-        let Text(name) = Text::deserialize(deserializer)?;
+        let name = deserializer.deserialize_identifier(NameVisitor)?;
         if name == IDEMPOTENCY_KEY {
             return Ok(Name::IdempotencyKey(self.0));
         }
         self.0
             .deserialize(name.into_deserializer())
             .map(Name::OfOrder)
+    }
+}
+
+/// Returns the name, without a copy unless it has escapes.
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(name.into())
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(name.to_owned().into())
     }
 }

@@ -157,9 +157,9 @@ async fn metadata_counts_as_in_single_requests() {
     let lock = database.begin(LOCK).await;
     held.admitted("a", 26).await;
     // Ten orders with two permits each, beyond a half of the share of 50.
-    let large = vec![large_order(1); 10];
+    let large = vec![large_order(2); 10];
     held.admitted("a", 4).await;
-    held.rejected("a", &vec![large_order(1); 11], "rate-limited")
+    held.rejected("a", &vec![large_order(2); 11], "rate-limited")
         .await;
     let request = held.request("a", &large).send();
     held.waiting

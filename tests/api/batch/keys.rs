@@ -1,6 +1,7 @@
 //! Idempotency keys of orders in a batch.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use super::{batch_request, is_replay, keyed, outcomes, post_batch, results};
 use crate::support::auth_file::{AuthFile, api_key, bearer};
 use crate::support::database::Database;
+use crate::support::eventually;
 use crate::support::orders::{order, order_id};
 use crate::support::server::Server;
 
@@ -219,8 +221,17 @@ async fn keys_belong_to_the_tenant(database: Database) {
                 .collect::<HashSet<_>>(),
             ids(round)
         );
-        let events: Vec<Value> = server.get_with(&credential, "/api/v1/events").await.json();
-        assert_eq!(events.len(), 20);
-        assert!(events.iter().all(|event| event["authid"] == *tenant));
+        // On PostgreSQL, events wait for older transactions of the whole cluster.
+        eventually(
+            "the feed has the events",
+            Duration::from_secs(10),
+            async || {
+                let events: Vec<Value> =
+                    server.get_with(&credential, "/api/v1/events").await.json();
+                assert!(events.iter().all(|event| event["authid"] == *tenant));
+                events.len() == 20
+            },
+        )
+        .await;
     }
 }
