@@ -60,7 +60,7 @@ fn parse_order(json: &RawValue) -> Result<BatchedOrder, Problem> {
     let element: Element = body::parse("order", json.get().as_bytes())?;
     let key = element.idempotency_key;
     let checked = key.as_deref().map_or(Ok(()), idempotency::check_member);
-    match (NewOrder::parse(element.order.into()), checked) {
+    match (NewOrder::try_from(element.order), checked) {
         (Ok(new), Ok(())) => {
             let idempotency = key.map(|key| idempotency::of_order(key, &new));
             Ok(BatchedOrder {
