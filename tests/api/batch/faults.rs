@@ -166,6 +166,18 @@ async fn accepted_orders_are_written_after_the_client_has_reset_the_connection()
     let lock = database
         .begin("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
         .await;
+    let depth = async || server.metric::<u64>("queue_depth{queue=\"create\"}").await;
+    // Each of these occupies a worker of the queue, so that the batch waits in the queue when its client is gone.
+    let mut singles = Vec::new();
+    for number in 1..=4 {
+        let request = server.client.post(server.url("/api/v1/orders"));
+        singles.push(tokio::spawn(request.json(&order("single")).send()));
+        eventually("it is admitted", Duration::from_secs(5), async || {
+            depth().await == number
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
     let body = json!({"orders": orders(100)}).to_string();
     let request = format!(
         "POST {BATCH} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -173,11 +185,10 @@ async fn accepted_orders_are_written_after_the_client_has_reset_the_connection()
     );
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let depth = async || server.metric::<u64>("queue_depth{queue=\"create\"}").await;
     eventually(
         "the batch is admitted",
         Duration::from_secs(5),
-        async || depth().await == 100,
+        async || depth().await == 104,
     )
     .await;
     // With zero linger, closing the socket sends a reset.
@@ -193,7 +204,7 @@ async fn accepted_orders_are_written_after_the_client_has_reset_the_connection()
     eventually(
         "the orders are written",
         Duration::from_secs(5),
-        async || database.count("orders").await == 100 && depth().await == 0,
+        async || database.count("orders").await == 104 && depth().await == 0,
     )
     .await;
 }
