@@ -185,6 +185,17 @@ async fn the_response_to_invalid_orders_is_at_most_a_few_times_as_large_as_the_r
         let bytes = response.text().len();
         assert!(bytes < 200_000, "{bytes} bytes");
     }
+    // Each line has two errors that are several times as large as the line.
+    let line = r#"{"product_id":"","quantity":0}"#;
+    let order = format!(r#"{{"items":[{}]}}"#, vec![line; 100].join(","));
+    let body = format!(r#"{{"orders":[{}]}}"#, vec![order; 100].join(","));
+    let response = post_text(&server, body).await;
+    assert_eq!(
+        outcomes(&results(&response)),
+        [(422, "validation-failed"); 100]
+    );
+    let bytes = response.text().len();
+    assert!(bytes < 200_000, "{bytes} bytes");
     let peak = server.peak_memory_mib();
     eprintln!("{peak} MiB");
     assert!(peak < 100, "{peak} MiB");

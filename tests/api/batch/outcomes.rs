@@ -72,6 +72,12 @@ fn invalid_orders() -> Vec<String> {
         json!({"product_id": "a", "quantity": 1, "status": "shipped"}),
         json!({"product_id": "a", "quantity": 1, "metadata": {"a/b~c": 1}}),
         json!({"product_id": "a", "quantity": 1, "metadata": many}),
+        json!({"items": []}),
+        json!({"items": [{"product_id": "a", "quantity": 1}], "quantity": 1}),
+        json!({"items": [{"product_id": "a", "quantity": 1}, {"product_id": "a"}]}),
+        json!({"items": [{"product_id": "a", "quantity": 1}, {"product_id": "a", "quantity": 0}]}),
+        json!({"product_id": "a", "quantity": 1, "unit_amount": 1}),
+        json!({"product_id": "a", "quantity": 1, "unit_amount": -1, "currency": "EUR"}),
         json!([]),
         json!(["a", 1]),
         json!(null),
@@ -140,6 +146,13 @@ async fn orders_are_those_of_single_requests(database: Database) {
         json!({"product_id": "\u{1F600}\"\\", "quantity": 1_000_000, "customer_id": "c"}),
         json!({"product_id": "\u{e9}", "quantity": 3.0, "customer_id": null, "metadata": {"a": "\n", "b": ""}}),
         large_order(2),
+        json!({
+            "items": [
+                {"product_id": "sku-1", "quantity": 2, "unit_amount": 1250},
+                {"product_id": "discount", "quantity": 1, "unit_amount": -500},
+            ],
+            "currency": "EUR",
+        }),
     ];
     let results = results(&post_batch(&server, &bodies).await);
     for (body, result) in bodies.iter().zip(results) {
