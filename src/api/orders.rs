@@ -6,7 +6,8 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
-use super::errors::{external_id_taken, order_not_found};
+use super::created::Created;
+use super::errors::order_not_found;
 use super::idempotency::{IDEMPOTENCY_REPLAYED, idempotency};
 use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
@@ -25,7 +26,7 @@ use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
 use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
-use crate::store::{CreateOrder, CreateOutcome, Document, UpdateOrder, UpdateOutcome, WithPermit};
+use crate::store::{CreateOrder, Document, UpdateOrder, UpdateOutcome, WithPermit};
 
 /// Create an order.
 ///
@@ -64,12 +65,8 @@ pub(super) async fn create(
         new,
     };
     let created = api.store.create(command);
-    let (document, replayed) = match context.within(created, ProblemKind::Timeout).await?? {
-        CreateOutcome::New(document) => (document, false),
-        CreateOutcome::Replay(document) => (document, true),
-        CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
-        CreateOutcome::ExternalIdTaken { order_id } => return Err(external_id_taken(order_id)),
-    };
+    let created = context.within(created, ProblemKind::Timeout).await?;
+    let Created { document, replayed } = Created::of(created)?;
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
     if replayed {

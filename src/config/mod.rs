@@ -108,7 +108,7 @@ pub struct Settings {
     /// Maximum duration of a request; above it, 503
     #[arg(long, env, default_value = "10s", value_parser = positive_duration)]
     pub request_timeout: Duration,
-    /// Largest request body in bytes; past it 413
+    /// Largest request body in bytes, except that of a batch; past it 413
     #[arg(long, env, default_value = "65536", value_parser = at_least_one)]
     pub max_body_bytes: NonZeroUsize,
     /// Requests that may wait for the database; above it, 503 at once

@@ -126,6 +126,21 @@ impl Problem {
         self
     }
 
+    /// Makes the problem of a request that of one element, at `pointer`, of another request, with at most `limit` of
+    /// its invalid parts.
+    pub(crate) fn of_element(mut self, pointer: &str, limit: usize) -> Self {
+        self.errors.truncate(limit);
+        for violation in &mut self.errors {
+            violation.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
+    /// The cause, for the log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
+    }
+
     /// Logs the cause, if there is one.
     pub(crate) fn log(&self, request_id: &str) {
         if let Some(cause) = &self.cause {
@@ -173,7 +188,8 @@ impl Problem {
         ProblemKind::of_status(status).into()
     }
 
-    fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
+    /// The body of the problem of a request with this path and this id.
+    pub(crate) fn body<'a>(&'a self, instance: &'a str, request_id: &'a str) -> ProblemBody<'a> {
         let members = self.members.as_deref();
         ProblemBody {
             r#type: format!("urn:problem:order-service:{}", self.kind.as_str()),

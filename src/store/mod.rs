@@ -71,6 +71,7 @@ use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};
 pub use pool::PoolStatus;
 use queues::Queues;
+pub use queues::Submitted;
 pub use readiness::Readiness;
 use readiness::ReadinessProbe;
 pub use update::{UpdateOrder, UpdateOutcome};
@@ -151,6 +152,26 @@ impl Store {
     /// [`StoreError`]; unless it is `Overloaded` or `ShareExceeded`, the order may have been created anyway.
     pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         self.0.queues.create(command).await
+    }
+
+    /// Creates several orders of one caller, each as [`Self::create`] does: all are submitted before this returns, and
+    /// each of the futures has the outcome of one. The orders are created even if the futures are dropped.
+    ///
+    /// `rejected` is the number of orders of the same request that the caller keeps the problems of, meanwhile. They
+    /// count as orders.
+    ///
+    /// # Errors
+    /// [`StoreError`]; none of the orders is created then.
+    pub fn create_all(
+        &self,
+        caller: &Caller,
+        commands: Vec<CreateOrder>,
+        rejected: usize,
+    ) -> Result<
+        Submitted<impl Future<Output = Result<CreateOutcome, StoreError>> + use<>>,
+        StoreError,
+    > {
+        self.0.queues.create_all(caller, commands, rejected)
     }
 
     /// Returns the order with this id, if there is one.

@@ -75,6 +75,10 @@ problems! {
             BadRequest, RequestTimeout, ExternalIdTaken, PayloadTooLarge, UnsupportedMediaType,
             UnprocessableOrder,
         ];
+        /// Errors of a request that creates several orders.
+        BatchErrors: [
+            BadRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, ValidationFailed,
+        ];
         /// Errors of a request that updates an order.
         UpdateErrors: [
             BadRequest, NotFound, RequestTimeout, Conflict, PreconditionFailed, PayloadTooLarge,

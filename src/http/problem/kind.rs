@@ -27,7 +27,7 @@ pub(crate) enum ProblemKind {
     CursorExpired,
     /// The order has a different version from the one that the client wants to update.
     PreconditionFailed,
-    /// The body is larger than `MAX_BODY_BYTES`.
+    /// The body is larger than `MAX_BODY_BYTES`, or that of a batch than 1 MiB.
     PayloadTooLarge,
     /// The body has a type that is not supported.
     UnsupportedMediaType,

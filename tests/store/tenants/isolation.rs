@@ -36,7 +36,7 @@ async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, Stri
         .iter()
         .map(|tenant| Random(seed.wrapping_add(u64::try_from(tenant.len()).unwrap())))
         .collect();
-    for round in 0..ROUNDS {
+    for _ in 0..ROUNDS {
         let rounds: Vec<Vec<Request>> = scripts
             .iter_mut()
             .map(|random| random_round(random))
