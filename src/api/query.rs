@@ -20,6 +20,19 @@ fn assign<T>(slot: &mut T, value: Result<T, ParameterError>) -> Result<(), Param
 
 /// Reads the query of a list of orders.
 pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
+    orders(request, parse_limit)
+}
+
+/// Reads the query of an export, which has the parameters of a list except `limit`.
+pub(super) fn export(request: &HttpRequest) -> Result<ListQuery, Problem> {
+    let no_limit = "cannot be combined with Accept: application/x-ndjson, which gives all orders";
+    orders(request, |_| Err(ParameterError::new(no_limit)))
+}
+
+fn orders(
+    request: &HttpRequest,
+    parse_limit: impl Fn(&str) -> Result<u32, ParameterError>,
+) -> Result<ListQuery, Problem> {
     let mut list = ListQuery::FIRST_PAGE;
     let (mut product_id, mut customer_id) = (None, None);
     let ListQuery {

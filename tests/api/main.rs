@@ -15,6 +15,7 @@ mod database_connections;
 mod early_response;
 mod events;
 mod every_response;
+mod export;
 mod fairness;
 mod feed;
 mod framing;

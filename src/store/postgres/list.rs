@@ -10,7 +10,7 @@ use super::Postgres;
 use super::rows::OrderRow;
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::telemetry::QueryName;
 
@@ -20,6 +20,7 @@ impl Postgres {
         &self,
         tenant: Tenant,
         query: ListQuery,
+        form: PageForm,
     ) -> Result<Page, StoreError> {
         let limit = query.limit;
         let rows: Vec<OrderRow> = self
@@ -33,7 +34,7 @@ impl Postgres {
             .into_iter()
             .map(Order::try_from)
             .collect::<Result<_, _>>()?;
-        Page::new(&orders, limit)
+        Page::new(&orders, limit, form)
     }
 }
 

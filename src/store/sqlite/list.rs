@@ -8,7 +8,7 @@ use super::Sqlite;
 use super::rows::OrderRow;
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::page_sql::{Dialect, PageSql};
 use crate::telemetry::QueryName;
 
@@ -18,6 +18,7 @@ impl Sqlite {
         &self,
         tenant: Tenant,
         query: ListQuery,
+        form: PageForm,
     ) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
             let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &tenant, &query, |id| {
@@ -28,7 +29,7 @@ impl Sqlite {
                 .into_iter()
                 .map(Order::try_from)
                 .collect::<Result<_, _>>()?;
-            Page::new(&orders, query.limit)
+            Page::new(&orders, query.limit, form)
         })
         .await
     }

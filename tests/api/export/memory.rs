@@ -1,0 +1,61 @@
+//! Exports that clients do not read take a bounded amount of memory.
+
+use std::time::Duration;
+
+use super::{ORDERS, create_all, exports};
+use crate::response_budget::{buffered_bytes, create_large_orders};
+use crate::support::database::Database;
+use crate::support::eventually;
+use crate::support::export::Export;
+use crate::support::orders::order;
+use crate::support::principals::{PRINCIPALS, with_principals};
+
+crate::on_both!(unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed);
+
+/// The limit for a build without optimisation.
+const MAX_MEMORY_MIB: usize = 160;
+
+/// The pages of all exports together would take 100 MiB. Their first pages are small, so all exports begin, and the
+/// following ones wait for the response budget.
+async fn unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed(database: Database) {
+    const EXPORTS: usize = 100;
+    const BUDGET: usize = 32 << 20;
+    let (server, _file) = with_principals(&database, &[]).await;
+    create_large_orders(&server, 25).await;
+    create_all(&server, (0..100).map(|i| order(&format!("small-{i}")))).await;
+    let mut unread = Vec::new();
+    for number in 0..EXPORTS {
+        let principal = PRINCIPALS[number % PRINCIPALS.len()];
+        let mut export = Export::open_as(&server, principal, ORDERS).await;
+        assert_eq!(export.status().await, 200, "{number}");
+        unread.push(export);
+    }
+    eventually(
+        "most of the budget is used",
+        Duration::from_secs(10),
+        async || buffered_bytes(&server).await > BUDGET / 2,
+    )
+    .await;
+    // Time for more pages, if anything allowed them.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let buffered = buffered_bytes(&server).await;
+    assert_eq!(exports(&server).await, i64::try_from(EXPORTS).unwrap());
+    // Two pages may be read after the last check.
+    assert!(buffered <= BUDGET + (2 << 20), "{buffered} bytes");
+    assert_eq!(server.status("/readyz").await, 200);
+    let ended = unread
+        .into_iter()
+        .map(async |mut export| export.end().await);
+    for export in futures_util::future::join_all(ended).await {
+        assert_eq!(export.complete().len(), 125);
+    }
+    eventually(
+        "the budget is free again",
+        Duration::from_secs(5),
+        async || buffered_bytes(&server).await == 0 && exports(&server).await == 0,
+    )
+    .await;
+    let peak = server.peak_memory_mib();
+    eprintln!("{peak} MiB");
+    assert!(peak <= MAX_MEMORY_MIB, "{peak} MiB");
+}
