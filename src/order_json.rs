@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{NewOrder, Order};
+use crate::domain::{Currency, Line, NewOrder, Order, ShortText};
 
 /// An order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,12 +19,24 @@ pub(crate) struct OrderJson<'a> {
     /// A UUIDv7. Later orders have larger ids.
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     id: Uuid,
-    /// The product.
-    #[schema(example = "sku-1")]
-    product_id: &'a str,
-    /// The number of pieces.
-    #[schema(example = 3)]
-    quantity: i32,
+    /// The lines.
+    #[schema(value_type = Vec<LineJson<'a>>)]
+    items: Lines<'a>,
+    /// The product of the only line, or null.
+    #[schema(required = true, example = "sku-1")]
+    product_id: Option<&'a str>,
+    /// The quantity of the only line, or null.
+    #[schema(required = true, example = 3)]
+    quantity: Option<i32>,
+    /// The currency of all amounts (ISO 4217), or null.
+    #[schema(required = true, example = "EUR")]
+    currency: Option<&'a str>,
+    /// The sum of quantity times unit amount in the minor unit of the currency, or null.
+    #[schema(required = true, example = 750)]
+    total_amount: Option<i64>,
+    /// The client's own reference, or null.
+    #[schema(required = true, example = "shop-1042")]
+    external_id: Option<&'a str>,
     /// The status.
     #[schema(value_type = StatusSchema)]
     status: &'static str,
@@ -45,6 +57,35 @@ pub(crate) struct OrderJson<'a> {
     #[serde(serialize_with = "micros")]
     #[schema(example = "2026-11-22T06:19:00.123456Z")]
     updated_at: DateTime<Utc>,
+}
+
+/// A line of an order.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = OrderLine)]
+pub(crate) struct LineJson<'a> {
+    /// The product.
+    #[schema(example = "sku-1")]
+    product_id: &'a str,
+    /// The number of pieces.
+    #[schema(example = 3)]
+    quantity: i32,
+    /// The price of a piece in the minor unit of the currency, or null. Negative for a discount.
+    #[schema(required = true, example = 250)]
+    unit_amount: Option<i64>,
+}
+
+/// The lines, written without an intermediate list.
+#[derive(Debug)]
+struct Lines<'a>(&'a [Line]);
+
+impl Serialize for Lines<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|line| LineJson {
+            product_id: &line.product_id,
+            quantity: line.quantity,
+            unit_amount: line.unit_amount,
+        }))
+    }
 }
 
 // `domain/` has the statuses and their transitions; it does not depend on the OpenAPI document.
@@ -68,8 +109,9 @@ impl<'a> From<&'a Order> for OrderJson<'a> {
         // No `..`, so that a new field that is missing here does not compile.
         let Order {
             id,
-            product_id,
-            quantity,
+            items,
+            currency,
+            external_id,
             status,
             customer_id,
             metadata,
@@ -79,8 +121,12 @@ impl<'a> From<&'a Order> for OrderJson<'a> {
         } = order;
         Self {
             id: *id,
-            product_id,
-            quantity: *quantity,
+            items: Lines(items.lines()),
+            product_id: items.single().map(|line| line.product_id.as_str()),
+            quantity: items.single().map(|line| line.quantity),
+            currency: currency.as_ref().map(Currency::as_str),
+            total_amount: items.total_amount(),
+            external_id: external_id.as_deref(),
             status: status.as_str(),
             customer_id: customer_id.as_deref(),
             metadata: metadata.entries(),
@@ -101,7 +147,7 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
 }
 
 /// The typical length in bytes of an order as JSON. With this capacity, most orders need a single allocation.
-const TYPICAL_BYTES: usize = 288;
+const TYPICAL_BYTES: usize = 448;
 
 /// Formats an order as JSON.
 ///
@@ -144,17 +190,18 @@ pub(crate) fn lines(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
-/// Returns a hash of a request to create an order. White space, the order of keys and explicit defaults do not
-/// change it, because a [`NewOrder`] no longer contains them.
+/// Returns a hash of a request to create an order. White space, the order of keys, explicit defaults, and the form
+/// of a single line do not change it, because a [`NewOrder`] no longer contains them.
 ///
 /// # Errors
 /// Like [`order`].
 pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error> {
     // An array with a fixed order of members has a single form.
     let canonical = serde_json::to_vec(&(
-        new.product_id.as_str(),
-        new.quantity.get(),
-        new.customer_id.as_ref().map(|id| id.as_str()),
+        Lines(new.items.lines()),
+        new.currency.as_ref().map(Currency::as_str),
+        new.external_id.as_ref().map(ShortText::as_str),
+        new.customer_id.as_ref().map(ShortText::as_str),
         new.metadata.entries(),
     ))?;
     Ok(Sha256::digest(canonical).into())

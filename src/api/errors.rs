@@ -31,7 +31,7 @@ impl From<PatchError> for Problem {
             .with_allowed(from.next().iter().map(|status| status.as_str())),
             PatchError::NotEditable { status } => Self::new(
                 ProblemKind::OrderNotEditable,
-                format!("The quantity of a {} order cannot change.", status.as_str()),
+                format!("The items of a {} order cannot change.", status.as_str()),
             ),
             PatchError::Invalid(violations) => violations.into(),
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body};
 use futures_util::stream;
 use tokio::time::{sleep, timeout};
 
@@ -56,7 +56,9 @@ pub(super) async fn response(
             .store
             .list(context.caller(), ListQuery { limit: 1, ..query });
         context.within(page, ProblemKind::Timeout).await??;
-        return Ok(head().finish());
+        // Without a body of a known length, which would be the length of the export.
+        let response = head().finish().set_body(body::None::new());
+        return Ok(response.map_into_boxed_body());
     }
     let http = request.app_data::<Data<HttpState>>();
     let http = http.ok_or_else(|| Problem::internal("the state of HTTP is missing"))?;

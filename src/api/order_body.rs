@@ -9,21 +9,38 @@ use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
-use crate::domain::{Draft, MetadataPatch, Patch, Quantity, UnknownStatus, Violation};
+use crate::domain::{
+    Draft, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder, Patch, Quantity,
+    UnknownStatus, Violation,
+};
 use crate::http::request::body::Body;
 use crate::order_json::StatusSchema;
 
-/// A new order.
+/// A new order: either `items`, or `product_id`, `quantity` and perhaps `unit_amount` of a single line.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = NewOrder, example = json!({"product_id": "sku-1", "quantity": 3}))]
 pub(crate) struct NewOrderBody {
-    #[schema(schema_with = schemas::product_id)]
-    product_id: String,
-    /// The number of pieces.
-    #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
-    #[serde(deserialize_with = "integer")]
-    quantity: i64,
+    /// The lines.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<LineBody>, required = false, min_items = 1, max_items = 100)]
+    items: Option<Vec<LineBody>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(schema_with = schemas::product_id, required = false)]
+    product_id: Option<String>,
+    /// The number of pieces of a single line.
+    #[serde(default, deserialize_with = "present_integer")]
+    #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000, example = 3)]
+    quantity: Option<i64>,
+    #[serde(default, deserialize_with = "optional_integer")]
+    #[schema(schema_with = schemas::unit_amount, required = false)]
+    unit_amount: Option<i64>,
+    #[serde(default)]
+    #[schema(schema_with = schemas::currency, required = false)]
+    currency: Option<String>,
+    #[serde(default)]
+    #[schema(schema_with = schemas::external_id, required = false)]
+    external_id: Option<String>,
     #[serde(default)]
     #[schema(schema_with = schemas::customer_id, required = false)]
     customer_id: Option<String>,
@@ -32,18 +49,85 @@ pub(crate) struct NewOrderBody {
     metadata: BTreeMap<String, String>,
 }
 
+/// A line of a new order.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = NewOrderLine)]
+pub(crate) struct LineBody {
+    #[schema(schema_with = schemas::product_id)]
+    product_id: String,
+    /// The number of pieces.
+    #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
+    #[serde(deserialize_with = "integer")]
+    quantity: i64,
+    #[serde(default, deserialize_with = "optional_integer")]
+    #[schema(schema_with = schemas::unit_amount, required = false)]
+    unit_amount: Option<i64>,
+}
+
+impl From<LineBody> for LineDraft {
+    fn from(line: LineBody) -> Self {
+        Self {
+            product_id: line.product_id,
+            quantity: line.quantity,
+            unit_amount: line.unit_amount,
+        }
+    }
+}
+
 impl Body for NewOrderBody {
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
 }
 
-impl From<NewOrderBody> for Draft {
-    fn from(body: NewOrderBody) -> Self {
-        Self {
-            product_id: body.product_id,
-            quantity: body.quantity,
+impl NewOrderBody {
+    /// The lines, from `items` or from the members of a single line.
+    fn items(&mut self) -> Result<ItemsDraft, Vec<Violation>> {
+        let single = [
+            ("/product_id", self.product_id.is_some()),
+            ("/quantity", self.quantity.is_some()),
+            ("/unit_amount", self.unit_amount.is_some()),
+        ];
+        if let Some(lines) = self.items.take() {
+            let given = single.iter().filter(|(_, given)| *given);
+            let detail = "must not be given together with items";
+            let violations: Vec<_> = given
+                .map(|(pointer, _)| Violation::new(*pointer, detail))
+                .collect();
+            if violations.is_empty() {
+                let lines = lines.into_iter().map(LineDraft::from);
+                return Ok(ItemsDraft::Listed(lines.collect()));
+            }
+            return Err(violations);
+        }
+        match (self.product_id.take(), self.quantity) {
+            (Some(product_id), Some(quantity)) => Ok(ItemsDraft::Single(LineDraft {
+                product_id,
+                quantity,
+                unit_amount: self.unit_amount,
+            })),
+            (None, None) => Err(missing("items, or product_id and quantity")),
+            (None, _) => Err(missing("product_id")),
+            (_, None) => Err(missing("quantity")),
+        }
+    }
+}
+
+/// A member is missing. The pointer is that of the object, as for other missing members.
+fn missing(member: &str) -> Vec<Violation> {
+    vec![Violation::new("", format!("must have {member}"))]
+}
+
+impl TryFrom<NewOrderBody> for NewOrder {
+    type Error = Vec<Violation>;
+
+    fn try_from(mut body: NewOrderBody) -> Result<Self, Vec<Violation>> {
+        Self::parse(Draft {
+            items: body.items()?,
+            currency: body.currency,
+            external_id: body.external_id,
             customer_id: body.customer_id,
             metadata: body.metadata,
-        }
+        })
     }
 }
 
@@ -56,7 +140,11 @@ pub(crate) struct OrderPatchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = StatusSchema, required = false)]
     status: Option<String>,
-    /// The new quantity; only while the order is pending.
+    /// The new lines, instead of all; only while the order is pending.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Vec<LineBody>, required = false, min_items = 1, max_items = 100)]
+    items: Option<Vec<LineBody>>,
+    /// The new quantity of a single line; only while the order is pending.
     #[serde(default, deserialize_with = "present_integer")]
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000, example = 5)]
     quantity: Option<i64>,
@@ -88,6 +176,16 @@ impl TryFrom<OrderPatchBody> for Patch {
                 .map_err(|detail| violations.push(Violation::new("/quantity", detail)))
                 .ok()
         });
+        let items = body.items.map(|lines| {
+            let lines = lines.into_iter().map(LineDraft::from).collect();
+            Items::parse(ItemsDraft::Listed(lines))
+                .map_err(|found| violations.extend(found))
+                .ok()
+        });
+        if items.is_some() && quantity.is_some() {
+            let detail = "must not be given together with items";
+            violations.push(Violation::new("/quantity", detail));
+        }
         if let Some(Err(found)) = body.metadata.as_ref().map(MetadataPatch::check) {
             violations.extend(found);
         }
@@ -96,7 +194,10 @@ impl TryFrom<OrderPatchBody> for Patch {
         }
         Ok(Self {
             status: status.flatten(),
-            quantity: quantity.flatten(),
+            items: items
+                .flatten()
+                .map(ItemsPatch::Replace)
+                .or_else(|| quantity.flatten().map(ItemsPatch::Quantity)),
             metadata: body.metadata,
         })
     }
@@ -130,7 +231,7 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
         }
 
         fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
-            // Integers are exact up to 2^53, far above the maximum quantity.
+            // Integers are exact up to 2^53, far above the maximum quantity and unit amount.
             if number.fract() == 0.0 && number.abs() < 9e15 {
                 format!("{number:.0}").parse().map_err(E::custom)
             } else {
@@ -143,6 +244,17 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
 
 fn present_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
     integer(deserializer).map(Some)
+}
+
+fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Number(i64);
+    impl<'de> Deserialize<'de> for Number {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            integer(deserializer).map(Self)
+        }
+    }
+    let number = Option::<Number>::deserialize(deserializer)?;
+    Ok(number.map(|number| number.0))
 }
 
 fn present_entries<'de, D: Deserializer<'de>>(

@@ -54,7 +54,7 @@ pub(super) async fn create(
     request: HttpRequest,
     body: Json<NewOrderBody>,
 ) -> Result<HttpResponse, Problem> {
-    let new = NewOrder::parse(body.0.into())?;
+    let new = NewOrder::try_from(body.0)?;
     let command = CreateOrder {
         caller: Arc::clone(context.caller()),
         idempotency: idempotency(request.headers(), &new)?,

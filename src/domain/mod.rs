@@ -1,6 +1,8 @@
 //! Orders, which orders are legal, and which updates they allow. Pure: no I/O, no serialization, no database.
 
 mod caller;
+mod currency;
+mod items;
 mod metadata;
 mod order;
 mod patch;
@@ -12,9 +14,13 @@ mod version_match;
 use std::fmt;
 
 pub use caller::{AuthType, Caller};
+pub use currency::{Currency, UnknownCurrency};
+pub use items::{
+    Items, ItemsDraft, Line, LineDraft, MAX_LINES, MAX_TOTAL_AMOUNT, MAX_UNIT_AMOUNT, TotalError,
+};
 pub use metadata::Metadata;
 pub use order::{Draft, MAX_QUANTITY, NewOrder, Order, Quantity, QuantityError};
-pub use patch::{MetadataPatch, Patch, PatchError};
+pub use patch::{ItemsPatch, MetadataPatch, Patch, PatchError};
 pub use status::{Status, UnknownStatus};
 pub use tenant::{InvalidTenant, Tenant};
 pub use text::{ShortText, ShortTextError};

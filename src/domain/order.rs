@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use uuid::Uuid;
 
-use super::{Metadata, ShortText, Status, Violation};
+use super::{Currency, Items, ItemsDraft, Metadata, ShortText, Status, Violation};
 
-/// The maximum quantity of one order.
+/// The maximum quantity of one line.
 pub const MAX_QUANTITY: i32 = 1_000_000;
 
 /// A number of pieces from 1 to [`MAX_QUANTITY`].
@@ -41,10 +41,12 @@ impl Quantity {
 /// The order that a client requests, not validated yet.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    /// The product.
-    pub product_id: String,
-    /// The number of pieces.
-    pub quantity: i64,
+    /// The lines.
+    pub items: ItemsDraft,
+    /// The currency of the amounts of the lines.
+    pub currency: Option<String>,
+    /// The client's own reference.
+    pub external_id: Option<String>,
     /// The customer, if known.
     pub customer_id: Option<String>,
     /// Key-value pairs for the client's own use.
@@ -54,10 +56,12 @@ pub struct Draft {
 /// A legal order that has not been created yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewOrder {
-    /// The product.
-    pub product_id: ShortText,
-    /// The number of pieces.
-    pub quantity: Quantity,
+    /// The lines. They have amounts exactly if there is a currency.
+    pub items: Items,
+    /// The currency of the amounts.
+    pub currency: Option<Currency>,
+    /// The client's own reference, unique in its tenant.
+    pub external_id: Option<ShortText>,
     /// The customer, if known.
     pub customer_id: Option<ShortText>,
     /// Key-value pairs for the client's own use.
@@ -71,23 +75,44 @@ impl NewOrder {
     /// Every violation found, not only the first.
     pub fn parse(draft: Draft) -> Result<Self, Vec<Violation>> {
         let mut violations = Vec::new();
-        let product_id = ShortText::parse(draft.product_id)
-            .map_err(|detail| violations.push(Violation::new("/product_id", detail)));
-        let quantity = Quantity::parse(draft.quantity)
-            .map_err(|detail| violations.push(Violation::new("/quantity", detail)));
-        let customer_id = draft
-            .customer_id
-            .map(ShortText::parse)
+        let items = Items::parse(draft.items).map_err(|found| violations.extend(found));
+        let currency = draft.currency.map(|code| code.parse::<Currency>());
+        let currency = currency
             .transpose()
-            .map_err(|detail| violations.push(Violation::new("/customer_id", detail)));
+            .map_err(|detail| violations.push(Violation::new("/currency", detail)));
+        if let (Ok(items), Ok(currency)) = (&items, &currency) {
+            match (items.total_amount(), currency) {
+                (Some(_), None) => {
+                    let detail = "must be given, because the lines have amounts";
+                    violations.push(Violation::new("/currency", detail));
+                }
+                (None, Some(_)) => {
+                    let detail = "must not be given, because the lines have no amounts";
+                    violations.push(Violation::new("/currency", detail));
+                }
+                (Some(_), Some(_)) | (None, None) => {}
+            }
+        }
+        let mut short_text = |pointer, text: Option<String>| {
+            text.map(ShortText::parse)
+                .transpose()
+                .map_err(|detail| violations.push(Violation::new(pointer, detail)))
+        };
+        let external_id = short_text("/external_id", draft.external_id);
+        let customer_id = short_text("/customer_id", draft.customer_id);
         let metadata = Metadata::parse(draft.metadata).map_err(|found| violations.extend(found));
-        match (product_id, quantity, customer_id, metadata) {
-            (Ok(product_id), Ok(quantity), Ok(customer_id), Ok(metadata)) => Ok(Self {
-                product_id,
-                quantity,
-                customer_id,
-                metadata,
-            }),
+        match (items, currency, external_id, customer_id, metadata) {
+            (Ok(items), Ok(currency), Ok(external_id), Ok(customer_id), Ok(metadata))
+                if violations.is_empty() =>
+            {
+                Ok(Self {
+                    items,
+                    currency,
+                    external_id,
+                    customer_id,
+                    metadata,
+                })
+            }
             _ => Err(violations),
         }
     }
@@ -98,8 +123,9 @@ impl NewOrder {
         let now = now.trunc_subsecs(6);
         Order {
             id,
-            product_id: self.product_id.into_string(),
-            quantity: self.quantity.get(),
+            items: self.items,
+            currency: self.currency,
+            external_id: self.external_id.map(ShortText::into_string),
             status: Status::Pending,
             customer_id: self.customer_id.map(ShortText::into_string),
             metadata: self.metadata,
@@ -115,10 +141,12 @@ impl NewOrder {
 pub struct Order {
     /// A UUIDv7 (RFC 9562): later orders have larger ids.
     pub id: Uuid,
-    /// The product.
-    pub product_id: String,
-    /// The number of pieces.
-    pub quantity: i32,
+    /// The lines. They have amounts exactly if there is a currency.
+    pub items: Items,
+    /// The currency of the amounts.
+    pub currency: Option<Currency>,
+    /// The client's own reference, unique in its tenant.
+    pub external_id: Option<String>,
     /// The current status.
     pub status: Status,
     /// The customer, if known.
@@ -136,13 +164,26 @@ pub struct Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::LineDraft;
 
     fn draft() -> Draft {
         Draft {
-            product_id: "sku-1".to_owned(),
-            quantity: 3,
+            items: single(3, None),
             ..Draft::default()
         }
+    }
+
+    fn single(quantity: i64, unit_amount: Option<i64>) -> ItemsDraft {
+        ItemsDraft::Single(LineDraft {
+            product_id: "sku-1".to_owned(),
+            quantity,
+            unit_amount,
+        })
+    }
+
+    fn pointers(draft: Draft) -> Vec<String> {
+        let violations = NewOrder::parse(draft).unwrap_err().into_iter();
+        violations.map(|violation| violation.pointer).collect()
     }
 
     #[test]
@@ -162,20 +203,35 @@ mod tests {
     #[test]
     fn every_violation_is_reported() {
         let wrong = Draft {
-            product_id: String::new(),
-            quantity: 0,
+            items: single(0, None),
+            currency: Some("XYZ".to_owned()),
+            external_id: Some(" ".to_owned()),
             customer_id: Some("\0".to_owned()),
             metadata: BTreeMap::from([(String::new(), String::new())]),
         };
-        let pointers: Vec<_> = NewOrder::parse(wrong)
-            .unwrap_err()
-            .into_iter()
-            .map(|violation| violation.pointer)
-            .collect();
         assert_eq!(
-            pointers,
-            ["/product_id", "/quantity", "/customer_id", "/metadata/"]
+            pointers(wrong),
+            [
+                "/quantity",
+                "/currency",
+                "/external_id",
+                "/customer_id",
+                "/metadata/"
+            ]
         );
+    }
+
+    #[test]
+    fn an_order_has_a_currency_exactly_if_its_lines_have_amounts() {
+        let with = |unit_amount, currency: Option<&str>| Draft {
+            items: single(1, unit_amount),
+            currency: currency.map(str::to_owned),
+            ..Draft::default()
+        };
+        assert!(NewOrder::parse(with(None, None)).is_ok());
+        assert!(NewOrder::parse(with(Some(5), Some("EUR"))).is_ok());
+        assert_eq!(pointers(with(Some(5), None)), ["/currency"]);
+        assert_eq!(pointers(with(None, Some("EUR"))), ["/currency"]);
     }
 
     #[test]

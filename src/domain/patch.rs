@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 
-use super::{Metadata, Order, Quantity, Status, Violation};
+use super::{Items, Metadata, Order, Quantity, Status, Violation};
 
 /// A change of metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,13 +48,37 @@ impl MetadataPatch {
     }
 }
 
+/// A change of the lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemsPatch {
+    /// Sets the quantity of the only line.
+    Quantity(Quantity),
+    /// Replaces all lines.
+    Replace(Items),
+}
+
+impl ItemsPatch {
+    fn apply_to(&self, order: &Order) -> Result<Items, Vec<Violation>> {
+        let items = match self {
+            Self::Quantity(quantity) => return order.items.with_quantity(*quantity),
+            Self::Replace(items) => items,
+        };
+        let detail = match (order.currency, items.total_amount()) {
+            (Some(_), None) => "must have amounts, because the order has a currency",
+            (None, Some(_)) => "must not have amounts, because the order has no currency",
+            (Some(_), Some(_)) | (None, None) => return Ok(items.clone()),
+        };
+        Err(vec![Violation::new("/items", detail)])
+    }
+}
+
 /// An update of an order. Fields without a value stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Patch {
     /// The new status.
     pub status: Option<Status>,
-    /// The new quantity.
-    pub quantity: Option<Quantity>,
+    /// The change of the lines.
+    pub items: Option<ItemsPatch>,
     /// The change of metadata.
     pub metadata: Option<MetadataPatch>,
 }
@@ -69,12 +93,12 @@ pub enum PatchError {
         /// The requested status.
         to: Status,
     },
-    /// The quantity can only change while the order is pending.
+    /// The lines can only change while the order is pending.
     NotEditable {
         /// The current status.
         status: Status,
     },
-    /// The metadata would not be legal after the update.
+    /// The order would not be legal after the update.
     Invalid(Vec<Violation>),
 }
 
@@ -94,13 +118,16 @@ impl Order {
             }
             next.status = to;
         }
-        if let Some(quantity) = patch.quantity.filter(|q| q.get() != self.quantity) {
-            if self.status != Status::Pending {
-                return Err(PatchError::NotEditable {
-                    status: self.status,
-                });
+        if let Some(change) = &patch.items {
+            match change.apply_to(self) {
+                Ok(items) if items == self.items => {}
+                _ if self.status != Status::Pending => {
+                    return Err(PatchError::NotEditable {
+                        status: self.status,
+                    });
+                }
+                items => next.items = items.map_err(PatchError::Invalid)?,
             }
-            next.quantity = quantity.get();
         }
         if let Some(metadata) = &patch.metadata {
             next.metadata = metadata

@@ -1,4 +1,4 @@
-//! The names of products and customers.
+//! The names of products and customers, and the references of clients to their own orders.
 
 /// A name given by the client: 1 to 128 characters, no control characters, not blank.
 ///
@@ -6,7 +6,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShortText(String);
 
-/// The text is not a name of a product or a customer.
+/// The text is not such a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShortTextError {
     /// The text is empty or contains only white space.
@@ -32,6 +32,12 @@ impl ShortText {
     /// # Errors
     /// When the text is empty, blank, too long or has control characters.
     pub fn parse(text: String) -> Result<Self, ShortTextError> {
+        Self::check(&text)?;
+        Ok(Self(text))
+    }
+
+    /// Checks whether [`Self::parse`] accepts `text`.
+    pub(super) fn check(text: &str) -> Result<(), ShortTextError> {
         let chars = text.chars().count();
         if text.trim().is_empty() {
             Err(ShortTextError::Blank)
@@ -40,7 +46,7 @@ impl ShortText {
         } else if text.chars().any(char::is_control) {
             Err(ShortTextError::ControlCharacters)
         } else {
-            Ok(Self(text))
+            Ok(())
         }
     }
 

@@ -31,9 +31,9 @@ pub struct CreateOrder {
 }
 
 impl CreateOrder {
-    /// Bytes of metadata; the other fields are short.
+    /// Bytes of metadata and lines; the other fields are short.
     pub(super) fn bytes(&self) -> usize {
-        self.new.metadata.bytes()
+        self.new.metadata.bytes() + self.new.items.bytes()
     }
 }
 

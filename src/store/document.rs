@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::error::StoreFault;
-use crate::domain::{Metadata, Order};
+use crate::domain::{Currency, Metadata, Order};
 use crate::order_json;
 
 /// A version of an order, ready to be sent.
@@ -34,6 +34,13 @@ impl TryFrom<&Order> for Document {
 /// Metadata alone as JSON, as the database stores it.
 pub(super) fn metadata_json(metadata: &Metadata) -> Result<String, StoreError> {
     Ok(serde_json::to_string(metadata.entries()).map_err(StoreFault::Json)?)
+}
+
+/// The currency of a stored order.
+pub(super) fn stored_currency(code: Option<&str>) -> Result<Option<Currency>, StoreError> {
+    let corrupt = || StoreFault::Corrupt("currency").into();
+    code.map(|code| Currency::from_stored(code).ok_or_else(corrupt))
+        .transpose()
 }
 
 /// The length of a document as the database stores it.

@@ -21,6 +21,12 @@ use crate::domain::{Status, Tenant};
 /// The brackets and commas around the orders of a page.
 const PUNCTUATION: usize = 102;
 
+/// The columns of a line of an order with those of the order, for a statement that joins `found`, which are orders with
+/// a number, with `item`, which are their lines.
+pub(super) const ORDER_LINE: &str = "found.number, found.id, item.product_id, item.quantity, item.unit_amount,
+    found.currency, found.total_amount, found.external_id, found.status, found.customer_id, found.version,
+    found.created_at, found.updated_at, found.json_bytes, item.line";
+
 /// How a statement forces the index of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -74,10 +80,17 @@ impl<Id, IdType> PageSql<Id, IdType> {
         String: ToSql<Text, DB>,
         i64: ToSql<BigInt, DB>,
     {
-        out.push_sql("SELECT * FROM (SELECT * FROM orders ");
+        // The index of products has only the ids of the orders.
+        let products = matches!(self.filter, Some(ListFilter::Product(_)));
+        let id = if products { "order_id" } else { "id" };
+        out.push_sql(if products {
+            "SELECT orders.* FROM (SELECT * FROM (SELECT tenant, order_id FROM order_items "
+        } else {
+            "SELECT * FROM (SELECT * FROM orders "
+        });
         if self.dialect == Dialect::Sqlite {
             out.push_sql(match (&self.filter, status) {
-                (Some(ListFilter::Product(_)), _) => "INDEXED BY orders_product_id ",
+                (Some(ListFilter::Product(_)), _) => "INDEXED BY order_items_product_id ",
                 (Some(ListFilter::Customer(_)), _) => "INDEXED BY orders_customer_id ",
                 (None, Some(_)) => "INDEXED BY orders_status ",
                 (None, None) => "",
@@ -87,7 +100,8 @@ impl<Id, IdType> PageSql<Id, IdType> {
         out.push_bind_param::<Text, _>(&self.tenant)?;
         match &self.filter {
             Some(ListFilter::Product(product)) => {
-                out.push_sql(" AND product_id = ");
+                // The index has no other rows.
+                out.push_sql(" AND status IS NOT NULL AND product_id = ");
                 out.push_bind_param::<Text, _>(product)?;
             }
             Some(ListFilter::Customer(customer)) => {
@@ -98,21 +112,33 @@ impl<Id, IdType> PageSql<Id, IdType> {
             None => {}
         }
         match (self.dialect, status) {
-            (Dialect::Postgres, Some(status)) => self.walk_of_status(status, out)?,
+            (Dialect::Postgres, Some(status)) => self.walk_of_status(status, id, out)?,
             (_, status) => {
                 if let Some(status) = status {
                     out.push_sql(&format!(" AND status = '{}'", status.as_str()));
                 }
                 if let Some(after) = &self.after {
-                    out.push_sql(" AND id < ");
+                    out.push_sql(&format!(" AND {id} < "));
                     out.push_bind_param::<IdType, _>(after)?;
                 }
-                out.push_sql(" ORDER BY id DESC");
+                out.push_sql(&format!(" ORDER BY {id} DESC"));
             }
         }
         // The first limit is a literal: a plan for any limit reads a tenth of the table for it.
         out.push_sql(&format!(" LIMIT {}) AS walk LIMIT ", ListQuery::MAX_LIMIT));
-        out.push_bind_param::<BigInt, _>(&self.limit)
+        out.push_bind_param::<BigInt, _>(&self.limit)?;
+        if products {
+            out.push_sql(match self.dialect {
+                Dialect::Postgres => {
+                    ") AS listed CROSS JOIN LATERAL (SELECT * FROM orders
+                        WHERE orders.tenant = listed.tenant AND orders.id = listed.order_id OFFSET 0) AS orders"
+                }
+                Dialect::Sqlite => {
+                    ") AS listed CROSS JOIN orders ON orders.tenant = listed.tenant AND orders.id = listed.order_id"
+                }
+            });
+        }
+        Ok(())
     }
 
     /// The bounds and the ordering of a walk along an index whose last columns are the status and the id. The status
@@ -120,6 +146,7 @@ impl<Id, IdType> PageSql<Id, IdType> {
     fn walk_of_status<'b, DB>(
         &'b self,
         status: Status,
+        id: &str,
         out: &mut AstPass<'_, 'b, DB>,
     ) -> QueryResult<()>
     where
@@ -134,13 +161,13 @@ impl<Id, IdType> PageSql<Id, IdType> {
         out.push_sql(&format!(" AND status >= '{status}' AND "));
         match &self.after {
             Some(after) => {
-                out.push_sql(&format!("(status, id) < ('{status}', "));
+                out.push_sql(&format!("(status, {id}) < ('{status}', "));
                 out.push_bind_param::<IdType, _>(after)?;
                 out.push_sql(")");
             }
             None => out.push_sql(&format!("status <= '{status}'")),
         }
-        out.push_sql(" ORDER BY status DESC, id DESC");
+        out.push_sql(&format!(" ORDER BY status DESC, {id} DESC"));
         Ok(())
     }
 }
@@ -153,9 +180,11 @@ where
     i64: ToSql<BigInt, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        out.push_sql("SELECT ");
+        out.push_sql(ORDER_LINE);
         out.push_sql(
-            "SELECT id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at
-            FROM (SELECT *, sum(json_bytes) OVER (ORDER BY id DESC ROWS UNBOUNDED PRECEDING) AS total
+            ", CASE WHEN item.line = 1 THEN found.metadata END
+            FROM (SELECT * FROM (SELECT *, row_number() OVER walked AS number, sum(json_bytes) OVER walked AS total
                 FROM (",
         );
         if self.filter.is_some() && self.status.is_none() {
@@ -172,11 +201,17 @@ where
             self.walk(self.status, &mut out)?;
         }
         out.push_sql(&format!(
-            ") AS walks) AS measured
+            ") AS walks WINDOW walked AS (ORDER BY id DESC ROWS UNBOUNDED PRECEDING)) AS measured
             WHERE total <= {} OR total = json_bytes ORDER BY id DESC LIMIT ",
             ListQuery::MAX_BYTES - PUNCTUATION
         ));
         out.push_bind_param::<BigInt, _>(&self.limit)?;
+        out.push_sql(") AS found ");
+        out.push_sql(match self.dialect {
+            Dialect::Postgres => "CROSS JOIN LATERAL (SELECT * FROM order_items WHERE order_items.tenant = found.tenant
+                AND order_items.order_id = found.id OFFSET 0) AS item",
+            Dialect::Sqlite => "CROSS JOIN order_items AS item ON item.tenant = found.tenant AND item.order_id = found.id",
+        });
         Ok(())
     }
 }

@@ -48,13 +48,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    order_items (tenant, order_id, line) {
+        tenant -> Text,
+        order_id -> Uuid,
+        line -> Int2,
+        product_id -> Text,
+        quantity -> Int4,
+        unit_amount -> Nullable<Int8>,
+        status -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     orders (tenant, id) {
         tenant -> Text,
         id -> Uuid,
-        product_id -> Text,
-        quantity -> Int4,
         status -> Text,
         customer_id -> Nullable<Text>,
+        external_id -> Nullable<Text>,
+        currency -> Nullable<Text>,
+        total_amount -> Nullable<Int8>,
         metadata -> Jsonb,
         version -> Int4,
         created_at -> Timestamptz,
@@ -63,4 +76,11 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, feed, feed_floors, idempotency_keys, orders,);
+diesel::allow_tables_to_appear_in_same_query!(
+    events,
+    feed,
+    feed_floors,
+    idempotency_keys,
+    order_items,
+    orders,
+);

@@ -11,7 +11,7 @@ use super::document::{Document, metadata_json};
 use super::error::StoreFault;
 use super::order_key::OrderKey;
 use super::{Inner, StoreError};
-use crate::domain::{Caller, IfMatch, MetadataPatch, Order, Patch, PatchError};
+use crate::domain::{Caller, IfMatch, ItemsPatch, MetadataPatch, Order, Patch, PatchError};
 use crate::order_json;
 
 /// A request to update an order.
@@ -35,20 +35,22 @@ pub struct UpdateOrder {
 
 impl UpdateOrder {
     /// The key of the order.
-    fn key(&self) -> OrderKey {
+    pub(super) fn key(&self) -> OrderKey {
         OrderKey::new(&self.caller.tenant, self.id)
     }
 
-    /// Bytes of metadata; the other fields are short.
+    /// Bytes of metadata and lines; the other fields are short.
     pub(super) fn bytes(&self) -> usize {
+        let lines = match &self.patch.items {
+            Some(ItemsPatch::Replace(items)) => items.bytes(),
+            Some(ItemsPatch::Quantity(_)) | None => 0,
+        };
         let Some(MetadataPatch::Merge(entries)) = &self.patch.metadata else {
-            return 0;
+            return lines;
         };
         let length = |value: &Option<String>| value.as_ref().map_or(0, String::len);
-        entries
-            .iter()
-            .map(|(key, value)| key.len() + length(value))
-            .sum()
+        let entries = entries.iter().map(|(key, value)| key.len() + length(value));
+        lines + entries.sum::<usize>()
     }
 }
 
@@ -80,6 +82,8 @@ pub(super) struct NextVersion {
     pub(super) json: String,
     /// Its metadata alone as JSON.
     pub(super) metadata: String,
+    /// Whether the lines change, or the status, which they repeat.
+    pub(super) writes_lines: bool,
 }
 
 impl NextVersion {
@@ -127,6 +131,7 @@ pub(super) fn decide(order: Option<&Order>, command: &UpdateOrder) -> Result<Dec
         Ok(Some(next)) => Decision::Write(NextVersion {
             json: order_json::order(&next).map_err(StoreFault::Json)?,
             metadata: metadata_json(&next.metadata)?,
+            writes_lines: next.items != order.items || next.status != order.status,
             order: next,
         }),
         Ok(None) => Decision::Respond(UpdateOutcome::Current(Document::try_from(order)?)),

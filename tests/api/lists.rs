@@ -95,17 +95,22 @@ async fn invalid_filters_are_rejected(database: Database) {
 fn insert_older_orders(database: &Database, rows: u32) -> String {
     if database.is_postgres() {
         format!(
-            "INSERT INTO orders (tenant, id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
-             SELECT 'default', (lpad(to_hex(i), 12, '0') || '70008000000000000000')::uuid, 'p' || i % 1000, 1,
+            "INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
+             SELECT 'default', (lpad(to_hex(i), 12, '0') || '70008000000000000000')::uuid,
                 (ARRAY['pending', 'confirmed', 'shipped', 'delivered', 'cancelled'])[1 + i % 5],
                 CASE WHEN i % 2 = 0 THEN 'c' || i % 5000 END, '{{}}', 1, now(), now(), 288
-             FROM generate_series(1, {rows}) AS i"
+             FROM generate_series(1, {rows}) AS i;
+             INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
+             SELECT tenant, id, 1, 'p' || row_number() OVER (ORDER BY id) % 1000, 1, status FROM orders
+             WHERE created_at = now()"
         )
     } else {
         format!(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
-             INSERT INTO orders (tenant, id, product_id, quantity, status, metadata, version, created_at, updated_at, json_bytes)
-             SELECT 'default', CAST(printf('%06d', i) || '7890123456' AS BLOB), 'p', 1, 'pending', '{{}}', 1, 0, 0, 288 FROM n"
+             INSERT INTO orders (tenant, id, status, metadata, version, created_at, updated_at, json_bytes)
+             SELECT 'default', CAST(printf('%06d', i) || '7890123456' AS BLOB), 'pending', '{{}}', 1, 0, 0, 288 FROM n;
+             INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
+             SELECT tenant, id, 1, 'p', 1, status FROM orders WHERE created_at = 0"
         )
     }
 }

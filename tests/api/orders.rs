@@ -40,8 +40,9 @@ async fn a_created_order_has_the_members_and_headers_of_the_contract(database: D
     assert_eq!(
         order,
         json!({
-            "id": id, "product_id": "sku-1", "quantity": 3, "status": "pending",
-            "customer_id": "customer-7", "metadata": {"a": "1", "b": "2"}, "version": 1,
+            "id": id, "items": [{"product_id": "sku-1", "quantity": 3, "unit_amount": null}],
+            "product_id": "sku-1", "quantity": 3, "currency": null, "total_amount": null,
+            "external_id": null, "status": "pending", "customer_id": "customer-7", "metadata": {"a": "1", "b": "2"}, "version": 1,
             "created_at": created_at, "updated_at": created_at,
         })
     );

@@ -27,18 +27,21 @@ const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id"
 /// order has; many other orders; and events and keys. Other tenants have three orders each.
 fn insert_rows(owner: &str) -> String {
     format!(
-        "INSERT INTO orders (tenant, id, product_id, quantity, status, customer_id, metadata, version, created_at,
-            updated_at, json_bytes)
+        "INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
          SELECT '{owner}', (lpad(to_hex(i), 12, '0') || '70008000000000000000')::uuid,
-            CASE WHEN i <= {half} THEN 'large' ELSE 'p' || i % 1000 END, 1,
             CASE WHEN i <= {half} THEN 'delivered'
                 ELSE (ARRAY['pending', 'confirmed', 'shipped', 'cancelled'])[1 + i % 4] END,
             CASE WHEN i <= {half} THEN 'large' WHEN i % 2 = 0 THEN 'c' || i % 5000 END,
             '{{}}', 1, now(), now(), 288
          FROM generate_series(1, {ROWS}) AS i;
-         INSERT INTO orders SELECT tenant, gen_random_uuid(), 'large', 1, 'delivered', 'large', '{{}}', 1, now(), now(), 288
+         INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
+         SELECT tenant, gen_random_uuid(), 'delivered', 'large', '{{}}', 1, now(), now(), 288
          FROM (SELECT 'tenant-' || i AS tenant FROM generate_series(1, 1000) AS i
             UNION ALL SELECT 'default') AS tenants, generate_series(1, 3);
+         INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
+         SELECT tenant, id, 1,
+            CASE WHEN status = 'delivered' THEN 'large' ELSE 'p' || row_number() OVER (ORDER BY id) % 1000 END, 1, status
+         FROM orders;
          INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
          SELECT tenant, 'api_key', id, 1, position, now(), '{EVENT}', 300 FROM (
             SELECT tenant, id, row_number() OVER () / 1000 AS position FROM orders ORDER BY random()) AS shuffled;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use order_service::domain::{Draft, MetadataPatch, NewOrder, Patch};
+use order_service::domain::{Draft, ItemsDraft, MetadataPatch, NewOrder, Patch};
 use order_service::store::{CreateOrder, CreateOutcome, ListQuery, UpdateOutcome};
 
 use super::contract::{caller, create, new_order, store, update};
@@ -86,9 +86,9 @@ async fn an_invalid_row_does_not_fail_other_rows_of_its_batch(database: Database
     let store = store(&database, &[]).await;
     // A constraint that the service does not check, as a later schema may have.
     let rule = if database.is_postgres() {
-        "ALTER TABLE orders ADD CONSTRAINT no_bad CHECK (product_id <> 'skubad')"
+        "ALTER TABLE order_items ADD CONSTRAINT no_bad CHECK (product_id <> 'skubad')"
     } else {
-        "CREATE TRIGGER no_bad BEFORE INSERT ON orders WHEN NEW.product_id = 'skubad'
+        "CREATE TRIGGER no_bad BEFORE INSERT ON order_items WHEN NEW.product_id = 'skubad'
          BEGIN SELECT RAISE(ABORT, 'no_bad'); END"
     };
     database.execute(rule).await;
@@ -119,8 +119,7 @@ async fn a_prepared_statement_that_a_migration_invalidates_is_replaced() {
     let request = |i: usize| CreateOrder {
         caller: caller(),
         new: NewOrder::parse(Draft {
-            product_id: format!("sku-{i}"),
-            quantity: 1,
+            items: ItemsDraft::single(format!("sku-{i}"), 1),
             ..Draft::default()
         })
         .unwrap(),
@@ -155,7 +154,7 @@ async fn a_prepared_statement_that_a_migration_invalidates_is_replaced() {
     };
     rounds(100).await;
     database
-        .execute("ALTER TABLE orders ALTER COLUMN product_id TYPE varchar(200)")
+        .execute("ALTER TABLE orders ALTER COLUMN customer_id TYPE varchar(200)")
         .await;
     rounds(200).await;
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use order_service::config::Cli;
-use order_service::domain::{Caller, Draft, Metadata, NewOrder, Patch, Status};
+use order_service::domain::{
+    Caller, Draft, ItemsDraft, LineDraft, Metadata, NewOrder, Patch, Status,
+};
 use order_service::store::{
     Connector, CreateOrder, CreateOutcome, Document, IfMatch, ListQuery, MigrateOptions, Readiness,
     Store, StoreError, UpdateOrder, check_database_url,
@@ -60,8 +62,7 @@ pub(crate) fn caller() -> Arc<Caller> {
 /// A request for the smallest order.
 pub(crate) fn new_order(product_id: &str) -> CreateOrder {
     let draft = Draft {
-        product_id: format!("sku{product_id}"),
-        quantity: 1,
+        items: ItemsDraft::single(format!("sku{product_id}"), 1),
         ..Draft::default()
     };
     CreateOrder {
@@ -98,8 +99,7 @@ pub(crate) fn update(id: Uuid, patch: Patch) -> UpdateOrder {
 pub(crate) fn cancel() -> Patch {
     Patch {
         status: Some(Status::Cancelled),
-        quantity: None,
-        metadata: None,
+        ..Patch::default()
     }
 }
 
@@ -110,8 +110,20 @@ pub(crate) fn json(document: &Document) -> Value {
 async fn a_created_order_is_returned_by_its_id(database: Database) {
     let store = store(&database, &[]).await;
     let new = NewOrder::parse(Draft {
-        product_id: "日本 \u{1F600} 'q' \\".to_owned(),
-        quantity: 1_000_000,
+        items: ItemsDraft::Listed(vec![
+            LineDraft {
+                product_id: "日本 \u{1F600} 'q' \\".to_owned(),
+                quantity: 1_000_000,
+                unit_amount: Some(9_007_199_254),
+            },
+            LineDraft {
+                product_id: "discount".to_owned(),
+                quantity: 1,
+                unit_amount: Some(-1_000_000_000_000),
+            },
+        ]),
+        currency: Some("JPY".to_owned()),
+        external_id: Some("é".repeat(128)),
         customer_id: Some("c".repeat(128)),
         metadata: BTreeMap::from([("k/~\"".to_owned(), "line\nbreak\\".to_owned())]),
     })
@@ -292,22 +304,36 @@ async fn the_database_enforces_the_limits_as_well(database: Database) {
     connector.migrate(MigrateOptions::default()).await.unwrap();
     create(&store, new_order("a")).await;
     let long = format!("product_id = '{}'", "x".repeat(129));
-    let legal = "product_id = 'b', quantity = 1000000, customer_id = NULL, version = 2";
-    for (change, rejected) in [
-        (legal, false),
-        ("product_id = ''", true),
-        (&long, true),
-        ("customer_id = ''", true),
-        ("quantity = 0", true),
-        ("quantity = 1000001", true),
-        ("status = 'lost'", true),
-        ("version = 0", true),
-        ("json_bytes = 1", true),
-        ("tenant = ''", true),
-        (&format!("tenant = '{}'", "x".repeat(65)), true),
+    let long_tenant = format!("tenant = '{}'", "x".repeat(65));
+    let legal =
+        "customer_id = NULL, version = 2, currency = 'EUR', total_amount = 9007199254740991";
+    let legal_line =
+        "product_id = 'b', quantity = 1000000, unit_amount = -1000000000000, line = 100";
+    for (table, change, rejected) in [
+        ("orders", legal, false),
+        ("orders", "customer_id = ''", true),
+        ("orders", "external_id = ''", true),
+        ("orders", "currency = 'EURO'", true),
+        ("orders", "total_amount = -1", true),
+        ("orders", "total_amount = 9007199254740992", true),
+        ("orders", "status = 'lost'", true),
+        ("orders", "version = 0", true),
+        ("orders", "json_bytes = 1", true),
+        ("orders", "tenant = ''", true),
+        ("orders", &long_tenant, true),
+        ("order_items", legal_line, false),
+        ("order_items", "product_id = ''", true),
+        ("order_items", &long, true),
+        ("order_items", "quantity = 0", true),
+        ("order_items", "quantity = 1000001", true),
+        ("order_items", "unit_amount = 1000000000001", true),
+        ("order_items", "unit_amount = -1000000000001", true),
+        ("order_items", "line = 0", true),
+        ("order_items", "line = 101", true),
+        ("order_items", "status = 'lost'", true),
     ] {
         let error = database
-            .error_of(&format!("UPDATE orders SET {change}"))
+            .error_of(&format!("UPDATE {table} SET {change}"))
             .await;
         assert_eq!(error.is_some(), rejected, "{change}: {error:?}");
         assert!(

@@ -246,10 +246,10 @@ async fn errors_are_recognised_whatever_the_language_of_the_server() {
     // A prepared statement that a migration invalidates.
     store.get(&caller(), order.id).await.unwrap();
     database
-        .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE bigint")
+        .execute("ALTER TABLE orders ALTER COLUMN json_bytes TYPE bigint")
         .await;
     database
-        .execute("ALTER TABLE orders ALTER COLUMN quantity TYPE integer")
+        .execute("ALTER TABLE orders ALTER COLUMN json_bytes TYPE integer")
         .await;
     store.get(&caller(), order.id).await.unwrap();
     // Sessions that an administrator terminates.

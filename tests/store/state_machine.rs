@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use order_service::domain::{MetadataPatch, Patch, PatchError, Quantity, Status};
+use order_service::domain::{ItemsPatch, MetadataPatch, Patch, PatchError, Quantity, Status};
 use order_service::store::{Feed, IfMatch, MigrateOptions, Store, UpdateOrder, UpdateOutcome};
 use serde_json::Value;
 use uuid::Uuid;
@@ -41,8 +41,10 @@ fn random_patch(random: &mut Random) -> Patch {
     let status = usize::try_from(random.below(5)).unwrap();
     Patch {
         status: (random.below(3) > 0).then_some(Status::ALL[status]),
-        quantity: (random.below(4) == 0)
-            .then(|| Quantity::parse(i64::try_from(1 + random.below(3)).unwrap()).unwrap()),
+        items: (random.below(4) == 0).then(|| {
+            let quantity = i64::try_from(1 + random.below(3)).unwrap();
+            ItemsPatch::Quantity(Quantity::parse(quantity).unwrap())
+        }),
         metadata: match random.below(5) {
             0 => Some(MetadataPatch::Clear),
             1 => {
@@ -88,7 +90,7 @@ async fn update_at_random(store: Store, seed: u64) -> i64 {
                 assert!(!stale && from != to && !is_allowed(from, to) && after == before);
             }
             UpdateOutcome::Rejected(PatchError::NotEditable { .. }) => {
-                assert!(patch.quantity.is_some() && from != "pending" && after == before);
+                assert!(patch.items.is_some() && from != "pending" && after == before);
             }
             UpdateOutcome::Current(document) => {
                 assert!(!stale);
@@ -177,7 +179,7 @@ fn the_schemas_and_the_documentation_list_the_statuses_of_the_domain() {
         .join(", ");
     for (database, column) in [("postgres", "VALUE"), ("sqlite", "status")] {
         let sql = read(&format!(
-            "migrations/{database}/2026-11-27-000002_create_orders/up.sql"
+            "migrations/{database}/2026-11-27-000003_create_orders/up.sql"
         ));
         assert!(
             sql.contains(&format!("CHECK ({column} IN ({quoted}))")),

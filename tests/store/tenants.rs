@@ -278,7 +278,7 @@ async fn every_unique_key_begins_with_the_tenant(database: Database) {
         (
             "pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
                 WHERE indisunique AND indrelid IN
-                    ('orders'::regclass, 'idempotency_keys'::regclass, 'events'::regclass, 'feed_floors'::regclass)",
+                    ('orders'::regclass, 'order_items'::regclass, 'idempotency_keys'::regclass, 'events'::regclass, 'feed_floors'::regclass)",
             " AND attname = 'tenant'",
         )
     } else {
@@ -289,6 +289,6 @@ async fn every_unique_key_begins_with_the_tenant(database: Database) {
         )
     };
     let all = database.count(keys).await;
-    assert_eq!(all, 5);
+    assert_eq!(all, 7);
     assert_eq!(database.count(&format!("{keys}{of_tenants}")).await, all);
 }

@@ -13,6 +13,9 @@ use super::server::Server;
 /// Longer than an export without an end waits.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The last chunk, after the line end of another one or of the head (RFC 9112, section 7.1).
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
+
 /// An export that is being read.
 pub struct Export {
     pub stream: TcpStream,
@@ -115,9 +118,9 @@ impl Export {
         }
     }
 
-    /// Reads until at least this many bytes have been received in total.
+    /// Reads until at least this many bytes have been received in total, or the last chunk.
     pub async fn read_bytes(&mut self, bytes: usize) {
-        while self.received.len() < bytes {
+        while self.received.len() < bytes && !self.received.ends_with(LAST_CHUNK) {
             let end = self.read().await;
             assert_eq!(end, None, "after {} bytes", self.received.len());
         }
@@ -140,7 +143,7 @@ impl Export {
     /// Reads until the last chunk or the end of the connection.
     pub async fn end(&mut self) -> Ended {
         loop {
-            if self.received.ends_with(b"0\r\n\r\n") {
+            if self.received.ends_with(LAST_CHUNK) {
                 let ended = self.so_far();
                 if ended.end == End::LastChunk {
                     return ended;

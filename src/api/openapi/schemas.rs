@@ -1,10 +1,10 @@
 //! Schemas of values whose rules `domain/` enforces. schemathesis compares the two.
 
-use utoipa::openapi::schema::AdditionalProperties;
+use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
 use utoipa::openapi::{Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::{Metadata, ShortText};
+use crate::domain::{MAX_UNIT_AMOUNT, Metadata, ShortText};
 
 /// A character that is not a control character, as a class of an ECMA-262 regular expression.
 const PRINTABLE: &str = r"[^\u0000-\u001F\u007F-\u009F]";
@@ -29,13 +29,48 @@ pub(crate) fn product_id() -> Schema {
     schema.into()
 }
 
+fn nullable(mut schema: Object, description: &str, example: &str) -> Schema {
+    schema.schema_type = [Type::String, Type::Null].into_iter().collect();
+    schema.description = Some(description.to_owned());
+    schema.example = Some(example.into());
+    schema.into()
+}
+
+/// The price of a piece, or null.
+pub(crate) fn unit_amount() -> Schema {
+    ObjectBuilder::new()
+        .schema_type([Type::Integer, Type::Null].into_iter().collect::<SchemaType>())
+        .minimum(Some(-MAX_UNIT_AMOUNT))
+        .maximum(Some(MAX_UNIT_AMOUNT))
+        .description(Some(
+            "The price of a piece in the minor unit of the currency: given for every line, with `currency`, or for \
+             none. Negative for a discount.",
+        ))
+        .examples([250])
+        .into()
+}
+
+/// The currency of a new order, or null.
+pub(crate) fn currency() -> Schema {
+    let code = ObjectBuilder::new().pattern(Some("^[A-Z]{3}$")).build();
+    nullable(
+        code,
+        "An active code of ISO 4217 that has a minor unit.",
+        "EUR",
+    )
+}
+
+/// The client's own reference, or null.
+pub(crate) fn external_id() -> Schema {
+    let description =
+        "The client's own reference, unique in its tenant: not blank, without control characters.";
+    nullable(short_text(), description, "shop-1042")
+}
+
 /// The customer of a new order, or null.
 pub(crate) fn customer_id() -> Schema {
-    let mut schema = short_text();
-    schema.schema_type = [Type::String, Type::Null].into_iter().collect();
-    schema.description = Some("The customer: not blank, without control characters.".to_owned());
-    schema.example = Some("customer-7".into());
-    schema.into()
+    let description = "The customer: not blank, without control characters.";
+    nullable(short_text(), description, "customer-7")
 }
 
 /// The metadata of a new order.
@@ -81,7 +116,7 @@ pub(crate) fn optional_metadata_patch() -> Schema {
         .into()
 }
 
-fn value(kind: utoipa::openapi::schema::SchemaType) -> Object {
+fn value(kind: SchemaType) -> Object {
     ObjectBuilder::new()
         .schema_type(kind)
         .max_length(Some(Metadata::MAX_VALUE_CHARS))

@@ -1,10 +1,23 @@
 use super::*;
-use crate::domain::{Draft, NewOrder};
+use crate::domain::{Draft, ItemsDraft, LineDraft, NewOrder};
+
+fn line(product: &str, quantity: i64, unit_amount: Option<i64>) -> LineDraft {
+    LineDraft {
+        product_id: product.to_owned(),
+        quantity,
+        unit_amount,
+    }
+}
 
 fn order(status: Status) -> Order {
+    let lines = vec![line("a", 3, None)];
+    order_of(lines, None, status)
+}
+
+fn order_of(lines: Vec<LineDraft>, currency: Option<&str>, status: Status) -> Order {
     let draft = Draft {
-        product_id: "a".to_owned(),
-        quantity: 3,
+        items: ItemsDraft::Listed(lines),
+        currency: currency.map(str::to_owned),
         metadata: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
         ..Draft::default()
     };
@@ -39,11 +52,12 @@ fn exactly_the_declared_transitions_are_legal() {
 #[test]
 fn the_quantity_can_only_change_while_the_order_is_pending() {
     let patch = |n| Patch {
-        quantity: Some(Quantity::parse(n).unwrap()),
+        items: Some(ItemsPatch::Quantity(Quantity::parse(n).unwrap())),
         ..Patch::default()
     };
     let changed = order(Status::Pending).patched(&patch(5), Utc::now());
-    assert_eq!(changed.unwrap().unwrap().quantity, 5);
+    let changed = changed.unwrap().unwrap();
+    assert_eq!(changed.items.single().map(|line| line.quantity), Some(5));
     for status in Status::ALL.into_iter().filter(|s| *s != Status::Pending) {
         let order = order(status);
         assert_eq!(
@@ -52,6 +66,61 @@ fn the_quantity_can_only_change_while_the_order_is_pending() {
         );
         assert_eq!(order.patched(&patch(3), Utc::now()), Ok(None));
     }
+}
+
+#[test]
+fn lines_are_replaced_as_a_whole_while_the_order_is_pending() {
+    let replace = |lines| Patch {
+        items: Some(ItemsPatch::Replace(
+            Items::parse(ItemsDraft::Listed(lines)).unwrap(),
+        )),
+        ..Patch::default()
+    };
+    let (a, b) = (line("a", 2, Some(50)), line("b", 1, Some(-30)));
+    let both = replace(vec![a.clone(), b]);
+    for status in Status::ALL {
+        let order = order_of(vec![a.clone()], Some("EUR"), status);
+        let same = order.patched(&replace(vec![a.clone()]), Utc::now());
+        assert_eq!(same, Ok(None));
+        let replaced = order.patched(&both, Utc::now());
+        if status == Status::Pending {
+            let replaced = replaced.unwrap().unwrap();
+            assert_eq!(replaced.items.lines().len(), 2);
+            assert_eq!(replaced.items.total_amount(), Some(70));
+        } else {
+            assert_eq!(replaced, Err(PatchError::NotEditable { status }));
+        }
+    }
+}
+
+#[test]
+fn replaced_lines_have_amounts_exactly_if_the_order_has_a_currency() {
+    for (currency, old, new) in [(Some("EUR"), Some(5), None), (None, None, Some(5))] {
+        let order = order_of(vec![line("a", 1, old)], currency, Status::Pending);
+        let lines = ItemsDraft::Listed(vec![line("b", 1, new)]);
+        let patch = Patch {
+            items: Some(ItemsPatch::Replace(Items::parse(lines).unwrap())),
+            ..Patch::default()
+        };
+        let result = order.patched(&patch, Utc::now());
+        assert!(matches!(result, Err(PatchError::Invalid(_))), "{result:?}");
+    }
+}
+
+#[test]
+fn the_quantity_of_several_lines_or_beyond_the_total_is_rejected() {
+    let patch = |n| Patch {
+        items: Some(ItemsPatch::Quantity(Quantity::parse(n).unwrap())),
+        ..Patch::default()
+    };
+    let lines = vec![line("a", 1, None), line("b", 1, None)];
+    let several = order_of(lines, None, Status::Pending).patched(&patch(5), Utc::now());
+    assert!(matches!(several, Err(PatchError::Invalid(_))));
+    let dear = line("a", 1, Some(crate::domain::MAX_UNIT_AMOUNT));
+    let dear = order_of(vec![dear], Some("EUR"), Status::Pending);
+    assert!(dear.patched(&patch(9_007), Utc::now()).is_ok());
+    let above = dear.patched(&patch(9_008), Utc::now());
+    assert!(matches!(above, Err(PatchError::Invalid(_))));
 }
 
 #[test]

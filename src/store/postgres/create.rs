@@ -1,4 +1,4 @@
-//! Creates a batch of orders in one statement: orders, idempotency keys and events together, so in one
+//! Creates a batch of orders in one statement: orders, lines, idempotency keys and events together, so in one
 //! transaction and one commit.
 
 use std::borrow::Cow;
@@ -11,7 +11,8 @@ use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{
-    Array, Binary, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Binary, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz,
+    Uuid as SqlUuid,
 };
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
@@ -19,7 +20,9 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::find_existing::{ExistingRow, FindExisting};
+use super::lines::Lines;
 use super::rows::JsonText;
+use crate::domain::Currency;
 use crate::store::StoreError;
 use crate::store::auth_context::auth_id;
 use crate::store::coalesce::LockWait;
@@ -161,9 +164,11 @@ struct Insert<'a, const SKIP_EXISTING: bool> {
     lock_timeout: &'static str,
     tenants: Vec<&'a str>,
     ids: Vec<Uuid>,
-    product_ids: Vec<&'a str>,
-    quantities: Vec<i32>,
+    lines: Lines<'a>,
     customer_ids: Vec<Option<&'a str>>,
+    external_ids: Vec<Option<&'a str>>,
+    currencies: Vec<Option<&'a str>>,
+    total_amounts: Vec<Option<i64>>,
     metadata: Vec<JsonText<'a>>,
     times: Vec<DateTime<Utc>>,
     keys: Vec<Option<&'a str>>,
@@ -189,14 +194,22 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
             },
             tenants: rows.iter().map(|row| row.caller.tenant.as_str()).collect(),
             ids: rows.iter().map(|row| row.order.id).collect(),
-            product_ids: rows
-                .iter()
-                .map(|row| row.order.product_id.as_str())
-                .collect(),
-            quantities: rows.iter().map(|row| row.order.quantity).collect(),
+            lines: Lines::of(rows.iter().map(|row| &row.order)),
             customer_ids: rows
                 .iter()
                 .map(|row| row.order.customer_id.as_deref())
+                .collect(),
+            external_ids: rows
+                .iter()
+                .map(|row| row.order.external_id.as_deref())
+                .collect(),
+            currencies: rows
+                .iter()
+                .map(|row| row.order.currency.as_ref().map(Currency::as_str))
+                .collect(),
+            total_amounts: rows
+                .iter()
+                .map(|row| row.order.items.total_amount())
                 .collect(),
             metadata: rows.iter().map(|row| JsonText(&row.metadata)).collect(),
             times: rows.iter().map(|row| row.order.created_at).collect(),
@@ -238,11 +251,13 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.product_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Integer>, _>(&self.quantities)?;
-        out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.customer_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.external_ids)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.currencies)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Nullable<BigInt>>, _>(&self.total_amounts)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Jsonb>, _>(&self.metadata)?;
         out.push_sql(", ");
@@ -262,8 +277,8 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.auth_ids)?;
         out.push_sql(
-            ") AS t (tenant, id, product_id, quantity, customer_id, metadata, at, key, hash, data, bytes, trace,
-                authtype, authid)
+            ") AS t (tenant, id, customer_id, external_id, currency, total_amount, metadata, at, key, hash, data,
+                bytes, trace, authtype, authid)
             ), keyed AS (
                 INSERT INTO idempotency_keys
                     (tenant, key, order_id, request_hash, hash_version, document, created_at)
@@ -275,9 +290,9 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
                 ON CONFLICT DO NOTHING
                 RETURNING order_id
             ), placed AS (
-                INSERT INTO orders (tenant, id, product_id, quantity, status, customer_id, metadata, version,
-                    created_at, updated_at, json_bytes)
-                SELECT tenant, id, product_id, quantity, 'pending', customer_id, metadata, 1,
+                INSERT INTO orders (tenant, id, status, customer_id, external_id, currency, total_amount, metadata,
+                    version, created_at, updated_at, json_bytes)
+                SELECT tenant, id, 'pending', customer_id, external_id, currency, total_amount, metadata, 1,
                     at, at, bytes
                 FROM input
                 WHERE key IS NULL OR id IN (SELECT order_id FROM keyed) ",
@@ -286,11 +301,15 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
             out.push_sql("ON CONFLICT DO NOTHING ");
         }
         out.push_sql(
-            "RETURNING id
-            ), logged AS (
+            "RETURNING tenant, id
+            ), listed AS (",
+        );
+        self.lines.write_insert("placed", out)?;
+        out.push_sql(
+            "), logged AS (
                 INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
                     traceparent, authtype, authid)
-                SELECT tenant, id, 1, ",
+                SELECT input.tenant, id, 1, ",
         );
         super::push_position(out);
         out.push_sql(

@@ -1,13 +1,13 @@
 //! Lists orders.
 
 use diesel::query_builder::Query;
-use diesel::sql_types::{Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::Uuid as SqlUuid;
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::rows::OrderRow;
+use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page, PageForm};
@@ -23,31 +23,19 @@ impl Postgres {
         form: PageForm,
     ) -> Result<Page, StoreError> {
         let limit = query.limit;
-        let rows: Vec<OrderRow> = self
+        let lines = self
             .run(QueryName::ListOrders, move |connection| {
                 let page =
                     PageSql::<Uuid, SqlUuid>::new(Dialect::Postgres, &tenant, &query, |id| id);
                 async move { page.load(connection).await }.boxed()
             })
             .await?;
-        let orders: Vec<Order> = rows
-            .into_iter()
-            .map(Order::try_from)
-            .collect::<Result<_, _>>()?;
+        let orders = rows::orders(lines)?;
+        let orders: Vec<Order> = orders.into_iter().filter_map(|found| found.order).collect();
         Page::new(&orders, limit, form)
     }
 }
 
 impl Query for PageSql<Uuid, SqlUuid> {
-    type SqlType = (
-        SqlUuid,
-        Text,
-        Integer,
-        Text,
-        Nullable<Text>,
-        Jsonb,
-        Integer,
-        Timestamptz,
-        Timestamptz,
-    );
+    type SqlType = OrderLineColumns;
 }

@@ -11,6 +11,7 @@ mod feed_lag;
 mod find_existing;
 mod get;
 mod last_success;
+mod lines;
 mod list;
 mod migrate;
 mod notify;

@@ -7,45 +7,123 @@ use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
 use diesel::prelude::*;
 use diesel::serialize::{self, IsNull, Output, ToSql};
-use diesel::sql_types::{Json, Jsonb};
+use diesel::sql_types::{
+    BigInt, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
+};
 use uuid::Uuid;
 
-use crate::domain::{Metadata, Order};
+use crate::domain::{Items, Line, Metadata, Order};
 use crate::store::StoreError;
+use crate::store::document::stored_currency;
 use crate::store::error::StoreFault;
-use crate::store::schema::orders;
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = orders, check_for_backend(Pg))]
-pub(super) struct OrderRow {
-    pub(super) id: Uuid,
-    pub(super) product_id: String,
-    pub(super) quantity: i32,
-    pub(super) status: String,
-    pub(super) customer_id: Option<String>,
-    pub(super) metadata: MetadataJson,
-    pub(super) version: i32,
-    pub(super) created_at: DateTime<Utc>,
-    pub(super) updated_at: DateTime<Utc>,
+/// The SQL types of [`OrderLine`].
+pub(super) type OrderLineColumns = (
+    BigInt,
+    SqlUuid,
+    Text,
+    Integer,
+    Nullable<BigInt>,
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Nullable<Text>,
+    Text,
+    Nullable<Text>,
+    Integer,
+    Timestamptz,
+    Timestamptz,
+    Integer,
+    SmallInt,
+    Nullable<Jsonb>,
+);
+
+/// A line of an order with the columns of the order. So one statement reads orders with all their lines.
+#[derive(Queryable)]
+pub(super) struct OrderLine {
+    /// The place of the order in the response of the statement.
+    number: i64,
+    id: Uuid,
+    product_id: String,
+    quantity: i32,
+    unit_amount: Option<i64>,
+    currency: Option<String>,
+    total_amount: Option<i64>,
+    external_id: Option<String>,
+    status: String,
+    customer_id: Option<String>,
+    version: i32,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    json_bytes: i32,
+    line: i16,
+    /// Only in the first line of an order.
+    metadata: Option<MetadataJson>,
 }
 
-impl TryFrom<OrderRow> for Order {
-    type Error = StoreError;
+/// An order that a statement returned.
+pub(super) struct FoundOrder {
+    /// The place of the order in the response of the statement, from 1 on.
+    number: i64,
+    /// The length of the order as JSON.
+    pub(super) json_bytes: usize,
+    /// The order, unless its metadata was not read.
+    pub(super) order: Option<Order>,
+}
 
-    fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.id,
-            product_id: row.product_id,
-            quantity: row.quantity,
-            status: row
-                .status
-                .parse()
-                .map_err(|_| StoreFault::Corrupt("status"))?,
-            customer_id: row.customer_id,
-            metadata: row.metadata.0,
-            version: row.version,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
+impl FoundOrder {
+    /// The index of what was looked up.
+    pub(super) fn index(&self) -> usize {
+        usize::try_from(self.number - 1).unwrap_or(usize::MAX)
+    }
+}
+
+/// Combines lines to orders, sorted by their number.
+pub(super) fn orders(mut lines: Vec<OrderLine>) -> Result<Vec<FoundOrder>, StoreError> {
+    // The rows are nearly always sorted. A sort by the database would need a sort node, which its sessions avoid.
+    lines.sort_by_key(|line| (line.number, line.line));
+    let mut orders = Vec::new();
+    let mut lines = lines.into_iter().peekable();
+    while let Some(mut first) = lines.next() {
+        let mut items = vec![first.take_line()];
+        while let Some(mut next) = lines.next_if(|next| next.number == first.number) {
+            items.push(next.take_line());
+        }
+        orders.push(first.into_order(items)?);
+    }
+    Ok(orders)
+}
+
+impl OrderLine {
+    fn take_line(&mut self) -> Line {
+        Line {
+            product_id: std::mem::take(&mut self.product_id),
+            quantity: self.quantity,
+            unit_amount: self.unit_amount,
+        }
+    }
+
+    /// The order with these lines, of which this is the first.
+    fn into_order(self, lines: Vec<Line>) -> Result<FoundOrder, StoreError> {
+        let corrupt = |column| StoreError::from(StoreFault::Corrupt(column));
+        let order = match self.metadata {
+            None => None,
+            Some(metadata) => Some(Order {
+                id: self.id,
+                items: Items::from_stored(lines, self.total_amount),
+                currency: stored_currency(self.currency.as_deref())?,
+                external_id: self.external_id,
+                status: self.status.parse().map_err(|_| corrupt("status"))?,
+                customer_id: self.customer_id,
+                metadata: metadata.0,
+                version: self.version,
+                created_at: self.created_at,
+                updated_at: self.updated_at,
+            }),
+        };
+        Ok(FoundOrder {
+            number: self.number,
+            json_bytes: usize::try_from(self.json_bytes).unwrap_or_default(),
+            order,
         })
     }
 }

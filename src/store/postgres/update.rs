@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
+use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Integer, Nullable, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{OptionalExtension as _, QueryDsl as _, QueryResult, SelectableHelper as _};
+use diesel::sql_types::{BigInt, Integer, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::rows::OrderRow;
-use crate::domain::Order;
+use super::get::GetOrders;
+use super::lines::Lines;
+use super::rows::{self, OrderLine};
 use crate::store::StoreError;
 use crate::store::admission::{Admission, OrderPermit};
 use crate::store::auth_context::auth_id;
 use crate::store::document::json_bytes;
-use crate::store::schema::orders;
 use crate::store::statement::{Prepared, Statement};
 use crate::store::update::{Decision, NextVersion, UpdateOrder, Updated, decide};
 use crate::telemetry::QueryName;
@@ -68,20 +68,23 @@ impl Attempt {
         // The server may have rolled back an earlier attempt.
         self.writing.store(false, Ordering::Relaxed);
         while Instant::now() < self.command.deadline {
-            let row: Option<OrderRow> = orders::table
-                .find((self.command.caller.tenant.as_str(), self.command.id))
-                .select(OrderRow::as_select())
-                .first(connection)
-                .await
-                .optional()?;
-            let (next, _permit) = match self.decide(row) {
+            let key = [self.command.key()];
+            let lines = Prepared(GetOrders::<true>::new(&key))
+                .load(connection)
+                .await?;
+            let (next, _permit) = match self.decide(lines) {
                 Ok((Decision::Write(next), permit)) => (next, permit),
                 Ok((Decision::Respond(outcome), _)) => return Ok(Ok(outcome.into())),
                 Err(error) => return Ok(Err(error)),
             };
-            let update = Prepared(Update::new(&next, &self.command));
             self.writing.store(true, Ordering::Relaxed);
-            let written: Vec<Uuid> = update.load(connection).await?;
+            let written: Vec<Uuid> = if next.writes_lines {
+                let update = Update::<true>::new(&next, &self.command);
+                Prepared(update).load(connection).await?
+            } else {
+                let update = Update::<false>::new(&next, &self.command);
+                Prepared(update).load(connection).await?
+            };
             self.writing.store(false, Ordering::Relaxed);
             if !written.is_empty() {
                 return Ok(Ok(next.written()));
@@ -91,8 +94,8 @@ impl Attempt {
     }
 
     /// Returns the decision, with a permit for the order that was read.
-    fn decide(&self, row: Option<OrderRow>) -> Result<(Decision, Option<OrderPermit>), StoreError> {
-        let order = row.map(Order::try_from).transpose()?;
+    fn decide(&self, lines: Vec<OrderLine>) -> Result<(Decision, Option<OrderPermit>), StoreError> {
+        let order = rows::orders(lines)?.pop().and_then(|found| found.order);
         let permit = order
             .as_ref()
             .map(|order| self.admission.acquire_for_order(&self.command, order));
@@ -101,12 +104,15 @@ impl Attempt {
     }
 }
 
-struct Update<'a> {
+/// Writes the next version of an order, with its lines if they or the status change.
+struct Update<'a, const WRITES_LINES: bool> {
     tenant: &'a str,
     id: Uuid,
     version: i32,
-    quantity: i32,
     status: &'static str,
+    total_amount: Option<i64>,
+    lines: Lines<'a>,
+    last_line: i16,
     metadata: &'a str,
     at: DateTime<Utc>,
     data: &'a str,
@@ -116,20 +122,24 @@ struct Update<'a> {
     auth_id: Option<Cow<'a, str>>,
 }
 
-impl<'a> Update<'a> {
+impl<'a, const WRITES_LINES: bool> Update<'a, WRITES_LINES> {
     fn new(next: &'a NextVersion, command: &'a UpdateOrder) -> Self {
         let NextVersion {
             order,
             json,
             metadata,
+            writes_lines: _,
         } = next;
         let caller = &command.caller;
+        let lines = Lines::of([order]);
         Self {
             tenant: caller.tenant.as_str(),
             id: order.id,
             version: order.version,
-            quantity: order.quantity,
             status: order.status.as_str(),
+            total_amount: order.items.total_amount(),
+            last_line: lines.last_number(),
+            lines,
             metadata,
             at: order.updated_at,
             data: json,
@@ -141,19 +151,19 @@ impl<'a> Update<'a> {
     }
 }
 
-impl Statement for Update<'_> {
+impl<const WRITES_LINES: bool> Statement for Update<'_, WRITES_LINES> {
     type Database = Pg;
-    type Id = Update<'static>;
+    type Id = Update<'static, WRITES_LINES>;
     type Columns = SqlUuid;
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         // Joined, so that the timeout is set before the row is locked.
         out.push_sql("WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', '");
         out.push_sql(LOCK_WAIT);
-        out.push_sql("', true)), changed AS (UPDATE orders SET quantity = ");
-        out.push_bind_param::<Integer, _>(&self.quantity)?;
-        out.push_sql(", status = ");
+        out.push_sql("', true)), changed AS (UPDATE orders SET status = ");
         out.push_bind_param::<Text, _>(&self.status)?;
+        out.push_sql(", total_amount = ");
+        out.push_bind_param::<Nullable<BigInt>, _>(&self.total_amount)?;
         out.push_sql(", metadata = ");
         out.push_bind_param::<Text, _>(&self.metadata)?;
         out.push_sql("::jsonb, version = version + 1, updated_at = ");
@@ -166,9 +176,24 @@ impl Statement for Update<'_> {
         out.push_bind_param::<SqlUuid, _>(&self.id)?;
         out.push_sql(" AND version + 1 = ");
         out.push_bind_param::<Integer, _>(&self.version)?;
+        out.push_sql(" RETURNING tenant, id, version, updated_at, json_bytes), ");
+        if WRITES_LINES {
+            out.push_sql("listed AS (");
+            self.lines.write_insert("changed", out)?;
+            out.push_sql(
+                " ON CONFLICT (tenant, order_id, line) DO UPDATE SET product_id = excluded.product_id,
+                    quantity = excluded.quantity, unit_amount = excluded.unit_amount, status = excluded.status
+                ), removed AS (DELETE FROM order_items USING changed WHERE order_items.tenant = ",
+            );
+            out.push_bind_param::<Text, _>(self.tenant)?;
+            out.push_sql(
+                " AND order_items.tenant = changed.tenant AND order_items.order_id = changed.id AND line > ",
+            );
+            out.push_bind_param::<SmallInt, _>(&self.last_line)?;
+            out.push_sql("), ");
+        }
         out.push_sql(
-            " RETURNING tenant, id, version, updated_at, json_bytes),
-            logged AS (INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
+            "logged AS (INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
                 traceparent, authtype, authid)
             SELECT tenant, id, version, ",
         );

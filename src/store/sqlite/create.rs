@@ -1,4 +1,4 @@
-//! Creates a batch of orders with their events, in one transaction.
+//! Creates a batch of orders with their lines and events, in one transaction.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use diesel::prelude::*;
 
 use super::Sqlite;
 use super::rows::uuid;
-use super::schema::{events, idempotency_keys, orders};
-use crate::domain::{Caller, Order};
+use super::schema::{events, idempotency_keys, order_items, orders};
+use crate::domain::{Caller, Currency, Order};
 use crate::store::StoreError;
 use crate::store::auth_context::auth_id;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay};
@@ -61,10 +61,11 @@ fn create_order(
         .values((
             orders::tenant.eq(tenant),
             orders::id.eq(order.id.as_bytes().as_slice()),
-            orders::product_id.eq(&order.product_id),
-            orders::quantity.eq(order.quantity),
             orders::status.eq(order.status.as_str()),
             orders::customer_id.eq(&order.customer_id),
+            orders::external_id.eq(&order.external_id),
+            orders::currency.eq(order.currency.as_ref().map(Currency::as_str)),
+            orders::total_amount.eq(order.items.total_amount()),
             orders::metadata.eq(&row.metadata),
             orders::version.eq(order.version),
             orders::created_at.eq(order.created_at.timestamp_micros()),
@@ -73,6 +74,7 @@ fn create_order(
         ))
         .execute(connection)?;
     check_written(written)?;
+    insert_lines(connection, tenant, order)?;
     insert_event(
         connection,
         order,
@@ -114,6 +116,30 @@ fn find(
             })
         })
         .transpose()
+}
+
+/// Inserts the lines of an order that has none.
+pub(super) fn insert_lines(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    order: &Order,
+) -> Result<(), StoreError> {
+    let first = order.items.first_of_product();
+    for ((number, line), first) in (1..).zip(order.items.lines()).zip(first) {
+        let written = diesel::insert_into(order_items::table)
+            .values((
+                order_items::tenant.eq(tenant),
+                order_items::order_id.eq(order.id.as_bytes().as_slice()),
+                order_items::line.eq(number),
+                order_items::product_id.eq(&line.product_id),
+                order_items::quantity.eq(line.quantity),
+                order_items::unit_amount.eq(line.unit_amount),
+                order_items::status.eq(first.then(|| order.status.as_str())),
+            ))
+            .execute(connection)?;
+        check_written(written)?;
+    }
+    Ok(())
 }
 
 /// Where a change comes from.

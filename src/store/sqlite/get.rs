@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use diesel::prelude::*;
-
 use super::Sqlite;
-use super::rows::OrderRow;
-use super::schema::orders;
+use super::rows::find_order;
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::list::ListQuery;
@@ -24,17 +21,14 @@ impl Sqlite {
             // would be a different statement for each length.
             let (mut orders, mut bytes) = (Vec::with_capacity(keys.len()), 0_usize);
             for (index, key) in keys.iter().enumerate() {
-                let row = orders::table
-                    .find((key.tenant.as_str(), key.id.as_bytes().as_slice()))
-                    .select((OrderRow::as_select(), orders::json_bytes))
-                    .first::<(OrderRow, i32)>(connection)
-                    .optional()?;
-                let Some((row, length)) = row else { continue };
-                bytes += usize::try_from(length).unwrap_or_default();
+                let Some(found) = find_order(connection, key.tenant.as_str(), &key.id)? else {
+                    continue;
+                };
+                bytes += found.json_bytes;
                 if bytes > ListQuery::MAX_BYTES && keys.len() > 1 {
                     return Ok(None);
                 }
-                orders.push((index, Order::try_from(row)?));
+                orders.push((index, found.order));
             }
             Ok(Some(orders))
         })

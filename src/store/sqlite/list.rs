@@ -2,10 +2,10 @@
 
 use diesel::prelude::*;
 use diesel::query_builder::Query;
-use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
+use diesel::sql_types::Binary;
 
 use super::Sqlite;
-use super::rows::OrderRow;
+use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page, PageForm};
@@ -24,11 +24,8 @@ impl Sqlite {
             let page = PageSql::<Vec<u8>, Binary>::new(Dialect::Sqlite, &tenant, &query, |id| {
                 id.into_bytes().to_vec()
             });
-            let rows: Vec<OrderRow> = page.load(connection)?;
-            let orders: Vec<Order> = rows
-                .into_iter()
-                .map(Order::try_from)
-                .collect::<Result<_, _>>()?;
+            let orders = rows::orders(page.load(connection)?)?;
+            let orders: Vec<Order> = orders.into_iter().map(|found| found.order).collect();
             Page::new(&orders, query.limit, form)
         })
         .await
@@ -36,17 +33,7 @@ impl Sqlite {
 }
 
 impl Query for PageSql<Vec<u8>, Binary> {
-    type SqlType = (
-        Binary,
-        Text,
-        Integer,
-        Text,
-        Nullable<Text>,
-        Text,
-        Integer,
-        BigInt,
-        BigInt,
-    );
+    type SqlType = OrderLineColumns;
 }
 
 impl RunQueryDsl<SqliteConnection> for PageSql<Vec<u8>, Binary> {}

@@ -2,45 +2,141 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sqlite::Sqlite;
+use diesel::sql_types::{BigInt, Binary, Integer, Nullable, Text};
 use uuid::Uuid;
 
-use super::schema::orders;
-use crate::domain::{Metadata, Order};
+use super::schema::{order_items, orders};
+use crate::domain::{Items, Line, Metadata, Order};
 use crate::store::StoreError;
+use crate::store::document::stored_currency;
 use crate::store::error::StoreFault;
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = orders, check_for_backend(Sqlite))]
-pub(super) struct OrderRow {
+/// The SQL types of [`OrderLine`].
+pub(super) type OrderLineColumns = (
+    BigInt,
+    Binary,
+    Text,
+    Integer,
+    Nullable<BigInt>,
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Nullable<Text>,
+    Text,
+    Nullable<Text>,
+    Integer,
+    BigInt,
+    BigInt,
+    Integer,
+    Integer,
+    Nullable<Text>,
+);
+
+/// A line of an order with the columns of the order, as on PostgreSQL (`store/postgres/rows.rs`).
+#[derive(Queryable)]
+pub(super) struct OrderLine {
+    number: i64,
     id: Vec<u8>,
     product_id: String,
     quantity: i32,
+    unit_amount: Option<i64>,
+    currency: Option<String>,
+    total_amount: Option<i64>,
+    external_id: Option<String>,
     status: String,
     customer_id: Option<String>,
-    metadata: String,
     version: i32,
     created_at: i64,
     updated_at: i64,
+    json_bytes: i32,
+    line: i32,
+    metadata: Option<String>,
 }
 
-impl TryFrom<OrderRow> for Order {
-    type Error = StoreError;
+/// An order, with its length as JSON.
+pub(super) struct FoundOrder {
+    pub(super) order: Order,
+    pub(super) json_bytes: usize,
+}
 
-    fn try_from(row: OrderRow) -> Result<Self, StoreError> {
-        let entries = serde_json::from_str(&row.metadata).map_err(|_| corrupt("metadata"))?;
-        Ok(Self {
-            id: uuid(&row.id)?,
-            product_id: row.product_id,
-            quantity: row.quantity,
-            status: row.status.parse().map_err(|_| corrupt("status"))?,
-            customer_id: row.customer_id,
-            metadata: Metadata::from_stored(entries),
-            version: row.version,
-            created_at: time(row.created_at)?,
-            updated_at: time(row.updated_at)?,
+/// Combines lines to orders, sorted by their number.
+pub(super) fn orders(mut lines: Vec<OrderLine>) -> Result<Vec<FoundOrder>, StoreError> {
+    lines.sort_by_key(|line| (line.number, line.line));
+    let mut orders = Vec::new();
+    let mut lines = lines.into_iter().peekable();
+    while let Some(mut first) = lines.next() {
+        let mut items = vec![first.take_line()];
+        while let Some(mut next) = lines.next_if(|next| next.number == first.number) {
+            items.push(next.take_line());
+        }
+        orders.push(first.into_order(items)?);
+    }
+    Ok(orders)
+}
+
+impl OrderLine {
+    fn take_line(&mut self) -> Line {
+        Line {
+            product_id: std::mem::take(&mut self.product_id),
+            quantity: self.quantity,
+            unit_amount: self.unit_amount,
+        }
+    }
+
+    /// The order with these lines, of which this is the first.
+    fn into_order(self, lines: Vec<Line>) -> Result<FoundOrder, StoreError> {
+        let metadata = self.metadata.as_deref().unwrap_or_default();
+        let entries = serde_json::from_str(metadata).map_err(|_| corrupt("metadata"))?;
+        Ok(FoundOrder {
+            json_bytes: usize::try_from(self.json_bytes).unwrap_or_default(),
+            order: Order {
+                id: uuid(&self.id)?,
+                items: Items::from_stored(lines, self.total_amount),
+                currency: stored_currency(self.currency.as_deref())?,
+                external_id: self.external_id,
+                status: self.status.parse().map_err(|_| corrupt("status"))?,
+                customer_id: self.customer_id,
+                metadata: Metadata::from_stored(entries),
+                version: self.version,
+                created_at: time(self.created_at)?,
+                updated_at: time(self.updated_at)?,
+            },
         })
     }
+}
+
+/// The order of a tenant with this id. One statement reads its row and its lines.
+pub(super) fn find_order(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    id: &Uuid,
+) -> Result<Option<FoundOrder>, StoreError> {
+    let joined = order_items::tenant
+        .eq(orders::tenant)
+        .and(order_items::order_id.eq(orders::id));
+    let lines = orders::table
+        .inner_join(order_items::table.on(joined))
+        .filter(orders::tenant.eq(tenant))
+        .filter(orders::id.eq(id.as_bytes().as_slice()))
+        .select((
+            0_i64.into_sql::<BigInt>(),
+            orders::id,
+            order_items::product_id,
+            order_items::quantity,
+            order_items::unit_amount,
+            orders::currency,
+            orders::total_amount,
+            orders::external_id,
+            orders::status,
+            orders::customer_id,
+            orders::version,
+            orders::created_at,
+            orders::updated_at,
+            orders::json_bytes,
+            order_items::line,
+            orders::metadata.nullable(),
+        ))
+        .load(connection)?;
+    Ok(orders(lines)?.pop())
 }
 
 pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {

@@ -45,13 +45,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    order_items (tenant, order_id, line) {
+        tenant -> Text,
+        order_id -> Binary,
+        line -> Integer,
+        product_id -> Text,
+        quantity -> Integer,
+        unit_amount -> Nullable<BigInt>,
+        status -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
     orders (tenant, id) {
         tenant -> Text,
         id -> Binary,
-        product_id -> Text,
-        quantity -> Integer,
         status -> Text,
         customer_id -> Nullable<Text>,
+        external_id -> Nullable<Text>,
+        currency -> Nullable<Text>,
+        total_amount -> Nullable<BigInt>,
         metadata -> Text,
         version -> Integer,
         created_at -> BigInt,
@@ -60,4 +73,11 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(events, feed, feed_floors, idempotency_keys, orders,);
+diesel::allow_tables_to_appear_in_same_query!(
+    events,
+    feed,
+    feed_floors,
+    idempotency_keys,
+    order_items,
+    orders,
+);

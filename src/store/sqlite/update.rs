@@ -6,10 +6,9 @@ use diesel::SqliteConnection;
 use diesel::prelude::*;
 
 use super::Sqlite;
-use super::create::{Origin, check_written, insert_event};
-use super::rows::OrderRow;
-use super::schema::orders;
-use crate::domain::Order;
+use super::create::{Origin, check_written, insert_event, insert_lines};
+use super::rows::find_order;
+use super::schema::{order_items, orders};
 use crate::store::StoreError;
 use crate::store::admission::Admission;
 use crate::store::document::json_bytes;
@@ -25,15 +24,8 @@ impl Sqlite {
     ) -> Result<Updated, StoreError> {
         let (command, admission) = (Arc::clone(command), admission.clone());
         self.write(QueryName::UpdateOrder, move |connection| {
-            let row: Option<OrderRow> = orders::table
-                .find((
-                    command.caller.tenant.as_str(),
-                    command.id.as_bytes().as_slice(),
-                ))
-                .select(OrderRow::as_select())
-                .first(connection)
-                .optional()?;
-            let order = row.map(Order::try_from).transpose()?;
+            let found = find_order(connection, command.caller.tenant.as_str(), &command.id)?;
+            let order = found.map(|found| found.order);
             let _permit = order
                 .as_ref()
                 .map(|order| admission.acquire_for_order(&command, order))
@@ -64,6 +56,7 @@ fn write_version(
         order,
         json,
         metadata,
+        writes_lines,
     } = next;
     let key = (
         origin.caller.tenant.as_str(),
@@ -71,7 +64,7 @@ fn write_version(
     );
     let written = diesel::update(orders::table.find(key))
         .set((
-            orders::quantity.eq(order.quantity),
+            orders::total_amount.eq(order.items.total_amount()),
             orders::status.eq(order.status.as_str()),
             orders::metadata.eq(metadata),
             orders::version.eq(order.version),
@@ -80,5 +73,12 @@ fn write_version(
         ))
         .execute(connection)?;
     check_written(written)?;
+    if *writes_lines {
+        let lines = order_items::table
+            .filter(order_items::tenant.eq(origin.caller.tenant.as_str()))
+            .filter(order_items::order_id.eq(order.id.as_bytes().as_slice()));
+        diesel::delete(lines).execute(connection)?;
+        insert_lines(connection, origin.caller.tenant.as_str(), order)?;
+    }
     insert_event(connection, order, order.updated_at, json, origin)
 }

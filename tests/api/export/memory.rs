@@ -15,21 +15,24 @@ crate::on_both!(unread_exports_take_a_bounded_amount_of_memory_and_all_are_compl
 /// The limit for a build without optimisation.
 const MAX_MEMORY_MIB: usize = 160;
 
-/// The pages of all exports together would take 100 MiB. Their first pages are small, so all exports begin, and the
-/// following ones wait for the response budget.
+/// The second pages of all exports together would take 100 MiB. The first pages are small, so most exports begin, and
+/// their second pages wait for the response budget.
 async fn unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed(database: Database) {
     const EXPORTS: usize = 100;
     const BUDGET: usize = 32 << 20;
     let (server, _file) = with_principals(&database, &[]).await;
     create_large_orders(&server, 25).await;
     create_all(&server, (0..100).map(|i| order(&format!("small-{i}")))).await;
-    let mut unread = Vec::new();
-    for number in 0..EXPORTS {
+    let requests = (0..EXPORTS).map(async |number| {
         let principal = PRINCIPALS[number % PRINCIPALS.len()];
         let mut export = Export::open_as(&server, principal, ORDERS).await;
-        assert_eq!(export.status().await, 200, "{number}");
-        unread.push(export);
-    }
+        (export.status().await, export)
+    });
+    // Those that are late are rejected, because others have used up the budget with their second page.
+    let mut unread = futures_util::future::join_all(requests).await;
+    unread.retain(|(status, _)| *status == 200);
+    let begun = unread.len();
+    assert!(begun > 50, "{begun} exports");
     eventually(
         "most of the budget is used",
         Duration::from_secs(10),
@@ -39,13 +42,14 @@ async fn unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed(da
     // Time for more pages, if anything allowed them.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let buffered = buffered_bytes(&server).await;
-    assert_eq!(exports(&server).await, i64::try_from(EXPORTS).unwrap());
+    assert_eq!(exports(&server).await, i64::try_from(begun).unwrap());
     // Two pages may be read after the last check.
     assert!(buffered <= BUDGET + (2 << 20), "{buffered} bytes");
     assert_eq!(server.status("/readyz").await, 200);
+    eprintln!("{begun} exports, {buffered} bytes");
     let ended = unread
         .into_iter()
-        .map(async |mut export| export.end().await);
+        .map(async |(_, mut export)| export.end().await);
     for export in futures_util::future::join_all(ended).await {
         assert_eq!(export.complete().len(), 125);
     }

@@ -19,8 +19,7 @@ const TENANTS: [&str; 2] = ["acme", "other"];
 
 /// Copies the order of `acme` with its event to the tenant `other`, as the product `copy`.
 async fn copy_order(database: &Database) {
-    let columns =
-        "id, quantity, status, customer_id, metadata, version, created_at, updated_at, json_bytes";
+    let columns = "id, status, customer_id, metadata, version, created_at, updated_at, json_bytes";
     let of_event = "order_id, version, occurred_at, data_bytes, authtype";
     let (position, data) = if database.is_postgres() {
         (
@@ -32,7 +31,9 @@ async fn copy_order(database: &Database) {
     };
     database
         .execute(&format!(
-            "INSERT INTO orders (tenant, product_id, {columns}) SELECT 'other', 'skucopy', {columns} FROM orders;
+            "INSERT INTO orders (tenant, {columns}) SELECT 'other', {columns} FROM orders;
+             INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
+                SELECT 'other', order_id, line, 'skucopy', quantity, status FROM order_items;
              INSERT INTO events (tenant, data, {position}{of_event})
                 SELECT 'other', {data}, {position}{of_event} FROM events"
         ))
@@ -81,7 +82,7 @@ async fn an_id_names_another_order_in_each_tenant(database: Database) {
             id,
             Patch {
                 status: None,
-                quantity: None,
+                items: None,
                 metadata: Some(MetadataPatch::Merge([("note".to_owned(), note)].into())),
             },
         );

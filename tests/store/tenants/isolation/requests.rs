@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use order_service::domain::{Draft, MetadataPatch, Patch, Quantity, Status};
+use order_service::domain::{
+    Draft, ItemsDraft, ItemsPatch, MetadataPatch, Patch, Quantity, Status,
+};
 use order_service::store::{IfMatch, ListFilter, ListQuery};
 
 use crate::state_machine::Random;
@@ -33,10 +35,9 @@ pub(super) enum Request {
 
 fn random_draft(random: &mut Random) -> Draft {
     Draft {
-        product_id: format!("p{}", random.below(2)),
-        quantity: 1,
+        items: ItemsDraft::single(format!("p{}", random.below(2)), 1),
         customer_id: (random.below(2) == 0).then(|| format!("c{}", random.below(2))),
-        metadata: BTreeMap::new(),
+        ..Draft::default()
     }
 }
 
@@ -68,7 +69,7 @@ fn random_update(random: &mut Random) -> Request {
     let status = usize::try_from(random.below(5)).unwrap();
     let patch = Patch {
         status: (random.below(3) > 0).then_some(Status::ALL[status]),
-        quantity: (random.below(4) == 0).then(|| Quantity::parse(2).unwrap()),
+        items: (random.below(4) == 0).then(|| ItemsPatch::Quantity(Quantity::parse(2).unwrap())),
         metadata: (random.below(3) == 0).then(|| {
             let note = Some(random.below(3).to_string());
             MetadataPatch::Merge(BTreeMap::from([("note".to_owned(), note)]))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use order_service::domain::{Caller, NewOrder};
+use order_service::domain::{Caller, ItemsDraft, NewOrder};
 use order_service::store::{
     CreateOrder, CreateOutcome, Cursor, Event, Feed, FeedReader, Idempotency, ListQuery,
     NextEvents, Store, UpdateOrder, UpdateOutcome,
@@ -37,10 +37,13 @@ pub(super) async fn send(
     match request {
         Request::Create(draft, key) => {
             let mut hash = [0; 32];
+            let ItemsDraft::Single(line) = &draft.items else {
+                panic!("{draft:?}");
+            };
             hash[0] =
-                u8::try_from(draft.product_id.len() + draft.customer_id.as_ref().map_or(0, |_| 1))
+                u8::try_from(line.product_id.len() + draft.customer_id.as_ref().map_or(0, |_| 1))
                     .unwrap();
-            hash[1] = draft.product_id.as_bytes()[1];
+            hash[1] = line.product_id.as_bytes()[1];
             hash[2] = draft
                 .customer_id
                 .as_ref()

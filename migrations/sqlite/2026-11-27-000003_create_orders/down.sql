@@ -2,4 +2,5 @@ DROP TABLE feed_floors;
 DROP TABLE feed;
 DROP TABLE events;
 DROP TABLE idempotency_keys;
+DROP TABLE order_items;
 DROP TABLE orders;

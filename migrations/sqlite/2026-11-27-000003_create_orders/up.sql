@@ -3,10 +3,11 @@
 CREATE TABLE orders (
     tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
     id BLOB NOT NULL CHECK (length(id) = 16),
-    product_id TEXT NOT NULL CHECK (length(product_id) BETWEEN 1 AND 128),
-    quantity INTEGER NOT NULL CHECK (quantity BETWEEN 1 AND 1000000),
     status TEXT NOT NULL CHECK (status IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled')),
     customer_id TEXT CHECK (length(customer_id) BETWEEN 1 AND 128),
+    external_id TEXT CHECK (length(external_id) BETWEEN 1 AND 128),
+    currency TEXT CHECK (length(currency) = 3),
+    total_amount BIGINT CHECK (total_amount BETWEEN 0 AND 9007199254740991),
     metadata TEXT NOT NULL,
     version INTEGER NOT NULL CHECK (version >= 1),
     created_at BIGINT NOT NULL,
@@ -18,8 +19,23 @@ CREATE TABLE orders (
 -- Each filter of a list, newest first, walks one index. A filter without a status merges one walk for each
 -- status.
 CREATE INDEX orders_status ON orders (tenant, status, id);
-CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id);
 CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WHERE customer_id IS NOT NULL;
+
+CREATE UNIQUE INDEX orders_external_id ON orders (tenant, external_id) WHERE external_id IS NOT NULL;
+
+-- The lines of an order, from 1 on without a gap. The status is that of the order, or NULL if an earlier line has the
+-- same product.
+CREATE TABLE order_items (
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    order_id BLOB NOT NULL CHECK (length(order_id) = 16),
+    line INTEGER NOT NULL CHECK (line BETWEEN 1 AND 100),
+    product_id TEXT NOT NULL CHECK (length(product_id) BETWEEN 1 AND 128),
+    quantity INTEGER NOT NULL CHECK (quantity BETWEEN 1 AND 1000000),
+    unit_amount BIGINT CHECK (unit_amount BETWEEN -1000000000000 AND 1000000000000),
+    status TEXT CHECK (status IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled')),
+    PRIMARY KEY (tenant, order_id, line)
+) WITHOUT ROWID;
+CREATE INDEX order_items_product_id ON order_items (tenant, product_id, status, order_id) WHERE status IS NOT NULL;
 
 -- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (

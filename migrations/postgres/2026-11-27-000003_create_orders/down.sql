@@ -2,6 +2,7 @@ DROP TABLE feed_floors;
 DROP TABLE feed;
 DROP TABLE events;
 DROP TABLE idempotency_keys;
+DROP TABLE order_items;
 DROP TABLE orders;
 DROP DOMAIN auth_id, auth_type, request_hash, idempotency_key, json_length, order_version, order_metadata, order_status,
-    order_quantity, order_label;
+    order_currency, order_total, order_unit_amount, order_line, order_quantity, order_label;

@@ -6,6 +6,11 @@
 -- an index stays valid when a new version of the operating system changes those rules.
 CREATE DOMAIN order_label AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 128);
 CREATE DOMAIN order_quantity AS integer CHECK (VALUE BETWEEN 1 AND 1000000);
+CREATE DOMAIN order_line AS smallint CHECK (VALUE BETWEEN 1 AND 100);
+CREATE DOMAIN order_unit_amount AS bigint CHECK (VALUE BETWEEN -1000000000000 AND 1000000000000);
+-- The maximum is 2^53 - 1.
+CREATE DOMAIN order_total AS bigint CHECK (VALUE BETWEEN 0 AND 9007199254740991);
+CREATE DOMAIN order_currency AS text COLLATE "C" CHECK (char_length(VALUE) = 3);
 CREATE DOMAIN order_status AS text COLLATE "C"
     CHECK (VALUE IN ('pending', 'confirmed', 'shipped', 'delivered', 'cancelled'));
 CREATE DOMAIN order_metadata AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
@@ -23,10 +28,14 @@ CREATE TABLE orders (
     tenant text COLLATE "C" NOT NULL CHECK (octet_length(tenant) BETWEEN 1 AND 64),
     -- UUIDv7: newest first is the primary key in reverse, so the plain list needs no other index.
     id uuid NOT NULL,
-    product_id order_label NOT NULL,
-    quantity order_quantity NOT NULL,
     status order_status NOT NULL,
     customer_id order_label,
+    -- The client's own reference.
+    external_id order_label,
+    -- The currency of all amounts (ISO 4217), and the sum of quantity times unit_amount over order_items, in its
+    -- minor unit. Both are NULL for an order without amounts.
+    currency order_currency,
+    total_amount order_total,
     metadata order_metadata NOT NULL,
     version order_version NOT NULL,
     created_at timestamptz NOT NULL,
@@ -45,13 +54,33 @@ CREATE TABLE orders (
 -- page. Before PostgreSQL splits a page of an index that is not declared unique, it compares all entries of the page
 -- to merge equal ones (PostgreSQL manual, B-Tree Indexes, Deduplication). That search is 3 % of the instructions of
 -- a create and finds none.
-CREATE INDEX orders_product_id ON orders (tenant, product_id, status, id) WITH (deduplicate_items = off);
 CREATE INDEX orders_customer_id ON orders (tenant, customer_id, status, id) WITH (deduplicate_items = off)
     WHERE customer_id IS NOT NULL;
 -- The condition is always true. PostgreSQL uses a partial index only for a statement that repeats its condition,
 -- so this index never serves a filter by product or customer, for which it would read all orders of a status.
 CREATE INDEX orders_status ON orders (tenant, status, id) WITH (deduplicate_items = off)
     WHERE created_at > '-infinity';
+
+-- Two orders of a tenant never have the same external id.
+CREATE UNIQUE INDEX orders_external_id ON orders (tenant, external_id) WHERE external_id IS NOT NULL;
+
+-- The lines of an order, from 1 on without a gap.
+CREATE TABLE order_items (
+    tenant text COLLATE "C" NOT NULL,
+    order_id uuid NOT NULL,
+    line order_line NOT NULL,
+    product_id order_label NOT NULL,
+    quantity order_quantity NOT NULL,
+    -- In the minor unit of the order's currency; NULL if it has none.
+    unit_amount order_unit_amount,
+    -- The status of the order; NULL if an earlier line has the same product. So the index has one entry for each
+    -- order and product.
+    status order_status,
+    PRIMARY KEY (tenant, order_id, line)
+) WITH (fillfactor = 85);
+-- The filter by product, as orders_customer_id.
+CREATE INDEX order_items_product_id ON order_items (tenant, product_id, status, order_id)
+    WITH (deduplicate_items = off) WHERE status IS NOT NULL;
 
 -- A retried request finds its order by its key. The hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
