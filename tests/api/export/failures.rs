@@ -161,7 +161,9 @@ async fn an_export_survives_an_overload() {
                 let request = client.post(&url).header("idempotency-key", key.to_string());
                 request.json(&order("sku-1")).send()
             };
-            futures_util::future::join_all((0..2).map(create)).await
+            let created = futures_util::future::join_all((0..2).map(create)).await;
+            eprintln!("CREATED {created:?}");
+            created
         }
     });
     eventually(

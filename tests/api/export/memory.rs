@@ -46,6 +46,9 @@ async fn unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed(da
     // Two pages may be read after the last check.
     assert!(buffered <= BUDGET + (2 << 20), "{buffered} bytes");
     assert_eq!(server.status("/readyz").await, 200);
+    // The exports of every principal wait, so its next one is rejected, as a large page would be.
+    let mut rejected = Export::open_as(&server, "a", ORDERS).await;
+    assert!([429, 503].contains(&rejected.status().await));
     eprintln!("{begun} exports, {buffered} bytes");
     let ended = unread
         .into_iter()
