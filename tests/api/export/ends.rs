@@ -192,6 +192,12 @@ async fn an_export_over_http_1_0_ends_with_the_connection_and_a_cut_resets_it() 
     let whole = open().await.end().await;
     assert!(!whole.head.contains("transfer-encoding"), "{}", whole.head);
     assert_eq!((whole.end, whole.orders().len()), (End::Close, LARGE));
+    // The kernel sends the end of a complete response also to a client that is slow to read it.
+    let mut slow = open().await;
+    slow.read_bytes(whole.body.len() - 60_000).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let slow = slow.end().await;
+    assert_eq!((slow.end, slow.orders().len()), (End::Close, LARGE));
     let mut cut = open().await;
     database
         .execute("ALTER TABLE orders RENAME TO hidden")

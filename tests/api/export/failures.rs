@@ -161,22 +161,18 @@ async fn an_export_survives_an_overload() {
                 let request = client.post(&url).header("idempotency-key", key.to_string());
                 request.json(&order("sku-1")).send()
             };
-            let created = futures_util::future::join_all((0..2).map(create)).await;
-            eprintln!("CREATED {created:?}");
-            created
+            futures_util::future::join_all((0..2).map(create)).await
         }
     });
-    eventually(
-        "lists and exports are rejected",
-        Duration::from_secs(5),
-        async || {
-            let list = server.status("/api/v1/orders?limit=5").await;
-            let export = Export::open(&server, ORDERS).await.status().await;
-            eprintln!("{list} {export}");
-            (list, export) == (429, 429)
-        },
-    )
+    let creates = "queue_depth{queue=\"create\"}";
+    eventually("both creates wait", Duration::from_secs(5), async || {
+        server.metric::<usize>(creates).await == 2
+    })
     .await;
+    // They are the share of the caller. Lists and new exports are rejected.
+    assert_eq!(server.status("/api/v1/orders?limit=5").await, 429);
+    let mut rejected = Export::open(&server, ORDERS).await;
+    assert_eq!(rejected.status().await, 429);
     assert_eq!(export.end().await.complete().len(), LARGE);
     lock.batch_execute("COMMIT").await.unwrap();
     for created in full.await.unwrap() {
