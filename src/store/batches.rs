@@ -8,7 +8,7 @@ use super::coalesce::{Batch, LockName, LockWait, LockedValue};
 use super::create::{CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
-use super::list::{ListQuery, Page};
+use super::list::{ListQuery, Page, PageForm};
 use super::order_key::OrderKey;
 use super::page_budget::{PageBudget, WithPermit};
 use crate::domain::Tenant;
@@ -152,7 +152,8 @@ impl Batch for FirstPageBatch {
         let Some(tenant) = requests.first() else {
             return Ok(Vec::new());
         };
-        let read = self.backend.list(tenant.clone(), ListQuery::FIRST_PAGE);
+        let (query, form) = (ListQuery::FIRST_PAGE, PageForm::Array);
+        let read = self.backend.list(tenant.clone(), query, form);
         let page = self.budget.read(read).await?;
         Ok(vec![page; requests.len()])
     }

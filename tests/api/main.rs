@@ -16,6 +16,7 @@ mod database_connections;
 mod early_response;
 mod events;
 mod every_response;
+mod export;
 mod external_ids;
 mod fairness;
 mod feed;
