@@ -104,10 +104,15 @@ class Load:
             status, _ = send("GET", f"/api/v1/orders/{known}")
         elif kind < 0.75:
             status, _ = send("GET", "/api/v1/orders")
+        elif kind < 0.77:
+            status, _ = send("GET", "/api/v1/orders?status=pending&status=confirmed&order=asc&limit=10")
         elif kind < 0.78:
-            status, _ = send("GET", "/api/v1/orders?status=pending&limit=10")
-        elif kind < 0.8:
             status, _ = send("GET", f"/api/v1/orders?product_id=sku-{dice.randrange(20)}&limit=10")
+        elif kind < 0.79:
+            status, _ = send("GET", f"/api/v1/orders?product_id=sku-{dice.randrange(20)}",
+                             headers={"Accept": "application/x-ndjson"})
+        elif kind < 0.8:
+            status, _ = send("POST", "/api/v1/orders/batch", {"orders": [one_product(dice), basket(dice), {}]})
         elif kind < 0.88:
             status, _ = send("PATCH", f"/api/v1/orders/{known}", {"metadata": {"seen": str(dice.random())}}, MERGE)
         elif kind < 0.92:

@@ -1,19 +1,23 @@
-"""Uses the client that openapi-python-client generates from openapi.json: creates, updates and lists orders, in both
-forms of a new order, on the server that SERVER names."""
+"""Uses the client that openapi-python-client generates from openapi.json: creates orders alone and in a batch, in both
+forms, and updates and lists them, on the server that SERVER names."""
 
 import os
 from http import HTTPStatus
 
 from order_service_client import AuthenticatedClient
-from order_service_client.api.orders import create_order, list_orders, update_order
+from order_service_client.api.orders import create_order, create_orders, list_orders, update_order
 from order_service_client.models import (
+    ListOrdersOrder,
     MetadataPatch,
     NewOrder,
+    NewOrderBatch,
+    NewOrderInBatch,
     NewOrderLine,
     NewOrderMetadata,
     Order,
     OrderLine,
     OrderPatch,
+    OrderResults,
     Problem,
     Status,
 )
@@ -83,3 +87,32 @@ assert list_orders.sync(client=client, product_id="python") == [replaced, cleare
 invalid = create_order.sync(client=client, body=NewOrder(items=[NewOrderLine(product_id="python", quantity=0)]))
 assert isinstance(invalid, Problem), invalid
 assert invalid.errors and invalid.errors[0].pointer == "/items/0/quantity"
+
+taken = create_order.sync(client=client, body=NewOrder(product_id="python", quantity=1, external_id="python-basket"))
+assert isinstance(taken, Problem), taken
+assert (taken.type_, taken.order_id) == ("urn:problem:order-service:external-id-taken", basket.id)
+
+orders = [
+    NewOrderInBatch(product_id="python", quantity=1, idempotency_key="python-2"),
+    NewOrderInBatch(items=[]),
+    NewOrderInBatch(items=items, currency="EUR"),
+]
+batch = create_orders.sync(client=client, body=NewOrderBatch(orders=orders))
+assert isinstance(batch, OrderResults), batch
+first, second, third = batch.results
+assert isinstance(first.order, Order) and isinstance(third.order, Order), batch
+assert isinstance(second.problem, Problem), batch
+assert second.problem.errors and second.problem.errors[0].pointer == "/orders/1/items"
+
+found = list_orders.sync(
+    client=client,
+    product_id="python",
+    status=[Status.PENDING, Status.CONFIRMED],
+    created_from=cleared.created_at,
+    created_to=third.order.created_at,
+    order=ListOrdersOrder.ASC,
+)
+assert isinstance(found, list), found
+assert found[:2] == [cleared, replaced]
+assert list_orders.sync(client=client, external_id="python-basket") == [replaced]
+assert list_orders.sync(client=client, id=[third.order.id, cleared.id]) == [third.order, cleared]

@@ -1,5 +1,5 @@
-// Uses the client that openapi-typescript and openapi-fetch generate from openapi.json: creates, updates and
-// lists orders, in both forms of a new order, on the server that SERVER names.
+// Uses the client that openapi-typescript and openapi-fetch generate from openapi.json: creates orders
+// alone and in a batch, in both forms, and updates and lists them, on the server that SERVER names.
 import assert from "node:assert/strict";
 
 import createClient from "openapi-fetch";
@@ -68,3 +68,30 @@ assert.deepEqual(both.data, [replaced.data, cleared.data]);
 
 const invalid = await client.POST("/api/v1/orders", { body: { items: [{ product_id: "typescript", quantity: 0 }] } });
 assert.equal(invalid.error?.errors?.[0]?.pointer, "/items/0/quantity");
+
+const taken = await client.POST("/api/v1/orders", {
+  body: { product_id: "typescript", quantity: 1, external_id: "typescript-basket" },
+});
+assert.equal(taken.error?.type, "urn:problem:order-service:external-id-taken");
+assert.equal(taken.error?.order_id, placed.data.id);
+
+const batch = await client.POST("/api/v1/orders/batch", {
+  body: { orders: [{ product_id: "typescript", quantity: 1, idempotency_key: "typescript-2" }, { items: [] }] },
+});
+const [first, second] = batch.data?.results ?? [];
+assert(first?.order, JSON.stringify(batch));
+assert.equal(second?.problem?.errors?.[0]?.pointer, "/orders/1/items");
+
+const found = await client.GET("/api/v1/orders", {
+  params: {
+    query: {
+      product_id: "typescript",
+      status: ["pending", "confirmed"],
+      created_from: created.data.created_at,
+      order: "asc",
+    },
+  },
+});
+assert.deepEqual(found.data, [cleared.data, replaced.data, first.order]);
+const chosen = await client.GET("/api/v1/orders", { params: { query: { id: [first.order.id, id] } } });
+assert.deepEqual(chosen.data, [first.order, cleared.data]);

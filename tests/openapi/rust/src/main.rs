@@ -1,13 +1,13 @@
-//! Uses the client that openapi-to-rust generates from openapi.json: creates, updates and lists orders, in both forms
-//! of a new order, on the server that SERVER names.
+//! Uses the client that openapi-to-rust generates from openapi.json: creates orders alone and in a batch, in both
+//! forms, and updates and lists them, on the server that SERVER names.
 
 include!(concat!(env!("OUT_DIR"), "/module.rs"));
 
 use std::error::Error;
 
 use client::{
-    ApiOpError, HttpClient, MetadataPatch, NewOrderLine, NewOrderMetadata, Status,
-    UpdateOrderApiError,
+    ApiOpError, HttpClient, ListOrdersOrder, MetadataPatch, NewOrderBatch, NewOrderInBatch,
+    NewOrderLine, NewOrderMetadata, Status, UpdateOrderApiError,
 };
 
 #[tokio::main(flavor = "current_thread")]
@@ -98,8 +98,52 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .await?;
     assert_eq!(replaced.product_id.as_deref(), Some("rust"));
     assert_eq!(replaced.total_amount, Some(1));
-    let both = client.list_orders_builder().product_id("rust").send().await?;
+    let both = client
+        .list_orders_builder()
+        .product_id("rust")
+        .send()
+        .await?;
     let ids: Vec<_> = both.iter().map(|order| order.id).collect();
     assert_eq!(ids, [replaced.id, cleared.id]);
+
+    let orders = vec![
+        NewOrderInBatch {
+            product_id: Some("rust".to_owned()),
+            quantity: Some(1),
+            idempotency_key: Some(Some("rust-2".to_owned())),
+            ..NewOrderInBatch::default()
+        },
+        NewOrderInBatch {
+            items: Some(Vec::new()),
+            ..NewOrderInBatch::default()
+        },
+    ];
+    let batch = client
+        .create_orders_builder(NewOrderBatch { orders })
+        .send()
+        .await?;
+    let [first, second] = batch.results.as_slice() else {
+        panic!("{batch:?}");
+    };
+    let first = first.order.as_ref().ok_or("no order")?;
+    assert_eq!((second.status, second.problem.is_some()), (422, true));
+
+    let found = client
+        .list_orders_builder()
+        .product_id("rust")
+        .status(vec![Status::Pending, Status::Confirmed])
+        .created_from(cleared.created_at.to_rfc3339())
+        .order(ListOrdersOrder::Asc)
+        .send()
+        .await?;
+    let ids: Vec<_> = found.iter().map(|order| order.id).collect();
+    assert_eq!(ids, [cleared.id, replaced.id, first.id]);
+    let chosen = client
+        .list_orders_builder()
+        .id(vec![first.id.to_string(), cleared.id.to_string()])
+        .send()
+        .await?;
+    let ids: Vec<_> = chosen.iter().map(|order| order.id).collect();
+    assert_eq!(ids, [first.id, cleared.id]);
     Ok(())
 }
