@@ -99,8 +99,8 @@ fn paths() -> Vec<String> {
         let ids = (1..=count).map(|i| {
             format!(
                 "id={:08x}-{:04x}-7000-8000-000000000000",
-                i * 2_999 >> 16,
-                i * 2_999 & 0xFFFF
+                (i * 2_999) >> 16,
+                (i * 2_999) & 0xFFFF
             )
         });
         paths.push(format!(
