@@ -1,15 +1,15 @@
-//! The `Idempotency-Key` header.
+//! Idempotency keys, in the header and in the orders of a batch.
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 
-use crate::domain::NewOrder;
+use crate::domain::{NewOrder, Violation};
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::order_json;
 use crate::store::Idempotency;
 
 /// The request header that makes a request repeatable.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The response header of a replay.
 pub(super) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
@@ -29,16 +29,39 @@ pub(super) fn idempotency(
     let text = key
         .to_str()
         .ok()
-        .filter(|text| more.is_none() && (1..=255).contains(&text.len()))
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
+        .filter(|text| more.is_none() && is_key(text));
     let Some(text) = text else {
         return Err(Problem::new(
             ProblemKind::MalformedRequest,
             "The header Idempotency-Key must be given once, with 1 to 255 visible ASCII characters.",
         ));
     };
-    Ok(Some(Idempotency {
-        key: text.to_owned(),
+    of_order(text.to_owned(), new).map(Some)
+}
+
+/// Checks the key of an order in a batch.
+///
+/// # Errors
+/// A violation if it is malformed.
+pub(super) fn check_member(key: &str) -> Result<(), Violation> {
+    if is_key(key) {
+        return Ok(());
+    }
+    let detail = "must have 1 to 255 visible ASCII characters";
+    Err(Violation::new("/idempotency_key", detail))
+}
+
+/// This key with a hash of the order that the request creates. The hash does not depend on where the key was given.
+///
+/// # Errors
+/// Never in practice: every order can be written as JSON.
+pub(super) fn of_order(key: String, new: &NewOrder) -> Result<Idempotency, Problem> {
+    Ok(Idempotency {
+        key,
         hash: order_json::request_hash(new).map_err(Problem::internal)?,
-    }))
+    })
+}
+
+fn is_key(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

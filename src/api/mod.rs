@@ -1,13 +1,16 @@
 //! The API: the route table, the handlers, and the OpenAPI document that describes them.
 
+mod created;
 mod errors;
 mod event_json;
 mod event_stream;
 mod events;
+mod export;
 mod health;
 mod idempotency;
 mod openapi;
 mod openapi_json;
+mod order_batch;
 mod order_body;
 mod orders;
 mod paths;

@@ -13,7 +13,8 @@ use crate::domain::{
     Draft, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder, Patch, Quantity,
     UnknownStatus, Violation,
 };
-use crate::http::request::body::Body;
+use crate::http::problem::Problem;
+use crate::http::request::body::{self, Body};
 use crate::order_json::StatusSchema;
 
 /// A new order: either `items`, or `product_id`, `quantity` and perhaps `unit_amount` of a single line.
@@ -77,6 +78,10 @@ impl From<LineBody> for LineDraft {
 
 impl Body for NewOrderBody {
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];
+
+    fn parse(json: &[u8]) -> Result<Self, Problem> {
+        body::parse("body", json)
+    }
 }
 
 impl NewOrderBody {
@@ -156,6 +161,12 @@ pub(crate) struct OrderPatchBody {
 impl Body for OrderPatchBody {
     const MEDIA_TYPES: &'static [&'static str] =
         &["application/merge-patch+json", "application/json"];
+    /// The response is as large as the order.
+    const LARGE_RESPONSE: bool = true;
+
+    fn parse(json: &[u8]) -> Result<Self, Problem> {
+        body::parse("body", json)
+    }
 }
 
 impl TryFrom<OrderPatchBody> for Patch {

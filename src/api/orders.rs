@@ -6,6 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, ETAG, LINK, LOCATION};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 
+use super::created::Created;
 use super::errors::order_not_found;
 use super::idempotency::{IDEMPOTENCY_REPLAYED, idempotency};
 use super::openapi::parameters::{
@@ -15,7 +16,7 @@ use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErro
 use super::order_body::{NewOrderBody, OrderPatchBody};
 use super::query::orders::{OrdersQuery, next_page};
 use super::state::ApiState;
-use super::{paths, query};
+use super::{export, paths, query};
 use crate::domain::NewOrder;
 use crate::http::path::Parameter;
 use crate::http::problem::Problem;
@@ -25,7 +26,7 @@ use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
 use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
-use crate::store::{CreateOrder, CreateOutcome, Document, UpdateOrder, UpdateOutcome, WithPermit};
+use crate::store::{CreateOrder, Document, UpdateOrder, UpdateOutcome, WithPermit};
 
 /// Create an order.
 ///
@@ -64,11 +65,8 @@ pub(super) async fn create(
         new,
     };
     let created = api.store.create(command);
-    let (document, replayed) = match context.within(created, ProblemKind::Timeout).await?? {
-        CreateOutcome::New(document) => (document, false),
-        CreateOutcome::Replay(document) => (document, true),
-        CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
-    };
+    let created = context.within(created, ProblemKind::Timeout).await?;
+    let Created { document, replayed } = Created::of(created)?;
     let mut response = HttpResponse::Created();
     response.insert_header((LOCATION, format!("/api/v1/orders/{}", document.id)));
     if replayed {
@@ -82,6 +80,10 @@ pub(super) async fn create(
 /// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
 /// any. Only `Link` shows whether there may be more. At most one of `product_id`, `customer_id` and `external_id`,
 /// with any of the other parameters except `id`, which cannot be combined with any.
+///
+/// With `Accept: application/x-ndjson` the response is an export: all matching orders as a stream, one JSON object a
+/// line, without `limit`. An export that is cut off ends without the last chunk of HTTP/1.1. It is resumed with the
+/// `id` of its last complete line as `starting_after`.
 #[utoipa::path(
     get,
     path = paths::ORDERS.template,
@@ -91,8 +93,11 @@ pub(super) async fn create(
     responses(
         (
             status = 200,
-            description = "A page of orders.",
-            body = [OrderJson<'_>],
+            description = "A page of orders, or all of them as a stream.",
+            content(
+                ([OrderJson<'_>] = "application/json"),
+                (String = "application/x-ndjson", example = "{\"id\":\"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071\"}\n"),
+            ),
             headers(("Link")),
         ),
         QueryErrors,
@@ -104,6 +109,9 @@ pub(super) async fn list(
     api: Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
+    if export::is_requested(request.headers()) {
+        return export::response(&context, &api, &request).await;
+    }
     let query = query::orders::orders(&request)?;
     let page = async {
         match query.clone() {

@@ -4,6 +4,8 @@ use crate::http::path::PathTemplate;
 
 pub(super) const ROOT: PathTemplate = PathTemplate::literal("/");
 pub(super) const ORDERS: PathTemplate = PathTemplate::literal("/api/v1/orders");
+/// Before [`ORDER`] in the route table, whose template matches this path as well.
+pub(super) const ORDERS_BATCH: PathTemplate = PathTemplate::literal("/api/v1/orders/batch");
 pub(super) const ORDER: PathTemplate =
     PathTemplate::with_parameter("/api/v1/orders/{id}", "/api/v1/orders/:id");
 pub(super) const ORDER_EVENTS: PathTemplate =

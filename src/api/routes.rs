@@ -4,7 +4,9 @@ use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
-use super::{events, health, openapi_json, orders, paths, reference_page, service_info};
+use super::{
+    events, health, openapi_json, order_batch, orders, paths, reference_page, service_info,
+};
 use crate::access::{Requirement, Scope};
 use crate::http::route::{Resource, Route};
 
@@ -48,6 +50,9 @@ routes! {
     ORDERS {
         GET orders::list OrdersRead;
         POST orders::create OrdersWrite;
+    }
+    ORDERS_BATCH {
+        POST order_batch::create OrdersWrite;
     }
     ORDER {
         GET orders::get OrdersRead;
@@ -132,6 +137,7 @@ mod tests {
             [
                 ("GET", "/api/v1/orders", "orders:read"),
                 ("POST", "/api/v1/orders", "orders:write"),
+                ("POST", "/api/v1/orders/batch", "orders:write"),
                 ("GET", "/api/v1/orders/{id}", "orders:read"),
                 ("PATCH", "/api/v1/orders/{id}", "orders:write"),
                 ("GET", "/api/v1/events", "events:read"),

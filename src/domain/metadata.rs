@@ -42,7 +42,9 @@ impl Metadata {
                 ),
             ));
         }
-        let each = entries.iter().map(|(k, v)| (k.as_str(), Some(v.as_str())));
+        // A violation takes more bytes than an entry, so only as many are reported as an order may have entries.
+        let each = entries.iter().take(Self::MAX_ENTRIES);
+        let each = each.map(|(k, v)| (k.as_str(), Some(v.as_str())));
         violations.extend(Self::check_entries(each).err().unwrap_or_default());
         if violations.is_empty() {
             Ok(Self(entries))
@@ -130,6 +132,13 @@ mod tests {
         let entries = |n: usize| (0..n).map(|i| (i.to_string(), String::new())).collect();
         assert!(Metadata::parse(entries(50)).is_ok());
         assert!(Metadata::parse(entries(51)).is_err());
+    }
+
+    #[test]
+    fn only_as_many_violations_are_reported_as_an_order_may_have_entries() {
+        let entries = (0..1_000).map(|i| (format!("\u{7}{i}"), String::new()));
+        let violations = Metadata::parse(entries.collect()).unwrap_err();
+        assert_eq!(violations.len(), 1 + Metadata::MAX_ENTRIES);
     }
 
     #[test]

@@ -146,7 +146,7 @@ where
             guard,
             http: Rc::clone(&self.edge.http),
             record,
-            id,
+            id: Rc::clone(&id),
             uri,
             is_probe: path.is_probe,
             http_1_0,
@@ -157,6 +157,7 @@ where
             service: Rc::clone(&self.service),
             request,
             template: path.template,
+            id,
             deadline,
         };
         let stage = match authorization {

@@ -21,6 +21,7 @@ pub(crate) struct PathTemplate {
     /// The path under which Actix registers the route. It has no parameter: Actix matches parameters with a
     /// regular expression, which took as long as all other work to get an order.
     pub(crate) actix_path: &'static str,
+    has_parameter: bool,
     /// Whether the route is a probe, which is served even when the service is overloaded.
     pub(crate) is_probe: bool,
 }
@@ -34,6 +35,7 @@ impl PathTemplate {
         Self {
             template: path,
             actix_path: path,
+            has_parameter: false,
             is_probe: false,
         }
     }
@@ -43,6 +45,7 @@ impl PathTemplate {
         Self {
             template,
             actix_path,
+            has_parameter: true,
             is_probe: false,
         }
     }
@@ -57,6 +60,9 @@ impl PathTemplate {
 
     /// Whether `path` belongs to the template. A parameter is one segment that is not empty.
     pub(super) fn matches(&self, path: &str) -> bool {
+        if !self.has_parameter {
+            return path == self.template;
+        }
         let mut segments = path.split('/');
         self.template.split('/').all(|expected| {
             segments.next().is_some_and(|segment| {

@@ -95,6 +95,12 @@ pub(crate) struct Wanted {
     /// How many permits the same piece of work holds already. A principal that holds nothing else gets its permits
     /// although they exceed its share, because otherwise large work could never be done.
     pub(crate) held_already: usize,
+    /// The part of a whole up to which the request gets its permits although they exceed the whole: while the
+    /// principal holds at most this part of its share, and all principals at most this part of the capacity.
+    ///
+    /// Otherwise, work with many permits would be rejected for as long as its principal has any other work in
+    /// progress, or, with a capacity that is smaller than the work, as long as anybody has.
+    pub(crate) exceeds_up_to: fn(usize) -> usize,
 }
 
 impl Wanted {
@@ -104,6 +110,7 @@ impl Wanted {
             amount,
             part: |whole| whole,
             held_already: 0,
+            exceeds_up_to: |_| 0,
         }
     }
 }
@@ -151,7 +158,10 @@ impl FairShares {
                 amount,
                 part,
                 held_already,
+                exceeds_up_to,
             } = wanted;
+            let least = held_already.max(exceeds_up_to(share));
+            let least_in_use = exceeds_up_to(self.0.capacity);
             let held = holder.held.load(Relaxed);
             let most_in_use = if held == 0 || held < part(share) {
                 self.0.capacity
@@ -159,11 +169,12 @@ impl FairShares {
                 part(self.0.capacity)
             };
             take(&holder.held, amount, |held| {
-                held <= held_already || held.saturating_add(amount) <= share
+                held <= least || held.saturating_add(amount) <= share
             })
             .map_err(|()| Unavailable::Share)?;
             take(&self.0.used, amount, |used| {
-                used == 0 || used <= most_in_use && used.saturating_add(amount) <= self.0.capacity
+                used <= least_in_use
+                    || used <= most_in_use && used.saturating_add(amount) <= self.0.capacity
             })
             .map_err(|()| {
                 holder.held.fetch_sub(amount, Relaxed);
@@ -300,6 +311,17 @@ impl Share {
     /// The number of permits.
     pub(crate) fn amount(&self) -> usize {
         self.amount
+    }
+
+    /// Separates this many of the permits, at most all of them, so that they can be released by themselves.
+    pub(crate) fn split(&mut self, amount: usize) -> Self {
+        let amount = amount.min(self.amount);
+        self.amount -= amount;
+        Self {
+            inner: Arc::clone(&self.inner),
+            holder: Arc::clone(&self.holder),
+            amount,
+        }
     }
 
     /// A number that the shares of one principal have in common, and those of different principals do not, while they

@@ -256,3 +256,50 @@ fn threads_together_never_exceed_a_share_or_the_capacity() {
         assert_eq!(holder.held.load(Relaxed), 0);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn large_work_is_admitted_while_less_than_a_part_is_held_and_in_use() {
+    let shares = FairShares::new(120);
+    let (a, b, c) = (principal("a"), principal("b"), principal("c"));
+    let large = Wanted {
+        exceeds_up_to: |whole| whole / 2,
+        ..Wanted::of(200)
+    };
+    // Alone, a principal has a share of 60.
+    let held = shares.acquire(&a, Wanted::of(30)).unwrap();
+    let more = shares.acquire(&a, Wanted::of(1)).unwrap();
+    assert_eq!(shares.acquire(&a, large).unwrap_err(), Unavailable::Share);
+    drop(more);
+    drop(shares.acquire(&a, large).unwrap());
+    let full = shares.acquire(&b, Wanted::of(31)).unwrap();
+    assert_eq!(
+        shares.acquire(&c, large).unwrap_err(),
+        Unavailable::Capacity
+    );
+    drop(full);
+    let admitted = shares.acquire(&c, large).unwrap();
+    assert_eq!(shares.used(), 230);
+    let next = shares.acquire(&b, Wanted::of(1)).unwrap_err();
+    assert_eq!(next, Unavailable::Capacity);
+    drop((held, admitted));
+    assert_eq!(shares.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_a_share_are_released_by_themselves() {
+    let shares = FairShares::new(20);
+    let a = principal("a");
+    let mut whole = shares.acquire(&a, Wanted::of(10)).unwrap();
+    let part = whole.split(3);
+    assert_eq!((whole.amount(), part.amount(), shares.used()), (7, 3, 10));
+    assert_eq!(part.principal(), whole.principal());
+    drop(part);
+    assert_eq!(shares.used(), 7);
+    let rest = whole.split(100);
+    assert_eq!((whole.amount(), rest.amount()), (0, 7));
+    drop(whole);
+    assert_eq!(shares.used(), 7);
+    drop(rest);
+    assert_eq!(shares.used(), 0);
+    assert!(shares.acquire(&a, Wanted::of(10)).is_ok());
+}

@@ -89,6 +89,35 @@ impl Admission {
         })
     }
 
+    /// Acquires the permits for several writes, without waiting: one permit for each, where `bytes` are the bytes of
+    /// metadata of each, and as many as `rejected` for the problems of others in the same request. The errors are those
+    /// of [`Self::acquire`], and then no permit is held.
+    ///
+    /// The writes are admitted while the caller holds at most half of its share, and all callers at most half of the
+    /// capacity, even if they exceed what is left of them. So a caller with other requests in progress, and a service
+    /// with a small capacity, can do them, too.
+    pub(super) fn acquire_each(
+        &self,
+        caller: &Caller,
+        bytes: impl Iterator<Item = usize> + Clone,
+        rejected: usize,
+    ) -> Result<(Vec<Permit>, Share), StoreError> {
+        let writes: usize = bytes.clone().map(permits).sum();
+        let wanted = Wanted {
+            exceeds_up_to: |whole| whole / 2,
+            ..Wanted::of(writes.saturating_add(rejected))
+        };
+        let mut share = self.try_acquire(caller, wanted)?;
+        let each = bytes.map(|bytes| {
+            self.metrics.depth.inc();
+            Permit {
+                metrics: Arc::clone(&self.metrics),
+                share: share.split(permits(bytes)),
+            }
+        });
+        Ok((each.collect(), share))
+    }
+
     /// Acquires the permits for an order that an update has read, in addition to those of the update itself, without
     /// waiting. The errors are those of [`Self::acquire`].
     pub(super) fn acquire_for_order(
@@ -207,6 +236,40 @@ mod tests {
         drop(larger_than_all);
         assert!(admission.close(Duration::ZERO).await);
         assert!(matches!(acquire(0), Err(StoreError::Unavailable(_))));
+    }
+
+    #[tokio::test]
+    async fn several_writes_hold_the_permits_of_each_until_it_is_done() {
+        let metrics = Metrics::new().unwrap().queue("test");
+        let depth = metrics.depth.clone();
+        let admission = Admission::new(20, metrics);
+        let acquire_each = |bytes: &[usize]| {
+            let acquired = admission.acquire_each(&caller("a"), bytes.iter().copied(), 0);
+            acquired.map(|(permits, _)| permits)
+        };
+        let mut writes = acquire_each(&[0, 2 * BYTES_PER_PERMIT, 0]).unwrap();
+        let amounts: Vec<_> = writes.iter().map(|write| write.share().amount()).collect();
+        assert_eq!((amounts, depth.get()), (vec![1, 3, 1], 3));
+        // Half of the share of 10 is held.
+        let large = acquire_each(&[0; 100]).unwrap();
+        assert_eq!((large.len(), depth.get()), (100, 103));
+        drop(large);
+        writes.remove(1);
+        assert_eq!((admission.shares.used(), depth.get()), (2, 2));
+        writes.extend(acquire_each(&[0; 8]).unwrap());
+        let rejected = acquire_each(&[0]).err();
+        assert_eq!(rejected, Some(StoreError::ShareExceeded));
+        assert_eq!((admission.shares.used(), depth.get()), (10, 10));
+        drop(writes);
+        assert_eq!((admission.shares.used(), depth.get()), (0, 0));
+        let (writes, rejected) = admission
+            .acquire_each(&caller("a"), [0].into_iter(), 5)
+            .unwrap();
+        assert_eq!((admission.shares.used(), depth.get()), (6, 1));
+        drop(writes);
+        assert_eq!((admission.shares.used(), depth.get()), (5, 0));
+        drop(rejected);
+        assert_eq!(admission.shares.used(), 0);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
-use super::list::{ListQuery, Page};
+use super::list::{ListQuery, Page, PageForm};
 use super::migrate::MigrateOptions;
 use super::order_key::OrderKey;
 use super::pool::{Connect, Limits, Pool, PoolStatus};
@@ -88,7 +88,7 @@ pub(super) trait Backend: Send + Sync {
     fn get(&self, keys: Arc<[OrderKey]>) -> StoreFuture<'_, Vec<(usize, Order)>>;
 
     /// Returns a page of the orders of a tenant.
-    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page>;
+    fn list(&self, tenant: Tenant, query: ListQuery, form: PageForm) -> StoreFuture<'_, Page>;
 
     /// Returns a page of the orders of a tenant with these ids, which are unique, in their order. The page has at
     /// least one order if there is any.

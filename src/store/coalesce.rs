@@ -85,8 +85,17 @@ pub(super) trait Batch: Send + Sync + 'static {
     }
 }
 
-/// The name of a lock of the database: the tenant, and its idempotency key. Tenants never wait for each other.
-pub(super) type LockName = (Tenant, String);
+/// The name of a lock of the database: the tenant and a value. Tenants never wait for each other.
+pub(super) type LockName = (Tenant, LockedValue);
+
+/// A unique value. A transaction that inserts it locks it until its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum LockedValue {
+    /// An idempotency key.
+    Key(String),
+    /// The external id of an order.
+    ExternalId(String),
+}
 
 /// How many workers serve a queue, and how many requests each takes at a time.
 #[derive(Clone, Copy, Debug)]
@@ -122,24 +131,28 @@ impl<B: Batch> Coalescer<B> {
         Self { sender }
     }
 
-    /// Submits one item, whose request has been admitted, and waits for its response. After `deadline`, the item
-    /// no longer waits in a lane for its lock.
-    pub(super) async fn submit(
+    /// Submits one item, whose request has been admitted, and returns the future of its response. The item is served
+    /// even if the future is never polled ([`Batch::SERVE_ABANDONED`]). After `deadline`, the item no longer waits in a
+    /// lane for its lock.
+    pub(super) fn submit(
         &self,
         permit: Permit,
         item: B::Item,
         deadline: Instant,
-    ) -> Result<B::Response, StoreError> {
+    ) -> impl Future<Output = Result<B::Response, StoreError>> + use<B> {
         let (sender, response) = oneshot::channel();
         let waiting = Waiting {
             item,
             responder: Responder { sender, permit },
             deadline,
         };
-        self.sender
-            .send(waiting)
-            .map_err(|_| StoreFault::WorkerEnded)?;
-        response.await.map_err(|_| StoreFault::WorkerEnded)?
+        let sent = self.sender.send(waiting).is_ok();
+        async move {
+            if !sent {
+                return Err(StoreFault::WorkerEnded.into());
+            }
+            response.await.map_err(|_| StoreFault::WorkerEnded)?
+        }
     }
 }
 

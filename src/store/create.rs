@@ -25,7 +25,7 @@ pub struct CreateOrder {
     /// How a retry of the request is recognized.
     pub idempotency: Option<Idempotency>,
     /// The deadline of the client. The order may still be created after it, unless the request waits for
-    /// another transaction that uses its key.
+    /// another transaction that uses its key or its external id.
     pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
@@ -62,6 +62,11 @@ pub enum CreateOutcome {
     Replay(Document),
     /// The key was used before for another request. Nothing was created.
     KeyReused,
+    /// Another order of the tenant has the external id. Nothing was created, and the key is not used.
+    ExternalIdTaken {
+        /// The order that has it.
+        order_id: Uuid,
+    },
 }
 
 /// An order to insert.
@@ -99,6 +104,10 @@ impl NewRow {
         self.idempotency.as_ref().map(|i| i.hash.as_slice())
     }
 
+    pub(super) fn external_id(&self) -> Option<&str> {
+        self.order.external_id.as_deref()
+    }
+
     /// The length of [`Self::json`] as the database stores it.
     pub(super) fn json_bytes(&self) -> i32 {
         json_bytes(&self.json)
@@ -112,33 +121,40 @@ impl NewRow {
         }
     }
 
-    /// The outcome for this row, which was not inserted because it conflicts with `found`.
-    pub(super) fn resolve_conflict(&self, found: &ExistingOrder) -> CreateOutcome {
-        if found.id == self.order.id {
+    /// The outcome for this row, which was not inserted because it conflicts with the orders `found`. A retry may
+    /// conflict by its id, by its key and by its external id at once; they count in this order. Returns `None` if no
+    /// order was found.
+    pub(super) fn resolve_conflicts(&self, found: &[ExistingOrder]) -> Option<CreateOutcome> {
+        if found.iter().any(|order| order.id == self.order.id) {
             // Written by an earlier attempt whose response was lost.
-            return CreateOutcome::New(self.document());
+            return Some(CreateOutcome::New(self.document()));
         }
-        match &found.replay {
-            Some(replay)
-                if replay.hash_version == Idempotency::HASH_VERSION
-                    && self.hash() == Some(&replay.hash) =>
-            {
+        let by_key = |order: &ExistingOrder| Some((order.id, order.replay.clone()?));
+        if let Some((id, replay)) = found.iter().find_map(by_key) {
+            let same_request = replay.hash_version == Idempotency::HASH_VERSION
+                && self.hash() == Some(&replay.hash);
+            return Some(if same_request {
                 CreateOutcome::Replay(Document {
-                    id: found.id,
+                    id,
                     version: 1,
-                    json: replay.json.clone(),
+                    json: replay.json,
                 })
-            }
-            _ => CreateOutcome::KeyReused,
+            } else {
+                CreateOutcome::KeyReused
+            });
         }
+        let by_external_id = found.first()?;
+        Some(CreateOutcome::ExternalIdTaken {
+            order_id: by_external_id.id,
+        })
     }
 }
 
-/// An order in the database that has the key or the id of a row to insert.
+/// An order in the database that has the id, the key or the external id of a row to insert.
 #[derive(Clone, Debug)]
 pub(super) struct ExistingOrder {
     pub(super) id: Uuid,
-    /// The data stored with the key.
+    /// The data stored with the key, if the order was found by it.
     pub(super) replay: Option<Replay>,
 }
 

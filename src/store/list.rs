@@ -80,12 +80,29 @@ impl ListQuery {
         created: CreatedRange::ALL,
         filter: None,
     };
+
+    /// The query that continues after the order with this id.
+    pub(super) fn continued_after(self, id: Uuid) -> Self {
+        Self {
+            starting_after: Some(id),
+            ..self
+        }
+    }
+}
+
+/// How the orders of a page are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageForm {
+    /// A JSON array.
+    Array,
+    /// One line for each order (NDJSON).
+    Lines,
 }
 
 /// A page of orders, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The orders as a JSON array.
+    /// The orders as JSON: an array, and one order a line in an export.
     pub json: Bytes,
     /// The id of the last order, when more may follow.
     pub next: Option<Uuid>,
@@ -97,8 +114,12 @@ const LONGEST_ORDER: usize = 50 * 540 * 6 + 100 * (128 * 4 + 100) + 4096;
 
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.
-    pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
-        let json = order_json::orders(orders).map_err(StoreFault::Json)?;
+    pub(super) fn new(orders: &[Order], limit: u32, form: PageForm) -> Result<Self, StoreError> {
+        let json = match form {
+            PageForm::Array => order_json::orders(orders),
+            PageForm::Lines => order_json::lines(orders),
+        };
+        let json = json.map_err(StoreFault::Json)?;
         // No count and no extra row: orders may follow a full page, and also a page that the next order might have
         // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)

@@ -18,6 +18,7 @@ mod document;
 mod error;
 mod event;
 mod event_sql;
+mod export;
 mod feed;
 mod feed_signal;
 mod list;
@@ -35,6 +36,7 @@ mod schema;
 mod schema_state;
 mod sqlite;
 mod statement;
+mod streams;
 mod update;
 
 use std::future::Future;
@@ -61,9 +63,11 @@ pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
 pub use event::{Event, EventPage, Feed, StreamEvent};
+pub use export::{ExportPage, ExportPermit, OrderExport};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
+use list::PageForm;
 pub use list::{CreatedRange, Direction, ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
 use order_locks::OrderLocks;
@@ -71,8 +75,10 @@ use page_budget::PageBudget;
 pub use page_budget::{PagePermit, WithPermit};
 pub use pool::PoolStatus;
 use queues::Queues;
+pub use queues::Submitted;
 pub use readiness::Readiness;
 use readiness::ReadinessProbe;
+use streams::OpenStreams;
 pub use update::{UpdateOrder, UpdateOutcome};
 
 /// The maximum number of pages in memory that are not yet response bodies: pages of the feed, of the events of an
@@ -96,8 +102,13 @@ struct Inner {
     updates: FairSemaphore,
     acquire_timeout: Duration,
     page_budget: PageBudget,
+    /// Event streams and exports.
+    streams: OpenStreams,
+    /// Permits to read a page of an export.
+    export_reads: FairSemaphore,
     feed_signal: FeedSignal,
     shared_feed: Arc<SharedFeed>,
+    metrics: Arc<Metrics>,
 }
 
 impl Store {
@@ -129,7 +140,8 @@ impl Store {
             &feed_signal,
             &runtime,
         );
-        let shared_feed = SharedFeed::start(&backend, &prioritized, &environment);
+        let streams = OpenStreams::new(settings.max_streams.get());
+        let shared_feed = SharedFeed::start(&backend, &prioritized, &environment, &streams);
         Ok(Self(Arc::new(Inner {
             readiness: ReadinessProbe::new(Arc::clone(&backend)),
             backend,
@@ -140,8 +152,11 @@ impl Store {
             acquire_timeout: settings.pool_acquire_timeout,
             updates: FairSemaphore::new(pool::connections_of_class(settings.pool_max_size.get())),
             page_budget: PageBudget::new(MAX_PAGES),
+            streams,
+            export_reads: export::reads(settings.pool_max_size.get()),
             feed_signal,
             shared_feed,
+            metrics,
         })))
     }
 
@@ -151,6 +166,26 @@ impl Store {
     /// [`StoreError`]; unless it is `Overloaded` or `ShareExceeded`, the order may have been created anyway.
     pub async fn create(&self, command: CreateOrder) -> Result<CreateOutcome, StoreError> {
         self.0.queues.create(command).await
+    }
+
+    /// Creates several orders of one caller, each as [`Self::create`] does: all are submitted before this returns, and
+    /// each of the futures has the outcome of one. The orders are created even if the futures are dropped.
+    ///
+    /// `rejected` is the number of orders of the same request that the caller keeps the problems of, meanwhile. They
+    /// count as orders.
+    ///
+    /// # Errors
+    /// [`StoreError`]; none of the orders is created then.
+    pub fn create_all(
+        &self,
+        caller: &Caller,
+        commands: Vec<CreateOrder>,
+        rejected: usize,
+    ) -> Result<
+        Submitted<impl Future<Output = Result<CreateOutcome, StoreError>> + use<>>,
+        StoreError,
+    > {
+        self.0.queues.create_all(caller, commands, rejected)
     }
 
     /// Returns the order with this id, if there is one.
@@ -179,7 +214,7 @@ impl Store {
         }
         let tenant = caller.tenant.clone();
         self.page(caller, query.limit, |inner| async move {
-            inner.backend.list(tenant, query).await
+            inner.backend.list(tenant, query, PageForm::Array).await
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! The queues in front of the database.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::list::Page;
 use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
 use crate::domain::Caller;
+use crate::shares::Share;
 use crate::telemetry::Metrics;
 
 /// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
@@ -43,6 +45,14 @@ const FIRST_PAGE: QueueLimits = QueueLimits {
 struct Queue<B: Batch> {
     admission: Admission,
     coalescer: Coalescer<B>,
+}
+
+/// Orders that are submitted together.
+pub struct Submitted<F> {
+    /// The outcome of each, in their order.
+    pub outcomes: Vec<F>,
+    /// The permits of the rejected orders of the same request.
+    _rejected: Share,
 }
 
 /// The queues in front of the database. They share the permits of one admission.
@@ -95,6 +105,35 @@ impl Queues {
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
         self.create.coalescer.submit(permit, row, deadline).await
+    }
+
+    /// Submits all commands, which are those of one caller, or none.
+    pub(super) fn create_all(
+        &self,
+        caller: &Caller,
+        commands: Vec<CreateOrder>,
+        rejected: usize,
+    ) -> Result<
+        Submitted<impl Future<Output = Result<CreateOutcome, StoreError>> + use<>>,
+        StoreError,
+    > {
+        let Queue {
+            admission,
+            coalescer,
+        } = &self.create;
+        let bytes = commands.iter().map(CreateOrder::bytes);
+        let (permits, rejected) = admission.acquire_each(caller, bytes, rejected)?;
+        // All rows are built before the first is submitted, so that the worker finds them together.
+        let build = |command: CreateOrder| (command.deadline, NewRow::new(command));
+        let rows: Vec<_> = commands.into_iter().map(build).collect();
+        let submit = |(permit, (deadline, row)): (_, (_, Result<_, StoreError>))| {
+            let outcome = row.map(|row| coalescer.submit(permit, row, deadline));
+            async move { outcome?.await }
+        };
+        Ok(Submitted {
+            outcomes: permits.into_iter().zip(rows).map(submit).collect(),
+            _rejected: rejected,
+        })
     }
 
     pub(super) async fn get(

@@ -45,6 +45,7 @@ def bearer(head, body):
     ("HEAD", ORDERS, "orders:read"),
     ("GET", f"{ORDERS}/00000000-0000-0000-0000-000000000001", "orders:read"),
     ("POST", ORDERS, "orders:write"),
+    ("POST", f"{ORDERS}/batch", "orders:write"),
     ("PATCH", f"{ORDERS}/00000000-0000-0000-0000-000000000001", "orders:write"),
     ("GET", f"{ORDERS}/00000000-0000-0000-0000-000000000001/events", "events:read"),
     ("GET", "/api/v1/events", "events:read"),

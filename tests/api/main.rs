@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod bad_input;
+mod batch;
 mod conditions;
 mod connections;
 mod contention;
@@ -15,6 +16,8 @@ mod database_connections;
 mod early_response;
 mod events;
 mod every_response;
+mod export;
+mod external_ids;
 mod fairness;
 mod feed;
 mod framing;

@@ -6,13 +6,14 @@ mod search;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
-use crate::support::orders::{order, order_path};
+use crate::support::orders::{order, order_path, order_with_external_id};
 use crate::support::server::Server;
 
 /// The number of orders, and of readable events.
@@ -39,11 +40,13 @@ const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","items":[{"p
 /// order has; many other orders; and events and keys. Other tenants have three orders each.
 fn insert_rows(owner: &str) -> String {
     format!(
-        "INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
+        "INSERT INTO orders (tenant, id, status, customer_id, external_id, metadata, version, created_at, updated_at,
+            json_bytes)
          SELECT '{owner}', (lpad(to_hex(i), 12, '0') || '70008000000000000000')::uuid,
             CASE WHEN i <= {half} THEN 'delivered'
                 ELSE (ARRAY['pending', 'confirmed', 'shipped', 'cancelled'])[1 + i % 4] END,
             CASE WHEN i <= {half} THEN 'large' WHEN i % 2 = 0 THEN 'c' || i % 5000 END,
+            CASE WHEN i % 2 = 0 THEN 'external-' || i END,
             '{{}}', 1, now(), now(), 288
          FROM generate_series(1, {ROWS}) AS i;
          INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
@@ -109,6 +112,22 @@ fn pages_touched(node: &Value) -> f64 {
     number("Shared Hit Blocks") + number("Shared Read Blocks")
 }
 
+/// Creates orders with external ids: new ones, one that is taken, and many that compete, for which the service uses the
+/// statements that it needs after it has lost a race.
+async fn create_with_external_ids(server: &Server) {
+    for status in [201, 409] {
+        let body = order_with_external_id("sku", "new");
+        assert_eq!(server.post(&body).await.status(), status);
+    }
+    let posts = (0..60).map(|i| {
+        let body = order_with_external_id("sku", &format!("compete-{}", i % 2));
+        async move { server.post_with_key(&format!("compete-{i}"), &body).await }
+    });
+    let responses = join_all(posts).await;
+    let created = responses.iter().filter(|response| response.status() == 201);
+    assert_eq!(created.count(), 2);
+}
+
 /// Makes the server log the plan of every statement of new sessions, and plan with or without the parameters.
 async fn log_plans(database: &Database, mode: &str) {
     let name = database.name();
@@ -158,6 +177,7 @@ async fn expect_index_scans(mode: &str, owner: &str) {
     for key in ["new", "key-00000000-0001-7000-8000-000000000000"] {
         server.post_with_key(key, &order("sku")).await;
     }
+    create_with_external_ids(&server).await;
     let path = order_path(&created);
     let confirmed = server.patch(&path, &json!({"status": "confirmed"})).await;
     assert_eq!(confirmed.status(), 200);
@@ -208,6 +228,8 @@ async fn expect_index_scans(mode: &str, owner: &str) {
         assert!(plans.iter().any(|(sql, _)| sql.contains(table)), "{table}");
     }
     assert!(plans.len() > 45, "{}", plans.len());
+    let of_race = |(sql, _): &(String, _)| sql.contains("DELETE FROM idempotency_keys");
+    assert!(plans.iter().any(of_race));
     for (sql, plan) in &plans {
         expect_index_walks(mode, sql, plan);
     }

@@ -13,6 +13,7 @@ pub mod client;
 pub mod cluster;
 pub mod database;
 pub mod event_stream;
+pub mod export;
 pub mod orders;
 pub mod principals;
 pub mod problem;

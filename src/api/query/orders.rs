@@ -45,6 +45,28 @@ pub(in crate::api) fn orders(request: &HttpRequest) -> Result<OrdersQuery, Probl
     Ok(given(request)?.combine()?)
 }
 
+/// Reads the query of an export, which has the parameters of a list except `limit`.
+pub(in crate::api) fn export(request: &HttpRequest) -> Result<ListQuery, Problem> {
+    let given = given(request)?;
+    let only_in_pages = [
+        ("/id", !given.ids.is_empty()),
+        ("/limit", given.limit.is_some()),
+    ];
+    let violations: Vec<_> = only_in_pages
+        .into_iter()
+        .filter(|(_, is_given)| *is_given)
+        .map(|(pointer, _)| Violation::new(pointer, NOT_IN_EXPORTS))
+        .collect();
+    if violations.is_empty() {
+        Ok(given.list()?)
+    } else {
+        Err(violations.into())
+    }
+}
+
+const NOT_IN_EXPORTS: &str =
+    "must not be combined with Accept: application/x-ndjson, which gives all orders of a query";
+
 fn given(request: &HttpRequest) -> Result<Given, Problem> {
     let mut given = Given::default();
     let Given {

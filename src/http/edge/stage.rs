@@ -40,6 +40,7 @@ pub(super) struct Call<S> {
     pub(super) service: Rc<S>,
     pub(super) request: ServiceRequest,
     pub(super) template: &'static str,
+    pub(super) id: Rc<str>,
     pub(super) deadline: Instant,
 }
 
@@ -54,7 +55,7 @@ impl<S: Service<ServiceRequest>> Call<S> {
 
     /// Calls the service. A handler may panic before its future exists. The panic hook logs it.
     pub(super) fn start(self, principal: Arc<Principal>) -> Stage<S> {
-        let context = RequestContext::new(self.template, principal, self.deadline);
+        let context = RequestContext::new(self.template, self.id, principal, self.deadline);
         self.request.extensions_mut().insert(context);
         match catch_unwind(AssertUnwindSafe(|| self.service.call(self.request))) {
             Ok(future) => Stage::Running { future },

@@ -14,7 +14,8 @@ use actix_web::http::header::{
 use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_path_to_error::{Path, Segment};
 
 use super::budget::BodyPermit;
@@ -30,8 +31,18 @@ use crate::shares::Unavailable;
 pub(crate) struct Json<T>(pub(crate) T);
 
 /// A type that a client may send as a JSON body.
-pub(crate) trait Body: DeserializeOwned + 'static {
+pub(crate) trait Body: Sized + 'static {
     const MEDIA_TYPES: &'static [&'static str];
+    /// The maximum size in bytes. `None` is `MAX_BODY_BYTES`.
+    const MAX_BYTES: Option<usize> = None;
+    /// Whether the response may be large although the body is small.
+    const LARGE_RESPONSE: bool = false;
+
+    /// Reads the value from its JSON, usually with [`parse`].
+    ///
+    /// # Errors
+    /// A problem that says why the body is rejected.
+    fn parse(json: &[u8]) -> Result<Self, Problem>;
 }
 
 impl<T: Body> FromRequest for Json<T> {
@@ -49,15 +60,16 @@ impl<T: Body> FromRequest for Json<T> {
             check_media_type(&request, T::MEDIA_TYPES)?;
             let caller = context.caller();
             let mut permit = http.bodies.permit(&caller.id);
-            let body = read(&request, payload, http.max_body_bytes, &mut permit);
+            let max = T::MAX_BYTES.unwrap_or(http.max_body_bytes);
+            let body = read(&request, payload, max, &mut permit);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
             // The response to a change is sent even beyond the budget, so the change is rejected first. The response
-            // to a create is as large as its body, and the response to an update as the order.
-            if body.len() > response::SMALL || request.method() == Method::PATCH {
+            // to a create is as large as its body.
+            if body.len() > response::SMALL || T::LARGE_RESPONSE {
                 let checked = http.responses.check(Some(caller));
                 checked.map_err(|error| response::problem(Some(caller), error))?;
             }
-            parse(&body).map(Self)
+            T::parse(&body).map(Self)
         })
     }
 }
@@ -165,11 +177,12 @@ async fn read(
     Ok(body.freeze())
 }
 
-/// Parses JSON. Bytes that are not JSON result in a 400, and JSON that does not match `T` in a 422.
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Parses JSON. Bytes that are not JSON result in a 400 that calls them `what`, and JSON that does not match `T` in a
+/// 422.
+pub(crate) fn parse<'de, T: Deserialize<'de>>(what: &str, json: &'de [u8]) -> Result<T, Problem> {
     // serde accepts an array for a struct, field by field. A client that sends one has made a mistake.
-    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    if object && let Ok(value) = serde_json::from_slice(body) {
+    let object = json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    if object && let Ok(value) = serde_json::from_slice(json) {
         return Ok(value);
     }
     // Only an invalid body is parsed again, because that takes time: first to find out whether it is JSON, then to
@@ -178,10 +191,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let malformed = |why: &dyn fmt::Display| {
         Problem::new(
             ProblemKind::MalformedRequest,
-            format!("The body is not JSON: {why}."),
+            format!("The {what} is not JSON: {why}."),
         )
     };
-    let text = std::str::from_utf8(body).map_err(|error| malformed(&error))?;
+    let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     if !object {
         return Err(Violation::new("", "must be an object").into());

@@ -18,10 +18,11 @@ use crate::http::problem::kind::ProblemKind;
 /// The header that carries the id of a request, in both directions.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// The route of a request, who makes it, and the deadline of its response.
+/// The route and the id of a request, who makes it, and the deadline of its response.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
     pub(crate) template: &'static str,
+    id: Rc<str>,
     principal: Arc<Principal>,
     deadline: Instant,
 }
@@ -29,11 +30,13 @@ pub(crate) struct RequestContext {
 impl RequestContext {
     pub(crate) fn new(
         template: &'static str,
+        id: Rc<str>,
         principal: Arc<Principal>,
         deadline: Instant,
     ) -> Self {
         Self {
             template,
+            id,
             principal,
             deadline,
         }
@@ -42,6 +45,11 @@ impl RequestContext {
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Problem> {
         let context = request.extensions().get::<Self>().cloned();
         context.ok_or_else(|| Problem::internal("a request did not pass the edge"))
+    }
+
+    /// The id of the request, as in `X-Request-Id` of its response.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Who makes the request.

@@ -11,7 +11,7 @@ use super::Postgres;
 use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::page_sql::{Dialect, PageDatabase, PageSql};
 use crate::telemetry::QueryName;
 
@@ -21,9 +21,10 @@ impl Postgres {
         &self,
         tenant: Tenant,
         query: ListQuery,
+        form: PageForm,
     ) -> Result<Page, StoreError> {
         let limit = query.limit;
-        self.read_page(limit, || PageSql::list(&tenant, &query))
+        self.read_page(limit, form, || PageSql::list(&tenant, &query))
             .await
     }
 
@@ -34,12 +35,14 @@ impl Postgres {
         ids: Vec<Uuid>,
     ) -> Result<Page, StoreError> {
         let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        self.read_page(limit, || PageSql::ids(&tenant, &ids)).await
+        self.read_page(limit, PageForm::Array, || PageSql::ids(&tenant, &ids))
+            .await
     }
 
     async fn read_page(
         &self,
         limit: u32,
+        form: PageForm,
         statement: impl Fn() -> PageSql<Pg> + Sync,
     ) -> Result<Page, StoreError> {
         let lines = self
@@ -50,7 +53,7 @@ impl Postgres {
             .await?;
         let orders = rows::orders(lines)?;
         let orders: Vec<Order> = orders.into_iter().filter_map(|found| found.order).collect();
-        Page::new(&orders, limit)
+        Page::new(&orders, limit, form)
     }
 }
 

@@ -10,7 +10,7 @@ use super::Sqlite;
 use super::rows::{self, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::page_sql::{Dialect, PageDatabase, PageSql};
 use crate::telemetry::QueryName;
 
@@ -20,8 +20,9 @@ impl Sqlite {
         &self,
         tenant: Tenant,
         query: ListQuery,
+        form: PageForm,
     ) -> Result<Page, StoreError> {
-        self.read_page(query.limit, PageSql::list(&tenant, &query))
+        self.read_page(query.limit, form, PageSql::list(&tenant, &query))
             .await
     }
 
@@ -32,18 +33,20 @@ impl Sqlite {
         ids: Vec<Uuid>,
     ) -> Result<Page, StoreError> {
         let limit = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-        self.read_page(limit, PageSql::ids(&tenant, &ids)).await
+        self.read_page(limit, PageForm::Array, PageSql::ids(&tenant, &ids))
+            .await
     }
 
     async fn read_page(
         &self,
         limit: u32,
+        form: PageForm,
         page: PageSql<SqliteDatabase>,
     ) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
             let orders = rows::orders(page.load(connection)?)?;
             let orders: Vec<Order> = orders.into_iter().map(|found| found.order).collect();
-            Page::new(&orders, limit)
+            Page::new(&orders, limit, form)
         })
         .await
     }

@@ -14,9 +14,10 @@ const CHALLENGE: &str = "Bearer realm=\"order-service\"";
 const SCOPES: [&str; 4] = ["orders:read", "orders:write", "events:read", "admin"];
 
 /// Every route of the contract with its scope.
-const ROUTES: [(&str, &str, &str); 12] = [
+const ROUTES: [(&str, &str, &str); 13] = [
     ("GET", "/api/v1/orders", "orders:read"),
     ("POST", "/api/v1/orders", "orders:write"),
+    ("POST", "/api/v1/orders/batch", "orders:write"),
     ("GET", "/api/v1/orders/{id}", "orders:read"),
     ("PATCH", "/api/v1/orders/{id}", "orders:write"),
     ("GET", "/api/v1/events", "events:read"),
@@ -81,9 +82,10 @@ async fn every_route_needs_its_scope_and_no_other() {
         let path = template
             .replace("{id}", &id)
             .replace("{file}", "swagger-ui.css");
-        let body = match method {
-            "POST" => order("sku-1"),
-            "PATCH" => json!({"metadata": {"a": "b"}}),
+        let body = match (method, template) {
+            ("POST", "/api/v1/orders/batch") => json!({"orders": [order("sku-1")]}),
+            ("POST", _) => order("sku-1"),
+            ("PATCH", _) => json!({"metadata": {"a": "b"}}),
             _ => Value::Null,
         };
         let methods = if method == "GET" {

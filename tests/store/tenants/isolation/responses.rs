@@ -49,6 +49,10 @@ pub(super) async fn send(
                 .customer_id
                 .as_ref()
                 .map_or(0, |customer| customer.as_bytes()[1]);
+            hash[3] = draft
+                .external_id
+                .as_ref()
+                .map_or(0, |external_id| external_id.as_bytes()[1]);
             let command = CreateOrder {
                 caller: Arc::clone(caller),
                 new: NewOrder::parse(draft).unwrap(),

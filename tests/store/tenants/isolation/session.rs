@@ -124,6 +124,9 @@ impl Session {
                 format!("replay {}", self.normalized(&document.json))
             }
             Response::Created(CreateOutcome::KeyReused) => "key reused".to_owned(),
+            Response::Created(CreateOutcome::ExternalIdTaken { order_id }) => {
+                format!("taken by {}", self.number(order_id))
+            }
             Response::Got(document) => match document {
                 Some(document) => self.normalized(&document.json),
                 None => "none".to_owned(),
