@@ -176,6 +176,20 @@ pub(crate) fn orders(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
     Ok(json.into())
 }
 
+/// Formats each order as a line of JSON, with a line feed after each (NDJSON). JSON as it is written here contains no
+/// line feed.
+///
+/// # Errors
+/// Like [`order`].
+pub(crate) fn lines(orders: &[Order]) -> Result<Bytes, serde_json::Error> {
+    let mut json = Vec::with_capacity(orders.len() * TYPICAL_BYTES);
+    for order in orders {
+        serde_json::to_writer(&mut json, &OrderJson::from(order))?;
+        json.push(b'\n');
+    }
+    Ok(json.into())
+}
+
 /// Returns a hash of a request to create an order. White space, the order of keys, explicit defaults, and the form
 /// of a single line do not change it, because a [`NewOrder`] no longer contains them.
 ///

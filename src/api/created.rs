@@ -1,5 +1,6 @@
 //! The outcome of a request to create an order, alone or in a batch.
 
+use super::errors::external_id_taken;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::store::{CreateOutcome, Document, StoreError};
@@ -20,6 +21,7 @@ impl Created {
             CreateOutcome::New(document) => (document, false),
             CreateOutcome::Replay(document) => (document, true),
             CreateOutcome::KeyReused => return Err(ProblemKind::IdempotencyKeyReused.into()),
+            CreateOutcome::ExternalIdTaken { order_id } => return Err(external_id_taken(order_id)),
         };
         Ok(Self { document, replayed })
     }

@@ -1,5 +1,7 @@
 //! Converts errors of the store and of the domain to problems.
 
+use uuid::Uuid;
+
 use crate::domain::PatchError;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
@@ -41,6 +43,11 @@ impl From<PatchError> for Problem {
 /// The problem for a path whose id names no order.
 pub(super) fn order_not_found() -> Problem {
     Problem::new(ProblemKind::NotFound, "There is no order with this id.")
+}
+
+/// The problem for a new order whose external id another order has.
+pub(super) fn external_id_taken(order_id: Uuid) -> Problem {
+    Problem::from(ProblemKind::ExternalIdTaken).with_order_id(order_id)
 }
 
 /// The problem for a cursor after which reading cannot continue. `oldest` is the first cursor after which the feed

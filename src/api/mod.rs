@@ -5,6 +5,7 @@ mod errors;
 mod event_json;
 mod event_stream;
 mod events;
+mod export;
 mod health;
 mod idempotency;
 mod openapi;

@@ -14,8 +14,9 @@ use super::openapi::parameters::{
 };
 use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
 use super::order_body::{NewOrderBody, OrderPatchBody};
+use super::query::orders::{OrdersQuery, next_page};
 use super::state::ApiState;
-use super::{paths, query};
+use super::{export, paths, query};
 use crate::domain::NewOrder;
 use crate::http::path::Parameter;
 use crate::http::problem::Problem;
@@ -77,8 +78,12 @@ pub(super) async fn create(
 /// List orders, newest first.
 ///
 /// A page ends at `limit` orders or at 1 MiB, whichever comes first, and holds at least one order if there is
-/// any. Only `Link` shows whether there may be more. `status` can be combined with either `product_id` or
-/// `customer_id`.
+/// any. Only `Link` shows whether there may be more. At most one of `product_id`, `customer_id` and `external_id`,
+/// with any of the other parameters except `id`, which cannot be combined with any.
+///
+/// With `Accept: application/x-ndjson` the response is an export: all matching orders as a stream, one JSON object a
+/// line, without `limit`. An export that is cut off ends without the last chunk of HTTP/1.1. It is resumed with the
+/// `id` of its last complete line as `starting_after`.
 #[utoipa::path(
     get,
     path = paths::ORDERS.template,
@@ -88,8 +93,11 @@ pub(super) async fn create(
     responses(
         (
             status = 200,
-            description = "A page of orders.",
-            body = [OrderJson<'_>],
+            description = "A page of orders, or all of them as a stream.",
+            content(
+                ([OrderJson<'_>] = "application/json"),
+                (String = "application/x-ndjson", example = "{\"id\":\"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071\"}\n"),
+            ),
             headers(("Link")),
         ),
         QueryErrors,
@@ -101,16 +109,24 @@ pub(super) async fn list(
     api: Data<ApiState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Problem> {
-    let list = query::list(&request)?;
-    let page = api.store.list(context.caller(), list.clone());
+    if export::is_requested(request.headers()) {
+        return export::response(&context, &api, &request).await;
+    }
+    let query = query::orders::orders(&request)?;
+    let page = async {
+        match query.clone() {
+            OrdersQuery::List(list) => api.store.list(context.caller(), list).await,
+            OrdersQuery::Ids(ids) => api.store.list_by_id(context.caller(), ids).await,
+        }
+    };
     // The edge charges the response budget without an await in between, so the permit of the page can be dropped.
     let WithPermit {
         page,
         permit: _permit,
     } = context.within(page, ProblemKind::Timeout).await??;
     let mut response = HttpResponse::Ok();
-    if let Some(last) = page.next {
-        let next = query::next_page(&list, last);
+    let next = page.next.and_then(|last| next_page(&query, last));
+    if let Some(next) = next {
         response.insert_header((LINK, format!("<{next}>; rel=\"next\"")));
     }
     Ok(response

@@ -1,12 +1,15 @@
-//! Reads the queries of the lists and of the feed.
+//! Reads the queries of the feed and of the events of one order, and the values of parameters.
+
+pub(super) mod orders;
 
 use actix_web::HttpRequest;
+use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
-use crate::domain::{ShortText, UnknownStatus, Violation};
+use crate::domain::ShortText;
 use crate::http::problem::Problem;
-use crate::http::request::query::{ParameterError, read};
-use crate::store::{Cursor, ListFilter, ListQuery};
+use crate::http::request::query::{Parameter, ParameterError, read};
+use crate::store::{Cursor, ListQuery};
 
 /// The maximum number of entries of a page, and the default. An order may take about 100 KiB, so this also bounds
 /// the memory of a response.
@@ -16,50 +19,6 @@ const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
 fn assign<T>(slot: &mut T, value: Result<T, ParameterError>) -> Result<(), ParameterError> {
     *slot = value?;
     Ok(())
-}
-
-/// Reads the query of a list of orders.
-pub(super) fn list(request: &HttpRequest) -> Result<ListQuery, Problem> {
-    let mut list = ListQuery::FIRST_PAGE;
-    let (mut product_id, mut customer_id) = (None, None);
-    let ListQuery {
-        limit,
-        starting_after,
-        status,
-        filter,
-    } = &mut list;
-    read(
-        request,
-        &mut [
-            ("limit", &mut |text| assign(limit, parse_limit(text))),
-            ("starting_after", &mut |text| {
-                assign(starting_after, parse_id(text).map(Some))
-            }),
-            ("status", &mut |text| {
-                let parsed = text.parse().map(Some);
-                assign(
-                    status,
-                    parsed.map_err(|error: UnknownStatus| ParameterError::new(error.to_string())),
-                )
-            }),
-            ("product_id", &mut |text| {
-                assign(&mut product_id, parse_short_text(text).map(Some))
-            }),
-            ("customer_id", &mut |text| {
-                assign(&mut customer_id, parse_short_text(text).map(Some))
-            }),
-        ],
-    )?;
-    *filter = match (product_id, customer_id) {
-        (Some(_), Some(_)) => {
-            let detail = "must not be combined with product_id; status may be combined with either";
-            return Err(Violation::new("/customer_id", detail).into());
-        }
-        (Some(product), None) => Some(ListFilter::Product(product)),
-        (None, Some(customer)) => Some(ListFilter::Customer(customer)),
-        (None, None) => None,
-    };
-    Ok(list)
 }
 
 /// Reads the query of the feed: the cursor after which to continue, and the maximum number of events.
@@ -73,8 +32,8 @@ pub(super) fn feed(request: &HttpRequest) -> Result<(Option<Cursor>, u32), Probl
     read(
         request,
         &mut [
-            ("after", &mut |text| assign(&mut after, cursor(text))),
-            ("limit", &mut |text| assign(&mut limit, parse_limit(text))),
+            Parameter::once("after", &mut |text| assign(&mut after, cursor(text))),
+            Parameter::once("limit", &mut |text| assign(&mut limit, parse_limit(text))),
         ],
     )?;
     Ok((after, limit))
@@ -93,8 +52,8 @@ pub(super) fn order_events(request: &HttpRequest) -> Result<(i32, u32), Problem>
     read(
         request,
         &mut [
-            ("after", &mut |text| assign(&mut after, version(text))),
-            ("limit", &mut |text| assign(&mut limit, parse_limit(text))),
+            Parameter::once("after", &mut |text| assign(&mut after, version(text))),
+            Parameter::once("limit", &mut |text| assign(&mut limit, parse_limit(text))),
         ],
     )?;
     Ok((after, limit))
@@ -126,20 +85,26 @@ pub(super) fn order_id(text: &str) -> Option<Uuid> {
     Uuid::try_parse(text).ok().filter(|_| text.len() == 36)
 }
 
-/// Returns the target of the link to the next page of a list.
-pub(super) fn next_page(list: &ListQuery, last: Uuid) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    query.append_pair("limit", &list.limit.to_string());
-    if let Some(status) = list.status {
-        query.append_pair("status", status.as_str());
-    }
-    match &list.filter {
-        Some(ListFilter::Product(id)) => drop(query.append_pair("product_id", id)),
-        Some(ListFilter::Customer(id)) => drop(query.append_pair("customer_id", id)),
-        None => {}
-    }
-    query.append_pair("starting_after", &last.to_string());
-    format!("/api/v1/orders?{}", query.finish())
+/// The times that orders can have and that RFC 3339 can write in UTC: a link repeats a time of its request.
+const EARLIEST: DateTime<Utc> = DateTime::UNIX_EPOCH;
+const LATEST_SECONDS: i64 = 253_402_300_799;
+
+/// Parses a time of RFC 3339. A time before or after all times that orders can have becomes the first or the last of
+/// them, which has the same meaning as the bound of a range.
+fn parse_time(text: &str) -> Result<DateTime<Utc>, ParameterError> {
+    let latest = DateTime::from_timestamp(LATEST_SECONDS, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    DateTime::parse_from_rfc3339(text)
+        .map(|time| time.to_utc().clamp(EARLIEST, latest))
+        .map_err(|_| {
+            ParameterError::new(
+                "must be a time with a zone (RFC 3339), such as 2026-11-22T06:19:00Z; a plus sign is written as %2B",
+            )
+        })
+}
+
+/// Writes a time so that [`parse_time`] returns the same.
+fn time_text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 #[cfg(test)]

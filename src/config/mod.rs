@@ -120,7 +120,7 @@ pub struct Settings {
     /// Bytes of responses that may wait for their clients; above it, 503
     #[arg(long, env, default_value = "33554432", value_parser = at_least_one)]
     pub response_buffer_bytes: NonZeroUsize,
-    /// Open event streams; above it, 503
+    /// Open event streams and exports; above it, 503
     #[arg(long, env, default_value = "1000", value_parser = at_least_one)]
     pub max_streams: NonZeroUsize,
     /// Requests per second of each caller; above it, 429 [default: unlimited]

@@ -66,6 +66,8 @@ pub(crate) struct Activity {
     closed: Cell<bool>,
     /// Wakes the task that waits for the client to close.
     close_waker: RefCell<Option<Waker>>,
+    /// The end of the connection would look like the end of the response, which is incomplete.
+    incomplete: Cell<bool>,
 }
 
 impl Default for Activity {
@@ -86,6 +88,7 @@ impl Default for Activity {
             permit: RefCell::new(None),
             closed: Cell::new(false),
             close_waker: RefCell::new(None),
+            incomplete: Cell::new(false),
         }
     }
 }
@@ -164,6 +167,11 @@ impl Activity {
         if self.permit.borrow().is_some() {
             *self.permit.borrow_mut() = None;
         }
+    }
+
+    /// Whether the connection must end with a reset if it ends now.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.incomplete.get()
     }
 
     /// Whether Actix has a request whose response it has not returned completely.
@@ -253,6 +261,12 @@ impl Activity {
     /// Whether the connection is beyond `MAX_CONNECTIONS`.
     pub(crate) fn is_overflow(&self) -> bool {
         self.overflow.get()
+    }
+
+    /// Records whether the current response is incomplete although the end of the connection would look like its end.
+    /// While it is, the connection ends with a reset, also if the process is killed.
+    pub(crate) fn set_incomplete(&self, incomplete: bool) {
+        self.incomplete.set(incomplete);
     }
 
     /// Holds the permit until the response has been written to the socket.

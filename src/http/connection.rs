@@ -83,6 +83,8 @@ pub(crate) struct Connection {
     lingers_until: Option<Instant>,
     /// Bytes received after the last response.
     lingered: u64,
+    /// The kernel resets the connection when it is closed.
+    resets: bool,
     slot: Slot,
 }
 
@@ -108,6 +110,7 @@ impl Connection {
             stuck_since: None,
             lingers_until: None,
             lingered: 0,
+            resets: false,
             slot,
         }
     }
@@ -170,6 +173,20 @@ impl Connection {
             self.activity.idle_since() + self.timeouts.idle
         };
         self.poll_timer(deadline, cx)
+    }
+
+    /// Makes the kernel end the connection with a reset as long as a response is incomplete whose end is the end of the
+    /// connection (HTTP/1.0). The kernel has the option from the first byte of the response on, so a process that is
+    /// killed resets the connection as well.
+    fn update_reset(&mut self) {
+        let incomplete = self.activity.is_incomplete();
+        if self.resets != incomplete {
+            self.resets = incomplete;
+            let linger = incomplete.then_some(Duration::ZERO);
+            if let Err(error) = SockRef::from(&self.stream).set_linger(linger) {
+                log::debug!(error:%; "cannot set a socket option");
+            }
+        }
     }
 
     /// Records how much the socket has accepted, and fails if it accepts nothing for too long.

@@ -10,6 +10,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::domain::Violation;
 use crate::http::ProblemKind;
@@ -38,6 +39,7 @@ struct Members {
     reason: Option<&'static str>,
     allowed: Option<Vec<&'static str>>,
     oldest: Option<String>,
+    order_id: Option<Uuid>,
 }
 
 /// The body of a problem.
@@ -82,6 +84,10 @@ pub(crate) struct ProblemBody<'a> {
         example = "XW5_gJobLD1OX2Bxk3Jv0aQ9mZc7Yt2LwP8nRe5UsHdKfXbV1oGi4TjCqNyMuE6lDzWhSaOBpIxQrJFg"
     )]
     oldest: Option<&'a str>,
+    /// The order that has the external id (`external-id-taken` only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
+    order_id: Option<Uuid>,
 }
 
 /// One invalid part of a request.
@@ -167,6 +173,12 @@ impl Problem {
         self
     }
 
+    /// Adds the order with which the request conflicts.
+    pub(crate) fn with_order_id(mut self, order_id: Uuid) -> Self {
+        self.members().order_id = Some(order_id);
+        self
+    }
+
     fn members(&mut self) -> &mut Members {
         self.members.get_or_insert_default()
     }
@@ -197,6 +209,7 @@ impl Problem {
             reason: members.and_then(|members| members.reason),
             allowed: members.and_then(|members| members.allowed.as_deref()),
             oldest: members.and_then(|members| members.oldest.as_deref()),
+            order_id: members.and_then(|members| members.order_id),
         }
     }
 

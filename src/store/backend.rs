@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::Admission;
@@ -13,7 +14,7 @@ use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
-use super::list::{ListQuery, Page};
+use super::list::{ListQuery, Page, PageForm};
 use super::migrate::MigrateOptions;
 use super::order_key::OrderKey;
 use super::pool::{Connect, Limits, Pool, PoolStatus};
@@ -86,8 +87,12 @@ pub(super) trait Backend: Send + Sync {
     /// key. Returns [`StoreError::BatchTooLarge`] if several orders together have more bytes than a page may have.
     fn get(&self, keys: Arc<[OrderKey]>) -> StoreFuture<'_, Vec<(usize, Order)>>;
 
-    /// Returns a page of the orders of a tenant, newest first.
-    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page>;
+    /// Returns a page of the orders of a tenant.
+    fn list(&self, tenant: Tenant, query: ListQuery, form: PageForm) -> StoreFuture<'_, Page>;
+
+    /// Returns a page of the orders of a tenant with these ids, which are unique, in their order. The page has at
+    /// least one order if there is any.
+    fn list_by_id(&self, tenant: Tenant, ids: Vec<Uuid>) -> StoreFuture<'_, Page>;
 
     /// Updates an order in one transaction. `admission` provides the permits for the order that is read.
     fn update<'a>(

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::StoreError;
 use super::backend::Backend;
-use super::coalesce::{Batch, LockName, LockWait};
+use super::coalesce::{Batch, LockName, LockWait, LockedValue};
 use super::create::{CreateOutcome, NewRow};
 use super::document::Document;
 use super::feed_signal::FeedSignal;
-use super::list::{ListQuery, Page};
+use super::list::{ListQuery, Page, PageForm};
 use super::order_key::OrderKey;
 use super::page_budget::{PageBudget, WithPermit};
 use crate::domain::Tenant;
@@ -34,9 +34,16 @@ impl Batch for CreateBatch {
         &row.caller.tenant
     }
 
+    /// A row with an external id waits in the lane of the external id, also when its key is locked. Requests that
+    /// compete for an external id have different keys, so lanes by key would not keep the next of them out of the
+    /// batches. Retries of one request have the same external id.
     fn lock_of(row: &Arc<NewRow>) -> Option<LockName> {
-        let key = row.key()?.to_owned();
-        Some((row.caller.tenant.clone(), key))
+        let value = match (row.external_id(), row.key()) {
+            (Some(external_id), _) => LockedValue::ExternalId(external_id.to_owned()),
+            (None, Some(key)) => LockedValue::Key(key.to_owned()),
+            (None, None) => return None,
+        };
+        Some((row.caller.tenant.clone(), value))
     }
 
     async fn serve(
@@ -53,7 +60,7 @@ impl Batch for CreateBatch {
                     any_new = true;
                 }
                 CreateOutcome::Replay(_) => self.metrics.orders_replayed.inc(),
-                CreateOutcome::KeyReused => {}
+                CreateOutcome::KeyReused | CreateOutcome::ExternalIdTaken { .. } => {}
             }
         }
         if any_new {
@@ -145,7 +152,8 @@ impl Batch for FirstPageBatch {
         let Some(tenant) = requests.first() else {
             return Ok(Vec::new());
         };
-        let read = self.backend.list(tenant.clone(), ListQuery::FIRST_PAGE);
+        let (query, form) = (ListQuery::FIRST_PAGE, PageForm::Array);
+        let read = self.backend.list(tenant.clone(), query, form);
         let page = self.budget.read(read).await?;
         Ok(vec![page; requests.len()])
     }

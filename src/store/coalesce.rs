@@ -85,8 +85,17 @@ pub(super) trait Batch: Send + Sync + 'static {
     }
 }
 
-/// The name of a lock of the database: the tenant, and its idempotency key. Tenants never wait for each other.
-pub(super) type LockName = (Tenant, String);
+/// The name of a lock of the database: the tenant and a value. Tenants never wait for each other.
+pub(super) type LockName = (Tenant, LockedValue);
+
+/// A unique value. A transaction that inserts it locks it until its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum LockedValue {
+    /// An idempotency key.
+    Key(String),
+    /// The external id of an order.
+    ExternalId(String),
+}
 
 /// How many workers serve a queue, and how many requests each takes at a time.
 #[derive(Clone, Copy, Debug)]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::StoreError;
 use super::document::{Document, json_bytes, metadata_json};
 use super::error::StoreFault;
+use super::order_id::new_order_id;
 use crate::domain::{Caller, NewOrder, Order};
 use crate::order_json;
 
@@ -24,7 +25,7 @@ pub struct CreateOrder {
     /// How a retry of the request is recognized.
     pub idempotency: Option<Idempotency>,
     /// The deadline of the client. The order may still be created after it, unless the request waits for
-    /// another transaction that uses its key.
+    /// another transaction that uses its key or its external id.
     pub deadline: Instant,
     /// The trace it belongs to (W3C Trace Context).
     pub traceparent: Option<String>,
@@ -61,21 +62,11 @@ pub enum CreateOutcome {
     Replay(Document),
     /// The key was used before for another request. Nothing was created.
     KeyReused,
-}
-
-/// A new id for an order that is created at this time: a UUIDv7 (RFC 9562, section 5.7) whose first 60 bits are the
-/// time, to a quarter of a microsecond (section 6.2, method 3). Ids of one process increase like its clock.
-///
-/// The other bits are random. A counter, which would order ids of the same time, is common to all tenants, so the
-/// difference between two ids of a tenant would show how many orders others have created meanwhile.
-fn order_id(now: DateTime<Utc>) -> Uuid {
-    let millis = u64::try_from(now.timestamp_millis()).unwrap_or_default();
-    let fraction = now.timestamp_subsec_nanos() % 1_000_000 * 4_096 / 1_000_000;
-    let [.., high, low] = fraction.to_be_bytes();
-    let [_, _, _, _, _, _, _, _, random @ ..] = Uuid::new_v4().into_bytes();
-    let [a, b, c, d, e, f, g, h] = random;
-    uuid::Builder::from_unix_timestamp_millis(millis, &[high, low, a, b, c, d, e, f, g, h])
-        .into_uuid()
+    /// Another order of the tenant has the external id. Nothing was created, and the key is not used.
+    ExternalIdTaken {
+        /// The order that has it.
+        order_id: Uuid,
+    },
 }
 
 /// An order to insert.
@@ -94,7 +85,7 @@ pub(super) struct NewRow {
 impl NewRow {
     pub(super) fn new(command: CreateOrder) -> Result<Arc<Self>, StoreError> {
         let now = Utc::now();
-        let order = command.new.create(order_id(now), now);
+        let order = command.new.create(new_order_id(now), now);
         Ok(Arc::new(Self {
             json: order_json::order(&order).map_err(StoreFault::Json)?.into(),
             metadata: metadata_json(&order.metadata)?,
@@ -113,6 +104,10 @@ impl NewRow {
         self.idempotency.as_ref().map(|i| i.hash.as_slice())
     }
 
+    pub(super) fn external_id(&self) -> Option<&str> {
+        self.order.external_id.as_deref()
+    }
+
     /// The length of [`Self::json`] as the database stores it.
     pub(super) fn json_bytes(&self) -> i32 {
         json_bytes(&self.json)
@@ -126,33 +121,40 @@ impl NewRow {
         }
     }
 
-    /// The outcome for this row, which was not inserted because it conflicts with `found`.
-    pub(super) fn resolve_conflict(&self, found: &ExistingOrder) -> CreateOutcome {
-        if found.id == self.order.id {
+    /// The outcome for this row, which was not inserted because it conflicts with the orders `found`. A retry may
+    /// conflict by its id, by its key and by its external id at once; they count in this order. Returns `None` if no
+    /// order was found.
+    pub(super) fn resolve_conflicts(&self, found: &[ExistingOrder]) -> Option<CreateOutcome> {
+        if found.iter().any(|order| order.id == self.order.id) {
             // Written by an earlier attempt whose response was lost.
-            return CreateOutcome::New(self.document());
+            return Some(CreateOutcome::New(self.document()));
         }
-        match &found.replay {
-            Some(replay)
-                if replay.hash_version == Idempotency::HASH_VERSION
-                    && self.hash() == Some(&replay.hash) =>
-            {
+        let by_key = |order: &ExistingOrder| Some((order.id, order.replay.clone()?));
+        if let Some((id, replay)) = found.iter().find_map(by_key) {
+            let same_request = replay.hash_version == Idempotency::HASH_VERSION
+                && self.hash() == Some(&replay.hash);
+            return Some(if same_request {
                 CreateOutcome::Replay(Document {
-                    id: found.id,
+                    id,
                     version: 1,
-                    json: replay.json.clone(),
+                    json: replay.json,
                 })
-            }
-            _ => CreateOutcome::KeyReused,
+            } else {
+                CreateOutcome::KeyReused
+            });
         }
+        let by_external_id = found.first()?;
+        Some(CreateOutcome::ExternalIdTaken {
+            order_id: by_external_id.id,
+        })
     }
 }
 
-/// An order in the database that has the key or the id of a row to insert.
+/// An order in the database that has the id, the key or the external id of a row to insert.
 #[derive(Clone, Debug)]
 pub(super) struct ExistingOrder {
     pub(super) id: Uuid,
-    /// The data stored with the key.
+    /// The data stored with the key, if the order was found by it.
     pub(super) replay: Option<Replay>,
 }
 
@@ -163,33 +165,4 @@ pub(super) struct Replay {
     pub(super) hash_version: i16,
     /// The order as it was created.
     pub(super) json: Bytes,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_increase_with_the_time_and_do_not_count() {
-        let at = |nanos| DateTime::from_timestamp(1_764_000_000, nanos).unwrap();
-        let mut last = Uuid::nil();
-        for nanos in [0, 250, 999_750, 999_999, 1_000_000, 1_000_245, 999_999_999] {
-            let id = order_id(at(nanos));
-            assert!(id > last, "{nanos}");
-            assert_eq!(id.get_version_num(), 7);
-            let (seconds, subsec) = id.get_timestamp().unwrap().to_unix();
-            assert_eq!(
-                (seconds, subsec),
-                (1_764_000_000, nanos / 1_000_000 * 1_000_000)
-            );
-            last = id;
-        }
-        // Of the same time, an id says nothing about the next one.
-        let random = |id: Uuid| id.as_u128() & ((1 << 62) - 1);
-        let ids: Vec<_> = (0..100).map(|_| random(order_id(at(7)))).collect();
-        let near = ids
-            .windows(2)
-            .filter(|pair| pair[0].abs_diff(pair[1]) < 1 << 40);
-        assert_eq!(near.count(), 0);
-    }
 }

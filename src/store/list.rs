@@ -1,27 +1,58 @@
 //! Lists of orders: the query of a client, and the page that it receives.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::StoreError;
 use super::error::StoreFault;
-use crate::domain::{Order, Status};
+use crate::domain::{Order, StatusSet};
 use crate::order_json;
 
-/// A query for a page of orders, newest first.
+/// A query for a page of orders, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListQuery {
     /// The maximum number of orders in the page.
     pub limit: u32,
     /// The last order of the previous page.
     pub starting_after: Option<Uuid>,
-    /// Only orders with this status.
-    pub status: Option<Status>,
-    /// Only orders of one product or customer.
+    /// Which order comes first.
+    pub direction: Direction,
+    /// Only orders with one of these statuses.
+    pub statuses: StatusSet,
+    /// Only orders that were created in this range of time.
+    pub created: CreatedRange,
+    /// Only orders of one product, of one customer, or with one external id.
     pub filter: Option<ListFilter>,
 }
 
-/// A property that the orders of a list have in common. A list has only one of them at a time: a query for both
+/// The order of a list. Later orders have larger ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// By id, descending.
+    NewestFirst,
+    /// By id, ascending.
+    OldestFirst,
+}
+
+/// A range of the time of creation. It is half-open, so that ranges that follow each other have each order once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CreatedRange {
+    /// The beginning of the range, which belongs to it.
+    pub from: Option<DateTime<Utc>>,
+    /// The end of the range, which does not belong to it.
+    pub to: Option<DateTime<Utc>>,
+}
+
+impl CreatedRange {
+    /// The range without bounds.
+    pub const ALL: Self = Self {
+        from: None,
+        to: None,
+    };
+}
+
+/// A property that the orders of a list have in common. A list has only one of them at a time: a query for two
 /// would not walk along an index, and would take time in proportion to the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListFilter {
@@ -29,6 +60,8 @@ pub enum ListFilter {
     Product(String),
     /// Orders of this customer.
     Customer(String),
+    /// The order with this external id.
+    External(String),
 }
 
 impl ListQuery {
@@ -42,28 +75,51 @@ impl ListQuery {
     pub const FIRST_PAGE: Self = Self {
         limit: Self::MAX_LIMIT,
         starting_after: None,
-        status: None,
+        direction: Direction::NewestFirst,
+        statuses: StatusSet::ALL,
+        created: CreatedRange::ALL,
         filter: None,
     };
+
+    /// The query that continues after the order with this id.
+    pub(super) fn continued_after(self, id: Uuid) -> Self {
+        Self {
+            starting_after: Some(id),
+            ..self
+        }
+    }
+}
+
+/// How the orders of a page are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageForm {
+    /// A JSON array.
+    Array,
+    /// One line for each order (NDJSON).
+    Lines,
 }
 
 /// A page of orders, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The orders as a JSON array.
+    /// The orders as JSON: an array, and one order a line in an export.
     pub json: Bytes,
     /// The id of the last order, when more may follow.
     pub next: Option<Uuid>,
 }
 
-/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes
-/// (`\u0000`), and the other fields.
-const LONGEST_ORDER: usize = 50 * 540 * 6 + 4096;
+/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes (`\u0000`);
+/// 100 lines with a product of 128 characters, each at most 4 bytes; and the other fields.
+const LONGEST_ORDER: usize = 50 * 540 * 6 + 100 * (128 * 4 + 100) + 4096;
 
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.
-    pub(super) fn new(orders: &[Order], limit: u32) -> Result<Self, StoreError> {
-        let json = order_json::orders(orders).map_err(StoreFault::Json)?;
+    pub(super) fn new(orders: &[Order], limit: u32, form: PageForm) -> Result<Self, StoreError> {
+        let json = match form {
+            PageForm::Array => order_json::orders(orders),
+            PageForm::Lines => order_json::lines(orders),
+        };
+        let json = json.map_err(StoreFault::Json)?;
         // No count and no extra row: orders may follow a full page, and also a page that the next order might have
         // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)
@@ -72,5 +128,40 @@ impl Page {
             json,
             next: orders.last().filter(|_| full).map(|order| order.id),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::{Draft, ItemsDraft, LineDraft, NewOrder};
+
+    #[test]
+    fn no_order_is_longer_than_the_maximum() {
+        let name = || Some("\u{1F600}".repeat(128));
+        let line = |number: i64| LineDraft {
+            product_id: name().unwrap(),
+            quantity: 1_000_000,
+            // The total is 0.
+            unit_amount: Some(1_000_000_000_000 * (1 - number % 2 * 2)),
+        };
+        let entries = (0..50).map(|number| (format!("{number:\">40}"), "\u{1}".repeat(500)));
+        let draft = Draft {
+            items: ItemsDraft::Listed((0..100).map(line).collect()),
+            currency: Some("EUR".to_owned()),
+            external_id: name(),
+            customer_id: name(),
+            metadata: entries.collect::<BTreeMap<_, _>>(),
+        };
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let order = NewOrder::parse(draft).unwrap().create(Uuid::nil(), now);
+        let length = order_json::order(&order).unwrap().len();
+        assert!(length <= LONGEST_ORDER, "{length}");
+        // Without one of its parts, the maximum would be too small.
+        assert!(length > 50 * 500 * 6 + 100 * 128 * 4, "{length}");
+        // The budget of pages counts an order as a quarter of a page.
+        const { assert!(4 * LONGEST_ORDER < ListQuery::MAX_BYTES) };
     }
 }

@@ -18,10 +18,12 @@ mod document;
 mod error;
 mod event;
 mod event_sql;
+mod export;
 mod feed;
 mod feed_signal;
 mod list;
 mod migrate;
+mod order_id;
 mod order_key;
 mod order_locks;
 mod page_budget;
@@ -34,6 +36,7 @@ mod schema;
 mod schema_state;
 mod sqlite;
 mod statement;
+mod streams;
 mod update;
 
 use std::future::Future;
@@ -60,10 +63,12 @@ pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
 pub use error::{Cause, StoreError};
 pub use event::{Event, EventPage, Feed, StreamEvent};
+pub use export::{ExportPage, ExportPermit, OrderExport};
 use feed::SharedFeed;
 pub use feed::{FeedReader, NextEvents};
 use feed_signal::FeedSignal;
-pub use list::{ListFilter, ListQuery, Page};
+use list::PageForm;
+pub use list::{CreatedRange, Direction, ListFilter, ListQuery, Page};
 pub use migrate::MigrateOptions;
 use order_locks::OrderLocks;
 use page_budget::PageBudget;
@@ -73,6 +78,7 @@ use queues::Queues;
 pub use queues::Submitted;
 pub use readiness::Readiness;
 use readiness::ReadinessProbe;
+use streams::OpenStreams;
 pub use update::{UpdateOrder, UpdateOutcome};
 
 /// The maximum number of pages in memory that are not yet response bodies: pages of the feed, of the events of an
@@ -96,8 +102,13 @@ struct Inner {
     updates: FairSemaphore,
     acquire_timeout: Duration,
     page_budget: PageBudget,
+    /// Event streams and exports.
+    streams: OpenStreams,
+    /// Permits to read a page of an export.
+    export_reads: FairSemaphore,
     feed_signal: FeedSignal,
     shared_feed: Arc<SharedFeed>,
+    metrics: Arc<Metrics>,
 }
 
 impl Store {
@@ -129,7 +140,8 @@ impl Store {
             &feed_signal,
             &runtime,
         );
-        let shared_feed = SharedFeed::start(&backend, &prioritized, &environment);
+        let streams = OpenStreams::new(settings.max_streams.get());
+        let shared_feed = SharedFeed::start(&backend, &prioritized, &environment, &streams);
         Ok(Self(Arc::new(Inner {
             readiness: ReadinessProbe::new(Arc::clone(&backend)),
             backend,
@@ -140,8 +152,11 @@ impl Store {
             acquire_timeout: settings.pool_acquire_timeout,
             updates: FairSemaphore::new(pool::connections_of_class(settings.pool_max_size.get())),
             page_budget: PageBudget::new(MAX_PAGES),
+            streams,
+            export_reads: export::reads(settings.pool_max_size.get()),
             feed_signal,
             shared_feed,
+            metrics,
         })))
     }
 
@@ -185,7 +200,7 @@ impl Store {
         self.0.queues.get(caller, id).await
     }
 
-    /// Returns a page of orders, newest first.
+    /// Returns a page of a list of orders.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -199,7 +214,25 @@ impl Store {
         }
         let tenant = caller.tenant.clone();
         self.page(caller, query.limit, |inner| async move {
-            inner.backend.list(tenant, query).await
+            inner.backend.list(tenant, query, PageForm::Array).await
+        })
+        .await
+    }
+
+    /// Returns a page of the orders with these ids, which must be unique, in their order. Unknown ids are left out.
+    /// The page ends at the length of a page, and then has the id of its last order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_by_id(
+        &self,
+        caller: &Arc<Caller>,
+        ids: Vec<Uuid>,
+    ) -> Result<WithPermit<Page>, StoreError> {
+        let tenant = caller.tenant.clone();
+        let entries = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        self.page(caller, entries, |inner| async move {
+            inner.backend.list_by_id(tenant, ids).await
         })
         .await
     }

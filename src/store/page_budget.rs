@@ -20,8 +20,8 @@ use crate::domain::Caller;
 use crate::shares::{FairPermit, FairSemaphore};
 
 /// How many orders or events count as a whole page. A smaller page counts its entries. The longest entry is less
-/// than a sixth of 1 MiB as JSON.
-const ENTRIES_PER_PAGE: u32 = 6;
+/// than a quarter of 1 MiB as JSON.
+const ENTRIES_PER_PAGE: u32 = 4;
 
 /// Permits for a few pages. Clones share them.
 #[derive(Clone)]

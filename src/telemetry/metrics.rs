@@ -71,6 +71,8 @@ metrics! {
         pub(super) rate_limited: IntCounter = "rate_limited_total",
         /// Open event streams.
         pub(crate) event_streams: IntGauge = "event_streams",
+        /// Exports of orders in progress.
+        pub(crate) order_exports: IntGauge = "order_exports",
         /// Age of the oldest event that waits for a transaction before it reaches the feed; NaN when it could not be measured.
         pub(crate) feed_lag: Gauge = "feed_lag_seconds",
         /// Failed attempts to measure the lag of the feed.

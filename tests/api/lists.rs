@@ -79,7 +79,6 @@ async fn invalid_filters_are_rejected(database: Database) {
     for (query, pointer) in [
         ("status=lost", "/status"),
         ("status=", "/status"),
-        ("status=pending&status=shipped", "/status"),
         ("product_id=", "/product_id"),
         ("product_id=%00", "/product_id"),
         ("customer_id=%20", "/customer_id"),

@@ -2,14 +2,18 @@
 //!
 //! `auto_explain` logs the plan of every statement that the service sends, with the rows it read.
 
+mod search;
+
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
+use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
-use crate::support::orders::{order, order_path};
+use crate::support::orders::{order, order_path, order_with_external_id};
 use crate::support::server::Server;
 
 /// The number of orders, and of readable events.
@@ -20,6 +24,14 @@ const MAX_ROWS_READ: f64 = 700.0;
 /// entries that a scan skips do not count as rows.
 const MAX_PAGES_TOUCHED: f64 = 800.0;
 
+const TABLES: [&str; 5] = [
+    "orders",
+    "order_items",
+    "events",
+    "idempotency_keys",
+    "feed_floors",
+];
+
 /// The data of every event.
 const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{},"version":1,"created_at":"2026-11-22T06:19:00.123456Z","updated_at":"2026-11-22T06:19:00.123456Z"}"#;
 
@@ -27,11 +39,13 @@ const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id"
 /// order has; many other orders; and events and keys. Other tenants have three orders each.
 fn insert_rows(owner: &str) -> String {
     format!(
-        "INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
+        "INSERT INTO orders (tenant, id, status, customer_id, external_id, metadata, version, created_at, updated_at,
+            json_bytes)
          SELECT '{owner}', (lpad(to_hex(i), 12, '0') || '70008000000000000000')::uuid,
             CASE WHEN i <= {half} THEN 'delivered'
                 ELSE (ARRAY['pending', 'confirmed', 'shipped', 'cancelled'])[1 + i % 4] END,
             CASE WHEN i <= {half} THEN 'large' WHEN i % 2 = 0 THEN 'c' || i % 5000 END,
+            CASE WHEN i % 2 = 0 THEN 'external-' || i END,
             '{{}}', 1, now(), now(), 288
          FROM generate_series(1, {ROWS}) AS i;
          INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
@@ -97,13 +111,25 @@ fn pages_touched(node: &Value) -> f64 {
     number("Shared Hit Blocks") + number("Shared Read Blocks")
 }
 
-/// Reads and writes as the tenant `default`, while `owner` has nearly all rows.
-async fn expect_index_scans(mode: &str, owner: &str) {
-    let cluster = Cluster::start();
-    let database = cluster.database().await;
-    migrate(&database);
-    database.execute(&insert_rows(owner)).await;
-    let name = database.name().to_owned();
+/// Creates orders with external ids: new ones, one that is taken, and many that compete, for which the service uses the
+/// statements that it needs after it has lost a race.
+async fn create_with_external_ids(server: &Server) {
+    for status in [201, 409] {
+        let body = order_with_external_id("sku", "new");
+        assert_eq!(server.post(&body).await.status(), status);
+    }
+    let posts = (0..60).map(|i| {
+        let body = order_with_external_id("sku", &format!("compete-{}", i % 2));
+        async move { server.post_with_key(&format!("compete-{i}"), &body).await }
+    });
+    let responses = join_all(posts).await;
+    let created = responses.iter().filter(|response| response.status() == 201);
+    assert_eq!(created.count(), 2);
+}
+
+/// Makes the server log the plan of every statement of new sessions, and plan with or without the parameters.
+async fn log_plans(database: &Database, mode: &str) {
+    let name = database.name();
     for setting in [
         "session_preload_libraries = 'auto_explain'",
         "auto_explain.log_min_duration = 0",
@@ -117,11 +143,37 @@ async fn expect_index_scans(mode: &str, owner: &str) {
             .execute(&format!("ALTER DATABASE {name} SET {setting}"))
             .await;
     }
+}
+
+/// Checks that a plan scans no table, and how much it reads.
+fn expect_index_walks(mode: &str, sql: &str, plan: &Value, max_pages: f64) {
+    for node in nodes(plan) {
+        let scans = node["Node Type"] == "Seq Scan"
+            && TABLES.iter().any(|table| node["Relation Name"] == *table);
+        assert!(!scans, "{mode}: {sql}\n{plan:#}");
+        let rows = rows_read(node);
+        assert!(
+            rows <= MAX_ROWS_READ,
+            "{mode}: {rows} rows: {sql}\n{plan:#}"
+        );
+    }
+    let pages = pages_touched(plan);
+    assert!(pages <= max_pages, "{mode}: {pages} pages: {sql}\n{plan:#}");
+}
+
+/// Reads and writes as the tenant `default`, while `owner` has nearly all rows.
+async fn expect_index_scans(mode: &str, owner: &str) {
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    migrate(&database);
+    database.execute(&insert_rows(owner)).await;
+    log_plans(&database, mode).await;
     let server = Server::start(&database, &[]).await;
     let created: Value = server.post_with_key("new", &order("sku")).await.json();
     for key in ["new", "key-00000000-0001-7000-8000-000000000000"] {
         server.post_with_key(key, &order("sku")).await;
     }
+    create_with_external_ids(&server).await;
     let path = order_path(&created);
     let confirmed = server.patch(&path, &json!({"status": "confirmed"})).await;
     assert_eq!(confirmed.status(), 200);
@@ -168,27 +220,14 @@ async fn expect_index_scans(mode: &str, owner: &str) {
     tokio::time::sleep(Duration::from_secs(6)).await;
 
     let plans = plans(&cluster.log());
-    let tables = ["orders", "events", "idempotency_keys", "feed_floors"];
-    for table in tables {
+    for table in TABLES {
         assert!(plans.iter().any(|(sql, _)| sql.contains(table)), "{table}");
     }
     assert!(plans.len() > 45, "{}", plans.len());
+    let of_race = |(sql, _): &(String, _)| sql.contains("DELETE FROM idempotency_keys");
+    assert!(plans.iter().any(of_race));
     for (sql, plan) in &plans {
-        for node in nodes(plan) {
-            let scans = node["Node Type"] == "Seq Scan"
-                && tables.iter().any(|table| node["Relation Name"] == *table);
-            assert!(!scans, "{mode}: {sql}\n{plan:#}");
-            let rows = rows_read(node);
-            assert!(
-                rows <= MAX_ROWS_READ,
-                "{mode}: {rows} rows: {sql}\n{plan:#}"
-            );
-        }
-        let pages = pages_touched(plan);
-        assert!(
-            pages <= MAX_PAGES_TOUCHED,
-            "{mode}: {pages} pages: {sql}\n{plan:#}"
-        );
+        expect_index_walks(mode, sql, plan, MAX_PAGES_TOUCHED);
     }
 }
 

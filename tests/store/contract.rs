@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use order_service::config::Cli;
 use order_service::domain::{
-    Caller, Draft, ItemsDraft, LineDraft, Metadata, NewOrder, Patch, Status,
+    Caller, Draft, ItemsDraft, LineDraft, Metadata, NewOrder, Patch, ShortText, Status,
 };
 use order_service::store::{
     Connector, CreateOrder, CreateOutcome, Document, IfMatch, ListQuery, MigrateOptions, Readiness,
@@ -72,6 +72,12 @@ pub(crate) fn new_order(product_id: &str) -> CreateOrder {
         traceparent: None,
         deadline: in_a_minute(),
     }
+}
+
+/// The request with this external id.
+pub(crate) fn with_external_id(mut request: CreateOrder, external_id: &str) -> CreateOrder {
+    request.new.external_id = Some(ShortText::parse(external_id.to_owned()).unwrap());
+    request
 }
 
 /// Creates an order and checks that it is new.

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use order_service::store::{CreateOrder, Idempotency, Store};
+use order_service::store::{CreateOrder, CreateOutcome, Idempotency, Store};
 
-use super::contract::{caller, create, new_order, open_url};
+use super::contract::{caller, create, new_order, open_url, with_external_id};
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
@@ -63,6 +63,68 @@ async fn an_order_with_a_key_whose_response_is_lost_is_created_once_and_without_
     assert_eq!(database.count("idempotency_keys").await, 1);
     let log = cluster.log();
     assert!(!log.contains(DUPLICATE_KEY), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_with_an_external_id_whose_response_is_lost_is_created_once_and_without_an_error()
+{
+    let (cluster, database, proxy, store) = through_proxy().await;
+    for (product_id, request) in [
+        ("sku-lost", new_order("-lost")),
+        ("sku-with-key", keyed("-with-key")),
+    ] {
+        let lost = proxy.lost();
+        proxy.lose_response_to(product_id);
+        let request = with_external_id(request, product_id);
+        let order = create(&store, request.clone()).await;
+        assert_eq!(proxy.lost(), lost + 1);
+        assert!(store.get(&caller(), order.id).await.unwrap().is_some());
+        // A retry of the client has another id.
+        let retry = store.create(request.clone()).await.unwrap();
+        let expected = if request.idempotency.is_some() {
+            CreateOutcome::Replay(order)
+        } else {
+            CreateOutcome::ExternalIdTaken { order_id: order.id }
+        };
+        assert_eq!(retry, expected);
+    }
+    assert_eq!(database.count("orders").await, 3);
+    assert_eq!(database.count("events").await, 3);
+    assert_eq!(database.count("idempotency_keys").await, 1);
+    let log = cluster.log();
+    assert!(!log.contains(DUPLICATE_KEY), "{log}");
+}
+
+/// Of the orders with the same external id in one batch, one is created. That takes a transaction of several
+/// statements.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_that_compete_for_an_external_id_are_created_once_if_the_response_to_the_commit_is_lost()
+ {
+    let (_cluster, database, proxy, store) = through_proxy().await;
+    proxy.lose_response_to("COMMIT");
+    let requests: Vec<_> = (0..40)
+        .map(|i| with_external_id(keyed(&format!("-{i}")), &format!("external-{}", i / 2)))
+        .collect();
+    let outcomes = requests.iter().map(|request| store.create(request.clone()));
+    let outcomes = futures_util::future::join_all(outcomes).await;
+    assert_eq!(proxy.lost(), 1);
+    let mut created = Vec::new();
+    for (pair, outcomes) in requests.chunks(2).zip(outcomes.chunks(2)) {
+        let (winner, order, other) = match outcomes {
+            [Ok(CreateOutcome::New(order)), Ok(other)] => (&pair[0], order, other),
+            [Ok(other), Ok(CreateOutcome::New(order))] => (&pair[1], order, other),
+            _ => panic!("{outcomes:?}"),
+        };
+        let order_id = order.id;
+        assert_eq!(*other, CreateOutcome::ExternalIdTaken { order_id });
+        created.push((winner.clone(), order.clone()));
+    }
+    assert_eq!(database.count("orders").await, 21);
+    assert_eq!(database.count("idempotency_keys").await, 20);
+    for (request, order) in created {
+        let retry = store.create(request).await;
+        assert_eq!(retry, Ok(CreateOutcome::Replay(order)));
+    }
 }
 
 /// Makes the next insert fail as if an order with the same id existed.

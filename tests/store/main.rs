@@ -7,9 +7,11 @@ mod support;
 
 mod coalescing;
 mod contract;
+mod external_ids;
 mod lost_responses;
 mod pool;
 mod sqlite_limits;
 mod sqlstates;
 mod state_machine;
 mod tenants;
+mod unique_values;

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::contract::{caller, create, json, new_order, open_url, update};
 use crate::support::database::Database;
+use crate::support::random::Random;
 
 crate::on_both!(ten_thousand_orders_with_random_updates_follow_the_state_machine);
 
@@ -22,19 +23,6 @@ fn is_allowed(from: &str, to: &str) -> bool {
         ("confirmed", "cancelled"),
     ]
     .contains(&(from, to))
-}
-
-/// A linear congruential generator (Knuth, MMIX), so that a failure can be reproduced from its seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
 }
 
 fn random_patch(random: &mut Random) -> Patch {

@@ -14,11 +14,11 @@ use order_service::store::{
 };
 use serde_json::Value;
 
-use super::contract::{create, json, new_order, store, update};
+use super::contract::{create, json, new_order, store, update, with_external_id};
 use crate::support::database::Database;
 
 crate::on_both!(
-    tenants_use_the_same_key_at_the_same_time,
+    tenants_use_the_same_key_and_external_id_at_the_same_time,
     first_pages_of_many_tenants_are_read_at_the_same_time,
     a_cursor_is_of_one_tenant_and_of_one_database,
     a_cursor_is_the_same_in_pages_and_streams,
@@ -82,21 +82,25 @@ async fn events(store: &Store, tenant: &str, count: usize) -> (Vec<Event>, Curso
     panic!("{tenant} does not have {count} events");
 }
 
-async fn tenants_use_the_same_key_at_the_same_time(database: Database) {
+async fn tenants_use_the_same_key_and_external_id_at_the_same_time(database: Database) {
     let store = store(&database, &[]).await;
     let tenants: Vec<_> = (0..100).map(|i| format!("tenant-{i}")).collect();
-    let create = async || {
-        let orders = tenants
-            .iter()
-            .map(|tenant| store.create(with_key(order_of(tenant, tenant), "key")));
+    let create = async |key: &str| {
+        let orders = tenants.iter().map(|tenant| {
+            let order = with_external_id(order_of(tenant, tenant), "external");
+            store.create(with_key(order, key))
+        });
         join_all(orders).await
     };
-    let (first, again) = (create().await, create().await);
-    for (tenant, (first, again)) in tenants.iter().zip(first.into_iter().zip(again)) {
+    let (first, again) = (create("key").await, create("key").await);
+    let others = create("other").await;
+    for (((tenant, first), again), other) in tenants.iter().zip(first).zip(again).zip(others) {
         let CreateOutcome::New(document) = first.unwrap() else {
             panic!("{tenant} got the order of another");
         };
         assert_eq!(json(&document)["product_id"], format!("sku{tenant}"));
+        let order_id = document.id;
+        assert_eq!(other.unwrap(), CreateOutcome::ExternalIdTaken { order_id });
         assert_eq!(again.unwrap(), CreateOutcome::Replay(document));
     }
 }

@@ -124,7 +124,8 @@ impl Client {
             .get(media_type)
             .unwrap_or_else(|| panic!("{what}: {media_type} is not in the document"))["schema"];
         assert!(!response.body.is_empty() || head, "{what} has no body");
-        if !media_type.ends_with("json") || head {
+        let is_json = media_type.ends_with("/json") || media_type.ends_with("+json");
+        if !is_json || head {
             return;
         }
         let body: Value = serde_json::from_slice(&response.body).unwrap();

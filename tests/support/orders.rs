@@ -7,6 +7,11 @@ pub fn order(product_id: &str) -> Value {
     json!({"product_id": product_id, "quantity": 1})
 }
 
+/// The smallest order with an external id.
+pub fn order_with_external_id(product_id: &str, external_id: &str) -> Value {
+    json!({"product_id": product_id, "quantity": 1, "external_id": external_id})
+}
+
 /// An order of about 2 KB for each of its entries of metadata. Values are limited in characters, so each has the
 /// 500 that are allowed, of four bytes. An order may have up to 50 entries.
 pub fn large_order(entries: usize) -> Value {

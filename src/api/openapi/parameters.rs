@@ -3,10 +3,11 @@
 
 #![expect(dead_code, reason = "the document needs the types of the fields only")]
 
+use chrono::{DateTime, Utc};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
-use super::schemas::{Limit, ShortTextSchema};
+use super::schemas::{DirectionSchema, Limit, ShortTextSchema};
 use crate::order_json::StatusSchema;
 
 /// The parameter for an order in a path.
@@ -43,15 +44,30 @@ pub(crate) struct ListParameters {
     /// The id of the last order of the previous page.
     #[param(required = false, example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     starting_after: Uuid,
-    /// Only orders with this status.
-    #[param(required = false, example = "pending")]
-    status: StatusSchema,
+    /// `asc` is oldest first.
+    #[param(required = false, inline, example = "desc")]
+    order: DirectionSchema,
+    /// Only orders with one of these statuses.
+    #[param(required = false, example = json!(["pending", "confirmed"]))]
+    status: Vec<StatusSchema>,
+    /// Only orders created at this time or later.
+    #[param(required = false, example = "2026-11-22T06:00:00Z")]
+    created_from: DateTime<Utc>,
+    /// Only orders created before this time. A range that ends less than 60 seconds ago is not final.
+    #[param(required = false, example = "2026-11-22T07:00:00Z")]
+    created_to: DateTime<Utc>,
     /// Only orders of this product.
     #[param(required = false, inline, example = "sku-1")]
     product_id: ShortTextSchema,
     /// Only orders of this customer.
     #[param(required = false, inline, example = "customer-7")]
     customer_id: ShortTextSchema,
+    /// Only the order with this external id.
+    #[param(required = false, inline, example = "A-1001")]
+    external_id: ShortTextSchema,
+    /// The orders with these ids, at most 100, in this order. Unknown ids are left out.
+    #[param(required = false, example = json!(["0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"]))]
+    id: Vec<Uuid>,
 }
 
 /// The query of the events of one order, without [`PageSize`].

@@ -56,6 +56,7 @@ problems! {
         MethodNotAllowed: [MethodNotAllowed];
         RequestTimeout: [RequestTimeout];
         Conflict: [IllegalTransition, OrderNotEditable];
+        ExternalIdTaken: [ExternalIdTaken];
         CursorExpired: [CursorExpired];
         PreconditionFailed: [PreconditionFailed];
         PayloadTooLarge: [PayloadTooLarge];
@@ -71,7 +72,8 @@ problems! {
     groups {
         /// Errors of a request that creates an order.
         CreateErrors: [
-            BadRequest, RequestTimeout, PayloadTooLarge, UnsupportedMediaType, UnprocessableOrder,
+            BadRequest, RequestTimeout, ExternalIdTaken, PayloadTooLarge, UnsupportedMediaType,
+            UnprocessableOrder,
         ];
         /// Errors of a request that creates several orders.
         BatchErrors: [

@@ -163,3 +163,17 @@ impl PartialSchema for Limit {
 }
 
 impl ToSchema for Limit {}
+
+/// The type of the parameter `order`.
+pub(super) struct DirectionSchema;
+
+impl PartialSchema for DirectionSchema {
+    fn schema() -> RefOr<Schema> {
+        let schema = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(["asc", "desc"]));
+        RefOr::T(schema.into())
+    }
+}
+
+impl ToSchema for DirectionSchema {}

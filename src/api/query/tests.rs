@@ -37,16 +37,51 @@ fn an_id_has_the_hyphenated_form_only() {
 }
 
 #[test]
-fn the_link_to_the_next_page_keeps_every_parameter() {
-    let list = ListQuery {
-        limit: 7,
-        status: Some(crate::domain::Status::Pending),
-        filter: Some(ListFilter::Product("a&b d".to_owned())),
-        starting_after: None,
-    };
-    assert_eq!(
-        next_page(&list, Uuid::nil()),
-        "/api/v1/orders?limit=7&status=pending&product_id=a%26b+d\
-         &starting_after=00000000-0000-0000-0000-000000000000"
-    );
+fn a_time_has_a_zone_and_is_written_in_utc() {
+    for (text, utc) in [
+        ("2026-11-22T06:19:00Z", "2026-11-22T06:19:00Z"),
+        ("2026-11-22t06:19:00z", "2026-11-22T06:19:00Z"),
+        ("2026-11-22T06:19:00-00:00", "2026-11-22T06:19:00Z"),
+        ("2026-11-22T06:19:00.5+02:30", "2026-11-22T03:49:00.500Z"),
+        ("2026-11-22T06:19:00.123456Z", "2026-11-22T06:19:00.123456Z"),
+        (
+            "2026-11-22T06:19:00.1234567Z",
+            "2026-11-22T06:19:00.123456700Z",
+        ),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:60Z"),
+        // Outside of the times that orders can have, or that can be written in UTC.
+        ("1969-12-31T23:59:59Z", "1970-01-01T00:00:00Z"),
+        ("0000-01-01T00:00:00+23:59", "1970-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.9Z", "9999-12-31T23:59:59Z"),
+        ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59Z"),
+    ] {
+        let time = parse_time(text).unwrap();
+        assert_eq!(time_text(time), utc, "{text}");
+        assert_eq!(parse_time(utc), Ok(time), "{text}");
+    }
+}
+
+#[test]
+fn a_time_without_a_zone_or_in_another_form_is_rejected() {
+    for text in [
+        "",
+        "now",
+        "2026-11-22",
+        "2026-11-22T06:19:00",
+        "2026-11-22T06:19Z",
+        // A plus sign that is not encoded.
+        "2026-11-22T06:19:00 02:00",
+        "2026-13-01T00:00:00Z",
+        "2026-02-30T00:00:00Z",
+        "2026-11-22T25:00:00Z",
+        "2026-11-22T06:19:00+99:00",
+        "-0001-01-01T00:00:00Z",
+        "+12026-11-22T06:19:00Z",
+        "10000-01-01T00:00:00Z",
+        "1764000000",
+        "2026-11-22T06:19:00Z ",
+        "2026-11-22T06:19:00Zx",
+    ] {
+        assert!(parse_time(text).is_err(), "{text:?}");
+    }
 }

@@ -82,6 +82,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.update_reset();
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note_sent(result, cx)
     }
@@ -91,6 +92,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.update_reset();
         let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note_sent(result, cx)
     }
@@ -119,6 +121,7 @@ impl AsyncWrite for Connection {
         // harmlessly, if the connection is already closed.
         if self.lingers_until.is_none() {
             self.activity.written();
+            self.update_reset();
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         self.poll_linger(cx).map(Ok)

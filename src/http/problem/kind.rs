@@ -21,6 +21,8 @@ pub(crate) enum ProblemKind {
     IllegalTransition,
     /// The order can no longer be updated in this way.
     OrderNotEditable,
+    /// Another order has the external id.
+    ExternalIdTaken,
     /// The events after the cursor do not continue the history that its reader has seen.
     CursorExpired,
     /// The order has a different version from the one that the client wants to update.
@@ -49,7 +51,7 @@ pub(crate) enum ProblemKind {
 
 impl ProblemKind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::Unauthenticated,
         Self::Forbidden,
@@ -58,6 +60,7 @@ impl ProblemKind {
         Self::RequestTimeout,
         Self::IllegalTransition,
         Self::OrderNotEditable,
+        Self::ExternalIdTaken,
         Self::CursorExpired,
         Self::PreconditionFailed,
         Self::PayloadTooLarge,
@@ -123,6 +126,12 @@ impl ProblemKind {
                 S::CONFLICT,
                 "Order not editable",
                 "The order does not take this change any more.",
+            ),
+            Self::ExternalIdTaken => (
+                "external-id-taken",
+                S::CONFLICT,
+                "External id taken",
+                "Another order has this external_id; see order_id. Nothing was done.",
             ),
             Self::CursorExpired => (
                 "cursor-expired",

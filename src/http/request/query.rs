@@ -22,39 +22,74 @@ impl ParameterError {
     }
 }
 
-/// A parameter: its name, and the function that reads its value.
-pub(crate) type Parameter<'a> = (
-    &'a str,
-    &'a mut dyn FnMut(&str) -> Result<(), ParameterError>,
-);
+/// A parameter of a query.
+pub(crate) struct Parameter<'a> {
+    name: &'a str,
+    /// Whether it may be given several times.
+    repeatable: bool,
+    read: &'a mut dyn FnMut(&str) -> Result<(), ParameterError>,
+}
+
+impl<'a> Parameter<'a> {
+    /// A parameter with this name, which may be given once. `read` receives its value.
+    pub(crate) fn once(
+        name: &'a str,
+        read: &'a mut dyn FnMut(&str) -> Result<(), ParameterError>,
+    ) -> Self {
+        Self {
+            name,
+            repeatable: false,
+            read,
+        }
+    }
+
+    /// A parameter with this name, which may be given several times. `read` receives each of its values.
+    pub(crate) fn repeatable(
+        name: &'a str,
+        read: &'a mut dyn FnMut(&str) -> Result<(), ParameterError>,
+    ) -> Self {
+        Self {
+            name,
+            repeatable: true,
+            read,
+        }
+    }
+}
 
 /// Reads the query of a request.
 ///
 /// # Errors
-/// A problem that names each parameter that is unknown, given twice, or has a wrong value.
+/// A problem that names each parameter that is unknown, given twice although it may be given once, or has a wrong
+/// value.
 pub(crate) fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> Result<(), Problem> {
+    let violations = violations(request.query_string(), parameters);
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(violations.into())
+    }
+}
+
+/// Reads a query, and returns what is wrong with it.
+fn violations(query: &str, parameters: &mut [Parameter<'_>]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut seen = vec![false; parameters.len()];
-    for pair in request
-        .query_string()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-    {
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (raw, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decode(raw);
         let known = parameters
             .iter_mut()
             .zip(&mut seen)
-            .find(|((known, _), _)| name.as_deref() == Some(*known));
+            .find(|(known, _)| name.as_deref() == Some(known.name));
         let result = match (known, decode(value)) {
             (_, None) => Err(ParameterError::new(NOT_UTF_8)),
             (None, _) if name.is_none() => Err(ParameterError::new(NOT_UTF_8)),
             (None, _) => Err(ParameterError::new("is not a parameter of this resource")),
-            (Some(((_, read), seen)), Some(value)) => {
-                if std::mem::replace(seen, true) {
+            (Some((parameter, seen)), Some(value)) => {
+                if std::mem::replace(seen, true) && !parameter.repeatable {
                     Err(ParameterError::new("must be given once"))
                 } else {
-                    read(&value)
+                    (parameter.read)(&value)
                 }
             }
         };
@@ -69,11 +104,7 @@ pub(crate) fn read(request: &HttpRequest, parameters: &mut [Parameter<'_>]) -> R
             break;
         }
     }
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(violations.into())
-    }
+    violations
 }
 
 const NOT_UTF_8: &str = "must be percent-encoded UTF-8";
@@ -92,6 +123,32 @@ fn decode(text: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_repeatable_parameter_may_be_given_twice() {
+        let (mut once, mut all) = (Vec::new(), Vec::new());
+        let found = violations(
+            "one=1&many=a&many=b&one=2&many=a",
+            &mut [
+                Parameter::once("one", &mut |text| {
+                    once.push(text.to_owned());
+                    Ok(())
+                }),
+                Parameter::repeatable("many", &mut |text| {
+                    all.push(text.to_owned());
+                    Ok(())
+                }),
+            ],
+        );
+        assert_eq!(found, [Violation::new("/one", "must be given once")]);
+        assert_eq!(
+            (once, all),
+            (
+                vec!["1".to_owned()],
+                ["a", "b", "a"].map(str::to_owned).to_vec()
+            )
+        );
+    }
 
     #[test]
     fn names_and_values_are_decoded_and_must_be_utf_8() {

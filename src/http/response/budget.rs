@@ -101,6 +101,13 @@ impl ResponseBudget {
         .await
     }
 
+    /// Waits until the caller has not used up its share, and all callers together not the budget.
+    pub(crate) async fn wait_for_share(&self, caller: &Caller) {
+        while self.check(Some(caller)).is_err() {
+            sleep(POLL_INTERVAL).await;
+        }
+    }
+
     fn principal<'a>(&'a self, caller: Option<&'a Caller>) -> &'a Arc<str> {
         caller.map_or(&self.nobody, |caller| &caller.id)
     }

@@ -28,7 +28,7 @@ pub(super) async fn read(
     mut signal: watch::Receiver<()>,
 ) {
     loop {
-        if !feed.has_streams() {
+        if !feed.recent.has_readers() {
             feed.recent.clear();
         }
         let head = feed.recent.head();

@@ -22,9 +22,10 @@ use super::error::StoreFault;
 use super::event::{Event, EventPage, Feed, FeedPage, FeedRead, PageSize};
 use super::order_key::OrderKey;
 use super::page_budget::WithPermit;
+use super::streams::OpenStreams;
 use super::{Store, StoreError};
 use crate::domain::{Caller, Tenant};
-use crate::shares::{FairSemaphore, FairShares, Share, Unavailable, Wanted};
+use crate::shares::{FairSemaphore, Share};
 use crate::telemetry::Metrics;
 pub use reader::{FeedReader, NextEvents};
 use recent::{RecentEvents, TenantEvents};
@@ -42,8 +43,7 @@ pub(super) struct SharedFeed {
     key: CurrentKey,
     /// Permits to read a page from the database, each held until the read ends.
     reads: FairSemaphore,
-    /// Permits for open streams.
-    streams: FairShares,
+    streams: OpenStreams,
     /// Wakes the task at the head when the first stream has reached it.
     head_reached: Notify,
     metrics: Arc<Metrics>,
@@ -55,6 +55,7 @@ impl SharedFeed {
         backend: &Arc<dyn Backend>,
         prioritized: &Arc<dyn Backend>,
         environment: &Environment<'_>,
+        streams: &OpenStreams,
     ) -> Arc<Self> {
         let Environment {
             settings,
@@ -69,7 +70,7 @@ impl SharedFeed {
             recent: RecentEvents::default(),
             key: CurrentKey::default(),
             reads: FairSemaphore::new(reads),
-            streams: FairShares::new(settings.max_streams.get()),
+            streams: streams.clone(),
             head_reached: Notify::new(),
             metrics: Arc::clone(metrics),
         });
@@ -100,13 +101,9 @@ impl SharedFeed {
         self.runtime.spawn(read).await.map_err(super::panicked)?
     }
 
-    /// Opens a stream, unless the caller has its share of the streams open, or `MAX_STREAMS` are open.
+    /// Opens a stream. The errors are those of [`OpenStreams::open`].
     fn open_stream(self: &Arc<Self>, caller: &Arc<Caller>) -> Result<OpenStream, StoreError> {
-        let share = self.streams.acquire(&caller.id, Wanted::of(1));
-        let share = share.map_err(|error| match error {
-            Unavailable::Share => StoreError::ShareExceeded,
-            Unavailable::Capacity => StoreError::Overloaded,
-        })?;
+        let share = self.streams.open(caller)?;
         self.metrics.event_streams.inc();
         Ok(OpenStream {
             feed: Arc::clone(self),
@@ -114,10 +111,6 @@ impl SharedFeed {
             recent: self.recent.join(&caller.tenant),
             _share: share,
         })
-    }
-
-    fn has_streams(&self) -> bool {
-        self.streams.used() > 0
     }
 }
 
@@ -276,7 +269,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::ShareExceeded`] when the caller has its share of the readers or of the requests, and
-    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers exist, or a page of the feed would be rejected.
+    /// [`StoreError::Overloaded`] when `MAX_STREAMS` readers and exports exist, or a page of the feed would be rejected.
     pub fn follow(
         &self,
         caller: &Arc<Caller>,

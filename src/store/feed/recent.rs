@@ -87,6 +87,11 @@ impl RecentEvents {
         }
     }
 
+    /// Whether any reader follows the events.
+    pub(super) fn has_readers(&self) -> bool {
+        !self.0.lock().tenants.is_empty()
+    }
+
     /// The position up to which the events have been read; `None` before the start.
     pub(super) fn head(&self) -> Option<Position> {
         self.0.lock().head

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use uuid::Uuid;
 
 use super::{PgConnector, Postgres, feed_lag, notify};
 use crate::config::DatabaseKind;
@@ -16,7 +17,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
 use crate::store::pool::PoolStatus;
@@ -79,8 +80,12 @@ impl Backend for Postgres {
         self.get_orders(keys).boxed()
     }
 
-    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page> {
-        self.list_orders(tenant, query).boxed()
+    fn list(&self, tenant: Tenant, query: ListQuery, form: PageForm) -> StoreFuture<'_, Page> {
+        self.list_orders(tenant, query, form).boxed()
+    }
+
+    fn list_by_id(&self, tenant: Tenant, ids: Vec<Uuid>) -> StoreFuture<'_, Page> {
+        self.list_orders_by_id(tenant, ids).boxed()
     }
 
     fn update<'a>(

@@ -38,15 +38,16 @@ const SHORT_LOCK_WAIT: &str = "100ms";
 /// another.
 const MOMENT_LOCK_WAIT: &str = "10ms";
 
-/// How often a batch is inserted while the database has neither the rows nor those that they conflict with,
-/// because the server changed between two statements.
+/// How often a batch is inserted while the database has neither the rows nor those that they conflict with. The server
+/// changed between two statements, or the key of a row was free again when it was looked up, because the row that had
+/// it in this batch did not get its external id.
 const MAX_ROUNDS: usize = 3;
 
 /// The known facts about a batch after its statements.
 struct BatchState {
     inserted: HashSet<Uuid>,
     /// The orders that the others conflict with, by the index of the row.
-    existing: HashMap<usize, ExistingOrder>,
+    existing: HashMap<usize, Vec<ExistingOrder>>,
 }
 
 impl BatchState {
@@ -55,9 +56,7 @@ impl BatchState {
         if self.inserted.contains(&row.order.id) {
             return Some(CreateOutcome::New(row.document()));
         }
-        self.existing
-            .get(&index)
-            .map(|found| row.resolve_conflict(found))
+        row.resolve_conflicts(self.existing.get(&index)?)
     }
 }
 
@@ -97,9 +96,16 @@ impl Postgres {
         rows: &Arc<[Arc<NewRow>]>,
         wait: LockWait,
     ) -> Result<BatchState, StoreError> {
-        let inserted = match self.insert::<false>(rows, wait).await? {
-            Some(inserted) => inserted,
-            None => self.insert::<true>(rows, wait).await?.unwrap_or_default(),
+        let inserted = if rows.iter().any(|row| row.external_id().is_some()) {
+            self.insert_with_external_ids(rows, wait).await?
+        } else {
+            match self.insert::<false, false>(rows, wait).await? {
+                Some(inserted) => inserted,
+                None => {
+                    let inserted = self.insert::<true, false>(rows, wait).await?;
+                    inserted.unwrap_or_default()
+                }
+            }
         };
         let mut known = BatchState {
             inserted,
@@ -120,13 +126,15 @@ impl Postgres {
                 async move { find.load(connection).await }.boxed()
             })
             .await?;
-        known.existing = found.into_iter().map(ExistingRow::into_existing).collect();
+        for (index, order) in found.into_iter().map(ExistingRow::into_existing) {
+            known.existing.entry(index).or_default().push(order);
+        }
         Ok(known)
     }
 
-    /// Inserts the rows and returns the ids of the new ones. If an order with one of the ids exists, writes
-    /// nothing and returns `None`.
-    async fn insert<const SKIP_EXISTING: bool>(
+    /// Inserts the rows and returns the ids of the new ones. If an order with one of the ids or external ids exists,
+    /// writes nothing and returns `None`.
+    pub(super) async fn insert<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool>(
         &self,
         rows: &Arc<[Arc<NewRow>]>,
         wait: LockWait,
@@ -136,7 +144,7 @@ impl Postgres {
             .run(QueryName::CreateOrders, move |connection| {
                 let rows = Arc::clone(&batch);
                 async move {
-                    match Prepared(Insert::<SKIP_EXISTING>::new(&rows, wait))
+                    match Prepared(Insert::<SKIP_EXISTING, EXTERNAL_IDS>::new(&rows, wait))
                         .load(connection)
                         .await
                     {
@@ -160,7 +168,9 @@ impl Postgres {
 /// With `SKIP_EXISTING`, the statement skips an order whose id exists. The service generates the ids, so that
 /// happens only when the statement is repeated. Without it, such an order fails the statement, which saves
 /// PostgreSQL a search, a lock and a record in its write-ahead log for each row.
-struct Insert<'a, const SKIP_EXISTING: bool> {
+///
+/// Without `EXTERNAL_IDS`, no row has an external id.
+pub(super) struct Insert<'a, const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> {
     lock_timeout: &'static str,
     tenants: Vec<&'a str>,
     ids: Vec<Uuid>,
@@ -180,8 +190,10 @@ struct Insert<'a, const SKIP_EXISTING: bool> {
     auth_ids: Vec<Option<Cow<'a, str>>>,
 }
 
-impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
-    fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
+impl<'a, const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool>
+    Insert<'a, SKIP_EXISTING, EXTERNAL_IDS>
+{
+    pub(super) fn new(rows: &'a [Arc<NewRow>], wait: LockWait) -> Self {
         let mut rows: Vec<&NewRow> = rows.iter().map(|row| &**row).collect();
         // Batches of other connections may have the same keys. If the keys are sorted, the batches wait for each
         // other. In different orders, they would deadlock.
@@ -199,10 +211,11 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
                 .iter()
                 .map(|row| row.order.customer_id.as_deref())
                 .collect(),
-            external_ids: rows
-                .iter()
-                .map(|row| row.order.external_id.as_deref())
-                .collect(),
+            external_ids: if EXTERNAL_IDS {
+                rows.iter().map(|row| row.external_id()).collect()
+            } else {
+                Vec::new()
+            },
             currencies: rows
                 .iter()
                 .map(|row| row.order.currency.as_ref().map(Currency::as_str))
@@ -238,9 +251,20 @@ impl<'a, const SKIP_EXISTING: bool> Insert<'a, SKIP_EXISTING> {
 ///
 /// `lock_timeout` bounds only the wait for another transaction, because it is set when the statement already has
 /// its locks on the tables.
-impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
+///
+/// With `EXTERNAL_IDS`, a row whose external id an order already has writes nothing. Neither its key nor its order is
+/// written, because such a row is no input. The search is a scalar subquery, which PostgreSQL evaluates for each row
+/// with one descent of the index; it would turn `NOT EXISTS` into a join.
+///
+/// Statements with external ids wait for two kinds of unique values of other transactions. They do not deadlock,
+/// because every statement writes all its keys before all its external ids, each sorted. PostgreSQL runs `keyed` only
+/// when `placed` first needs one of its rows. The sort of `placed` reads all its input before the first order is
+/// inserted, so `keyed` is complete by then.
+impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
+    for Insert<'_, SKIP_EXISTING, EXTERNAL_IDS>
+{
     type Database = Pg;
-    type Id = Insert<'static, SKIP_EXISTING>;
+    type Id = Insert<'static, SKIP_EXISTING, EXTERNAL_IDS>;
     type Columns = SqlUuid;
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
@@ -252,8 +276,6 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.customer_ids)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.external_ids)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.currencies)?;
         out.push_sql(", ");
@@ -276,10 +298,24 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
         out.push_bind_param::<Array<Text>, _>(&self.auth_types)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.auth_ids)?;
+        if EXTERNAL_IDS {
+            out.push_sql(", ");
+            out.push_bind_param::<Array<Nullable<Text>>, _>(&self.external_ids)?;
+        }
         out.push_sql(
-            ") AS t (tenant, id, customer_id, external_id, currency, total_amount, metadata, at, key, hash, data,
-                bytes, trace, authtype, authid)
-            ), keyed AS (
+            ") AS t (tenant, id, customer_id, currency, total_amount, metadata, at, key, hash, data, bytes, trace,
+                authtype, authid",
+        );
+        if EXTERNAL_IDS {
+            out.push_sql(
+                ", external_id) WHERE external_id IS NULL OR (SELECT orders.id FROM orders
+                    WHERE orders.tenant = t.tenant AND orders.external_id = t.external_id) IS NULL",
+            );
+        } else {
+            out.push_sql(")");
+        }
+        out.push_sql(
+            "), keyed AS (
                 INSERT INTO idempotency_keys
                     (tenant, key, order_id, request_hash, hash_version, document, created_at)
                 SELECT tenant, key, id, hash, ",
@@ -290,13 +326,27 @@ impl<const SKIP_EXISTING: bool> Statement for Insert<'_, SKIP_EXISTING> {
                 ON CONFLICT DO NOTHING
                 RETURNING order_id
             ), placed AS (
-                INSERT INTO orders (tenant, id, status, customer_id, external_id, currency, total_amount, metadata,
-                    version, created_at, updated_at, json_bytes)
-                SELECT tenant, id, 'pending', customer_id, external_id, currency, total_amount, metadata, 1,
-                    at, at, bytes
+                INSERT INTO orders (tenant, id, status, customer_id, currency, total_amount, metadata, version,
+                    created_at, updated_at, json_bytes",
+        );
+        if EXTERNAL_IDS {
+            out.push_sql(", external_id");
+        }
+        out.push_sql(
+            ")
+                SELECT tenant, id, 'pending', customer_id, currency, total_amount, metadata, 1, at, at, bytes",
+        );
+        if EXTERNAL_IDS {
+            out.push_sql(", external_id");
+        }
+        out.push_sql(
+            "
                 FROM input
                 WHERE key IS NULL OR id IN (SELECT order_id FROM keyed) ",
         );
+        if EXTERNAL_IDS {
+            out.push_sql("ORDER BY external_id COLLATE \"C\", tenant COLLATE \"C\", id ");
+        }
         if SKIP_EXISTING {
             out.push_sql("ON CONFLICT DO NOTHING ");
         }

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::store::create::{ExistingOrder, NewRow, Replay};
 use crate::store::statement::Statement;
 
-/// Finds idempotency keys, and orders by their id. Each has a number, which the row that is found repeats.
+/// Finds idempotency keys, and orders by their id or their external id. Each has a number, which the row that is
+/// found repeats.
 #[derive(Clone, Default)]
 pub(super) struct FindExisting {
     key_numbers: Vec<i32>,
@@ -18,6 +19,9 @@ pub(super) struct FindExisting {
     id_numbers: Vec<i32>,
     id_tenants: Vec<String>,
     ids: Vec<Uuid>,
+    external_id_numbers: Vec<i32>,
+    external_id_tenants: Vec<String>,
+    external_ids: Vec<String>,
 }
 
 impl FindExisting {
@@ -25,10 +29,16 @@ impl FindExisting {
         self.keys.is_empty() && self.ids.is_empty()
     }
 
-    /// Adds the key of a row, or its id if it has no key.
+    /// Adds the key of a row, or its id if it has no key, and its external id. The row was written by an earlier
+    /// attempt if one of them leads to its own id.
     pub(super) fn push(&mut self, number: usize, row: &NewRow) {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
         let tenant = row.caller.tenant.to_string();
+        if let Some(external_id) = row.external_id() {
+            self.external_id_numbers.push(number);
+            self.external_id_tenants.push(tenant.clone());
+            self.external_ids.push(external_id.to_owned());
+        }
         if let Some(key) = row.key() {
             self.key_numbers.push(number);
             self.key_tenants.push(tenant);
@@ -74,7 +84,17 @@ impl Statement for FindExisting {
         out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
         out.push_sql(
             ") AS wanted (number, tenant, id) CROSS JOIN LATERAL (SELECT id FROM orders
-                WHERE orders.tenant = wanted.tenant AND orders.id = wanted.id OFFSET 0) AS found",
+                WHERE orders.tenant = wanted.tenant AND orders.id = wanted.id OFFSET 0) AS found
+            UNION ALL SELECT number, found.id, NULL, NULL, NULL FROM unnest(",
+        );
+        out.push_bind_param::<Array<Integer>, _>(&self.external_id_numbers)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.external_id_tenants)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Text>, _>(&self.external_ids)?;
+        out.push_sql(
+            ") AS wanted (number, tenant, external_id) CROSS JOIN LATERAL (SELECT id FROM orders
+                WHERE orders.tenant = wanted.tenant AND orders.external_id = wanted.external_id OFFSET 0) AS found",
         );
         Ok(())
     }

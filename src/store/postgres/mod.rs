@@ -5,6 +5,7 @@ mod connection;
 mod create;
 mod event_rows;
 mod events;
+mod external_ids;
 mod feed;
 mod feed_head;
 mod feed_lag;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use uuid::Uuid;
 
 use super::{Sqlite, SqliteConnector, readiness};
 use crate::config::DatabaseKind;
@@ -15,7 +16,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
-use crate::store::list::{ListQuery, Page};
+use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
 use crate::store::pool::PoolStatus;
@@ -62,8 +63,12 @@ impl Backend for Sqlite {
         self.get_orders(keys).boxed()
     }
 
-    fn list(&self, tenant: Tenant, query: ListQuery) -> StoreFuture<'_, Page> {
-        self.list_orders(tenant, query).boxed()
+    fn list(&self, tenant: Tenant, query: ListQuery, form: PageForm) -> StoreFuture<'_, Page> {
+        self.list_orders(tenant, query, form).boxed()
+    }
+
+    fn list_by_id(&self, tenant: Tenant, ids: Vec<Uuid>) -> StoreFuture<'_, Page> {
+        self.list_orders_by_id(tenant, ids).boxed()
     }
 
     fn update<'a>(

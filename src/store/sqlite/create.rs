@@ -32,18 +32,20 @@ impl Sqlite {
     }
 }
 
-/// Inserts one order, or finds the order that was created before with its key. The transaction may write from its
-/// beginning, so nothing changes between the look-up and the insert.
+/// Inserts one order, or finds the order that was created before with its key, or the one that has its external id.
+/// The transaction may write from its beginning, so nothing changes between the look-ups and the insert.
 fn create_order(
     connection: &mut SqliteConnection,
     row: &NewRow,
 ) -> Result<CreateOutcome, StoreError> {
     let order = &row.order;
     let tenant = row.caller.tenant.as_str();
+    if let Some(found) = find(connection, tenant, row)?
+        && let Some(outcome) = row.resolve_conflicts(&[found])
+    {
+        return Ok(outcome);
+    }
     if let Some((key, hash)) = row.key().zip(row.hash()) {
-        if let Some(found) = find(connection, tenant, key)? {
-            return Ok(row.resolve_conflict(&found));
-        }
         let written = diesel::insert_into(idempotency_keys::table)
             .values((
                 idempotency_keys::tenant.eq(tenant),
@@ -88,8 +90,48 @@ fn create_order(
     Ok(CreateOutcome::New(row.document()))
 }
 
-/// Finds the order that was created before with this key of the tenant.
+/// Finds the order that the row conflicts with: by its key, then by its external id.
 fn find(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    row: &NewRow,
+) -> Result<Option<ExistingOrder>, StoreError> {
+    let by_key = match row.key() {
+        Some(key) => find_by_key(connection, tenant, key)?,
+        None => None,
+    };
+    match row.external_id() {
+        Some(external_id) if by_key.is_none() => {
+            find_by_external_id(connection, tenant, external_id)
+        }
+        _ => Ok(by_key),
+    }
+}
+
+/// Finds the order that has this external id of the tenant.
+fn find_by_external_id(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    external_id: &str,
+) -> Result<Option<ExistingOrder>, StoreError> {
+    let found: Option<Vec<u8>> = orders::table
+        .filter(orders::tenant.eq(tenant))
+        .filter(orders::external_id.eq(external_id))
+        .select(orders::id)
+        .first(connection)
+        .optional()?;
+    found
+        .map(|id| {
+            Ok(ExistingOrder {
+                id: uuid(&id)?,
+                replay: None,
+            })
+        })
+        .transpose()
+}
+
+/// Finds the order that was created before with this key of the tenant.
+fn find_by_key(
     connection: &mut SqliteConnection,
     tenant: &str,
     key: &str,

@@ -72,6 +72,25 @@ impl Handle {
         Ok(handle)
     }
 
+    /// The number of virtual machine instructions of the statements that are prepared on the connection, since the last
+    /// call (SQLite manual, "Prepared Statement Status").
+    #[cfg(test)]
+    pub(super) fn take_steps(&self, _connection: &mut SqliteConnection) -> u64 {
+        let connection = self.0.connection.load(Ordering::Relaxed);
+        let mut steps = 0;
+        // SAFETY: the connection is open, because it is borrowed, and so are its statements.
+        unsafe {
+            let mut statement = ffi::sqlite3_next_stmt(connection, ptr::null_mut());
+            while !statement.is_null() {
+                let counter = ffi::SQLITE_STMTSTATUS_VM_STEP;
+                let count = ffi::sqlite3_stmt_status(statement, counter, 1);
+                steps += u64::try_from(count).unwrap();
+                statement = ffi::sqlite3_next_stmt(connection, statement);
+            }
+        }
+        steps
+    }
+
     /// Begins work that is interrupted after `timeout`.
     pub(super) fn begin(&self, timeout: Duration) {
         let shared = &*self.0;

@@ -15,8 +15,8 @@ use order_service::store::{FeedReader, Store};
 use uuid::Uuid;
 
 use crate::contract::store;
-use crate::state_machine::Random;
 use crate::support::database::Database;
+use crate::support::random::Random;
 use requests::{Request, random_round};
 use responses::{read_feed, send};
 use session::{Others, Session};
@@ -24,7 +24,7 @@ use session::{Others, Session};
 crate::on_both!(responses_are_the_same_whether_or_not_another_tenant_exists);
 
 const TENANTS: [&str; 2] = ["acme", "acme2"];
-const ROUNDS: usize = 150;
+const ROUNDS: u64 = 150;
 
 /// Runs the requests of some tenants at the same time, and returns the responses of each.
 async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, String> {
@@ -37,7 +37,10 @@ async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, Stri
         .map(|tenant| Random(seed.wrapping_add(u64::try_from(tenant.len()).unwrap())))
         .collect();
     for _ in 0..ROUNDS {
-        let rounds: Vec<Vec<Request>> = scripts.iter_mut().map(random_round).collect();
+        let rounds: Vec<Vec<Request>> = scripts
+            .iter_mut()
+            .map(|random| random_round(random))
+            .collect();
         let others: Vec<Others> = sessions
             .iter()
             .map(|session| Others {
@@ -104,7 +107,14 @@ async fn responses_are_the_same_whether_or_not_another_tenant_exists(database: D
             assert_eq!(line, expected, "{tenant}");
         }
         assert_eq!(together.len(), alone.len());
-        for kind in ["replay", "key reused", "Missing", "none", "expired"] {
+        for kind in [
+            "replay",
+            "key reused",
+            "taken by",
+            "Missing",
+            "none",
+            "expired",
+        ] {
             let found = together.lines().any(|line| line.trim().starts_with(kind));
             assert!(found, "{tenant} never got: {kind}");
         }

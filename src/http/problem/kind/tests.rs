@@ -17,6 +17,7 @@ fn the_table_is_that_of_the_contract() {
             ("request-timeout", 408),
             ("illegal-transition", 409),
             ("order-not-editable", 409),
+            ("external-id-taken", 409),
             ("cursor-expired", 410),
             ("precondition-failed", 412),
             ("payload-too-large", 413),

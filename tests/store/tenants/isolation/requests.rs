@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use order_service::domain::{
-    Draft, ItemsDraft, ItemsPatch, MetadataPatch, Patch, Quantity, Status,
+    Draft, ItemsDraft, ItemsPatch, MetadataPatch, Patch, Quantity, Status, StatusSet,
 };
-use order_service::store::{IfMatch, ListFilter, ListQuery};
+use order_service::store::{CreatedRange, Direction, IfMatch, ListFilter, ListQuery};
 
-use crate::state_machine::Random;
+use crate::support::random::Random;
 
 /// Which order a request names.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +24,10 @@ pub(super) enum Request {
     Get(Target),
     Update(Target, Patch, IfMatch),
     FirstPage,
-    List(ListQuery, Option<Target>),
+    /// The list without its position and its range of time. They differ between runs, so an order names each.
+    List(ListQuery, ListBounds),
+    /// The orders with the ids of these.
+    ListById(Vec<Target>),
     OrderEvents(Target),
     /// Reads the feed from a cursor that an earlier page returned, in pages of this size.
     Feed(u64, u32),
@@ -33,8 +36,18 @@ pub(super) enum Request {
     Stream,
 }
 
-fn random_draft(random: &mut Random) -> Draft {
+/// The orders that are the bounds of a list: the last one of the previous page, the first one of the range of time, and
+/// the first one after it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ListBounds {
+    pub(super) after: Option<Target>,
+    pub(super) from: Option<Target>,
+    pub(super) to: Option<Target>,
+}
+
+fn random_draft(random: &mut Random, external_id: u64) -> Draft {
     Draft {
+        external_id: (random.below(2) == 0).then(|| format!("e{external_id}")),
         items: ItemsDraft::single(format!("p{}", random.below(2)), 1),
         customer_id: (random.below(2) == 0).then(|| format!("c{}", random.below(2))),
         ..Draft::default()
@@ -50,19 +63,43 @@ fn random_target(random: &mut Random) -> Target {
 }
 
 fn random_list(random: &mut Random) -> Request {
-    let status = usize::try_from(random.below(5)).unwrap();
+    let statuses: StatusSet = Status::ALL
+        .into_iter()
+        .filter(|_| random.below(2) == 0)
+        .collect();
     let query = ListQuery {
         limit: u32::try_from(1 + random.below(20)).unwrap(),
         starting_after: None,
-        status: (random.below(2) == 0).then_some(Status::ALL[status]),
-        filter: match random.below(3) {
+        direction: if random.below(2) == 0 {
+            Direction::NewestFirst
+        } else {
+            Direction::OldestFirst
+        },
+        statuses: if random.below(2) == 0 {
+            statuses
+        } else {
+            StatusSet::ALL
+        },
+        created: CreatedRange::ALL,
+        filter: match random.below(5) {
             0 => Some(ListFilter::Product(format!("p{}", random.below(2)))),
             1 => Some(ListFilter::Customer(format!("c{}", random.below(2)))),
+            2 => Some(ListFilter::External(format!("e{}", random.below(8)))),
             _ => None,
         },
     };
-    let after = (random.below(2) == 0).then(|| Target::Own(random.below(1_000)));
-    Request::List(query, after)
+    let mut bound = || (random.below(2) == 0).then(|| Target::Own(random.below(1_000)));
+    let bounds = ListBounds {
+        after: bound(),
+        from: bound(),
+        to: bound(),
+    };
+    Request::List(query, bounds)
+}
+
+fn random_list_by_id(random: &mut Random) -> Request {
+    let targets = (0..1 + random.below(20)).map(|_| random_target(random));
+    Request::ListById(targets.collect())
 }
 
 fn random_update(random: &mut Random) -> Request {
@@ -87,10 +124,10 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
     let burst = 1 + random.below(6);
     match random.below(10) {
         0 | 1 => {
-            let first = random.below(8);
+            let (first, other) = (random.below(8), random.below(8));
             let create = |i| {
-                let draft = random_draft(random);
-                // The tenants have only eight keys, and reuse them.
+                // The tenants have only eight keys and eight external ids, and reuse them.
+                let draft = random_draft(random, (other + i) % 8);
                 let key = (random.below(3) > 0).then(|| format!("key-{}", (first + i) % 8));
                 Request::Create(draft, key)
             };
@@ -100,7 +137,12 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
             .map(|_| Request::Get(random_target(random)))
             .collect(),
         4 => vec![Request::FirstPage; usize::try_from(burst).unwrap()],
-        5 => (0..burst).map(|_| random_list(random)).collect(),
+        5 => (0..burst)
+            .map(|_| match random.below(4) {
+                0 => random_list_by_id(random),
+                _ => random_list(random),
+            })
+            .collect(),
         6 => vec![random_update(random)],
         7 => vec![Request::OrderEvents(random_target(random))],
         8 => {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use order_service::domain::{Caller, ItemsDraft, NewOrder};
 use order_service::store::{
-    CreateOrder, CreateOutcome, Cursor, Event, Feed, FeedReader, Idempotency, ListQuery,
-    NextEvents, Store, UpdateOrder, UpdateOutcome,
+    CreateOrder, CreateOutcome, CreatedRange, Cursor, Event, Feed, FeedReader, Idempotency,
+    ListQuery, NextEvents, Store, UpdateOrder, UpdateOutcome,
 };
+use uuid::Uuid;
 
-use super::requests::Request;
+use super::requests::{ListBounds, Request};
 use super::session::{Others, Session, pick};
 use crate::contract::{new_order, update};
 
@@ -48,6 +49,10 @@ pub(super) async fn send(
                 .customer_id
                 .as_ref()
                 .map_or(0, |customer| customer.as_bytes()[1]);
+            hash[3] = draft
+                .external_id
+                .as_ref()
+                .map_or(0, |external_id| external_id.as_bytes()[1]);
             let command = CreateOrder {
                 caller: Arc::clone(caller),
                 new: NewOrder::parse(draft).unwrap(),
@@ -72,12 +77,27 @@ pub(super) async fn send(
             let page = store.list(caller, ListQuery::FIRST_PAGE).await;
             Response::Page(page.unwrap().page)
         }
-        Request::List(query, after) => {
+        Request::List(query, ListBounds { after, from, to }) => {
+            let created_at = |target: Option<_>| Some(session.created_at(target?, others));
             let query = ListQuery {
                 starting_after: after.map(|target| session.id(target, others)),
+                created: CreatedRange {
+                    from: created_at(from),
+                    to: created_at(to),
+                },
                 ..query
             };
             Response::Page(store.list(caller, query).await.unwrap().page)
+        }
+        Request::ListById(targets) => {
+            let mut ids: Vec<Uuid> = Vec::new();
+            for target in targets {
+                let id = session.id(target, others);
+                if !ids.contains(&id) {
+                    ids.push(id);
+                }
+            }
+            Response::Page(store.list_by_id(caller, ids).await.unwrap().page)
         }
         Request::OrderEvents(target) => {
             let id = session.id(target, others);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use order_service::domain::Caller;
 use order_service::store::{CreateOutcome, Cursor, Event, FeedReader, Store, UpdateOutcome};
 use serde_json::Value;
@@ -68,6 +69,16 @@ impl Session {
         found.unwrap_or_else(Uuid::now_v7)
     }
 
+    /// The time of creation of a target, which its id contains.
+    pub(super) fn created_at(&self, target: Target, others: &Others) -> DateTime<Utc> {
+        let [a, b, c, d, e, f, high, low, ..] = self.id(target, others).into_bytes();
+        let millis = i64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let fraction = i64::from(u16::from_be_bytes([high & 0x0F, low]));
+        // Rounded up, because the fraction was rounded down.
+        let micros = (fraction * 1_000 + 4_095) / 4_096;
+        DateTime::from_timestamp_micros(millis * 1_000 + micros).unwrap()
+    }
+
     /// A JSON text without ids and times: an id becomes the number of the order.
     fn normalized(&self, json: &[u8]) -> String {
         let mut value: Value = serde_json::from_slice(json).unwrap();
@@ -113,6 +124,9 @@ impl Session {
                 format!("replay {}", self.normalized(&document.json))
             }
             Response::Created(CreateOutcome::KeyReused) => "key reused".to_owned(),
+            Response::Created(CreateOutcome::ExternalIdTaken { order_id }) => {
+                format!("taken by {}", self.number(order_id))
+            }
             Response::Got(document) => match document {
                 Some(document) => self.normalized(&document.json),
                 None => "none".to_owned(),
