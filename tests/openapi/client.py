@@ -5,16 +5,13 @@ import os
 from http import HTTPStatus
 
 from order_service_client import AuthenticatedClient
-from order_service_client.api.orders import create_order, create_orders, list_orders, update_order
+from order_service_client.api.orders import create_order, list_orders, update_order
 from order_service_client.models import (
     MetadataPatch,
     NewOrder,
-    NewOrderBatch,
-    NewOrderInBatch,
     NewOrderMetadata,
     Order,
     OrderPatch,
-    OrderResults,
     Problem,
     Status,
 )
@@ -52,22 +49,6 @@ assert isinstance(cleared, Order), cleared
 assert cleared.metadata.to_dict() == {}
 
 assert list_orders.sync(client=client, product_id="python", limit=10) == [cleared]
-
-batch = create_orders.sync(
-    client=client,
-    body=NewOrderBatch(
-        orders=[
-            NewOrderInBatch(product_id="python-batch", quantity=1, idempotency_key="python-2"),
-            NewOrderInBatch(product_id="", quantity=1),
-        ]
-    ),
-)
-assert isinstance(batch, OrderResults), batch
-placed, rejected = batch.results
-assert isinstance(placed.order, Order), placed
-assert placed.order.status == Status.PENDING
-assert isinstance(rejected.problem, Problem), rejected
-assert rejected.problem.status == HTTPStatus.UNPROCESSABLE_ENTITY
 
 stale = update_order.sync(order.id, client=client, body=OrderPatch(status=Status.SHIPPED), if_match='"1"')
 assert isinstance(stale, Problem), stale

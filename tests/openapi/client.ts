@@ -38,18 +38,6 @@ assert.deepEqual(cleared.data?.metadata, {});
 const list = await client.GET("/api/v1/orders", { params: { query: { product_id: "typescript", limit: 10 } } });
 assert.deepEqual(list.data, [cleared.data]);
 
-const batch = await client.POST("/api/v1/orders/batch", {
-  body: {
-    orders: [
-      { product_id: "typescript-batch", quantity: 1, idempotency_key: "typescript-2" },
-      { product_id: "", quantity: 1 },
-    ],
-  },
-});
-assert.deepEqual(batch.data?.results.map((result) => result.status), [201, 422]);
-assert.equal(batch.data?.results[0]?.order?.status, "pending");
-assert.equal(batch.data?.results[1]?.problem?.errors?.[0]?.pointer, "/orders/1/product_id");
-
 const stale = await client.PATCH(order, {
   params: { path: { id }, header: { "If-Match": '"1"' } },
   body: { status: "shipped" },
