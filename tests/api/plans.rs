@@ -33,7 +33,7 @@ const TABLES: [&str; 5] = [
 ];
 
 /// The data of every event.
-const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{},"version":1,"created_at":"2026-11-22T06:19:00.123456Z","updated_at":"2026-11-22T06:19:00.123456Z"}"#;
+const EVENT: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","items":[{"product_id":"p","quantity":1,"unit_amount":null}],"product_id":"p","quantity":1,"currency":null,"total_amount":null,"external_id":null,"status":"pending","customer_id":null,"metadata":{},"version":1,"created_at":"2026-11-22T06:19:00.123456Z","updated_at":"2026-11-22T06:19:00.123456Z"}"#;
 
 /// SQL that inserts, for the tenant `owner`, orders of one large product and customer, all with a status that no other
 /// order has; many other orders; and events and keys. Other tenants have three orders each.
