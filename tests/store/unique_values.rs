@@ -7,9 +7,9 @@ use order_service::store::{CreateOutcome, Document, Idempotency, Store, StoreErr
 use uuid::Uuid;
 
 use super::contract::{new_order, open_url, with_external_id};
-use super::state_machine::Random;
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
+use crate::support::random::Random;
 
 const STORES: usize = 4;
 const ROUNDS: u64 = 100;
