@@ -37,10 +37,7 @@ async fn run(store: &Store, seed: u64, tenants: &[&str]) -> HashMap<String, Stri
         .map(|tenant| Random(seed.wrapping_add(u64::try_from(tenant.len()).unwrap())))
         .collect();
     for _ in 0..ROUNDS {
-        let rounds: Vec<Vec<Request>> = scripts
-            .iter_mut()
-            .map(|random| random_round(random))
-            .collect();
+        let rounds: Vec<Vec<Request>> = scripts.iter_mut().map(random_round).collect();
         let others: Vec<Others> = sessions
             .iter()
             .map(|session| Others {
