@@ -8,6 +8,7 @@ use crate::support::server::Server;
 
 /// The number of orders of the tenant.
 const ROWS: u32 = 300_000;
+
 /// A few orders of other tenants, with other properties.
 const FEW_ROWS: &str = "
     ALTER TABLE orders SET (autovacuum_enabled = off);
