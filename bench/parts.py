@@ -20,22 +20,35 @@ BASELINE = BIN / "baseline"
 # The baselines write the rows of the service into tables of their own.
 SAME_ROWS = "same_rows."
 
-# Orders that exist before the measurement, for the first page and get by id.
+# Orders of one line that exist before the measurement, for the first page and get by id. The service and the baselines
+# read the same tables.
 FILL = """
-INSERT INTO {schema}orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at{columns})
-SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
-    'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now(){values}
+INSERT INTO {schema}orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
+SELECT 'default', (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'pending', 'customer-' || n % 1000,
+    '{{"colour": "blue"}}', 1, now(), now(), 390
+FROM generate_series({first}, {last}) n;
+INSERT INTO {schema}order_items (tenant, order_id, line, product_id, quantity, status)
+SELECT 'default', (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 1, 'sku-' || n % 1000, 3, 'pending'
 FROM generate_series({first}, {last}) n;
 """
-# The rows of the service also have their length and their tenant, the event and the key.
-KEYED = {"columns": ", json_bytes, tenant", "values": ", 270, 'default'"}
-PLAIN = {"columns": "", "values": ""}
+# The tables of the baselines that write fewer rows.
+PLAIN_FILL = """
+INSERT INTO orders (id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at)
+SELECT (lpad(to_hex(0), 8, '0') || lpad(to_hex(n), 24, '0'))::uuid, 'sku-' || n % 1000, 3, 'pending',
+    'customer-' || n % 1000, '{{"colour": "blue"}}', 1, now(), now()
+FROM generate_series(1, {last}) n;
+"""
 EVENTS = """
 WITH documents AS (
     SELECT id, created_at, json_build_object(
-        'id', id, 'product_id', product_id, 'quantity', quantity, 'status', status, 'customer_id', customer_id,
-        'metadata', metadata, 'version', version, 'created_at', created_at, 'updated_at', updated_at) AS document
-    FROM {schema}orders WHERE id > '{after}'::uuid
+        'id', id, 'items', json_build_array(json_build_object(
+            'product_id', product_id, 'quantity', quantity, 'unit_amount', unit_amount)),
+        'product_id', product_id, 'quantity', quantity, 'currency', currency, 'total_amount', total_amount,
+        'external_id', external_id, 'status', orders.status, 'customer_id', customer_id, 'metadata', metadata,
+        'version', version, 'created_at', created_at, 'updated_at', updated_at) AS document
+    FROM {schema}orders AS orders
+    JOIN {schema}order_items AS items ON items.tenant = orders.tenant AND items.order_id = orders.id
+    WHERE id > '{after}'::uuid AND order_id > '{after}'::uuid
 ), logged AS (
     INSERT INTO {schema}events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
     SELECT 'default', id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
@@ -74,23 +87,23 @@ def plain_database(cluster, name):
 
 
 def fill(cluster, url, first, last, schema=""):
-    """Orders with their events and keys."""
-    cluster.sql(url, FILL.format(first=first, last=last, schema=schema, **KEYED))
+    """Orders with their lines, events and keys."""
+    cluster.sql(url, FILL.format(first=first, last=last, schema=schema))
     cluster.sql(url, EVENTS.format(after=order_id(first - 1), schema=schema))
 
 
 def refill(cluster, url):
     """Restores the same content in the service's tables, without pending work of vacuum or checkpoints."""
-    cluster.sql(url, "TRUNCATE orders, events, idempotency_keys")
+    cluster.sql(url, "TRUNCATE orders, order_items, events, idempotency_keys")
     fill(cluster, url, 1, PRELOADED)
     cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
 
 
 def refill_plain(cluster, url):
     """The same in the tables of the baselines."""
-    cluster.sql(url, "TRUNCATE orders, events"
-                     f", {SAME_ROWS}orders, {SAME_ROWS}events, {SAME_ROWS}idempotency_keys")
-    cluster.sql(url, FILL.format(first=1, last=PRELOADED, schema="", **PLAIN))
+    tables = ("orders", "order_items", "events", "idempotency_keys")
+    cluster.sql(url, "TRUNCATE orders, events, " + ", ".join(SAME_ROWS + table for table in tables))
+    cluster.sql(url, PLAIN_FILL.format(last=PRELOADED))
     fill(cluster, url, 1, PRELOADED, SAME_ROWS)
     cluster.sql(url, "VACUUM ANALYZE; CHECKPOINT")
 
@@ -138,13 +151,15 @@ def one_round(number, servers, targets, cluster, urls, options):
     for target in order:
         how = targets[target]
         settle(cluster, urls)
+        before = cluster.cpu_seconds()
         if target.startswith("pgbench"):
-            closed[target] = {"ok_per_second": pgbench(urls["pgbench"], how, options.seconds + 1, number * 10**8)}
+            result = pgbench(urls["pgbench"], how, options.seconds + 1, number * 10**8)
         else:
-            closed[target] = load(servers[target], *how, "--connections", CLIENTS,
-                                  "--duration", f"{options.seconds}s")
-            if failed := closed[target]["failed"]:
+            result = load(servers[target], *how, "--connections", CLIENTS, "--duration", f"{options.seconds}s")
+            if failed := result["failed"]:
                 raise SystemExit(f"{failed} requests to {target} failed")
+        result["database_cpu_us"] = (cluster.cpu_seconds() - before) / result["responses"] * 1e6
+        closed[target] = result
     # Half of the service's maximum for both, and half of the baseline's own for both.
     rates = {"half": closed["service"]["ok_per_second"] / 2,
              "baseline_half": closed["baseline"]["ok_per_second"] / 2}
@@ -171,7 +186,8 @@ def report_round(number, results):
         half = "  ".join(f"{t} p50 {r['p50']:.2f} p99 {r['p99']:.2f}" for t, r in result["open"]["half"].items())
         low = "  ".join(f"{t} p50 {r['p50']:.2f} p99 {r['p99']:.2f}"
                         for t, r in result["open"]["baseline_half"].items())
-        print(f"round {number + 1} {kind}: {closed} | CPU µs {cpu} | half: {half} | low: {low}", flush=True)
+        database = "  ".join(f"{t} {r['database_cpu_us']:.1f}" for t, r in result["closed"].items())
+        print(f"round {number + 1} {kind}: {closed} | CPU µs {cpu} | in the database {database} | half: {half} | low: {low}", flush=True)
 
 
 def memory(cluster, _):

@@ -34,6 +34,7 @@ class Cluster:
         env = os.environ | {"POSTGRES_CONF": "fsync = on"}
         start = [ROOT / "scripts/postgres.sh", "start", self.base / "pg"]
         self.url = subprocess.run(start, env=env, check=True, capture_output=True, text=True).stdout.strip()
+        self.postmaster = int((self.base / "pg/data/postmaster.pid").read_text().split()[0])
 
     def __enter__(self):
         return self
@@ -56,6 +57,20 @@ class Cluster:
 
     def version(self):
         return self.sql(self.url, "SHOW server_version").split()[0]
+
+    def cpu_seconds(self):
+        """CPU time of all server processes, including those that have ended."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            # The process may have ended meanwhile.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+                # Every server process is a child of the postmaster. That of an ended child counts for its parent.
+                if stat.parent.name == str(self.postmaster):
+                    ticks += sum(map(int, fields[11:15]))
+                elif fields[1] == str(self.postmaster):
+                    ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
 
 
 class Server:
@@ -139,13 +154,16 @@ def load(server, path, *options, nice=0):
 
 
 def pgbench(url, script, seconds, n=0):
-    """Transactions per second of one prepared statement, with as many clients as a pool has connections."""
+    """Transactions of one prepared statement, with as many clients as a pool has connections."""
     command = [
         shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
         "-T", str(seconds), "-D", f"n={n}", "-f", ROOT / f"bench/pgbench/{script}.sql", url,
     ]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return float(re.search(r"tps = ([\d.]+)", done.stdout)[1])
+    return {
+        "ok_per_second": float(re.search(r"tps = ([\d.]+)", done.stdout)[1]),
+        "responses": int(re.search(r"actually processed: (\d+)", done.stdout)[1]),
+    }
 
 
 def newest_pgbench():

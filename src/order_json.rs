@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{Currency, Line, NewOrder, Order, ShortText};
+use crate::domain::{Currency, Line, MAX_LINES, Metadata, NewOrder, Order, ShortText};
 
 /// An order.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,19 +20,24 @@ pub(crate) struct OrderJson<'a> {
     #[schema(example = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071")]
     id: Uuid,
     /// The lines.
-    #[schema(value_type = Vec<LineJson<'a>>)]
+    #[schema(value_type = Vec<LineJson<'a>>, min_items = 1, max_items = 100)]
     items: Lines<'a>,
-    /// The product of the only line, or null.
+    /// The product of the only line. Null if there are several lines.
     #[schema(required = true, example = "sku-1")]
     product_id: Option<&'a str>,
-    /// The quantity of the only line, or null.
+    /// The quantity of the only line. Null if there are several lines.
     #[schema(required = true, example = 3)]
     quantity: Option<i32>,
-    /// The currency of all amounts (ISO 4217), or null.
+    /// The currency of all amounts (ISO 4217). Null if the lines have no amounts.
     #[schema(required = true, example = "EUR")]
     currency: Option<&'a str>,
-    /// The sum of quantity times unit amount in the minor unit of the currency, or null.
-    #[schema(required = true, example = 750)]
+    /// The sum of quantity times unit amount, in the minor unit of the currency. Null without a currency.
+    #[schema(
+        required = true,
+        example = 750,
+        minimum = 0,
+        maximum = 9_007_199_254_740_991_i64
+    )]
     total_amount: Option<i64>,
     /// The client's own reference, or null.
     #[schema(required = true, example = "shop-1042")]
@@ -69,7 +74,7 @@ pub(crate) struct LineJson<'a> {
     /// The number of pieces.
     #[schema(example = 3)]
     quantity: i32,
-    /// The price of a piece in the minor unit of the currency, or null. Negative for a discount.
+    /// The price of a piece in the minor unit of the currency. Null without a currency, negative for a discount.
     #[schema(required = true, example = 250)]
     unit_amount: Option<i64>,
 }
@@ -146,6 +151,21 @@ fn micros<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&rfc3339(time))
 }
 
+/// The maximum length in bytes of an order as JSON: every text has its maximum number of characters, of four bytes, or
+/// of six where JSON escapes control characters (`\u0001`), which only the values of metadata may have.
+pub(crate) const LONGEST_ORDER: usize = {
+    let short_text = 4 * ShortText::MAX_CHARS;
+    let line =
+        r#"{"product_id":"","quantity":1000000,"unit_amount":-1000000000000},"#.len() + short_text;
+    let entry = r#""":"","#.len() + 4 * Metadata::MAX_KEY_CHARS + 6 * Metadata::MAX_VALUE_CHARS;
+    // The external id and the customer.
+    let others = OTHER_MEMBERS + 2 * short_text;
+    MAX_LINES * line + Metadata::MAX_ENTRIES * entry + others
+};
+
+/// The maximum length in bytes of the names of the members, and of the members without a text of the client.
+const OTHER_MEMBERS: usize = 448;
+
 /// The typical length in bytes of an order as JSON. With this capacity, most orders need a single allocation.
 const TYPICAL_BYTES: usize = 448;
 
@@ -206,3 +226,6 @@ pub(crate) fn request_hash(new: &NewOrder) -> Result<[u8; 32], serde_json::Error
     ))?;
     Ok(Sha256::digest(canonical).into())
 }
+
+#[cfg(test)]
+mod tests;

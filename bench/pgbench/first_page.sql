@@ -1,1 +1,1 @@
-SELECT id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at FROM orders ORDER BY id DESC LIMIT 100;
+SELECT o.id, o.status, o.customer_id, o.external_id, o.currency, o.total_amount, o.metadata, o.version, o.created_at, o.updated_at, i.product_id, i.quantity, i.unit_amount FROM (SELECT * FROM same_rows.orders WHERE tenant = 'default' ORDER BY id DESC LIMIT 100) AS o JOIN same_rows.order_items AS i ON i.tenant = o.tenant AND i.order_id = o.id ORDER BY o.id DESC, i.line;

@@ -1,2 +1,2 @@
 \set n random(1, 10000)
-SELECT id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at FROM orders WHERE id = (lpad(to_hex(0), 8, '0') || lpad(to_hex(:n::bigint), 24, '0'))::uuid;
+SELECT o.id, o.status, o.customer_id, o.external_id, o.currency, o.total_amount, o.metadata, o.version, o.created_at, o.updated_at, i.product_id, i.quantity, i.unit_amount FROM same_rows.orders AS o JOIN same_rows.order_items AS i ON i.tenant = o.tenant AND i.order_id = o.id WHERE o.tenant = 'default' AND o.id = (lpad(to_hex(0), 8, '0') || lpad(to_hex(:n::bigint), 24, '0'))::uuid ORDER BY i.line;

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
@@ -17,19 +19,19 @@ use crate::http::problem::Problem;
 use crate::http::request::body::{self, Body};
 use crate::order_json::StatusSchema;
 
-/// A new order: either `items`, or `product_id`, `quantity` and perhaps `unit_amount` of a single line.
+/// A new order. It has either `items`, or `product_id` and `quantity` (and perhaps `unit_amount`), which mean one line.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = NewOrder, example = json!({"product_id": "sku-1", "quantity": 3}))]
+#[schema(as = NewOrder, example = json!(basket()))]
 pub(crate) struct NewOrderBody {
-    /// The lines.
+    /// The lines. Their total is from 0 to 9007199254740991.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<LineBody>, required = false, min_items = 1, max_items = 100)]
-    items: Option<Vec<LineBody>>,
+    items: Option<Vec<Object<LineBody>>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(schema_with = schemas::product_id, required = false)]
     product_id: Option<String>,
-    /// The number of pieces of a single line.
+    /// The number of pieces.
     #[serde(default, deserialize_with = "present_integer")]
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000, example = 3)]
     quantity: Option<i64>,
@@ -50,6 +52,19 @@ pub(crate) struct NewOrderBody {
     metadata: BTreeMap<String, String>,
 }
 
+/// The example of a new order: two products and a discount.
+pub(crate) fn basket() -> serde_json::Value {
+    json!({
+        "items": [
+            {"product_id": "sku-1", "quantity": 2, "unit_amount": 1499},
+            {"product_id": "sku-2", "quantity": 1, "unit_amount": 2500},
+            {"product_id": "discount", "quantity": 1, "unit_amount": -550},
+        ],
+        "currency": "EUR",
+        "customer_id": "customer-7",
+    })
+}
+
 /// A line of a new order.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,8 +81,8 @@ pub(crate) struct LineBody {
     unit_amount: Option<i64>,
 }
 
-impl From<LineBody> for LineDraft {
-    fn from(line: LineBody) -> Self {
+impl From<Object<LineBody>> for LineDraft {
+    fn from(Object(line): Object<LineBody>) -> Self {
         Self {
             product_id: line.product_id,
             quantity: line.quantity,
@@ -145,11 +160,12 @@ pub(crate) struct OrderPatchBody {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = StatusSchema, required = false)]
     status: Option<String>,
-    /// The new lines, instead of all; only while the order is pending.
+    /// New lines that replace all lines; only while the order is pending. They have amounts exactly if the order has a
+    /// currency.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Vec<LineBody>, required = false, min_items = 1, max_items = 100)]
-    items: Option<Vec<LineBody>>,
-    /// The new quantity of a single line; only while the order is pending.
+    items: Option<Vec<Object<LineBody>>>,
+    /// The new quantity of the only line; only while the order is pending, and not together with `items`.
     #[serde(default, deserialize_with = "present_integer")]
     #[schema(value_type = i64, required = false, minimum = 1, maximum = 1_000_000, example = 5)]
     quantity: Option<i64>,
@@ -282,6 +298,31 @@ fn unique_entries<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
     UniqueEntries::deserialize(deserializer).map(|entries| entries.0)
+}
+
+/// A JSON object inside of a body. serde also accepts an array for a struct, member by member. A client that sends one
+/// has made a mistake.
+#[derive(Debug)]
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer
+            .deserialize_map(ObjectVisitor(PhantomData))
+            .map(Self)
+    }
 }
 
 /// An object without duplicate keys. A duplicate is rejected because one of its values would be lost.

@@ -13,7 +13,7 @@ use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
 };
 use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
-use super::order_body::{NewOrderBody, OrderPatchBody};
+use super::order_body::{NewOrderBody, OrderPatchBody, basket};
 use super::query::orders::{OrdersQuery, next_page};
 use super::state::ApiState;
 use super::{export, paths, query};
@@ -30,7 +30,8 @@ use crate::store::{CreateOrder, Document, UpdateOrder, UpdateOutcome, WithPermit
 
 /// Create an order.
 ///
-/// With an `Idempotency-Key` the request can be repeated safely: the order is created once, and each
+/// An order has 1 to 100 lines. A body with `product_id` and `quantity` means one line. Amounts are integers in the minor
+/// unit of the currency, and the service computes their total. With an `Idempotency-Key` the request can be repeated safely: the order is created once, and each
 /// repetition gets the same response for as long as the order exists.
 #[utoipa::path(
     post,
@@ -38,7 +39,17 @@ use crate::store::{CreateOrder, Document, UpdateOrder, UpdateOutcome, WithPermit
     operation_id = "createOrder",
     tag = "orders",
     params(IdempotencyKey),
-    request_body(content = NewOrderBody, content_type = "application/json"),
+    request_body(
+        content = NewOrderBody,
+        content_type = "application/json",
+        examples(
+            ("basket" = (summary = "Two products and a discount", value = json!(basket()))),
+            ("one_line" = (
+                summary = "One product without a price",
+                value = json!({"product_id": "sku-1", "quantity": 3}),
+            )),
+        ),
+    ),
     responses(
         (
             status = 201,
@@ -175,8 +186,9 @@ pub(super) async fn get(
 
 /// Update an order.
 ///
-/// A JSON Merge Patch (RFC 7396) of `status`, `quantity` (only while the order is pending) and
-/// `metadata`. A patch that changes nothing returns 200 and creates no new version.
+/// A JSON Merge Patch (RFC 7396) of `status`, `items`, `quantity` and `metadata`. `items` replaces all lines, `quantity`
+/// is that of the only line; both can change only while the order is pending. A patch that changes nothing returns 200
+/// and creates no new version.
 #[utoipa::path(
     patch,
     path = paths::ORDER.template,

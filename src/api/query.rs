@@ -11,7 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::request::query::{Parameter, ParameterError, read};
 use crate::store::{Cursor, ListQuery};
 
-/// The maximum number of entries of a page, and the default. An order may take about 100 KiB, so this also bounds
+/// The maximum number of entries of a page, and the default. An order may take about 200 KiB, so this also bounds
 /// the memory of a response.
 const MAX_LIMIT: u32 = ListQuery::MAX_LIMIT;
 

@@ -108,10 +108,6 @@ pub struct Page {
     pub next: Option<Uuid>,
 }
 
-/// The maximum length of an order as JSON: 50 entries of metadata of 540 characters, each at most 6 bytes (`\u0000`);
-/// 100 lines with a product of 128 characters, each at most 4 bytes; and the other fields.
-const LONGEST_ORDER: usize = 50 * 540 * 6 + 100 * (128 * 4 + 100) + 4096;
-
 impl Page {
     /// Creates the page of a list with a limit of `limit` orders.
     pub(super) fn new(orders: &[Order], limit: u32, form: PageForm) -> Result<Self, StoreError> {
@@ -123,45 +119,10 @@ impl Page {
         // No count and no extra row: orders may follow a full page, and also a page that the next order might have
         // made too long.
         let full = u32::try_from(orders.len()) == Ok(limit)
-            || json.len() + LONGEST_ORDER > ListQuery::MAX_BYTES;
+            || json.len() + order_json::LONGEST_ORDER > ListQuery::MAX_BYTES;
         Ok(Self {
             json,
             next: orders.last().filter(|_| full).map(|order| order.id),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::domain::{Draft, ItemsDraft, LineDraft, NewOrder};
-
-    #[test]
-    fn no_order_is_longer_than_the_maximum() {
-        let name = || Some("\u{1F600}".repeat(128));
-        let line = |number: i64| LineDraft {
-            product_id: name().unwrap(),
-            quantity: 1_000_000,
-            // The total is 0.
-            unit_amount: Some(1_000_000_000_000 * (1 - number % 2 * 2)),
-        };
-        let entries = (0..50).map(|number| (format!("{number:\">40}"), "\u{1}".repeat(500)));
-        let draft = Draft {
-            items: ItemsDraft::Listed((0..100).map(line).collect()),
-            currency: Some("EUR".to_owned()),
-            external_id: name(),
-            customer_id: name(),
-            metadata: entries.collect::<BTreeMap<_, _>>(),
-        };
-        let now = DateTime::<Utc>::UNIX_EPOCH;
-        let order = NewOrder::parse(draft).unwrap().create(Uuid::nil(), now);
-        let length = order_json::order(&order).unwrap().len();
-        assert!(length <= LONGEST_ORDER, "{length}");
-        // Without one of its parts, the maximum would be too small.
-        assert!(length > 50 * 500 * 6 + 100 * 128 * 4, "{length}");
-        // The budget of pages counts an order as a quarter of a page.
-        const { assert!(4 * LONGEST_ORDER < ListQuery::MAX_BYTES) };
     }
 }

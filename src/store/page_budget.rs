@@ -15,13 +15,25 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::error::StoreFault;
+use super::list::ListQuery;
 use super::{StoreError, panicked};
 use crate::domain::Caller;
+use crate::order_json;
 use crate::shares::{FairPermit, FairSemaphore};
 
 /// How many orders or events count as a whole page. A smaller page counts its entries. The longest entry is less
 /// than a quarter of 1 MiB as JSON.
 const ENTRIES_PER_PAGE: u32 = 4;
+
+const _: () = {
+    // An event adds its envelope, its traceparent and its `authid`, which have together less than 4 KiB
+    // (`Event::json_bytes`).
+    let longest_event = order_json::LONGEST_ORDER + 4096;
+    assert!(
+        4 * longest_event <= ListQuery::MAX_BYTES,
+        "ENTRIES_PER_PAGE is too large"
+    );
+};
 
 /// Permits for a few pages. Clones share them.
 #[derive(Clone)]

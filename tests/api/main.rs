@@ -24,6 +24,7 @@ mod framing;
 mod full_disk;
 mod http_clients;
 mod idempotency;
+mod items;
 mod limits;
 mod lists;
 mod load;

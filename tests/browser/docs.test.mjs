@@ -1,5 +1,5 @@
 // The reference page at /docs in a real browser: it renders, sends requests only to this server, takes an API key, and
-// can create an order with it. SERVER is the server's URL, KEY an API key that may read and create orders, ARTEFACTS
+// places a basket with it. SERVER is the server's URL, KEY an API key that may read and create orders, ARTEFACTS
 // the directory of the screenshot.
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,7 +14,7 @@ async function orders() {
   return response.json();
 }
 
-test("an order can be created from /docs with an API key", async () => {
+test("a basket can be placed from /docs with an API key", async () => {
   const browser = await chromium.launch({
     executablePath: "/usr/bin/chromium",
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -51,10 +51,11 @@ test("an order can be created from /docs with an API key", async () => {
 
     const operation = page.locator(".opblock-post", { hasText: "/api/v1/orders" }).first();
     await operation.locator(".opblock-summary").first().click();
-    await operation.locator("textarea.body-param__text").waitFor();
-    await operation
-      .locator("textarea.body-param__text")
-      .fill(JSON.stringify({ product_id: "from-the-browser", quantity: 2 }));
+    // The page proposes a basket with a discount, which can be sent as it is.
+    const body = operation.locator("textarea.body-param__text");
+    await body.waitFor();
+    const basket = JSON.parse(await body.inputValue());
+    assert(basket.items.length > 1 && basket.items.some((line) => line.unit_amount < 0), JSON.stringify(basket));
     // With the example key, a second run would be a replay.
     await operation.locator("input[placeholder*='Idempotency-Key']").fill("");
     const created = page.waitForResponse(
@@ -68,7 +69,9 @@ test("an order can be created from /docs with an API key", async () => {
 
     const after = await orders();
     assert.equal(after.length, before.length + 1);
-    assert.equal(after[0].product_id, "from-the-browser");
+    assert.deepEqual(after[0].items, basket.items);
+    const total = basket.items.reduce((sum, line) => sum + line.quantity * line.unit_amount, 0);
+    assert.deepEqual([after[0].total_amount, after[0].currency], [total, basket.currency]);
     assert.deepEqual([...hosts], [new URL(server).origin]);
     assert.deepEqual(problems, []);
   } finally {

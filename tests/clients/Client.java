@@ -7,7 +7,9 @@ import java.util.concurrent.ConcurrentHashMap;
 
 /** Sends requests as Java does by default, with an upgrade to HTTP/2, and prints their statuses. */
 public class Client {
-    private static final String ORDER = "{\"product_id\":\"sku-1\",\"quantity\":1}";
+    private static final String ORDER = """
+            {"items": [{"product_id": "sku-1", "quantity": 2, "unit_amount": 1499},
+                       {"product_id": "discount", "quantity": 1, "unit_amount": -550}], "currency": "EUR"}""";
 
     public static void main(String[] arguments) throws Exception {
         String url = arguments[0];

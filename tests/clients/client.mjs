@@ -1,6 +1,12 @@
 // Sends requests with fetch and prints their statuses.
 const [url] = process.argv.slice(2);
-const order = JSON.stringify({ product_id: "sku-1", quantity: 1 });
+const order = JSON.stringify({
+  items: [
+    { product_id: "sku-1", quantity: 2, unit_amount: 1499 },
+    { product_id: "discount", quantity: 1, unit_amount: -550 },
+  ],
+  currency: "EUR",
+});
 const seen = [];
 
 async function post(path, type, body) {

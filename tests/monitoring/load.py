@@ -29,6 +29,16 @@ jwks_file = "{jwks_file}"
 """
 
 
+def one_product(dice):
+    return {"product_id": f"sku-{dice.randrange(20)}", "quantity": dice.randint(1, 9)}
+
+
+def basket(dice):
+    lines = [one_product(dice) | {"unit_amount": dice.randint(100, 9999)} for _ in range(dice.randint(1, 5))]
+    discount = {"product_id": "discount", "quantity": 1, "unit_amount": -dice.randint(1, 100)}
+    return {"items": [*lines, discount], "currency": "EUR", "external_id": f"shop-{uuid.uuid4()}"}
+
+
 class Load:
     """Clients in threads, each with one connection, until the block ends."""
 
@@ -83,7 +93,7 @@ class Load:
         kind = dice.random()
         if kind < 0.35 or not ids:
             key = {"Idempotency-Key": str(uuid.uuid4())}
-            order = {"product_id": f"sku-{dice.randrange(20)}", "quantity": dice.randint(1, 9)}
+            order = one_product(dice) if dice.random() < 0.5 else basket(dice)
             status, text = send("POST", "/api/v1/orders", order, key)
             if status == 201:
                 ids.append(json.loads(text)["id"])
@@ -94,8 +104,15 @@ class Load:
             status, _ = send("GET", f"/api/v1/orders/{known}")
         elif kind < 0.75:
             status, _ = send("GET", "/api/v1/orders")
+        elif kind < 0.77:
+            status, _ = send("GET", "/api/v1/orders?status=pending&status=confirmed&order=asc&limit=10")
+        elif kind < 0.78:
+            status, _ = send("GET", f"/api/v1/orders?product_id=sku-{dice.randrange(20)}&limit=10")
+        elif kind < 0.79:
+            status, _ = send("GET", f"/api/v1/orders?product_id=sku-{dice.randrange(20)}",
+                             headers={"Accept": "application/x-ndjson"})
         elif kind < 0.8:
-            status, _ = send("GET", "/api/v1/orders?status=pending&limit=10")
+            status, _ = send("POST", "/api/v1/orders/batch", {"orders": [one_product(dice), basket(dice), {}]})
         elif kind < 0.88:
             status, _ = send("PATCH", f"/api/v1/orders/{known}", {"metadata": {"seen": str(dice.random())}}, MERGE)
         elif kind < 0.92:

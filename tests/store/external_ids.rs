@@ -3,7 +3,9 @@
 use futures_util::future::join_all;
 use order_service::store::{CreateOrder, CreateOutcome, Document, Idempotency};
 
-use super::contract::{create, new_order, store, with_external_id};
+use super::contract::{create, new_order, open_url, store, with_external_id};
+use crate::support::binary::migrate;
+use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 
 crate::on_both!(
@@ -131,4 +133,26 @@ async fn one_of_many_requests_with_an_external_id_creates_an_order(database: Dat
     assert_eq!(database.count("orders").await, 10);
     let unused = "idempotency_keys WHERE order_id NOT IN (SELECT id FROM orders)";
     assert_eq!(database.count(unused).await, 0);
+}
+
+/// With one thread, all requests are in the queue before the first batch begins.
+#[tokio::test]
+async fn orders_of_one_batch_with_the_same_external_id_cause_no_error_of_the_database() {
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    migrate(&database);
+    let (store, _) = open_url(&database.url(), &[]);
+    let keys: Vec<_> = (0..20).map(|i| i.to_string()).collect();
+    let requests = keys.iter().enumerate().map(|(i, key)| {
+        let external_id = (i / 4).to_string();
+        let key = (i % 4 > 0).then_some((key.as_str(), 1));
+        store.create(request(key, Some(&external_id)))
+    });
+    let outcomes = join_all(requests).await;
+    let created = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Ok(CreateOutcome::New(_))));
+    assert_eq!(created.count(), 5, "{outcomes:?}");
+    let log = cluster.log();
+    assert!(!log.contains("ERROR"), "{log}");
 }

@@ -3,9 +3,11 @@
 //! `TEST_BEFORE_ACQUIRE=false` disables that.
 //!
 //! `POST /api/v1/orders` writes one row, `POST /api/v1/orders-with-event` two rows in a transaction, and
-//! `POST /api/v1/orders-same-rows` the three rows that the service writes.
+//! `POST /api/v1/orders-same-rows` the four rows that the service writes. Reads return orders with their lines.
 
+mod document;
 mod orders;
+mod reads;
 mod same_rows;
 
 use axum::Router;
@@ -25,10 +27,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     let (layer, metrics) = PrometheusMetricLayer::pair();
     let app = Router::new()
-        .route("/api/v1/orders", post(orders::create).get(orders::list))
+        .route("/api/v1/orders", post(orders::create).get(reads::list))
         .route("/api/v1/orders-with-event", post(orders::create_with_event))
         .route("/api/v1/orders-same-rows", post(same_rows::create))
-        .route("/api/v1/orders/{id}", get(orders::get))
+        .route("/api/v1/orders/{id}", get(reads::get))
         .route("/readyz", get(orders::ready))
         .route("/metrics", get(async move || metrics.render()))
         .layer(layer)

@@ -1,7 +1,7 @@
-//! The handlers of the baseline.
+//! The handlers that write one row or two.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ pub struct NewOrder {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
+/// An order as one row.
 #[derive(FromRow, Serialize)]
 pub struct Order {
     pub id: Uuid,
@@ -52,9 +53,6 @@ impl axum::response::IntoResponse for Failed {
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     }
 }
-
-const COLUMNS: &str =
-    "id, product_id, quantity, status, customer_id, metadata, version, created_at, updated_at";
 
 async fn insert(new: NewOrder, database: impl sqlx::PgExecutor<'_>) -> Result<Order, sqlx::Error> {
     sqlx::query_as(
@@ -98,31 +96,6 @@ pub async fn create_with_event(
     .await?;
     transaction.commit().await?;
     Ok((StatusCode::CREATED, Json(order)))
-}
-
-pub async fn list(State(pool): State<PgPool>) -> Result<Json<Vec<Order>>, Failed> {
-    let sql = format!("SELECT {COLUMNS} FROM orders ORDER BY id DESC LIMIT 100");
-    Ok(Json(
-        sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .fetch_all(&pool)
-            .await?,
-    ))
-}
-
-pub async fn get(
-    State(pool): State<PgPool>,
-    Path(id): Path<Uuid>,
-) -> Result<Json<Order>, (StatusCode, ())> {
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE id = $1");
-    let found: Result<Option<Order>, _> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
-        .bind(id)
-        .fetch_optional(&pool)
-        .await;
-    match found {
-        Ok(Some(order)) => Ok(Json(order)),
-        Ok(None) => Err((StatusCode::NOT_FOUND, ())),
-        Err(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, ())),
-    }
 }
 
 pub async fn ready(State(pool): State<PgPool>) -> Result<(), Failed> {

@@ -1,5 +1,5 @@
-//! Creates an order with the rows that the service writes for it: the order, its event, and the idempotency key with
-//! the document that a replay sends.
+//! Creates an order with the rows that the service writes for it: the order, its line, its event, and the idempotency
+//! key with the document that a replay sends.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use sqlx::{PgPool, PgTransaction};
 use uuid::Uuid;
 
-use crate::orders::{Failed, NewOrder, Order};
+use crate::document::{Line, Order};
+use crate::orders::{Failed, NewOrder};
 
 /// A request with a key that exists gets the stored document, or 422 if the requests differ.
 pub async fn create(
@@ -27,10 +28,19 @@ pub async fn create(
     };
     let hash = Sha256::digest(serde_json::to_vec(&new)?);
     let now = Utc::now().trunc_subsecs(6);
-    let order = Order {
-        id: Uuid::now_v7(),
+    let line = Line {
         product_id: new.product_id,
         quantity: new.quantity,
+        unit_amount: None,
+    };
+    let order = Order {
+        id: Uuid::now_v7(),
+        product_id: Some(line.product_id.clone()),
+        quantity: Some(line.quantity),
+        items: vec![line],
+        currency: None,
+        total_amount: None,
+        external_id: None,
         status: "pending".to_owned(),
         customer_id: new.customer_id,
         metadata: sqlx::types::Json(new.metadata.into()),
@@ -43,7 +53,7 @@ pub async fn create(
     if !insert_key(key, &hash, &order, &document, &mut transaction).await? {
         return replay(key, &hash, &mut transaction).await;
     }
-    insert_order_and_event(&order, &document, &mut transaction).await?;
+    insert_order(&order, &document, &mut transaction).await?;
     transaction.commit().await?;
     Ok(created(document))
 }
@@ -71,22 +81,23 @@ async fn insert_key(
     Ok(done.rows_affected() == 1)
 }
 
-async fn insert_order_and_event(
+async fn insert_order(
     order: &Order,
     document: &RawValue,
     transaction: &mut PgTransaction<'_>,
 ) -> Result<(), sqlx::Error> {
     let length = i32::try_from(document.get().len()).unwrap_or(i32::MAX);
     sqlx::query(
-        "INSERT INTO same_rows.orders (tenant, id, product_id, quantity, status, customer_id, metadata, version,
-            created_at, updated_at, json_bytes)
-         VALUES ('default', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO same_rows.orders (tenant, id, status, customer_id, external_id, currency, total_amount, metadata,
+            version, created_at, updated_at, json_bytes)
+         VALUES ('default', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(order.id)
-    .bind(&order.product_id)
-    .bind(order.quantity)
     .bind(&order.status)
     .bind(&order.customer_id)
+    .bind(&order.external_id)
+    .bind(&order.currency)
+    .bind(order.total_amount)
     .bind(&order.metadata)
     .bind(order.version)
     .bind(order.created_at)
@@ -94,6 +105,20 @@ async fn insert_order_and_event(
     .bind(length)
     .execute(&mut **transaction)
     .await?;
+    for (number, line) in (1_i16..).zip(&order.items) {
+        sqlx::query(
+            "INSERT INTO same_rows.order_items (tenant, order_id, line, product_id, quantity, unit_amount, status)
+             VALUES ('default', $1, $2, $3, $4, $5, $6)",
+        )
+        .bind(order.id)
+        .bind(number)
+        .bind(&line.product_id)
+        .bind(line.quantity)
+        .bind(line.unit_amount)
+        .bind(&order.status)
+        .execute(&mut **transaction)
+        .await?;
+    }
     sqlx::query(
         "INSERT INTO same_rows.events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
          VALUES ('default', $1, $2, pg_current_xact_id()::text::bigint, $3, $4, $5, 'unauthenticated')",

@@ -1,7 +1,9 @@
 //! Schemas of values whose rules `domain/` enforces. schemathesis compares the two.
 
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
-use utoipa::openapi::{Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, Type};
+use utoipa::openapi::{
+    KnownFormat, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Schema, SchemaFormat, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::domain::{MAX_UNIT_AMOUNT, Metadata, ShortText};
@@ -40,11 +42,12 @@ fn nullable(mut schema: Object, description: &str, example: &str) -> Schema {
 pub(crate) fn unit_amount() -> Schema {
     ObjectBuilder::new()
         .schema_type([Type::Integer, Type::Null].into_iter().collect::<SchemaType>())
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
         .minimum(Some(-MAX_UNIT_AMOUNT))
         .maximum(Some(MAX_UNIT_AMOUNT))
         .description(Some(
-            "The price of a piece in the minor unit of the currency: given for every line, with `currency`, or for \
-             none. Negative for a discount.",
+            "The price of a piece in the minor unit of the currency, such as cents. Given for every line, with \
+             `currency`, or for none. Negative for a discount.",
         ))
         .examples([250])
         .into()
@@ -55,7 +58,8 @@ pub(crate) fn currency() -> Schema {
     let code = ObjectBuilder::new().pattern(Some("^[A-Z]{3}$")).build();
     nullable(
         code,
-        "An active code of ISO 4217 that has a minor unit.",
+        "The currency of all amounts: an active code of ISO 4217 that has a minor unit. Given exactly if the lines \
+         have amounts.",
         "EUR",
     )
 }

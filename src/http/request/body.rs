@@ -64,7 +64,7 @@ impl<T: Body> FromRequest for Json<T> {
             let body = read(&request, payload, max, &mut permit);
             let body = context.within(body, ProblemKind::RequestTimeout).await??;
             // The response to a change is sent even beyond the budget, so the change is rejected first. The response
-            // to a create is as large as its body.
+            // to a create is as large as its body, except for a few bytes for each line.
             if body.len() > response::SMALL || T::LARGE_RESPONSE {
                 let checked = http.responses.check(Some(caller));
                 checked.map_err(|error| response::problem(Some(caller), error))?;

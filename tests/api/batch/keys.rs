@@ -11,6 +11,7 @@ use crate::support::auth_file::{AuthFile, api_key, bearer};
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::orders::{order, order_id};
+use crate::support::problem::problem;
 use crate::support::server::Server;
 
 crate::on_both!(
@@ -20,7 +21,11 @@ crate::on_both!(
     a_malformed_key_fails_its_order,
     processes_that_send_the_same_keys_create_each_order_once,
     keys_belong_to_the_tenant,
+    external_ids_are_those_of_single_requests,
+    processes_that_send_the_same_external_ids_create_each_order_once,
 );
+
+const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
 
 /// Orders with the keys `0`, `1` and so on.
 fn with_keys(count: usize) -> Vec<Value> {
@@ -186,8 +191,7 @@ async fn processes_that_send_the_same_keys_create_each_order_once(database: Data
     assert_eq!(database.count("orders").await, 100);
     assert_eq!(database.count("events").await, 100);
     if database.is_postgres() {
-        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-        assert_eq!(database.number(deadlocks).await, 0);
+        assert_eq!(database.number(DEADLOCKS).await, 0);
     }
 }
 
@@ -233,5 +237,82 @@ async fn keys_belong_to_the_tenant(database: Database) {
             },
         )
         .await;
+    }
+}
+
+/// An order with an external id.
+fn referenced(product_id: &str, external_id: &str) -> Value {
+    let mut order = order(product_id);
+    order["external_id"] = external_id.into();
+    order
+}
+
+async fn external_ids_are_those_of_single_requests(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    let single: Value = server.post(&referenced("a", "single")).await.json();
+    let mut keyed = referenced("a", "keyed");
+    keyed["idempotency_key"] = "k".into();
+    let batch = [
+        referenced("a", "single"),
+        referenced("a", "new"),
+        referenced("b", "new"),
+        keyed.clone(),
+        keyed,
+        order("last"),
+    ];
+    let results = results(&post_batch(&server, &batch).await);
+    let taken = (409, "external-id-taken");
+    let mut news = [&results[1], &results[2]];
+    news.sort_by_key(|result| result["status"].as_u64());
+    let mut keyed = [&results[3], &results[4]];
+    keyed.sort_by_key(|result| is_replay(result));
+    let sorted = [
+        &results[0],
+        news[0],
+        news[1],
+        keyed[0],
+        keyed[1],
+        &results[5],
+    ]
+    .map(Value::clone);
+    let (created, all) = ((201, ""), outcomes(&sorted));
+    assert_eq!(all, [taken, created, taken, created, created, created]);
+    assert_eq!(results[0]["problem"]["order_id"], single["id"]);
+    assert_eq!(news[1]["problem"]["order_id"], news[0]["order"]["id"]);
+    assert_eq!(keyed.map(is_replay), [false, true]);
+    assert_eq!(database.count("orders").await, 4);
+    assert_eq!(database.count("events").await, 4);
+    let holder = problem(server.post(&referenced("c", "new")).await);
+    assert_eq!(holder["order_id"], news[0]["order"]["id"]);
+}
+
+async fn processes_that_send_the_same_external_ids_create_each_order_once(database: Database) {
+    let one = Server::start(&database, &[]).await;
+    let two = Server::start(&database, &[]).await;
+    let forward: Vec<_> = (0..100)
+        .map(|i| referenced("a", &format!("ref-{i}")))
+        .collect();
+    let backward: Vec<_> = forward.iter().rev().cloned().collect();
+    let requests = (0..4).flat_map(|_| [(&one, &forward), (&two, &backward)]);
+    let responses =
+        join_all(requests.map(async |(server, batch)| post_batch(server, batch).await)).await;
+    let mut created: HashSet<String> = HashSet::new();
+    let mut holders: HashSet<String> = HashSet::new();
+    for response in &responses {
+        let results = results(response);
+        for (result, (status, kind)) in results.iter().zip(outcomes(&results)) {
+            if status == 201 {
+                assert!(created.insert(order_id(&result["order"]).to_owned()));
+            } else {
+                assert_eq!((status, kind), (409, "external-id-taken"));
+                holders.insert(result["problem"]["order_id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    assert_eq!(created.len(), 100);
+    assert_eq!(holders, created);
+    assert_eq!(database.count("orders").await, 100);
+    if database.is_postgres() {
+        assert_eq!(database.number(DEADLOCKS).await, 0);
     }
 }

@@ -32,12 +32,13 @@ fn insert_orders(last: u32) -> String {
     orders.collect::<Vec<_>>().join(";")
 }
 
-/// Requests with a key of their own for orders with a locked external id.
+/// Requests for orders with a locked external id. In every other round they have a key, each its own.
 fn spawn_locked(server: &Server, round: u32, last: u32) -> Vec<JoinHandle<Response>> {
     (1..=last)
         .map(|i| {
             let body = order_with_external_id("sku-1", &format!("locked-{i}"));
-            spawn_post(server, Some(format!("locked-{round}-{i}")), &body)
+            let key = (round % 2 == 0).then(|| format!("locked-{round}-{i}"));
+            spawn_post(server, key, &body)
         })
         .collect()
 }
@@ -99,7 +100,7 @@ async fn requests_that_compete_for_a_locked_external_id_share_a_lane() {
     let before = lock_timeouts(&server).await;
     let start = Instant::now();
     for round in 1..=20 {
-        waiting.extend(spawn_locked(&server, round, 1));
+        waiting.extend(spawn_locked(&server, 2 * round, 1));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     // A lane pauses for 100 ms after each statement.
