@@ -62,6 +62,7 @@ async fn an_export_has_the_orders_of_all_pages_in_their_order(database: Database
         }
     }
     let middle: Value = serde_json::from_str(&all[120]).unwrap();
+    let created = middle["created_at"].as_str().unwrap();
     for (query, count) in [
         (String::new(), 250),
         // Two full pages.
@@ -71,6 +72,20 @@ async fn an_export_has_the_orders_of_all_pages_in_their_order(database: Database
         ("status=confirmed".to_owned(), 84),
         ("status=shipped".to_owned(), 0),
         (format!("starting_after={}", order_id(&middle)), 129),
+        ("order=asc".to_owned(), 250),
+        (
+            format!("order=asc&starting_after={}", order_id(&middle)),
+            120,
+        ),
+        (
+            "product_id=common&status=pending&status=confirmed".to_owned(),
+            200,
+        ),
+        (format!("created_from={created}"), 121),
+        (
+            format!("customer_id=customer+1&order=asc&created_to={created}"),
+            0,
+        ),
     ] {
         let ended = Export::of(&server, &format!("{ORDERS}?{query}")).await;
         let expected = pages(&server, &format!("{ORDERS}?{query}&limit=60")).await;
@@ -199,6 +214,7 @@ async fn errors_before_the_first_page_are_problems() {
     for (key, query, status, pointer) in [
         ("a", "limit=5", 422, "/limit"),
         ("a", "status=lost", 422, "/status"),
+        ("a", "id=0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071", 422, "/id"),
         ("a", "starting_after=x", 422, "/starting_after"),
         ("b", "", 403, ""),
         ("c", "", 401, ""),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{A_PART, LARGE, ORDERS, begin, exports, with_large_orders};
+use super::{A_PART, LARGE, ORDERS, begin, cut_off_cause, exports, with_large_orders};
 use crate::support::auth_file::{AuthFile, ISSUER, Issuer, api_key, bearer, entry, in_seconds};
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -85,14 +85,8 @@ async fn expect_cut_off(server: &Server, mut export: Export, other: &str) {
     rest.complete();
     orders.extend(rest.orders());
     assert_eq!(orders.len(), LARGE);
-    let logs = server.logs();
-    let line = logs
-        .iter()
-        .find(|line| line["msg"] == "an export was cut off");
-    assert_eq!(
-        line.unwrap()["cause"],
-        "its credential is no longer accepted"
-    );
+    let cause = cut_off_cause(server).await;
+    assert_eq!(cause, "its credential is no longer accepted");
 }
 
 #[tokio::test]

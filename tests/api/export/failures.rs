@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{A_PART, LARGE, ORDERS, begin, create_all, exports, with_large_orders};
+use super::{A_PART, LARGE, ORDERS, begin, create_all, cut_off_cause, exports, with_large_orders};
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::eventually;
@@ -13,17 +13,6 @@ use crate::support::orders::{order, order_id};
 use crate::support::server::Server;
 
 crate::on_both!(an_export_whose_orders_cannot_be_read_ends_without_the_last_chunk);
-
-/// The reason in the log for an export that was cut off.
-fn cause(server: &Server) -> String {
-    let logs = server.logs();
-    let line = logs
-        .iter()
-        .find(|line| line["msg"] == "an export was cut off");
-    let line = line.unwrap_or_else(|| panic!("no line in {logs:#?}"));
-    assert_eq!(line["level"], "WARN");
-    line["cause"].as_str().unwrap().to_owned()
-}
 
 /// Reads the rest of an export that was cut off, and continues it.
 async fn expect_resumable(server: &Server, mut export: Export) {
@@ -62,7 +51,7 @@ async fn an_export_whose_orders_cannot_be_read_ends_without_the_last_chunk(datab
     database.execute(HIDE).await;
     let start = Instant::now();
     export.end().await;
-    let (took, cause) = (start.elapsed(), cause(&server));
+    let (took, cause) = (start.elapsed(), cut_off_cause(&server).await);
     if database.is_postgres() {
         // A migration may be in progress.
         assert!((1_500..8_000).contains(&took.as_millis()), "{took:?}");
@@ -131,7 +120,11 @@ async fn an_export_ends_without_the_last_chunk_when_the_server_stays_down() {
         cut.body.len() < 2_000_000,
         "the second page was not read before"
     );
-    assert!(cause(&server).starts_with("no page could be read within 3s: "));
+    assert!(
+        cut_off_cause(&server)
+            .await
+            .starts_with("no page could be read within 3s: ")
+    );
     cluster.start_again();
     eventually("it is ready again", Duration::from_secs(10), async || {
         server.status("/readyz").await == 200

@@ -6,11 +6,14 @@ mod failures;
 mod limits;
 mod memory;
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use crate::response_budget::create_large_orders;
 use crate::support::database::Database;
+use crate::support::eventually;
 use crate::support::export::Export;
 use crate::support::server::Server;
 
@@ -46,4 +49,19 @@ async fn begin(server: &Server) -> Export {
     let mut export = Export::open(server, ORDERS).await;
     export.read_bytes(A_PART).await;
     export
+}
+
+/// The cause in the log for an export that was cut off.
+async fn cut_off_cause(server: &Server) -> String {
+    let line = || {
+        let mut logs = server.logs().into_iter();
+        logs.find(|line| line["msg"] == "an export was cut off")
+    };
+    eventually("the line is logged", Duration::from_secs(5), async || {
+        line().is_some()
+    })
+    .await;
+    let line = line().unwrap();
+    assert_eq!(line["level"], "WARN");
+    line["cause"].as_str().unwrap().to_owned()
 }
