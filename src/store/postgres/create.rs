@@ -299,8 +299,12 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.auth_ids)?;
         if EXTERNAL_IDS {
-            out.push_sql(", ");
+            // The planner does not look into a subquery for the length of the array. It would plan a batch of less
+            // than ten rows anew each time, because it takes ten for unknown arrays, and so finds the plan for one
+            // row much cheaper. Planning took 60 % of the time of the server for a single order.
+            out.push_sql(", (SELECT ");
             out.push_bind_param::<Array<Nullable<Text>>, _>(&self.external_ids)?;
+            out.push_sql(")");
         }
         out.push_sql(
             ") AS t (tenant, id, customer_id, currency, total_amount, metadata, at, key, hash, data, bytes, trace,
