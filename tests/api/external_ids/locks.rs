@@ -37,7 +37,9 @@ fn spawn_locked(server: &Server, round: u32, last: u32) -> Vec<JoinHandle<Respon
     (1..=last)
         .map(|i| {
             let body = order_with_external_id("sku-1", &format!("locked-{i}"));
-            let key = round.is_multiple_of(2).then(|| format!("locked-{round}-{i}"));
+            let key = round
+                .is_multiple_of(2)
+                .then(|| format!("locked-{round}-{i}"));
             spawn_post(server, key, &body)
         })
         .collect()
