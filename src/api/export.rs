@@ -158,11 +158,17 @@ struct Reader {
 impl Reader {
     /// Reads the first page. Rejects the export if the caller has used up its share, as a page of a list would be.
     async fn first(&mut self) -> Result<Option<ExportPage>, Problem> {
+        // Before the permit, because exports that wait for the share may be ahead.
+        self.check_share()?;
         let permit = self.export.permit().await?;
+        self.check_share()?;
+        Ok(self.export.read(permit).await?)
+    }
+
+    fn check_share(&self) -> Result<(), Problem> {
         self.budget
             .check(Some(&self.caller))
-            .map_err(|error| budget::problem(Some(&self.caller), error))?;
-        Ok(self.export.read(permit).await?)
+            .map_err(|error| budget::problem(Some(&self.caller), error))
     }
 
     /// Reads the next page. Waits for its turn however long that takes, because other pages are read meanwhile, and
@@ -195,16 +201,12 @@ impl Reader {
     ///
     /// The share is checked with the permit in hand. Otherwise many exports would pass the check at the same time and
     /// exceed the budget by a page each. No permit is held while the share is used up, because slow readers may use it
-    /// for a long time.
+    /// for a long time. The exports of the caller get its share in turn. Otherwise an export that has sent a page would
+    /// take what it has just released, and those that wait would get nothing until it is complete.
     async fn permit(&self) -> Result<ExportPermit, StoreError> {
-        loop {
-            let permit = self.export.permit().await?;
-            if self.budget.check(Some(&self.caller)).is_ok() {
-                return Ok(permit);
-            }
-            drop(permit);
-            self.budget.wait_for_share(&self.caller).await;
-        }
+        let is_free = || self.budget.check(Some(&self.caller)).is_ok();
+        let free = || self.budget.wait_for_share(&self.caller);
+        self.export.permit_when(is_free, free).await
     }
 }
 

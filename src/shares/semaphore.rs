@@ -41,16 +41,37 @@ impl FairSemaphore {
         if let Ok(permits) = Arc::clone(&self.permits).try_acquire_many_owned(amount) {
             return Some(FairPermit { _permits: permits });
         }
-        let waiting = Waiting {
-            semaphore: self,
-            principal,
-            entry: self.entry(principal),
-        };
+        let waiting = self.waiting(principal);
         let _entry = waiting.entry.acquire().await.ok()?;
         let permits = Arc::clone(&self.permits).acquire_many_owned(amount).await;
         Some(FairPermit {
             _permits: permits.ok()?,
         })
+    }
+
+    /// Waits for permits like [`Self::acquire`], and until `is_ready` is true with the permits in hand. `ready` waits
+    /// until it may be true.
+    ///
+    /// Only the first caller of a principal waits to be ready, and the others wait for that caller. So callers that
+    /// share what they wait for get it in the order of their calls, and none overtakes another. No permit is held
+    /// meanwhile.
+    pub(crate) async fn acquire_when<R: Future<Output = ()>>(
+        &self,
+        principal: &Arc<str>,
+        amount: u32,
+        is_ready: impl Fn() -> bool,
+        ready: impl Fn() -> R,
+    ) -> Option<FairPermit> {
+        let waiting = self.waiting(principal);
+        let _entry = waiting.entry.acquire().await.ok()?;
+        loop {
+            ready().await;
+            let permits = Arc::clone(&self.permits).acquire_many_owned(amount).await;
+            let permits = permits.ok()?;
+            if is_ready() {
+                return Some(FairPermit { _permits: permits });
+            }
+        }
     }
 
     /// The number of permits that are not in use.
@@ -59,12 +80,16 @@ impl FairSemaphore {
         self.permits.available_permits()
     }
 
-    fn entry(&self, principal: &Arc<str>) -> Arc<Semaphore> {
+    fn waiting<'a>(&'a self, principal: &'a Arc<str>) -> Waiting<'a> {
         let mut entries = self.entries.lock();
         let entry = entries
             .entry(Arc::clone(principal))
             .or_insert_with(|| Arc::new(Semaphore::new(1)));
-        Arc::clone(entry)
+        Waiting {
+            semaphore: self,
+            principal,
+            entry: Arc::clone(entry),
+        }
     }
 }
 
@@ -87,6 +112,7 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::time::Duration;
 
     use super::*;
@@ -120,6 +146,59 @@ mod tests {
         assert_eq!(of_other, [1, 3], "after one of the flood each");
         assert!(semaphore.entries.lock().is_empty());
         assert_eq!(semaphore.available(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_wait_to_be_ready_keep_their_order_and_hold_no_permit() {
+        let semaphore = FairSemaphore::new(1);
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let free = Arc::new(AtomicUsize::new(0));
+        let (sender, mut order) = tokio::sync::mpsc::unbounded_channel();
+        let start = |number: u64| {
+            let (semaphore, a, free) = (semaphore.clone(), Arc::clone(&a), Arc::clone(&free));
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                let is_ready = || free.load(Relaxed) > 0;
+                let ready = || async {
+                    while !is_ready() {
+                        // Later callers check more often.
+                        tokio::time::sleep(Duration::from_millis(50 / (1 + number))).await;
+                    }
+                };
+                let permit = semaphore.acquire_when(&a, 1, is_ready, ready).await;
+                free.fetch_sub(1, Relaxed);
+                drop(permit.unwrap());
+                sender.send(number).unwrap();
+            })
+        };
+        let mut tasks = Vec::new();
+        for number in 0..5 {
+            tasks.push(start(number));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(semaphore.acquire(&b, 1).await.is_some());
+        for _ in 0..5 {
+            free.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let order: Vec<_> = std::iter::from_fn(|| order.try_recv().ok()).collect();
+        assert_eq!(order, [0, 1, 2, 3, 4]);
+        // With the permit in use, what was free when the caller was ready may be used up when it has the permit.
+        free.store(1, Relaxed);
+        let held = semaphore.acquire(&b, 1).await.unwrap();
+        let task = start(5);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        free.store(0, Relaxed);
+        drop(held);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!task.is_finished());
+        assert_eq!(semaphore.available(), 1);
+        free.store(1, Relaxed);
+        task.await.unwrap();
+        assert!(semaphore.entries.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -78,6 +78,14 @@ impl Store {
     }
 }
 
+impl ExportPermit {
+    fn new(permit: Option<FairPermit>) -> Result<Self, StoreError> {
+        Ok(Self {
+            _permit: permit.ok_or(StoreFault::Closed)?,
+        })
+    }
+}
+
 impl OrderExport {
     /// Whether the last page has been read.
     pub fn is_complete(&self) -> bool {
@@ -93,10 +101,23 @@ impl OrderExport {
     /// # Errors
     /// Never in practice: [`StoreError::Unavailable`] if the semaphore is closed.
     pub async fn permit(&self) -> Result<ExportPermit, StoreError> {
-        let permit = self.store.export_reads.acquire(&self.caller.id, 1).await;
-        Ok(ExportPermit {
-            _permit: permit.ok_or(StoreFault::Closed)?,
-        })
+        let permit = self.store.export_reads.acquire(&self.caller.id, 1);
+        ExportPermit::new(permit.await)
+    }
+
+    /// Waits for a permit like [`Self::permit`], and until `is_ready` is true with the permit in hand. `ready` waits
+    /// until it may be true. What exports of one principal wait for, they get in the order of their calls.
+    ///
+    /// # Errors
+    /// Those of [`Self::permit`].
+    pub async fn permit_when<R: Future<Output = ()>>(
+        &self,
+        is_ready: impl Fn() -> bool,
+        ready: impl Fn() -> R,
+    ) -> Result<ExportPermit, StoreError> {
+        let (reads, principal) = (&self.store.export_reads, &self.caller.id);
+        let permit = reads.acquire_when(principal, 1, is_ready, ready);
+        ExportPermit::new(permit.await)
     }
 
     /// Reads the next page. Returns `None` after the last one. If the future is dropped, the export keeps its position,

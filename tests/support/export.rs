@@ -120,10 +120,20 @@ impl Export {
 
     /// Reads until at least this many bytes have been received in total, or the last chunk.
     pub async fn read_bytes(&mut self, bytes: usize) {
-        while self.received.len() < bytes && !self.received.ends_with(LAST_CHUNK) {
+        while self.received.len() < bytes && !self.is_complete() {
             let end = self.read().await;
             assert_eq!(end, None, "after {} bytes", self.received.len());
         }
+    }
+
+    /// Whether the last chunk has been received.
+    pub fn is_complete(&self) -> bool {
+        self.received.ends_with(LAST_CHUNK)
+    }
+
+    /// The number of bytes that have been received.
+    pub fn received(&self) -> usize {
+        self.received.len()
     }
 
     /// The status of the response.
@@ -143,7 +153,7 @@ impl Export {
     /// Reads until the last chunk or the end of the connection.
     pub async fn end(&mut self) -> Ended {
         loop {
-            if self.received.ends_with(LAST_CHUNK) {
+            if self.is_complete() {
                 let ended = self.so_far();
                 if ended.end == End::LastChunk {
                     return ended;
