@@ -188,7 +188,8 @@ async fn a_stream_ends_at_shutdown_with_the_id_to_resume_from(database: Database
 async fn insert_events(database: &Database, id: &str, bytes: usize, first: usize, count: usize) {
     let data = |filler: &str| {
         format!(
-            r#"'{{"id":"{id}","product_id":"p","quantity":1,"status":"pending","customer_id":null,"metadata":{{}},
+            r#"'{{"id":"{id}","items":[{{"product_id":"p","quantity":1,"unit_amount":null}}],"product_id":"p","quantity":1,
+            "currency":null,"total_amount":null,"external_id":null,"status":"pending","customer_id":null,"metadata":{{}},
             "version":1,"created_at":"2026-11-22T00:00:00.000000Z","updated_at":"2026-11-22T00:00:00.000000Z",
             "filler":"' || {filler} || '"}}'"#
         )
