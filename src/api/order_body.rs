@@ -1,5 +1,7 @@
 //! Request bodies.
 
+mod integer;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use self::integer::{integer, optional_integer, present_integer};
 use super::openapi::schemas;
 use crate::domain::{
     Draft, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder, Patch, Quantity,
@@ -235,53 +238,6 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// Reads an integer. `3.0` is an integer: JSON Schema (section 6.1.1) accepts any number with a zero fraction, and
-/// RFC 8259 has a single number type.
-fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    struct IntegerVisitor;
-    impl Visitor<'_> for IntegerVisitor {
-        type Value = i64;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an integer")
-        }
-
-        fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<i64, E> {
-            Ok(number)
-        }
-
-        fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<i64, E> {
-            // The number is out of range in any case, and the domain reports that.
-            Ok(i64::try_from(number).unwrap_or(i64::MAX))
-        }
-
-        fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<i64, E> {
-            // Integers are exact up to 2^53, far above the maximum quantity and unit amount.
-            if number.fract() == 0.0 && number.abs() < 9e15 {
-                format!("{number:.0}").parse().map_err(E::custom)
-            } else {
-                Err(E::invalid_type(serde::de::Unexpected::Float(number), &self))
-            }
-        }
-    }
-    deserializer.deserialize_any(IntegerVisitor)
-}
-
-fn present_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    integer(deserializer).map(Some)
-}
-
-fn optional_integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    struct Number(i64);
-    impl<'de> Deserialize<'de> for Number {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            integer(deserializer).map(Self)
-        }
-    }
-    let number = Option::<Number>::deserialize(deserializer)?;
-    Ok(number.map(|number| number.0))
 }
 
 fn present_entries<'de, D: Deserializer<'de>>(

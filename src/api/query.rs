@@ -89,12 +89,10 @@ pub(super) fn order_id(text: &str) -> Option<Uuid> {
 const EARLIEST: DateTime<Utc> = DateTime::UNIX_EPOCH;
 const LATEST_SECONDS: i64 = 253_402_300_799;
 
-/// Parses a time of RFC 3339. A time before or after all times that orders can have becomes the first or the last of
-/// them, which has the same meaning as the bound of a range.
+/// Parses a time of RFC 3339.
 fn parse_time(text: &str) -> Result<DateTime<Utc>, ParameterError> {
-    let latest = DateTime::from_timestamp(LATEST_SECONDS, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
     DateTime::parse_from_rfc3339(text)
-        .map(|time| time.to_utc().clamp(EARLIEST, latest))
+        .map(|time| time.to_utc())
         .map_err(|_| {
             ParameterError::new(
                 "must be a time with a zone (RFC 3339), such as 2026-11-22T06:19:00Z; a plus sign is written as %2B",
@@ -102,7 +100,14 @@ fn parse_time(text: &str) -> Result<DateTime<Utc>, ParameterError> {
         })
 }
 
-/// Writes a time so that [`parse_time`] returns the same.
+/// The bound of a range. A time before or after all times that orders can have becomes the first or the last of them,
+/// which has the same meaning.
+fn bound(time: DateTime<Utc>) -> DateTime<Utc> {
+    let latest = DateTime::from_timestamp(LATEST_SECONDS, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    time.clamp(EARLIEST, latest)
+}
+
+/// Writes a bound so that [`parse_time`] and [`bound`] return the same.
 fn time_text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -76,12 +76,12 @@ pub(super) trait Backend: Send + Sync {
     fn prioritized(&self) -> Arc<dyn Backend>;
 
     /// Creates a batch of orders, or finds the orders that were created before with the same keys. Returns one
-    /// outcome for each row, in the order of the rows.
+    /// outcome for each row, in the order of the rows. A row has an error if its outcome is not known.
     fn create(
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> StoreFuture<'_, Vec<CreateOutcome>>;
+    ) -> StoreFuture<'_, Vec<Result<CreateOutcome, StoreError>>>;
 
     /// Returns the orders with these keys, which are sorted and unique, in any order. Each has the index of its
     /// key. Returns [`StoreError::BatchTooLarge`] if several orders together have more bytes than a page may have.

@@ -23,7 +23,8 @@ pub(super) struct CreateBatch {
 
 impl Batch for CreateBatch {
     type Item = Arc<NewRow>;
-    type Response = CreateOutcome;
+    /// The outcome, or an error if it is not known although those of other rows are.
+    type Response = Result<CreateOutcome, StoreError>;
 
     /// The order was accepted, so it is created even if its client is gone.
     const SERVE_ABANDONED: bool = true;
@@ -50,17 +51,17 @@ impl Batch for CreateBatch {
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
+    ) -> Result<Vec<Self::Response>, StoreError> {
         let outcomes = self.backend.create(rows, wait).await?;
         let mut any_new = false;
         for outcome in &outcomes {
             match outcome {
-                CreateOutcome::New(_) => {
+                Ok(CreateOutcome::New(_)) => {
                     self.metrics.orders_created.inc();
                     any_new = true;
                 }
-                CreateOutcome::Replay(_) => self.metrics.orders_replayed.inc(),
-                CreateOutcome::KeyReused | CreateOutcome::ExternalIdTaken { .. } => {}
+                Ok(CreateOutcome::Replay(_)) => self.metrics.orders_replayed.inc(),
+                Ok(CreateOutcome::KeyReused | CreateOutcome::ExternalIdTaken { .. }) | Err(_) => {}
             }
         }
         if any_new {

@@ -104,7 +104,8 @@ impl Queues {
         let permit = admission.acquire(&command.caller, RequestKind::Write, command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
-        self.create.coalescer.submit(permit, row, deadline).await
+        let outcome = self.create.coalescer.submit(permit, row, deadline);
+        outcome.await.flatten()
     }
 
     /// Submits all commands, which are those of one caller, or none.
@@ -128,7 +129,7 @@ impl Queues {
         let rows: Vec<_> = commands.into_iter().map(build).collect();
         let submit = |(permit, (deadline, row)): (_, (_, Result<_, StoreError>))| {
             let outcome = row.map(|row| coalescer.submit(permit, row, deadline));
-            async move { outcome?.await }
+            async move { outcome?.await.flatten() }
         };
         Ok(Submitted {
             outcomes: permits.into_iter().zip(rows).map(submit).collect(),

@@ -245,6 +245,15 @@ async fn wrong_values_and_combinations_are_rejected(database: Database) {
             "created_from=2026-11-22T06:19:00Z&created_to=2026-11-22T06:18:59Z",
             "/created_to",
         ),
+        // Also outside of the times that orders can have.
+        (
+            "created_from=1969-01-02T00:00:00Z&created_to=1969-01-01T00:00:00Z",
+            "/created_to",
+        ),
+        (
+            "created_from=9999-12-31T23:59:59.9Z&created_to=9999-12-31T23:59:59.1Z",
+            "/created_to",
+        ),
         ("external_id=", "/external_id"),
         ("product_id=a&external_id=b", "/external_id"),
         ("customer_id=a&status=pending&product_id=b", "/customer_id"),

@@ -80,6 +80,7 @@ pub(crate) fn customer_id() -> Schema {
 /// The metadata of a new order.
 pub(crate) fn metadata() -> Schema {
     let mut schema = entries(value(Type::String.into()));
+    schema.max_properties = Some(Metadata::MAX_ENTRIES);
     schema.description = Some(
         "Notes of the client: at most 50 entries, keys of at most 40 characters, values of at most 500."
             .to_owned(),
@@ -136,7 +137,6 @@ fn entries(value: Object) -> Object {
         .pattern(Some(format!("^{PRINTABLE}+$")));
     ObjectBuilder::new()
         .schema_type(Type::Object)
-        .max_properties(Some(Metadata::MAX_ENTRIES))
         .property_names(Some(key))
         .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(value.into()))))
         .build()

@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{assign, parse_id, parse_limit, parse_short_text, parse_time, time_text};
+use super::{assign, bound, parse_id, parse_limit, parse_short_text, parse_time, time_text};
 use crate::domain::{Status, StatusSet, UnknownStatus, Violation};
 use crate::http::problem::Problem;
 use crate::http::request::query::{Parameter, ParameterError, read};
@@ -194,7 +194,10 @@ impl Given {
             starting_after: self.starting_after,
             direction: self.order.unwrap_or(default.direction),
             statuses: self.statuses.unwrap_or(default.statuses),
-            created: CreatedRange { from, to },
+            created: CreatedRange {
+                from: from.map(bound),
+                to: to.map(bound),
+            },
             filter: first.map(|(_, filter)| filter),
         })
     }

@@ -72,7 +72,7 @@ impl Backend for Postgres {
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> StoreFuture<'_, Vec<CreateOutcome>> {
+    ) -> StoreFuture<'_, Vec<Result<CreateOutcome, StoreError>>> {
         self.create_orders(rows, wait).boxed()
     }
 

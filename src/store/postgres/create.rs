@@ -38,9 +38,8 @@ const SHORT_LOCK_WAIT: &str = "100ms";
 /// another.
 const MOMENT_LOCK_WAIT: &str = "10ms";
 
-/// How often a batch is inserted while the database has neither the rows nor those that they conflict with. The server
-/// changed between two statements, or the key of a row was free again when it was looked up, because the row that had
-/// it in this batch did not get its external id.
+/// How often rows are inserted while the database has neither them nor those that they conflict with, because the
+/// server changed between two statements.
 const MAX_ROUNDS: usize = 3;
 
 /// The known facts about a batch after its statements.
@@ -62,15 +61,22 @@ impl BatchState {
 
 impl Postgres {
     /// Creates a batch of orders. Each outcome is proven: the insert returned the row, or a look-up found the row
-    /// or the order that it conflicts with.
+    /// or the order that it conflicts with. A row without proof has an error of its own, because the others may have
+    /// been created.
+    ///
+    /// A round that proves an outcome does not count towards the limit. A row may need one for each row before it with
+    /// the same key: such a row has the key in the insert, but releases it before the look-up, because its external id
+    /// is taken.
     pub(super) async fn create_orders(
         &self,
         rows: Arc<[Arc<NewRow>]>,
         wait: LockWait,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
+    ) -> Result<Vec<Result<CreateOutcome, StoreError>>, StoreError> {
         let mut outcomes: Vec<Option<CreateOutcome>> = vec![None; rows.len()];
         let mut open: Arc<[Arc<NewRow>]> = Arc::clone(&rows);
-        for _ in 0..MAX_ROUNDS {
+        let mut rounds_without_proof = 0;
+        while !open.is_empty() && rounds_without_proof < MAX_ROUNDS {
+            let before = open.len();
             let known = self.insert_or_find(&open, wait).await?;
             // `open` has the rows without an outcome, in their order.
             let unresolved = outcomes.iter_mut().filter(|outcome| outcome.is_none());
@@ -82,11 +88,15 @@ impl Postgres {
                 .filter(|(outcome, _)| outcome.is_none())
                 .map(|(_, row)| Arc::clone(row))
                 .collect();
-            if open.is_empty() {
-                return Ok(outcomes.into_iter().flatten().collect());
+            if open.len() == before {
+                rounds_without_proof += 1;
             }
         }
-        Err(StoreFault::NeitherKeptNorFound.into())
+        let unproven = || StoreFault::NeitherKeptNorFound.into();
+        let outcomes = outcomes.into_iter();
+        Ok(outcomes
+            .map(|outcome| outcome.ok_or_else(unproven))
+            .collect())
     }
 
     /// Inserts the rows, then looks up the orders that the others conflict with. The look-up is a separate

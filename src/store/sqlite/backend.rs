@@ -55,7 +55,11 @@ impl Backend for Sqlite {
     }
 
     /// Waits for a lock of another process at most as long as a statement may take.
-    fn create(&self, rows: Arc<[Arc<NewRow>]>, _: LockWait) -> StoreFuture<'_, Vec<CreateOutcome>> {
+    fn create(
+        &self,
+        rows: Arc<[Arc<NewRow>]>,
+        _: LockWait,
+    ) -> StoreFuture<'_, Vec<Result<CreateOutcome, StoreError>>> {
         self.create_orders(rows).boxed()
     }
 

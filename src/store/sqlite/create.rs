@@ -22,10 +22,10 @@ impl Sqlite {
     pub(super) async fn create_orders(
         &self,
         rows: Arc<[Arc<NewRow>]>,
-    ) -> Result<Vec<CreateOutcome>, StoreError> {
+    ) -> Result<Vec<Result<CreateOutcome, StoreError>>, StoreError> {
         self.write(QueryName::CreateOrders, move |connection| {
             rows.iter()
-                .map(|row| create_order(connection, row))
+                .map(|row| create_order(connection, row).map(Ok))
                 .collect()
         })
         .await

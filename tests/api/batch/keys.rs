@@ -23,6 +23,7 @@ crate::on_both!(
     keys_belong_to_the_tenant,
     external_ids_are_those_of_single_requests,
     processes_that_send_the_same_external_ids_create_each_order_once,
+    orders_that_compete_for_keys_and_external_ids_do_not_fail_others,
 );
 
 const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
@@ -314,5 +315,39 @@ async fn processes_that_send_the_same_external_ids_create_each_order_once(databa
     assert_eq!(database.count("orders").await, 100);
     if database.is_postgres() {
         assert_eq!(database.number(DEADLOCKS).await, 0);
+    }
+}
+
+/// For each key, several orders compete with those of the key before for their external ids. On PostgreSQL, each round
+/// of statements decides only a few of them.
+async fn orders_that_compete_for_keys_and_external_ids_do_not_fail_others(database: Database) {
+    let server = Server::start(&database, &[]).await;
+    for keys in [4, 9, 13] {
+        let external_id = |order: &mut Value, i: usize| {
+            order["external_id"] = format!("compete-{keys}-{i}").into();
+        };
+        let mut batch = vec![order("first")];
+        external_id(&mut batch[0], 0);
+        for key in 1..keys {
+            for i in 0..=key {
+                let mut competing = keyed("competing", &format!("{keys}-{key}"));
+                external_id(&mut competing, i);
+                batch.push(competing);
+            }
+        }
+        let before = database.count("orders").await;
+        let others = join_all((0..20).map(|_| server.create("other")));
+        let (response, _) = tokio::join!(post_batch(&server, &batch), others);
+        let results = results(&response);
+        let outcomes = outcomes(&results);
+        let created = outcomes.iter().filter(|(status, _)| *status == 201).count();
+        assert_eq!(created, keys, "{outcomes:?}");
+        let kinds = ["", "external-id-taken", "idempotency-key-reused"];
+        assert!(
+            outcomes.iter().all(|(_, kind)| kinds.contains(kind)),
+            "{outcomes:?}"
+        );
+        let stored = usize::try_from(database.count("orders").await - before).unwrap();
+        assert_eq!(stored, keys + 20);
     }
 }
