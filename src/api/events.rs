@@ -21,6 +21,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
 use crate::http::request::negotiate::accepts;
+use crate::http::response::only_head;
 use crate::store::{Cursor, EventPage, Feed, PagePermit, WithPermit};
 
 const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
@@ -126,7 +127,7 @@ pub(super) async fn feed(
         return if request.method() == Method::HEAD {
             // Sends only the head, with the status that a stream would have.
             let _ = page(&context, &api, after, 1).await?;
-            Ok(event_stream::head().finish())
+            Ok(only_head(event_stream::head()))
         } else {
             event_stream::response(&context, &api, &http, &request, after).await
         };

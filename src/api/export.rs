@@ -14,7 +14,7 @@ use std::time::Duration;
 use actix_web::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use actix_web::http::{Method, Version};
 use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, body};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::stream;
 use tokio::time::{sleep, timeout};
 
@@ -27,7 +27,7 @@ use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::request::context::RequestContext;
 use crate::http::request::negotiate::prefers;
-use crate::http::response::budget;
+use crate::http::response::{budget, only_head};
 use crate::http::{HttpState, ResponseBudget};
 use crate::store::{ExportPage, ExportPermit, ListQuery, OrderExport, StoreError};
 
@@ -56,9 +56,7 @@ pub(super) async fn response(
             .store
             .list(context.caller(), ListQuery { limit: 1, ..query });
         context.within(page, ProblemKind::Timeout).await??;
-        // Without a body of a known length, which would be the length of the export.
-        let response = head().finish().set_body(body::None::new());
-        return Ok(response.map_into_boxed_body());
+        return Ok(only_head(head()));
     }
     let http = request.app_data::<Data<HttpState>>();
     let http = http.ok_or_else(|| Problem::internal("the state of HTTP is missing"))?;

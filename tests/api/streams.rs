@@ -112,7 +112,9 @@ async fn as_many_streams_as_max_streams_are_accepted_and_no_more(database: Datab
     // HEAD and pages do not count as streams.
     let head = server.client.head(server.url("/api/v1/events"));
     let head = head.header("accept", "text/event-stream").send().await;
-    assert_eq!(head.unwrap().status(), 200);
+    let head = head.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(head.headers().get("content-length"), None);
     assert_eq!(server.status("/api/v1/events").await, 200);
     assert_eq!(server.metric::<i64>("event_streams").await, 3);
     streams.pop();

@@ -58,7 +58,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1099511627776_i64))]
     pub response_buffer_bytes: Option<i64>,
-    /// `MAX_STREAMS`: the maximum number of open event streams.
+    /// `MAX_STREAMS`: the maximum number of open event streams and exports.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub max_streams: Option<i32>,

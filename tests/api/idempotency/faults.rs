@@ -19,7 +19,10 @@ crate::on_both!(
 
 #[tokio::test]
 async fn retries_after_a_timeout_are_replays_and_batches_of_the_same_keys_do_not_deadlock() {
-    let database = Database::postgres().await;
+    // By default, the server looks for a deadlock only after a second, when `lock_timeout` has ended the wait.
+    let cluster = Cluster::start_with(&[("POSTGRES_CONF", "deadlock_timeout = 1ms")]);
+    let database = cluster.database().await;
+    migrate(&database);
     let variables = [("REQUEST_TIMEOUT", "300ms")];
     let one = Server::start(&database, &variables).await;
     let two = Server::start(&database, &variables).await;
