@@ -60,8 +60,9 @@ async fn unread_exports_take_a_bounded_amount_of_memory_and_all_are_completed(da
         assert!(second < 30, "{now} bytes");
     }
     assert_eq!(exports(&server).await, i64::try_from(begun).unwrap());
-    // Two pages may be read after the last check.
-    assert!(buffered <= BUDGET + (2 << 20), "{buffered} bytes");
+    // Two pages may be read after the last check. Each of the two workers may then have a page whose permit it has
+    // returned and which it has not counted yet.
+    assert!(buffered <= BUDGET + (4 << 20), "{buffered} bytes");
     assert_eq!(server.status("/readyz").await, 200);
     // The exports of every principal wait, so its next one is rejected, as a large page would be.
     let mut rejected = Export::open_as(&server, "a", ORDERS).await;
