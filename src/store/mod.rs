@@ -25,6 +25,7 @@ mod list;
 mod migrate;
 mod order_id;
 mod order_key;
+mod order_lines;
 mod order_locks;
 mod page_budget;
 mod page_sql;

@@ -11,11 +11,12 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::rows::{self, FoundOrder, OrderLineColumns};
+use super::rows::{FoundOrder, OrderLine, OrderLineColumns};
 use crate::domain::Order;
 use crate::store::StoreError;
 use crate::store::list::ListQuery;
 use crate::store::order_key::OrderKey;
+use crate::store::order_lines;
 use crate::store::page_sql::ORDER_LINE;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -130,6 +131,6 @@ impl Postgres {
                 .boxed()
             })
             .await?;
-        rows::orders(lines)
+        order_lines::orders::<OrderLine>(lines)
     }
 }

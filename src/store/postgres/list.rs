@@ -8,10 +8,11 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
-use super::rows::{self, OrderLineColumns};
+use super::rows::{OrderLine, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page, PageForm};
+use crate::store::order_lines;
 use crate::store::page_sql::{Dialect, PageDatabase, PageSql};
 use crate::telemetry::QueryName;
 
@@ -51,7 +52,7 @@ impl Postgres {
                 async move { page.load(connection).await }.boxed()
             })
             .await?;
-        let orders = rows::orders(lines)?;
+        let orders = order_lines::orders::<OrderLine>(lines)?;
         let orders: Vec<Order> = orders.into_iter().filter_map(|found| found.order).collect();
         Page::new(&orders, limit, form)
     }

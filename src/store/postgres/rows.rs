@@ -16,6 +16,7 @@ use crate::domain::{Items, Line, Metadata, Order};
 use crate::store::StoreError;
 use crate::store::document::stored_currency;
 use crate::store::error::StoreFault;
+use crate::store::order_lines;
 
 /// The SQL types of [`OrderLine`].
 pub(super) type OrderLineColumns = (
@@ -77,23 +78,17 @@ impl FoundOrder {
     }
 }
 
-/// Combines lines to orders, sorted by their number.
-pub(super) fn orders(mut lines: Vec<OrderLine>) -> Result<Vec<FoundOrder>, StoreError> {
-    // The rows are nearly always sorted. A sort by the database would need a sort node, which its sessions avoid.
-    lines.sort_by_key(|line| (line.number, line.line));
-    let mut orders = Vec::new();
-    let mut lines = lines.into_iter().peekable();
-    while let Some(mut first) = lines.next() {
-        let mut items = vec![first.take_line()];
-        while let Some(mut next) = lines.next_if(|next| next.number == first.number) {
-            items.push(next.take_line());
-        }
-        orders.push(first.into_order(items)?);
-    }
-    Ok(orders)
-}
+impl order_lines::OrderLine for OrderLine {
+    type Found = FoundOrder;
 
-impl OrderLine {
+    fn number(&self) -> i64 {
+        self.number
+    }
+
+    fn place(&self) -> i32 {
+        self.line.into()
+    }
+
     fn take_line(&mut self) -> Line {
         Line {
             product_id: std::mem::take(&mut self.product_id),
@@ -102,7 +97,6 @@ impl OrderLine {
         }
     }
 
-    /// The order with these lines, of which this is the first.
     fn into_order(self, lines: Vec<Line>) -> Result<FoundOrder, StoreError> {
         let corrupt = |column| StoreError::from(StoreFault::Corrupt(column));
         let order = match self.metadata {

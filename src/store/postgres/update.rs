@@ -17,11 +17,12 @@ use uuid::Uuid;
 use super::Postgres;
 use super::get::GetOrders;
 use super::lines::Lines;
-use super::rows::{self, OrderLine};
+use super::rows::OrderLine;
 use crate::store::StoreError;
 use crate::store::admission::{Admission, OrderPermit};
 use crate::store::auth_context::auth_id;
 use crate::store::document::json_bytes;
+use crate::store::order_lines;
 use crate::store::statement::{Prepared, Statement};
 use crate::store::update::{Decision, NextVersion, UpdateOrder, Updated, decide};
 use crate::telemetry::QueryName;
@@ -95,7 +96,9 @@ impl Attempt {
 
     /// Returns the decision, with a permit for the order that was read.
     fn decide(&self, lines: Vec<OrderLine>) -> Result<(Decision, Option<OrderPermit>), StoreError> {
-        let order = rows::orders(lines)?.pop().and_then(|found| found.order);
+        let order = order_lines::orders(lines)?
+            .pop()
+            .and_then(|found| found.order);
         let permit = order
             .as_ref()
             .map(|order| self.admission.acquire_for_order(&self.command, order));

@@ -7,10 +7,11 @@ use diesel::sqlite::Sqlite as SqliteDatabase;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::rows::{self, OrderLineColumns};
+use super::rows::{OrderLine, OrderLineColumns};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::{ListQuery, Page, PageForm};
+use crate::store::order_lines;
 use crate::store::page_sql::{Dialect, PageDatabase, PageSql};
 use crate::telemetry::QueryName;
 
@@ -44,7 +45,7 @@ impl Sqlite {
         page: PageSql<SqliteDatabase>,
     ) -> Result<Page, StoreError> {
         self.read(QueryName::ListOrders, move |connection| {
-            let orders = rows::orders(page.load(connection)?)?;
+            let orders = order_lines::orders::<OrderLine>(page.load(connection)?)?;
             let orders: Vec<Order> = orders.into_iter().map(|found| found.order).collect();
             Page::new(&orders, limit, form)
         })

@@ -10,6 +10,7 @@ use crate::domain::{Items, Line, Metadata, Order};
 use crate::store::StoreError;
 use crate::store::document::stored_currency;
 use crate::store::error::StoreFault;
+use crate::store::order_lines;
 
 /// The SQL types of [`OrderLine`].
 pub(super) type OrderLineColumns = (
@@ -58,22 +59,17 @@ pub(super) struct FoundOrder {
     pub(super) json_bytes: usize,
 }
 
-/// Combines lines to orders, sorted by their number.
-pub(super) fn orders(mut lines: Vec<OrderLine>) -> Result<Vec<FoundOrder>, StoreError> {
-    lines.sort_by_key(|line| (line.number, line.line));
-    let mut orders = Vec::new();
-    let mut lines = lines.into_iter().peekable();
-    while let Some(mut first) = lines.next() {
-        let mut items = vec![first.take_line()];
-        while let Some(mut next) = lines.next_if(|next| next.number == first.number) {
-            items.push(next.take_line());
-        }
-        orders.push(first.into_order(items)?);
-    }
-    Ok(orders)
-}
+impl order_lines::OrderLine for OrderLine {
+    type Found = FoundOrder;
 
-impl OrderLine {
+    fn number(&self) -> i64 {
+        self.number
+    }
+
+    fn place(&self) -> i32 {
+        self.line
+    }
+
     fn take_line(&mut self) -> Line {
         Line {
             product_id: std::mem::take(&mut self.product_id),
@@ -82,7 +78,6 @@ impl OrderLine {
         }
     }
 
-    /// The order with these lines, of which this is the first.
     fn into_order(self, lines: Vec<Line>) -> Result<FoundOrder, StoreError> {
         let metadata = self.metadata.as_deref().unwrap_or_default();
         let entries = serde_json::from_str(metadata).map_err(|_| corrupt("metadata"))?;
@@ -136,7 +131,7 @@ pub(super) fn find_order(
             orders::metadata.nullable(),
         ))
         .load(connection)?;
-    Ok(orders(lines)?.pop())
+    Ok(order_lines::orders::<OrderLine>(lines)?.pop())
 }
 
 pub(super) fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {

@@ -134,7 +134,7 @@ fn check(
         assert!(!walk || bounded, "{what}: {step}");
     }
     handle.take_steps(connection);
-    rows::orders(page.load(connection).unwrap()).unwrap();
+    order_lines::orders::<OrderLine>(page.load(connection).unwrap()).unwrap();
     let steps = handle.take_steps(connection);
     assert!(
         0 < steps && steps <= MAX_STEPS,
