@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::domain::EventType;
 use crate::http::problem::Problem;
 use crate::order_json;
 use crate::store::Event;
@@ -23,7 +24,8 @@ pub(crate) struct EventJson<'a> {
     /// The path of the orders, always the same.
     #[schema(example = "/api/v1/orders")]
     source: &'static str,
-    /// `order.created` for version 1, else `order.updated`.
+    /// `order.created`, `order.updated`, `order.imported` (from another system or an archive), `order.archived` (the
+    /// order was written to an archive and removed) or `order.erased` (its personal data was erased).
     #[schema(example = "order.created")]
     r#type: &'static str,
     /// The id of the order.
@@ -83,10 +85,12 @@ impl<'a> TryFrom<&'a Event> for EventJson<'a> {
 
 /// The `type` of an event.
 pub(crate) fn event_type(event: &Event) -> &'static str {
-    if event.version == 1 {
-        "order.created"
-    } else {
-        "order.updated"
+    match event.event_type {
+        EventType::Created => "order.created",
+        EventType::Updated => "order.updated",
+        EventType::Imported => "order.imported",
+        EventType::Archived => "order.archived",
+        EventType::Erased => "order.erased",
     }
 }
 

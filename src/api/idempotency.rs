@@ -36,7 +36,7 @@ pub(super) fn idempotency(
             "The header Idempotency-Key must be given once, with 1 to 255 visible ASCII characters.",
         ));
     };
-    of_order(text.to_owned(), new).map(Some)
+    of_order(text, new).map(Some)
 }
 
 /// Checks the key of an order in a batch.
@@ -55,11 +55,9 @@ pub(super) fn check_member(key: &str) -> Result<(), Violation> {
 ///
 /// # Errors
 /// Never in practice: every order can be written as JSON.
-pub(super) fn of_order(key: String, new: &NewOrder) -> Result<Idempotency, Problem> {
-    Ok(Idempotency {
-        key,
-        hash: order_json::request_hash(new).map_err(Problem::internal)?,
-    })
+pub(super) fn of_order(key: &str, new: &NewOrder) -> Result<Idempotency, Problem> {
+    let request_hash = order_json::request_hash(new).map_err(Problem::internal)?;
+    Ok(Idempotency::new(key, request_hash))
 }
 
 fn is_key(text: &str) -> bool {

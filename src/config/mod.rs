@@ -6,6 +6,7 @@
 mod access;
 mod api_key;
 mod database;
+mod retention;
 mod url;
 mod values;
 
@@ -23,6 +24,7 @@ use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
 pub use order_logging::LogFormat;
+pub use retention::Retention;
 pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
@@ -129,6 +131,8 @@ pub struct Settings {
     /// Requests that a caller may send at once within RATE_LIMIT [default: RATE_LIMIT]
     #[arg(long, env, value_parser = values::rate)]
     rate_burst: Option<NonZeroU32>,
+    #[command(flatten)]
+    pub(crate) retention: Retention,
     /// Apply pending migrations before serving [default: true for SQLite, false for PostgreSQL]
     #[arg(long, env)]
     migrate_on_start: Option<bool>,
@@ -297,6 +301,7 @@ impl Settings {
             max_streams,
             rate_limit: _,
             rate_burst: _,
+            retention,
             migrate_on_start: _,
             drain_delay,
             shutdown_timeout,
@@ -313,7 +318,7 @@ impl Settings {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
-        vec![
+        let mut resolved = vec![
             ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
             ("bind_address", bind_address.to_string()),
@@ -340,7 +345,9 @@ impl Settings {
             ("shutdown_timeout", time(shutdown_timeout)),
             ("log_format", format.to_owned()),
             ("rust_log", rust_log.clone()),
-        ]
+        ];
+        resolved.extend(retention.resolved());
+        resolved
     }
 }
 

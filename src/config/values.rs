@@ -14,6 +14,8 @@ pub(super) enum ValueError {
     Duration,
     #[error("takes a duration of at least 1ms, such as 5s, 300ms or 30m")]
     PositiveDuration,
+    #[error("takes a duration such as 36h, 90d or 2y, from 1h to 100y")]
+    Retention,
     #[error("takes a whole number of at least 1")]
     AtLeastOne,
     #[error("takes a whole number from 1 to 1000000")]
@@ -39,6 +41,16 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, ValueError> {
         return Err(ValueError::PositiveDuration);
     }
     Ok(duration)
+}
+
+/// How long data is kept.
+pub(super) fn retention(text: &str) -> Result<Duration, ValueError> {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    const CENTURY: Duration = Duration::from_secs(60 * 60 * 24 * 36_525);
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| (HOUR..=CENTURY).contains(duration))
+        .ok_or(ValueError::Retention)
 }
 
 pub(super) fn at_least_one(text: &str) -> Result<NonZeroUsize, ValueError> {

@@ -2,6 +2,7 @@
 
 mod caller;
 mod currency;
+mod event_type;
 mod items;
 mod metadata;
 mod order;
@@ -16,6 +17,7 @@ use std::fmt;
 
 pub use caller::{AuthType, Caller};
 pub use currency::{Currency, UnknownCurrency};
+pub use event_type::{EventType, UnknownEventType};
 pub use items::{
     Items, ItemsDraft, Line, LineDraft, MAX_LINES, MAX_TOTAL_AMOUNT, MAX_UNIT_AMOUNT, TotalError,
 };

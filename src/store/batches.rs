@@ -41,7 +41,7 @@ impl Batch for CreateBatch {
     fn lock_of(row: &Arc<NewRow>) -> Option<LockName> {
         let value = match (row.external_id(), row.key()) {
             (Some(external_id), _) => LockedValue::ExternalId(external_id.to_owned()),
-            (None, Some(key)) => LockedValue::Key(key.to_owned()),
+            (None, Some(key)) => LockedValue::Key(key.to_vec()),
             (None, None) => return None,
         };
         Some((row.caller.tenant.clone(), value))

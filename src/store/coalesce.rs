@@ -91,8 +91,8 @@ pub(super) type LockName = (Tenant, LockedValue);
 /// A unique value. A transaction that inserts it locks it until its end.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum LockedValue {
-    /// An idempotency key.
-    Key(String),
+    /// The hash of an idempotency key.
+    Key(Vec<u8>),
     /// The external id of an order.
     ExternalId(String),
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use chrono::Utc;
+use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -41,14 +42,22 @@ impl CreateOrder {
 /// How a retry of a request is recognized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The client's key.
-    pub key: String,
+    /// The SHA-256 of the client's key. Keys may refer to persons, so they are not stored.
+    key_hash: [u8; 32],
     /// A hash of the meaning of the request.
-    pub hash: [u8; 32],
+    request_hash: [u8; 32],
 }
 
 impl Idempotency {
-    /// The version of the computation of `hash`. A changed computation gets the next number, because hashes of
+    /// A retry has the same key and the same meaning.
+    pub fn new(key: &str, request_hash: [u8; 32]) -> Self {
+        Self {
+            key_hash: Sha256::digest(key).into(),
+            request_hash,
+        }
+    }
+
+    /// The version of the computation of `request_hash`. A changed computation gets the next number, because hashes of
     /// different versions cannot be compared.
     pub const HASH_VERSION: i16 = 1;
 }
@@ -96,12 +105,13 @@ impl NewRow {
         }))
     }
 
-    pub(super) fn key(&self) -> Option<&str> {
-        self.idempotency.as_ref().map(|i| i.key.as_str())
+    /// The hash of its idempotency key.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        self.idempotency.as_ref().map(|i| i.key_hash.as_slice())
     }
 
     pub(super) fn hash(&self) -> Option<&[u8]> {
-        self.idempotency.as_ref().map(|i| i.hash.as_slice())
+        self.idempotency.as_ref().map(|i| i.request_hash.as_slice())
     }
 
     pub(super) fn external_id(&self) -> Option<&str> {

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::cursor::{Cursor, EventKey, Evidence, Position, SortKey};
 use super::cursor_key::KeyBytes;
+use crate::domain::EventType;
 
 /// One version of an order that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Event {
     pub order_id: Uuid,
     /// The version.
     pub version: i32,
+    /// The kind of change.
+    pub event_type: EventType,
     /// When it was written.
     pub occurred_at: DateTime<Utc>,
     /// The order in this version, as JSON.

@@ -18,6 +18,7 @@ mod document;
 mod error;
 mod event;
 mod event_sql;
+mod event_type;
 mod export;
 mod feed;
 mod feed_signal;

@@ -1,13 +1,25 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
-    events (tenant, order_id, version) {
+    archived_orders (tenant, order_id) {
+        tenant -> Text,
+        order_id -> Uuid,
+        customer_id -> Nullable<Text>,
+        version -> Int4,
+        archived_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    events (tenant, order_id, version, recorded_at) {
         tenant -> Text,
         order_id -> Uuid,
         version -> Int4,
         position -> Int8,
         seq -> Int8,
+        event_type -> Text,
         occurred_at -> Timestamptz,
+        recorded_at -> Timestamptz,
         data -> Json,
         data_bytes -> Int4,
         traceparent -> Nullable<Text>,
@@ -36,9 +48,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    idempotency_keys (tenant, key) {
+    idempotency_keys (tenant, key_hash) {
         tenant -> Text,
-        key -> Text,
+        key_hash -> Bytea,
         order_id -> Uuid,
         request_hash -> Bytea,
         hash_version -> Int2,
@@ -77,6 +89,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    archived_orders,
     events,
     feed,
     feed_floors,

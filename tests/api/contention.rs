@@ -22,8 +22,8 @@ crate::on_both!(
 fn lock_keys(from: i32, to: i32) -> String {
     format!(
         "INSERT INTO idempotency_keys
-            (tenant, key, order_id, request_hash, hash_version, document, created_at)
-        SELECT 'default', 'locked-' || i, gen_random_uuid(), sha256('x'), 1, '{{}}', now()
+            (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
+        SELECT 'default', sha256(('locked-' || i)::bytea), gen_random_uuid(), sha256('x'), 1, '{{}}', now()
         FROM generate_series({from}, {to}) AS i"
     )
 }

@@ -198,16 +198,16 @@ async fn insert_events(database: &Database, id: &str, bytes: usize, first: usize
     let sql = if database.is_postgres() {
         let data = data(&format!("repeat('x', {bytes})"));
         format!(
-            "INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-            SELECT 'default', 'api_key', '{id}', i, 1, now(), ({data})::json, length({data}) FROM generate_series({first}, {last}) AS i"
+            "INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+            SELECT 'default', 'created', 'api_key', '{id}', i, 1, now(), ({data})::json, length({data}) FROM generate_series({first}, {last}) AS i"
         )
     } else {
         let id = id.replace('-', "");
         let data = data(&format!("replace(hex(zeroblob({})), '0', 'x')", bytes / 2));
         format!(
-            "INSERT INTO events (tenant, authtype, order_id, version, occurred_at, data, data_bytes)
+            "INSERT INTO events (tenant, event_type, authtype, order_id, version, recorded_at, occurred_at, data, data_bytes)
             WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last})
-            SELECT 'default', 'api_key', x'{id}', i, 0, {data}, length({data}) FROM n"
+            SELECT 'default', 'created', 'api_key', x'{id}', i, 0, 0, {data}, length({data}) FROM n"
         )
     };
     database.execute(&sql).await;

@@ -57,15 +57,15 @@ fn insert_rows(owner: &str) -> String {
          SELECT tenant, id, 1,
             CASE WHEN status = 'delivered' THEN 'large' ELSE 'p' || row_number() OVER (ORDER BY id) % 1000 END, 1, status
          FROM orders;
-         INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-         SELECT tenant, 'api_key', id, 1, position, now(), '{EVENT}', 300 FROM (
+         INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+         SELECT tenant, 'created', 'api_key', id, 1, position, now(), '{EVENT}', 300 FROM (
             SELECT tenant, id, row_number() OVER () / 1000 AS position FROM orders ORDER BY random()) AS shuffled;
          -- As many events that an open transaction would hold back.
-         INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-         SELECT '{owner}', 'api_key', gen_random_uuid(), 1, 1000000000 + i, now(), '{EVENT}', 300
+         INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+         SELECT '{owner}', 'created', 'api_key', gen_random_uuid(), 1, 1000000000 + i, now(), '{EVENT}', 300
          FROM generate_series(1, {ROWS}) AS i ORDER BY random();
-         INSERT INTO idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at)
-         SELECT tenant, 'key-' || id, id, sha256(id::text::bytea), 1, '{{}}', now() FROM orders LIMIT 100000;
+         INSERT INTO idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
+         SELECT tenant, sha256(('key-' || id)::bytea), id, sha256(id::text::bytea), 1, '{{}}', now() FROM orders LIMIT 100000;
          -- Retention has removed events of many tenants.
          INSERT INTO feed_floors SELECT 'tenant-' || i, -i, i, gen_random_uuid(), 1, now()
          FROM generate_series(1, 100000) AS i;

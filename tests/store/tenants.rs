@@ -282,7 +282,8 @@ async fn every_unique_key_begins_with_the_tenant(database: Database) {
         (
             "pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = indkey[0]
                 WHERE indisunique AND indrelid IN
-                    ('orders'::regclass, 'order_items'::regclass, 'idempotency_keys'::regclass, 'events'::regclass, 'feed_floors'::regclass)",
+                    ('orders'::regclass, 'order_items'::regclass, 'idempotency_keys'::regclass, 'events'::regclass, 'feed_floors'::regclass,
+                    'archived_orders'::regclass)",
             " AND attname = 'tenant'",
         )
     } else {

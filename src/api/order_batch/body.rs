@@ -62,7 +62,7 @@ fn parse_order(json: &RawValue) -> Result<BatchedOrder, Problem> {
     let checked = key.as_deref().map_or(Ok(()), idempotency::check_member);
     match (NewOrder::try_from(element.order), checked) {
         (Ok(new), Ok(())) => {
-            let idempotency = key.map(|key| idempotency::of_order(key, &new));
+            let idempotency = key.map(|key| idempotency::of_order(&key, &new));
             Ok(BatchedOrder {
                 idempotency: idempotency.transpose()?,
                 new,

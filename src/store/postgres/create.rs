@@ -191,7 +191,7 @@ pub(super) struct Insert<'a, const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool
     total_amounts: Vec<Option<i64>>,
     metadata: Vec<JsonText<'a>>,
     times: Vec<DateTime<Utc>>,
-    keys: Vec<Option<&'a str>>,
+    keys: Vec<Option<&'a [u8]>>,
     hashes: Vec<Option<&'a [u8]>>,
     documents: Vec<JsonText<'a>>,
     lengths: Vec<i32>,
@@ -295,7 +295,7 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
         out.push_sql(", ");
         out.push_bind_param::<Array<Timestamptz>, _>(&self.times)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Nullable<Text>>, _>(&self.keys)?;
+        out.push_bind_param::<Array<Nullable<Binary>>, _>(&self.keys)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Binary>>, _>(&self.hashes)?;
         out.push_sql(", ");
@@ -331,7 +331,7 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
         out.push_sql(
             "), keyed AS (
                 INSERT INTO idempotency_keys
-                    (tenant, key, order_id, request_hash, hash_version, document, created_at)
+                    (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
                 SELECT tenant, key, id, hash, ",
         );
         out.push_bind_param::<SmallInt, _>(&Idempotency::HASH_VERSION)?;
@@ -371,9 +371,9 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
         self.lines.write_insert("placed", out)?;
         out.push_sql(
             "), logged AS (
-                INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
+                INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data, data_bytes,
                     traceparent, authtype, authid)
-                SELECT input.tenant, id, 1, ",
+                SELECT input.tenant, id, 1, 'created', ",
         );
         super::push_position(out);
         out.push_sql(

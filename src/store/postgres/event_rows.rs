@@ -9,15 +9,17 @@ use uuid::Uuid;
 
 use crate::store::cursor::EventKey;
 use crate::store::event::{ENVELOPE_BYTES, Event, PageSize};
+use crate::store::event_type::StoredEventType;
 
 /// SQL for the columns of [`EventColumns`].
-pub(super) const COLUMNS: &str = "order_id, version, position, seq, occurred_at, data::text AS data, traceparent, authtype, authid";
+pub(super) const COLUMNS: &str = "order_id, version, position, seq, event_type, occurred_at, data::text AS data, traceparent, authtype, authid";
 
 pub(super) type EventSql = (
     SqlUuid,
     Integer,
     BigInt,
     BigInt,
+    Text,
     Timestamptz,
     Text,
     Nullable<Text>,
@@ -31,6 +33,7 @@ pub(super) struct EventColumns {
     version: i32,
     position: i64,
     seq: i64,
+    event_type: StoredEventType,
     occurred_at: DateTime<Utc>,
     data: String,
     traceparent: Option<String>,
@@ -43,6 +46,7 @@ impl From<EventColumns> for Event {
         Self {
             order_id: row.order_id,
             version: row.version,
+            event_type: row.event_type.0,
             occurred_at: row.occurred_at,
             data: row.data,
             traceparent: row.traceparent,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -83,7 +83,7 @@ async fn insert_and_release_keys(
 /// Removes the keys of orders that do not exist.
 struct ReleaseKeys<'a> {
     tenants: Vec<&'a str>,
-    keys: Vec<&'a str>,
+    keys: Vec<&'a [u8]>,
     order_ids: Vec<Uuid>,
 }
 
@@ -124,12 +124,12 @@ impl Statement for ReleaseKeys<'_> {
         );
         out.push_bind_param::<Array<Text>, _>(&self.tenants)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
+        out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<SqlUuid>, _>(&self.order_ids)?;
         out.push_sql(
-            ") AS skipped (tenant, key, order_id) CROSS JOIN LATERAL (SELECT k.ctid FROM idempotency_keys AS k
-                WHERE k.tenant = skipped.tenant AND k.key = skipped.key AND k.order_id = skipped.order_id
+            ") AS skipped (tenant, key_hash, order_id) CROSS JOIN LATERAL (SELECT k.ctid FROM idempotency_keys AS k
+                WHERE k.tenant = skipped.tenant AND k.key_hash = skipped.key_hash AND k.order_id = skipped.order_id
                     AND (SELECT orders.id FROM orders
                         WHERE orders.tenant = k.tenant AND orders.id = k.order_id) IS NULL
                 OFFSET 0) AS found))",

@@ -15,7 +15,7 @@ use crate::store::statement::Statement;
 pub(super) struct FindExisting {
     key_numbers: Vec<i32>,
     key_tenants: Vec<String>,
-    keys: Vec<String>,
+    keys: Vec<Vec<u8>>,
     id_numbers: Vec<i32>,
     id_tenants: Vec<String>,
     ids: Vec<Uuid>,
@@ -42,7 +42,7 @@ impl FindExisting {
         if let Some(key) = row.key() {
             self.key_numbers.push(number);
             self.key_tenants.push(tenant);
-            self.keys.push(key.to_owned());
+            self.keys.push(key.to_vec());
         } else {
             self.id_numbers.push(number);
             self.id_tenants.push(tenant);
@@ -71,10 +71,10 @@ impl Statement for FindExisting {
         out.push_sql(", ");
         out.push_bind_param::<Array<Text>, _>(&self.key_tenants)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.keys)?;
+        out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
         out.push_sql(
-            ") AS wanted (number, tenant, key) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys AS k
-                WHERE k.tenant = wanted.tenant AND k.key = wanted.key OFFSET 0) AS found
+            ") AS wanted (number, tenant, key_hash) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys AS k
+                WHERE k.tenant = wanted.tenant AND k.key_hash = wanted.key_hash OFFSET 0) AS found
             UNION ALL SELECT number, found.id, NULL, NULL, NULL FROM unnest(",
         );
         out.push_bind_param::<Array<Integer>, _>(&self.id_numbers)?;

@@ -1,9 +1,9 @@
 //! The meaning of an SQLSTATE for a request (PostgreSQL manual, appendix A "PostgreSQL Error Codes").
 
+use std::error::Error;
 use std::fmt;
 
-use diesel::result::Error as DieselError;
-
+use super::connection::PostgresError;
 use crate::store::StoreError;
 
 /// The code of an error: two characters for its class and three more.
@@ -32,9 +32,12 @@ pub(super) enum Remedy {
 }
 
 /// The error to report for a failed statement, and how to proceed.
-pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreError, Remedy) {
+pub(super) fn classify<E>(code: Option<SqlState>, error: E) -> (StoreError, Remedy)
+where
+    E: Error + Send + Sync + Into<StoreError> + 'static,
+{
     let Some(code) = code else {
-        let error = StoreError::from(error);
+        let error: StoreError = error.into();
         // The server reported no error, so only the connection to it can have failed.
         let lost = matches!(error, StoreError::Unavailable(_));
         let remedy = if lost { Remedy::Lost } else { Remedy::None };
@@ -76,7 +79,7 @@ pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreErro
     };
     let error = ServerError {
         code,
-        source: error,
+        source: error.into(),
     };
     let error = if is_outage {
         StoreError::unavailable(error)
@@ -86,18 +89,33 @@ pub(super) fn classify(code: Option<SqlState>, error: DieselError) -> (StoreErro
     (error, remedy)
 }
 
+/// The error to report for a failed statement of a command.
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let code = error.code().and_then(|code| code.code().as_bytes().try_into().ok());
+        classify(code.map(SqlState), PostgresError(error)).0
+    }
+}
+
+/// Without a code, only the connection can have failed.
+impl From<PostgresError> for StoreError {
+    fn from(error: PostgresError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
 /// An error that the server sent.
 #[derive(Debug, thiserror::Error)]
 #[error("SQLSTATE {code}: {source}")]
 struct ServerError {
     code: SqlState,
-    source: DieselError,
+    source: Box<dyn Error + Send + Sync>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use diesel::result::DatabaseErrorKind;
+    use diesel::result::{DatabaseErrorKind, Error as DieselError};
 
     #[test]
     fn errors_are_classified_by_their_code_alone() {

@@ -196,9 +196,9 @@ impl<const WRITES_LINES: bool> Statement for Update<'_, WRITES_LINES> {
             out.push_sql("), ");
         }
         out.push_sql(
-            "logged AS (INSERT INTO events (tenant, order_id, version, position, occurred_at, data, data_bytes,
-                traceparent, authtype, authid)
-            SELECT tenant, id, version, ",
+            "logged AS (INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data,
+                data_bytes, traceparent, authtype, authid)
+            SELECT tenant, id, version, 'updated', ",
         );
         super::push_position(out);
         out.push_sql(", updated_at, ");

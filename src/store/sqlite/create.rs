@@ -9,7 +9,7 @@ use diesel::prelude::*;
 use super::Sqlite;
 use super::rows::uuid;
 use super::schema::{events, idempotency_keys, order_items, orders};
-use crate::domain::{Caller, Currency, Order};
+use crate::domain::{Caller, Currency, EventType, Order};
 use crate::store::StoreError;
 use crate::store::auth_context::auth_id;
 use crate::store::create::{CreateOutcome, ExistingOrder, Idempotency, NewRow, Replay};
@@ -49,7 +49,7 @@ fn create_order(
         let written = diesel::insert_into(idempotency_keys::table)
             .values((
                 idempotency_keys::tenant.eq(tenant),
-                idempotency_keys::key.eq(key),
+                idempotency_keys::key_hash.eq(key),
                 idempotency_keys::order_id.eq(order.id.as_bytes().as_slice()),
                 idempotency_keys::request_hash.eq(hash),
                 idempotency_keys::hash_version.eq(i32::from(Idempotency::HASH_VERSION)),
@@ -80,6 +80,7 @@ fn create_order(
     insert_event(
         connection,
         order,
+        EventType::Created,
         order.created_at,
         &row.json,
         &Origin {
@@ -134,7 +135,7 @@ fn find_by_external_id(
 fn find_by_key(
     connection: &mut SqliteConnection,
     tenant: &str,
-    key: &str,
+    key: &[u8],
 ) -> Result<Option<ExistingOrder>, StoreError> {
     let found: Option<(Vec<u8>, Vec<u8>, i32, String)> = idempotency_keys::table
         .find((tenant, key))
@@ -194,6 +195,7 @@ pub(super) struct Origin<'a> {
 pub(super) fn insert_event(
     connection: &mut SqliteConnection,
     order: &Order,
+    event_type: EventType,
     at: DateTime<Utc>,
     data: &str,
     origin: &Origin<'_>,
@@ -203,7 +205,9 @@ pub(super) fn insert_event(
             events::tenant.eq(origin.caller.tenant.as_str()),
             events::order_id.eq(order.id.as_bytes().as_slice()),
             events::version.eq(order.version),
+            events::event_type.eq(event_type.as_str()),
             events::occurred_at.eq(at.timestamp_micros()),
+            events::recorded_at.eq(Utc::now().timestamp_micros()),
             events::data.eq(data),
             events::data_bytes.eq(json_bytes(data)),
             events::traceparent.eq(origin.traceparent),

@@ -10,6 +10,7 @@ use super::rows::{time, uuid};
 use crate::store::StoreError;
 use crate::store::cursor::EventKey;
 use crate::store::event::{ENVELOPE_BYTES, Event, PageSize, TenantEvent};
+use crate::store::event_type::StoredEventType;
 
 /// A row of a page. A page of the feed that has no events has one row with only the state.
 #[derive(Queryable)]
@@ -18,6 +19,7 @@ pub(super) struct EventColumns {
     seq: Option<i64>,
     order_id: Option<Vec<u8>>,
     version: Option<i32>,
+    event_type: Option<StoredEventType>,
     occurred_at: Option<i64>,
     data: Option<String>,
     traceparent: Option<String>,
@@ -30,6 +32,7 @@ pub(super) type EventSql = (
     Nullable<BigInt>,
     Nullable<Binary>,
     Nullable<Integer>,
+    Nullable<Text>,
     Nullable<BigInt>,
     Nullable<Text>,
     Nullable<Text>,
@@ -39,14 +42,14 @@ pub(super) type EventSql = (
 
 /// SQL for the columns of [`EventColumns`].
 pub(super) const EVENT_COLUMNS: &str =
-    "tenant, seq, order_id, version, occurred_at, data, traceparent, authtype, authid";
+    "tenant, seq, order_id, version, event_type, occurred_at, data, traceparent, authtype, authid";
 
 impl EventColumns {
     /// The event, unless the row has none.
     pub(super) fn event(self) -> Result<Option<TenantEvent>, StoreError> {
         let key = self.seq.zip(self.order_id).zip(self.version);
-        let owner = self.tenant.zip(self.authtype);
-        let Some(((((seq, id), version), (at, data)), (tenant, authtype))) =
+        let owner = self.tenant.zip(self.authtype.zip(self.event_type));
+        let Some(((((seq, id), version), (at, data)), (tenant, (authtype, event_type)))) =
             key.zip(self.occurred_at.zip(self.data)).zip(owner)
         else {
             return Ok(None);
@@ -55,6 +58,7 @@ impl EventColumns {
         let event = Event {
             order_id,
             version,
+            event_type: event_type.0,
             occurred_at: time(at)?,
             data,
             traceparent: self.traceparent,

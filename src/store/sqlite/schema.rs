@@ -1,12 +1,24 @@
 // @generated automatically by Diesel CLI.
 
 diesel::table! {
+    archived_orders (tenant, order_id) {
+        tenant -> Text,
+        order_id -> Binary,
+        customer_id -> Nullable<Text>,
+        version -> Integer,
+        archived_at -> BigInt,
+    }
+}
+
+diesel::table! {
     events (seq) {
         seq -> BigInt,
         tenant -> Text,
         order_id -> Binary,
         version -> Integer,
+        event_type -> Text,
         occurred_at -> BigInt,
+        recorded_at -> BigInt,
         data -> Text,
         data_bytes -> Integer,
         traceparent -> Nullable<Text>,
@@ -33,9 +45,9 @@ diesel::table! {
 }
 
 diesel::table! {
-    idempotency_keys (tenant, key) {
+    idempotency_keys (tenant, key_hash) {
         tenant -> Text,
-        key -> Text,
+        key_hash -> Binary,
         order_id -> Binary,
         request_hash -> Binary,
         hash_version -> Integer,
@@ -74,6 +86,7 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(
+    archived_orders,
     events,
     feed,
     feed_floors,

@@ -9,6 +9,7 @@ use super::Sqlite;
 use super::create::{Origin, check_written, insert_event, insert_lines};
 use super::rows::find_order;
 use super::schema::{order_items, orders};
+use crate::domain::EventType;
 use crate::store::StoreError;
 use crate::store::admission::Admission;
 use crate::store::document::json_bytes;
@@ -80,5 +81,12 @@ fn write_version(
         diesel::delete(lines).execute(connection)?;
         insert_lines(connection, origin.caller.tenant.as_str(), order)?;
     }
-    insert_event(connection, order, order.updated_at, json, origin)
+    insert_event(
+        connection,
+        order,
+        EventType::Updated,
+        order.updated_at,
+        json,
+        origin,
+    )
 }

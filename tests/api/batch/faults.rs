@@ -215,8 +215,8 @@ async fn a_key_that_stays_locked_fails_its_order_alone_and_can_be_retried() {
     let server = Server::start(&database, &[("REQUEST_TIMEOUT", "2s")]).await;
     let lock = database
         .begin(
-            "INSERT INTO idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at)
-             VALUES ('default', 'locked', gen_random_uuid(), sha256('x'), 1, '{}', now())",
+            "INSERT INTO idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
+             VALUES ('default', sha256('locked'), gen_random_uuid(), sha256('x'), 1, '{}', now())",
         )
         .await;
     let mut batch: Vec<_> = (0..100).map(|i| keyed("sku-1", &i.to_string())).collect();

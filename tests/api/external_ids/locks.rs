@@ -163,7 +163,7 @@ async fn a_statement_that_loses_the_race_for_an_external_id_creates_the_other_or
         for other in others {
             assert_eq!(other.await.unwrap().status(), 201);
         }
-        let kept = format!("idempotency_keys WHERE key = 'loser-{round}'");
+        let kept = format!("idempotency_keys WHERE key_hash = sha256('loser-{round}')");
         assert_eq!(database.count(&kept).await, 0);
         let retry = order_with_external_id("loser", &format!("free-{round}"));
         let retry = server

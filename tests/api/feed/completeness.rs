@@ -109,8 +109,8 @@ const EVENTS_EACH: usize = 6_250;
 async fn write_events(database_url: String) {
     let client = connect(&database_url).await;
     let insert = format!(
-        "INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-        SELECT 'default', 'api_key', $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {EVENT_DATA}, 300
+        "INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+        SELECT 'default', 'created', 'api_key', $1::text::uuid, v, pg_current_xact_id()::text::bigint + xid_offset, now(), {EVENT_DATA}, 300
         FROM feed, generate_series($2::int, $3::int) AS v"
     );
     let random = |below: u128| u32::try_from(Uuid::new_v4().as_u128() % below).unwrap();
@@ -199,8 +199,8 @@ async fn a_horizon_of_the_transactions_that_lock_events_would_lose_events() {
         database.client().await,
     );
     let insert = format!(
-        "INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-        SELECT 'default', 'api_key', gen_random_uuid(), 1, pg_current_xact_id()::text::bigint + xid_offset, now(), {EVENT_DATA}, 300 FROM feed"
+        "INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+        SELECT 'default', 'created', 'api_key', gen_random_uuid(), 1, pg_current_xact_id()::text::bigint + xid_offset, now(), {EVENT_DATA}, 300 FROM feed"
     );
     // The lowest id of the transactions that hold a lock on the table, or else the next id.
     let horizon = "SELECT coalesce(min(backend_xid::text::bigint),

@@ -73,8 +73,8 @@ fn established_connections(address: &str) -> usize {
 async fn streams_that_are_not_read_take_little_memory_and_are_closed() {
     let database = Database::postgres().await;
     let server = Server::start(&database, &[]).await;
-    let fill = "INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-        SELECT 'default', 'api_key', gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000)), 2020
+    let fill = "INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+        SELECT 'default', 'created', 'api_key', gen_random_uuid(), 1, 1, now(), json_build_object('filler', repeat('x', 2000)), 2020
         FROM generate_series(1, 50000)";
     database.execute(fill).await;
     let resident = async || server.metric::<f64>("process_resident_memory_bytes").await;
@@ -108,8 +108,8 @@ async fn new_events_of_a_restored_database_follow_those_of_the_dump() {
     migrate(&database);
     // As after a restore into a new cluster: events with transaction ids that are not assigned yet.
     let restored = format!(
-        "INSERT INTO events (tenant, authtype, order_id, version, position, occurred_at, data, data_bytes)
-        SELECT 'default', 'api_key', gen_random_uuid(), 1, 4000000000 + i, now(), {EVENT_DATA}, 300 FROM generate_series(1, 3) AS i"
+        "INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
+        SELECT 'default', 'created', 'api_key', gen_random_uuid(), 1, 4000000000 + i, now(), {EVENT_DATA}, 300 FROM generate_series(1, 3) AS i"
     );
     database.execute(&restored).await;
     migrate(&database);

@@ -20,7 +20,7 @@ const TENANTS: [&str; 2] = ["acme", "other"];
 /// Copies the order of `acme` with its event to the tenant `other`, as the product `copy`.
 async fn copy_order(database: &Database) {
     let columns = "id, status, customer_id, metadata, version, created_at, updated_at, json_bytes";
-    let of_event = "order_id, version, occurred_at, data_bytes, authtype";
+    let of_event = "order_id, version, event_type, occurred_at, recorded_at, data_bytes, authtype";
     let (position, data) = if database.is_postgres() {
         (
             "position, ",

@@ -8,8 +8,9 @@ use parking_lot::Mutex;
 use tokio_postgres::Client;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::command_client::CommandClient;
 use super::driver::ConnectionGuard;
-use super::error::ConnectError;
+use super::error::{ConnectError, PostgresError};
 use super::host_attempts;
 use super::pg_connection::PgConnection;
 use super::session_opener::{Session, SessionOpener};
@@ -96,6 +97,15 @@ impl PgConnector {
             .await?;
         let Session { client, guard, .. } = opened.ok_or(ConnectError::NoSlot)?;
         Ok((client, guard))
+    }
+
+    /// Opens a connection without Diesel for a command. It is set up like those of the pool.
+    pub(crate) async fn connect_for_command(&self) -> Result<CommandClient, ConnectError> {
+        let Session { client, guard, .. } = self.open_waiting(Purpose::Command).await?;
+        let client = CommandClient::new(client, guard);
+        let setup = client.batch_execute(&self.setup()).await;
+        setup.map_err(|source| ConnectError::SetupOfCommand(PostgresError(source)))?;
+        Ok(client)
     }
 
     async fn connect_pooled(&self, wait: Wait) -> Result<Option<PgConnection>, ConnectError> {

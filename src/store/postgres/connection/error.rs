@@ -37,6 +37,9 @@ pub(crate) enum ConnectError {
         code: String,
         source: diesel::result::Error,
     },
+    /// The statements that set up the session of a command failed.
+    #[error("{0}")]
+    SetupOfCommand(#[source] PostgresError),
     /// Diesel rejected the connection.
     #[error("{0}")]
     Diesel(#[source] diesel::ConnectionError),

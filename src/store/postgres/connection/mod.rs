@@ -5,6 +5,7 @@
 //! connection occupies a slot ([`slots`]), so that no server has more connections than allowed.
 
 mod cancel;
+mod command_client;
 mod connector;
 mod driver;
 mod error;
@@ -18,6 +19,7 @@ mod slots;
 mod socket;
 mod target_session_attrs;
 
+pub(in crate::store) use command_client::CommandClient;
 pub(crate) use connector::PgConnector;
 pub(crate) use error::{ConnectError, PostgresError};
 pub(crate) use pg_connection::PgConnection;

@@ -39,6 +39,8 @@ pub(super) enum Purpose {
     Listener,
     /// Migrations: one slot.
     Migration,
+    /// A command that runs once: one slot.
+    Command,
     /// Requests to cancel a statement: one slot, so that there is at most one such connection to a server that
     /// does not accept them.
     Cancel,
@@ -89,7 +91,11 @@ impl Slots {
         servers.retain(|_, slots| Arc::strong_count(slots) > 1);
         let size = match purpose {
             Purpose::Pool => self.pool_size,
-            Purpose::Probe | Purpose::Listener | Purpose::Migration | Purpose::Cancel => 1,
+            Purpose::Probe
+            | Purpose::Listener
+            | Purpose::Migration
+            | Purpose::Command
+            | Purpose::Cancel => 1,
         };
         let slots = Arc::new(Semaphore::new(size));
         servers.insert(key, Arc::clone(&slots));

@@ -1,3 +1,4 @@
+DROP TABLE archived_orders;
 DROP TABLE feed_floors;
 DROP TABLE feed;
 DROP TABLE events;

@@ -37,10 +37,11 @@ CREATE TABLE order_items (
 ) WITHOUT ROWID;
 CREATE INDEX order_items_product_id ON order_items (tenant, product_id, status, order_id) WHERE status IS NOT NULL;
 
--- A retried request finds its order by its key. The hash distinguishes a retry from another request.
+-- A retried request finds its order by the SHA-256 of its key. The other hash distinguishes a retry from another
+-- request.
 CREATE TABLE idempotency_keys (
     tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
-    key TEXT NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+    key_hash BLOB NOT NULL CHECK (length(key_hash) = 32),
     order_id BLOB NOT NULL CHECK (length(order_id) = 16),
     request_hash BLOB NOT NULL CHECK (length(request_hash) = 32),
     -- The method by which request_hash is computed (src/api/idempotency.rs).
@@ -48,8 +49,9 @@ CREATE TABLE idempotency_keys (
     -- The order as it was created, which a replay sends.
     document TEXT NOT NULL,
     created_at BIGINT NOT NULL,
-    PRIMARY KEY (tenant, key)
+    PRIMARY KEY (tenant, key_hash)
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX idempotency_keys_order_id ON idempotency_keys (tenant, order_id);
 
 -- One row for each version of each order. SQLite has one writer at a time, so seq increases in the order of
 -- the commits.
@@ -58,7 +60,10 @@ CREATE TABLE events (
     tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
     order_id BLOB NOT NULL,
     version INTEGER NOT NULL CHECK (version >= 1),
+    event_type TEXT NOT NULL CHECK (event_type IN ('created', 'updated', 'imported', 'archived', 'erased')),
     occurred_at BIGINT NOT NULL,
+    -- When it was written. Retention removes events by this time.
+    recorded_at BIGINT NOT NULL,
     data TEXT NOT NULL,
     -- Length of data in bytes, as orders.json_bytes.
     data_bytes INTEGER NOT NULL CHECK (data_bytes >= 2),
@@ -87,3 +92,15 @@ CREATE TABLE feed_floors (
     occurred_at BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX feed_floors_seq ON feed_floors (seq);
+
+-- Orders that were archived and removed, as on PostgreSQL.
+CREATE TABLE archived_orders (
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    order_id BLOB NOT NULL CHECK (length(order_id) = 16),
+    customer_id TEXT CHECK (length(customer_id) BETWEEN 1 AND 128),
+    version INTEGER NOT NULL CHECK (version >= 1),
+    archived_at BIGINT NOT NULL,
+    PRIMARY KEY (tenant, order_id)
+) WITHOUT ROWID;
+CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);

@@ -16,8 +16,9 @@ CREATE DOMAIN order_status AS text COLLATE "C"
 CREATE DOMAIN order_metadata AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 CREATE DOMAIN order_version AS integer CHECK (VALUE >= 1);
 CREATE DOMAIN json_length AS integer CHECK (VALUE >= 2);
-CREATE DOMAIN idempotency_key AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
-CREATE DOMAIN request_hash AS bytea CHECK (octet_length(VALUE) = 32);
+CREATE DOMAIN sha256_hash AS bytea CHECK (octet_length(VALUE) = 32);
+CREATE DOMAIN event_type AS text COLLATE "C"
+    CHECK (VALUE IN ('created', 'updated', 'imported', 'archived', 'erased'));
 CREATE DOMAIN auth_type AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 32);
 CREATE DOMAIN auth_id AS text COLLATE "C" CHECK (char_length(VALUE) >= 1);
 
@@ -82,22 +83,33 @@ CREATE TABLE order_items (
 CREATE INDEX order_items_product_id ON order_items (tenant, product_id, status, order_id)
     WITH (deduplicate_items = off) WHERE status IS NOT NULL;
 
--- A retried request finds its order by its key. The hash distinguishes a retry from another request.
+-- A retried request finds its order by the SHA-256 of its key. Clients put references to persons into keys, and a
+-- hash need not be erased. The other hash distinguishes a retry from another request.
 CREATE TABLE idempotency_keys (
     tenant text COLLATE "C" NOT NULL,
-    key idempotency_key NOT NULL,
+    key_hash sha256_hash NOT NULL,
     order_id uuid NOT NULL,
-    request_hash request_hash NOT NULL,
+    request_hash sha256_hash NOT NULL,
     -- The method by which request_hash is computed (src/api/idempotency.rs).
     hash_version smallint NOT NULL,
     -- The order as it was created, which a replay sends. The type json preserves the text.
     document json NOT NULL,
     created_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant, key)
+    PRIMARY KEY (tenant, key_hash)
 );
+-- An order has at most one key. Erasure and archiving find the key of an order, and retention the oldest keys: the
+-- ids of orders are in the order of their creation.
+CREATE UNIQUE INDEX idempotency_keys_order_id ON idempotency_keys (tenant, order_id);
+
+-- The sequence is no identity column, because partitions have identity columns only since PostgreSQL 17.
+CREATE SEQUENCE events_seq;
 
 -- One row for each version of each order. No foreign key: one statement writes both rows, and the check would
 -- cost as much as the insert.
+--
+-- Each month has a partition, so that retention removes a month without a scan and without dead rows
+-- (order-service maintain). The month is that of the write by the clock of the database, not that of the change, so
+-- that imported orders do not write into old partitions.
 CREATE TABLE events (
     tenant text COLLATE "C" NOT NULL,
     order_id uuid NOT NULL,
@@ -105,8 +117,10 @@ CREATE TABLE events (
     -- The position in the feed: the writing transaction's id plus feed.xid_offset, then seq. Transactions
     -- commit in any order, so readers stop before the oldest running one.
     position bigint NOT NULL,
-    seq bigint GENERATED ALWAYS AS IDENTITY,
+    seq bigint NOT NULL DEFAULT nextval('events_seq'),
+    event_type event_type NOT NULL,
     occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
     data json NOT NULL,
     -- Length of data in bytes, as orders.json_bytes.
     data_bytes json_length NOT NULL,
@@ -114,13 +128,33 @@ CREATE TABLE events (
     -- Who made the change (CloudEvents auth context extension). authid is NULL for a caller without credentials.
     authtype auth_type NOT NULL,
     authid auth_id,
-    PRIMARY KEY (tenant, order_id, version)
-);
--- The feed of a tenant.
-CREATE UNIQUE INDEX events_feed ON events (tenant, position, seq);
+    -- A unique index of a partitioned table contains the column of the partitions. That an order has each version once
+    -- follows from the statements: they write a version only after the one before it (order-service audit checks it).
+    PRIMARY KEY (tenant, order_id, version, recorded_at)
+) PARTITION BY RANGE (recorded_at);
+ALTER SEQUENCE events_seq OWNED BY events.seq;
+-- The feed of a tenant. No two events have the same sequence.
+CREATE INDEX events_feed ON events (tenant, position, seq) WITH (deduplicate_items = off);
 -- The events of all tenants, for the reader that each process has, for the lag of the feed, and for the last
--- position, which every write compares with its own. No two events have the same sequence.
+-- position, which every write compares with its own.
 CREATE INDEX events_position ON events (position, seq) WITH (deduplicate_items = off);
+
+-- Events of a month without a partition, so that a missing partition never stops a write.
+CREATE TABLE events_default PARTITION OF events DEFAULT;
+-- The partitions of this month and of the next three (UTC). Later ones are created by order-service maintain.
+DO $$
+DECLARE
+    start timestamp := date_trunc('month', now() AT TIME ZONE 'UTC');
+BEGIN
+    FOR i IN 0..3 LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF events FOR VALUES FROM (%L) TO (%L)',
+            'events_' || to_char(start, 'YYYY_MM'),
+            start AT TIME ZONE 'UTC',
+            (start + interval '1 month') AT TIME ZONE 'UTC');
+        start := start + interval '1 month';
+    END LOOP;
+END
+$$;
 
 -- One row. A database restored from a dump counts its transactions from the beginning again; the offset
 -- keeps positions increasing (order-service migrate sets it). Without the row no event has a position, and
@@ -149,3 +183,30 @@ CREATE TABLE feed_floors (
 );
 -- The highest floor. New events must come after it.
 CREATE INDEX feed_floors_position ON feed_floors (position, seq);
+
+-- Orders that were archived and removed, while their events may be stored. Erasure finds the events of a customer here,
+-- and an import of the archive continues the versions.
+CREATE TABLE archived_orders (
+    tenant text COLLATE "C" NOT NULL,
+    order_id uuid NOT NULL,
+    customer_id order_label,
+    -- The version of the event order.archived.
+    version order_version NOT NULL,
+    archived_at timestamptz NOT NULL,
+    PRIMARY KEY (tenant, order_id)
+);
+CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);
+
+-- Columns with personal data have no statistics, which would contain some of their values. The statements do not need
+-- them: each walks one index (docs/ARCHITECTURE.md).
+ALTER TABLE orders ALTER COLUMN customer_id SET STATISTICS 0;
+ALTER TABLE orders ALTER COLUMN external_id SET STATISTICS 0;
+ALTER TABLE orders ALTER COLUMN metadata SET STATISTICS 0;
+ALTER TABLE idempotency_keys ALTER COLUMN key_hash SET STATISTICS 0;
+ALTER TABLE idempotency_keys ALTER COLUMN request_hash SET STATISTICS 0;
+ALTER TABLE idempotency_keys ALTER COLUMN document SET STATISTICS 0;
+ALTER TABLE events ALTER COLUMN data SET STATISTICS 0;
+ALTER TABLE events ALTER COLUMN traceparent SET STATISTICS 0;
+ALTER TABLE events ALTER COLUMN authid SET STATISTICS 0;
+ALTER TABLE archived_orders ALTER COLUMN customer_id SET STATISTICS 0;
