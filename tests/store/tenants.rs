@@ -46,10 +46,7 @@ fn order_of(tenant: &str, product_id: &str) -> CreateOrder {
 }
 
 fn with_key(mut order: CreateOrder, key: &str) -> CreateOrder {
-    order.idempotency = Some(Idempotency {
-        key: key.to_owned(),
-        hash: [7; 32],
-    });
+    order.idempotency = Some(Idempotency::new(key, [7; 32]));
     order
 }
 
