@@ -3,13 +3,15 @@
 import re
 
 import pytest
+import yaml
 from manifests import (
-    COMPONENTS, NAMES, build, containers, environment, inside, job_spec, load, maintenance, migrate_job, objects_of, of_kind, only,
+    COMPONENTS, KUSTOMIZE, NAMES, build, containers, environment, inside, job_spec, load, maintenance, migrate_job, objects_of, of_kind, only,
     pod_labels, pod_spec, write_overlay,
 )
 
 DAY = 24 * 60 * 60
 ARCHIVE = "/var/lib/order-service/archive"
+README = KUSTOMIZE / "components/archive/README.md"
 
 
 @pytest.fixture(params=NAMES)
@@ -61,6 +63,19 @@ def test_it_reads_the_settings_of_the_service(objects):
     assert values["POOL_MAX_SIZE"]
     # Everything is kept until a user decides otherwise.
     assert not [key for key in values if key.endswith("_RETENTION")]
+
+
+def test_the_documented_overlay_archives():
+    """`maintain` takes a directory and a retention of orders only together."""
+    [text] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    example = yaml.safe_load(text)
+    assert example.pop("components") == ["../../components/archive"]
+    overlay = write_overlay("archive-readme", {
+        "resources": [inside("overlays", "prod")], "components": [inside("components", "archive")],
+        "namespace": "order-service-prod", **example})
+    objects = load(build(overlay))
+    assert environment(maintenance(objects), objects)["ORDER_RETENTION"] in README.read_text()
+    assert containers(maintenance(objects))[0]["args"] == ["maintain", "--archive-to", ARCHIVE]
 
 
 @pytest.mark.parametrize("on", ["dev", "prod"])

@@ -88,15 +88,16 @@ def test_a_tag_that_is_no_valid_name_is_rejected(image):
 
 @pytest.mark.parametrize("on", ["base", "dev", "prod"])
 def test_it_retries_and_is_deleted_after_its_end(on):
-    spec = migrate_job(objects_of(on))["spec"]
+    job = migrate_job(objects_of(on))
+    spec = job["spec"]
     assert spec["ttlSecondsAfterFinished"] > 0
     assert spec["backoffLimit"] >= 3
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     # The name of the ConfigMap contains a hash of the settings, which would change the template.
-    assert "envFrom" not in containers({"spec": spec})[0]
+    assert "envFrom" not in containers(job)[0]
     rules = spec["podFailurePolicy"]["rules"]
     assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
-    assert rules[1]["onExitCodes"]["containerName"] == containers({"spec": spec})[0]["name"]
+    assert rules[1]["onExitCodes"]["containerName"] == containers(job)[0]["name"]
 
 
 def blocks_of_operations():

@@ -16,7 +16,7 @@ pub struct Maintenance {
     pub schedule: String,
     /// While true, no run starts.
     pub suspend: bool,
-    /// Where the orders go that `settings.orderRetention` removes.
+    /// Where the orders go that `settings.orderRetention` removes, which it needs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<Archive>,
 }

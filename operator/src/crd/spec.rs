@@ -63,8 +63,8 @@ use super::{Auth, Maintenance, OrderServiceStatus, Settings, schema};
     "rule": "has(self.replicas) != has(self.autoscaling)",
     "message": "give either replicas or autoscaling, and not both",
 }, {
-    "rule": "!has(self.settings.orderRetention) || has(self.maintenance.archive)",
-    "message": "settings.orderRetention needs maintenance.archive: orders are removed only after they are archived",
+    "rule": "has(self.settings.orderRetention) == has(self.maintenance.archive)",
+    "message": "give both settings.orderRetention and maintenance.archive, or neither: orders are removed only after they are archived",
 }]))]
 pub struct OrderServiceSpec {
     /// Image of the service, with a tag other than `latest` that is never moved, or with a digest. With both,
