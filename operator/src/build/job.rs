@@ -11,7 +11,11 @@ use super::Target;
 use super::labels::{self, Component};
 
 /// Builds the template of the pods of a Job.
-pub(super) fn template(target: &Target, component: Component, mut spec: PodSpec) -> PodTemplateSpec {
+pub(super) fn template(
+    target: &Target,
+    component: Component,
+    mut spec: PodSpec,
+) -> PodTemplateSpec {
     // Not OnFailure: failed pods and their logs remain.
     spec.restart_policy = Some("Never".to_owned());
     PodTemplateSpec {

@@ -134,7 +134,13 @@ async fn a_run_reads_the_settings_of_the_pods_that_serve() {
         "the pods are replaced first"
     );
     cluster.roll_out();
-    cluster.settle().await;
+    let (result, calls) = cluster.run().await;
+    result.unwrap();
+    let at = |call: &str| calls.iter().position(|made| made == call).unwrap();
+    assert!(
+        at("apply cronjobs orders-maintain") < at("delete configmaps orders-config-*"),
+        "a run that starts in between finds its settings"
+    );
     assert_eq!(config_map()["data"]["EVENT_RETENTION"], "30d");
     assert_eq!(cluster.names(Kind::ConfigMap).len(), 1);
 }
@@ -165,7 +171,8 @@ async fn removed_orders_are_written_to_the_claim() {
 #[tokio::test]
 async fn a_foreign_cron_job_is_reported_and_not_changed() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
-    let foreign = json!({"metadata": {"name": NAME, "namespace": "shop"}, "spec": {"suspend": false}});
+    let foreign =
+        json!({"metadata": {"name": NAME, "namespace": "shop"}, "spec": {"suspend": false}});
     cluster.put("cronjobs", NAME, foreign.clone());
     let cluster = cluster.rolled_out().await;
     assert_eq!(cron_job(&cluster)["spec"], foreign["spec"]);
