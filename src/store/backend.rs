@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::Admission;
+use super::audit::AuditSink;
 use super::coalesce::LockWait;
 use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
@@ -37,6 +38,9 @@ pub(super) trait Driver: Send + Sync {
     /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
     /// until the database responds.
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
+
+    /// Reads everything that is stored, in the scope of the sink, and sends it to the sink.
+    fn audit(&self, sink: AuditSink) -> StoreFuture<'_, ()>;
 
     /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(

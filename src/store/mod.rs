@@ -5,6 +5,7 @@
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod audit;
 mod auth_context;
 mod backend;
 mod batches;
@@ -58,6 +59,7 @@ use crate::shares::FairSemaphore;
 use crate::telemetry::Metrics;
 use admission::RequestKind;
 use backend::{Backend, Environment};
+pub(crate) use audit::AuditProgress;
 pub use connector::Connector;
 pub use create::{CreateOrder, CreateOutcome, Idempotency};
 pub use cursor::{Cursor, InvalidCursor};

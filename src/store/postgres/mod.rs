@@ -1,5 +1,6 @@
 //! The use cases on PostgreSQL.
 
+mod audit;
 mod backend;
 mod connection;
 mod create;

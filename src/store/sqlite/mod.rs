@@ -1,5 +1,6 @@
 //! The use cases on SQLite.
 
+mod audit;
 mod backend;
 mod connection;
 mod connector;
