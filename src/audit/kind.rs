@@ -2,7 +2,7 @@
 
 /// What is wrong with the stored data. docs/OPERATIONS.md describes each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A column has a value that the service does not write: NULL, a text that is not UTF-8, JSON that does not
     /// parse, an unknown name, or a number out of range.
     UnreadableValue,
@@ -66,7 +66,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::UnreadableValue,
         Self::MissingKey,
         Self::KeyWithoutTenant,
@@ -99,7 +99,7 @@ impl Kind {
     ];
 
     /// The name in the report.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::UnreadableValue => "unreadable-value",
             Self::MissingKey => "missing-key",

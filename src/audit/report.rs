@@ -16,26 +16,26 @@ const MAX_TEXT: usize = 200;
 
 /// What an audit has checked and found.
 #[derive(Clone, Debug, Default)]
-pub struct Report {
+pub(crate) struct Report {
     pub(crate) checked: Checked,
     violations: BTreeMap<Kind, Violations>,
 }
 
 /// The number of rows that were checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// Rows of `orders`.
-    pub orders: u64,
+    pub(crate) orders: u64,
     /// Rows of `order_items`.
-    pub order_items: u64,
+    pub(crate) order_items: u64,
     /// Rows of `events`.
-    pub events: u64,
+    pub(crate) events: u64,
     /// Rows of `idempotency_keys`.
-    pub idempotency_keys: u64,
+    pub(crate) idempotency_keys: u64,
     /// Rows of `archived_orders`.
-    pub archived_orders: u64,
+    pub(crate) archived_orders: u64,
     /// Primary keys and unique indexes.
-    pub keys: u64,
+    pub(crate) keys: u64,
 }
 
 /// The violations of one kind.
@@ -59,17 +59,17 @@ struct Example {
 
 impl Report {
     /// The number of violations.
-    pub fn violations(&self) -> u64 {
+    pub(crate) fn violations(&self) -> u64 {
         self.violations.values().map(|found| found.count).sum()
     }
 
     /// The number of violations of one kind.
-    pub fn count(&self, kind: Kind) -> u64 {
+    pub(crate) fn count(&self, kind: Kind) -> u64 {
         self.violations.get(&kind).map_or(0, |found| found.count)
     }
 
     /// What was checked.
-    pub fn checked(&self) -> Checked {
+    pub(crate) fn checked(&self) -> Checked {
         self.checked
     }
 
@@ -77,7 +77,7 @@ impl Report {
     ///
     /// # Errors
     /// Never in practice: every value in a report can be written as JSON.
-    pub fn to_json(
+    pub(crate) fn to_json(
         &self,
         database: &str,
         tenant: Option<&str>,
