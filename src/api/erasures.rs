@@ -118,8 +118,8 @@ pub(super) async fn request(
     api: Data<ApiState>,
     Parameter(customer_id): Parameter,
 ) -> Result<HttpResponse, Problem> {
-    let customer_id = ShortText::parse(customer_id)
-        .map_err(|detail| Violation::new("/customer_id", detail))?;
+    let customer_id =
+        ShortText::parse(customer_id).map_err(|detail| Violation::new("/customer_id", detail))?;
     let requested = api.store.request_erasure(context.caller(), customer_id);
     let erasure = context.within(requested, ProblemKind::Timeout).await??;
     let location = format!("/api/v1/erasures/{}", erasure.id);

@@ -5,7 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
 use super::{
-    erasures, events, health, openapi_json, order_batch, orders, paths, reference_page, service_info,
+    erasures, events, health, openapi_json, order_batch, orders, paths, reference_page,
+    service_info,
 };
 use crate::access::{Requirement, Scope};
 use crate::http::route::{Resource, Route};

@@ -148,7 +148,10 @@ mod tests {
             let found = find(&RESOURCES, path);
             assert_eq!(shown_instead(&RESOURCES, found, path), shown, "{path}");
         }
-        assert_eq!(Uri::from_static("/customers/{customer_id}").path(), "/customers/{customer_id}");
+        assert_eq!(
+            Uri::from_static("/customers/{customer_id}").path(),
+            "/customers/{customer_id}"
+        );
     }
 
     #[test]

@@ -118,16 +118,29 @@ mod tests {
 
     fn text(u: &mut Unstructured<'_>, most: usize) -> Result<String> {
         let length = u.int_in_range(1..=most)?;
-        let character = |u: &mut Unstructured<'_>| u.choose(&['a', '"', '\\', '{', '}', 'é', '😀', ',', ':']).copied();
+        let character = |u: &mut Unstructured<'_>| {
+            u.choose(&['a', '"', '\\', '{', '}', 'é', '😀', ',', ':'])
+                .copied()
+        };
         (0..length).map(|_| character(u)).collect()
     }
 
     fn some_order(u: &mut Unstructured<'_>) -> Result<Order> {
-        let maybe = |u: &mut Unstructured<'_>| if u.arbitrary()? { text(u, 20).map(Some) } else { Ok(None) };
+        let maybe = |u: &mut Unstructured<'_>| {
+            if u.arbitrary()? {
+                text(u, 20).map(Some)
+            } else {
+                Ok(None)
+            }
+        };
         let line = |u: &mut Unstructured<'_>| {
             Ok(LineDraft {
                 // A product may be called as a member.
-                product_id: if u.arbitrary()? { "metadata".to_owned() } else { text(u, 20)? },
+                product_id: if u.arbitrary()? {
+                    "metadata".to_owned()
+                } else {
+                    text(u, 20)?
+                },
                 quantity: u.int_in_range(1..=9)?,
                 unit_amount: None,
             })
@@ -140,7 +153,16 @@ mod tests {
             external_id: maybe(u)?,
             customer_id: maybe(u)?,
             metadata: (0..entries)
-                .map(|_| Ok((if u.arbitrary()? { "customer_id".to_owned() } else { text(u, 20)? }, text(u, 20)?)))
+                .map(|_| {
+                    Ok((
+                        if u.arbitrary()? {
+                            "customer_id".to_owned()
+                        } else {
+                            text(u, 20)?
+                        },
+                        text(u, 20)?,
+                    ))
+                })
                 .collect::<Result<_>>()?,
         };
         Ok(NewOrder::parse(draft)
@@ -165,7 +187,8 @@ mod tests {
             assert_eq!(customer_of(&document).unwrap(), before.customer_id);
             let next = before.clone().erased(PSEUDONYM, Utc::now());
             if before.customer_id.is_some() {
-                let document = erased_version(&document, PSEUDONYM, next.version, &next.updated_at).unwrap();
+                let document =
+                    erased_version(&document, PSEUDONYM, next.version, &next.updated_at).unwrap();
                 assert_eq!(document, order(&next).unwrap());
             }
             Ok(())
@@ -193,7 +216,8 @@ mod tests {
         for document in ["", "[]", "null", "{", "{} {}", "\"customer_id\""] {
             assert!(redacted(document, "p").is_err(), "{document}");
         }
-        let value: Value = serde_json::from_str(&redacted(r#"{"metadata":{"a":"b"}}"#, "p").unwrap()).unwrap();
+        let value: Value =
+            serde_json::from_str(&redacted(r#"{"metadata":{"a":"b"}}"#, "p").unwrap()).unwrap();
         assert_eq!(value, json!({"metadata": {}}));
     }
 }

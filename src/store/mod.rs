@@ -277,10 +277,7 @@ impl Store {
     /// Waits at most `timeout` until accepted work is done, then closes the connections. Returns false if work was
     /// left.
     pub async fn close(&self, timeout: Duration) -> bool {
-        let (done, ()) = tokio::join!(
-            self.0.queues.close(timeout),
-            self.0.erasures.stop(timeout)
-        );
+        let (done, ()) = tokio::join!(self.0.queues.close(timeout), self.0.erasures.stop(timeout));
         self.0.backend.close();
         done
     }

@@ -152,7 +152,11 @@ mod tests {
             (vec![5, 5, 1], 2),
             (vec![1, 1, 1, 1], 3),
         ] {
-            assert_eq!(size.fitting(lengths.iter().copied()), fitting, "{lengths:?}");
+            assert_eq!(
+                size.fitting(lengths.iter().copied()),
+                fitting,
+                "{lengths:?}"
+            );
         }
         let mut size = BatchSize::LARGEST;
         for _ in 0..100 {

@@ -8,7 +8,7 @@ use diesel::query_builder::AstPass;
 use diesel::sql_types::{
     Array, BigInt, Integer, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
-use diesel::{QueryResult, Queryable};
+use diesel::{OptionalExtension as _, QueryResult, Queryable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -48,7 +48,9 @@ async fn erase(
         after: after.unwrap_or_default(),
     };
     let mut found: Vec<ArchivedRow> = Prepared(find).load(connection).await?;
-    let lengths = found.iter().map(|row| row.data.as_ref().map_or(0, data_bytes));
+    let lengths = found
+        .iter()
+        .map(|row| row.data.as_ref().map_or(0, data_bytes));
     found.truncate(size.fitting(lengths));
     let Some(last) = found.last().map(|row| row.order_id) else {
         return Ok(Ok(Some(Step::END)));
@@ -59,9 +61,9 @@ async fn erase(
         Err(error) => return Ok(Err(error)),
     };
     let erase = EraseArchived::new(claim, &erased);
-    let changed: Vec<i64> = Prepared(erase).load(connection).await?;
-    Ok(Ok(changed.first().map(|changed| Step {
-        changed: *changed > 0,
+    let changed: Option<i64> = Prepared(erase).get_result(connection).await.optional()?;
+    Ok(Ok(changed.map(|changed| Step {
+        changed: changed > 0,
         next: Some(last),
     })))
 }

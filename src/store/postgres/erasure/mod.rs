@@ -20,9 +20,7 @@ use uuid::Uuid;
 use super::Postgres;
 use crate::domain::Tenant;
 use crate::store::backend::StoreFuture;
-use crate::store::erasure::{
-    BatchSize, Claim, Erasure, Erasures, NewErasure, OrderCursor, Step,
-};
+use crate::store::erasure::{BatchSize, Claim, Erasure, Erasures, NewErasure, OrderCursor, Step};
 
 /// SQL for the end of a lease that begins or is extended now ([`crate::store::erasure::LEASE`]).
 const LEASE_END: &str = "clock_timestamp() + interval '10 seconds'";

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::sql_types::{
     Array, BigInt, Integer, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
+use diesel::{OptionalExtension as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -67,9 +67,9 @@ async fn erase(
         Err(error) => return Ok(Err(error)),
     };
     let erase = EraseOrders::new(claim, &erased);
-    let changed: Vec<i64> = Prepared(erase).load(connection).await?;
-    Ok(Ok(changed.first().map(|changed| Step {
-        changed: *changed > 0,
+    let changed: Option<i64> = Prepared(erase).get_result(connection).await.optional()?;
+    Ok(Ok(changed.map(|changed| Step {
+        changed: changed > 0,
         next: Some(OrderCursor { status, id }),
     })))
 }
@@ -128,7 +128,10 @@ impl<'a> EraseOrders<'a> {
             claim,
             ids: erased.iter().map(|erased| erased.order.id).collect(),
             versions: erased.iter().map(|erased| erased.order.version).collect(),
-            times: erased.iter().map(|erased| erased.order.updated_at).collect(),
+            times: erased
+                .iter()
+                .map(|erased| erased.order.updated_at)
+                .collect(),
             documents: erased.iter().map(|erased| JsonText(&erased.json)).collect(),
             lengths: erased.iter().map(ErasedOrder::json_bytes).collect(),
         }
@@ -189,7 +192,11 @@ impl Statement for EraseOrders<'_> {
                 SELECT changed.tenant, held.id, changed.id, changed.version FROM held, changed
                 ON CONFLICT (tenant, erasure_id, order_id) DO UPDATE SET version = excluded.version), ",
         );
-        push_counted("orders = orders + (SELECT count(*) FROM changed)", "changed", out);
+        push_counted(
+            "orders = orders + (SELECT count(*) FROM changed)",
+            "changed",
+            out,
+        );
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
 use diesel::sql_types::{Array, BigInt, Integer, Json, Text, Timestamptz, Uuid as SqlUuid};
-use diesel::{QueryResult, Queryable};
+use diesel::{OptionalExtension as _, QueryResult, Queryable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
@@ -52,7 +52,7 @@ async fn redact(
     }
     let find = FindEvents::new(claim, &pending, size);
     let rows: Vec<EventRow> = Prepared(find).load(connection).await?;
-    let waiting = rows.first().map_or(0, |row| row.waiting);
+    let waiting = rows.as_slice().first().map_or(0, |row| row.waiting);
     let all = usize::try_from(waiting).is_ok_and(|waiting| waiting == rows.len());
     let events: Vec<_> = rows.into_iter().map(StoredEvent::from).collect();
     let advance = Advance::of(&pending, &events, all);
@@ -70,12 +70,12 @@ async fn redact(
         Err(error) => return Ok(Err(error)),
     };
     let write = Redact::new(claim, &redactions, &advance);
-    let held: Vec<i64> = Prepared(write).load(connection).await?;
+    let held: Option<i64> = Prepared(write).get_result(connection).await.optional()?;
     // The walk continues before the first order of which the step has left out events.
     let complete = |order: &&Pending| advance.complete.contains(&order.order_id);
     let last = pending.iter().take_while(complete).last();
     let next = last.map_or(after.unwrap_or_default(), |order| order.order_id);
-    Ok(Ok(held.first().map(|_| Step {
+    Ok(Ok(held.map(|_| Step {
         changed: true,
         next: Some(next),
     })))
@@ -277,9 +277,16 @@ impl<'a> Redact<'a> {
             event_data: events.iter().map(|(_, new)| JsonText(&new.json)).collect(),
             event_lengths: events.iter().map(|(_, new)| new.json_bytes()).collect(),
             document_ids: documents.iter().map(|(id, _)| *id).collect(),
-            documents: documents.iter().map(|(_, new)| JsonText(&new.json)).collect(),
+            documents: documents
+                .iter()
+                .map(|(_, new)| JsonText(&new.json))
+                .collect(),
             advanced_ids: advance.advanced.iter().map(|(id, _)| *id).collect(),
-            advanced_to: advance.advanced.iter().map(|(_, version)| *version).collect(),
+            advanced_to: advance
+                .advanced
+                .iter()
+                .map(|(_, version)| *version)
+                .collect(),
             complete: &advance.complete,
         }
     }

@@ -31,11 +31,13 @@ fn lease_end() -> i64 {
 
 /// Extends the lease. Returns false if another process holds it.
 fn hold(connection: &mut SqliteConnection, claim: &Claim) -> QueryResult<bool> {
-    let held = diesel::update(erasures::table.find((claim.tenant.as_str(), claim.id.as_bytes().as_slice())))
-        .filter(erasures::lease.eq(claim.lease.as_bytes().as_slice()))
-        .filter(erasures::finished_at.is_null())
-        .set(erasures::leased_until.eq(lease_end()))
-        .execute(connection)?;
+    let held = diesel::update(
+        erasures::table.find((claim.tenant.as_str(), claim.id.as_bytes().as_slice())),
+    )
+    .filter(erasures::lease.eq(claim.lease.as_bytes().as_slice()))
+    .filter(erasures::finished_at.is_null())
+    .set(erasures::leased_until.eq(lease_end()))
+    .execute(connection)?;
     Ok(held == 1)
 }
 

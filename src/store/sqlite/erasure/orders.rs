@@ -72,16 +72,17 @@ fn erase(connection: &mut SqliteConnection, claim: &Claim, id: &Uuid) -> Result<
     };
     let erased = ErasedOrder::new(found.order, claim)?;
     let order = &erased.order;
-    let written = diesel::update(orders::table.find((claim.tenant.as_str(), id.as_bytes().as_slice())))
-        .set((
-            orders::customer_id.eq(&order.customer_id),
-            orders::external_id.eq(&order.external_id),
-            orders::metadata.eq("{}"),
-            orders::version.eq(order.version),
-            orders::updated_at.eq(order.updated_at.timestamp_micros()),
-            orders::json_bytes.eq(erased.json_bytes()),
-        ))
-        .execute(connection)?;
+    let written =
+        diesel::update(orders::table.find((claim.tenant.as_str(), id.as_bytes().as_slice())))
+            .set((
+                orders::customer_id.eq(&order.customer_id),
+                orders::external_id.eq(&order.external_id),
+                orders::metadata.eq("{}"),
+                orders::version.eq(order.version),
+                orders::updated_at.eq(order.updated_at.timestamp_micros()),
+                orders::json_bytes.eq(erased.json_bytes()),
+            ))
+            .execute(connection)?;
     check_written(written)?;
     log_erased(
         connection,
