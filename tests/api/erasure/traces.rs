@@ -72,7 +72,7 @@ async fn erased(database: &Database) -> (Vec<String>, Vec<String>) {
             "external_id": personal.text(20),
             "metadata": {"short": personal.text(5)},
         });
-        let values = if i % 5 == 0 { 50 } else { 0 };
+        let values = if i % 5 == 0 { 48 } else { 0 };
         for value in 0..values {
             body["metadata"][format!("k{value}")] = personal.text(490).into();
         }
