@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::{push_counted, push_held};
 use crate::store::StoreError;
+use crate::store::document::json_bytes;
 use crate::store::erasure::{BatchSize, Claim, ErasedArchived, LastEvent, Step};
 use crate::store::postgres::Postgres;
-use crate::store::postgres::push_position;
+use crate::store::postgres::position::POSITION;
 use crate::store::postgres::rows::JsonText;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -50,7 +51,7 @@ async fn erase(
     let mut found: Vec<ArchivedRow> = Prepared(find).load(connection).await?;
     let lengths = found
         .iter()
-        .map(|row| row.data.as_ref().map_or(0, data_bytes));
+        .map(|row| row.data.as_deref().map_or(0, json_bytes));
     found.truncate(size.fitting(lengths));
     let Some(last) = found.last().map(|row| row.order_id) else {
         return Ok(Ok(Some(Step::END)));
@@ -66,10 +67,6 @@ async fn erase(
         changed: changed > 0,
         next: Some(last),
     })))
-}
-
-fn data_bytes(data: &String) -> i32 {
-    i32::try_from(data.len()).unwrap_or(i32::MAX)
 }
 
 struct FindArchived<'a> {
@@ -200,7 +197,7 @@ impl Statement for EraseArchived<'_> {
                     data_bytes, authtype, authid)
                 SELECT tenant, id, version, 'erased', ",
         );
-        push_position(out);
+        out.push_sql(POSITION);
         out.push_sql(", at, data, bytes, ");
         out.push_bind_param::<Text, _>(&claim.auth_type)?;
         out.push_sql(", ");

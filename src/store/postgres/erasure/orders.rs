@@ -20,7 +20,7 @@ use crate::store::order_key::OrderKey;
 use crate::store::order_lines;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::get::GetOrders;
-use crate::store::postgres::push_position;
+use crate::store::postgres::position::POSITION;
 use crate::store::postgres::rows::{JsonText, OrderLine};
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -181,7 +181,7 @@ impl Statement for EraseOrders<'_> {
                     data_bytes, authtype, authid)
                 SELECT tenant, id, version, 'erased', ",
         );
-        push_position(out);
+        out.push_sql(POSITION);
         out.push_sql(", at, data, bytes, ");
         out.push_bind_param::<Text, _>(&claim.auth_type)?;
         out.push_sql(", ");

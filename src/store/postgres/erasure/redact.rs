@@ -15,6 +15,7 @@ use super::{push_counted, push_held};
 use crate::store::StoreError;
 use crate::store::erasure::{Advance, BatchSize, Claim, Pending, Redaction, Step, StoredEvent};
 use crate::store::postgres::Postgres;
+use crate::store::postgres::events::recorded_from;
 use crate::store::postgres::rows::JsonText;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -129,6 +130,7 @@ struct FindEvents<'a> {
     ids: Vec<Uuid>,
     redacted: Vec<i32>,
     versions: Vec<i32>,
+    recorded_from: Vec<DateTime<Utc>>,
     events: i64,
     bytes: i64,
 }
@@ -140,6 +142,10 @@ impl<'a> FindEvents<'a> {
             ids: pending.iter().map(|order| order.order_id).collect(),
             redacted: pending.iter().map(|order| order.redacted).collect(),
             versions: pending.iter().map(|order| order.version).collect(),
+            recorded_from: pending
+                .iter()
+                .map(|order| recorded_from(order.order_id))
+                .collect(),
             events: size.events.into(),
             bytes: size.bytes.into(),
         }
@@ -179,13 +185,17 @@ impl Statement for FindEvents<'_> {
         out.push_bind_param::<Array<Integer>, _>(&self.redacted)?;
         out.push_sql(", ");
         out.push_bind_param::<Array<Integer>, _>(&self.versions)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Array<Timestamptz>, _>(&self.recorded_from)?;
+        // Partitions of months before the order are not read.
         out.push_sql(
-            ") WITH ORDINALITY AS pending (id, redacted, version, place)
+            ") WITH ORDINALITY AS pending (id, redacted, version, recorded_from, place)
             CROSS JOIN LATERAL (SELECT order_id, version, recorded_at, data, data_bytes FROM events WHERE tenant = ",
         );
         out.push_bind_param::<Text, _>(self.claim.tenant.as_str())?;
         out.push_sql(
             " AND order_id = pending.id AND events.version > pending.redacted AND events.version < pending.version
+                AND recorded_at >= pending.recorded_from
                 ORDER BY version LIMIT ",
         );
         out.push_sql(&BatchSize::MAX_EVENTS.to_string());
