@@ -13,6 +13,7 @@ use super::audit::AuditSink;
 use super::coalesce::LockWait;
 use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
+use super::erasure::Erasures;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
 use super::list::{ListQuery, Page, PageForm};
@@ -74,7 +75,7 @@ impl Environment<'_> {
 }
 
 /// Serves requests from one database. Every method is one use case, and runs on the runtime of the store.
-pub(super) trait Backend: Send + Sync {
+pub(super) trait Backend: Erasures + Send + Sync {
     /// Returns the same backend with priority: its callers get the next connection that becomes free. Meant for
     /// the few callers that serve many requests each.
     fn prioritized(&self) -> Arc<dyn Backend>;

@@ -5,6 +5,7 @@ mod backend;
 mod connection;
 mod connector;
 mod create;
+mod erasure;
 mod event_rows;
 mod events;
 mod feed;
