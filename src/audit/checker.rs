@@ -11,7 +11,7 @@ use super::order;
 use super::range::Range;
 use super::report::{Checked, Report};
 use super::rows::{
-    ArchivedRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
+    ArchivedRow, ErasureRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
 };
 use crate::domain::{Status, Tenant};
 
@@ -35,6 +35,7 @@ struct Rows {
     lines: Sorted<LineRow>,
     idempotency: Sorted<IdempotencyRow>,
     archived: Sorted<ArchivedRow>,
+    erasures: Sorted<ErasureRow>,
     floors: Vec<Stored<FloorRow>>,
 }
 
@@ -83,6 +84,8 @@ struct Entity {
     lines: Vec<Result<LineRow, BadColumn>>,
     idempotency: Vec<Result<IdempotencyRow, BadColumn>>,
     archived: Vec<Result<ArchivedRow, BadColumn>>,
+    /// Whether older events still have personal data, which will be redacted.
+    being_erased: bool,
     history: History,
 }
 
@@ -120,6 +123,7 @@ impl Checker {
             lines: range.lines.into(),
             idempotency: range.idempotency.into(),
             archived: range.archived.into(),
+            erasures: range.erasures.into(),
             floors: range.floors,
         };
     }
@@ -133,7 +137,8 @@ impl Checker {
         }
         if let Some(current) = &mut self.current {
             self.report.checked.events += 1;
-            current.event(event.row, self.end_of_feed, &mut self.report);
+            let floor = floor_of(&self.rows.floors, &event.key);
+            current.event(event.row, self.end_of_feed, floor, &mut self.report);
         }
     }
 
@@ -178,6 +183,7 @@ impl Rows {
             self.lines.key(),
             self.idempotency.key(),
             self.archived.key(),
+            self.erasures.key(),
         ];
         keys.into_iter().flatten().min()
     }
@@ -189,6 +195,7 @@ impl Rows {
             lines: self.lines.take(&key),
             idempotency: self.idempotency.take(&key),
             archived: self.archived.take(&key),
+            being_erased: !self.erasures.take(&key).is_empty(),
             history: History::default(),
             key,
         };
@@ -223,6 +230,7 @@ impl Entity {
         &mut self,
         row: Result<EventRow, BadColumn>,
         end_of_feed: Option<i64>,
+        floor: Floor<'_>,
         report: &mut Report,
     ) {
         match row {
@@ -234,6 +242,8 @@ impl Entity {
                 let around = Surroundings {
                     key: &self.key,
                     end_of_feed,
+                    floor: floor.ok().flatten(),
+                    being_erased: self.being_erased,
                     idempotency: self.idempotency.first().and_then(|row| row.as_ref().ok()),
                 };
                 self.history.add(row, &around, report);
@@ -249,14 +259,7 @@ impl Entity {
                 "the tenant is not the name of a tenant".to_owned()
             });
         }
-        // If the floor cannot be read, everything may have been removed.
-        let floor = floors.binary_search_by(|floor| floor.key.tenant.cmp(&key.tenant));
-        let floor = floor.ok().and_then(|index| floors.get(index));
-        let floor = match floor.map(|floor| &floor.row) {
-            None => Ok(None),
-            Some(Ok(floor)) => Ok(Some(floor)),
-            Some(Err(_)) => Err(UnreadableFloor),
-        };
+        let floor = floor_of(floors, key);
         if self.orders.len() > 1 {
             report.add(Kind::DuplicateOrder, Some(key), None, || {
                 format!("{} rows have this key", self.orders.len())
@@ -319,21 +322,28 @@ impl Entity {
             // The line is reported already, and without it the order cannot be derived.
             Err(_) => None,
         };
+        let current = Current {
+            version: order.version,
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        };
         if let Ok(floor) = floor {
-            let current = Current {
-                version: order.version,
-                created_at: order.created_at,
-                updated_at: order.updated_at,
-            };
             self.history.check_beginning(key, current, floor, report);
         }
         let Some((version, data)) = self.history.last() else {
             return;
         };
         if version < order.version {
-            report.add(Kind::EventGap, Some(key), Some(order.version), || {
-                format!("the last event has version {version}")
-            });
+            let may_be_removed = match floor {
+                Ok(Some(floor)) => self.history.may_end_below(key, current, floor),
+                Ok(None) => false,
+                Err(UnreadableFloor) => true,
+            };
+            if !may_be_removed {
+                report.add(Kind::EventGap, Some(key), Some(order.version), || {
+                    format!("the last event has version {version}")
+                });
+            }
         } else if version > order.version {
             report.add(Kind::OrderMismatch, Some(key), Some(order.version), || {
                 format!("an event has version {version}")
@@ -359,8 +369,7 @@ impl Entity {
         let Some((version, _)) = self.history.last() else {
             return;
         };
-        // Erasure adds a version after the archiving.
-        let ends = self.history.archived() != Some(false) && version >= archived.version;
+        let ends = self.history.archived() != Some(false) && version == archived.version;
         if !ends {
             report.add(Kind::ArchivedOrderEvent, Some(key), Some(version), || {
                 format!("the order was archived with version {}", archived.version)
@@ -397,7 +406,9 @@ impl Entity {
         if times.any(|time| time != document.created_at) {
             mismatch("has another created_at");
         }
-        let Some(order) = order else { return };
+        let Some(order) = order.filter(|_| !self.being_erased) else {
+            return;
+        };
         for (what, one, other) in [
             ("has another customer_id", &document.customer_id, &order.customer_id),
             ("has another external_id", &document.external_id, &order.external_id),
@@ -410,7 +421,16 @@ impl Entity {
     }
 }
 
-/// The floor of a tenant cannot be read.
+/// The floor of the tenant of a key.
+fn floor_of<'a>(floors: &'a [Stored<FloorRow>], key: &Key) -> Floor<'a> {
+    let floor = floors.binary_search_by(|floor| floor.key.tenant.cmp(&key.tenant));
+    match floor.ok().and_then(|index| floors.get(index)) {
+        None => Ok(None),
+        Some(floor) => floor.row.as_ref().map(Some).map_err(|_| UnreadableFloor),
+    }
+}
+
+/// The floor of a tenant cannot be read, so everything may have been removed.
 #[derive(Clone, Copy)]
 struct UnreadableFloor;
 

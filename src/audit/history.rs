@@ -46,6 +46,8 @@ struct Facts {
     customer_id: Option<String>,
     external_id: Option<String>,
     currency: Option<String>,
+    /// Whether a document since the last erasure has metadata.
+    has_metadata: bool,
     lines: Option<Lines>,
 }
 
@@ -54,6 +56,10 @@ pub(super) struct Surroundings<'a> {
     pub(super) key: &'a Key,
     /// Events have positions before this one.
     pub(super) end_of_feed: Option<i64>,
+    /// The floor of the tenant.
+    pub(super) floor: Option<&'a FloorRow>,
+    /// Whether older events still have personal data, which will be redacted.
+    pub(super) being_erased: bool,
     /// The document of the order's idempotency key.
     pub(super) idempotency: Option<&'a IdempotencyRow>,
 }
@@ -76,6 +82,14 @@ impl History {
         self.last.as_ref().and_then(|last| last.archived)
     }
 
+    /// Whether retention may have removed the events after the last one, up to the current version: it may have left
+    /// some below the floor.
+    pub(super) fn may_end_below(&self, key: &Key, current: Current, floor: &FloorRow) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| last.position <= (floor.position, floor.seq))
+            && is_removed(key, floor, current.version, current.updated_at)
+    }
+
     /// Whether the order has no event.
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none() && !self.unreadable
@@ -95,9 +109,15 @@ impl History {
                 return;
             }
             if i64::from(row.version) != i64::from(last.version) + 1 {
-                add(Kind::EventGap, &|| {
-                    format!("the event before it has version {}", last.version)
-                });
+                // Retention may have left events below the floor, and removed later ones.
+                let floor = around.floor;
+                if floor.is_some_and(|floor| last.position <= (floor.position, floor.seq)) {
+                    self.first = None;
+                } else {
+                    add(Kind::EventGap, &|| {
+                        format!("the event before it has version {}", last.version)
+                    });
+                }
                 // What happened between the two is not known.
                 self.facts = None;
             }
@@ -134,7 +154,7 @@ impl History {
             Ok(document) => {
                 check_columns(&row, &document, around, &mut add);
                 let facts = self.facts.take();
-                Some(check_document(facts, &row, &document, &mut add))
+                Some(check_document(facts, &row, &document, around, &mut add))
             }
             Err(error) => {
                 add(Kind::UnreadableValue, &|| format!("events.data {error}"));
@@ -242,6 +262,7 @@ fn check_columns(
         }
     }
     if let Some(key) = around.idempotency
+        && !around.being_erased
         && row.event_type == EventType::Created
         && !same_json(&key.document, &row.data)
     {
@@ -256,6 +277,7 @@ fn check_document(
     before: Option<Facts>,
     row: &EventRow,
     document: &Document<'_>,
+    around: &Surroundings<'_>,
     add: &mut Add<'_>,
 ) -> Facts {
     if document.created_at > document.updated_at {
@@ -283,7 +305,7 @@ fn check_document(
     let (mut facts, old_lines) = match before {
         // What is imported over an archived order may differ from it.
         Some(mut before) if row.event_type != EventType::Imported => {
-            check_change(&mut before, document, add);
+            check_change(&mut before, row, document, around, add);
             let lines = before.lines.take();
             (before, Some(lines))
         }
@@ -333,25 +355,45 @@ impl Facts {
             customer_id: owned(&document.customer_id),
             external_id: owned(&document.external_id),
             currency: owned(&document.currency),
+            has_metadata: has_metadata(document),
             lines: None,
         }
     }
 }
 
-/// Checks what no change of an order may change. Erasure changes all documents of an order alike.
-fn check_change(before: &mut Facts, document: &Document<'_>, add: &mut Add<'_>) {
+fn has_metadata(document: &Document<'_>) -> bool {
+    document.metadata.get() != "{}"
+}
+
+/// Checks what no change of an order may change. Erasure changes all documents of an order alike, but not at once.
+fn check_change(
+    before: &mut Facts,
+    row: &EventRow,
+    document: &Document<'_>,
+    around: &Surroundings<'_>,
+    add: &mut Add<'_>,
+) {
     if document.updated_at < before.updated_at {
         add(Kind::TimeOrder, &|| {
             "updated_at is before that of the previous version in data".to_owned()
         });
     }
+    let erased = row.event_type == EventType::Erased;
     let mut changed = |what: &'static str| {
-        add(Kind::IllegalChange, &|| format!("{what} changed"));
+        if erased {
+            add(Kind::ErasureIncomplete, &|| format!("an event before has another {what}"));
+        } else {
+            add(Kind::IllegalChange, &|| format!("{what} changed"));
+        }
     };
     if document.created_at != before.created_at {
         changed("created_at");
         before.created_at = document.created_at;
     }
+    if erased && before.has_metadata && !around.being_erased {
+        changed("metadata");
+    }
+    before.has_metadata = (before.has_metadata && !erased) || has_metadata(document);
     for (what, now, then) in [
         ("customer_id", &document.customer_id, &mut before.customer_id),
         ("external_id", &document.external_id, &mut before.external_id),
@@ -359,7 +401,9 @@ fn check_change(before: &mut Facts, document: &Document<'_>, add: &mut Add<'_>) 
     ] {
         let now = now.as_ref().map(|text| text.0.as_ref());
         if now != then.as_deref() {
-            changed(what);
+            if what == "currency" || !around.being_erased {
+                changed(what);
+            }
             *then = now.map(str::to_owned);
         }
     }

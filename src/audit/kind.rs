@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     IdempotencyKeyDuplicate,
     /// The document of an idempotency key is not the first version of its order.
     IdempotencyDocument,
+    /// An event before an erasure has data of the customer, and no unfinished erasure will redact it.
+    ErasureIncomplete,
     /// An archived order also exists as an order.
     ArchivedOrderPresent,
     /// The events of an archived order do not end with its archiving.
@@ -66,7 +68,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::UnreadableValue,
         Self::MissingKey,
         Self::KeyWithoutTenant,
@@ -94,6 +96,7 @@ impl Kind {
         Self::IdempotencyKeyWithoutOrder,
         Self::IdempotencyKeyDuplicate,
         Self::IdempotencyDocument,
+        Self::ErasureIncomplete,
         Self::ArchivedOrderPresent,
         Self::ArchivedOrderEvent,
     ];
@@ -128,6 +131,7 @@ impl Kind {
             Self::IdempotencyKeyWithoutOrder => "idempotency-key-without-order",
             Self::IdempotencyKeyDuplicate => "idempotency-key-duplicate",
             Self::IdempotencyDocument => "idempotency-document",
+            Self::ErasureIncomplete => "erasure-incomplete",
             Self::ArchivedOrderPresent => "archived-order-present",
             Self::ArchivedOrderEvent => "archived-order-event",
         }

@@ -22,5 +22,5 @@ pub(crate) use keys::{Database, DatabaseKey, DatabaseKeys};
 pub(crate) use range::{Gauge, Limits, Range, Scope, keep};
 pub(crate) use report::Report;
 pub(crate) use rows::{
-    ArchivedRow, EventRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table, read,
+    ArchivedRow, ErasureRow, EventRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table, read,
 };

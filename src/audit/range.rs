@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
-use super::rows::{ArchivedRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table};
+use super::rows::{ArchivedRow, ErasureRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table};
 use crate::domain::Tenant;
 
 /// The keys that an audit covers, from the first to the last inclusive.
@@ -76,6 +76,7 @@ pub(crate) struct Range {
     pub(crate) lines: Vec<Stored<LineRow>>,
     pub(crate) idempotency: Vec<Stored<IdempotencyRow>>,
     pub(crate) archived: Vec<Stored<ArchivedRow>>,
+    pub(crate) erasures: Vec<Stored<ErasureRow>>,
     pub(crate) floors: Vec<Stored<FloorRow>>,
 }
 
@@ -88,6 +89,7 @@ impl Range {
             lines: Vec::new(),
             idempotency: Vec::new(),
             archived: Vec::new(),
+            erasures: Vec::new(),
             floors: Vec::new(),
         }
     }
@@ -144,4 +146,68 @@ pub(crate) fn keep<T: Table>(
     gauge.admit(&row, through)?;
     rows.push(row);
     ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: u128, line: i32) -> Stored<LineRow> {
+        Stored {
+            key: Key::new("default", Uuid::from_u128(id)),
+            row: Ok(LineRow {
+                line,
+                product_id: "a".to_owned(),
+                quantity: 1,
+                unit_amount: None,
+                status: None,
+            }),
+        }
+    }
+
+    /// The ids that a range keeps, and its last id.
+    fn kept(rows: usize, through: u128, ids: &[u128]) -> (Vec<u128>, u128) {
+        let mut through = Key::new("default", Uuid::from_u128(through));
+        let (mut lines, mut gauge) = (Vec::new(), Gauge::new(rows, usize::MAX));
+        for (number, id) in ids.iter().enumerate() {
+            let line = line(*id, i32::try_from(number).unwrap());
+            if keep(&mut lines, &mut gauge, line, &mut through).is_break() {
+                break;
+            }
+        }
+        let ids = lines.iter().map(|line| line.key.id.as_u128());
+        (ids.collect(), through.id.as_u128())
+    }
+
+    #[test]
+    fn a_range_ends_between_two_keys() {
+        assert_eq!(kept(2, 9, &[1, 2]), (vec![1, 2], 9));
+        assert_eq!(kept(2, 9, &[1, 2, 3]), (vec![1, 2], 2));
+        assert_eq!(kept(2, 9, &[1, 2, 2, 2, 3]), (vec![1, 2, 2, 2], 2));
+        // A single key has more rows than fit.
+        assert_eq!(kept(2, 9, &[1, 1, 1, 1]), (vec![1, 1, 1, 1], 9));
+        // An earlier table has ended the range.
+        assert_eq!(kept(2, 1, &[1, 2]), (vec![1], 1));
+    }
+
+    #[test]
+    fn the_next_key_is_the_smallest_after_a_key() {
+        let key = |tenant: &str, id| Key::new(tenant, Uuid::from_u128(id));
+        assert_eq!(key("a", 7).next(), key("a", 8));
+        assert_eq!(key("a", 0xff).next(), key("a", 0x100));
+        let last = key("a", u128::MAX);
+        assert!(last < last.next() && last.next() < key("a-", 0) && last.next() < key("a0", 0));
+    }
+
+    #[test]
+    fn the_scope_of_all_tenants_has_every_key() {
+        let all = Scope::new(None);
+        for tenant in ["", "a", "~", "é", "\u{10fffe}"] {
+            let key = Key::new(tenant, Uuid::nil());
+            assert!(all.from <= key && key <= all.through);
+        }
+        let one = Scope::new(Tenant::parse("b").ok().as_ref());
+        let outside = [Key::new("a", Uuid::max()), Key::new("b0", Uuid::nil())];
+        assert!(outside.iter().all(|key| *key < one.from || *key > one.through));
+    }
 }

@@ -238,6 +238,23 @@ impl Table for ArchivedRow {
     }
 }
 
+/// A row of `erasure_orders`: older events of the order still have personal data.
+#[derive(Debug)]
+pub(crate) struct ErasureRow;
+
+impl Table for ErasureRow {
+    const NAME: &'static str = "erasure_orders";
+    const COLUMNS: &'static [Column] = &[bytes("tenant"), bytes("order_id")];
+
+    fn row(_: &mut Columns<'_>) -> Result<Self, BadColumn> {
+        Ok(Self)
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
 /// A row of `events`.
 #[derive(Debug)]
 pub(crate) struct EventRow {
@@ -294,6 +311,9 @@ impl Table for EventRow {
 pub(crate) struct FloorRow {
     pub(crate) order_id: Uuid,
     pub(crate) version: i32,
+    /// Always 0 on SQLite.
+    pub(crate) position: i64,
+    pub(crate) seq: i64,
     /// When the first event of the tenant after the floor was recorded.
     pub(crate) next_recorded_at: Option<i64>,
 }
@@ -304,6 +324,8 @@ impl Table for FloorRow {
         bytes("tenant"),
         bytes("order_id"),
         integer("version"),
+        integer("position"),
+        integer("seq"),
         integer("next_recorded_at"),
     ];
 
@@ -320,6 +342,8 @@ impl Table for FloorRow {
         Ok(Self {
             order_id: columns.uuid()?,
             version: columns.integer()?,
+            position: columns.integer()?,
+            seq: columns.integer()?,
             next_recorded_at: columns.optional_integer()?,
         })
     }

@@ -243,6 +243,8 @@ CREATE TABLE erasure_orders (
     redacted integer NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, erasure_id, order_id)
 );
+-- Whether an order is in the worklist (order-service audit).
+CREATE INDEX erasure_orders_order_id ON erasure_orders (tenant, order_id);
 
 -- Columns with personal data have no statistics, which would contain some of their values. The statements do not need
 -- them: each walks one index (docs/ARCHITECTURE.md).

@@ -142,3 +142,4 @@ CREATE TABLE erasure_orders (
     redacted INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (tenant, erasure_id, order_id)
 ) WITHOUT ROWID;
+CREATE INDEX erasure_orders_order_id ON erasure_orders (tenant, order_id);

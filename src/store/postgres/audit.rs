@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::PgConnector;
 use super::connection::CommandClient;
 use crate::audit::{
-    ArchivedRow, Cell, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge,
+    ArchivedRow, Cell, Database, DatabaseKey, DatabaseKeys, ErasureRow, EventRow, Gauge,
     IdempotencyRow, Key, Limits, LineRow, OrderRow, Range, Stored, Table, keep, read,
 };
 use crate::store::StoreError;
@@ -102,6 +102,7 @@ struct Statements {
     lines: tokio_postgres::Statement,
     idempotency: tokio_postgres::Statement,
     archived: tokio_postgres::Statement,
+    erasures: tokio_postgres::Statement,
     floors: tokio_postgres::Statement,
     events: tokio_postgres::Statement,
 }
@@ -132,7 +133,7 @@ impl Session {
         }
         let database = Database::Postgres;
         sink.send(Message::Keys(DatabaseKeys { database, keys })).await?;
-        let current = format!("SELECT {} FROM feed", super::FEED_IS_CURRENT);
+        let current = format!("SELECT {} FROM feed", super::position::FEED_IS_CURRENT);
         let row = self.client.query_opt(&current, &[]).await?;
         let is_current = row.map(|row| row.try_get::<_, Option<bool>>(0)).transpose()?;
         if is_current.flatten() != Some(true) {
@@ -171,6 +172,7 @@ impl Session {
             lines,
             idempotency,
             archived,
+            erasures,
             floors,
             ..
         } = &mut range;
@@ -178,16 +180,18 @@ impl Session {
         reader.keep(&portal, limits.orders, orders, through).await?;
         // All of them are sent at once. Each ends where one before it has ended the range.
         let end = through.clone();
-        let (line, key, archive, floor, event) = tokio::try_join!(
+        let (line, key, archive, erasure, floor, event) = tokio::try_join!(
             reader.bind(&statements.lines, &from, &end),
             reader.bind(&statements.idempotency, &from, &end),
             reader.bind(&statements.archived, &from, &end),
+            reader.bind(&statements.erasures, &from, &end),
             reader.bind_tenants(&statements.floors, &from, &end),
             reader.bind(&statements.events, &from, &end),
         )?;
         reader.keep(&line, limits.others, lines, through).await?;
         reader.keep(&key, limits.others, idempotency, through).await?;
         reader.keep(&archive, limits.others, archived, through).await?;
+        reader.keep(&erasure, limits.others, erasures, through).await?;
         // A floor is at the end of its tenant, which may be after the end of the range.
         let mut last_tenant = Key::new(&through.tenant, Uuid::max());
         reader.keep(&floor, limits.others, floors, &mut last_tenant).await?;
@@ -195,7 +199,7 @@ impl Session {
         let mut through = through.clone();
         sink.send(Message::Begin(Box::new(range))).await?;
         reader.send_events(&event, &mut through).await?;
-        drop((portal, line, key, archive, floor, event));
+        drop((portal, line, key, archive, erasure, floor, event));
         transaction.commit().await?;
         sink.send(Message::End(through.clone())).await?;
         Ok(through)
@@ -308,7 +312,7 @@ fn walk<T: Table>(order: &str) -> String {
 
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, StoreError> {
-        let floors = "SELECT tenant, order_id, version, (SELECT recorded_at FROM events
+        let floors = "SELECT tenant, order_id, version, position, seq, (SELECT recorded_at FROM events
                 WHERE events.tenant = feed_floors.tenant
                     AND (events.position, events.seq) > (feed_floors.position, feed_floors.seq)
                 ORDER BY events.position, events.seq LIMIT 1)
@@ -319,6 +323,7 @@ impl Statements {
             lines: prepare(walk::<LineRow>("tenant, order_id, line")).await?,
             idempotency: prepare(walk::<IdempotencyRow>("tenant, order_id")).await?,
             archived: prepare(walk::<ArchivedRow>("tenant, order_id")).await?,
+            erasures: prepare(walk::<ErasureRow>("tenant, order_id")).await?,
             floors: prepare(floors.to_owned()).await?,
             events: prepare(walk::<EventRow>("tenant, order_id, version, recorded_at")).await?,
         })

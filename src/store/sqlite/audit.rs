@@ -125,6 +125,7 @@ fn read_range(
         lines,
         idempotency,
         archived,
+        erasures,
         floors,
         ..
     } = &mut range;
@@ -138,6 +139,7 @@ fn read_range(
     reader.keep(Order::KeyThen("line"), limits.others, lines, through)?;
     reader.keep(Order::Key, limits.others, idempotency, through)?;
     reader.keep(Order::Key, limits.others, archived, through)?;
+    reader.keep(Order::Key, limits.others, erasures, through)?;
     // A floor is at the end of its tenant, which may be after the end of the range.
     let mut last_tenant = Key::new(&through.tenant, Uuid::max());
     reader.keep(Order::Tenant, limits.others, floors, &mut last_tenant)?;

@@ -14,6 +14,7 @@ crate::on_both!(audits_find_nothing_while_a_service_writes);
 
 /// The number of audits. Each reads a few ranges, and orders change between and during the reads.
 const ROUNDS: usize = 25;
+const EVENTS: u64 = 400;
 const WRITERS: usize = 6;
 
 async fn audits_find_nothing_while_a_service_writes(database: Database) {
@@ -24,11 +25,13 @@ async fn audits_find_nothing_while_a_service_writes(database: Database) {
         .collect();
     let database = tokio::task::spawn_blocking(move || {
         let mut last = 0;
-        for _ in 0..ROUNDS {
+        let mut rounds = 0;
+        // On a slow machine, more rounds until enough was written.
+        while rounds < ROUNDS || last < EVENTS {
             let report = consistent(&database);
             last = report["checked"]["events"].as_u64().unwrap();
+            rounds += 1;
         }
-        assert!(last > 0);
         database
     })
     .await
@@ -38,7 +41,6 @@ async fn audits_find_nothing_while_a_service_writes(database: Database) {
     for writer in writers {
         orders += writer.await.unwrap();
     }
-    assert!(orders > 100, "{orders}");
     let report = consistent(&database);
     assert_eq!(report["checked"]["orders"], orders);
 }

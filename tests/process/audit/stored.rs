@@ -200,17 +200,11 @@ impl<'a> Stored<'a> {
         let erased = &self.shipped;
         self.replace_in_events(&self.of(erased), "Zoë", "erased-7f").await;
         self.replace_in_events(&self.of(erased), "\"shop-1\"", "null").await;
-        let text = self.either("document::text", "document");
-        let text = format!("replace(replace({text}, 'Zoë', 'erased-7f'), '\"shop-1\"', 'null')");
-        let document = self.document(&text);
-        self.changes(&format!(
-            "UPDATE idempotency_keys SET document = {document} WHERE {}",
-            self.of(erased)
-        ))
-        .await;
-        self.add_event(erased, "erased", "\"a\":\"1\"", "\"a\":\"1\"").await;
+        self.clear_metadata(erased).await;
+        self.add_event(erased, "erased", "x", "x").await;
         self.changes(&format!(
             "UPDATE orders SET version = version + 1, customer_id = 'erased-7f', external_id = NULL,
+                metadata = '{{}}',
                 json_bytes = (SELECT data_bytes FROM events WHERE {} ORDER BY version DESC LIMIT 1)
             WHERE {}",
             self.of(erased),
@@ -220,6 +214,8 @@ impl<'a> Stored<'a> {
         // Archived, then erased.
         self.archive(&self.cancelled).await;
         self.add_event(&self.cancelled, "erased", "x", "x").await;
+        let order = self.of(&self.cancelled);
+        self.changes(&format!("UPDATE archived_orders SET version = version + 1 WHERE {order}")).await;
         // Retention has removed the first event of the erased order, which is the oldest of the tenant.
         let position = self.either("position, ", "");
         self.changes(&format!(
@@ -230,6 +226,27 @@ impl<'a> Stored<'a> {
         ))
         .await;
         self.changes(&format!("DELETE FROM events WHERE {} AND version = 1", self.of(erased))).await;
+    }
+
+    /// Empties the metadata in the events of an order, and copies its first document to its idempotency key.
+    async fn clear_metadata(&self, id: &str) {
+        let order = self.of(id);
+        let text = self.either("data::text", "data");
+        // Metadata has no braces, and the version follows.
+        let data = if self.database.is_postgres() {
+            format!("regexp_replace({text}, '\"metadata\":{{[^}}]*}}', '\"metadata\":{{}}')")
+        } else {
+            let start = "instr(data, '\"metadata\":{') + 11";
+            let end = "instr(data, '},\"version\"')";
+            format!("substr(data, 1, {start}) || substr(data, {end})")
+        };
+        let (data, bytes) = (self.document(&data), self.length(&data));
+        self.changes(&format!("UPDATE events SET data = {data}, data_bytes = {bytes} WHERE {order}")).await;
+        self.changes(&format!(
+            "UPDATE idempotency_keys SET document = (SELECT data FROM events WHERE {order} AND version = 1)
+            WHERE {order}"
+        ))
+        .await;
     }
 
     /// Archives and removes an order.
