@@ -97,7 +97,14 @@ const IMPORTS: [(&str, &[&str]); 11] = [
     ),
     (
         "store",
-        &["audit", "config", "domain", "order_json", "shares", "telemetry"],
+        &[
+            "audit",
+            "config",
+            "domain",
+            "order_json",
+            "shares",
+            "telemetry",
+        ],
     ),
     ("telemetry", &["domain"]),
 ];

@@ -53,10 +53,7 @@ pub(crate) const fn bytes(name: &'static str) -> Column {
 }
 
 impl<'a> Columns<'a> {
-    pub(crate) fn new(
-        columns: &'static [Column],
-        cell: &'a dyn Fn(usize) -> Cell<'a>,
-    ) -> Self {
+    pub(crate) fn new(columns: &'static [Column], cell: &'a dyn Fn(usize) -> Cell<'a>) -> Self {
         Self {
             columns: columns.iter().enumerate(),
             cell,

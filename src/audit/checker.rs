@@ -11,7 +11,8 @@ use super::order;
 use super::range::Range;
 use super::report::{Checked, Report};
 use super::rows::{
-    ArchivedRow, ErasureRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
+    ArchivedRow, ErasureRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored,
+    Table,
 };
 use crate::domain::{Status, Tenant};
 
@@ -130,7 +131,11 @@ impl Checker {
 
     /// Checks an event of the range. Events come sorted by key, then by version.
     pub(crate) fn event(&mut self, event: Stored<EventRow>) {
-        if self.current.as_ref().is_none_or(|current| current.key != event.key) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|current| current.key != event.key)
+        {
             self.finish_current();
             self.check_before(&event.key);
             self.current = Some(self.rows.take(event.key.clone(), &mut self.report));
@@ -410,8 +415,16 @@ impl Entity {
             return;
         };
         for (what, one, other) in [
-            ("has another customer_id", &document.customer_id, &order.customer_id),
-            ("has another external_id", &document.external_id, &order.external_id),
+            (
+                "has another customer_id",
+                &document.customer_id,
+                &order.customer_id,
+            ),
+            (
+                "has another external_id",
+                &document.external_id,
+                &order.external_id,
+            ),
             ("has another currency", &document.currency, &order.currency),
         ] {
             if one.as_ref().map(|text| text.0.as_ref()) != other.as_deref() {

@@ -74,7 +74,9 @@ impl History {
 
     /// The version and the document of the last event, if it could be read.
     pub(super) fn last(&self) -> Option<(i32, &str)> {
-        self.last.as_ref().map(|last| (last.version, last.data.as_str()))
+        self.last
+            .as_ref()
+            .map(|last| (last.version, last.data.as_str()))
     }
 
     /// Whether the last event leaves the order archived. `None` if that is not known.
@@ -140,14 +142,23 @@ impl History {
         let archived = before.map_or(Some(false), |last| last.archived);
         // The events before the first retained one are not known.
         let begins = before.is_none() && !self.unreadable;
-        if !may_follow(row.event_type, row.version, archived.filter(|_| !begins), begins) {
+        if !may_follow(
+            row.event_type,
+            row.version,
+            archived.filter(|_| !begins),
+            begins,
+        ) {
             add(Kind::EventType, &|| {
                 format!("{} cannot follow here", row.event_type.as_str())
             });
         }
         if usize::try_from(row.data_bytes) != Ok(row.data.len()) {
             add(Kind::LengthMismatch, &|| {
-                format!("data_bytes is {}, the length is {}", row.data_bytes, row.data.len())
+                format!(
+                    "data_bytes is {}, the length is {}",
+                    row.data_bytes,
+                    row.data.len()
+                )
             });
         }
         self.facts = match Document::parse(&row.data) {
@@ -298,8 +309,14 @@ fn check_document(
     };
     if !legal {
         add(Kind::IllegalTransition, &|| {
-            let from = before.as_ref().map_or("nothing", |before| before.status.as_str());
-            format!("{} from {from} to {}", row.event_type.as_str(), status.as_str())
+            let from = before
+                .as_ref()
+                .map_or("nothing", |before| before.status.as_str());
+            format!(
+                "{} from {from} to {}",
+                row.event_type.as_str(),
+                status.as_str()
+            )
         });
     }
     let (mut facts, old_lines) = match before {
@@ -324,10 +341,14 @@ fn check_document(
                 }),
                 (Some(new), Some(old))
                     if !new.means(old)
-                        && !(row.event_type == EventType::Updated && facts.status.is_editable()) =>
+                        && !(row.event_type == EventType::Updated
+                            && facts.status.is_editable()) =>
                 {
                     add(Kind::IllegalChange, &|| {
-                        format!("the lines changed while the order was {}", facts.status.as_str())
+                        format!(
+                            "the lines changed while the order was {}",
+                            facts.status.as_str()
+                        )
                     });
                 }
                 _ => {}
@@ -345,9 +366,8 @@ fn check_document(
 
 impl Facts {
     fn of(document: &Document<'_>) -> Self {
-        let owned = |text: &Option<super::document::Text<'_>>| {
-            text.as_ref().map(|text| text.0.to_string())
-        };
+        let owned =
+            |text: &Option<super::document::Text<'_>>| text.as_ref().map(|text| text.0.to_string());
         Self {
             status: document.status,
             created_at: document.created_at,
@@ -381,7 +401,9 @@ fn check_change(
     let erased = row.event_type == EventType::Erased;
     let mut changed = |what: &'static str| {
         if erased {
-            add(Kind::ErasureIncomplete, &|| format!("an event before has another {what}"));
+            add(Kind::ErasureIncomplete, &|| {
+                format!("an event before has another {what}")
+            });
         } else {
             add(Kind::IllegalChange, &|| format!("{what} changed"));
         }
@@ -395,8 +417,16 @@ fn check_change(
     }
     before.has_metadata = (before.has_metadata && !erased) || has_metadata(document);
     for (what, now, then) in [
-        ("customer_id", &document.customer_id, &mut before.customer_id),
-        ("external_id", &document.external_id, &mut before.external_id),
+        (
+            "customer_id",
+            &document.customer_id,
+            &mut before.customer_id,
+        ),
+        (
+            "external_id",
+            &document.external_id,
+            &mut before.external_id,
+        ),
         ("currency", &document.currency, &mut before.currency),
     ] {
         let now = now.as_ref().map(|text| text.0.as_ref());

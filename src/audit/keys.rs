@@ -47,7 +47,12 @@ pub(super) fn check(keys: &DatabaseKeys, report: &mut Report) {
         report.checked.keys += 1;
         if key.columns.first().is_none_or(|column| column != "tenant") {
             report.add(Kind::KeyWithoutTenant, None, None, || {
-                format!("{} of {} has {}", key.name, key.table, key.columns.join(", "))
+                format!(
+                    "{} of {} has {}",
+                    key.name,
+                    key.table,
+                    key.columns.join(", ")
+                )
             });
         }
     }
@@ -56,9 +61,10 @@ pub(super) fn check(keys: &DatabaseKeys, report: &mut Report) {
         Database::Sqlite => EVENTS_SQLITE,
     };
     for (table, columns) in REQUIRED.into_iter().chain([("events", events)]) {
-        let found = keys.keys.iter().any(|key| {
-            key.table == table && key.is_valid && key.columns.iter().eq(columns.iter())
-        });
+        let found = keys
+            .keys
+            .iter()
+            .any(|key| key.table == table && key.is_valid && key.columns.iter().eq(columns.iter()));
         if !found {
             report.add(Kind::MissingKey, None, None, || {
                 format!("{table} has no valid key of {}", columns.join(", "))

@@ -68,6 +68,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind.
+    #[cfg(test)]
     pub(crate) const ALL: [Self; 30] = [
         Self::UnreadableValue,
         Self::MissingKey,

@@ -23,7 +23,9 @@ pub(super) fn check(
         report.add(kind, Some(key), Some(row.version), detail);
     };
     if row.version < 1 {
-        add(Kind::IllegalOrder, &|| "the version is less than 1".to_owned());
+        add(Kind::IllegalOrder, &|| {
+            "the version is less than 1".to_owned()
+        });
     }
     if row.created_at > row.updated_at {
         add(Kind::TimeOrder, &|| {
@@ -79,7 +81,11 @@ pub(super) fn check(
     let json = order_json::order(&order).ok()?;
     if i32::try_from(json.len()) != Ok(row.json_bytes) {
         report.add(Kind::LengthMismatch, Some(key), Some(row.version), || {
-            format!("json_bytes is {}, the length is {}", row.json_bytes, json.len())
+            format!(
+                "json_bytes is {}, the length is {}",
+                row.json_bytes,
+                json.len()
+            )
         });
     }
     Some(json)
@@ -98,7 +104,10 @@ fn check_lines(row: &OrderRow, lines: &[&LineRow], add: &mut Add<'_>) {
     let numbered = (1..).zip(lines).all(|(number, line)| line.line == number);
     if lines.is_empty() || !numbered {
         add(Kind::LineNumber, &|| {
-            format!("the {} lines are not numbered from 1 without a gap", lines.len())
+            format!(
+                "the {} lines are not numbered from 1 without a gap",
+                lines.len()
+            )
         });
     }
     let mut products = HashSet::new();
@@ -108,7 +117,11 @@ fn check_lines(row: &OrderRow, lines: &[&LineRow], add: &mut Add<'_>) {
         if line.status != first.then_some(row.status) {
             add(Kind::LineStatus, &|| {
                 let stored = line.status.map_or("no status", |status| status.as_str());
-                let expected = if first { row.status.as_str() } else { "no status" };
+                let expected = if first {
+                    row.status.as_str()
+                } else {
+                    "no status"
+                };
                 format!("line {} has {stored}, expected {expected}", line.line)
             });
         }
@@ -127,7 +140,10 @@ fn check_items(row: &OrderRow, lines: &[&LineRow], add: &mut Add<'_>) -> Option<
             let total = items.total_amount();
             if total != row.total_amount {
                 add(Kind::TotalMismatch, &|| {
-                    format!("total_amount is {:?}, the sum of the lines {total:?}", row.total_amount)
+                    format!(
+                        "total_amount is {:?}, the sum of the lines {total:?}",
+                        row.total_amount
+                    )
                 });
             }
             total

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
-use super::rows::{ArchivedRow, ErasureRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table};
+use super::rows::{
+    ArchivedRow, ErasureRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
+};
 use crate::domain::Tenant;
 
 /// The keys that an audit covers, from the first to the last inclusive.
@@ -117,7 +119,11 @@ impl Gauge {
     }
 
     /// Breaks if the row is not in the range. All rows of a key are in the same range.
-    pub(crate) fn admit<T: Table>(&mut self, row: &Stored<T>, through: &mut Key) -> ControlFlow<()> {
+    pub(crate) fn admit<T: Table>(
+        &mut self,
+        row: &Stored<T>,
+        through: &mut Key,
+    ) -> ControlFlow<()> {
         if row.key > *through {
             return ControlFlow::Break(());
         }
@@ -208,6 +214,10 @@ mod tests {
         }
         let one = Scope::new(Tenant::parse("b").ok().as_ref());
         let outside = [Key::new("a", Uuid::max()), Key::new("b0", Uuid::nil())];
-        assert!(outside.iter().all(|key| *key < one.from || *key > one.through));
+        assert!(
+            outside
+                .iter()
+                .all(|key| *key < one.from || *key > one.through)
+        );
     }
 }

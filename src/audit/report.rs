@@ -63,16 +63,6 @@ impl Report {
         self.violations.values().map(|found| found.count).sum()
     }
 
-    /// The number of violations of one kind.
-    pub(crate) fn count(&self, kind: Kind) -> u64 {
-        self.violations.get(&kind).map_or(0, |found| found.count)
-    }
-
-    /// What was checked.
-    pub(crate) fn checked(&self) -> Checked {
-        self.checked
-    }
-
     /// The report as JSON.
     ///
     /// # Errors
@@ -136,7 +126,9 @@ struct Json<'a> {
 /// Whole milliseconds are precise enough.
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     let millis = duration.as_millis();
-    serializer.serialize_f64((Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))).as_secs_f64())
+    serializer.serialize_f64(
+        (Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))).as_secs_f64(),
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +146,11 @@ mod tests {
         }
         assert_eq!(report.violations(), 1_000 * Kind::ALL.len() as u64);
         let json = report.to_json("sqlite", None, Duration::ZERO).unwrap();
-        assert!(json.len() < Kind::ALL.len() * MAX_EXAMPLES * 600, "{}", json.len());
+        assert!(
+            json.len() < Kind::ALL.len() * MAX_EXAMPLES * 600,
+            "{}",
+            json.len()
+        );
     }
 
     #[test]
@@ -174,7 +170,9 @@ mod tests {
         );
         let key = Key::new("acme", Uuid::nil());
         report.add(Kind::EventGap, Some(&key), Some(2), || "why".to_owned());
-        let json = report.to_json("sqlite", Some("acme"), Duration::ZERO).unwrap();
+        let json = report
+            .to_json("sqlite", Some("acme"), Duration::ZERO)
+            .unwrap();
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(json["consistent"], false);
         assert_eq!(

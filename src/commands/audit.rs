@@ -66,8 +66,11 @@ async fn show(progress: &AuditProgress) -> std::convert::Infallible {
         }
     }
     let bar = ProgressBar::new_spinner();
-    let template = |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.set_style(template("{spinner} {human_pos} orders, {per_sec}, {elapsed}"));
+    let template =
+        |text| ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(template(
+        "{spinner} {human_pos} orders, {per_sec}, {elapsed}",
+    ));
     loop {
         let expected = progress.expected_orders();
         if expected > 0 && bar.length().is_none() {

@@ -127,9 +127,7 @@ impl EventChunk {
 }
 
 /// SQL for the columns of a table. Each column is written by `column`.
-pub(super) fn select_list<T: Table>(
-    column: impl Fn(&'static str, bool) -> String,
-) -> String {
+pub(super) fn select_list<T: Table>(column: impl Fn(&'static str, bool) -> String) -> String {
     let columns = T::COLUMNS.iter();
     let columns = columns.map(|each| column(each.name, each.is_integer));
     columns.collect::<Vec<_>>().join(", ")

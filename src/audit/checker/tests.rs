@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::{
-    Currency, Draft, EventType, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder, Order,
-    Patch,
+    Currency, Draft, EventType, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder,
+    Order, Patch,
 };
 use crate::order_json;
 
@@ -99,7 +99,8 @@ fn micros(time: DateTime<Utc>) -> i64 {
 /// An order that was created, changed and, perhaps, imported.
 fn history(u: &mut Unstructured<'_>) -> Result<Rows> {
     let mut now = DateTime::from_timestamp_micros(1_764_000_000_123_456).unwrap();
-    let id = (u128::try_from(now.timestamp_millis()).unwrap() << 80) | u128::from(u.arbitrary::<u64>()?);
+    let id =
+        (u128::try_from(now.timestamp_millis()).unwrap() << 80) | u128::from(u.arbitrary::<u64>()?);
     let Ok(new) = NewOrder::parse(draft(u)?) else {
         return Err(arbtest::arbitrary::Error::IncorrectFormat);
     };
@@ -122,7 +123,11 @@ fn history(u: &mut Unstructured<'_>) -> Result<Rows> {
         }];
     }
     let json = order_json::order(&order).unwrap();
-    let lines = order.items.lines().iter().zip(order.items.first_of_product());
+    let lines = order
+        .items
+        .lines()
+        .iter()
+        .zip(order.items.first_of_product());
     Ok(Rows {
         key: Key::new("default", order.id),
         lines: (1..)
@@ -139,7 +144,11 @@ fn history(u: &mut Unstructured<'_>) -> Result<Rows> {
             status: order.status,
             customer_id: order.customer_id.clone(),
             external_id: order.external_id.clone(),
-            currency: order.currency.as_ref().map(Currency::as_str).map(str::to_owned),
+            currency: order
+                .currency
+                .as_ref()
+                .map(Currency::as_str)
+                .map(str::to_owned),
             total_amount: order.items.total_amount(),
             metadata: serde_json::to_string(order.metadata.entries()).unwrap(),
             version: order.version,
@@ -167,9 +176,18 @@ fn check(rows: Vec<Rows>, floors: Vec<Stored<FloorRow>>) -> Report {
     let mut range = Range::new(Key::new("z", Uuid::max()), Some(AFTER_ALL));
     let mut events = Vec::new();
     range.floors = floors;
-    for Rows { key, order, lines, events: history, idempotency } in rows {
+    for Rows {
+        key,
+        order,
+        lines,
+        events: history,
+        idempotency,
+    } in rows
+    {
         range.orders.push(stored(&key, order));
-        range.lines.extend(lines.into_iter().map(|line| stored(&key, line)));
+        range
+            .lines
+            .extend(lines.into_iter().map(|line| stored(&key, line)));
         range.idempotency.push(stored(&key, idempotency));
         events.extend(history.into_iter().map(|event| stored(&key, event)));
     }
@@ -189,26 +207,90 @@ fn corrupt(u: &mut Unstructured<'_>, rows: &mut Rows) -> Result<&'static str> {
     let change = u.int_in_range(0..=19)?;
     let (event, line) = (&mut rows.events[event], &mut rows.lines[line]);
     Ok(match change {
-        0 => { rows.order.version += 1; "version" }
-        1 => { rows.order.total_amount = Some(rows.order.total_amount.unwrap_or(0) + 1); "total" }
-        2 => { rows.order.created_at -= 1_000; "created_at" }
-        3 => { rows.order.updated_at += 1; "updated_at" }
-        4 => { rows.order.json_bytes += 1; "json_bytes" }
-        5 => { rows.order.customer_id = Some("another".to_owned()); "customer" }
-        6 => { rows.order.external_id = Some("another".to_owned()); "external id" }
-        7 => { rows.order.metadata = r#"{"another":""}"#.to_owned(); "metadata" }
-        8 => { rows.order.metadata = "[".to_owned(); "broken metadata" }
-        9 => { line.line += 1; "line" }
-        10 => { line.quantity += 1; "quantity" }
-        11 => { line.product_id.push('x'); "product" }
-        12 => { line.status = if line.status.is_some() { None } else { Some(rows.order.status) }; "status of a line" }
-        13 => { event.data_bytes -= 1; "data_bytes" }
-        14 => { event.data.truncate(event.data.len() - 1); "data" }
-        15 => { event.version += 1; "version of an event" }
-        16 => { event.position = AFTER_ALL; "position" }
-        17 => { rows.events.pop(); "last event" }
-        18 => { rows.idempotency.document.push('}'); "document" }
-        _ => { rows.idempotency.created_at += 1; "created_at of a key" }
+        0 => {
+            rows.order.version += 1;
+            "version"
+        }
+        1 => {
+            rows.order.total_amount = Some(rows.order.total_amount.unwrap_or(0) + 1);
+            "total"
+        }
+        2 => {
+            rows.order.created_at -= 1_000;
+            "created_at"
+        }
+        3 => {
+            rows.order.updated_at += 1;
+            "updated_at"
+        }
+        4 => {
+            rows.order.json_bytes += 1;
+            "json_bytes"
+        }
+        5 => {
+            rows.order.customer_id = Some("another".to_owned());
+            "customer"
+        }
+        6 => {
+            rows.order.external_id = Some("another".to_owned());
+            "external id"
+        }
+        7 => {
+            rows.order.metadata = r#"{"another":""}"#.to_owned();
+            "metadata"
+        }
+        8 => {
+            rows.order.metadata = "[".to_owned();
+            "broken metadata"
+        }
+        9 => {
+            line.line += 1;
+            "line"
+        }
+        10 => {
+            line.quantity += 1;
+            "quantity"
+        }
+        11 => {
+            line.product_id.push('x');
+            "product"
+        }
+        12 => {
+            line.status = if line.status.is_some() {
+                None
+            } else {
+                Some(rows.order.status)
+            };
+            "status of a line"
+        }
+        13 => {
+            event.data_bytes -= 1;
+            "data_bytes"
+        }
+        14 => {
+            event.data.truncate(event.data.len() - 1);
+            "data"
+        }
+        15 => {
+            event.version += 1;
+            "version of an event"
+        }
+        16 => {
+            event.position = AFTER_ALL;
+            "position"
+        }
+        17 => {
+            rows.events.pop();
+            "last event"
+        }
+        18 => {
+            rows.idempotency.document.push('}');
+            "document"
+        }
+        _ => {
+            rows.idempotency.created_at += 1;
+            "created_at of a key"
+        }
     })
 }
 
@@ -220,7 +302,10 @@ fn legal_histories_have_no_violation() {
             .collect::<Result<_>>()?;
         rows.sort_by(|one, other| one.key.cmp(&other.key));
         rows.dedup_by(|one, other| one.key == other.key);
-        let (orders, events) = (rows.len(), rows.iter().map(|rows| rows.events.len()).sum::<usize>());
+        let (orders, events) = (
+            rows.len(),
+            rows.iter().map(|rows| rows.events.len()).sum::<usize>(),
+        );
         let report = check(rows, Vec::new());
         assert_eq!(report.violations(), 0, "{report:?}");
         let checked = report.checked;
@@ -266,7 +351,8 @@ fn events_may_be_missing_up_to_the_floor_and_only_there() {
         let at = u.int_in_range(1..=last)?;
         // Retention may have left some events at or below the floor.
         let left = u.int_in_range(1..=last)?;
-        rows.events.retain(|event| event.version > at || event.version == left);
+        rows.events
+            .retain(|event| event.version > at || event.version == left);
         let floors = floor(&rows.key, at);
         let above = rows.events.iter().position(|event| event.version > at);
         let mut missing = None;
@@ -276,7 +362,11 @@ fn events_may_be_missing_up_to_the_floor_and_only_there() {
             missing = Some(rows.events.remove(above).version);
         }
         let report = check(vec![rows], floors);
-        assert_eq!(report.violations() > 0, missing.is_some(), "{at}, {left}: {report:?}");
+        assert_eq!(
+            report.violations() > 0,
+            missing.is_some(),
+            "{at}, {left}: {report:?}"
+        );
         Ok(())
     });
 }
@@ -295,7 +385,10 @@ fn a_range_that_is_abandoned_leaves_no_trace() {
         }
         checker.abandon();
         let report = checker.finish();
-        assert_eq!((report.violations(), report.checked), (0, Checked::default()));
+        assert_eq!(
+            (report.violations(), report.checked),
+            (0, Checked::default())
+        );
         Ok(())
     });
 }

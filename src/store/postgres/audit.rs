@@ -45,7 +45,8 @@ const EXPECTED_ORDERS: &str =
     "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'orders'::regclass";
 
 /// The position before which all events are that the snapshot has.
-const END_OF_FEED: &str = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset FROM feed";
+const END_OF_FEED: &str =
+    "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset FROM feed";
 
 /// Taken before the snapshot. Otherwise retention could drop a partition between the snapshot and the statement that
 /// reads the events, and the events would be missing although the floor of the snapshot says that they are not removed.
@@ -132,10 +133,13 @@ impl Session {
             });
         }
         let database = Database::Postgres;
-        sink.send(Message::Keys(DatabaseKeys { database, keys })).await?;
+        sink.send(Message::Keys(DatabaseKeys { database, keys }))
+            .await?;
         let current = format!("SELECT {} FROM feed", super::position::FEED_IS_CURRENT);
         let row = self.client.query_opt(&current, &[]).await?;
-        let is_current = row.map(|row| row.try_get::<_, Option<bool>>(0)).transpose()?;
+        let is_current = row
+            .map(|row| row.try_get::<_, Option<bool>>(0))
+            .transpose()?;
         if is_current.flatten() != Some(true) {
             sink.send(Message::FeedIsNotCurrent).await?;
         }
@@ -189,12 +193,20 @@ impl Session {
             reader.bind(&statements.events, &from, &end),
         )?;
         reader.keep(&line, limits.others, lines, through).await?;
-        reader.keep(&key, limits.others, idempotency, through).await?;
-        reader.keep(&archive, limits.others, archived, through).await?;
-        reader.keep(&erasure, limits.others, erasures, through).await?;
+        reader
+            .keep(&key, limits.others, idempotency, through)
+            .await?;
+        reader
+            .keep(&archive, limits.others, archived, through)
+            .await?;
+        reader
+            .keep(&erasure, limits.others, erasures, through)
+            .await?;
         // A floor is at the end of its tenant, which may be after the end of the range.
         let mut last_tenant = Key::new(&through.tenant, Uuid::max());
-        reader.keep(&floor, limits.others, floors, &mut last_tenant).await?;
+        reader
+            .keep(&floor, limits.others, floors, &mut last_tenant)
+            .await?;
         *through = through.clone().min(last_tenant);
         let mut through = through.clone();
         sink.send(Message::Begin(Box::new(range))).await?;
@@ -248,7 +260,10 @@ impl RangeReader<'_> {
         let fetch = FETCH.min(max_rows + 1);
         loop {
             let mut fetched = 0;
-            let stream = self.transaction.query_portal_raw(portal, rows_of(fetch)).await?;
+            let stream = self
+                .transaction
+                .query_portal_raw(portal, rows_of(fetch))
+                .await?;
             let mut stream = std::pin::pin!(stream);
             while let Some(row) = stream.try_next().await? {
                 fetched += 1;
@@ -272,7 +287,10 @@ impl RangeReader<'_> {
         let mut chunk = EventChunk::new(self.limits);
         'parts: loop {
             let mut fetched = 0;
-            let stream = self.transaction.query_portal_raw(portal, rows_of(FETCH)).await?;
+            let stream = self
+                .transaction
+                .query_portal_raw(portal, rows_of(FETCH))
+                .await?;
             let mut stream = std::pin::pin!(stream);
             while let Some(row) = stream.try_next().await? {
                 fetched += 1;
@@ -312,7 +330,8 @@ fn walk<T: Table>(order: &str) -> String {
 
 impl Statements {
     async fn prepare(client: &Client) -> Result<Self, StoreError> {
-        let floors = "SELECT tenant, order_id, version, position, seq, (SELECT recorded_at FROM events
+        let floors =
+            "SELECT tenant, order_id, version, position, seq, (SELECT recorded_at FROM events
                 WHERE events.tenant = feed_floors.tenant
                     AND (events.position, events.seq) > (feed_floors.position, feed_floors.seq)
                 ORDER BY events.position, events.seq LIMIT 1)
@@ -338,10 +357,7 @@ fn read_row<T: Table>(row: &Row) -> Result<Stored<T>, crate::audit::BadColumn> {
 struct Raw<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(
-        _: &Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Self(raw))
     }
 

@@ -30,7 +30,8 @@ const RANGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The primary keys and unique indexes of all tables that have a tenant, one row for each column. The primary key of a
 /// table with rows that have numbers of their own, as `events`, is no index, and is not listed.
-const KEYS: &str = "SELECT t.name AS table_name, i.name AS index_name, ifnull(c.name, '') AS column_name
+const KEYS: &str =
+    "SELECT t.name AS table_name, i.name AS index_name, ifnull(c.name, '') AS column_name
     FROM sqlite_master t JOIN pragma_index_list(t.name) i JOIN pragma_index_info(i.name) c
     WHERE t.type = 'table' AND i.\"unique\"
         AND EXISTS (SELECT 1 FROM pragma_table_info(t.name) WHERE name = 'tenant')
@@ -170,17 +171,17 @@ impl RangeReader<'_> {
     ) -> Result<(), StoreError> {
         let mut gauge = Gauge::new(max_rows, self.limits.bytes);
         let end = through.clone();
-        self.walk(order, &end, |row| {
-            Ok(keep(rows, &mut gauge, row, through))
-        })
+        self.walk(order, &end, |row| Ok(keep(rows, &mut gauge, row, through)))
     }
 
     /// Reads the events of the range, and sends them.
     fn send_events(&mut self, through: &mut Key) -> Result<(), StoreError> {
         let mut chunk = EventChunk::new(self.limits);
         let (end, sink) = (through.clone(), self.sink);
-        self.walk(Order::KeyThen("version"), &end, |event: Stored<EventRow>| {
-            match chunk.add(event, through) {
+        self.walk(
+            Order::KeyThen("version"),
+            &end,
+            |event: Stored<EventRow>| match chunk.add(event, through) {
                 ControlFlow::Continue(message) => {
                     if let Some(message) = message {
                         sink.send_blocking(message)?;
@@ -188,8 +189,8 @@ impl RangeReader<'_> {
                     Ok(ControlFlow::Continue(()))
                 }
                 ControlFlow::Break(()) => Ok(ControlFlow::Break(())),
-            }
-        })?;
+            },
+        )?;
         sink.send_blocking(chunk.take())
     }
 
@@ -259,9 +260,11 @@ impl Order {
 fn column(name: &'static str, is_integer: bool) -> String {
     match name {
         "position" => "0".to_owned(),
-        "next_recorded_at" => "(SELECT recorded_at FROM events WHERE events.tenant = feed_floors.tenant
+        "next_recorded_at" => {
+            "(SELECT recorded_at FROM events WHERE events.tenant = feed_floors.tenant
                 AND events.seq > feed_floors.seq ORDER BY events.seq LIMIT 1)"
-            .to_owned(),
+                .to_owned()
+        }
         name if is_integer => name.to_owned(),
         name => format!("CAST({name} AS BLOB)"),
     }

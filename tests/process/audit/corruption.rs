@@ -62,26 +62,35 @@ crate::on_both!(
 
 /// Runs SQL for one of the databases.
 async fn plant(stored: &Stored<'_>, postgres: &'static str, sqlite: &'static str) {
-    stored.database.execute(stored.either(postgres, sqlite)).await;
+    stored
+        .database
+        .execute(stored.either(postgres, sqlite))
+        .await;
 }
 
 /// Updates the row of an order.
 async fn set(stored: &Stored<'_>, id: &str, assignment: &str) {
     let order = stored.is(id);
-    stored.changes(&format!("UPDATE orders SET {assignment} WHERE {order}")).await;
+    stored
+        .changes(&format!("UPDATE orders SET {assignment} WHERE {order}"))
+        .await;
 }
 
 /// Updates a version's event.
 async fn set_event(stored: &Stored<'_>, id: &str, version: i32, assignment: &str) {
     let order = stored.of(id);
     stored
-        .changes(&format!("UPDATE events SET {assignment} WHERE {order} AND version = {version}"))
+        .changes(&format!(
+            "UPDATE events SET {assignment} WHERE {order} AND version = {version}"
+        ))
         .await;
 }
 
 async fn delete_event(stored: &Stored<'_>, id: &str, condition: &str) {
     let order = stored.of(id);
-    stored.changes(&format!("DELETE FROM events WHERE {order} AND {condition}")).await;
+    stored
+        .changes(&format!("DELETE FROM events WHERE {order} AND {condition}"))
+        .await;
 }
 
 /// An interval in microseconds or as PostgreSQL has it.
@@ -93,7 +102,13 @@ async fn an_event_that_is_no_json(database: Database) {
     let stored = Stored::new(&database).await;
     plant(&stored, "CREATE CAST (text AS json) WITHOUT FUNCTION", "").await;
     let broken = stored.either("'{\"id\":'::text::json", "'{\"id\":'");
-    set_event(&stored, &stored.shipped, 2, &format!("data = {broken}, data_bytes = 6")).await;
+    set_event(
+        &stored,
+        &stored.shipped,
+        2,
+        &format!("data = {broken}, data_bytes = 6"),
+    )
+    .await;
     let report = stored.finds(&["unreadable-value"]);
     let example = &report["kinds"]["unreadable-value"]["examples"][0];
     assert_eq!(example["order_id"], stored.shipped);
@@ -102,7 +117,13 @@ async fn an_event_that_is_no_json(database: Database) {
 
 async fn an_event_whose_json_is_no_order(database: Database) {
     let stored = Stored::new(&database).await;
-    set_event(&stored, &stored.shipped, 2, "data = '{\"id\":7}', data_bytes = 8").await;
+    set_event(
+        &stored,
+        &stored.shipped,
+        2,
+        "data = '{\"id\":7}', data_bytes = 8",
+    )
+    .await;
     stored.finds(&["unreadable-value"]);
 }
 
@@ -171,7 +192,9 @@ async fn a_unique_index_that_is_missing(database: Database) {
 
 async fn a_unique_index_that_does_not_begin_with_the_tenant(database: Database) {
     let stored = Stored::new(&database).await;
-    database.execute("CREATE UNIQUE INDEX by_time ON orders (created_at, tenant, id)").await;
+    database
+        .execute("CREATE UNIQUE INDEX by_time ON orders (created_at, tenant, id)")
+        .await;
     let report = stored.finds(&["key-without-tenant"]);
     assert_eq!(report["violations"], 1);
 }
@@ -209,7 +232,11 @@ async fn two_orders_with_the_same_key(database: Database) {
     )
     .await;
     let order = stored.is(&stored.plain);
-    stored.changes(&format!("INSERT INTO orders SELECT * FROM orders WHERE {order}")).await;
+    stored
+        .changes(&format!(
+            "INSERT INTO orders SELECT * FROM orders WHERE {order}"
+        ))
+        .await;
     stored.finds(&["duplicate-order", "missing-key"]);
 }
 
@@ -227,7 +254,9 @@ async fn a_quantity_out_of_range(database: Database) {
         "PRAGMA ignore_check_constraints = ON",
     );
     database
-        .execute(&format!("{allow}; UPDATE order_items SET quantity = 0 WHERE {order}"))
+        .execute(&format!(
+            "{allow}; UPDATE order_items SET quantity = 0 WHERE {order}"
+        ))
         .await;
     stored.finds(&["illegal-order", "order-mismatch"]);
 }
@@ -241,22 +270,35 @@ async fn a_total_that_is_not_the_sum_of_the_lines(database: Database) {
 async fn a_total_of_an_event_that_is_not_the_sum_of_its_lines(database: Database) {
     let stored = Stored::new(&database).await;
     let event = format!("{} AND version = 2", stored.of(&stored.shipped));
-    stored.replace_in_events(&event, "\"total_amount\":1700", "\"total_amount\":1701").await;
+    stored
+        .replace_in_events(&event, "\"total_amount\":1700", "\"total_amount\":1701")
+        .await;
     stored.finds(&["total-mismatch"]);
 }
 
 async fn a_line_that_is_missing(database: Database) {
     let stored = Stored::new(&database).await;
     let order = stored.of(&stored.shipped);
-    stored.changes(&format!("DELETE FROM order_items WHERE {order} AND line = 2")).await;
-    stored.finds(&["line-number", "total-mismatch", "order-mismatch", "length-mismatch"]);
+    stored
+        .changes(&format!(
+            "DELETE FROM order_items WHERE {order} AND line = 2"
+        ))
+        .await;
+    stored.finds(&[
+        "line-number",
+        "total-mismatch",
+        "order-mismatch",
+        "length-mismatch",
+    ]);
 }
 
 async fn a_line_without_the_status_of_its_order(database: Database) {
     let stored = Stored::new(&database).await;
     let order = stored.of(&stored.shipped);
     stored
-        .changes(&format!("UPDATE order_items SET status = 'pending' WHERE {order} AND line = 2"))
+        .changes(&format!(
+            "UPDATE order_items SET status = 'pending' WHERE {order} AND line = 2"
+        ))
         .await;
     stored.finds(&["line-status"]);
 }
@@ -265,7 +307,9 @@ async fn a_later_line_of_a_product_with_a_status(database: Database) {
     let stored = Stored::new(&database).await;
     let order = stored.of(&stored.shipped);
     stored
-        .changes(&format!("UPDATE order_items SET status = 'shipped' WHERE {order} AND line = 3"))
+        .changes(&format!(
+            "UPDATE order_items SET status = 'shipped' WHERE {order} AND line = 3"
+        ))
         .await;
     stored.finds(&["line-status"]);
 }
@@ -280,7 +324,10 @@ async fn a_line_of_an_order_of_another_tenant(database: Database) {
         ))
         .await;
     let report = stored.finds(&["line-without-order"]);
-    assert_eq!(report["kinds"]["line-without-order"]["examples"][0]["tenant"], "other");
+    assert_eq!(
+        report["kinds"]["line-without-order"]["examples"][0]["tenant"],
+        "other"
+    );
 }
 
 async fn a_length_of_an_order_that_is_wrong(database: Database) {
@@ -298,14 +345,24 @@ async fn a_length_of_an_event_that_is_wrong(database: Database) {
 async fn an_order_that_was_created_at_another_time_than_its_id(database: Database) {
     let stored = Stored::new(&database).await;
     let second = second(&stored);
-    set(&stored, &stored.plain, &format!("created_at = created_at - {second}")).await;
+    set(
+        &stored,
+        &stored.plain,
+        &format!("created_at = created_at - {second}"),
+    )
+    .await;
     stored.finds(&["id-time", "order-mismatch"]);
 }
 
 async fn an_order_that_was_updated_before_it_was_created(database: Database) {
     let stored = Stored::new(&database).await;
     let second = second(&stored);
-    set(&stored, &stored.plain, &format!("updated_at = updated_at - {second}")).await;
+    set(
+        &stored,
+        &stored.plain,
+        &format!("updated_at = updated_at - {second}"),
+    )
+    .await;
     stored.finds(&["time-order", "order-mismatch"]);
 }
 
@@ -323,7 +380,10 @@ async fn a_version_that_occurs_twice(database: Database) {
     let columns = "tenant, order_id, version, event_type, occurred_at, data, data_bytes, authtype";
     let (name, value) = (
         stored.either(", position, recorded_at", ", recorded_at"),
-        stored.either(", position, recorded_at + interval '1 second'", ", recorded_at + 1"),
+        stored.either(
+            ", position, recorded_at + interval '1 second'",
+            ", recorded_at + 1",
+        ),
     );
     let order = stored.of(&stored.shipped);
     stored
@@ -356,7 +416,10 @@ async fn events_that_are_missing_at_the_beginning(database: Database) {
     let stored = Stored::new(&database).await;
     delete_event(&stored, &stored.shipped, "version <= 2").await;
     let report = stored.finds(&["event-missing"]);
-    assert_eq!(report["kinds"]["event-missing"]["examples"][0]["version"], 2);
+    assert_eq!(
+        report["kinds"]["event-missing"]["examples"][0]["version"],
+        2
+    );
 }
 
 async fn all_events_of_an_order_are_missing(database: Database) {
@@ -385,7 +448,10 @@ async fn an_event_that_is_missing_above_the_floor(database: Database) {
     super::consistent(&database);
     delete_event(&stored, &stored.shipped, "version = 2").await;
     let report = stored.finds(&["event-missing"]);
-    assert_eq!(report["kinds"]["event-missing"]["examples"][0]["version"], 2);
+    assert_eq!(
+        report["kinds"]["event-missing"]["examples"][0]["version"],
+        2
+    );
 }
 
 async fn an_event_of_a_new_order_that_is_missing_though_retention_has_only_reached_old_ones(
@@ -399,7 +465,11 @@ async fn an_event_of_a_new_order_that_is_missing_though_retention_has_only_reach
     super::consistent(&database);
     let day = stored.either("interval '1 day'", "86400000000");
     let order = stored.of(&stored.shipped);
-    stored.changes(&format!("UPDATE events SET recorded_at = recorded_at - {day} WHERE {order}")).await;
+    stored
+        .changes(&format!(
+            "UPDATE events SET recorded_at = recorded_at - {day} WHERE {order}"
+        ))
+        .await;
     let report = stored.finds(&["event-missing"]);
     let examples = &report["kinds"]["event-missing"]["examples"];
     assert!(examples.to_string().contains(&stored.plain), "{examples}");
@@ -420,7 +490,9 @@ async fn an_order_that_begins_with_an_update(database: Database) {
 async fn an_event_with_the_version_of_another(database: Database) {
     let stored = Stored::new(&database).await;
     let event = format!("{} AND version = 2", stored.of(&stored.shipped));
-    stored.replace_in_events(&event, "\"version\":2", "\"version\":3").await;
+    stored
+        .replace_in_events(&event, "\"version\":2", "\"version\":3")
+        .await;
     stored.finds(&["event-mismatch"]);
 }
 
@@ -435,8 +507,12 @@ async fn an_event_of_another_time_than_its_document(database: Database) {
 async fn an_event_of_an_order_that_does_not_exist(database: Database) {
     let stored = Stored::new(&database).await;
     let (order, row) = (stored.of(&stored.plain), stored.is(&stored.plain));
-    stored.changes(&format!("DELETE FROM order_items WHERE {order}")).await;
-    stored.changes(&format!("DELETE FROM orders WHERE {row}")).await;
+    stored
+        .changes(&format!("DELETE FROM order_items WHERE {order}"))
+        .await;
+    stored
+        .changes(&format!("DELETE FROM orders WHERE {row}"))
+        .await;
     stored.finds(&["event-without-order"]);
 }
 
@@ -457,7 +533,13 @@ async fn an_order_that_exists_under_another_tenant_only(database: Database) {
 async fn a_status_that_may_not_follow(database: Database) {
     let stored = Stored::new(&database).await;
     let event = format!("{} AND version = 3", stored.of(&stored.shipped));
-    stored.replace_in_events(&event, "\"status\":\"confirmed\"", "\"status\":\"cancelled\"").await;
+    stored
+        .replace_in_events(
+            &event,
+            "\"status\":\"confirmed\"",
+            "\"status\":\"cancelled\"",
+        )
+        .await;
     stored.finds(&["illegal-transition"]);
 }
 
@@ -473,13 +555,24 @@ async fn a_customer_that_changed(database: Database) {
 async fn lines_that_changed_after_the_order_was_confirmed(database: Database) {
     let stored = Stored::new(&database).await;
     let event = format!("{} AND version = 4", stored.of(&stored.shipped));
-    stored.replace_in_events(&event, "\"product_id\":\"sku-2\"", "\"product_id\":\"sku-9\"").await;
+    stored
+        .replace_in_events(
+            &event,
+            "\"product_id\":\"sku-2\"",
+            "\"product_id\":\"sku-9\"",
+        )
+        .await;
     stored.finds(&["illegal-change", "order-mismatch"]);
 }
 
 async fn an_order_that_differs_from_its_last_event(database: Database) {
     let stored = Stored::new(&database).await;
-    set(&stored, &stored.shipped, "metadata = '{\"a\": \"1\", \"c\": \"3\"}'").await;
+    set(
+        &stored,
+        &stored.shipped,
+        "metadata = '{\"a\": \"1\", \"c\": \"3\"}'",
+    )
+    .await;
     // The event also has the note.
     stored.finds(&["order-mismatch", "length-mismatch"]);
 }
@@ -487,7 +580,11 @@ async fn an_order_that_differs_from_its_last_event(database: Database) {
 async fn a_line_that_differs_from_the_last_event(database: Database) {
     let stored = Stored::new(&database).await;
     let order = stored.of(&stored.plain);
-    stored.changes(&format!("UPDATE order_items SET quantity = 3 WHERE {order}")).await;
+    stored
+        .changes(&format!(
+            "UPDATE order_items SET quantity = 3 WHERE {order}"
+        ))
+        .await;
     stored.finds(&["order-mismatch"]);
 }
 
@@ -523,7 +620,9 @@ async fn an_idempotency_key_of_an_order_that_does_not_exist(database: Database) 
 
 async fn two_idempotency_keys_of_one_order(database: Database) {
     let stored = Stored::new(&database).await;
-    database.execute("DROP INDEX idempotency_keys_order_id").await;
+    database
+        .execute("DROP INDEX idempotency_keys_order_id")
+        .await;
     let hash = stored.either("sha256('another')", "randomblob(32)");
     let order = stored.of(&stored.shipped);
     stored
@@ -539,10 +638,14 @@ async fn two_idempotency_keys_of_one_order(database: Database) {
 async fn a_document_of_an_idempotency_key_that_is_not_the_first_version(database: Database) {
     let stored = Stored::new(&database).await;
     let text = stored.either("document::text", "document");
-    let document = stored.document(&format!("replace({text}, '\"version\":1', '\"version\":2')"));
+    let document = stored.document(&format!(
+        "replace({text}, '\"version\":1', '\"version\":2')"
+    ));
     let order = stored.of(&stored.shipped);
     stored
-        .changes(&format!("UPDATE idempotency_keys SET document = {document} WHERE {order}"))
+        .changes(&format!(
+            "UPDATE idempotency_keys SET document = {document} WHERE {order}"
+        ))
         .await;
     stored.finds(&["idempotency-document"]);
 }
@@ -555,7 +658,9 @@ async fn a_document_of_an_idempotency_key_without_an_event(database: Database) {
     let document = stored.document(&format!("replace({text}, 'shop-1', 'shop-9')"));
     let order = stored.of(&stored.shipped);
     stored
-        .changes(&format!("UPDATE idempotency_keys SET document = {document} WHERE {order}"))
+        .changes(&format!(
+            "UPDATE idempotency_keys SET document = {document} WHERE {order}"
+        ))
         .await;
     stored.finds(&["idempotency-document"]);
 }
@@ -626,7 +731,9 @@ async fn the_report_is_short_when_everything_is_wrong() {
     let database = Database::sqlite();
     let stored = Stored::new(&database).await;
     stored.copy_orders(2_000).await;
-    database.execute("UPDATE orders SET json_bytes = json_bytes + 1").await;
+    database
+        .execute("UPDATE orders SET json_bytes = json_bytes + 1")
+        .await;
     let out = run_on(&database.url(), &["audit"]);
     let report = report_of(&out);
     let found = &report["kinds"]["length-mismatch"];

@@ -26,7 +26,11 @@ fn consistent(database: &Database) -> Value {
     let report = report_of(&out);
     assert_eq!(out.status.code(), Some(0), "{report:#} {}", stderr(&out));
     assert_eq!(
-        (&report["consistent"], &report["violations"], &report["kinds"]),
+        (
+            &report["consistent"],
+            &report["violations"],
+            &report["kinds"]
+        ),
         (&json!(true), &json!(0), &json!({})),
         "{report:#}"
     );
@@ -38,7 +42,11 @@ async fn a_database_without_orders_has_no_violation(database: Database) {
     let report = consistent(&database);
     assert_eq!(report["checked"]["orders"], 0);
     assert_eq!(report["tenant"], json!(null));
-    let name = if database.is_postgres() { "postgres" } else { "sqlite" };
+    let name = if database.is_postgres() {
+        "postgres"
+    } else {
+        "sqlite"
+    };
     assert_eq!(report["database"], name);
 }
 
@@ -63,7 +71,9 @@ async fn a_database_that_was_used_in_every_way_has_no_violation(database: Databa
 async fn the_audit_of_one_tenant_checks_its_rows_only(database: Database) {
     let _stored = Stored::new(&database).await;
     database
-        .execute("UPDATE orders SET total_amount = 1 WHERE tenant = 'acme' AND currency IS NOT NULL")
+        .execute(
+            "UPDATE orders SET total_amount = 1 WHERE tenant = 'acme' AND currency IS NOT NULL",
+        )
         .await;
     let audit = |tenant: &str| run_on(&database.url(), &["audit", "--tenant", tenant]);
     for (tenant, code) in [("acme", 1), ("default", 0), ("nobody", 0)] {
@@ -91,12 +101,17 @@ async fn an_order_with_many_events_is_checked_as_a_whole(database: Database) {
     assert_eq!(report["checked"]["events"], database.count("events").await);
     let of_order = stored.of(&stored.plain);
     database
-        .execute(&format!("DELETE FROM events WHERE {of_order} AND version = 25000"))
+        .execute(&format!(
+            "DELETE FROM events WHERE {of_order} AND version = 25000"
+        ))
         .await;
     let out = run_on(&database.url(), &["audit"]);
     let report = report_of(&out);
     assert_eq!(report["violations"], 1, "{report:#}");
-    assert_eq!(report["kinds"]["event-gap"]["examples"][0]["version"], 25_001);
+    assert_eq!(
+        report["kinds"]["event-gap"]["examples"][0]["version"],
+        25_001
+    );
 }
 
 async fn many_orders_are_checked_in_ranges(database: Database) {
@@ -105,7 +120,10 @@ async fn many_orders_are_checked_in_ranges(database: Database) {
     stored.copy_orders(3_500).await;
     let report = consistent(&database);
     assert_eq!(report["checked"]["orders"], database.count("orders").await);
-    assert_eq!(report["checked"]["order_items"], database.count("order_items").await);
+    assert_eq!(
+        report["checked"]["order_items"],
+        database.count("order_items").await
+    );
     assert_eq!(report["checked"]["events"], database.count("events").await);
 }
 

@@ -74,11 +74,15 @@ impl<'a> Stored<'a> {
             patch(&shipped, json!({"status": "confirmed"})).await;
             patch(&shipped, json!({"status": "shipped"})).await;
             let plain = post(None, json!({"product_id": "sku-1", "quantity": 2})).await;
-            let cancelled = post(Some("key-2"), json!({"product_id": "sku-3", "quantity": 1})).await;
+            let cancelled =
+                post(Some("key-2"), json!({"product_id": "sku-3", "quantity": 1})).await;
             patch(&cancelled, json!({"quantity": 5})).await;
-            patch(&cancelled, json!({"items": [
+            patch(
+                &cancelled,
+                json!({"items": [
                 {"product_id": "sku-4", "quantity": 1}, {"product_id": "sku-4", "quantity": 1},
-            ], "status": "cancelled"}))
+            ], "status": "cancelled"}),
+            )
             .await;
             let batch = json!({"orders": [
                 {"product_id": "sku-1", "quantity": 1, "idempotency_key": "batch-1"},
@@ -100,7 +104,11 @@ impl<'a> Stored<'a> {
 
     /// One of two texts of SQL.
     pub(super) fn either(&self, postgres: &'static str, sqlite: &'static str) -> &'static str {
-        if self.database.is_postgres() { postgres } else { sqlite }
+        if self.database.is_postgres() {
+            postgres
+        } else {
+            sqlite
+        }
     }
 
     /// SQL for an id.
@@ -145,8 +153,10 @@ impl<'a> Stored<'a> {
         let text = self.either("data::text", "data");
         let text = format!("replace({text}, '{old}', '{new}')");
         let (data, bytes) = (self.document(&text), self.length(&text));
-        self.changes(&format!("UPDATE events SET data = {data}, data_bytes = {bytes} WHERE {condition}"))
-            .await;
+        self.changes(&format!(
+            "UPDATE events SET data = {data}, data_bytes = {bytes} WHERE {condition}"
+        ))
+        .await;
     }
 
     /// Runs a statement that changes something.
@@ -156,7 +166,11 @@ impl<'a> Stored<'a> {
                 let client = self.database.client().await;
                 i64::try_from(client.execute(sql, &[]).await.unwrap()).unwrap()
             }
-            Database::Sqlite(_) => self.database.number(&format!("{sql}; SELECT changes()")).await,
+            Database::Sqlite(_) => {
+                self.database
+                    .number(&format!("{sql}; SELECT changes()"))
+                    .await
+            }
         };
         assert!(rows > 0, "{sql}");
     }
@@ -174,7 +188,10 @@ impl<'a> Stored<'a> {
             self.either(", position", ""),
             self.either(", pg_current_xact_id()::text::bigint", ""),
         );
-        let (recorded, now) = (self.either("", ", recorded_at"), self.either("", ", recorded_at"));
+        let (recorded, now) = (
+            self.either("", ", recorded_at"),
+            self.either("", ", recorded_at"),
+        );
         let order = self.of(id);
         self.changes(&format!(
             "INSERT INTO events (tenant, order_id, version, event_type, occurred_at, data, data_bytes, authtype
@@ -191,15 +208,24 @@ impl<'a> Stored<'a> {
     pub(super) async fn import_erase_archive_and_prune(&self) {
         // Imported with version 3.
         let imported = &self.plain;
-        self.changes(&format!("UPDATE orders SET version = 3 WHERE {}", self.is(imported))).await;
+        self.changes(&format!(
+            "UPDATE orders SET version = 3 WHERE {}",
+            self.is(imported)
+        ))
+        .await;
         let event = self.of(imported);
-        self.changes(&format!("UPDATE events SET version = 3, event_type = 'imported' WHERE {event}"))
+        self.changes(&format!(
+            "UPDATE events SET version = 3, event_type = 'imported' WHERE {event}"
+        ))
+        .await;
+        self.replace_in_events(&event, "\"version\":1,", "\"version\":3,")
             .await;
-        self.replace_in_events(&event, "\"version\":1,", "\"version\":3,").await;
         // Erased.
         let erased = &self.shipped;
-        self.replace_in_events(&self.of(erased), "Zoë", "erased-7f").await;
-        self.replace_in_events(&self.of(erased), "\"shop-1\"", "null").await;
+        self.replace_in_events(&self.of(erased), "Zoë", "erased-7f")
+            .await;
+        self.replace_in_events(&self.of(erased), "\"shop-1\"", "null")
+            .await;
         self.clear_metadata(erased).await;
         self.add_event(erased, "erased", "x", "x").await;
         self.changes(&format!(
@@ -215,7 +241,10 @@ impl<'a> Stored<'a> {
         self.archive(&self.cancelled).await;
         self.add_event(&self.cancelled, "erased", "x", "x").await;
         let order = self.of(&self.cancelled);
-        self.changes(&format!("UPDATE archived_orders SET version = version + 1 WHERE {order}")).await;
+        self.changes(&format!(
+            "UPDATE archived_orders SET version = version + 1 WHERE {order}"
+        ))
+        .await;
         // Retention has removed the first event of the erased order, which is the oldest of the tenant.
         let position = self.either("position, ", "");
         self.changes(&format!(
@@ -225,7 +254,11 @@ impl<'a> Stored<'a> {
             self.of(erased)
         ))
         .await;
-        self.changes(&format!("DELETE FROM events WHERE {} AND version = 1", self.of(erased))).await;
+        self.changes(&format!(
+            "DELETE FROM events WHERE {} AND version = 1",
+            self.of(erased)
+        ))
+        .await;
     }
 
     /// Empties the metadata in the events of an order, and copies its first document to its idempotency key.
@@ -241,7 +274,10 @@ impl<'a> Stored<'a> {
             format!("substr(data, 1, {start}) || substr(data, {end})")
         };
         let (data, bytes) = (self.document(&data), self.length(&data));
-        self.changes(&format!("UPDATE events SET data = {data}, data_bytes = {bytes} WHERE {order}")).await;
+        self.changes(&format!(
+            "UPDATE events SET data = {data}, data_bytes = {bytes} WHERE {order}"
+        ))
+        .await;
         self.changes(&format!(
             "UPDATE idempotency_keys SET document = (SELECT data FROM events WHERE {order} AND version = 1)
             WHERE {order}"
@@ -259,8 +295,10 @@ impl<'a> Stored<'a> {
             SELECT tenant, order_id, max(version), {now} FROM events WHERE {order} GROUP BY tenant, order_id"
         ))
         .await;
-        self.changes(&format!("DELETE FROM order_items WHERE {order}")).await;
-        self.changes(&format!("DELETE FROM orders WHERE {}", self.is(id))).await;
+        self.changes(&format!("DELETE FROM order_items WHERE {order}"))
+            .await;
+        self.changes(&format!("DELETE FROM orders WHERE {}", self.is(id)))
+            .await;
     }
 
     /// Adds versions to an order that differ in nothing but their numbers.
@@ -313,7 +351,11 @@ impl<'a> Stored<'a> {
         let hex = "lower(substr(hex(copies.id), 1, 8) || '-' || substr(hex(copies.id), 9, 4) || '-'
             || substr(hex(copies.id), 13, 4) || '-' || substr(hex(copies.id), 17, 4) || '-'
             || substr(hex(copies.id), 21))";
-        let text = if self.database.is_postgres() { "copies.text" } else { hex };
+        let text = if self.database.is_postgres() {
+            "copies.text"
+        } else {
+            hex
+        };
         let data = self.either("data::text", "data");
         let data = self.document(&format!("replace({data}, '{}', {text})", self.plain));
         let position = self.either(", position", "");
