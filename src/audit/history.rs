@@ -340,9 +340,8 @@ fn check_document(
                     "events.data has lines that are not those of an order".to_owned()
                 }),
                 (Some(new), Some(old))
-                    if !new.means(old)
-                        && !(row.event_type == EventType::Updated
-                            && facts.status.is_editable()) =>
+                    if !(new.means(old)
+                        || row.event_type == EventType::Updated && facts.status.is_editable()) =>
                 {
                     add(Kind::IllegalChange, &|| {
                         format!(

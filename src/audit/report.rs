@@ -144,7 +144,8 @@ mod tests {
                 report.add(kind, Some(&key), Some(1), || "d".repeat(100_000));
             }
         }
-        assert_eq!(report.violations(), 1_000 * Kind::ALL.len() as u64);
+        let kinds = u64::try_from(Kind::ALL.len()).unwrap();
+        assert_eq!(report.violations(), 1_000 * kinds);
         let json = report.to_json("sqlite", None, Duration::ZERO).unwrap();
         assert!(
             json.len() < Kind::ALL.len() * MAX_EXAMPLES * 600,

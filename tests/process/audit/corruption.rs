@@ -674,8 +674,9 @@ async fn personal_data_that_an_erasure_left(database: Database) {
     stored.finds(&["erasure-incomplete"]);
     stored.replace_in_events(&event, text.1, text.0).await;
     super::consistent(&database);
-    stored.replace_in_events(&event, "erased-7f", "Eve").await;
-    stored.finds(&["erasure-incomplete", "illegal-change"]);
+    let before = format!("{} AND version < 5", stored.of(&stored.shipped));
+    stored.replace_in_events(&before, "erased-7f", "Eve").await;
+    stored.finds(&["erasure-incomplete"]);
     // An erasure that is not finished will redact it.
     let erasure = stored.id("00000000-0000-0000-0000-000000000007");
     let order = stored.id(&stored.shipped);
