@@ -44,6 +44,10 @@ const KEYS: &str = "SELECT t.relname::text, i.relname::text,
 const EXPECTED_ORDERS: &str =
     "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = 'orders'::regclass";
 
+/// Besides the settings of every connection. A generic plan would otherwise read the events of a tenant by position and
+/// sort them, because it does not see how short a range is.
+const PLANS: &str = "SET enable_incremental_sort = off";
+
 /// The position before which all events are that the snapshot has.
 const END_OF_FEED: &str =
     "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset FROM feed";
@@ -111,6 +115,7 @@ struct Statements {
 impl Session {
     async fn open(connector: &PgConnector) -> Result<Self, StoreError> {
         let client = connector.connect_for_command().await?;
+        client.batch_execute(PLANS).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements })
     }
