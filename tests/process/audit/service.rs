@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use reqwest::Method;
 use serde_json::json;
 
 use super::consistent;
@@ -45,12 +46,12 @@ async fn audits_find_nothing_while_a_service_writes(database: Database) {
     assert_eq!(report["checked"]["orders"], orders);
 }
 
-/// Creates orders with keys and changes them, until it is stopped. Returns their number.
+/// Creates orders with keys, changes them, and erases their customers, until it is stopped. Returns their number.
 async fn write(server: Arc<Server>, writer: usize, stop: Arc<AtomicBool>) -> u64 {
     let mut orders = 0;
     while !stop.load(Ordering::Relaxed) {
         let body = json!({
-            "currency": "EUR", "external_id": format!("{writer}-{orders}"), "customer_id": "c",
+            "currency": "EUR", "external_id": format!("{writer}-{orders}"), "customer_id": format!("customer-{writer}-{}", orders / 5),
             "items": [
                 {"product_id": "a", "quantity": 1, "unit_amount": 5},
                 {"product_id": "b", "quantity": 2, "unit_amount": 5},
@@ -70,6 +71,12 @@ async fn write(server: Arc<Server>, writer: usize, stop: Arc<AtomicBool>) -> u64
         ] {
             let status = server.patch(&path, &body).await.status();
             assert_eq!(status, 200);
+        }
+        if orders % 5 == 0 {
+            // The customer of the last five orders.
+            let path = format!("/api/v1/customers/customer-{writer}-{}", orders / 5 - 1);
+            let erase = server.client.request(Method::DELETE, server.url(&path));
+            assert_eq!(erase.send().await.unwrap().status(), 202);
         }
     }
     orders
