@@ -103,13 +103,22 @@ struct Session {
 }
 
 struct Statements {
-    orders: tokio_postgres::Statement,
-    lines: tokio_postgres::Statement,
-    idempotency: tokio_postgres::Statement,
-    archived: tokio_postgres::Statement,
-    erasures: tokio_postgres::Statement,
+    orders: Walk,
+    lines: Walk,
+    idempotency: Walk,
+    archived: Walk,
+    erasures: Walk,
     floors: tokio_postgres::Statement,
-    events: tokio_postgres::Statement,
+    events: Walk,
+}
+
+/// The statements that read the rows of a range of keys. A condition on the pair of tenant and id would begin the scan of
+/// an index at the right place, and end it only with the tenant.
+struct Walk {
+    /// The rows of one tenant between two ids.
+    of_tenant: tokio_postgres::Statement,
+    /// All rows of the tenants between two others.
+    between_tenants: tokio_postgres::Statement,
 }
 
 impl Session {
@@ -185,8 +194,8 @@ impl Session {
             floors,
             ..
         } = &mut range;
-        let portal = reader.bind(&statements.orders, &from, through).await?;
-        reader.keep(&portal, limits.orders, orders, through).await?;
+        let order = reader.bind(&statements.orders, &from, through).await?;
+        reader.keep(&order, limits.orders, orders, through).await?;
         // All of them are sent at once. Each ends where one before it has ended the range.
         let end = through.clone();
         let (line, key, archive, erasure, floor, event) = tokio::try_join!(
@@ -216,7 +225,7 @@ impl Session {
         let mut through = through.clone();
         sink.send(Message::Begin(Box::new(range))).await?;
         reader.send_events(&event, &mut through).await?;
-        drop((portal, line, key, archive, erasure, floor, event));
+        drop((order, line, key, archive, erasure, floor, event));
         transaction.commit().await?;
         sink.send(Message::End(through.clone())).await?;
         Ok(through)
@@ -233,13 +242,25 @@ struct RangeReader<'a> {
 impl RangeReader<'_> {
     async fn bind(
         &self,
-        statement: &tokio_postgres::Statement,
+        walk: &Walk,
         from: &Key,
         through: &Key,
-    ) -> Result<Portal, StoreError> {
-        let (first, last) = (from.id.to_string(), through.id.to_string());
-        let keys: [&(dyn ToSql + Sync); 4] = [&&*from.tenant, &first, &&*through.tenant, &last];
-        Ok(self.transaction.bind(statement, &keys).await?)
+    ) -> Result<Vec<Portal>, StoreError> {
+        let of_tenant = async |tenant: &str, first: Uuid, last: Uuid| {
+            let (first, last) = (first.to_string(), last.to_string());
+            let keys: [&(dyn ToSql + Sync); 3] = [&tenant, &first, &last];
+            self.transaction.bind(&walk.of_tenant, &keys).await
+        };
+        if from.tenant == through.tenant {
+            return Ok(vec![of_tenant(&from.tenant, from.id, through.id).await?]);
+        }
+        let tenants: [&(dyn ToSql + Sync); 2] = [&&*from.tenant, &&*through.tenant];
+        let (first, between, last) = tokio::try_join!(
+            of_tenant(&from.tenant, from.id, Uuid::max()),
+            self.transaction.bind(&walk.between_tenants, &tenants),
+            of_tenant(&through.tenant, Uuid::nil(), through.id),
+        )?;
+        Ok(vec![first, between, last])
     }
 
     async fn bind_tenants(
@@ -247,15 +268,15 @@ impl RangeReader<'_> {
         statement: &tokio_postgres::Statement,
         from: &Key,
         through: &Key,
-    ) -> Result<Portal, StoreError> {
+    ) -> Result<Vec<Portal>, StoreError> {
         let keys: [&(dyn ToSql + Sync); 2] = [&&*from.tenant, &&*through.tenant];
-        Ok(self.transaction.bind(statement, &keys).await?)
+        Ok(vec![self.transaction.bind(statement, &keys).await?])
     }
 
     /// Reads the rows of a table into memory.
     async fn keep<T: Table>(
         &self,
-        portal: &Portal,
+        portals: &[Portal],
         max_rows: usize,
         rows: &mut Vec<Stored<T>>,
         through: &mut Key,
@@ -263,7 +284,9 @@ impl RangeReader<'_> {
         let mut gauge = Gauge::new(max_rows, self.limits.bytes);
         // One more, which shows where the range ends.
         let fetch = FETCH.min(max_rows + 1);
-        loop {
+        let mut portals = portals.iter();
+        let mut current = portals.next();
+        while let Some(portal) = current {
             let mut fetched = 0;
             let stream = self
                 .transaction
@@ -282,15 +305,18 @@ impl RangeReader<'_> {
                 }
             }
             if fetched < fetch {
-                return Ok(());
+                current = portals.next();
             }
         }
+        Ok(())
     }
 
     /// Reads the events of the range, and sends them.
-    async fn send_events(&self, portal: &Portal, through: &mut Key) -> Result<(), StoreError> {
+    async fn send_events(&self, portals: &[Portal], through: &mut Key) -> Result<(), StoreError> {
         let mut chunk = EventChunk::new(self.limits);
-        'parts: loop {
+        let mut portals = portals.iter();
+        let mut current = portals.next();
+        'parts: while let Some(portal) = current {
             let mut fetched = 0;
             let stream = self
                 .transaction
@@ -311,7 +337,7 @@ impl RangeReader<'_> {
                 }
             }
             if fetched < FETCH {
-                break;
+                current = portals.next();
             }
         }
         self.sink.send(chunk.take()).await
@@ -322,15 +348,23 @@ fn rows_of(rows: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
 }
 
-/// SQL that walks the primary key of a table, or an index of the same order.
-fn walk<T: Table>(order: &str) -> String {
-    let list = select_list::<T>(|name, _| name.to_owned());
-    let (table, id) = (T::NAME, T::ID);
-    format!(
-        "SELECT {list} FROM {table}
-        WHERE (tenant, {id}) >= ($1, $2::text::uuid) AND (tenant, {id}) <= ($3, $4::text::uuid)
-        ORDER BY {order}"
-    )
+impl Walk {
+    /// Prepares the walk along the primary key of a table, or along an index of the same order.
+    async fn prepare<T: Table>(client: &Client, order: &str) -> Result<Self, StoreError> {
+        let list = select_list::<T>(|name, _| name.to_owned());
+        let (table, id) = (T::NAME, T::ID);
+        let of_tenant = format!(
+            "SELECT {list} FROM {table}
+            WHERE tenant = $1 AND {id} >= $2::text::uuid AND {id} <= $3::text::uuid ORDER BY {order}"
+        );
+        let between_tenants = format!(
+            "SELECT {list} FROM {table} WHERE tenant > $1 AND tenant < $2 ORDER BY tenant, {order}"
+        );
+        Ok(Self {
+            of_tenant: client.prepare(&of_tenant).await?,
+            between_tenants: client.prepare(&between_tenants).await?,
+        })
+    }
 }
 
 impl Statements {
@@ -341,15 +375,14 @@ impl Statements {
                     AND (events.position, events.seq) > (feed_floors.position, feed_floors.seq)
                 ORDER BY events.position, events.seq LIMIT 1)
             FROM feed_floors WHERE tenant >= $1 AND tenant <= $2 ORDER BY tenant";
-        let prepare = async |sql: String| client.prepare(&sql).await;
         Ok(Self {
-            orders: prepare(walk::<OrderRow>("tenant, id")).await?,
-            lines: prepare(walk::<LineRow>("tenant, order_id, line")).await?,
-            idempotency: prepare(walk::<IdempotencyRow>("tenant, order_id")).await?,
-            archived: prepare(walk::<ArchivedRow>("tenant, order_id")).await?,
-            erasures: prepare(walk::<ErasureRow>("tenant, order_id")).await?,
-            floors: prepare(floors.to_owned()).await?,
-            events: prepare(walk::<EventRow>("tenant, order_id, version, recorded_at")).await?,
+            orders: Walk::prepare::<OrderRow>(client, "id").await?,
+            lines: Walk::prepare::<LineRow>(client, "order_id, line").await?,
+            idempotency: Walk::prepare::<IdempotencyRow>(client, "order_id").await?,
+            archived: Walk::prepare::<ArchivedRow>(client, "order_id").await?,
+            erasures: Walk::prepare::<ErasureRow>(client, "order_id").await?,
+            floors: client.prepare(floors).await?,
+            events: Walk::prepare::<EventRow>(client, "order_id, version, recorded_at").await?,
         })
     }
 }
