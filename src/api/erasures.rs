@@ -29,7 +29,6 @@ pub(super) struct ErasureJson {
     #[schema(example = "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11")]
     id: Uuid,
     /// Whether it waits, is in progress, or is done.
-    #[schema(value_type = ErasureState)]
     state: ErasureState,
     /// Orders that were erased.
     #[schema(example = 12)]

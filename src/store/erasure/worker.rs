@@ -23,6 +23,9 @@ const POLL_INTERVAL: Duration = Duration::from_secs(5);
 const PAUSES: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(100)];
 /// The pause before a retry of a step that could not lock what it needs.
 const LOCKED_PAUSE: Duration = Duration::from_millis(100);
+/// How often in a row nothing can be locked before the erasure is interrupted. Then others are executed before it is
+/// continued.
+const MAX_LOCKED: u32 = 50;
 
 /// The task that executes erasures. Cheap to clone.
 #[derive(Clone)]
@@ -130,6 +133,7 @@ impl Run {
             run: self,
             claim: Arc::clone(&claim),
             size: BatchSize::LARGEST,
+            locked: 0,
         };
         let result = execution.execute().await;
         match &result {
@@ -150,6 +154,8 @@ struct Execution<'a> {
     run: &'a Run,
     claim: Arc<Claim>,
     size: BatchSize,
+    /// How often in a row nothing could be locked.
+    locked: u32,
 }
 
 /// A walk was ended before its end.
@@ -203,7 +209,7 @@ impl Execution<'_> {
                 continue;
             }
             if all.contains(&Found::Locked) {
-                sleep(LOCKED_PAUSE).await;
+                self.pause_for_locks().await?;
                 continue;
             }
             if backend.finish_erasure(Arc::clone(&self.claim)).await? {
@@ -212,6 +218,16 @@ impl Execution<'_> {
             // Another process holds the lease, or has added to the worklist before it lost the lease.
             return Err(Interrupted::End(End::LeaseLost));
         }
+    }
+
+    /// Pauses before a retry, unless there have been too many.
+    async fn pause_for_locks(&mut self) -> Result<(), StoreError> {
+        self.locked += 1;
+        if self.locked > MAX_LOCKED {
+            return Err(StoreError::LockTimeout);
+        }
+        sleep(LOCKED_PAUSE).await;
+        Ok(())
     }
 
     /// Repeats a step from the beginning of its walk to the end.
@@ -232,7 +248,7 @@ impl Execution<'_> {
             let done = match result {
                 Ok(done) => done.ok_or(Interrupted::End(End::LeaseLost))?,
                 Err(StoreError::LockTimeout) => {
-                    sleep(LOCKED_PAUSE).await;
+                    self.pause_for_locks().await?;
                     continue;
                 }
                 // A smaller step may be fast enough.
@@ -243,7 +259,7 @@ impl Execution<'_> {
                 Err(error) => return Err(error.into()),
             };
             if done.changed {
-                found = Found::Something;
+                (found, self.locked) = (Found::Something, 0);
                 self.run.feed_signal.announce();
             } else if done.next.is_some() && found == Found::Nothing {
                 found = Found::Locked;

@@ -18,6 +18,33 @@ crate::on_both!(
     two_processes_erase_each_order_once,
 );
 
+/// An order that another transaction has locked delays its own erasure only, and that for as long as it is locked.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_order_delays_neither_other_orders_nor_other_erasures() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    for customer_id in ["ann", "ann", "ann", "bob"] {
+        let body = json!({"product_id": "sku-1", "quantity": 1, "customer_id": customer_id});
+        assert_eq!(server.post(&body).await.status(), 201);
+    }
+    let lock = "SELECT FROM orders WHERE customer_id = 'ann' ORDER BY id LIMIT 1 FOR UPDATE";
+    let locking = database.begin(lock).await;
+    let ann = request(&server, "ann").await;
+    let bob = request(&server, "bob").await;
+    eventually(
+        "the other orders are erased",
+        Duration::from_secs(5),
+        async || orders_of(&server, "ann").await.len() == 1,
+    )
+    .await;
+    // The erasure is interrupted after five seconds, and then the next one is executed.
+    done(&server, &bob).await;
+    assert_eq!(server.get(&ann).await.json::<Value>()["state"], "running");
+    locking.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(done(&server, &ann).await["orders"], 3);
+    expect_consistent(&database).await;
+}
+
 /// A request at a random moment.
 async fn disturb(server: Arc<Server>, seed: u64, paths: Arc<Vec<String>>, round: usize) {
     let mut random = Random(seed);
