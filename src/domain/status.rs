@@ -64,6 +64,11 @@ impl Status {
             Self::Delivered | Self::Cancelled => &[],
         }
     }
+
+    /// Whether no other status may follow.
+    pub const fn is_final(self) -> bool {
+        self.next().is_empty()
+    }
 }
 
 impl std::str::FromStr for Status {
