@@ -21,7 +21,9 @@ pub struct MaintainArgs {
 pub(super) enum MaintainError {
     #[error("DATABASE_URL takes a database that other processes can use, not sqlite::memory:")]
     InMemory,
-    #[error("ORDER_RETENTION has no effect without --archive-to DIR: orders are removed only after they were archived")]
+    #[error(
+        "ORDER_RETENTION has no effect without --archive-to DIR: orders are removed only after they were archived"
+    )]
     NoArchive,
     #[error("--archive-to has no effect without ORDER_RETENTION: set both or neither")]
     NoRetention,

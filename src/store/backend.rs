@@ -15,6 +15,7 @@ use super::cursor::Position;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
 use super::list::{ListQuery, Page, PageForm};
+use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
 use super::order_key::OrderKey;
 use super::pool::{Connect, Limits, Pool, PoolStatus};
@@ -37,6 +38,9 @@ pub(super) trait Driver: Send + Sync {
     /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
     /// until the database responds.
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
+
+    /// Prepares partitions and applies retention, once. Reports if another process does so.
+    fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained>;
 
     /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(

@@ -17,12 +17,14 @@ pub enum QueryName {
     ReadFeed,
     /// The lag of the feed.
     FeedLag,
+    /// The partitions of the coming months.
+    PartitionsAhead,
     /// The events of one order.
     ReadOrderEvents,
 }
 
 impl QueryName {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::CreateOrders,
         Self::FindIdempotencyKeys,
         Self::GetOrders,
@@ -30,6 +32,7 @@ impl QueryName {
         Self::UpdateOrder,
         Self::ReadFeed,
         Self::FeedLag,
+        Self::PartitionsAhead,
         Self::ReadOrderEvents,
     ];
 
@@ -43,6 +46,7 @@ impl QueryName {
             Self::UpdateOrder => "update_order",
             Self::ReadFeed => "read_feed",
             Self::FeedLag => "feed_lag",
+            Self::PartitionsAhead => "partitions_ahead",
             Self::ReadOrderEvents => "read_order_events",
         }
     }

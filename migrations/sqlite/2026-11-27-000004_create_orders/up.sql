@@ -103,4 +103,4 @@ CREATE TABLE archived_orders (
     PRIMARY KEY (tenant, order_id)
 ) WITHOUT ROWID;
 CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id) WHERE customer_id IS NOT NULL;
-CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);
+CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at, tenant, order_id);

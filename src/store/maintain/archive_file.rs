@@ -132,9 +132,15 @@ impl ArchiveWriter {
         let path = self.directory.join(&self.name.0);
         if let Some(file) = self.file.take() {
             let file = file.into_inner().map_err(|error| error.into_error());
-            let file = file.map_err(at(&self.partial)).inspect_err(|_| self.discard())?;
-            let stored = file.sync_all().and_then(|()| fs::rename(&self.partial, &path));
-            stored.map_err(at(&self.partial)).inspect_err(|_| self.discard())?;
+            let file = file
+                .map_err(at(&self.partial))
+                .inspect_err(|_| self.discard())?;
+            let stored = file
+                .sync_all()
+                .and_then(|()| fs::rename(&self.partial, &path));
+            stored
+                .map_err(at(&self.partial))
+                .inspect_err(|_| self.discard())?;
         }
         sync_directory(&self.directory)?;
         let sha256 = hex(&std::mem::take(&mut self.hash).finalize());
@@ -198,7 +204,11 @@ impl WrittenFile {
         let _ = rustix::fs::fadvise(&file, 0, 0, rustix::fs::Advice::DontNeed);
         let (mut lines, mut hash, mut line) = (BufReader::new(file), Sha256::new(), Vec::new());
         let mut orders = 0_u64;
-        while lines.read_until(b'\n', &mut line).map_err(|e| self.error(e))? > 0 {
+        while lines
+            .read_until(b'\n', &mut line)
+            .map_err(|e| self.error(e))?
+            > 0
+        {
             hash.update(&line);
             orders += 1;
             line.clear();

@@ -22,8 +22,7 @@ use super::list::ListQuery;
 use super::order_id::{IdRange, first_id};
 use crate::config::Retention;
 use crate::domain::{Order, Tenant};
-pub(super) use archive_file::ArchiveError;
-pub use report::{ArchiveFile, MaintainReport, Postponed};
+pub use report::MaintainReport;
 pub(super) use run::Run;
 
 /// What a run does.
@@ -210,7 +209,10 @@ async fn remove_keys(
         loop {
             let removed = database.remove_keys(&tenant, range).await?;
             run.report.idempotency_keys_removed += removed.count;
-            run.log_progress("removing idempotency keys", run.report.idempotency_keys_removed);
+            run.log_progress(
+                "removing idempotency keys",
+                run.report.idempotency_keys_removed,
+            );
             if !run.pause().await {
                 return Ok(());
             }

@@ -14,6 +14,7 @@ mod get;
 mod last_success;
 mod lines;
 mod list;
+mod maintain;
 mod migrate;
 mod notify;
 mod readiness;
@@ -226,6 +227,7 @@ fn class(query: QueryName) -> Class {
         | QueryName::ListOrders
         | QueryName::ReadFeed
         | QueryName::FeedLag
+        | QueryName::PartitionsAhead
         | QueryName::ReadOrderEvents => Class::Read,
     }
 }

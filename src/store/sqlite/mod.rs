@@ -12,6 +12,7 @@ mod get;
 mod handle;
 mod list;
 mod location;
+mod maintain;
 mod migrate;
 mod open;
 mod readiness;

@@ -9,12 +9,12 @@
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
 use diesel::sql_query;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::super::feed::HORIZON;
-use super::partition_sql::Month;
 use super::brief_lock::{BriefLock, LOCK_TIMEOUT, with_brief_lock};
 use super::event_rows::{remove_below_floors, remove_from_default};
+use super::partition_sql::Month;
 use super::partitions::{Events, Partition, attached};
 use super::session::Session;
 use crate::store::StoreError;
@@ -28,7 +28,8 @@ pub(super) const BATCH: i64 = 500;
 const REMOVED: &str = "order-service maintain: detached by EVENT_RETENTION, to be dropped";
 
 /// SQL that raises floors, after a query for the events up to which they rise. A floor is never lowered.
-pub(super) const RAISE: &str = "ON CONFLICT (tenant) DO UPDATE SET position = excluded.position, seq = excluded.seq,
+pub(super) const RAISE: &str =
+    "ON CONFLICT (tenant) DO UPDATE SET position = excluded.position, seq = excluded.seq,
         order_id = excluded.order_id, version = excluded.version, occurred_at = excluded.occurred_at
     WHERE (feed_floors.position, feed_floors.seq) < (excluded.position, excluded.seq)";
 /// The columns of a floor.
@@ -55,8 +56,13 @@ pub(super) async fn remove(
     let events = Events::read(session).await?;
     drop_detached(session, &events, run).await?;
     let limit = Month::of(before).start();
-    let (months, removed_before) = (attached(session).await?, run.report.partitions_removed.len());
-    let expired = months.iter().filter(|p| p.ends.is_some_and(|ends| ends <= before));
+    let (months, removed_before) = (
+        attached(session).await?,
+        run.report.partitions_removed.len(),
+    );
+    let expired = months
+        .iter()
+        .filter(|p| p.ends.is_some_and(|ends| ends <= before));
     for partition in expired {
         if run.is_stopped() {
             return Ok(());
@@ -86,14 +92,14 @@ async fn drop_detached(
         relname: String,
     }
     let detached: Vec<Detached> = session
-        .load(|| {
+        .rows(|| {
             sql_query(
                 "SELECT oid::regclass::text AS name, relname::text FROM pg_class
                 WHERE relnamespace = $1::regnamespace AND relkind = 'r' AND NOT relispartition
                     AND relname ~ '^events_' AND obj_description(oid, 'pg_class') = $2",
             )
             .bind::<Text, _>(events.schema.clone())
-            .bind::<Text, _>(REMOVED)
+            .bind::<Text, _>(REMOVED.to_owned())
         })
         .await?;
     for table in detached {
@@ -104,7 +110,7 @@ async fn drop_detached(
 }
 
 async fn drop_table(session: &mut Session, name: &str) -> Result<(), StoreError> {
-    session.execute(&format!("DROP TABLE {name}")).await?;
+    session.execute_sql(&format!("DROP TABLE {name}")).await?;
     log::info!(partition = name; "removed a partition");
     Ok(())
 }
@@ -144,7 +150,7 @@ async fn remove_partition(
 
 async fn last_event(session: &mut Session, name: &str) -> Result<Option<LastEvent>, StoreError> {
     session
-        .first(|| {
+        .row(|| {
             sql_query(format!(
                 "SELECT position, seq, position < (SELECT {HORIZON} FROM feed) AS settled FROM {name}
                 ORDER BY position DESC, seq DESC LIMIT 1"
@@ -180,7 +186,7 @@ async fn raise_floors(
     );
     let mut after = String::new();
     loop {
-        let last = session.first(|| sql_query(&sql).bind::<Text, _>(after.clone()));
+        let last = session.row(|| sql_query(&sql).bind::<Text, _>(after.clone()));
         let Some(Last { tenant: Some(last) }) = last.await? else {
             return Ok(true);
         };

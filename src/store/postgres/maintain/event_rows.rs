@@ -47,7 +47,7 @@ pub(super) async fn remove_from_default(
     );
     let (mut position, mut seq) = (i64::MIN, i64::MIN);
     loop {
-        let removed = session.first(|| {
+        let removed = session.row(|| {
             sql_query(&sql)
                 .bind::<BigInt, _>(position)
                 .bind::<BigInt, _>(seq)
@@ -98,7 +98,7 @@ pub(super) async fn remove_below_floors(
     );
     let mut after = String::new();
     loop {
-        let removed = session.first(|| {
+        let removed = session.row(|| {
             sql_query(&sql)
                 .bind::<Text, _>(after.clone())
                 .bind::<Timestamptz, _>(limit)

@@ -21,7 +21,7 @@ pub(super) async fn tenant_after(
     tenant: &str,
 ) -> Result<Option<String>, StoreError> {
     let table = table.name();
-    let tenant = session.first(|| {
+    let tenant = session.row(|| {
         sql::<Text>(&format!("SELECT tenant FROM {table} WHERE tenant > "))
             .bind::<Text, _>(tenant.to_owned())
             .sql(" ORDER BY tenant LIMIT 1")
@@ -50,17 +50,19 @@ pub(super) async fn remove_keys(
             WHERE k.tenant = $1 AND k.order_id = batch.order_id)
         SELECT count(*) AS count, (array_agg(order_id ORDER BY order_id DESC))[1] AS last FROM batch"
     );
-    let removed = session.first(|| {
+    let removed = session.row(|| {
         sql_query(&query)
             .bind::<Text, _>(tenant.to_owned())
             .bind::<SqlUuid, _>(range.from)
             .bind::<SqlUuid, _>(range.before)
     });
     let removed: Option<Removed> = removed.await?;
-    Ok(removed.map_or_else(RemovedKeys::default, |removed| RemovedKeys {
-        count: u64::try_from(removed.count).unwrap_or_default(),
-        last: removed.last,
-    }))
+    Ok(
+        removed.map_or_else(RemovedKeys::default, |removed| RemovedKeys {
+            count: u64::try_from(removed.count).unwrap_or_default(),
+            last: removed.last,
+        }),
+    )
 }
 
 /// Removes the records of orders that were archived before this time and have neither events nor a key. An order that
@@ -98,7 +100,7 @@ pub(super) async fn forget_archived(
     );
     let mut after = (DateTime::UNIX_EPOCH, String::new(), Uuid::nil());
     loop {
-        let walked = session.first(|| {
+        let walked = session.row(|| {
             let (archived_at, tenant, order_id) = after.clone();
             sql_query(&query)
                 .bind::<Timestamptz, _>(archived_at)

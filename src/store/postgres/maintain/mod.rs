@@ -11,6 +11,8 @@ mod partitions_ahead;
 mod session;
 
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
+use diesel::sql_types::Timestamptz;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -51,7 +53,9 @@ impl PgConnector {
 
 impl Maintenance for Session {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
-        let now = self.first(|| diesel::select(diesel::dsl::now)).await?;
+        let now = self
+            .row(|| diesel::select(sql::<Timestamptz>("now()")))
+            .await?;
         Ok(now.unwrap_or_else(Utc::now))
     }
 

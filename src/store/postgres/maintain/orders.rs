@@ -22,7 +22,7 @@ pub(super) async fn read(
     session: &mut Session,
     page: impl Fn() -> PageSql<Pg> + Send + Sync,
 ) -> Result<Vec<Order>, StoreError> {
-    let lines = session.load(page).await?;
+    let lines = session.rows(page).await?;
     let found = order_lines::orders::<OrderLine>(lines)?;
     Ok(found.into_iter().filter_map(|found| found.order).collect())
 }
@@ -37,11 +37,11 @@ pub(super) async fn remove(
     let batch = Batch::new(tenant, orders);
     if with_keys {
         session
-            .load(|| Prepared(RemoveOrders::<true>(batch.clone())))
+            .rows(|| Prepared(RemoveOrders::<true>(batch.clone())))
             .await
     } else {
         session
-            .load(|| Prepared(RemoveOrders::<false>(batch.clone())))
+            .rows(|| Prepared(RemoveOrders::<false>(batch.clone())))
             .await
     }
 }
@@ -64,7 +64,10 @@ impl Batch {
             tenant: tenant.clone(),
             ids: column.clone().map(|archived| archived.order.id).collect(),
             versions: column.clone().map(|a| a.order.version - 1).collect(),
-            documents: column.clone().map(|archived| archived.json.clone()).collect(),
+            documents: column
+                .clone()
+                .map(|archived| archived.json.clone())
+                .collect(),
             bytes: column.map(|archived| json_bytes(&archived.json)).collect(),
         }
     }
@@ -87,9 +90,8 @@ impl<const WITH_KEYS: bool> Statement for RemoveOrders<WITH_KEYS> {
             documents,
             bytes,
         } = &self.0;
-        let push_tenant = |out: &mut AstPass<'_, 'b, Pg>| {
-            out.push_bind_param::<Text, _>(tenant.as_str())
-        };
+        let push_tenant =
+            |out: &mut AstPass<'_, 'b, Pg>| out.push_bind_param::<Text, _>(tenant.as_str());
         out.push_sql("WITH wanted AS MATERIALIZED (SELECT * FROM unnest(");
         out.push_bind_param::<Array<SqlUuid>, _>(ids)?;
         out.push_sql(", ");

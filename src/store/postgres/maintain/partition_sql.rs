@@ -38,7 +38,11 @@ impl Month {
     }
 
     pub(super) fn next(self) -> Self {
-        Self(self.0.checked_add_months(Months::new(1)).unwrap_or(NaiveDate::MAX))
+        Self(
+            self.0
+                .checked_add_months(Months::new(1))
+                .unwrap_or(NaiveDate::MAX),
+        )
     }
 
     pub(super) fn start(self) -> DateTime<Utc> {
@@ -100,7 +104,12 @@ mod tests {
             december.bounds(),
             "FOR VALUES FROM ('2026-12-01 00:00:00.000000+00') TO ('2027-01-01 00:00:00.000000+00')"
         );
-        for other in ["events_default", "events_2026_13", "events_2026_1", "orders_2026_12"] {
+        for other in [
+            "events_default",
+            "events_2026_13",
+            "events_2026_1",
+            "orders_2026_12",
+        ] {
             assert_eq!(Month::of_table(other), None, "{other}");
         }
     }

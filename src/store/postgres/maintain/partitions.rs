@@ -66,7 +66,7 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) async fn read(session: &mut Session) -> Result<Self, StoreError> {
-        let events = session.first(|| {
+        let events = session.row(|| {
             sql_query(
                 "SELECT quote_ident(nspname) AS schema, nullif(partdefid, 0)::regclass::text AS \"default\",
                     clock_timestamp() AS now
@@ -81,7 +81,7 @@ impl Events {
 
 /// The partitions except the default partition, by their bounds.
 pub(super) async fn attached(session: &mut Session) -> Result<Vec<Partition>, StoreError> {
-    let mut partitions: Vec<Partition> = session.load(|| sql_query(BOUNDS)).await?;
+    let mut partitions: Vec<Partition> = session.rows(|| sql_query(BOUNDS)).await?;
     partitions.sort_by_key(|partition| partition.starts);
     Ok(partitions)
 }
@@ -115,7 +115,7 @@ pub(super) async fn prepare(session: &mut Session, run: &mut Run) -> Result<(), 
 /// The length of a table, without its long values, which no check reads.
 async fn size(session: &mut Session, table: &str) -> Result<i64, StoreError> {
     let size = format!("pg_relation_size('{table}')");
-    let size = session.first(|| diesel::select(sql::<BigInt>(&size)));
+    let size = session.row(|| diesel::select(sql::<BigInt>(&size)));
     Ok(size.await?.unwrap_or_default())
 }
 
@@ -132,9 +132,12 @@ async fn attach_each(
             let has_rows = format!(
                 "EXISTS (SELECT FROM {default} WHERE recorded_at >= {start} AND recorded_at < {end})"
             );
-            let has_rows = session.first(|| diesel::select(sql::<Bool>(&has_rows)));
+            let has_rows = session.row(|| diesel::select(sql::<Bool>(&has_rows)));
             if has_rows.await? == Some(true) {
-                run.postpone(&month.table(), "the default partition has events of this month");
+                run.postpone(
+                    &month.table(),
+                    "the default partition has events of this month",
+                );
                 continue;
             }
         }
@@ -153,10 +156,15 @@ async fn attach_beside_rows(
     run: &mut Run,
 ) -> Result<(), StoreError> {
     let earliest = events.now + CONSTRAINT_MARGIN;
-    let (late, in_time): (Vec<_>, Vec<_>) =
-        missing.iter().partition(|month| month.start() < earliest);
+    let (late, in_time): (Vec<_>, Vec<_>) = missing
+        .iter()
+        .copied()
+        .partition(|month: &Month| month.start() < earliest);
     for month in late {
-        run.postpone(&month.table(), "the default partition may receive events of this month");
+        run.postpone(
+            &month.table(),
+            "the default partition may receive events of this month",
+        );
     }
     let Some(first) = in_time.first() else {
         return Ok(());
@@ -178,7 +186,7 @@ async fn attach_beside_rows(
         Ok(()) => {
             let mut result = Ok(());
             for month in in_time {
-                result = attach(session, events, *month, run).await;
+                result = attach(session, events, month, run).await;
                 if result.is_err() {
                     break;
                 }
@@ -201,13 +209,16 @@ async fn drop_constraint(
     let exists = format!(
         "EXISTS (SELECT FROM pg_constraint WHERE conrelid = '{default}'::regclass AND conname = '{CONSTRAINT}')"
     );
-    let exists = session.first(|| diesel::select(sql::<Bool>(&exists)));
+    let exists = session.row(|| diesel::select(sql::<Bool>(&exists)));
     if exists.await? != Some(true) {
         return Ok(());
     }
     let drop = format!("ALTER TABLE {default} DROP CONSTRAINT {CONSTRAINT}");
     if !with_brief_lock(session, &drop, run).await?.is_done() {
-        run.postpone(default, "the default partition is locked, and keeps a constraint");
+        run.postpone(
+            default,
+            "the default partition is locked, and keeps a constraint",
+        );
     }
     Ok(())
 }
@@ -222,14 +233,17 @@ async fn attach(
     let name = month.table();
     let table = format!("{}.{name}", events.schema);
     // A run that was killed may have left the table.
-    session.execute(&create_table(&table)).await?;
+    session.execute_sql(&create_table(&table)).await?;
     let has_rows = format!("EXISTS (SELECT FROM {table})");
-    let has_rows = session.first(|| diesel::select(sql::<Bool>(&has_rows)));
+    let has_rows = session.row(|| diesel::select(sql::<Bool>(&has_rows)));
     if has_rows.await? == Some(true) {
         run.postpone(&name, "a table with this name has rows and is no partition");
         return Ok(());
     }
-    let sql = format!("ALTER TABLE events ATTACH PARTITION {table} {}", month.bounds());
+    let sql = format!(
+        "ALTER TABLE events ATTACH PARTITION {table} {}",
+        month.bounds()
+    );
     if with_brief_lock(session, &sql, run).await?.is_done() {
         log::info!(partition = name.as_str(); "created a partition");
         run.report.partitions_created.push(name);

@@ -63,8 +63,8 @@ impl Statement for PartitionsAhead {
                 SELECT coalesce(bounds.ends, 'infinity') FROM ahead JOIN bounds
                     ON coalesce(bounds.starts, '-infinity') <= ahead.until
                     AND coalesce(bounds.ends, 'infinity') > ahead.until)
-            SELECT CASE WHEN max(until) = 'infinity' THEN 'Infinity'
-                ELSE extract(epoch FROM max(until) - now()) END::float8 FROM ahead",
+            SELECT CASE WHEN max(until) = 'infinity' THEN 'Infinity'::float8
+                ELSE extract(epoch FROM max(until) - now())::float8 END FROM ahead",
         );
         Ok(())
     }

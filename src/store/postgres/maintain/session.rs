@@ -41,10 +41,12 @@ impl Session {
             response_timeout: connector.statement_timeout() * 2 + Duration::from_secs(1),
         };
         // The bounds of partitions are printed in the style of the session, and parsed.
-        let setup = format!("SET lock_timeout = '{ROW_LOCK_TIMEOUT}'; SET datestyle = 'ISO'; SET timezone = 'UTC'");
-        session.execute(&setup).await?;
+        let setup = format!(
+            "SET lock_timeout = '{ROW_LOCK_TIMEOUT}'; SET datestyle = 'ISO'; SET timezone = 'UTC'"
+        );
+        session.execute_sql(&setup).await?;
         let lock = format!("pg_try_advisory_lock({LOCK_KEY})");
-        let locked = session.first(|| diesel::select(sql::<Bool>(&lock))).await?;
+        let locked = session.row(|| diesel::select(sql::<Bool>(&lock))).await?;
         Ok((locked == Some(true)).then_some(session))
     }
 
@@ -54,13 +56,13 @@ impl Session {
     }
 
     /// Runs statements that return nothing, in one transaction.
-    pub(super) async fn execute(&mut self, sql: &str) -> Result<(), StoreError> {
+    pub(super) async fn execute_sql(&mut self, sql: &str) -> Result<(), StoreError> {
         let limit = self.response_timeout;
         let result = self.execute_within(sql, limit).await;
         result.map_err(|(error, _)| error)
     }
 
-    /// Runs statements as [`Self::execute`] does, and returns how to proceed after an error.
+    /// Runs statements as [`Self::execute_sql`] does, and returns how to proceed after an error.
     pub(super) async fn execute_within(
         &mut self,
         sql: &str,
@@ -73,7 +75,7 @@ impl Session {
 
     /// Runs a statement that is its own transaction, and returns its rows. Repeats it if it did nothing because of
     /// another transaction.
-    pub(super) async fn load<'q, Q, U>(
+    pub(super) async fn rows<'q, Q, U>(
         &mut self,
         query: impl Fn() -> Q + Send + Sync,
     ) -> Result<Vec<U>, StoreError>
@@ -97,8 +99,8 @@ impl Session {
         }
     }
 
-    /// Runs a statement as [`Self::load`] does, and returns its first row.
-    pub(super) async fn first<'q, Q, U>(
+    /// Runs a statement as [`Self::rows`] does, and returns its first row.
+    pub(super) async fn row<'q, Q, U>(
         &mut self,
         query: impl Fn() -> Q + Send + Sync,
     ) -> Result<Option<U>, StoreError>
@@ -106,7 +108,7 @@ impl Session {
         Q: LoadQuery<'q, AsyncPgConnection, U> + Send + 'q,
         U: Send + 'static,
     {
-        Ok(self.load(query).await?.into_iter().next())
+        Ok(self.rows(query).await?.into_iter().next())
     }
 
     fn end<T>(
