@@ -1,0 +1,129 @@
+//! A month is removed while many clients read and write (PostgreSQL).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::database::Database;
+use crate::support::orders::order_path;
+use crate::support::server::Server;
+use crate::{maintain, report};
+
+/// The number of events in the month.
+const EVENTS: i64 = 200_000;
+const WRITERS: usize = 8;
+const READERS: usize = 4;
+const SLOWEST: Duration = Duration::from_millis(250);
+
+/// Repeats requests until `stop` is set. Returns how long each took.
+async fn repeat<F: Future<Output = ()>>(
+    stop: Arc<AtomicBool>,
+    mut request: impl FnMut() -> F,
+) -> Vec<(Instant, Duration)> {
+    let mut times = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        request().await;
+        times.push((start, start.elapsed()));
+    }
+    times
+}
+
+async fn write(server: &Server) {
+    let order = server.create("sku-1").await;
+    let path = order_path(&order);
+    let response = server.patch(&path, &json!({"status": "confirmed"})).await;
+    assert_eq!(response.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_waits_for_the_removal_of_a_month() {
+    let database = Database::postgres().await;
+    let server = Arc::new(Server::start(&database, &[("WORKERS", "1")]).await);
+    database
+        .execute(&format!(
+            "CREATE TABLE events_2020_01 PARTITION OF events FOR VALUES FROM ('2020-01-01+00') TO ('2020-02-01+00');
+            INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, recorded_at,
+                data, data_bytes)
+            SELECT 'tenant-' || i % 2000, 'created', 'api_key', gen_random_uuid(), 1,
+                pg_current_xact_id()::text::bigint, now(), '2020-01-15', to_json(repeat('x', 400)), 402
+            FROM generate_series(1, {EVENTS}) AS i;
+            CHECKPOINT"
+        ))
+        .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tasks = Vec::new();
+    for _ in 0..WRITERS {
+        let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
+        tasks.push(tokio::spawn(async move {
+            repeat(stop, || write(&server)).await
+        }));
+    }
+    for _ in 0..READERS {
+        let (server, stop) = (Arc::clone(&server), Arc::clone(&stop));
+        tasks.push(tokio::spawn(async move {
+            let mut link = server.get("/api/v1/events").await.next_link().unwrap();
+            let mut last: Option<String> = None;
+            let mut times = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                let start = Instant::now();
+                let page = server.get(&link).await;
+                times.push((start, start.elapsed()));
+                assert_eq!(page.status(), 200, "{page:?}");
+                link = page.next_link().unwrap();
+                last = page
+                    .json::<Vec<Value>>()
+                    .pop()
+                    .map(|event| event["id"].to_string())
+                    .or(last);
+            }
+            assert!(last.is_some(), "the reader has received events");
+            times
+        }));
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let begun = Instant::now();
+    let url = database.url();
+    let out = tokio::task::spawn_blocking(move || {
+        let retention = [("DATABASE_URL", url.as_str()), ("EVENT_RETENTION", "90d")];
+        crate::support::binary::run(&["maintain"], &retention)
+    })
+    .await
+    .unwrap();
+    let ended = Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(
+        report(&out)["partitions_removed"],
+        json!(["events_2020_01"])
+    );
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(task.await.unwrap());
+    }
+    let slowest = |from: Instant, to: Instant| {
+        let during = times
+            .iter()
+            .filter(|(start, time)| *start < to && *start + *time > from);
+        (
+            during.clone().count(),
+            during.map(|(_, time)| *time).max().unwrap_or_default(),
+        )
+    };
+    let before = slowest(begun - Duration::from_secs(2), begun);
+    let during = slowest(begun, ended);
+    eprintln!(
+        "{EVENTS} events of a month removed in {:?}; requests before: {before:?}, during: {during:?}",
+        ended - begun
+    );
+    assert!(during.1 < SLOWEST, "{during:?}");
+    // Nothing is left for a vacuum.
+    let dead = database
+        .number("SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE relname ~ '^events_20'")
+        .await;
+    assert_eq!(dead, 0);
+    let again = maintain(&database, &[("EVENT_RETENTION", "90d")], &[]);
+    assert_eq!(report(&again)["partitions_removed"], json!([]));
+}
