@@ -268,14 +268,14 @@ pub(crate) async fn insert_old_orders(database: &Database, count: i64) {
             INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
             SELECT tenant, id, 1, 'sku', 1, status FROM orders;
             INSERT INTO events (tenant, event_type, authtype, order_id, version, position, occurred_at, data, data_bytes)
-            SELECT tenant, 'updated', 'api_key', id, 2, pg_current_xact_id()::text::bigint + xid_offset, now(), '{{}}', 300
+            SELECT tenant, 'updated', 'api_key', orders.id, 2, pg_current_xact_id()::text::bigint + xid_offset, now(), '{{}}', 300
             FROM orders, feed"
         )
     } else {
         format!(
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
             INSERT INTO orders (tenant, id, status, customer_id, metadata, version, created_at, updated_at, json_bytes)
-            SELECT 'default', unhex('00e4' || printf('%08x', i) || '70008000000000000000'), 'cancelled',
+            SELECT 'default', CAST(char(1) || printf('%015d', i) AS BLOB), 'cancelled',
                 'c' || i % 10, '{{\"note\": \"x\"}}', 2, 978307200000000, 978393600000000, 300 FROM n;
             INSERT INTO order_items (tenant, order_id, line, product_id, quantity, status)
             SELECT tenant, id, 1, 'sku', 1, status FROM orders;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Client;
 
+use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::eventually;
 use crate::support::server::Server;
@@ -46,7 +47,9 @@ async fn with_old_events() -> (Database, Server) {
 
 #[tokio::test]
 async fn a_month_stays_while_a_transaction_below_its_last_event_runs() {
-    let database = Database::postgres().await;
+    // All transactions of a cluster count, and this one would delay the other tests.
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
     let server = Server::start(&database, &[]).await;
     create_old_partition(&database, OLD).await;
     // It has an id, and could write an event with this position.
