@@ -6,13 +6,15 @@
 //! the horizon, so every transaction that could write an event before it has ended; and when the partition is detached,
 //! which no writer can do anything about, this event still is its last.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use diesel::QueryableByName;
 use diesel::sql_query;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::super::feed::HORIZON;
-use super::brief_lock::{BriefLock, LOCK_TIMEOUT, with_brief_lock};
+use super::brief_lock::{BriefLock, with_brief_lock};
 use super::event_rows::{remove_below_floors, remove_from_default};
 use super::partition_sql::Month;
 use super::partitions::{Events, Partition, attached};
@@ -24,6 +26,8 @@ use crate::store::maintain::Run;
 const MAX_ROUNDS: u32 = 3;
 /// The number of tenants whose floors one transaction raises, and the number of events that one transaction removes.
 pub(super) const BATCH: i64 = 500;
+/// How long it may take to remove the files of a partition.
+const DROP_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// The comment of a partition that was detached in order to be removed.
 const REMOVED: &str = "order-service maintain: detached by EVENT_RETENTION, to be dropped";
 
@@ -88,13 +92,11 @@ async fn drop_detached(
     struct Detached {
         #[diesel(sql_type = Text)]
         name: String,
-        #[diesel(sql_type = Text)]
-        relname: String,
     }
     let detached: Vec<Detached> = session
         .rows(|| {
             sql_query(
-                "SELECT oid::regclass::text AS name, relname::text FROM pg_class
+                "SELECT oid::regclass::text AS name FROM pg_class
                 WHERE relnamespace = $1::regnamespace AND relkind = 'r' AND NOT relispartition
                     AND relname ~ '^events_' AND obj_description(oid, 'pg_class') = $2",
             )
@@ -103,16 +105,27 @@ async fn drop_detached(
         })
         .await?;
     for table in detached {
-        drop_table(session, &table.name).await?;
-        run.report.partitions_removed.push(table.relname);
+        drop_table(session, &table.name, run).await?;
     }
     Ok(())
 }
 
-async fn drop_table(session: &mut Session, name: &str) -> Result<(), StoreError> {
-    session.execute_sql(&format!("DROP TABLE {name}")).await?;
-    log::info!(partition = name; "removed a partition");
-    Ok(())
+/// Drops a partition that was detached. No statement of the service uses it any more.
+async fn drop_table(session: &mut Session, name: &str, run: &mut Run) -> Result<(), StoreError> {
+    let drop = format!("SET LOCAL statement_timeout = 0; DROP TABLE {name}");
+    match session.execute_within(&drop, DROP_TIMEOUT).await {
+        Ok(()) => {
+            log::info!(partition = name; "removed a partition");
+            let name = name.rsplit('.').next().unwrap_or(name);
+            run.report.partitions_removed.push(name.to_owned());
+            Ok(())
+        }
+        Err((StoreError::LockTimeout, _)) => {
+            run.postpone(name, "it is detached, and another session reads it");
+            Ok(())
+        }
+        Err((error, _)) => Err(error),
+    }
 }
 
 async fn remove_partition(
@@ -131,12 +144,7 @@ async fn remove_partition(
             return Ok(());
         }
         match detach(session, events, name, last, run).await? {
-            Detach::Done => {
-                drop_table(session, name).await?;
-                let name = name.rsplit('.').next().unwrap_or(name);
-                run.report.partitions_removed.push(name.to_owned());
-                return Ok(());
-            }
+            Detach::Done => return drop_table(session, name, run).await,
             Detach::Locked => {
                 run.postpone(name, "the table events is locked");
                 return Ok(());
@@ -152,7 +160,7 @@ async fn last_event(session: &mut Session, name: &str) -> Result<Option<LastEven
     session
         .row(|| {
             sql_query(format!(
-                "SELECT position, seq, position < (SELECT {HORIZON} FROM feed) AS settled FROM {name}
+                "SELECT position, seq, coalesce(position < (SELECT {HORIZON} FROM feed), false) AS settled FROM {name}
                 ORDER BY position DESC, seq DESC LIMIT 1"
             ))
         })
@@ -215,18 +223,11 @@ async fn detach(
     run: &mut Run,
 ) -> Result<Detach, StoreError> {
     let (position, seq) = last.map_or((i64::MIN, i64::MIN), |last| (last.position, last.seq));
-    // Autovacuum holds a lock for as long as it vacuums a partition, and ends when a transaction has waited for it for
-    // `deadlock_timeout` (1 s). This wait blocks no reader and no writer, unlike the one after it.
     let tables: Vec<&str> = std::iter::once(name)
         .chain(events.default.as_deref())
         .collect();
-    let quiet = format!(
-        "SET LOCAL lock_timeout = '3s'; LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE",
-        tables.join(", ")
-    );
     let detach = format!(
-        "{quiet}; SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';
-        ALTER TABLE events DETACH PARTITION {name};
+        "ALTER TABLE events DETACH PARTITION {name};
         COMMENT ON TABLE {name} IS '{REMOVED}';
         DO $$ BEGIN
             IF EXISTS (SELECT FROM {name} WHERE (position, seq) > ({position}, {seq})) THEN
@@ -234,9 +235,11 @@ async fn detach(
             END IF;
         END $$"
     );
-    Ok(match with_brief_lock(session, &detach, run).await? {
-        BriefLock::Done => Detach::Done,
-        BriefLock::Timeout => Detach::Locked,
-        BriefLock::Conflict => Detach::NewEvent,
-    })
+    Ok(
+        match with_brief_lock(session, &tables, &detach, run).await? {
+            BriefLock::Done => Detach::Done,
+            BriefLock::Timeout => Detach::Locked,
+            BriefLock::Conflict => Detach::NewEvent,
+        },
+    )
 }

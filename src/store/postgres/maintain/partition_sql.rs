@@ -58,14 +58,6 @@ impl Month {
         self.0.format("events_%Y_%m").to_string()
     }
 
-    /// The month of a partition with this name.
-    pub(super) fn of_table(name: &str) -> Option<Self> {
-        let month = name.strip_prefix("events_")?;
-        let date = NaiveDate::parse_from_str(&format!("{month}_01"), "%Y_%m_%d").ok()?;
-        let month = Self(date);
-        (month.table() == name).then_some(month)
-    }
-
     /// The bounds of its partition, as SQL.
     pub(super) fn bounds(self) -> String {
         let (start, end) = (sql_time(self.start()), sql_time(self.end()));
@@ -98,19 +90,10 @@ mod tests {
     fn the_name_of_a_partition_contains_its_month() {
         let december = Month::of("2026-12-31T23:59:59.999999Z".parse().unwrap());
         assert_eq!(december.table(), "events_2026_12");
-        assert_eq!(Month::of_table("events_2026_12"), Some(december));
         assert_eq!(december.next().table(), "events_2027_01");
         assert_eq!(
             december.bounds(),
             "FOR VALUES FROM ('2026-12-01 00:00:00.000000+00') TO ('2027-01-01 00:00:00.000000+00')"
         );
-        for other in [
-            "events_default",
-            "events_2026_13",
-            "events_2026_1",
-            "orders_2026_12",
-        ] {
-            assert_eq!(Month::of_table(other), None, "{other}");
-        }
     }
 }

@@ -173,7 +173,10 @@ async fn attach_beside_rows(
     let add = format!(
         "ALTER TABLE {default} ADD CONSTRAINT {CONSTRAINT} CHECK (recorded_at < {before}) NOT VALID"
     );
-    if !with_brief_lock(session, &add, run).await?.is_done() {
+    if !with_brief_lock(session, &[default], &add, run)
+        .await?
+        .is_done()
+    {
         run.postpone(&first.table(), "the default partition is locked");
         return Ok(());
     }
@@ -214,7 +217,10 @@ async fn drop_constraint(
         return Ok(());
     }
     let drop = format!("ALTER TABLE {default} DROP CONSTRAINT {CONSTRAINT}");
-    if !with_brief_lock(session, &drop, run).await?.is_done() {
+    if !with_brief_lock(session, &[default], &drop, run)
+        .await?
+        .is_done()
+    {
         run.postpone(
             default,
             "the default partition is locked, and keeps a constraint",
@@ -244,7 +250,11 @@ async fn attach(
         "ALTER TABLE events ATTACH PARTITION {table} {}",
         month.bounds()
     );
-    if with_brief_lock(session, &sql, run).await?.is_done() {
+    let default: Vec<&str> = events.default.as_deref().into_iter().collect();
+    if with_brief_lock(session, &default, &sql, run)
+        .await?
+        .is_done()
+    {
         log::info!(partition = name.as_str(); "created a partition");
         run.report.partitions_created.push(name);
     } else {
