@@ -50,13 +50,13 @@ WITH documents AS (
     JOIN {schema}order_items AS items ON items.tenant = orders.tenant AND items.order_id = orders.id
     WHERE id > '{after}'::uuid AND order_id > '{after}'::uuid
 ), logged AS (
-    INSERT INTO {schema}events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
-    SELECT 'default', id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
+    INSERT INTO {schema}events (tenant, order_id, version, event_type, position, occurred_at, data, data_bytes, authtype)
+    SELECT 'default', id, 1, 'created', pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
         'unauthenticated'
     FROM documents
 )
-INSERT INTO {schema}idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at)
-SELECT 'default', md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
+INSERT INTO {schema}idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
+SELECT 'default', sha256(md5(id::text)::bytea), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
 """
 
 

@@ -100,6 +100,8 @@ pub(super) enum StoreFault {
     BatchPanicked,
     #[error("a batch of {requests} requests returned {responses} responses")]
     WrongCount { requests: usize, responses: usize },
+    #[error("the database was restored from a dump: run `order-service migrate`")]
+    FeedBehind,
     #[error("the table `feed` has no row")]
     NoFeedRow,
     #[error("a cursor could not be encrypted")]
@@ -142,6 +144,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::Moved
             | StoreFault::NeitherKeptNorFound
             | StoreFault::RowNotKept
+            | StoreFault::FeedBehind
             | StoreFault::FileReplaced => Self::unavailable(fault),
             StoreFault::WorkerEnded
             | StoreFault::BatchPanicked
