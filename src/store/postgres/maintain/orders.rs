@@ -6,7 +6,7 @@ use diesel::query_builder::AstPass;
 use diesel::sql_types::{Array, Integer, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::super::push_position;
+use super::super::position::POSITION;
 use super::super::rows::OrderLine;
 use super::session::Session;
 use crate::domain::{AuthType, EventType, Order, Tenant};
@@ -34,6 +34,7 @@ pub(super) async fn remove(
     orders: &[ArchivedOrder],
     with_keys: bool,
 ) -> Result<Vec<Uuid>, StoreError> {
+    session.check_feed().await?;
     let batch = Batch::new(tenant, orders);
     if with_keys {
         session
@@ -139,7 +140,7 @@ impl<const WITH_KEYS: bool> Statement for RemoveOrders<WITH_KEYS> {
         out.push_sql(", removed.id, removed.version + 1, '");
         out.push_sql(EventType::Archived.as_str());
         out.push_sql("', ");
-        push_position(out);
+        out.push_sql(POSITION);
         out.push_sql(", greatest(now(), removed.updated_at), document::json, bytes, '");
         out.push_sql(AuthType::System.as_str());
         out.push_sql("' FROM removed JOIN wanted USING (id)) SELECT id FROM removed");

@@ -10,6 +10,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
+use super::super::position::check_feed;
 use super::super::sqlstate::{Remedy, classify};
 use super::super::{PgConnection, PgConnector};
 use crate::store::StoreError;
@@ -71,6 +72,14 @@ impl Session {
         self.connection.begin_statement();
         let result = timeout(limit, self.connection.batch_execute(sql)).await;
         self.end(limit, result)
+    }
+
+    /// Checks, once, that events that this session writes reach the readers of the feed.
+    pub(super) async fn check_feed(&mut self) -> Result<(), StoreError> {
+        let limit = self.response_timeout;
+        self.connection.begin_statement();
+        let result = timeout(limit, check_feed(&mut self.connection)).await;
+        self.end(limit, result).map_err(|(error, _)| error)?
     }
 
     /// Runs a statement that is its own transaction, and returns its rows. Repeats it if it did nothing because of
