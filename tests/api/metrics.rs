@@ -14,12 +14,13 @@ crate::on_both!(
 );
 
 /// The metrics of section 3 of the contract for the features that exist.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "auth_total",
     "auth_file_reload_total",
     "db_errors_total",
     "log_lines_dropped_total",
     "batch_size",
+    "event_partitions_ahead_seconds",
     "event_streams",
     "feed_lag_seconds",
     "feed_lag_failures_total",
