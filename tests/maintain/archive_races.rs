@@ -11,6 +11,7 @@ use serde_json::json;
 use super::archive::{archived, files, insert_old_orders};
 use crate::support::binary::{BINARY, migrate, stderr};
 use crate::support::database::Database;
+use crate::support::eventually;
 use crate::support::server::Server;
 use crate::{archive, maintain, report, spawn};
 
@@ -42,13 +43,13 @@ async fn stored(database: &Database) -> BTreeSet<String> {
 
 async fn an_order_is_in_the_database_or_in_a_file_after_any_kill(database: Database) {
     migrate(&database);
-    let count = 4_000;
+    let count = 2_000;
     insert_old_orders(&database, count).await;
     let all = stored(&database).await;
     let dir = tempfile::tempdir().unwrap();
     let args = ["--archive-to", dir.path().to_str().unwrap()];
     let (mut rounds, mut partly_removed) = (0, 0);
-    while !stored(&database).await.is_empty() && rounds < 40 {
+    while !stored(&database).await.is_empty() && rounds < 15 {
         rounds += 1;
         let mut process = spawn(&database, &SETTINGS, &args);
         // A random point of the run, which takes longer and longer.
@@ -197,4 +198,36 @@ async fn a_file_that_cannot_be_written_removes_nothing() {
         &["--archive-to", dir.path().to_str().unwrap()],
     );
     assert_eq!(crate::report(&out)["orders_archived"], 1_000);
+}
+
+#[tokio::test]
+async fn an_order_that_changes_after_it_was_compared_stays() {
+    let database = Database::postgres().await;
+    migrate(&database);
+    insert_old_orders(&database, 3).await;
+    let dir = tempfile::tempdir().unwrap();
+    // The removal waits for this lock, and the comparison before it does not.
+    let lock = database
+        .begin("LOCK TABLE idempotency_keys IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let args = ["--archive-to", dir.path().to_str().unwrap()];
+    let process = spawn(&database, &SETTINGS, &args);
+    let waiting = "pg_locks WHERE NOT granted AND relation = 'idempotency_keys'::regclass
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    eventually("the removal waits", Duration::from_secs(10), async || {
+        database.count(waiting).await > 0
+    })
+    .await;
+    let update = "UPDATE orders SET version = version + 1, metadata = '{}'
+        WHERE id = (SELECT id FROM orders ORDER BY id LIMIT 1)";
+    database.execute(update).await;
+    lock.batch_execute("COMMIT").await.unwrap();
+    let out = tokio::task::spawn_blocking(move || process.wait_with_output().unwrap());
+    let report = report(&out.await.unwrap());
+    assert_eq!(
+        (&report["orders_archived"], &report["orders_changed"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(database.count("orders WHERE version = 3").await, 1);
+    assert_eq!(archived(dir.path()).len(), 2);
 }

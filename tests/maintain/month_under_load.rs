@@ -1,4 +1,4 @@
-//! A month is removed while many clients read and write (PostgreSQL).
+//! Events are removed while clients read and write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::cluster::Cluster;
+use crate::support::database::Database;
 use crate::support::orders::order_path;
 use crate::support::server::Server;
 use crate::{maintain, report};
@@ -143,4 +144,41 @@ async fn no_request_waits_for_the_removal_of_a_month() {
     assert_eq!(dead, 0);
     let again = maintain(&database, &[("EVENT_RETENTION", "90d")], &[]);
     assert_eq!(report(&again)["partitions_removed"], json!([]));
+}
+
+/// SQLite has one writer at a time. Maintenance leaves it to the service in its pauses.
+#[tokio::test]
+async fn requests_proceed_while_events_are_removed_from_sqlite() {
+    let database = Database::sqlite();
+    let server = Server::start(&database, &[]).await;
+    database
+        .execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 30000)
+            INSERT INTO events (tenant, event_type, authtype, order_id, version, occurred_at, recorded_at, data, data_bytes)
+            SELECT 'tenant-' || i % 100, 'created', 'api_key', randomblob(16), 1, 0, 0, json_quote(hex(zeroblob(200))), 402
+            FROM n",
+        )
+        .await;
+    let process = crate::spawn(&database, &[("EVENT_RETENTION", "90d")], &[]);
+    let out = tokio::task::spawn_blocking(move || process.wait_with_output().unwrap());
+    tokio::pin!(out);
+    let mut times = Vec::new();
+    let out = loop {
+        let start = Instant::now();
+        let write = write(&server);
+        tokio::select! {
+            out = &mut out => break out.unwrap(),
+            () = write => times.push(start.elapsed()),
+        }
+    };
+    assert_eq!(report(&out)["events_removed"], 30_000);
+    let slowest = times.iter().max().unwrap();
+    eprintln!(
+        "{} orders were created and updated meanwhile, the slowest in {slowest:?}",
+        times.len()
+    );
+    assert!(
+        times.len() > 20 && *slowest < Duration::from_secs(1),
+        "{slowest:?}"
+    );
 }

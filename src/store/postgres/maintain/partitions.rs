@@ -182,7 +182,7 @@ async fn attach_beside_rows(
     }
     log::info!(partition = default; "reading the default partition; new events reach readers after it");
     let validate = format!(
-        "SET LOCAL statement_timeout = 0; ALTER TABLE {default} VALIDATE CONSTRAINT {CONSTRAINT}"
+        "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '3s'; ALTER TABLE {default} VALIDATE CONSTRAINT {CONSTRAINT}"
     );
     let validated = session.execute_within(&validate, VALIDATION_TIMEOUT).await;
     let attached = match validated {
