@@ -13,6 +13,7 @@ mod keys;
 mod late_events;
 mod month_under_load;
 mod partitions;
+mod walks;
 
 use std::path::Path;
 use std::process::{Child, Output, Stdio};
