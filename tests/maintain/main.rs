@@ -116,14 +116,8 @@ async fn create_old_order(server: &Server, database: &Database, days: i64, statu
 
 /// Moves an order into the past: its times, and the time in its id. Returns the new id.
 async fn make_old(database: &Database, id: &str, days: i64) -> String {
-    let millis = u128::try_from(
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_millis(),
-    )
-    .unwrap()
-        - u128::try_from(days).unwrap() * 86_400_000;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let millis = now.unwrap().as_millis() - u128::try_from(days).unwrap() * 86_400_000;
     let random = id.parse::<uuid::Uuid>().unwrap().as_u128() & (u128::MAX >> 48);
     let old = uuid::Uuid::from_u128((millis << 80) | random).to_string();
     let literal = |id: &str| {
