@@ -52,9 +52,19 @@ async fn an_order_is_in_the_database_or_in_a_file_after_any_kill(database: Datab
     while !stored(&database).await.is_empty() && rounds < 15 {
         rounds += 1;
         let mut process = spawn(&database, &SETTINGS, &args);
-        // A random point of the run, which takes longer and longer.
-        let moment = u64::try_from(uuid::Uuid::new_v4().as_u128() % 400).unwrap() + 25 * rounds;
-        tokio::time::sleep(Duration::from_millis(moment)).await;
+        let random = u64::try_from(uuid::Uuid::new_v4().as_u128() % 400).unwrap();
+        if rounds % 2 == 0 {
+            // A random point of the run, which takes longer and longer.
+            tokio::time::sleep(Duration::from_millis(random + 25 * rounds)).await;
+        } else {
+            // A random point after the first removal.
+            let before = database.count("orders").await;
+            eventually("orders are removed", Duration::from_secs(30), async || {
+                database.count("orders").await < before
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(random / 8)).await;
+        }
         process.kill().unwrap();
         process.wait().unwrap();
         let left = stored(&database).await;
