@@ -10,12 +10,14 @@
 //! - `api`: the routes
 //! - `http`: connections, the edge, requests and responses
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
+//! - `audit`: checks that stored data is consistent
 //! - `order_json`: the JSON form of an order
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
 mod access;
 mod api;
+mod audit;
 pub mod commands;
 pub mod config;
 pub mod domain;

@@ -1,6 +1,8 @@
 //! The JSON form of an order: the document that clients read and that the event log stores and replays. It is
 //! written once for each version. All responses and events with this version have the same bytes.
 
+mod redaction;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::{Currency, Line, MAX_LINES, Metadata, NewOrder, Order, ShortText};
+pub(crate) use redaction::{customer_of, erased_version, redacted};
 
 /// An order.
 #[derive(Debug, Serialize, ToSchema)]

@@ -5,6 +5,7 @@
 
 mod access;
 mod api_key;
+mod audit;
 mod database;
 mod maintain;
 mod retention;
@@ -23,6 +24,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
+pub use audit::AuditArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
 pub use maintain::MaintainArgs;
 pub use order_logging::LogFormat;
@@ -58,6 +60,8 @@ pub enum Command {
     Healthcheck,
     /// Print the OpenAPI 3.1 document
     Openapi,
+    /// Check that the stored data is consistent; print a report in JSON; exit 1 if it is not
+    Audit(AuditArgs),
     /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
     ApiKey(ApiKeyArgs),
 }
@@ -228,7 +232,7 @@ impl Settings {
                 self.access.check(self.bind_address)?;
                 self.database().check(check)?;
             }
-            Command::Migrate(_) => self.database().check(check)?,
+            Command::Audit(_) | Command::Migrate(_) => self.database().check(check)?,
             Command::Maintain(args) => {
                 let database = self.database();
                 database.check(check)?;

@@ -22,6 +22,7 @@ const NAMES: [&str; 27] = [
     "batch_size",
     "event_partitions_ahead_seconds",
     "event_streams",
+    "erasure_oldest_seconds",
     "feed_lag_seconds",
     "feed_lag_failures_total",
     "orders_idempotent_replays_total",
