@@ -1,6 +1,7 @@
 //! The subcommands. All except `serve` print a result for the user.
 
 mod audit;
+mod maintain;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -90,6 +91,7 @@ pub fn run(command: Command, settings: Settings) -> ExitCode {
         Command::Serve => serve(settings),
         Command::Audit(args) => audit::audit(&settings, args),
         Command::Migrate(args) => migrate(&settings, &args),
+        Command::Maintain(args) => maintain::maintain(&settings, args),
         Command::Healthcheck => healthcheck(&settings),
         Command::Openapi => openapi(),
         Command::ApiKey(args) => api_key(&args),

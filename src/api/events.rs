@@ -28,7 +28,8 @@ const BATCH_MEDIA_TYPE: &str = "application/cloudevents-batch+json";
 
 /// List the events of an order, oldest first.
 ///
-/// Each version of the order has one event, which carries the order as it was then.
+/// Each version of the order has one event, which carries the order as it was then. Events that are older than
+/// `EVENT_RETENTION` are removed. The events of an archived order remain until then, and the last is `order.archived`.
 #[utoipa::path(
     get,
     path = paths::ORDER_EVENTS.template,
@@ -61,8 +62,7 @@ pub(super) async fn list_of_order(
         page,
         permit: _permit,
     } = context.within(page, ProblemKind::Timeout).await??;
-    // Every order has an event. The absence of events after a version does not show whether the order exists.
-    if page.events.is_empty() && (after == 0 || !exists(&context, &api, id).await?) {
+    if page.events.is_empty() && !exists(&context, &api, id, after).await? {
         return Err(order_not_found());
     }
     let mut response = HttpResponse::Ok();
@@ -80,11 +80,28 @@ pub(super) async fn list_of_order(
         .body(batch(page.events)?))
 }
 
-async fn exists(context: &RequestContext, api: &ApiState, id: Uuid) -> Result<bool, Problem> {
-    let order = context
-        .within(api.store.get(context.caller(), id), ProblemKind::Timeout)
-        .await??;
-    Ok(order.is_some())
+/// Whether an order without events after a version exists, or has existed and has earlier events. Retention may have
+/// removed all events of an order that has not changed since, and an archived order has events and nothing else.
+async fn exists(
+    context: &RequestContext,
+    api: &ApiState,
+    id: Uuid,
+    after: i32,
+) -> Result<bool, Problem> {
+    let order = api.store.get(context.caller(), id);
+    if context
+        .within(order, ProblemKind::Timeout)
+        .await??
+        .is_some()
+    {
+        return Ok(true);
+    }
+    if after <= 0 {
+        return Ok(false);
+    }
+    let events = api.store.order_events(context.caller(), id, 0, 1);
+    let events = context.within(events, ProblemKind::Timeout).await??;
+    Ok(!events.page.events.is_empty())
 }
 
 /// Follow the events of all orders, in commit order.

@@ -7,6 +7,7 @@ mod access;
 mod api_key;
 mod audit;
 mod database;
+mod maintain;
 mod retention;
 mod url;
 mod values;
@@ -25,6 +26,7 @@ use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
 pub use audit::AuditArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
+pub use maintain::MaintainArgs;
 pub use order_logging::LogFormat;
 pub use retention::Retention;
 pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
@@ -52,6 +54,8 @@ pub enum Command {
     Serve,
     /// Apply pending migrations under a lock, then exit
     Migrate(MigrateArgs),
+    /// Prepare partitions, apply retention and archive old orders, once, then exit
+    Maintain(MaintainArgs),
     /// GET /readyz of the local server; exit 0 when it is ready, 1 when it is not
     Healthcheck,
     /// Print the OpenAPI 3.1 document
@@ -203,6 +207,8 @@ enum SettingsError {
     #[error("RATE_BURST has no effect without RATE_LIMIT: set both or neither")]
     BurstWithoutLimit,
     #[error(transparent)]
+    Maintain(#[from] maintain::MaintainError),
+    #[error(transparent)]
     DatabaseUrl(#[from] UrlError),
     #[error(transparent)]
     OpenByMistake(#[from] OpenByMistake),
@@ -227,6 +233,11 @@ impl Settings {
                 self.database().check(check)?;
             }
             Command::Audit(_) | Command::Migrate(_) => self.database().check(check)?,
+            Command::Maintain(args) => {
+                let database = self.database();
+                database.check(check)?;
+                args.check(&self.retention, &database.url()?)?;
+            }
             Command::ApiKey(_) | Command::Healthcheck | Command::Openapi => {}
         }
         Ok(())

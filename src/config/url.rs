@@ -57,6 +57,11 @@ impl DatabaseUrl {
         self.kind
     }
 
+    /// Whether the database is in the memory of the process, which no other process can use.
+    pub fn is_in_memory(&self) -> bool {
+        self.text == "sqlite::memory:"
+    }
+
     /// Returns the whole URL, including its secret.
     pub fn expose(&self) -> &str {
         &self.text

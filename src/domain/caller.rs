@@ -26,6 +26,8 @@ pub enum AuthType {
     ServiceAccount,
     /// The subject of another token, which does not say whether it is a person or a program.
     Unknown,
+    /// The service itself, such as its maintenance.
+    System,
 }
 
 impl AuthType {
@@ -36,6 +38,7 @@ impl AuthType {
             Self::ApiKey => "api_key",
             Self::ServiceAccount => "service_account",
             Self::Unknown => "unknown",
+            Self::System => "system",
         }
     }
 }

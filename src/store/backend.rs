@@ -17,6 +17,7 @@ use super::erasure::Erasures;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
 use super::list::{ListQuery, Page, PageForm};
+use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
 use super::order_key::OrderKey;
 use super::pool::{Connect, Limits, Pool, PoolStatus};
@@ -42,6 +43,9 @@ pub(super) trait Driver: Send + Sync {
 
     /// Reads everything that is stored, in the scope of the sink, and sends it to the sink.
     fn audit(&self, sink: AuditSink) -> StoreFuture<'_, ()>;
+
+    /// Prepares partitions and applies retention, once. Reports if another process does so.
+    fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained>;
 
     /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::backend::Driver;
+use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
 use super::postgres::PgConnector;
 use super::sqlite::SqliteConnector;
@@ -53,6 +54,14 @@ impl Connector {
     /// When the database does not respond within `wait`, or an unreleased build made its schema.
     pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
         self.0.pending_migrations(wait).await
+    }
+
+    /// Prepares partitions and applies retention, once. Does nothing if another process does so.
+    ///
+    /// # Errors
+    /// When the database does not respond, or its lock cannot be taken. Other errors are part of the result.
+    pub async fn maintain(&self, options: MaintainOptions) -> Result<Maintained, StoreError> {
+        self.0.maintain(options).await
     }
 
     pub(super) fn driver(&self) -> Arc<dyn Driver> {

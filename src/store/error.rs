@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,6 +119,13 @@ pub(super) enum StoreFault {
          migrated: start with an empty database, or remove the file"
     )]
     Unreleased(String),
+    #[error("the lock of the maintenance, {}: {source}", path.display())]
+    MaintenanceLock {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("a database in memory cannot be maintained by another process")]
+    InMemory,
     #[error("migrations")]
     Migrations(#[source] Box<dyn Error + Send + Sync>),
     #[error("migration {name}")]
@@ -147,6 +155,8 @@ impl From<StoreFault> for StoreError {
             | StoreFault::Json(_)
             | StoreFault::Encoding(_)
             | StoreFault::Unreleased(_)
+            | StoreFault::MaintenanceLock { .. }
+            | StoreFault::InMemory
             | StoreFault::Migrations(_)
             | StoreFault::Migration { .. } => Self::internal(fault),
         }

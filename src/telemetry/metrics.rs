@@ -77,6 +77,8 @@ metrics! {
         pub(crate) feed_lag: Gauge = "feed_lag_seconds",
         /// Failed attempts to measure the lag of the feed.
         pub(crate) feed_lag_failures: IntCounter = "feed_lag_failures_total",
+        /// Time until the end of the last monthly partition of events that follows without a gap; NaN when it could not be measured, +Inf on SQLite.
+        pub(crate) event_partitions_ahead: Gauge = "event_partitions_ahead_seconds",
         /// Age of the oldest erasure that is not done, 0 without one; NaN when it could not be measured.
         pub(crate) erasure_oldest: Gauge = "erasure_oldest_seconds",
         /// Orders created.

@@ -17,6 +17,8 @@ pub enum QueryName {
     ReadFeed,
     /// The lag of the feed.
     FeedLag,
+    /// The partitions of the coming months.
+    PartitionsAhead,
     /// The events of one order.
     ReadOrderEvents,
     /// Storing a request to erase a customer.
@@ -34,7 +36,7 @@ pub enum QueryName {
 }
 
 impl QueryName {
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::CreateOrders,
         Self::FindIdempotencyKeys,
         Self::GetOrders,
@@ -42,6 +44,7 @@ impl QueryName {
         Self::UpdateOrder,
         Self::ReadFeed,
         Self::FeedLag,
+        Self::PartitionsAhead,
         Self::ReadOrderEvents,
         Self::RequestErasure,
         Self::GetErasure,
@@ -61,6 +64,7 @@ impl QueryName {
             Self::UpdateOrder => "update_order",
             Self::ReadFeed => "read_feed",
             Self::FeedLag => "feed_lag",
+            Self::PartitionsAhead => "partitions_ahead",
             Self::ReadOrderEvents => "read_order_events",
             Self::RequestErasure => "request_erasure",
             Self::GetErasure => "get_erasure",

@@ -20,6 +20,7 @@ const NAMES: [&str; 27] = [
     "db_errors_total",
     "log_lines_dropped_total",
     "batch_size",
+    "event_partitions_ahead_seconds",
     "event_streams",
     "erasure_oldest_seconds",
     "feed_lag_seconds",

@@ -36,7 +36,7 @@ fn diesel(database: &Database, args: &[&str]) -> Output {
     let plain = url.strip_prefix("sqlite://").unwrap_or(&url);
     // With the configuration of the repository it would write schema.rs.
     let config = tempfile::NamedTempFile::new().unwrap();
-    let print = "[print_schema]\nsqlite_integer_primary_key_is_bigint = true\n";
+    let print = "[print_schema]\nsqlite_integer_primary_key_is_bigint = true\nfilter = { except_tables = [\"events_.*\"] }\n";
     std::fs::write(&config, print).unwrap();
     let out = Command::new(cli)
         .env("DIESEL_CONFIG_FILE", config.path())

@@ -104,7 +104,7 @@ CREATE TABLE archived_orders (
 ) WITHOUT ROWID;
 CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id, order_id)
     WHERE customer_id IS NOT NULL;
-CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);
+CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at, tenant, order_id);
 
 -- One row for each request to erase the data of a customer, as on PostgreSQL. The customer and the pseudonym are NULL
 -- when the erasure is done.

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use super::maintain::measure_partitions_ahead;
 use super::{PgConnector, Postgres, feed_lag, notify};
 use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
@@ -19,6 +20,7 @@ use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use crate::store::list::{ListQuery, Page, PageForm};
+use crate::store::maintain::{MaintainOptions, Maintained};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
 use crate::store::pool::PoolStatus;
@@ -42,6 +44,10 @@ impl Driver for PgConnector {
         self.read_for_audit(sink).boxed()
     }
 
+    fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained> {
+        async move { self.maintain_database(&options).await }.boxed()
+    }
+
     fn start(
         self: Arc<Self>,
         environment: &Environment<'_>,
@@ -61,6 +67,10 @@ impl Driver for PgConnector {
         ));
         let postgres = Postgres::new(self, pool, settings.statement_timeout, Arc::clone(metrics));
         runtime.spawn(feed_lag::measure(postgres.clone(), Arc::clone(metrics)));
+        runtime.spawn(measure_partitions_ahead(
+            postgres.clone(),
+            Arc::clone(metrics),
+        ));
         Ok(Arc::new(postgres))
     }
 }

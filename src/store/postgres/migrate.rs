@@ -53,6 +53,10 @@ impl PgConnector {
         })
         .await?;
         connection.batch_execute(CONTINUE_FEED).await?;
+        if let Err(error) = self.prepare_partitions().await {
+            // Without a partition, events are written to the default partition.
+            log::warn!(error:%; "the partitions of the next months could not be created");
+        }
         Ok(applied)
     }
 

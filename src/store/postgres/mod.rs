@@ -16,6 +16,7 @@ mod get;
 mod last_success;
 mod lines;
 mod list;
+mod maintain;
 mod migrate;
 mod notify;
 mod position;
@@ -228,6 +229,7 @@ fn class(query: QueryName) -> Class {
         | QueryName::ListOrders
         | QueryName::ReadFeed
         | QueryName::FeedLag
+        | QueryName::PartitionsAhead
         | QueryName::GetErasure
         | QueryName::OldestErasure
         | QueryName::ReadOrderEvents => Class::Read,

@@ -18,6 +18,7 @@ use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use crate::store::list::{ListQuery, Page, PageForm};
+use crate::store::maintain::{MaintainOptions, Maintained};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
 use crate::store::pool::PoolStatus;
@@ -41,12 +42,18 @@ impl Driver for SqliteConnector {
         self.read_for_audit(sink).boxed()
     }
 
+    fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained> {
+        async move { self.maintain_database(&options).await }.boxed()
+    }
+
     fn start(
         self: Arc<Self>,
         environment: &Environment<'_>,
     ) -> Result<Arc<dyn Backend>, StoreError> {
         let pool = environment.pool(Arc::clone(&self))?;
         let metrics = Arc::clone(environment.metrics);
+        // There are no partitions, so none can be missing.
+        metrics.event_partitions_ahead.set(f64::INFINITY);
         Ok(Arc::new(Sqlite::new(self, pool, metrics)))
     }
 }

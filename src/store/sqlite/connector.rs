@@ -1,7 +1,7 @@
 //! Opens connections to an SQLite file, or to a database in the memory of this process.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -108,6 +108,16 @@ impl SqliteConnector {
             file: Arc::new(file),
             _anchor: Some(std::sync::Mutex::new(anchor)),
         })
+    }
+
+    /// The path of the file. `None` for a database in memory.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.file.path.as_deref()
+    }
+
+    /// How long a statement may take.
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.file.statement_timeout
     }
 
     /// Opens a connection on the current thread, which may block.

@@ -14,6 +14,7 @@ mod get;
 mod handle;
 mod list;
 mod location;
+mod maintain;
 mod migrate;
 mod open;
 mod readiness;

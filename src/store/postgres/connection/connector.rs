@@ -108,6 +108,19 @@ impl PgConnector {
         Ok(client)
     }
 
+    /// Opens a connection for the maintenance of the database. It is set up like those of the pool.
+    pub(in crate::store) async fn connect_for_maintenance(
+        &self,
+    ) -> Result<PgConnection, ConnectError> {
+        let session = self.open_waiting(Purpose::Command).await?;
+        for_diesel(session, &self.setup()).await
+    }
+
+    /// How long a statement may take.
+    pub(in crate::store) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
     async fn connect_pooled(&self, wait: Wait) -> Result<Option<PgConnection>, ConnectError> {
         match self.open(Purpose::Pool, wait, Arc::new(|| {})).await? {
             Some(session) => for_diesel(session, &self.setup()).await.map(Some),
