@@ -14,7 +14,7 @@ crate::on_both!(
 );
 
 /// The metrics of section 3 of the contract for the features that exist.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "auth_total",
     "auth_file_reload_total",
     "db_errors_total",
