@@ -9,8 +9,10 @@
 //! - [`telemetry`]: logs, metrics, and a record of every request
 //! - `api`: the routes
 //! - `http`: connections, the edge, requests and responses
+//! - `import`: orders from a file
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
-//! - `order_json`: the JSON form of an order
+//! - `order_json`: the JSON forms of an order
+//! - `json`: parses JSON and reports why it is rejected
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
@@ -20,6 +22,8 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 mod http;
+mod import;
+mod json;
 mod order_json;
 mod server;
 mod shares;

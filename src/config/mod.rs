@@ -6,6 +6,7 @@
 mod access;
 mod api_key;
 mod database;
+mod import;
 mod retention;
 mod url;
 mod values;
@@ -23,6 +24,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
+pub use import::ImportArgs;
 pub use order_logging::LogFormat;
 pub use retention::Retention;
 pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
@@ -56,6 +58,8 @@ pub enum Command {
     Openapi,
     /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
     ApiKey(ApiKeyArgs),
+    /// Load orders from a file of JSON lines, such as an export
+    Import(ImportArgs),
 }
 
 /// How to migrate.
@@ -222,7 +226,7 @@ impl Settings {
                 self.access.check(self.bind_address)?;
                 self.database().check(check)?;
             }
-            Command::Migrate(_) => self.database().check(check)?,
+            Command::Migrate(_) | Command::Import(_) => self.database().check(check)?,
             Command::ApiKey(_) | Command::Healthcheck | Command::Openapi => {}
         }
         Ok(())

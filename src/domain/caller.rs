@@ -24,6 +24,8 @@ pub enum AuthType {
     ApiKey,
     /// A Kubernetes ServiceAccount.
     ServiceAccount,
+    /// A command of this service, such as an import, which has no caller.
+    System,
     /// The subject of another token, which does not say whether it is a person or a program.
     Unknown,
 }
@@ -35,12 +37,22 @@ impl AuthType {
             Self::Unauthenticated => "unauthenticated",
             Self::ApiKey => "api_key",
             Self::ServiceAccount => "service_account",
+            Self::System => "system",
             Self::Unknown => "unknown",
         }
     }
 }
 
 impl Caller {
+    /// A command of this service that changes the data of this tenant.
+    pub fn system(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            id: "".into(),
+            auth_type: AuthType::System,
+        }
+    }
+
     /// The caller of requests without credentials, which belong to the default tenant.
     pub fn anonymous() -> Self {
         Self {

@@ -14,6 +14,7 @@ use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
+use super::import::OrderImport;
 use super::list::{ListQuery, Page, PageForm};
 use super::migrate::MigrateOptions;
 use super::order_key::OrderKey;
@@ -37,6 +38,9 @@ pub(super) trait Driver: Send + Sync {
     /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
     /// until the database responds.
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
+
+    /// Prepares an import of orders of this tenant. Opens nothing yet.
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport>;
 
     /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(

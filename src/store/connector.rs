@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::backend::Driver;
+use super::import::OrderImport;
 use super::migrate::MigrateOptions;
 use super::postgres::PgConnector;
 use super::sqlite::SqliteConnector;
 use crate::config::{DatabaseKind, Settings};
+use crate::domain::Tenant;
 
 /// The database that the settings name, before the store opens it. Cheap to clone.
 #[derive(Clone)]
@@ -53,6 +55,11 @@ impl Connector {
     /// When the database does not respond within `wait`, or an unreleased build made its schema.
     pub async fn pending(&self, wait: Duration) -> Result<Vec<String>, StoreError> {
         self.0.pending_migrations(wait).await
+    }
+
+    /// Prepares an import of orders of this tenant. Opens nothing yet.
+    pub fn import(&self, tenant: Tenant) -> Box<dyn OrderImport> {
+        self.driver().import(tenant)
     }
 
     pub(super) fn driver(&self) -> Arc<dyn Driver> {

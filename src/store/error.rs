@@ -101,6 +101,10 @@ pub(super) enum StoreFault {
     WrongCount { requests: usize, responses: usize },
     #[error("the table `feed` has no row")]
     NoFeedRow,
+    #[error("new events have no position in the feed: run order-service migrate")]
+    FeedNotCurrent,
+    #[error("other processes write the same orders")]
+    CompetingImport,
     #[error("a cursor could not be encrypted")]
     Encryption,
     #[error("a row in the database has a broken {0}")]
@@ -134,6 +138,8 @@ impl From<StoreFault> for StoreError {
             | StoreFault::Moved
             | StoreFault::NeitherKeptNorFound
             | StoreFault::RowNotKept
+            | StoreFault::FeedNotCurrent
+            | StoreFault::CompetingImport
             | StoreFault::FileReplaced => Self::unavailable(fault),
             StoreFault::WorkerEnded
             | StoreFault::BatchPanicked

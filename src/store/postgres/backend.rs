@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use super::import::PgImport;
 use super::{PgConnector, Postgres, feed_lag, notify};
 use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
@@ -17,6 +18,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::import::OrderImport;
 use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
@@ -35,6 +37,10 @@ impl Driver for PgConnector {
 
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>> {
         self.list_pending(wait).boxed()
+    }
+
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {
+        Box::new(PgImport::new(self, tenant))
     }
 
     fn start(

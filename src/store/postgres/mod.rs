@@ -11,6 +11,7 @@ mod feed_head;
 mod feed_lag;
 mod find_existing;
 mod get;
+mod import;
 mod last_success;
 mod lines;
 mod list;
@@ -56,7 +57,17 @@ const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bi
 fn push_position(out: &mut AstPass<'_, '_, Pg>) {
     out.push_sql("(SELECT CASE WHEN ");
     out.push_sql(FEED_IS_CURRENT);
-    out.push_sql(" THEN pg_current_xact_id()::text::bigint + xid_offset END FROM feed)");
+    out.push_sql(" THEN ");
+    out.push_sql(TRANSACTION_POSITION);
+    out.push_sql(" END FROM feed)");
+}
+
+/// SQL for the position of the current transaction, given the row of `feed`.
+const TRANSACTION_POSITION: &str = "pg_current_xact_id()::text::bigint + xid_offset";
+
+/// A query for what [`push_position`] writes.
+fn position_query() -> String {
+    format!("SELECT CASE WHEN {FEED_IS_CURRENT} THEN {TRANSACTION_POSITION} END FROM feed")
 }
 
 /// Orders in PostgreSQL. Cheap to clone.
@@ -94,6 +105,11 @@ const MAX_RETRIES: u32 = 3;
 /// The pause before the first retry is twice this, and doubles with each retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long to wait for a response to a statement, which the server cancels after `statement_timeout`.
+fn response_timeout(statement_timeout: Duration) -> Duration {
+    statement_timeout.saturating_mul(2) + Duration::from_secs(1)
+}
+
 impl Postgres {
     /// Creates a backend on the database of `pool`, whose server cancels a statement after `statement_timeout`. A
     /// server that sends nothing for much longer is down, although its host may still acknowledge every packet (a
@@ -107,7 +123,7 @@ impl Postgres {
         Self {
             readiness: Arc::new(ReadinessCheck::new(connector, pool.clone())),
             pool,
-            response_timeout: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            response_timeout: response_timeout(statement_timeout),
             last_success: Arc::new(LastSuccess::new()),
             metrics,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
+use super::import::SqliteImport;
 use super::{Sqlite, SqliteConnector, readiness};
 use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
@@ -16,6 +17,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::import::OrderImport;
 use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::migrate::MigrateOptions;
 use crate::store::order_key::OrderKey;
@@ -34,6 +36,10 @@ impl Driver for SqliteConnector {
 
     fn pending_migrations(&self, _wait: Duration) -> StoreFuture<'_, Vec<String>> {
         self.list_pending().boxed()
+    }
+
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {
+        Box::new(SqliteImport::new(self, tenant))
     }
 
     fn start(

@@ -112,8 +112,18 @@ impl SqliteConnector {
 
     /// Opens a connection on the current thread, which may block.
     pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
-        let (connection, _) = self.file.open()?;
+        let (connection, _) = self.connect_with_handle()?;
         Ok(connection)
+    }
+
+    /// Like [`Self::connect_blocking`], with the handle that gives the result codes of errors.
+    pub(super) fn connect_with_handle(&self) -> Result<(SqliteConnection, Handle), StoreError> {
+        Ok(self.file.open()?)
+    }
+
+    /// The maximum duration of one statement.
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.file.statement_timeout
     }
 }
 
