@@ -69,7 +69,12 @@ impl Batch for Doubling {
     }
 
     fn lock_of(item: &u32) -> Option<LockName> {
-        (*item >= UNLOCKED).then(|| (tenant_of(*item), LockedValue::Key(item.to_string().into_bytes())))
+        (*item >= UNLOCKED).then(|| {
+            (
+                tenant_of(*item),
+                LockedValue::Key(item.to_string().into_bytes()),
+            )
+        })
     }
 
     async fn serve(&self, items: Arc<[u32]>, wait: LockWait) -> Result<Vec<u32>, StoreError> {

@@ -79,7 +79,7 @@ where
     };
     let error = ServerError {
         code,
-        source: error.into(),
+        source: Box::new(error),
     };
     let error = if is_outage {
         StoreError::unavailable(error)
@@ -92,7 +92,9 @@ where
 /// The error to report for a failed statement of a command.
 impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
-        let code = error.code().and_then(|code| code.code().as_bytes().try_into().ok());
+        let code = error
+            .code()
+            .and_then(|code| code.code().as_bytes().try_into().ok());
         classify(code.map(SqlState), PostgresError(error)).0
     }
 }

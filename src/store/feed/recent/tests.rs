@@ -30,6 +30,7 @@ fn event(tenant: &str, position: i64, length: usize) -> TenantEvent {
     TenantEvent {
         tenant: tenant.to_owned(),
         event: Event {
+            event_type: crate::domain::EventType::Created,
             order_id: Uuid::from_u128(1),
             version: 1,
             occurred_at: chrono::Utc::now(),

@@ -56,7 +56,7 @@ pub(super) async fn send(
             let command = CreateOrder {
                 caller: Arc::clone(caller),
                 new: NewOrder::parse(draft).unwrap(),
-                idempotency: key.map(|key| Idempotency { key, hash }),
+                idempotency: key.map(|key| Idempotency::new(&key, hash)),
                 ..new_order("")
             };
             Response::Created(store.create(command).await.unwrap())
