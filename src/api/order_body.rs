@@ -1,18 +1,18 @@
 //! Request bodies with a single order.
 
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
 use crate::domain::{
-    Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, Patch, Quantity, UnknownStatus, Violation,
+    Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, Patch, Quantity, UnknownStatus,
+    Violation,
 };
 use crate::http::problem::Problem;
 use crate::http::request::body::{self, Body};
+use crate::order_json::StatusSchema;
 use crate::order_json::integer::present_integer;
 use crate::order_json::new_order::{LineBody, NewOrderBody, Object, UniqueEntries, present};
-use crate::order_json::StatusSchema;
 
 impl Body for NewOrderBody {
     const MEDIA_TYPES: &'static [&'static str] = &["application/json"];

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{CommandError, CommandResult, print};
 use crate::config::{ImportArgs, Settings};
-use crate::import::{Import, ImportError, Input};
+use crate::import::{Import, Input};
 use crate::server::block_on;
 use crate::shutdown;
 use crate::store::Connector;

@@ -101,9 +101,9 @@ impl History {
 }
 
 fn parse_time(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
-    let time = DateTime::parse_from_rfc3339(text).map_err(|_| {
-        "must be a date and a time with its zone (RFC 3339), such as 2026-11-22T06:19:00Z"
-    })?;
+    let time = DateTime::parse_from_rfc3339(text).map_err(
+        |_| "must be a date and a time with its zone (RFC 3339), such as 2026-11-22T06:19:00Z",
+    )?;
     // In whole microseconds, as times are stored. A leap second becomes the second after it.
     let time = DateTime::from_timestamp_micros(time.timestamp_micros())
         .filter(|time| *time >= DateTime::UNIX_EPOCH)
@@ -322,7 +322,10 @@ mod tests {
             ..last
         };
         assert_eq!(LastVersion::later(Some(last), Some(trace)), Some(trace));
-        let trace = LastVersion { version: 5, ..trace };
+        let trace = LastVersion {
+            version: 5,
+            ..trace
+        };
         assert_eq!(LastVersion::later(Some(last), Some(trace)), Some(last));
         assert_eq!(LastVersion::later(None, Some(trace)), Some(trace));
         last.status = None;

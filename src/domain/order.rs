@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use uuid::Uuid;
 
-use super::{
-    Currency, Items, ItemsDraft, Metadata, ShortText, Status, UnknownCurrency, Violation,
-};
+use super::{Currency, Items, ItemsDraft, Metadata, ShortText, Status, UnknownCurrency, Violation};
 
 /// The maximum quantity of one line.
 pub const MAX_QUANTITY: i32 = 1_000_000;
@@ -77,7 +75,8 @@ impl NewOrder {
     /// Every violation found, not only the first.
     pub fn parse(draft: Draft) -> Result<Self, Vec<Violation>> {
         Self::parse_with(draft, |code| {
-            code.parse().map_err(|error: UnknownCurrency| error.to_string())
+            code.parse()
+                .map_err(|error: UnknownCurrency| error.to_string())
         })
     }
 

@@ -104,7 +104,8 @@ impl<R: BufRead> Lines<R> {
             ended = end.is_some();
             let part = end.map_or(available.len(), |end| end + 1);
             // One byte more than a line may have, its line end and a byte order mark.
-            let space = (MAX_LINE_BYTES + 1 + 2 + BYTE_ORDER_MARK.len()).saturating_sub(self.line.len());
+            let space =
+                (MAX_LINE_BYTES + 1 + 2 + BYTE_ORDER_MARK.len()).saturating_sub(self.line.len());
             let kept = available.get(..part.min(space)).unwrap_or_default();
             self.line.extend_from_slice(kept);
             self.input.consume(part);
@@ -156,7 +157,8 @@ mod tests {
         let longest = vec![b'x'; MAX_LINE_BYTES];
         let too_long = vec![b'y'; MAX_LINE_BYTES + 1];
         let huge = vec![b' '; 5 * MAX_LINE_BYTES];
-        let input = [&longest, &too_long, &huge, &b"z".to_vec()].map(|line| [line, &b"\r\n"[..]].concat());
+        let input =
+            [&longest, &too_long, &huge, &b"z".to_vec()].map(|line| [line, &b"\r\n"[..]].concat());
         let expected = [
             (1, Ok(longest.clone())),
             (2, Err(SHOWN_BYTES)),

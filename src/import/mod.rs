@@ -255,7 +255,10 @@ fn reject(
             ("/external_id", detail, Some(*order_id))
         }
         ImportOutcome::IllegalTransition { from } => {
-            let detail = format!("cannot follow {}, the last status of the order", from.as_str());
+            let detail = format!(
+                "cannot follow {}, the last status of the order",
+                from.as_str()
+            );
             ("/status", detail, None)
         }
     };

@@ -47,8 +47,10 @@ impl Progress {
     pub(super) fn update(&mut self, report: &Report, position: u64) {
         let rate = self.rate(report);
         self.bar.set_position(position);
-        self.bar
-            .set_message(format!("{} orders, {rate}/s", report.read - report.rejected));
+        self.bar.set_message(format!(
+            "{} orders, {rate}/s",
+            report.read - report.rejected
+        ));
         if self.bar.is_hidden() && self.logged.elapsed() >= LOG_INTERVAL {
             self.logged = Instant::now();
             let Report {

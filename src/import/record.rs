@@ -166,8 +166,14 @@ mod tests {
         let order = parse_in("default", 1, EXPORTED).unwrap();
         assert_eq!(order_json::order(&order).unwrap(), EXPORTED);
         let single = EXPORTED
-            .replace(r#",{"product_id":"sku-2","quantity":1,"unit_amount":-3}"#, "")
-            .replace(r#""product_id":null,"quantity":null"#, r#""product_id":"sku-1","quantity":2"#)
+            .replace(
+                r#",{"product_id":"sku-2","quantity":1,"unit_amount":-3}"#,
+                "",
+            )
+            .replace(
+                r#""product_id":null,"quantity":null"#,
+                r#""product_id":"sku-1","quantity":2"#,
+            )
             .replace(r#""total_amount":7"#, r#""total_amount":10"#);
         let order = parse_in("default", 1, &single).unwrap();
         assert_eq!(order_json::order(&order).unwrap(), single);
@@ -175,7 +181,8 @@ mod tests {
 
     #[test]
     fn the_body_of_a_request_needs_only_the_time_of_creation() {
-        let text = r#"{"product_id":"sku-1","quantity":3,"created_at":"2020-01-02T03:04:05+01:00"}"#;
+        let text =
+            r#"{"product_id":"sku-1","quantity":3,"created_at":"2020-01-02T03:04:05+01:00"}"#;
         let order = parse_in("default", 1, text).unwrap();
         assert!(has_time_of(order.id, order.created_at));
         assert_eq!((order.version, order.updated_at), (1, order.created_at));
@@ -196,10 +203,22 @@ mod tests {
     #[test]
     fn what_an_export_repeats_must_be_consistent() {
         let inconsistent = [
-            (r#""product_id":null,"#, r#""product_id":"sku-1","#, "/product_id"),
+            (
+                r#""product_id":null,"#,
+                r#""product_id":"sku-1","#,
+                "/product_id",
+            ),
             (r#""quantity":null,"#, r#""quantity":3,"#, "/quantity"),
-            (r#""total_amount":7"#, r#""total_amount":8"#, "/total_amount"),
-            (r#""total_amount":7"#, r#""total_amount":null"#, "/total_amount"),
+            (
+                r#""total_amount":7"#,
+                r#""total_amount":8"#,
+                "/total_amount",
+            ),
+            (
+                r#""total_amount":7"#,
+                r#""total_amount":null"#,
+                "/total_amount",
+            ),
             ("2025-10-02T07:27:12.238", "2025-10-02T07:27:12.239", "/id"),
             ("0199a3c4", "0199a3c5", "/id"),
             ("-7f80-", "-4f80-", "/id"),
@@ -217,15 +236,42 @@ mod tests {
             ("[]", ""),
             ("\0", ""),
             (r#"{"product_id":"sku-1""#, ""),
-            (r#"{"product_id":"sku-1","quantity":0,"created_at":"2020-01-02T03:04:05Z"}"#, "/quantity"),
-            (r#"{"product_id":"sku-1","quantity":"1","created_at":"2020-01-02T03:04:05Z"}"#, "/quantity"),
-            (r#"{"items":[{"product_id":"sku-1","quantity":1,"colour":"red"}],"created_at":"2020-01-02T03:04:05Z"}"#, "/items/0/colour"),
-            (r#"{"product_id":"a","quantity":1,"idempotency_key":"k","created_at":"2020-01-02T03:04:05Z"}"#, "/idempotency_key"),
-            (r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","id":null,"id":null}"#, "/id"),
-            (r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","version":1.5}"#, "/version"),
-            (r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","status":null}"#, "/status"),
-            (r#"{"product_id":"a","quantity":1,"created_at":1577934245}"#, "/created_at"),
-            (r#"{"product_id":"a","quantity":1,"currency":"EUR","created_at":"2020-01-02T03:04:05Z"}"#, "/currency"),
+            (
+                r#"{"product_id":"sku-1","quantity":0,"created_at":"2020-01-02T03:04:05Z"}"#,
+                "/quantity",
+            ),
+            (
+                r#"{"product_id":"sku-1","quantity":"1","created_at":"2020-01-02T03:04:05Z"}"#,
+                "/quantity",
+            ),
+            (
+                r#"{"items":[{"product_id":"sku-1","quantity":1,"colour":"red"}],"created_at":"2020-01-02T03:04:05Z"}"#,
+                "/items/0/colour",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"idempotency_key":"k","created_at":"2020-01-02T03:04:05Z"}"#,
+                "/idempotency_key",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","id":null,"id":null}"#,
+                "/id",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","version":1.5}"#,
+                "/version",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","status":null}"#,
+                "/status",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"created_at":1577934245}"#,
+                "/created_at",
+            ),
+            (
+                r#"{"product_id":"a","quantity":1,"currency":"EUR","created_at":"2020-01-02T03:04:05Z"}"#,
+                "/currency",
+            ),
         ] {
             assert_eq!(pointers(text), [expected], "{text}");
         }

@@ -50,10 +50,13 @@ impl Reject {
             Some(json) => json,
             None => RawValue::from_string(serde_json::to_string(&String::from_utf8_lossy(text))?)?,
         };
-        let errors = violations.into_iter().take(MAX_ERRORS).map(|violation| Reason {
-            pointer: violation.pointer,
-            detail: violation.detail,
-        });
+        let errors = violations
+            .into_iter()
+            .take(MAX_ERRORS)
+            .map(|violation| Reason {
+                pointer: violation.pointer,
+                detail: violation.detail,
+            });
         Ok(Self {
             line,
             errors: errors.collect(),
@@ -108,7 +111,10 @@ impl RejectFile {
     /// Ends a complete import. Removes the file of an earlier one if there are no rejects any more.
     pub(super) fn finish(self) -> io::Result<()> {
         match self.file {
-            Some(file) => file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all(),
+            Some(file) => file
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?
+                .sync_all(),
             None => match std::fs::remove_file(&self.path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -119,7 +125,12 @@ impl RejectFile {
 
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(MODE).open(path)?;
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(MODE)
+        .open(path)?;
     // The mode above applies only to a new file.
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)

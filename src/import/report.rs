@@ -41,7 +41,9 @@ impl Report {
         match outcome {
             ImportOutcome::Imported => self.imported += 1,
             ImportOutcome::AlreadyPresent => self.already_present += 1,
-            ImportOutcome::ExternalIdTaken { .. } | ImportOutcome::IllegalTransition { .. } => return,
+            ImportOutcome::ExternalIdTaken { .. } | ImportOutcome::IllegalTransition { .. } => {
+                return;
+            }
         }
         self.read += 1;
     }

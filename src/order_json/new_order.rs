@@ -115,7 +115,10 @@ impl NewOrderBody {
             .into_iter()
             .filter(|(_, same)| !same)
             .map(|(pointer, _)| {
-                Violation::new(pointer, "must be that of the only line, or null if there are several")
+                Violation::new(
+                    pointer,
+                    "must be that of the only line, or null if there are several",
+                )
             })
             .collect();
         if violations.is_empty() {

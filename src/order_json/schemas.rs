@@ -1,9 +1,7 @@
 //! Schemas of the members of a new order. `domain/` enforces the rules, and schemathesis compares the two.
 
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
-use utoipa::openapi::{
-    KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type,
-};
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 
 use crate::domain::{MAX_UNIT_AMOUNT, Metadata, ShortText};
 

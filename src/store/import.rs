@@ -38,7 +38,10 @@ impl ImportRow {
 
     /// The bytes of its texts in memory.
     pub fn bytes(&self) -> usize {
-        self.json.len() + self.metadata.len() + self.order.items.bytes() + self.order.metadata.bytes()
+        self.json.len()
+            + self.metadata.len()
+            + self.order.items.bytes()
+            + self.order.metadata.bytes()
     }
 
     /// The number of its lines.

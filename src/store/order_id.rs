@@ -26,7 +26,10 @@ pub(super) fn new_order_id(created_at: DateTime<Utc>) -> Uuid {
 /// Returns the id of an imported order without one, which was created at this time. The other bits are those of
 /// `digest`, so that the same order has the same id when it is imported again.
 pub fn imported_order_id(created_at: DateTime<Utc>, digest: [u8; 8]) -> Uuid {
-    with_time(created_at.timestamp_micros().clamp(0, END_MICROS - 1), digest)
+    with_time(
+        created_at.timestamp_micros().clamp(0, END_MICROS - 1),
+        digest,
+    )
 }
 
 /// Whether an order that was created at this time may have the id: a UUIDv7 with the same milliseconds. Other systems

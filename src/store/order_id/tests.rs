@@ -143,7 +143,10 @@ fn the_id_of_an_imported_order_has_its_time_and_its_digest() {
     let range = first_id(time)..first_id(time + TimeDelta::microseconds(1));
     assert!(range.contains(&id));
     assert!(!has_time_of(id, time + TimeDelta::milliseconds(1)));
-    assert!(!has_time_of(id, DateTime::UNIX_EPOCH - TimeDelta::seconds(1)));
+    assert!(!has_time_of(
+        id,
+        DateTime::UNIX_EPOCH - TimeDelta::seconds(1)
+    ));
     let random = Builder::from_unix_timestamp_millis(1_234_567_890_123, &[255; 10]).into_uuid();
     assert!(has_time_of(random, time));
     // The bytes of the id with another version, and with another variant.

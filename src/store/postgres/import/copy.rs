@@ -27,7 +27,8 @@ const ORDER_TYPES: [Type; 12] = [
     Type::TIMESTAMPTZ,
     Type::INT4,
 ];
-const COPY_ORDERS: &str = "COPY orders (tenant, id, status, customer_id, external_id, currency, total_amount, metadata,
+const COPY_ORDERS: &str =
+    "COPY orders (tenant, id, status, customer_id, external_id, currency, total_amount, metadata,
     version, created_at, updated_at, json_bytes) FROM STDIN BINARY";
 
 const ITEM_TYPES: [Type; 7] = [
@@ -39,7 +40,8 @@ const ITEM_TYPES: [Type; 7] = [
     Type::INT8,
     Type::TEXT,
 ];
-const COPY_ITEMS: &str = "COPY order_items (tenant, order_id, line, product_id, quantity, unit_amount, status)
+const COPY_ITEMS: &str =
+    "COPY order_items (tenant, order_id, line, product_id, quantity, unit_amount, status)
     FROM STDIN BINARY";
 
 const EVENT_TYPES: [Type; 9] = [
@@ -54,7 +56,8 @@ const EVENT_TYPES: [Type; 9] = [
     Type::TEXT,
 ];
 /// The other columns have their defaults.
-const COPY_EVENTS: &str = "COPY events (tenant, order_id, version, position, event_type, occurred_at, data, data_bytes,
+const COPY_EVENTS: &str =
+    "COPY events (tenant, order_id, version, position, event_type, occurred_at, data, data_bytes,
     authtype) FROM STDIN BINARY";
 
 /// The prepared statements.

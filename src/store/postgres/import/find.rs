@@ -23,7 +23,8 @@ pub(super) const FIND: &str = "SELECT
     ORDER BY i.number";
 
 /// The last events of orders that are not stored. Usually there are none.
-pub(super) const FIND_EVENTS: &str = "SELECT DISTINCT ON (order_id) order_id, version, data->>'status' AS status,
+pub(super) const FIND_EVENTS: &str =
+    "SELECT DISTINCT ON (order_id) order_id, version, data->>'status' AS status,
         occurred_at
     FROM events WHERE tenant = $1 AND order_id = ANY($2) ORDER BY order_id, version DESC";
 

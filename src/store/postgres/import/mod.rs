@@ -133,12 +133,18 @@ impl Session {
         let ids: Vec<_> = rows.iter().map(|row| row.order.id).collect();
         let external_ids = rows.iter().map(|row| row.order.external_id.as_deref());
         let external_ids: Vec<_> = external_ids.collect();
-        let rows = self.client.query(&self.find, &[&tenant, &ids, &external_ids]);
-        let mut found = Found::new(&rows.await?)?;
+        let rows = self
+            .client
+            .query(&self.find, &[&tenant, &ids, &external_ids])
+            .await?;
+        let mut found = Found::new(&rows)?;
         let absent = found.absent(&ids);
         if !absent.is_empty() {
-            let events = self.client.query(&self.find_events, &[&tenant, &absent]);
-            found.add_events(&events.await?)?;
+            let events = self
+                .client
+                .query(&self.find_events, &[&tenant, &absent])
+                .await?;
+            found.add_events(&events)?;
         }
         Ok(found)
     }
@@ -156,8 +162,9 @@ impl Session {
         let archived: HashSet<_> = writes.iter().filter_map(Write::archived).collect();
         if !archived.is_empty() {
             let ids: Vec<_> = archived.iter().map(|(id, _)| *id).collect();
-            let removed = transaction.query(&self.remove_archived, &[&tenant, &ids]);
-            let removed = removed.await?;
+            let removed = transaction
+                .query(&self.remove_archived, &[&tenant, &ids])
+                .await?;
             let removed = removed.iter().map(|row| (row.get(0), row.get(1)));
             if removed.collect::<HashSet<(Uuid, i32)>>() != archived {
                 return Ok(false);
@@ -181,8 +188,7 @@ impl Session {
 }
 
 /// Removes the traces of archived orders that continue.
-const REMOVE_ARCHIVED: &str =
-    "DELETE FROM archived_orders WHERE tenant = $1 AND order_id = ANY($2) RETURNING order_id, version";
+const REMOVE_ARCHIVED: &str = "DELETE FROM archived_orders WHERE tenant = $1 AND order_id = ANY($2) RETURNING order_id, version";
 
 /// An error of a transaction. The code of PostgreSQL's decides whether the chunk starts again.
 enum StoreOrPostgres {
