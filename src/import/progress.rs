@@ -60,9 +60,15 @@ impl Progress {
                 rejected,
                 ..
             } = *report;
-            let remaining_seconds = self.remaining_seconds(position);
-            log::info!(read, imported, already_present, rejected, orders_per_second = rate,
-                remaining_seconds:?; "importing");
+            match self.remaining_seconds(position) {
+                Some(remaining_seconds) => {
+                    log::info!(read, imported, already_present, rejected, orders_per_second = rate,
+                        remaining_seconds; "importing");
+                }
+                None => {
+                    log::info!(read, imported, already_present, rejected, orders_per_second = rate; "importing");
+                }
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod api_doc;
 mod commands;
 mod crashes;
 mod hosts;
+mod import;
 mod logs;
 mod migrations;
 mod panics;
