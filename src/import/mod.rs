@@ -213,7 +213,9 @@ impl Run {
             let start = Instant::now();
             let error = match database.import(Arc::clone(&rows)).await {
                 Ok(outcomes) => {
-                    self.size.adapt(rows.len(), start.elapsed());
+                    let took = start.elapsed();
+                    self.size.adapt(rows.len(), took);
+                    log::debug!(orders = rows.len(), took:?; "wrote a chunk");
                     return Ok(outcomes);
                 }
                 Err(error) => error,

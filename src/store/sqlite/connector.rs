@@ -121,6 +121,11 @@ impl SqliteConnector {
         Ok(self.file.open()?)
     }
 
+    /// The identity of the file that is at the path now; `None` in memory.
+    pub(super) fn identity(&self) -> Option<FileIdentity> {
+        self.file.identity()
+    }
+
     /// The maximum duration of one statement.
     pub(super) fn statement_timeout(&self) -> Duration {
         self.file.statement_timeout

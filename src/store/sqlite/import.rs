@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::SqliteConnector;
+use super::connector::FileIdentity;
 use super::create::{Origin, find_by_external_id, insert_event, insert_lines, insert_order};
 use super::handle::Handle;
 use super::rows::time;
@@ -29,7 +30,24 @@ pub(super) struct SqliteImport {
     session: Option<Session>,
 }
 
-type Session = (SqliteConnection, Handle);
+/// An open connection.
+struct Session {
+    connection: SqliteConnection,
+    handle: Handle,
+    /// The identity of the file that was opened.
+    identity: Option<FileIdentity>,
+}
+
+impl Session {
+    fn open(connector: &SqliteConnector) -> Result<Self, StoreError> {
+        let (connection, handle) = connector.connect_with_handle()?;
+        Ok(Self {
+            connection,
+            handle,
+            identity: connector.identity(),
+        })
+    }
+}
 
 impl SqliteImport {
     pub(super) fn new(connector: Arc<SqliteConnector>, tenant: Tenant) -> Self {
@@ -47,15 +65,29 @@ impl SqliteImport {
         let (connector, caller) = (Arc::clone(&self.connector), Arc::clone(&self.caller));
         let session = self.session.take();
         let (session, outcomes) = blocking(move || {
-            let (mut connection, handle) = match session {
+            let session = match session {
                 Some(session) => session,
-                None => connector.connect_with_handle()?,
+                None => Session::open(&connector)?,
             };
+            // Writes to a file that was removed or replaced would be lost.
+            if session.identity != connector.identity() {
+                return Err(StoreFault::FileReplaced.into());
+            }
+            let Session {
+                mut connection,
+                handle,
+                identity,
+            } = session;
             let outcomes = handle.run(connector.statement_timeout(), || {
                 connection
                     .immediate_transaction(|connection| import_orders(connection, &caller, &rows))
             })?;
-            Ok(((connection, handle), outcomes))
+            let session = Session {
+                connection,
+                handle,
+                identity,
+            };
+            Ok((session, outcomes))
         })
         .await?;
         self.session = Some(session);

@@ -94,7 +94,8 @@ async fn line_ends_a_byte_order_mark_and_a_missing_last_line_end_are_harmless(da
     let imported = input.import(&database);
     assert_eq!((imported.code(), imported.counts()), (0, (2, 0, 0)));
     // A last line that was cut off is a reject.
-    input.write(format!("{}\n{}", lines[2], &lines[0][..lines[0].len() - 1]));
+    let cut_off = lines[0].strip_suffix('}').unwrap();
+    input.write(format!("{}\n{cut_off}", lines[2]));
     let imported = input.import(&database);
     assert_eq!((imported.code(), imported.counts()), (1, (1, 0, 1)));
     assert_eq!(input.rejects()[0]["line"], 2);

@@ -33,7 +33,7 @@ async fn create_orders(server: &Server) {
                 json!({
                     "product_id": format!("sku-{}", random.below(20)),
                     "quantity": 1 + random.below(9),
-                    "unit_amount": if line == 0 { 1_000_000 } else { -(random.below(9) as i64) },
+                    "unit_amount": if line == 0 { 1_000_000 } else { -i64::try_from(random.below(9)).unwrap() },
                 })
             })
             .collect();
@@ -74,7 +74,7 @@ async fn export(server: &Server) -> Vec<String> {
 
 /// Imports an export into an empty database and exports it again.
 async fn imports_restores_the_same_orders(from: &Database, to: &Database) {
-    let source = Server::start(from, &[]).await;
+    let source = Server::start(from, &[("MAX_BODY_BYTES", "1000000")]).await;
     create_orders(&source).await;
     let exported = export(&source).await;
     assert_eq!(exported.len(), 125);
