@@ -99,10 +99,10 @@ pub(super) enum StoreFault {
     BatchPanicked,
     #[error("a batch of {requests} requests returned {responses} responses")]
     WrongCount { requests: usize, responses: usize },
+    #[error("the database was restored from a dump: run `order-service migrate`")]
+    FeedBehind,
     #[error("the table `feed` has no row")]
     NoFeedRow,
-    #[error("new events have no position in the feed: run order-service migrate")]
-    FeedNotCurrent,
     #[error("other processes write the same orders")]
     CompetingImport,
     #[error("a cursor could not be encrypted")]
@@ -138,7 +138,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::Moved
             | StoreFault::NeitherKeptNorFound
             | StoreFault::RowNotKept
-            | StoreFault::FeedNotCurrent
+            | StoreFault::FeedBehind
             | StoreFault::CompetingImport
             | StoreFault::FileReplaced => Self::unavailable(fault),
             StoreFault::WorkerEnded

@@ -53,6 +53,14 @@ pub(super) fn first_id(time: DateTime<Utc>) -> Uuid {
     with_time(micros.max(0), [0; 8])
 }
 
+/// The time of creation in an id; 1970 for an id that has none.
+pub(super) fn time_of(id: Uuid) -> DateTime<Utc> {
+    let timestamp = id.get_timestamp().map(|timestamp| timestamp.to_unix());
+    timestamp
+        .and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds.try_into().ok()?, nanos))
+        .unwrap_or_default()
+}
+
 fn with_time(micros: i64, random: [u8; 8]) -> Uuid {
     let (millis, micros) = (micros / 1_000, micros % 1_000);
     let [.., high, low] = (micros * 4_096 / 1_000).to_be_bytes();

@@ -16,10 +16,7 @@ crate::on_both!(
 
 fn request(key: Option<(&str, u8)>, external_id: Option<&str>) -> CreateOrder {
     let mut request = new_order("");
-    request.idempotency = key.map(|(key, request)| Idempotency {
-        key: key.to_owned(),
-        hash: [request; 32],
-    });
+    request.idempotency = key.map(|(key, request)| Idempotency::new(key, [request; 32]));
     match external_id {
         Some(external_id) => with_external_id(request, external_id),
         None => request,

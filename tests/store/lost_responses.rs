@@ -25,10 +25,7 @@ async fn through_proxy() -> (Cluster, Database, Proxy, Store) {
 }
 
 fn keyed(product_id: &str) -> CreateOrder {
-    let idempotency = Idempotency {
-        key: format!("key{product_id}"),
-        hash: [7; 32],
-    };
+    let idempotency = Idempotency::new(&format!("key{product_id}"), [7; 32]);
     CreateOrder {
         caller: caller(),
         idempotency: Some(idempotency),

@@ -167,7 +167,7 @@ fn the_schemas_and_the_documentation_list_the_statuses_of_the_domain() {
         .join(", ");
     for (database, column) in [("postgres", "VALUE"), ("sqlite", "status")] {
         let sql = read(&format!(
-            "migrations/{database}/2026-11-27-000003_create_orders/up.sql"
+            "migrations/{database}/2026-11-27-000004_create_orders/up.sql"
         ));
         assert!(
             sql.contains(&format!("CHECK ({column} IN ({quoted}))")),

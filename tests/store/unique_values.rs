@@ -39,10 +39,9 @@ fn hash(external_id: Option<&str>) -> [u8; 32] {
 
 async fn send(store: &Store, (key, external_id): &Request) -> Result<CreateOutcome, StoreError> {
     let mut command = new_order("");
-    command.idempotency = key.clone().map(|key| Idempotency {
-        key,
-        hash: hash(external_id.as_deref()),
-    });
+    command.idempotency = key
+        .clone()
+        .map(|key| Idempotency::new(&key, hash(external_id.as_deref())));
     if let Some(external_id) = external_id {
         command = with_external_id(command, external_id);
     }

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::find_existing::{ExistingRow, FindExisting};
 use super::lines::Lines;
+use super::position::POSITION;
 use super::rows::JsonText;
 use crate::domain::Currency;
 use crate::store::StoreError;
@@ -375,7 +376,7 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
                     traceparent, authtype, authid)
                 SELECT input.tenant, id, 1, 'created', ",
         );
-        super::push_position(out);
+        out.push_sql(POSITION);
         out.push_sql(
             ", at, data, bytes, trace, authtype, authid
                 FROM input JOIN placed USING (id)

@@ -1,9 +1,10 @@
 //! Reads the events of one order.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{BigInt, Integer, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 
@@ -12,9 +13,13 @@ use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
 use crate::store::StoreError;
 use crate::store::event::{EventPage, PageSize};
 use crate::store::event_sql::PageLimits;
+use crate::store::order_id::time_of;
 use crate::store::order_key::OrderKey;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
+
+/// How far the clock of a process, from which an order has its id, may be ahead of that of the database.
+const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::days(31);
 
 impl Postgres {
     /// Reads the events of one order after a version, oldest first.
@@ -25,6 +30,7 @@ impl Postgres {
         size: PageSize,
     ) -> Result<EventPage, StoreError> {
         let read = ReadOrderEvents {
+            recorded_from: time_of(order.id) - CLOCK_DIFFERENCE,
             order,
             after,
             limits: size.into(),
@@ -46,6 +52,8 @@ impl Postgres {
 struct ReadOrderEvents {
     order: OrderKey,
     after: i32,
+    /// No event of the order was recorded before.
+    recorded_from: DateTime<Utc>,
     limits: PageLimits,
 }
 
@@ -61,6 +69,9 @@ impl Statement for ReadOrderEvents {
         out.push_bind_param::<SqlUuid, _>(&self.order.id)?;
         out.push_sql(" AND version > ");
         out.push_bind_param::<Integer, _>(&self.after)?;
+        // Partitions of earlier months are not read.
+        out.push_sql(" AND recorded_at >= ");
+        out.push_bind_param::<Timestamptz, _>(&self.recorded_from)?;
         out.push_sql(" ORDER BY version");
         push_limit(out);
         out.push_sql("), page AS (");

@@ -17,6 +17,7 @@ mod lines;
 mod list;
 mod migrate;
 mod notify;
+mod position;
 mod readiness;
 mod rows;
 mod sqlstate;
@@ -29,8 +30,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
-use diesel::pg::Pg;
-use diesel::query_builder::AstPass;
 use diesel_async::AsyncPgConnection;
 use futures_util::future::BoxFuture;
 use tokio::time::{sleep, timeout};
@@ -42,33 +41,10 @@ use crate::telemetry::{Metrics, QueryName};
 use connection::PgConnection;
 pub(super) use connection::{ConnectError, PgConnector};
 use last_success::LastSuccess;
+use position::check_feed;
 use readiness::ReadinessCheck;
 use sqlstate::Remedy;
 pub(super) use url::{check_postgres_url, describe_postgres_url};
-
-/// SQL for whether an event that is written now comes after all others, of all tenants, given the row of `feed`. It
-/// does not in a database that was restored from a dump and has not been migrated since. No event of a transaction
-/// that has ended has a position at or after `pg_snapshot_xmax` (PostgreSQL manual, section 9.27.8).
-const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset
-        > greatest((SELECT max(position) FROM events), (SELECT max(position) FROM feed_floors), -1)";
-
-/// SQL for the position in the feed of the events of the current transaction. It is NULL, which the table rejects,
-/// if such an event would reach no reader: when the feed is not current, or its row is missing.
-fn push_position(out: &mut AstPass<'_, '_, Pg>) {
-    out.push_sql("(SELECT CASE WHEN ");
-    out.push_sql(FEED_IS_CURRENT);
-    out.push_sql(" THEN ");
-    out.push_sql(TRANSACTION_POSITION);
-    out.push_sql(" END FROM feed)");
-}
-
-/// SQL for the position of the current transaction, given the row of `feed`.
-const TRANSACTION_POSITION: &str = "pg_current_xact_id()::text::bigint + xid_offset";
-
-/// A query for what [`push_position`] writes.
-fn position_query() -> String {
-    format!("SELECT CASE WHEN {FEED_IS_CURRENT} THEN {TRANSACTION_POSITION} END FROM feed")
-}
 
 /// Orders in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -157,6 +133,7 @@ impl Postgres {
         work: impl for<'c> Fn(&'c mut AsyncPgConnection) -> BoxFuture<'c, QueryResult<T>> + Sync,
     ) -> Result<T, StoreError> {
         let begun = Instant::now();
+        let writes = matches!(class(query), Class::Write);
         let mut replaced = false;
         let mut retries = 0;
         loop {
@@ -165,8 +142,16 @@ impl Postgres {
             let start = Instant::now();
             connection.begin_statement();
             let moved = connection.database_moved();
+            let work = async {
+                if writes {
+                    if let Err(error) = check_feed(&mut connection).await? {
+                        return Ok(Err(error));
+                    }
+                }
+                work(&mut connection).await.map(Ok)
+            };
             let result = tokio::select! {
-                result = timeout(self.response_timeout, work(&mut connection)) => Some(result),
+                result = timeout(self.response_timeout, work) => Some(result),
                 () = moved => None,
             };
             self.metrics.query_took(query, start.elapsed());
@@ -174,9 +159,9 @@ impl Postgres {
                 Some(Ok(done)) => {
                     let code = connection.end_statement();
                     match done {
-                        Ok(value) => {
+                        Ok(outcome) => {
                             self.last_success.record();
-                            return Ok(value);
+                            return outcome.inspect_err(|e| self.metrics.db_error(e.kind()));
                         }
                         Err(error) => sqlstate::classify(code, error),
                     }

@@ -1,6 +1,7 @@
 //! The readiness check of PostgreSQL, on a connection of its own, so that it never queues behind requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use diesel::QueryableByName;
@@ -9,7 +10,8 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use tokio::sync::Mutex;
 
 use super::migrate::schema_state;
-use super::{FEED_IS_CURRENT, PgConnection, PgConnector};
+use super::position::FEED_IS_CURRENT;
+use super::{PgConnection, PgConnector};
 use crate::store::StoreError;
 use crate::store::pool::{Class, Pool};
 use crate::store::readiness::{Readiness, within_step};
@@ -25,6 +27,8 @@ pub(super) struct ReadinessCheck {
     pool: Pool<PgConnector>,
     /// The connection, with the time at which it was opened.
     connection: Mutex<Option<(Instant, PgConnection)>>,
+    /// Whether the last check found that the database was restored and not migrated.
+    was_behind: AtomicBool,
 }
 
 impl ReadinessCheck {
@@ -33,10 +37,25 @@ impl ReadinessCheck {
             connector,
             pool,
             connection: Mutex::default(),
+            was_behind: AtomicBool::new(false),
         }
     }
 
     pub(super) async fn check(&self) -> Result<Readiness, StoreError> {
+        let readiness = self.check_database().await;
+        let behind = matches!(readiness, Ok(Readiness::FeedBehind));
+        if behind && !self.was_behind.swap(behind, Ordering::Relaxed) {
+            // A dump was restored into the database while the pool was connected to it. New connections check the feed
+            // before they write.
+            self.pool.invalidate();
+        }
+        if readiness.is_ok() {
+            self.was_behind.store(behind, Ordering::Relaxed);
+        }
+        readiness
+    }
+
+    async fn check_database(&self) -> Result<Readiness, StoreError> {
         let mut kept = self.connection.lock().await;
         // A connection that was opened earlier may have broken since, or have outdated settings. Only a good
         // result from it says something about the current state.

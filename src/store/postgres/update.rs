@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::get::GetOrders;
 use super::lines::Lines;
+use super::position::POSITION;
 use super::rows::OrderLine;
 use crate::store::StoreError;
 use crate::store::admission::{Admission, OrderPermit};
@@ -200,7 +201,7 @@ impl<const WRITES_LINES: bool> Statement for Update<'_, WRITES_LINES> {
                 data_bytes, traceparent, authtype, authid)
             SELECT tenant, id, version, 'updated', ",
         );
-        super::push_position(out);
+        out.push_sql(POSITION);
         out.push_sql(", updated_at, ");
         out.push_bind_param::<Text, _>(&self.data)?;
         out.push_sql("::json, json_bytes, ");

@@ -19,6 +19,10 @@ async fn readers_of_the_feed_see_each_imported_order_once(database: Database) {
     let input = Input::new(small_orders(IMPORTED));
     let url = database.url();
     let path = input.path();
+    #[expect(
+        clippy::zombie_processes,
+        reason = "the loop ends when the import has ended"
+    )]
     let mut child = command(
         &["import", path.to_str().unwrap()],
         &[("DATABASE_URL", &url)],

@@ -17,6 +17,7 @@ pub(crate) struct PgConnection {
     guard: ConnectionGuard,
     info: SessionInfo,
     in_statement: bool,
+    feed_checked: bool,
 }
 
 /// Properties of a session that do not change.
@@ -34,6 +35,7 @@ impl PgConnection {
             guard,
             info,
             in_statement: false,
+            feed_checked: false,
         }
     }
 
@@ -54,6 +56,16 @@ impl PgConnection {
     /// Records that the statement has succeeded.
     pub(in crate::store) fn statement_succeeded(&mut self) {
         self.in_statement = false;
+    }
+
+    /// Whether events that are written on the connection come after all others.
+    pub(in crate::store) fn is_feed_checked(&self) -> bool {
+        self.feed_checked
+    }
+
+    /// Records that events that are written on the connection come after all others.
+    pub(in crate::store) fn feed_checked(&mut self) {
+        self.feed_checked = true;
     }
 
     /// The encoding of the database, if it cannot represent all orders.

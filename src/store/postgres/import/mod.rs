@@ -18,8 +18,9 @@ use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
+use super::PgConnector;
 use super::connection::CommandClient;
-use super::{PgConnector, position_query};
+use super::position::{POSITION, check_feed_of_command};
 use crate::domain::{Caller, Tenant};
 use crate::store::StoreError;
 use crate::store::backend::StoreFuture;
@@ -92,10 +93,11 @@ impl Session {
         let client = connector.connect_for_command().await?;
         let lock_timeout = format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
         client.batch_execute(&lock_timeout).await?;
+        check_feed_of_command(&client).await?;
         Ok(Self {
             find: client.prepare(find::FIND).await?,
             find_events: client.prepare(find::FIND_EVENTS).await?,
-            position: client.prepare(&position_query()).await?,
+            position: client.prepare(&format!("SELECT {POSITION}")).await?,
             remove_archived: client.prepare(REMOVE_ARCHIVED).await?,
             copy: CopyStatements::prepare(&client).await?,
             client,
@@ -170,9 +172,9 @@ impl Session {
                 return Ok(false);
             }
         }
-        let position = transaction.query_opt(&self.position, &[]).await?;
-        let position = position.and_then(|row| row.get::<_, Option<i64>>(0));
-        let position = position.ok_or(StoreFault::FeedNotCurrent)?;
+        let position = transaction.query_one(&self.position, &[]).await?;
+        let position: Option<i64> = position.try_get(0)?;
+        let position = position.ok_or(StoreFault::NoFeedRow)?;
         let expected = Counts::of(writes);
         let written = self
             .copy

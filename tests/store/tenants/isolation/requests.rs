@@ -124,7 +124,13 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
     let burst = 1 + random.below(6);
     match random.below(10) {
         0 | 1 => {
-            let (first, other) = (random.below(8), random.below(8));
+            let first = random.below(8);
+            // In half of the rounds, a key always comes with the same external id, so that some requests are retries.
+            let other = if random.below(2) == 0 {
+                first
+            } else {
+                random.below(8)
+            };
             let create = |i| {
                 // The tenants have only eight keys and eight external ids, and reuse them.
                 let draft = random_draft(random, (other + i) % 8);
