@@ -143,10 +143,8 @@ impl Postgres {
             connection.begin_statement();
             let moved = connection.database_moved();
             let work = async {
-                if writes {
-                    if let Err(error) = check_feed(&mut connection).await? {
-                        return Ok(Err(error));
-                    }
+                if writes && let Err(error) = check_feed(&mut connection).await? {
+                    return Ok(Err(error));
                 }
                 work(&mut connection).await.map(Ok)
             };
