@@ -145,7 +145,7 @@ mod tests {
 
     const NOW: &str = "2026-11-22T06:19:00Z";
     /// An order as it is exported, of several lines.
-    const EXPORTED: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","items":[{"product_id":"sku-1","quantity":2,"unit_amount":5},{"product_id":"sku-2","quantity":1,"unit_amount":-3}],"product_id":null,"quantity":null,"currency":"EUR","total_amount":7,"external_id":null,"status":"shipped","customer_id":"c-7","metadata":{"a":"b"},"version":3,"created_at":"2025-10-02T07:27:12.238000Z","updated_at":"2025-10-03T07:27:12.238001Z"}"#;
+    const EXPORTED: &str = r#"{"id":"0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071","items":[{"product_id":"sku-1","quantity":2,"unit_amount":5},{"product_id":"sku-2","quantity":1,"unit_amount":-3}],"product_id":null,"quantity":null,"currency":"EUR","total_amount":7,"external_id":null,"status":"shipped","customer_id":"c-7","metadata":{"a":"b"},"version":3,"created_at":"2025-10-02T07:12:59.246000Z","updated_at":"2025-10-03T07:27:12.238001Z"}"#;
 
     fn parse_in(tenant: &str, line: u64, text: &str) -> Result<Order, Vec<Violation>> {
         let tenant = Tenant::parse(tenant).unwrap();
@@ -219,7 +219,7 @@ mod tests {
                 r#""total_amount":null"#,
                 "/total_amount",
             ),
-            ("2025-10-02T07:27:12.238", "2025-10-02T07:27:12.239", "/id"),
+            ("2025-10-02T07:12:59.246", "2025-10-02T07:12:59.247", "/id"),
             ("0199a3c4", "0199a3c5", "/id"),
             ("-7f80-", "-4f80-", "/id"),
             ("0199a3c4-5d6e", "0199a3c4", "/id"),
@@ -254,7 +254,7 @@ mod tests {
             ),
             (
                 r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","id":null,"id":null}"#,
-                "/id",
+                "",
             ),
             (
                 r#"{"product_id":"a","quantity":1,"created_at":"2020-01-02T03:04:05Z","version":1.5}"#,

@@ -35,7 +35,7 @@ fn pid(child: &Child) -> i32 {
 }
 
 async fn after_kills_at_random_moments_every_order_is_imported_once(database: Database) {
-    const ORDERS: i64 = 12_000;
+    const ORDERS: i64 = 5_000;
     migrate(&database);
     let input = Input::new(small_orders(ORDERS));
     let mut random = Random::seeded();
@@ -50,7 +50,7 @@ async fn after_kills_at_random_moments_every_order_is_imported_once(database: Da
             assert_eq!(ended.code(), 0, "{}", ended.stderr());
             let (imported, present, _) = ended.counts();
             // What the killed imports have written is skipped.
-            assert_eq!((imported + present, present >= before), (12_000, true));
+            assert_eq!((imported + present, present >= before), (5_000, true));
             break;
         }
         kill(pid(&child), libc::SIGKILL);
@@ -58,7 +58,7 @@ async fn after_kills_at_random_moments_every_order_is_imported_once(database: Da
         kills += 1;
         let orders = u64::try_from(database.count("orders").await).unwrap();
         assert!(orders >= before, "no order is lost");
-        partial += u32::from(orders > before && orders < 12_000);
+        partial += u32::from(orders > before && orders < 5_000);
         before = orders;
     }
     assert!(
@@ -70,7 +70,7 @@ async fn after_kills_at_random_moments_every_order_is_imported_once(database: Da
 
 async fn a_signal_stops_the_import_after_a_chunk(database: Database) {
     migrate(&database);
-    let input = Input::new(small_orders(40_000));
+    let input = Input::new(small_orders(20_000));
     let child = start(&input, &database);
     eventually("a chunk is imported", Duration::from_secs(20), async || {
         database.count("orders").await > 0
@@ -86,13 +86,13 @@ async fn a_signal_stops_the_import_after_a_chunk(database: Database) {
     );
     assert_eq!(stopped.report()["complete"], Value::Bool(false));
     let (imported, _, _) = stopped.counts();
-    assert!(imported > 0 && imported < 40_000, "{imported}");
+    assert!(imported > 0 && imported < 20_000, "{imported}");
     // The report is that of the database.
     assert_imported(&database, i64::try_from(imported).unwrap()).await;
     let rest = input.import(&database);
     assert_eq!(
         (rest.code(), rest.counts()),
-        (0, (40_000 - imported, imported, 0))
+        (0, (20_000 - imported, imported, 0))
     );
 }
 

@@ -39,8 +39,14 @@ async fn memory_does_not_grow_with_the_input(database: Database) {
     migrate(&database);
     // As many as three chunks have, which are in memory at once.
     let small = peak_memory(&database, 8_000).await;
-    let large = peak_memory(&database, 60_000).await;
-    assert_imported(&database, 60_000).await;
+    // SQLite is several times slower in a debug build.
+    let orders = if database.is_postgres() {
+        50_000
+    } else {
+        25_000
+    };
+    let large = peak_memory(&database, orders).await;
+    assert_imported(&database, orders).await;
     assert!(large < small + 8 * 1024, "{small} KiB and {large} KiB");
     assert!(large < 64 * 1024, "{large} KiB");
 }

@@ -53,7 +53,7 @@ async fn create_orders(server: &Server) {
         let patches = match random.below(6) {
             0 => vec![json!({"status": "cancelled"})],
             1 => vec![
-                json!({"metadata": {"note": "changed"}}),
+                json!({"metadata": {"key-0": "changed"}}),
                 json!({"status": "confirmed"}),
             ],
             2 => vec![json!({"status": "confirmed"}), json!({"status": "shipped"})],
