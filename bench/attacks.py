@@ -106,8 +106,8 @@ async def unread_feed(server, _):
 
 
 async def blocked_key(server, url):
-    hold = ("BEGIN; INSERT INTO idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at) "
-            "VALUES ('default', 'blocked', gen_random_uuid(), sha256('x'), 1, '{}', now());\n")
+    hold = ("BEGIN; INSERT INTO idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at) "
+            "VALUES ('default', sha256('blocked'), gen_random_uuid(), sha256('x'), 1, '{}', now());\n")
     with subprocess.Popen(["psql", "-Xq", url], stdin=subprocess.PIPE, text=True) as holder:
         holder.stdin.write(hold)
         holder.stdin.flush()

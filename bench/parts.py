@@ -50,13 +50,13 @@ WITH documents AS (
     JOIN {schema}order_items AS items ON items.tenant = orders.tenant AND items.order_id = orders.id
     WHERE id > '{after}'::uuid AND order_id > '{after}'::uuid
 ), logged AS (
-    INSERT INTO {schema}events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
-    SELECT 'default', id, 1, pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
+    INSERT INTO {schema}events (tenant, order_id, version, event_type, position, occurred_at, data, data_bytes, authtype)
+    SELECT 'default', id, 1, 'created', pg_current_xact_id()::text::bigint, created_at, document, octet_length(document::text),
         'unauthenticated'
     FROM documents
 )
-INSERT INTO {schema}idempotency_keys (tenant, key, order_id, request_hash, hash_version, document, created_at)
-SELECT 'default', md5(id::text), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
+INSERT INTO {schema}idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
+SELECT 'default', sha256(md5(id::text)::bytea), id, sha256(id::text::bytea), 1, document, created_at FROM documents;
 """
 
 
@@ -254,71 +254,3 @@ def overload(cluster, options):
                   f"({over['rejected_without_retry_after']} without Retry-After), {over['failed']} failed, "
                   f"{over['unsent_at_end']} never sent, {results[-1]['memory_peak_mib']:.0f} MiB", flush=True)
     return {"clients": clients, "rounds": results}
-
-
-def growth(cluster, options):
-    """Each operation alone, with one client, alternately on a small and on a large table."""
-    sizes = {"small": PRELOADED, "large": options.rows}
-    urls = {name: grown(cluster, f"grown_{name}", rows) for name, rows in sizes.items()}
-    middle = {name: order_id(rows // 2) for name, rows in sizes.items()}
-    patch = ["--method", "PATCH", "--body", '{"quantity":{n}}']
-    feed = {name: middle_of_feed(cluster, url) for name, url in urls.items()}
-    operations = {
-        "create": lambda size: [ORDERS, *POST],
-        "get by id": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size])],
-        "update": lambda size: [ORDERS + "/{id}", "--ids", ids(sizes[size]), *patch],
-        "first page": lambda size: [ORDERS],
-        "page in the middle": lambda size: [f"{ORDERS}?starting_after={middle[size]}"],
-        "by product": lambda size: [ORDERS + "?product_id=sku-7&limit=10"],
-        "by customer": lambda size: [ORDERS + "?customer_id=customer-7&limit=10"],
-        "events of an order": lambda size: [ORDERS + "/{id}/events", "--ids", ids(sizes[size])],
-        "feed in the middle": lambda size: [f"/api/v1/events?limit=100&after={feed[size]}"],
-    }
-    result = {"rows": sizes, "operations": {}}
-    with Server(SERVICE, urls["small"]) as small, Server(SERVICE, urls["large"]) as large:
-        servers = {"small": small, "large": large}
-        for name, request in operations.items():
-            rounds = [{size: load(server, *request(size), "--connections", 1, "--duration", "2s")
-                       for size, server in servers.items()} for _ in range(max(3, options.rounds))]
-            if failed := sum(r["failed"] for turn in rounds for r in turn.values()):
-                raise SystemExit(f"{name}: {failed} requests failed")
-            result["operations"][name] = rounds
-            p50 = {size: statistics.median(r[size]["p50"] for r in rounds) for size in sizes}
-            print(f"{name}: {p50['small']:.3f} ms, {p50['large']:.3f} ms", flush=True)
-    return result
-
-
-def grown(cluster, name, rows):
-    """A database with that many orders. Indexes are created after the rows, which is faster."""
-    template = service_database(cluster, name + "_template")
-    url = cluster.database(name)
-    for section in ("pre-data", "data", "post-data"):
-        if section == "data":
-            for first in range(1, rows + 1, 1_000_000):
-                last = min(rows, first + 999_999)
-                fill(cluster, url, first, last)
-                print(f"{name}: {last} of {rows} rows", flush=True)
-        dump = subprocess.run(["pg_dump", f"--section={section}", template], check=True, capture_output=True, text=True)
-        cluster.sql(url, dump.stdout)
-    cluster.sql(url, "VACUUM ANALYZE")
-    cluster.sql(url, "CHECKPOINT")
-    return url
-
-
-def middle_of_feed(cluster, url):
-    """The cursor of the event in the middle of the feed.
-
-    Cursors are encrypted. Only the service makes one: for a reader that is behind the events that retention has
-    removed, it is the cursor of the last of them.
-    """
-    with Server(SERVICE, url) as service:
-        _, headers, _ = service.get("/api/v1/events?limit=1")
-        first = re.search(r"after=([^&>]+)", headers["Link"])[1]
-        cluster.sql(url, "INSERT INTO feed_floors (tenant, position, seq, order_id, version, occurred_at) "
-                         "SELECT tenant, position, seq, order_id, version, occurred_at FROM events "
-                         "ORDER BY position, seq OFFSET (SELECT count(*) / 2 FROM events) LIMIT 1")
-        status, _, body = service.get(f"/api/v1/events?after={first}")
-        cluster.sql(url, "DELETE FROM feed_floors")
-    if status != 410:
-        raise SystemExit(f"no cursor of the middle of the feed: status {status}")
-    return json.loads(body)["oldest"]

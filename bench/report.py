@@ -193,13 +193,16 @@ def overload(results, verdicts):
 
 def growth(results, verdicts):
     g = results["growth"]
-    lines = [f"| latency of one client, median ms | {g['rows']['small']:,} orders | {g['rows']['large']:,} orders | ratio |",
-             "|---|---:|---:|---:|"]
+    small, large = (f"{g['events'][size]:,} events" for size in ("small", "large"))
+    lines = [f"| latency of one client, median ms | {small} | {large} | ratio | pages touched | and with {large} |",
+             "|---|---:|---:|---:|---:|---:|"]
     for name, rounds in g["operations"].items():
         relative = median(r["large"]["p50"] / r["small"]["p50"] for r in rounds)
         small, large = (median(r[size]["p50"] for r in rounds) for size in ("small", "large"))
-        lines.append(f"| {name} | {small:.3f} | {large:.3f} | {relative:.2f} |")
+        few, many = (g["pages"][size][name] for size in ("small", "large"))
+        lines.append(f"| {name} | {small:.3f} | {large:.3f} | {relative:.2f} | {few:.0f} | {many:.0f} |")
         verdicts.at_most(f"growth: {name}", relative, GROWTH_LIMIT, "×")
+        verdicts.at_most(f"growth: {name}: pages touched", many / few, GROWTH_LIMIT, "×")
     return lines
 
 

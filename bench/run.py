@@ -19,11 +19,12 @@ from pathlib import Path
 
 import access
 import attacks
+import growth
 import parts
 from processes import ROOT, Cluster
 
 PARTS = ["throughput", "access", "instructions", "memory", "attacks", "start", "overload", "growth"]
-MODULES = {"access": access, "instructions": access, "attacks": attacks}
+MODULES = {"access": access, "instructions": access, "attacks": attacks, "growth": growth}
 
 
 def machine():
@@ -47,7 +48,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=int, default=5)
-    options.add_argument("--rows", type=int, default=10_000_000, help="rows of the large table")
+    options.add_argument("--rows", type=int, default=10_000_000, help="events of the large database")
     options.add_argument("--only", default=",".join(PARTS))
     options = options.parse_args()
     wanted = options.only.split(",")

@@ -53,7 +53,9 @@ CREATE TABLE same_rows.events (
     version integer NOT NULL,
     position bigint NOT NULL,
     seq bigint GENERATED ALWAYS AS IDENTITY,
+    event_type text NOT NULL,
     occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
     data json NOT NULL,
     data_bytes integer NOT NULL,
     traceparent text,
@@ -63,11 +65,11 @@ CREATE TABLE same_rows.events (
 );
 CREATE TABLE same_rows.idempotency_keys (
     tenant text NOT NULL,
-    key text NOT NULL,
+    key_hash bytea NOT NULL,
     order_id uuid NOT NULL,
     request_hash bytea NOT NULL,
     hash_version smallint NOT NULL,
     document json NOT NULL,
     created_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant, key)
+    PRIMARY KEY (tenant, key_hash)
 );

@@ -67,11 +67,11 @@ async fn insert_key(
     transaction: &mut PgTransaction<'_>,
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query(
-        "INSERT INTO same_rows.idempotency_keys (tenant, key, order_id, request_hash, hash_version, document,
+        "INSERT INTO same_rows.idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document,
             created_at)
          VALUES ('default', $1, $2, $3, 1, $4, $5) ON CONFLICT DO NOTHING",
     )
-    .bind(key)
+    .bind(Sha256::digest(key).as_slice())
     .bind(order.id)
     .bind(hash)
     .bind(sqlx::types::Json(document))
@@ -120,8 +120,8 @@ async fn insert_order(
         .await?;
     }
     sqlx::query(
-        "INSERT INTO same_rows.events (tenant, order_id, version, position, occurred_at, data, data_bytes, authtype)
-         VALUES ('default', $1, $2, pg_current_xact_id()::text::bigint, $3, $4, $5, 'unauthenticated')",
+        "INSERT INTO same_rows.events (tenant, order_id, version, event_type, position, occurred_at, data, data_bytes, authtype)
+         VALUES ('default', $1, $2, 'created', pg_current_xact_id()::text::bigint, $3, $4, $5, 'unauthenticated')",
     )
     .bind(order.id)
     .bind(order.version)
@@ -139,9 +139,9 @@ async fn replay(
     transaction: &mut PgTransaction<'_>,
 ) -> Result<Response, Failed> {
     let (stored_hash, document): (Vec<u8>, sqlx::types::Json<Box<RawValue>>) = sqlx::query_as(
-        "SELECT request_hash, document FROM same_rows.idempotency_keys WHERE tenant = 'default' AND key = $1",
+        "SELECT request_hash, document FROM same_rows.idempotency_keys WHERE tenant = 'default' AND key_hash = $1",
     )
-    .bind(key)
+    .bind(Sha256::digest(key).as_slice())
     .fetch_one(&mut **transaction)
     .await?;
     if stored_hash != hash {

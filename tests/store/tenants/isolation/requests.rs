@@ -125,7 +125,7 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
     match random.below(10) {
         0 | 1 => {
             let first = random.below(8);
-            // In half of the rounds, a key always comes with the same external id, so that some requests are retries.
+            // In half of the rounds, a key always comes with the same order, so that some requests are retries.
             let other = if random.below(2) == 0 {
                 first
             } else {
@@ -133,7 +133,13 @@ pub(super) fn random_round(random: &mut Random) -> Vec<Request> {
             };
             let create = |i| {
                 // The tenants have only eight keys and eight external ids, and reuse them.
-                let draft = random_draft(random, (other + i) % 8);
+                let number = (other + i) % 8;
+                let draft = if other == first {
+                    // The same for each order with this external id.
+                    random_draft(&mut Random(number), number)
+                } else {
+                    random_draft(random, number)
+                };
                 let key = (random.below(3) > 0).then(|| format!("key-{}", (first + i) % 8));
                 Request::Create(draft, key)
             };
