@@ -47,9 +47,8 @@ pub(crate) struct EventJson<'a> {
         example = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     )]
     traceparent: Option<&'a str>,
-    /// What kind of caller made the change: `unauthenticated`, `api_key`, `service_account`, `system` (a
-    /// command such as an import) or `unknown` (the
-    /// subject of another token).
+    /// What kind of caller made the change: `unauthenticated`, `api_key`, `service_account`, `system` (a command of the
+    /// service, such as an import) or `unknown` (the subject of another token).
     #[schema(example = "api_key")]
     authtype: &'a str,
     /// Who made the change: the id of an API key, or the issuer and the subject of a token, with `|` between them.
