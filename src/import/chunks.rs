@@ -53,7 +53,7 @@ impl ChunkSize {
     const MIN: usize = 50;
     const MAX: usize = 2_000;
     /// How long the transaction of a chunk should take.
-    const TARGET: Duration = Duration::from_millis(80);
+    const TARGET: Duration = Duration::from_millis(50);
 
     pub(super) fn new() -> Self {
         Self(Arc::new(AtomicUsize::new(500)))

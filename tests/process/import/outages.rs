@@ -4,10 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::{Imported, Input, assert_imported, line, small_orders};
-use crate::support::binary::{command, migrate};
+use crate::support::binary::{command, migrate, run_on, stderr};
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::eventually;
+use crate::support::small_disk::SmallDisk;
 
 fn start(input: &Input, database: &Database, options: &[&str]) -> std::process::Child {
     let (path, url) = (input.path(), database.url());
@@ -159,4 +160,31 @@ async fn a_lock_that_another_session_holds_delays_an_import_but_not_the_feed() {
         ended.stderr()
     );
     assert_imported(&database, 2).await;
+}
+
+#[test]
+fn an_import_ends_on_a_full_disk_and_is_continued_when_there_is_space() {
+    let Some(disk) = SmallDisk::mount(8) else {
+        return;
+    };
+    let url = format!("sqlite://{}", disk.path().join("orders.db").display());
+    assert!(run_on(&url, &["migrate"]).status.success());
+    disk.fill_except(2_048);
+    let input = Input::new(small_orders(4_000));
+    let path = input.path();
+    let args = ["import", path.to_str().unwrap(), "--retry", "1s"];
+    let full = Imported(run_on(&url, &args));
+    assert_eq!(full.code(), 1, "{}", full.stderr());
+    assert!(
+        full.stderr().contains("run the same command again"),
+        "{}",
+        full.stderr()
+    );
+    let (imported, _, _) = full.counts();
+    assert!(imported > 0 && imported < 4_000, "{imported}");
+    disk.free();
+    let rest = run_on(&url, &args);
+    assert!(rest.status.success(), "{}", stderr(&rest));
+    let rest = Imported(rest);
+    assert_eq!(rest.counts(), (4_000 - imported, imported, 0));
 }
