@@ -1,8 +1,6 @@
 """The parts of the benchmark."""
 
-import json
 import os
-import re
 import statistics
 import subprocess
 import tempfile

@@ -174,6 +174,7 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
         pod_disruption_budget,
         workload,
         horizontal_pod_autoscaler,
+        maintenance_cron_job,
     } = build::resources(&Target::new(&object)?, Some(&unknown));
     let (migration_job, deployment) = match workload {
         Some(Workload {
@@ -195,6 +196,7 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
             Kind::HorizontalPodAutoscaler,
             horizontal_pod_autoscaler.as_ref(),
         ),
+        desired(Kind::CronJob, maintenance_cron_job.as_ref()),
     ];
     let values = all.into_iter().flatten();
     Ok(values

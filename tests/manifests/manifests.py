@@ -157,16 +157,29 @@ def migrate_job(objects):
     return only(objects, "Job")
 
 
+def maintenance(objects):
+    return only(objects, "CronJob", "order-service-maintain")
+
+
 def workloads(objects):
-    return of_kind(objects, "Deployment", "StatefulSet", "Job")
+    return of_kind(objects, "Deployment", "StatefulSet", "Job", "CronJob")
+
+
+def job_spec(workload):
+    """The spec of a Job, or of the Jobs that a CronJob creates."""
+    return workload["spec"]["jobTemplate"]["spec"] if workload["kind"] == "CronJob" else workload["spec"]
+
+
+def pod_template(workload):
+    return job_spec(workload)["template"]
 
 
 def pod_spec(workload):
-    return workload["spec"]["template"]["spec"]
+    return pod_template(workload)["spec"]
 
 
 def pod_labels(workload):
-    return workload["spec"]["template"]["metadata"]["labels"]
+    return pod_template(workload)["metadata"]["labels"]
 
 
 def containers(workload):
@@ -194,11 +207,13 @@ def rust_source(directory, name="*.rs"):
 def settings():
     """Every setting of the service with its default, from the source code."""
     found = {}
-    pattern = r"#\[arg\(long, env\b(?P<options>[^\]]*)\)\]\s*(?:pub(?:\([a-z]+\))? )?(?P<name>[a-z_]+):"
+    # A field may be called differently: `env = "EVENT_RETENTION"`.
+    pattern = (r'#\[arg\(long(?: = "[a-z-]+")?, env\b(?: = "(?P<env>[A-Z_]+)")?(?P<options>[^\]]*)\)\]'
+               r"\s*(?:pub(?:\([a-z]+\))? )?(?P<name>[a-z_]+):")
     for match in re.finditer(pattern, rust_source("src/config")):
         default = re.search(r'default_value = "([^"]*)"', match["options"])
-        found[match["name"].upper()] = default[1] if default else None
-    assert len(found) >= 19, f"the pattern does not find all settings: {sorted(found)}"
+        found[match["env"] or match["name"].upper()] = default[1] if default else None
+    assert len(found) >= 19 and "EVENT_RETENTION" in found, f"the pattern does not find all settings: {sorted(found)}"
     return found
 
 

@@ -20,8 +20,8 @@ DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text())
 PROCESS = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
 # From kube-state-metrics, where all are stable, and from Prometheus itself.
 OTHERS = {
-    "kube_deployment_spec_replicas", "kube_deployment_status_replicas_available", "kube_job_failed",
-    "kube_job_status_active", "kube_pod_container_status_restarts_total", "up",
+    "kube_deployment_spec_replicas", "kube_deployment_status_replicas_available", "kube_job_complete", "kube_job_failed",
+    "kube_job_status_active", "kube_job_status_start_time", "kube_pod_container_status_restarts_total", "up",
 }
 WORDS = {
     "sum", "max", "min", "count", "avg", "by", "without", "on", "ignoring", "and", "or", "unless", "offset", "rate",

@@ -8,12 +8,12 @@ from manifests import ROOT, TOOLS, WORK, text_of
 
 # (check, object) → reason.
 SKIPS = {
-    ("CKV_K8S_11", r"(Deployment|Job|StatefulSet)\..*"):
+    ("CKV_K8S_11", r"(CronJob|Deployment|Job|StatefulSet)\..*"):
         "No CPU limit: throttling shows up as latency. The request guarantees a share, and WORKERS bounds the use.",
-    ("CKV_K8S_15", r"(Deployment|Job|StatefulSet)\..*"):
+    ("CKV_K8S_15", r"(CronJob|Deployment|Job|StatefulSet)\..*"):
         "IfNotPresent: tags are never moved, an unavailable registry must not prevent a restart, and an image "
         "loaded into a local cluster is in no registry.",
-    ("CKV_K8S_43", r"(Deployment|Job)\..*order-(service|operator).*"):
+    ("CKV_K8S_43", r"(CronJob|Deployment|Job)\..*order-(service|operator).*"):
         "The digest exists only after the image is built from this repository; a release sets it (docs/OPERATIONS.md).",
     ("CKV_K8S_43", r"StatefulSet\..*order-service-postgres"):
         "A database for development; the tag of the major release receives its fixes.",
@@ -35,7 +35,7 @@ SKIPS_IMAGE = {
         "OCI images have no HEALTHCHECK, and Kubernetes ignores it; probes and `order-service healthcheck` replace it.",
 }
 RENDERED = ["dev", "dev+gateway+monitoring", "prod", "prod+external-secrets+gateway", "prod+cloudnative-pg+gateway", "prod+postgres",
-            "prod+kubernetes-auth", "kubernetes-auth-client",
+            "prod+archive", "prod+kubernetes-auth", "kubernetes-auth-client",
             "operator", "operator+monitoring+namespaced"]
 
 

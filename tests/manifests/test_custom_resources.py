@@ -14,7 +14,7 @@ def having(component):
 
 
 def test_every_component_is_in_some_combination():
-    for component in ("cloudnative-pg", "external-secrets", "gateway", "kubernetes-auth", "monitoring"):
+    for component in ("archive", "cloudnative-pg", "external-secrets", "gateway", "kubernetes-auth", "monitoring"):
         assert having(component)
 
 

@@ -5,7 +5,9 @@ import re
 
 import pytest
 import yaml
-from manifests import IMAGE, ROOT, build, containers, deployment, inside, load, migrate_job, objects_of, only, write_overlay
+from manifests import (
+    IMAGE, ROOT, build, containers, deployment, inside, load, maintenance, migrate_job, objects_of, only, write_overlay,
+)
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 
@@ -61,8 +63,9 @@ def test_the_name_contains_the_tag(on, tag, digest, new_name):
     # The name becomes a label of the pods, which limits its length.
     assert re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", job["metadata"]["name"])
     expected = f"{new_name or IMAGE}:{tag}" + (f"@{digest}" if digest else "")
-    assert containers(job)[0]["image"] == containers(deployment(after))[0]["image"] == expected
-    assert deployment(after)["metadata"]["labels"]["app.kubernetes.io/version"] == tag
+    for workload in (job, deployment(after), maintenance(after)):
+        assert containers(workload)[0]["image"] == expected
+        assert workload["metadata"]["labels"]["app.kubernetes.io/version"] == tag
 
 
 @pytest.mark.parametrize("image", [
@@ -85,15 +88,16 @@ def test_a_tag_that_is_no_valid_name_is_rejected(image):
 
 @pytest.mark.parametrize("on", ["base", "dev", "prod"])
 def test_it_retries_and_is_deleted_after_its_end(on):
-    spec = migrate_job(objects_of(on))["spec"]
+    job = migrate_job(objects_of(on))
+    spec = job["spec"]
     assert spec["ttlSecondsAfterFinished"] > 0
     assert spec["backoffLimit"] >= 3
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     # The name of the ConfigMap contains a hash of the settings, which would change the template.
-    assert "envFrom" not in containers({"spec": spec})[0]
+    assert "envFrom" not in containers(job)[0]
     rules = spec["podFailurePolicy"]["rules"]
     assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
-    assert rules[1]["onExitCodes"]["containerName"] == containers({"spec": spec})[0]["name"]
+    assert rules[1]["onExitCodes"]["containerName"] == containers(job)[0]["name"]
 
 
 def blocks_of_operations():

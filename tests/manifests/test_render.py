@@ -18,11 +18,11 @@ def test_rendering_is_reproducible(name):
 
 
 def test_all_components_are_combined():
-    others = {"monitoring", "gateway", "external-secrets", "kubernetes-auth"}
+    others = {"archive", "monitoring", "gateway", "external-secrets", "kubernetes-auth"}
     assert {"postgres", "cloudnative-pg"} | others == set(COMPONENTS)
-    # Base: 2⁴ subsets of the others, without a database or with one of two. Dev: three can be added.
-    # Prod: 2³, without a database or with one of two.
-    assert len(NAMES) == 3 * 16 + 8 + 3 * 8
+    # Base: 2⁵ subsets of the others, without a database or with one of two. Dev: four can be added.
+    # Prod: 2⁴, without a database or with one of two.
+    assert len(NAMES) == 3 * 32 + 16 + 3 * 16
 
 
 @pytest.mark.parametrize("on", ["overlays/dev", "overlays/prod"])

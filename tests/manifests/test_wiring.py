@@ -18,7 +18,7 @@ import tomllib
 import pytest
 import yaml
 from manifests import (
-    IMAGE, NAMES, ROOT, build, containers, deployment, environment, inside, label, load, migrate_job, objects_of,
+    IMAGE, NAMES, ROOT, build, containers, deployment, environment, inside, label, load, maintenance, migrate_job, objects_of,
     of_kind, only, pod_labels, pod_spec, rust_source, seconds, settings, text_of, workloads, write_overlay,
 )
 
@@ -58,7 +58,7 @@ def test_namespaces(overlay):
 
 
 def test_every_setting_exists_and_is_valid(objects):
-    for workload in (deployment(objects), migrate_job(objects)):
+    for workload in (deployment(objects), migrate_job(objects), maintenance(objects)):
         for container in containers(workload):
             names = [e["name"] for e in container.get("env", [])]
             assert len(names) == len(set(names)), names
@@ -80,7 +80,7 @@ def test_workers_come_from_the_cpu_request(objects):
 
 
 def test_the_database_url_is_a_mounted_file(objects):
-    for workload in (deployment(objects), migrate_job(objects)):
+    for workload in (deployment(objects), migrate_job(objects), maintenance(objects)):
         container = containers(workload)[0]
         file = environment(workload, objects)["DATABASE_URL_FILE"]
         mount = next(m for m in container["volumeMounts"] if m["name"] == "database-url")
@@ -95,7 +95,10 @@ def test_the_secret_is_that_of_the_contract():
     for name in NAMES:
         objects = objects_of(name)
         secret = pod_spec(deployment(objects))["volumes"][0]["secret"]
-        sources = pod_spec(migrate_job(objects))["volumes"][0]["projected"]["sources"]
+        volume = pod_spec(migrate_job(objects))["volumes"][0]
+        sources = volume["projected"]["sources"]
+        # Partitions belong to the role of the migration, and only their owner may drop them.
+        assert pod_spec(maintenance(objects))["volumes"][0] == volume
         if "cloudnative-pg" in name:
             expected = ("order-service-db-app", "uri")
             assert only(objects, "Cluster")["metadata"]["name"] + "-app" == expected[0]
@@ -171,10 +174,10 @@ def test_dev_is_open_and_needs_no_secret_of_credentials():
             assert "AUTH_FILE" not in environment(deployment(objects), objects)
 
 
-def test_the_migration_needs_no_credentials(objects):
-    job = migrate_job(objects)
-    assert not [key for key in environment(job, objects) if key.startswith("AUTH_")]
-    assert [volume["name"] for volume in pod_spec(job)["volumes"]] == ["database-url"]
+def test_migration_and_maintenance_need_no_credentials(objects):
+    for job in (migrate_job(objects), maintenance(objects)):
+        assert not [key for key in environment(job, objects) if key.startswith("AUTH_")]
+        assert not {volume["name"] for volume in pod_spec(job)["volumes"]} - {"database-url", "archive"}
 
 
 def test_shutdown_fits_into_the_grace_period(objects):
@@ -282,7 +285,7 @@ def test_prod_has_a_replica_in_each_of_three_zones():
 
 
 def test_connections_stay_below_the_limit_of_postgresql():
-    """(replicas + rollout) × (pool + readiness + events) + migration ≤ max_connections − reserved for superusers."""
+    """(replicas + rollout) × (pool + readiness + events) + migration + maintenance ≤ max_connections − reserved."""
     for name in on("prod") + on("dev"):
         objects = objects_of(name)
         workload = deployment(objects)
@@ -293,7 +296,7 @@ def test_connections_stay_below_the_limit_of_postgresql():
         allowed = 100
         for cluster in of_kind(objects, "Cluster"):
             assert int(cluster["spec"]["postgresql"]["parameters"]["max_connections"]) == allowed
-        assert most * (int(values["POOL_MAX_SIZE"]) + 2) + 1 <= allowed - 3, name
+        assert most * (int(values["POOL_MAX_SIZE"]) + 2) + 2 <= allowed - 3, name
         assert int(values["POOL_MIN_IDLE"]) <= int(values["POOL_MAX_SIZE"])
 
 
@@ -308,7 +311,7 @@ def matches(selector, workload):
 
 
 def test_selectors_match_only_their_pods(objects):
-    server, job = deployment(objects), migrate_job(objects)
+    server, jobs = deployment(objects), (migrate_job(objects), maintenance(objects))
     for workload in of_kind(objects, "Deployment", "StatefulSet"):
         assert matches(workload["spec"]["selector"]["matchLabels"], workload), label(workload)
     for item in of_kind(objects, "Service", "PodDisruptionBudget", "PodMonitor"):
@@ -316,8 +319,9 @@ def test_selectors_match_only_their_pods(objects):
         selector = selector.get("matchLabels", selector)
         found = [w for w in workloads(objects) if matches(selector, w)]
         assert len(found) == 1, f"{label(item)} selects {[label(w) for w in found]}"
-        assert found[0] is not job, f"{label(item)} selects the migration"
-    assert not matches(server["spec"]["selector"]["matchLabels"], job)
+        assert found[0] not in jobs, f"{label(item)} selects {label(found[0])}"
+    for job in jobs:
+        assert not matches(server["spec"]["selector"]["matchLabels"], job), label(job)
     for policy in of_kind(objects, "NetworkPolicy"):
         selector = policy["spec"]["podSelector"].get("matchLabels", {})
         if "cnpg.io/cluster" in selector:
@@ -342,6 +346,10 @@ def test_config_maps_and_claims_exist(objects):
         for container in containers(workload):
             for source in container.get("envFrom", []):
                 assert source["configMapRef"]["name"] in names, label(workload)
+        claims = {c["metadata"]["name"] for c in of_kind(objects, "PersistentVolumeClaim")}
+        for volume in pod_spec(workload).get("volumes", []):
+            if "persistentVolumeClaim" in volume:
+                assert volume["persistentVolumeClaim"]["claimName"] in claims, label(workload)
         # Every volume is mounted, every mount has a volume.
         volumes = {v["name"] for v in pod_spec(workload).get("volumes", [])}
         volumes |= {c["metadata"]["name"] for c in workload["spec"].get("volumeClaimTemplates", [])}
@@ -352,7 +360,7 @@ def test_config_maps_and_claims_exist(objects):
 def test_labels_are_valid(objects):
     for item in objects:
         labels = dict(item["metadata"].get("labels", {}))
-        if "template" in item.get("spec", {}):
+        if item in workloads(objects):
             labels |= pod_labels(item)
         assert item["kind"] == "ConfigMap" or labels, label(item)
         for key, value in labels.items():
@@ -382,6 +390,7 @@ def test_dev_needs_no_other_objects():
 def test_the_version_is_that_of_the_program():
     version = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["package"]["version"]
     for name in ("base", "prod"):
-        for workload in (deployment(objects_of(name)), migrate_job(objects_of(name))):
+        for workload in (deployment(objects_of(name)), migrate_job(objects_of(name)), maintenance(objects_of(name))):
             assert containers(workload)[0]["image"].split("@")[0] == f"{IMAGE}:{version}"
-            assert workload["metadata"]["labels"]["app.kubernetes.io/version"] == version
+            for labels in (workload["metadata"]["labels"], pod_labels(workload)):
+                assert labels["app.kubernetes.io/version"] == version, label(workload)

@@ -63,6 +63,8 @@ def text_of(value, unit):
         return f"{value * 100:.4g} %"
     if unit == "s" and 0 < abs(value) < 1:
         return f"{value * 1000:.3g} ms"
+    if unit == "s" and abs(value) >= 86400:
+        return f"{value / 86400:.3g} d"
     if unit == "bytes":
         return f"{value / 2**20:.3g} MiB"
     return f"{value:.3g}" + {"s": " s", "reqps": " req/s", "cps": " /s", "ops": " ops/s"}.get(unit, "")

@@ -36,6 +36,9 @@ fn environment(settings: &Settings) -> StringMap {
         max_streams,
         rate_limit,
         rate_burst,
+        event_retention,
+        idempotency_retention,
+        order_retention,
         // Other parts of the pod depend on these, so they are variables in the Deployment.
         drain_delay: _,
         shutdown_timeout: _,
@@ -74,6 +77,9 @@ fn environment(settings: &Settings) -> StringMap {
         ("MAX_STREAMS", max_streams.map(|count| count.to_string())),
         ("RATE_LIMIT", rate_limit.map(|rate| rate.to_string())),
         ("RATE_BURST", rate_burst.map(|count| count.to_string())),
+        ("EVENT_RETENTION", event_retention.clone()),
+        ("IDEMPOTENCY_RETENTION", idempotency_retention.clone()),
+        ("ORDER_RETENTION", order_retention.clone()),
         ("LOG_FORMAT", log_format),
         ("RUST_LOG", Some(rust_log.clone())),
     ]

@@ -4,8 +4,8 @@ use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
 };
 use k8s_openapi::api::core::v1::{
-    ConfigMapEnvSource, ContainerPort, EnvFromSource, EnvVar, EnvVarSource, HTTPGetAction,
-    PodTemplateSpec, Probe, ResourceFieldSelector, TopologySpreadConstraint,
+    ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, PodTemplateSpec, Probe,
+    ResourceFieldSelector, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -52,13 +52,7 @@ pub(crate) fn build(
 pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
-    container.env_from = Some(vec![EnvFromSource {
-        config_map_ref: Some(ConfigMapEnvSource {
-            name: config_map.to_owned(),
-            optional: None,
-        }),
-        ..EnvFromSource::default()
-    }]);
+    container.env_from = Some(pod::settings(config_map));
     // Variables on which other parts of the pod depend: `env` overrides the ConfigMap.
     let mut env = vec![
         pod::variable("BIND_ADDRESS", "0.0.0.0:8080"),

@@ -30,6 +30,8 @@ pub(crate) enum Component {
     Server,
     /// Migrates the schema.
     Migrate,
+    /// Creates partitions and applies the retention.
+    Maintain,
 }
 
 impl Component {
@@ -37,6 +39,7 @@ impl Component {
         match self {
             Self::Server => "server",
             Self::Migrate => "migrate",
+            Self::Maintain => "maintain",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Allows requests from clients, scrapes, DNS and the database, and no other traffic. Probes come from the kubelet
 //! of the node, which is always allowed.
 //!
-//! One policy covers the pods that serve and those that migrate: it allows incoming traffic by the names of
-//! ports, and the migration has none.
+//! One policy covers the pods that serve, migrate and maintain: it allows incoming traffic by the names of ports, and
+//! only the first have any.
 
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,

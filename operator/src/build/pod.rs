@@ -1,8 +1,9 @@
-//! The common parts of the pods that serve and of those that migrate, especially their hardening.
+//! The common parts of the pods that serve, migrate and maintain, especially their hardening.
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, KeyToPath, PodSecurityContext, PodSpec, SeccompProfile,
-    SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Capabilities, ConfigMapEnvSource, Container, EnvFromSource, EnvVar, KeyToPath,
+    PodSecurityContext, PodSpec, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount,
 };
 
 use super::Target;
@@ -88,6 +89,17 @@ pub(super) fn container(target: &Target, name: &str, args: &[&str]) -> Container
         }]),
         ..Container::default()
     }
+}
+
+/// The settings of the service as environment variables.
+pub(super) fn settings(config_map: &str) -> Vec<EnvFromSource> {
+    vec![EnvFromSource {
+        config_map_ref: Some(ConfigMapEnvSource {
+            name: config_map.to_owned(),
+            optional: None,
+        }),
+        ..EnvFromSource::default()
+    }]
 }
 
 /// An environment variable.

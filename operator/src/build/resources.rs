@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -23,6 +23,8 @@ pub(crate) struct Resources {
     pub(crate) workload: Option<Workload>,
     /// Absent when the spec sets the number of replicas.
     pub(crate) horizontal_pod_autoscaler: Option<HorizontalPodAutoscaler>,
+    /// Absent if it is disabled.
+    pub(crate) maintenance_cron_job: Option<CronJob>,
 }
 
 /// The objects that run pods.
@@ -63,6 +65,7 @@ pub(crate) fn resources(target: &Target, secrets: Option<&SecretDigests>) -> Res
     Resources {
         service_account: super::service_account(target),
         network_policy: super::network_policy(target),
+        maintenance_cron_job: super::maintenance_cron_job(target, &config_map_name),
         config_map,
         service: super::service(target),
         pod_disruption_budget: super::pod_disruption_budget(target),

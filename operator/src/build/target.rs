@@ -10,8 +10,8 @@ use thiserror::Error;
 use super::access::Access;
 use super::labels::{self, Component};
 use crate::crd::{
-    Autoscaling, Disruption, NetworkPolicyOptions, OrderService, OrderServiceSpec, ResourceLimits,
-    ResourceRequests, SecretKeyRef, Settings,
+    Autoscaling, Disruption, Maintenance, NetworkPolicyOptions, OrderService, OrderServiceSpec,
+    ResourceLimits, ResourceRequests, SecretKeyRef, Settings,
 };
 
 /// Why an OrderService is invalid. The CRD rejects all of these; an older CRD may have accepted them.
@@ -25,7 +25,7 @@ pub enum InvalidSpec {
     Metadata(&'static str),
     /// Names of objects are derived from the name, so it is restricted.
     #[error(
-        "metadata.name must be a DNS label that starts with a letter, of at most 44 characters"
+        "metadata.name must be a DNS label that starts with a letter, of at most 43 characters"
     )]
     Name,
 }
@@ -55,7 +55,7 @@ pub(crate) struct Target {
     pub replicas: Replicas,
     /// The secret that the service reads.
     pub database: SecretKeyRef,
-    /// The secret that the migration reads.
+    /// The secret that the migration and the maintenance read: only the owner of the tables may change partitions.
     pub migrations: SecretKeyRef,
     /// Who may call.
     pub access: Access,
@@ -67,6 +67,8 @@ pub(crate) struct Target {
     pub network_policy: NetworkPolicyOptions,
     /// The maximum number of pods that may be evicted at the same time.
     pub disruption: Disruption,
+    /// When data is maintained, and where removed orders go.
+    pub maintenance: Maintenance,
     /// The number of seconds that a rollout may take without progress.
     pub progress_deadline_seconds: i32,
     /// Whether only the status is written.
@@ -91,6 +93,7 @@ impl Target {
             settings,
             network_policy,
             disruption,
+            maintenance,
             progress_deadline_seconds,
             paused,
         } = object.spec.clone();
@@ -99,7 +102,7 @@ impl Target {
             .name
             .clone()
             .ok_or(InvalidSpec::Metadata("name"))?;
-        if name.len() > 44 || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
+        if name.len() > 43 || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
             return Err(InvalidSpec::Name);
         }
         let database = database.secret_ref;
@@ -129,6 +132,7 @@ impl Target {
             settings,
             network_policy,
             disruption,
+            maintenance,
             progress_deadline_seconds,
             paused,
             name,

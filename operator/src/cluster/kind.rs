@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -27,6 +27,8 @@ pub enum Kind {
     Deployment,
     /// The autoscaler of the pods.
     HorizontalPodAutoscaler,
+    /// The maintenance.
+    CronJob,
 }
 
 impl Kind {
@@ -34,7 +36,7 @@ impl Kind {
     pub const FIRST: Self = Self::ServiceAccount;
 
     /// Every kind, in the order in which the objects are applied.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ServiceAccount,
         Self::NetworkPolicy,
         Self::ConfigMap,
@@ -43,6 +45,7 @@ impl Kind {
         Self::Job,
         Self::Deployment,
         Self::HorizontalPodAutoscaler,
+        Self::CronJob,
     ];
 
     /// The name of the kind in the API.
@@ -56,6 +59,7 @@ impl Kind {
             Self::Job => "Job",
             Self::Deployment => "Deployment",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
+            Self::CronJob => "CronJob",
         }
     }
 
@@ -70,6 +74,7 @@ impl Kind {
             Self::Job => ApiResource::erase::<Job>(&()),
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
+            Self::CronJob => ApiResource::erase::<CronJob>(&()),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! `Default: ….` becomes a column of the table in docs/OPERATOR.md.
 
 mod auth;
+mod maintenance;
 mod schema;
 mod settings;
 mod spec;
 mod status;
 
 pub use auth::{AnonymousScope, Auth, AuthSecretRef};
+pub use maintenance::{Archive, Maintenance};
 pub use settings::{LogFormat, Settings};
 pub use spec::{
     Autoscaling, Database, Disruption, Migrations, NetworkPolicyOptions, OrderService,

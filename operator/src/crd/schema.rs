@@ -18,6 +18,12 @@ pub(super) const DURATION: &str = r"^[0-9]{1,8}(ms|s|m|h)$";
 /// A duration above zero.
 pub(super) const POSITIVE_DURATION: &str = r"^0*[1-9][0-9]{0,7}(ms|s|m|h)$";
 
+/// How long data is kept: at most the century that the service accepts.
+pub(super) const RETENTION: &str =
+    r"^([1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w|[1-9][0-9]?y)$";
+/// Five fields of cron, or a name for them.
+pub(super) const SCHEDULE: &str = r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[0-9A-Za-z*?/,-]+( [0-9A-Za-z*?/,-]+){4})$";
+
 /// A quantity as in pods, without negative values and exponents.
 pub(super) fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -70,6 +70,19 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000000))]
     pub rate_burst: Option<i32>,
+    /// `EVENT_RETENTION`: how long events are kept, such as `90d`. Whole months are removed. Default: indefinitely.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = schema::RETENTION))]
+    pub event_retention: Option<String>,
+    /// `IDEMPOTENCY_RETENTION`: how long idempotency keys are kept, such as `30d`. Default: as long as their orders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = schema::RETENTION))]
+    pub idempotency_retention: Option<String>,
+    /// `ORDER_RETENTION`: the time without a change after which delivered and cancelled orders are archived and
+    /// removed, such as `2y`. Needs `maintenance.archive`. Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), regex(pattern = schema::RETENTION))]
+    pub order_retention: Option<String>,
     /// `DRAIN_DELAY`: how long a terminating pod accepts connections, until all clients use other pods.
     #[schemars(length(max = 12), regex(pattern = schema::DURATION))]
     pub drain_delay: String,
@@ -105,6 +118,9 @@ impl Default for Settings {
             max_streams: None,
             rate_limit: None,
             rate_burst: None,
+            event_retention: None,
+            idempotency_retention: None,
+            order_retention: None,
             drain_delay: "5s".to_owned(),
             shutdown_timeout: "20s".to_owned(),
             workers: None,

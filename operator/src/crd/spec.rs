@@ -6,7 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, OrderServiceStatus, Settings, schema};
+use super::{Auth, Maintenance, OrderServiceStatus, Settings, schema};
 
 /// The desired order-service: image, number of pods, database and settings.
 #[derive(Clone, Debug, CustomResource, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -55,13 +55,16 @@ use super::{Auth, OrderServiceStatus, Settings, schema};
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
     ),
-    validation = kube::core::Rule::new("size(self.metadata.name) <= 44 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("metadata.name must be a DNS label that starts with a letter, of at most 44 characters: Services and Jobs are named after it")
+    validation = kube::core::Rule::new("size(self.metadata.name) <= 43 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be a DNS label that starts with a letter, of at most 43 characters: Services, Jobs and CronJobs are named after it")
 )]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
     "rule": "has(self.replicas) != has(self.autoscaling)",
     "message": "give either replicas or autoscaling, and not both",
+}, {
+    "rule": "has(self.settings.orderRetention) == has(self.maintenance.archive)",
+    "message": "give both settings.orderRetention and maintenance.archive, or neither: orders are removed only after they are archived",
 }]))]
 pub struct OrderServiceSpec {
     /// Image of the service, with a tag other than `latest` that is never moved, or with a digest. With both,
@@ -100,6 +103,9 @@ pub struct OrderServiceSpec {
     /// The most pods that may be evicted at the same time.
     #[serde(default)]
     pub disruption: Disruption,
+    /// The runs of `order-service maintain`.
+    #[serde(default)]
+    pub maintenance: Maintenance,
     /// Seconds without progress after which a rollout is rolled back to the last good version.
     #[serde(default = "default_progress_deadline")]
     #[schemars(range(min = 30, max = 86400))]

@@ -1,4 +1,4 @@
-//! Applies the Deployment and its autoscaler.
+//! Applies the Deployment, and the objects that depend on its rollout.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
@@ -20,9 +20,11 @@ pub(super) struct DesiredWorkload<'a> {
     /// The name of the ConfigMap that the built template reads.
     pub(super) config_map: &'a str,
     pub(super) autoscaler: Option<&'a HorizontalPodAutoscaler>,
+    /// The CronJob.
+    pub(super) maintenance: Option<Desired>,
 }
 
-/// Applies the Deployment and its autoscaler.
+/// Applies the Deployment, its autoscaler, and the CronJob.
 ///
 /// # Errors
 /// When the API server rejects a request or does not respond.
@@ -37,9 +39,11 @@ pub(super) async fn deploy(
         deployment,
         config_map,
         autoscaler,
+        maintenance,
     } = workload;
     let desired = Template::of_deployment(&deployment)?;
-    reconciliation.observation.desired = Some(desired.revision().to_owned());
+    let revision = desired.revision().to_owned();
+    reconciliation.observation.desired = Some(revision.clone());
     let rollout = live
         .as_ref()
         .map(Rollout::from_deployment)
@@ -92,6 +96,14 @@ pub(super) async fn deploy(
         }
     };
     let rollout = Rollout::from_deployment(&deployment);
+    // A version that does not serve must not change data, so the CronJob gets it only after it has rolled out. It is
+    // applied before the ConfigMap that it read until now is deleted.
+    if let Some(maintenance) = maintenance
+        && rollout.has_rolled_out(&revision)
+    {
+        let outcome = apply::ensure(context, target, &maintenance).await?;
+        reconciliation.record(&maintenance, &outcome);
+    }
     if rollout.is_proven() {
         delete_unused_config_maps(context, target, config_map, &rollout).await?;
     }

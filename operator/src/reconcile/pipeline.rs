@@ -180,6 +180,7 @@ impl Reconciliation<'_> {
             pod_disruption_budget,
             workload,
             horizontal_pod_autoscaler,
+            maintenance_cron_job,
         } = build::resources(&target, secrets.as_ref().ok());
         if target.paused {
             if let Some(Workload { deployment, .. }) = &workload {
@@ -200,6 +201,10 @@ impl Reconciliation<'_> {
             )
             .await?,
         ];
+        // Deleted at once when it is disabled, whatever the state of migration and rollout.
+        let maintenance = self
+            .desired_or_delete(&target, Kind::CronJob, maintenance_cron_job.as_ref())
+            .await?;
         for desired in supporting.iter().flatten() {
             let outcome = apply::ensure(context, &target, desired).await?;
             self.record(desired, &outcome);
@@ -239,6 +244,7 @@ impl Reconciliation<'_> {
             deployment,
             config_map: &config_map,
             autoscaler: horizontal_pod_autoscaler.as_ref(),
+            maintenance,
         };
         deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())

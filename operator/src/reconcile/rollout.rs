@@ -134,6 +134,12 @@ impl Rollout {
         self.is_complete() && self.updated > 0
     }
 
+    /// Whether the template of this revision is current, and is running or has rolled out completely before.
+    pub(crate) fn has_rolled_out(&self, revision: &str) -> bool {
+        let current = self.current.as_ref().map(Template::revision);
+        current == Some(revision) && (self.is_good() || self.is_complete())
+    }
+
     /// Whether the current template has rolled out completely before.
     pub(crate) fn is_good(&self) -> bool {
         let current = self.current.as_ref().map(Template::revision);

@@ -21,7 +21,7 @@ pub struct Index {
 
 type Objects = BTreeMap<(Kind, Box<str>), Entry>;
 
-/// An OrderService has eight entries, so texts are stored as numbers where possible.
+/// An OrderService has nine entries, so texts are stored as numbers where possible.
 #[derive(Debug)]
 struct Entry {
     uid: Box<str>,

@@ -14,6 +14,7 @@ KINDS = {
     "Deployment": ("apps/v1", "deployments"),
     "ReplicaSet": ("apps/v1", "replicasets"),
     "Job": ("batch/v1", "jobs"),
+    "CronJob": ("batch/v1", "cronjobs"),
     "HorizontalPodAutoscaler": ("autoscaling/v2", "horizontalpodautoscalers"),
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
@@ -36,7 +37,7 @@ CLUSTER_WIDE = {"Namespace", "Node", "ClusterRole", "ClusterRoleBinding", "Custo
 # The kinds of objects that an OrderService owns.
 OWNED = (
     "Deployment", "Service", "ServiceAccount", "ConfigMap", "PodDisruptionBudget", "HorizontalPodAutoscaler",
-    "NetworkPolicy", "Job",
+    "NetworkPolicy", "Job", "CronJob",
 )
 MERGE = "application/merge-patch+json"
 APPLY = "application/apply-patch+yaml"

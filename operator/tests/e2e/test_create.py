@@ -128,9 +128,12 @@ def test_a_foreign_object_survives_the_deletion(sandbox, shop):
 
 
 def test_a_sub_feature_that_is_switched_off_removes_its_object(sandbox, shop):
-    sandbox.change(shop, disruption={"enabled": False}, networkPolicy={"enabled": False})
+    off = {"enabled": False}
+    sandbox.change(shop, disruption=off, networkPolicy=off, maintenance=off)
     until("no budget", lambda: sandbox.get("PodDisruptionBudget", shop) is None)
     until("no policy", lambda: not [i for i in sandbox.owned(shop) if i["kind"] == "NetworkPolicy"])
-    sandbox.change(shop, disruption=None, networkPolicy=None)
+    until("no CronJob", lambda: sandbox.get("CronJob", f"{shop}-maintain") is None)
+    sandbox.change(shop, disruption=None, networkPolicy=None, maintenance=None)
     until("a budget again", lambda: sandbox.get("PodDisruptionBudget", shop))
+    until("a CronJob again", lambda: sandbox.get("CronJob", f"{shop}-maintain"))
     sandbox.wait_for(shop, "Ready")

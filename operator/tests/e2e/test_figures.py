@@ -17,7 +17,7 @@ FEW = 10
 WRITES = {"POST", "PUT", "PATCH", "DELETE", "APPLY"}
 # Without leases, which the leader must renew every few seconds.
 RESOURCES = {"orderservices", "deployments", "services", "serviceaccounts", "configmaps", "jobs", "events",
-             "poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies"}
+             "poddisruptionbudgets", "horizontalpodautoscalers", "networkpolicies", "cronjobs"}
 _found = []
 _too_much = []
 

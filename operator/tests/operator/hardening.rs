@@ -119,6 +119,19 @@ fn the_deployment_is_the_same() {
     assert_eq!(base, ours);
 }
 
+/// Removes where the secret of a pod comes from: kustomize has an optional second secret, and the spec of an
+/// OrderService names it.
+fn without_source_of_secret(pod: &mut Value) {
+    let volume = pod.pointer_mut("/volumes/0").unwrap();
+    let kind = if volume["projected"].is_object() {
+        "projected"
+    } else {
+        "secret"
+    };
+    assert_eq!(volume[kind]["defaultMode"], 0o440);
+    *volume = json!({"name": volume["name"]});
+}
+
 #[test]
 fn the_migration_is_the_same() {
     let (base, ours) = both();
@@ -134,15 +147,7 @@ fn the_migration_is_the_same() {
         Some(json!("FallbackToLogsOnError"))
     );
     for spec in [&mut base, &mut ours] {
-        // kustomize has an optional second secret; the spec of an OrderService names it. Mode and path stay.
-        let volume = spec.pointer_mut("/template/spec/volumes/0").unwrap();
-        let kind = if volume["projected"].is_object() {
-            "projected"
-        } else {
-            "secret"
-        };
-        assert_eq!(volume[kind]["defaultMode"], 0o440);
-        *volume = json!({"name": volume["name"]});
+        without_source_of_secret(spec.pointer_mut("/template/spec").unwrap());
         let labels = spec
             .pointer_mut("/template/metadata/labels")
             .unwrap()
@@ -150,6 +155,33 @@ fn the_migration_is_the_same() {
             .unwrap();
         labels.remove("app.kubernetes.io/managed-by");
     }
+    assert_eq!(base, ours);
+}
+
+#[test]
+fn the_maintenance_is_the_same() {
+    let (base, ours) = both();
+    let (mut base, mut ours) = (spec(&base, "CronJob"), spec(&ours, "CronJob"));
+    for spec in [&mut base, &mut ours] {
+        let pod = spec.pointer_mut("/jobTemplate/spec/template/spec").unwrap();
+        // The hashes in the names differ.
+        let settings = pod
+            .pointer_mut("/containers/0/envFrom/0/configMapRef/name")
+            .unwrap();
+        assert!(
+            settings
+                .as_str()
+                .unwrap()
+                .starts_with("order-service-config-")
+        );
+        *settings = Value::Null;
+        without_source_of_secret(pod);
+    }
+    // An explicit value, so that a manual change is reverted.
+    assert_eq!(
+        ours.as_object_mut().unwrap().remove("suspend"),
+        Some(json!(false))
+    );
     assert_eq!(base, ours);
 }
 
@@ -196,21 +228,21 @@ fn the_same_traffic_is_allowed() {
     let server = flows(&ours, &pod("server"));
     assert_eq!(flows(&base, &pod("server")), server);
     assert!(server.len() >= 8);
-    // The migration has no named ports, so rules for incoming traffic do not apply to it.
+    // Migration and maintenance have no named ports, so rules for incoming traffic do not apply to them.
     let out = |flows: Vec<String>| -> Vec<String> {
         flows
             .into_iter()
             .filter(|flow| flow.starts_with("egress"))
             .collect()
     };
-    assert_eq!(
-        out(flows(&base, &pod("migrate"))),
-        out(flows(&ours, &pod("migrate")))
-    );
-    assert!(flows(&ours, &pod("migrate")).iter().all(|flow| {
-        flow.starts_with("egress")
-            || flow.contains("\"port\":\"http\"")
-            || flow.contains("\"port\":\"metrics\"")
-    }));
+    for component in ["migrate", "maintain"] {
+        let allowed = flows(&ours, &pod(component));
+        assert!(allowed.iter().all(|flow| {
+            flow.starts_with("egress")
+                || flow.contains("\"port\":\"http\"")
+                || flow.contains("\"port\":\"metrics\"")
+        }));
+        assert_eq!(out(flows(&base, &pod(component))), out(allowed));
+    }
     assert_eq!(ours[0]["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
 }

@@ -60,6 +60,8 @@ async fn the_first_reconciles_create_all_objects_and_the_deployment_last() {
     cluster
         .expect(&idle_calls_and(&[
             "apply deployments orders",
+            "get cronjobs orders-maintain",
+            "apply cronjobs orders-maintain",
             "status",
             "event Ready",
         ]))

@@ -8,6 +8,7 @@ mod digest_key;
 mod drift;
 mod failures;
 mod lasting_errors;
+mod maintenance;
 mod migration;
 mod rollback;
 mod steady_state;

@@ -36,6 +36,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
             "get configmaps orders-config-*",
             "get services orders",
             "get poddisruptionbudgets orders",
+            "get cronjobs orders-maintain",
         ])
         .await;
     cluster.expect(&IDLE_CALLS).await;

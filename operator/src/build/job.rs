@@ -1,0 +1,55 @@
+//! The common parts of the Jobs that migrate and that maintain.
+
+use k8s_openapi::api::batch::v1::{
+    PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{PodSpec, PodTemplateSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::Target;
+use super::labels::{self, Component};
+
+/// Builds the template of the pods of a Job.
+pub(super) fn template(
+    target: &Target,
+    component: Component,
+    mut spec: PodSpec,
+) -> PodTemplateSpec {
+    // Not OnFailure: failed pods and their logs remain.
+    spec.restart_policy = Some("Never".to_owned());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels::pod(target, component)),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec),
+    }
+}
+
+/// Decides which failures of a container use up an attempt of its Job.
+pub(super) fn failure_policy(container: &str) -> PodFailurePolicy {
+    PodFailurePolicy {
+        rules: vec![
+            // The node was drained or lost, which is not a failure of the command.
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+                    type_: "DisruptionTarget".to_owned(),
+                    status: "True".to_owned(),
+                }]),
+                on_exit_codes: None,
+            },
+            // 2 is an invalid setting: a retry cannot succeed.
+            PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_pod_conditions: None,
+                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+                    container_name: Some(container.to_owned()),
+                    operator: "In".to_owned(),
+                    values: vec![2],
+                }),
+            },
+        ],
+    }
+}
