@@ -1,5 +1,6 @@
 //! The subcommands. All except `serve` print a result for the user.
 
+mod audit;
 mod import;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -32,6 +33,9 @@ enum CommandError {
     /// `migrate --check` found migrations that are not applied.
     #[error("pending: {}", .0.join(", "))]
     PendingMigrations(Vec<String>),
+    /// The audit found violations. The report has them.
+    #[error("the stored data is not consistent: {0} violations")]
+    Inconsistent(u64),
     /// The local server does not respond.
     #[error("{address}: {source}")]
     Unreachable {
@@ -113,6 +117,7 @@ type CommandResult = Result<(), CommandError>;
 pub fn run(command: Command, settings: Settings) -> ExitCode {
     let result = match command {
         Command::Serve => serve(settings),
+        Command::Audit(args) => audit::audit(&settings, args),
         Command::Migrate(args) => migrate(&settings, &args),
         Command::Healthcheck => healthcheck(&settings),
         Command::Openapi => openapi(),

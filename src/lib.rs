@@ -11,6 +11,7 @@
 //! - `http`: connections, the edge, requests and responses
 //! - `import`: orders from a file
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
+//! - `audit`: checks that stored data is consistent
 //! - `order_json`: the JSON forms of an order
 //! - `json`: parses JSON and reports why it is rejected
 //! - `shares`: how much of a bounded resource one principal may hold
@@ -18,6 +19,7 @@
 
 mod access;
 mod api;
+mod audit;
 pub mod commands;
 pub mod config;
 pub mod domain;

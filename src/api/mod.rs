@@ -1,6 +1,7 @@
 //! The API: the route table, the handlers, and the OpenAPI document that describes them.
 
 mod created;
+mod erasures;
 mod errors;
 mod event_json;
 mod event_stream;

@@ -25,6 +25,7 @@ use schemas::MetadataPatchSchema;
     tags(
         (name = "orders", description = "Create, read and update orders."),
         (name = "events", description = "Read and follow the changes of orders."),
+        (name = "customers", description = "Erase the personal data of customers."),
         (name = "operations", description = "Health of the service and documentation of the API."),
     )
 )]

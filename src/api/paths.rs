@@ -11,6 +11,12 @@ pub(super) const ORDER: PathTemplate =
 pub(super) const ORDER_EVENTS: PathTemplate =
     PathTemplate::with_parameter("/api/v1/orders/{id}/events", "/api/v1/orders/:id/events");
 pub(super) const EVENTS: PathTemplate = PathTemplate::literal("/api/v1/events");
+pub(super) const CUSTOMER: PathTemplate = PathTemplate::with_personal_parameter(
+    "/api/v1/customers/{customer_id}",
+    "/api/v1/customers/:customer_id",
+);
+pub(super) const ERASURE: PathTemplate =
+    PathTemplate::with_parameter("/api/v1/erasures/{id}", "/api/v1/erasures/:id");
 pub(super) const DOCS: PathTemplate = PathTemplate::literal("/docs");
 pub(super) const DOCS_FILE: PathTemplate =
     PathTemplate::with_parameter("/docs/{file}", "/docs/:file");

@@ -5,7 +5,8 @@ use actix_web::web::{self, ServiceConfig};
 use utoipa::OpenApi;
 
 use super::{
-    events, health, openapi_json, order_batch, orders, paths, reference_page, service_info,
+    erasures, events, health, openapi_json, order_batch, orders, paths, reference_page,
+    service_info,
 };
 use crate::access::{Requirement, Scope};
 use crate::http::route::{Resource, Route};
@@ -63,6 +64,12 @@ routes! {
     }
     ORDER_EVENTS {
         GET events::list_of_order EventsRead;
+    }
+    CUSTOMER {
+        DELETE erasures::request Admin;
+    }
+    ERASURE {
+        GET erasures::get Admin;
     }
     HEALTHZ {
         GET health::healthz Open;
@@ -142,6 +149,8 @@ mod tests {
                 ("PATCH", "/api/v1/orders/{id}", "orders:write"),
                 ("GET", "/api/v1/events", "events:read"),
                 ("GET", "/api/v1/orders/{id}/events", "events:read"),
+                ("DELETE", "/api/v1/customers/{customer_id}", "admin"),
+                ("GET", "/api/v1/erasures/{id}", "admin"),
                 ("GET", "/healthz", "open"),
                 ("GET", "/readyz", "open"),
                 ("GET", "/openapi.json", "open"),

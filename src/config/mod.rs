@@ -5,6 +5,7 @@
 
 mod access;
 mod api_key;
+mod audit;
 mod database;
 mod import;
 mod retention;
@@ -23,6 +24,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
+pub use audit::AuditArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
 pub use import::ImportArgs;
 pub use order_logging::LogFormat;
@@ -56,6 +58,8 @@ pub enum Command {
     Healthcheck,
     /// Print the OpenAPI 3.1 document
     Openapi,
+    /// Check that the stored data is consistent; print a report in JSON; exit 1 if it is not
+    Audit(AuditArgs),
     /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
     ApiKey(ApiKeyArgs),
     /// Load orders from a file of JSON lines, such as an export
@@ -226,7 +230,9 @@ impl Settings {
                 self.access.check(self.bind_address)?;
                 self.database().check(check)?;
             }
-            Command::Migrate(_) | Command::Import(_) => self.database().check(check)?,
+            Command::Audit(_) | Command::Import(_) | Command::Migrate(_) => {
+                self.database().check(check)?;
+            }
             Command::ApiKey(_) | Command::Healthcheck | Command::Openapi => {}
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod caller;
 mod currency;
+mod erased;
 mod event_type;
 mod imported;
 mod items;

@@ -121,7 +121,7 @@ impl Order {
         if let Some(change) = &patch.items {
             match change.apply_to(self) {
                 Ok(items) if items == self.items => {}
-                _ if self.status != Status::Pending => {
+                _ if !self.status.is_editable() => {
                     return Err(PatchError::NotEditable {
                         status: self.status,
                     });

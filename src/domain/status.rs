@@ -35,6 +35,9 @@ impl std::fmt::Display for UnknownStatus {
 impl std::error::Error for UnknownStatus {}
 
 impl Status {
+    /// The status of every new order.
+    pub const INITIAL: Self = Self::Pending;
+
     /// Every status, in the order of the life cycle.
     pub const ALL: [Self; 5] = [
         Self::Pending,
@@ -53,6 +56,16 @@ impl Status {
             Self::Delivered => "delivered",
             Self::Cancelled => "cancelled",
         }
+    }
+
+    /// Whether no status may follow this one.
+    pub const fn is_final(self) -> bool {
+        self.next().is_empty()
+    }
+
+    /// Whether the lines of an order with this status may change.
+    pub const fn is_editable(self) -> bool {
+        matches!(self, Self::Pending)
     }
 
     /// The statuses that may follow this one. The state machine is declared only here.

@@ -106,8 +106,7 @@ where
     fn call(&self, mut request: ServiceRequest) -> Self::Future {
         let guard = request.conn_data::<Rc<Activity>>().map(Activity::begin);
         let id = request_id(request.headers());
-        let uri = request.uri().clone();
-        let mut resource = route::route(self.edge.http.resources, &mut request);
+        let (mut resource, uri) = route::route(self.edge.http.resources, &mut request);
         let mut method = method_label(request.method());
         let mut rejected = None;
         if let Some(activity) = guard.as_ref().map(RequestGuard::activity) {

@@ -22,6 +22,8 @@ pub(crate) struct PathTemplate {
     /// regular expression, which took as long as all other work to get an order.
     pub(crate) actix_path: &'static str,
     has_parameter: bool,
+    /// Whether the parameter is personal data. Then logs and problems have the template instead of the path.
+    pub(crate) is_personal: bool,
     /// Whether the route is a probe, which is served even when the service is overloaded.
     pub(crate) is_probe: bool,
 }
@@ -36,6 +38,7 @@ impl PathTemplate {
             template: path,
             actix_path: path,
             has_parameter: false,
+            is_personal: false,
             is_probe: false,
         }
     }
@@ -46,7 +49,19 @@ impl PathTemplate {
             template,
             actix_path,
             has_parameter: true,
+            is_personal: false,
             is_probe: false,
+        }
+    }
+
+    /// Creates the template of a path with a parameter that is personal data.
+    pub(crate) const fn with_personal_parameter(
+        template: &'static str,
+        actix_path: &'static str,
+    ) -> Self {
+        Self {
+            is_personal: true,
+            ..Self::with_parameter(template, actix_path)
         }
     }
 
@@ -69,6 +84,15 @@ impl PathTemplate {
                 segment == expected || expected.starts_with('{') && !segment.is_empty()
             })
         }) && segments.next().is_none()
+    }
+}
+
+impl PathTemplate {
+    /// Whether `path` begins like the template and may contain its personal data, although it may not belong to the
+    /// template: a client may have forgotten to encode a slash.
+    pub(super) fn discloses(&self, path: &str) -> bool {
+        let before = self.template.split('{').next().unwrap_or_default();
+        self.is_personal && path.starts_with(before)
     }
 }
 

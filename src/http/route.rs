@@ -53,17 +53,36 @@ pub(crate) fn find(resources: &'static [Resource], path: &str) -> &'static Resou
         .unwrap_or(&UNMATCHED)
 }
 
-/// Finds the resource of a request, and makes Actix route the request to it.
+/// The path that logs and problems show, if it is not that of the request, which contains personal data.
+fn shown_instead(
+    resources: &'static [Resource],
+    found: &Resource,
+    path: &str,
+) -> Option<&'static str> {
+    if !found.path.is_personal && found.path != PathTemplate::UNMATCHED {
+        return None;
+    }
+    let mut paths = resources.iter().map(|resource| resource.path);
+    paths
+        .find(|template| template.discloses(path))
+        .map(|template| template.template)
+}
+
+/// Finds the resource of a request, and makes Actix route the request to it. Also returns the URI that logs and
+/// problems show.
 pub(super) fn route(
     resources: &'static [Resource],
     request: &mut ServiceRequest,
-) -> &'static Resource {
-    let found = find(resources, request.match_info().as_str());
+) -> (&'static Resource, Uri) {
+    let path = request.match_info().as_str();
+    let found = find(resources, path);
+    let shown = shown_instead(resources, found, path)
+        .map_or_else(|| request.uri().clone(), Uri::from_static);
     if found.path.actix_path != found.path.template {
         let path = request.match_info_mut().get_mut();
         path.update(&Uri::from_static(found.path.actix_path));
     }
-    found
+    (found, shown)
 }
 
 #[cfg(test)]
@@ -103,6 +122,36 @@ mod tests {
         ] {
             assert_eq!(find(&RESOURCES, path).path.template, template, "{path}");
         }
+    }
+
+    #[test]
+    fn paths_with_personal_data_are_not_shown() {
+        static RESOURCES: [Resource; 2] = [
+            resource(PathTemplate::with_parameter("/orders/{id}", "/orders/:id")),
+            resource(PathTemplate::with_personal_parameter(
+                "/customers/{customer_id}",
+                "/customers/:id",
+            )),
+        ];
+        let template = Some("/customers/{customer_id}");
+        for (path, shown) in [
+            ("/customers/ann", template),
+            ("/customers/ann/", template),
+            ("/customers/ann/bee", template),
+            ("/customers//ann", template),
+            ("/customers/", template),
+            ("/orders/1", None),
+            ("/orders/1/2", None),
+            ("/customers", None),
+            ("/", None),
+        ] {
+            let found = find(&RESOURCES, path);
+            assert_eq!(shown_instead(&RESOURCES, found, path), shown, "{path}");
+        }
+        assert_eq!(
+            Uri::from_static("/customers/{customer_id}").path(),
+            "/customers/{customer_id}"
+        );
     }
 
     #[test]

@@ -9,6 +9,8 @@ pub(crate) mod members;
 pub(crate) mod new_order;
 pub(crate) mod schemas;
 
+mod redaction;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -19,6 +21,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::{Currency, Line, MAX_LINES, Metadata, NewOrder, Order, ShortText};
+pub(crate) use redaction::{customer_of, erased_version, redacted};
 
 /// An order.
 #[derive(Debug, Serialize, ToSchema)]

@@ -9,9 +9,11 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::admission::Admission;
+use super::audit::AuditSink;
 use super::coalesce::LockWait;
 use super::create::{CreateOutcome, NewRow};
 use super::cursor::Position;
+use super::erasure::Erasures;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
 use super::import::OrderImport;
@@ -38,6 +40,9 @@ pub(super) trait Driver: Send + Sync {
     /// Returns the names of the migrations that are not applied yet, oldest first. Retries for at most `wait`
     /// until the database responds.
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>>;
+
+    /// Reads everything that is stored, in the scope of the sink, and sends it to the sink.
+    fn audit(&self, sink: AuditSink) -> StoreFuture<'_, ()>;
 
     /// Prepares an import of orders of this tenant. Opens nothing yet.
     fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport>;
@@ -74,7 +79,7 @@ impl Environment<'_> {
 }
 
 /// Serves requests from one database. Every method is one use case, and runs on the runtime of the store.
-pub(super) trait Backend: Send + Sync {
+pub(super) trait Backend: Erasures + Send + Sync {
     /// Returns the same backend with priority: its callers get the next connection that becomes free. Meant for
     /// the few callers that serve many requests each.
     fn prioritized(&self) -> Arc<dyn Backend>;

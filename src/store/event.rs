@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::cursor::{Cursor, EventKey, Evidence, Position, SortKey};
 use super::cursor_key::KeyBytes;
 use crate::domain::EventType;
+use crate::order_json;
 
 /// One version of an order that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,23 @@ impl Event {
         // It has no control characters, so JSON needs at most two bytes for one.
         let authid = self.authid.as_ref().map_or(0, |id| 2 * id.len());
         envelope + self.data.len() + traceparent + authid
+    }
+}
+
+impl Event {
+    /// Returns the event without personal data, as the database has it after the erasure of its order, whose event is
+    /// `erased`.
+    pub(super) fn redacted_by(&self, erased: &Self) -> Self {
+        let pseudonym = order_json::customer_of(&erased.data);
+        let pseudonym = pseudonym.ok().flatten().unwrap_or_default();
+        Self {
+            // A stored event is always an order. Nothing of another text may stay.
+            data: order_json::redacted(&self.data, &pseudonym).unwrap_or_else(|_| "{}".to_owned()),
+            traceparent: None,
+            authid: None,
+            authtype: self.authtype.clone(),
+            ..*self
+        }
     }
 }
 

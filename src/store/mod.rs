@@ -5,6 +5,7 @@
 //! half-way. Every request passes [`admission`] first.
 
 mod admission;
+mod audit;
 mod auth_context;
 mod backend;
 mod batches;
@@ -15,6 +16,7 @@ mod cursor;
 mod cursor_key;
 mod database_url;
 mod document;
+mod erasure;
 mod error;
 mod event;
 mod event_sql;
@@ -58,12 +60,15 @@ pub use crate::domain::IfMatch;
 use crate::shares::FairSemaphore;
 use crate::telemetry::Metrics;
 use admission::RequestKind;
+pub(crate) use audit::AuditProgress;
 use backend::{Backend, Environment};
 pub use connector::Connector;
 pub use create::{CreateOrder, CreateOutcome, Idempotency};
 pub use cursor::{Cursor, InvalidCursor};
 pub use database_url::{check_database_url, describe_database_url};
 pub use document::Document;
+pub use erasure::Erasure;
+use erasure::ErasureWorker;
 pub use error::{Cause, StoreError};
 pub use event::{Event, EventPage, Feed, StreamEvent};
 pub use export::{ExportPage, ExportPermit, OrderExport};
@@ -113,6 +118,7 @@ struct Inner {
     export_reads: FairSemaphore,
     feed_signal: FeedSignal,
     shared_feed: Arc<SharedFeed>,
+    erasures: ErasureWorker,
     metrics: Arc<Metrics>,
 }
 
@@ -147,6 +153,7 @@ impl Store {
         );
         let streams = OpenStreams::new(settings.max_streams.get());
         let shared_feed = SharedFeed::start(&backend, &prioritized, &environment, &streams);
+        let erasures = ErasureWorker::start(&backend, &feed_signal, &metrics, &runtime);
         Ok(Self(Arc::new(Inner {
             readiness: ReadinessProbe::new(Arc::clone(&backend)),
             backend,
@@ -161,6 +168,7 @@ impl Store {
             export_reads: export::reads(settings.pool_max_size.get()),
             feed_signal,
             shared_feed,
+            erasures,
             metrics,
         })))
     }
@@ -274,7 +282,7 @@ impl Store {
     /// Waits at most `timeout` until accepted work is done, then closes the connections. Returns false if work was
     /// left.
     pub async fn close(&self, timeout: Duration) -> bool {
-        let done = self.0.queues.close(timeout).await;
+        let (done, ()) = tokio::join!(self.0.queues.close(timeout), self.0.erasures.stop(timeout));
         self.0.backend.close();
         done
     }

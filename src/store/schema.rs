@@ -11,6 +11,36 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasure_orders (tenant, erasure_id, order_id) {
+        tenant -> Text,
+        erasure_id -> Uuid,
+        order_id -> Uuid,
+        version -> Int4,
+        redacted -> Int4,
+    }
+}
+
+diesel::table! {
+    erasures (tenant, id) {
+        tenant -> Text,
+        id -> Uuid,
+        customer_id -> Nullable<Text>,
+        pseudonym -> Nullable<Text>,
+        authtype -> Text,
+        authid -> Nullable<Text>,
+        requested_at -> Timestamptz,
+        started_at -> Nullable<Timestamptz>,
+        finished_at -> Nullable<Timestamptz>,
+        lease -> Nullable<Uuid>,
+        leased_until -> Timestamptz,
+        orders -> Int8,
+        archived_orders -> Int8,
+        events -> Int8,
+        idempotency_keys -> Int8,
+    }
+}
+
+diesel::table! {
     events (tenant, order_id, version, recorded_at) {
         tenant -> Text,
         order_id -> Uuid,
@@ -90,6 +120,8 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     archived_orders,
+    erasure_orders,
+    erasures,
     events,
     feed,
     feed_floors,

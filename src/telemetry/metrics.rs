@@ -77,6 +77,8 @@ metrics! {
         pub(crate) feed_lag: Gauge = "feed_lag_seconds",
         /// Failed attempts to measure the lag of the feed.
         pub(crate) feed_lag_failures: IntCounter = "feed_lag_failures_total",
+        /// Age of the oldest erasure that is not done, 0 without one; NaN when it could not be measured.
+        pub(crate) erasure_oldest: Gauge = "erasure_oldest_seconds",
         /// Orders created.
         pub orders_created: IntCounter = "orders_created_total",
         /// Requests that repeated one that had created an order.

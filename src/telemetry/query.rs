@@ -19,10 +19,22 @@ pub enum QueryName {
     FeedLag,
     /// The events of one order.
     ReadOrderEvents,
+    /// Storing a request to erase a customer.
+    RequestErasure,
+    /// Getting an erasure.
+    GetErasure,
+    /// The age of the oldest unfinished erasure.
+    OldestErasure,
+    /// The beginning and the end of an erasure.
+    ClaimErasure,
+    /// Erasing orders.
+    EraseOrders,
+    /// Redacting events and documents for replays.
+    RedactEvents,
 }
 
 impl QueryName {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::CreateOrders,
         Self::FindIdempotencyKeys,
         Self::GetOrders,
@@ -31,6 +43,12 @@ impl QueryName {
         Self::ReadFeed,
         Self::FeedLag,
         Self::ReadOrderEvents,
+        Self::RequestErasure,
+        Self::GetErasure,
+        Self::OldestErasure,
+        Self::ClaimErasure,
+        Self::EraseOrders,
+        Self::RedactEvents,
     ];
 
     /// The value of the `query` label of `db_query_duration_seconds`.
@@ -44,6 +62,12 @@ impl QueryName {
             Self::ReadFeed => "read_feed",
             Self::FeedLag => "feed_lag",
             Self::ReadOrderEvents => "read_order_events",
+            Self::RequestErasure => "request_erasure",
+            Self::GetErasure => "get_erasure",
+            Self::OldestErasure => "oldest_erasure",
+            Self::ClaimErasure => "claim_erasure",
+            Self::EraseOrders => "erase_orders",
+            Self::RedactEvents => "redact_events",
         }
     }
 }

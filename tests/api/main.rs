@@ -14,6 +14,7 @@ mod contention;
 mod cursors;
 mod database_connections;
 mod early_response;
+mod erasure;
 mod events;
 mod every_response;
 mod export;

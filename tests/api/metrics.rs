@@ -14,13 +14,14 @@ crate::on_both!(
 );
 
 /// The metrics of section 3 of the contract for the features that exist.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "auth_total",
     "auth_file_reload_total",
     "db_errors_total",
     "log_lines_dropped_total",
     "batch_size",
     "event_streams",
+    "erasure_oldest_seconds",
     "feed_lag_seconds",
     "feed_lag_failures_total",
     "orders_idempotent_replays_total",

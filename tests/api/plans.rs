@@ -13,6 +13,7 @@ use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
+use crate::support::eventually;
 use crate::support::orders::{order, order_path, order_with_external_id};
 use crate::support::server::Server;
 
@@ -25,12 +26,15 @@ const MAX_ROWS_READ: f64 = 700.0;
 /// count as rows.
 const MAX_PAGES_TOUCHED: f64 = 1_400.0;
 
-const TABLES: [&str; 5] = [
+const TABLES: [&str; 8] = [
     "orders",
     "order_items",
     "events",
     "idempotency_keys",
     "feed_floors",
+    "erasures",
+    "erasure_orders",
+    "archived_orders",
 ];
 
 /// The data of every event.
@@ -66,6 +70,16 @@ fn insert_rows(owner: &str) -> String {
          FROM generate_series(1, {ROWS}) AS i ORDER BY random();
          INSERT INTO idempotency_keys (tenant, key_hash, order_id, request_hash, hash_version, document, created_at)
          SELECT tenant, sha256(('key-' || id)::bytea), id, sha256(id::text::bytea), 1, '{{}}', now() FROM orders LIMIT 100000;
+         -- Many customers were erased, few wait, and many orders were archived.
+         INSERT INTO erasures (tenant, id, authtype, finished_at)
+         SELECT '{owner}', gen_random_uuid(), 'api_key', now() FROM generate_series(1, 50000);
+         INSERT INTO erasures (tenant, id, customer_id, pseudonym, authtype, leased_until)
+         SELECT '{owner}', gen_random_uuid(), 'w' || i, 'erased-' || i, 'api_key', 'infinity'
+         FROM generate_series(1, 10) AS i;
+         INSERT INTO erasure_orders SELECT '{owner}', id, gen_random_uuid(), 2
+         FROM erasures, generate_series(1, 5000) WHERE finished_at IS NULL;
+         INSERT INTO archived_orders SELECT '{owner}', gen_random_uuid(), 'large', 2, now()
+         FROM generate_series(1, 100000);
          -- Retention has removed events of many tenants.
          INSERT INTO feed_floors SELECT 'tenant-' || i, -i, i, gen_random_uuid(), 1, now()
          FROM generate_series(1, 100000) AS i;
@@ -220,6 +234,22 @@ async fn expect_index_scans(mode: &str, owner: &str) {
         }
     }
     assert_eq!(server.status("/readyz").await, 200);
+    // A customer of the tenant with several orders, of which one is archived.
+    for _ in 0..20 {
+        let body = json!({"product_id": "sku", "quantity": 1, "customer_id": "erased"});
+        assert_eq!(server.post(&body).await.status(), 201);
+    }
+    let archived =
+        "INSERT INTO archived_orders SELECT 'default', gen_random_uuid(), 'erased', 2, now()";
+    database.execute(archived).await;
+    let erasure = server.delete("/api/v1/customers/erased").await;
+    let erasure = erasure.header("location").to_owned();
+    eventually(
+        "the customer is erased",
+        Duration::from_secs(30),
+        async || server.get(&erasure).await.json::<Value>()["state"] == "done",
+    )
+    .await;
     // The lag of the feed is measured every five seconds.
     tokio::time::sleep(Duration::from_secs(6)).await;
 

@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod access_doc;
 mod api_doc;
+mod audit;
 mod commands;
 mod crashes;
 mod hosts;

@@ -53,6 +53,10 @@ impl Client {
         self.request(Method::PATCH, url)
     }
 
+    pub fn delete(&self, url: impl AsRef<str>) -> Request {
+        self.request(Method::DELETE, url)
+    }
+
     /// The value that a reference of the document names, or the value itself.
     fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value["$ref"].as_str() {

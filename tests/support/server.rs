@@ -220,6 +220,10 @@ impl Server {
         request.send().await.unwrap()
     }
 
+    pub async fn delete(&self, path: &str) -> Response {
+        self.client.delete(self.url(path)).send().await.unwrap()
+    }
+
     /// Creates an order and returns it.
     pub async fn create(&self, product_id: &str) -> Value {
         let response = self.post(&order(product_id)).await;

@@ -1,3 +1,5 @@
+DROP TABLE erasure_orders;
+DROP TABLE erasures;
 DROP TABLE archived_orders;
 DROP TABLE feed_floors;
 DROP TABLE feed;

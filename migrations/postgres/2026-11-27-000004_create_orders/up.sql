@@ -195,8 +195,56 @@ CREATE TABLE archived_orders (
     archived_at timestamptz NOT NULL,
     PRIMARY KEY (tenant, order_id)
 );
-CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id, order_id)
+    WHERE customer_id IS NOT NULL;
 CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);
+
+-- One row for each request to erase the data of a customer. The processes of the service execute them in the background
+-- (src/store/erasure/).
+CREATE TABLE erasures (
+    tenant text COLLATE "C" NOT NULL CHECK (octet_length(tenant) BETWEEN 1 AND 64),
+    id uuid NOT NULL,
+    -- The customer, and the text that replaces it. Both are NULL when the erasure is done, because together with the
+    -- time they would show which customer a pseudonym stands for.
+    customer_id order_label,
+    pseudonym order_label,
+    -- Who requested it, as in events.
+    authtype auth_type NOT NULL,
+    authid auth_id,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz,
+    finished_at timestamptz,
+    -- The process that executes it, until that time by the clock of the database. Each batch extends the lease.
+    lease uuid,
+    leased_until timestamptz NOT NULL DEFAULT '-infinity',
+    -- What was erased so far.
+    orders bigint NOT NULL DEFAULT 0,
+    archived_orders bigint NOT NULL DEFAULT 0,
+    events bigint NOT NULL DEFAULT 0,
+    idempotency_keys bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, id),
+    CHECK ((finished_at IS NULL) = (customer_id IS NOT NULL)),
+    CHECK ((customer_id IS NULL) = (pseudonym IS NULL))
+-- Each batch updates the row. With free space on the page, that writes no index.
+) WITH (fillfactor = 50);
+-- A customer has at most one unfinished erasure.
+CREATE UNIQUE INDEX erasures_customer_id ON erasures (tenant, customer_id) WHERE customer_id IS NOT NULL;
+-- The next erasure to execute, and the age of the oldest.
+CREATE INDEX erasures_unfinished ON erasures (requested_at, id) WHERE finished_at IS NULL;
+
+-- Orders whose row is erased, and whose earlier events and replay document are not yet.
+CREATE TABLE erasure_orders (
+    tenant text COLLATE "C" NOT NULL,
+    erasure_id uuid NOT NULL,
+    order_id uuid NOT NULL,
+    -- The version of the event order.erased. Events before it are redacted.
+    version order_version NOT NULL,
+    -- The last version that is redacted.
+    redacted integer NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, erasure_id, order_id)
+);
+-- Whether an order is in the worklist (order-service audit).
+CREATE INDEX erasure_orders_order_id ON erasure_orders (tenant, order_id);
 
 -- Columns with personal data have no statistics, which would contain some of their values. The statements do not need
 -- them: each walks one index (docs/ARCHITECTURE.md).
@@ -210,3 +258,6 @@ ALTER TABLE events ALTER COLUMN data SET STATISTICS 0;
 ALTER TABLE events ALTER COLUMN traceparent SET STATISTICS 0;
 ALTER TABLE events ALTER COLUMN authid SET STATISTICS 0;
 ALTER TABLE archived_orders ALTER COLUMN customer_id SET STATISTICS 0;
+ALTER TABLE erasures ALTER COLUMN customer_id SET STATISTICS 0;
+ALTER TABLE erasures ALTER COLUMN pseudonym SET STATISTICS 0;
+ALTER TABLE erasures ALTER COLUMN authid SET STATISTICS 0;

@@ -102,5 +102,44 @@ CREATE TABLE archived_orders (
     archived_at BIGINT NOT NULL,
     PRIMARY KEY (tenant, order_id)
 ) WITHOUT ROWID;
-CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX archived_orders_customer_id ON archived_orders (tenant, customer_id, order_id)
+    WHERE customer_id IS NOT NULL;
 CREATE INDEX archived_orders_archived_at ON archived_orders (archived_at);
+
+-- One row for each request to erase the data of a customer, as on PostgreSQL. The customer and the pseudonym are NULL
+-- when the erasure is done.
+CREATE TABLE erasures (
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    customer_id TEXT CHECK (length(customer_id) BETWEEN 1 AND 128),
+    pseudonym TEXT CHECK (length(pseudonym) BETWEEN 1 AND 128),
+    authtype TEXT NOT NULL CHECK (length(authtype) BETWEEN 1 AND 32),
+    authid TEXT CHECK (length(authid) >= 1),
+    requested_at BIGINT NOT NULL,
+    started_at BIGINT,
+    finished_at BIGINT,
+    -- The process that executes it, until that time.
+    lease BLOB CHECK (length(lease) = 16),
+    leased_until BIGINT NOT NULL DEFAULT 0,
+    -- What was erased so far.
+    orders BIGINT NOT NULL DEFAULT 0,
+    archived_orders BIGINT NOT NULL DEFAULT 0,
+    events BIGINT NOT NULL DEFAULT 0,
+    idempotency_keys BIGINT NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, id),
+    CHECK ((finished_at IS NULL) = (customer_id IS NOT NULL)),
+    CHECK ((customer_id IS NULL) = (pseudonym IS NULL))
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX erasures_customer_id ON erasures (tenant, customer_id) WHERE customer_id IS NOT NULL;
+CREATE INDEX erasures_unfinished ON erasures (requested_at, id) WHERE finished_at IS NULL;
+
+-- Orders whose row is erased, and whose earlier events and replay document are not yet.
+CREATE TABLE erasure_orders (
+    tenant TEXT NOT NULL CHECK (length(tenant) BETWEEN 1 AND 64),
+    erasure_id BLOB NOT NULL CHECK (length(erasure_id) = 16),
+    order_id BLOB NOT NULL CHECK (length(order_id) = 16),
+    version INTEGER NOT NULL CHECK (version >= 1),
+    redacted INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant, erasure_id, order_id)
+) WITHOUT ROWID;
+CREATE INDEX erasure_orders_order_id ON erasure_orders (tenant, order_id);

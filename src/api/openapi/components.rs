@@ -37,6 +37,7 @@ impl Modify for SharedComponents {
                     "GET" => &mut item.get,
                     "POST" => &mut item.post,
                     "PATCH" => &mut item.patch,
+                    "DELETE" => &mut item.delete,
                     _ => &mut None,
                 };
                 if let Some(operation) = operation {

@@ -35,7 +35,7 @@ pub(super) fn all() -> BTreeMap<String, RefOr<Header>> {
         ),
         always(
             "Location",
-            "The path of the order.",
+            "The path of the order or of the erasure.",
             Type::String,
             json!("/api/v1/orders/0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"),
         ),

@@ -19,6 +19,24 @@ pub(crate) struct OrderId {
     id: Uuid,
 }
 
+/// The parameter for a customer in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct CustomerId {
+    /// The customer, percent-encoded.
+    #[param(inline, example = "customer-7")]
+    customer_id: ShortTextSchema,
+}
+
+/// The parameter for an erasure in a path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct ErasureId {
+    /// The id of the erasure.
+    #[param(example = "7d1c1f0e-8a51-4f0e-9f3a-6f1f5a0d9d11")]
+    id: Uuid,
+}
+
 /// The parameter for a file in a path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

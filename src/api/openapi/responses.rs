@@ -88,6 +88,10 @@ problems! {
         QueryErrors: [ValidationFailed];
         /// Errors of the cursor or the query of the feed.
         FeedErrors: [CursorExpired, ValidationFailed];
+        /// Errors of a request to erase a customer.
+        EraseErrors: [ValidationFailed];
+        /// Errors of a request for an erasure.
+        ErasureErrors: [NotFound];
         /// Errors of a request for one order.
         GetErrors: [NotFound, PreconditionFailed];
         /// Errors of a request for a list that belongs to one order.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::domain::Tenant;
+use crate::domain::{EventType, Tenant};
 use crate::store::StoreError;
 use crate::store::cursor::{Position, SortKey};
 use crate::store::cursor_key::CursorKey;
-use crate::store::event::{PageSize, StreamEvent, TenantEvent};
+use crate::store::event::{Event, PageSize, StreamEvent, TenantEvent};
 
 /// The maximum number of events, and of bytes of events, that are kept. A reader that falls further behind reads
 /// pages from the database.
@@ -119,7 +119,9 @@ impl RecentEvents {
     }
 
     /// Appends the events of all tenants that were read after the head, up to `head`, and wakes the readers of their
-    /// tenants. Each event is encrypted once for all readers.
+    /// tenants. Each cursor is encrypted once for all readers.
+    ///
+    /// An event `order.erased` redacts the earlier events of its order, as the database does it.
     ///
     /// # Errors
     /// When a cursor cannot be encrypted.
@@ -142,9 +144,14 @@ impl RecentEvents {
                 continue;
             };
             let cursor = key.seal(tenant, Position(Some(event.key)))?;
+            let mut run = events.run.lock();
+            if event.event_type == EventType::Erased {
+                run.redact_order(&event, bytes);
+            }
             *bytes += event.json_bytes();
-            let event = Arc::new(StreamEvent { event, cursor });
-            events.run.lock().events.push_back(event);
+            run.events
+                .push_back(Arc::new(StreamEvent { event, cursor }));
+            drop(run);
             kept.push_back(Arc::clone(events));
             if !woken.iter().any(|woken| Arc::ptr_eq(woken, events)) {
                 woken.push(events);
@@ -180,6 +187,23 @@ impl RecentEvents {
             run.key = None;
             run.events.clear();
             events.changed.send_replace(());
+        }
+    }
+}
+
+impl Run {
+    /// Redacts the earlier events of the order that was erased with this event. `bytes` is the length of all events that
+    /// are kept.
+    fn redact_order(&mut self, erased: &Event, bytes: &mut usize) {
+        let of_order = self
+            .events
+            .iter_mut()
+            .filter(|kept| kept.event.order_id == erased.order_id);
+        for kept in of_order {
+            let event = kept.event.redacted_by(erased);
+            *bytes = (*bytes + event.json_bytes()).saturating_sub(kept.event.json_bytes());
+            let cursor = kept.cursor;
+            *kept = Arc::new(StreamEvent { event, cursor });
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::admission::Admission;
+use crate::store::audit::AuditSink;
 use crate::store::backend::{Backend, Driver, Environment, StoreFuture};
 use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
@@ -37,6 +38,10 @@ impl Driver for PgConnector {
 
     fn pending_migrations(&self, wait: Duration) -> StoreFuture<'_, Vec<String>> {
         self.list_pending(wait).boxed()
+    }
+
+    fn audit(&self, sink: AuditSink) -> StoreFuture<'_, ()> {
+        self.read_for_audit(sink).boxed()
     }
 
     fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {

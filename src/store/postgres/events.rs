@@ -7,6 +7,7 @@ use diesel::query_builder::AstPass;
 use diesel::sql_types::{BigInt, Integer, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
+use uuid::Uuid;
 
 use super::Postgres;
 use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
@@ -21,6 +22,11 @@ use crate::telemetry::QueryName;
 /// How far the clock of a process, from which an order has its id, may be ahead of that of the database.
 const CLOCK_DIFFERENCE: TimeDelta = TimeDelta::days(31);
 
+/// The time before which no event of the order was recorded.
+pub(super) fn recorded_from(order_id: Uuid) -> DateTime<Utc> {
+    time_of(order_id) - CLOCK_DIFFERENCE
+}
+
 impl Postgres {
     /// Reads the events of one order after a version, oldest first.
     pub(super) async fn read_order_events(
@@ -30,7 +36,7 @@ impl Postgres {
         size: PageSize,
     ) -> Result<EventPage, StoreError> {
         let read = ReadOrderEvents {
-            recorded_from: time_of(order.id) - CLOCK_DIFFERENCE,
+            recorded_from: recorded_from(order.id),
             order,
             after,
             limits: size.into(),

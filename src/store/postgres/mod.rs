@@ -1,8 +1,10 @@
 //! The use cases on PostgreSQL.
 
+mod audit;
 mod backend;
 mod connection;
 mod create;
+mod erasure;
 mod event_rows;
 mod events;
 mod external_ids;
@@ -219,12 +221,19 @@ impl Postgres {
 /// The class of connections that a use case uses.
 fn class(query: QueryName) -> Class {
     match query {
-        QueryName::CreateOrders | QueryName::UpdateOrder => Class::Write,
+        QueryName::CreateOrders
+        | QueryName::UpdateOrder
+        | QueryName::RequestErasure
+        | QueryName::ClaimErasure
+        | QueryName::EraseOrders
+        | QueryName::RedactEvents => Class::Write,
         QueryName::FindIdempotencyKeys
         | QueryName::GetOrders
         | QueryName::ListOrders
         | QueryName::ReadFeed
         | QueryName::FeedLag
+        | QueryName::GetErasure
+        | QueryName::OldestErasure
         | QueryName::ReadOrderEvents => Class::Read,
     }
 }

@@ -12,6 +12,7 @@ use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::admission::Admission;
+use crate::store::audit::AuditSink;
 use crate::store::backend::{Backend, Driver, Environment, StoreFuture};
 use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
@@ -36,6 +37,10 @@ impl Driver for SqliteConnector {
 
     fn pending_migrations(&self, _wait: Duration) -> StoreFuture<'_, Vec<String>> {
         self.list_pending().boxed()
+    }
+
+    fn audit(&self, sink: AuditSink) -> StoreFuture<'_, ()> {
+        self.read_for_audit(sink).boxed()
     }
 
     fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {

@@ -1,9 +1,11 @@
 //! The use cases on SQLite.
 
+mod audit;
 mod backend;
 mod connection;
 mod connector;
 mod create;
+mod erasure;
 mod event_rows;
 mod events;
 mod feed;

@@ -40,7 +40,8 @@ impl From<OpenError> for StoreError {
 }
 
 /// Opens a connection. `synchronous = FULL` keeps committed transactions after a power
-/// failure (SQLite manual, "PRAGMA synchronous").
+/// failure (SQLite manual, "PRAGMA synchronous"). `secure_delete` overwrites deleted data with zeros, so that erased
+/// data is not left in the file ("PRAGMA secure_delete").
 pub(super) fn open(
     uri: &str,
     writable: bool,
@@ -67,6 +68,7 @@ fn set_up(
     connection.batch_execute(&format!(
         "PRAGMA busy_timeout = {};
          PRAGMA synchronous = FULL;
+         PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = ON;",
         busy_timeout.as_millis()
     ))?;

@@ -11,6 +11,36 @@ diesel::table! {
 }
 
 diesel::table! {
+    erasure_orders (tenant, erasure_id, order_id) {
+        tenant -> Text,
+        erasure_id -> Binary,
+        order_id -> Binary,
+        version -> Integer,
+        redacted -> Integer,
+    }
+}
+
+diesel::table! {
+    erasures (tenant, id) {
+        tenant -> Text,
+        id -> Binary,
+        customer_id -> Nullable<Text>,
+        pseudonym -> Nullable<Text>,
+        authtype -> Text,
+        authid -> Nullable<Text>,
+        requested_at -> BigInt,
+        started_at -> Nullable<BigInt>,
+        finished_at -> Nullable<BigInt>,
+        lease -> Nullable<Binary>,
+        leased_until -> BigInt,
+        orders -> BigInt,
+        archived_orders -> BigInt,
+        events -> BigInt,
+        idempotency_keys -> BigInt,
+    }
+}
+
+diesel::table! {
     events (seq) {
         seq -> BigInt,
         tenant -> Text,
@@ -87,6 +117,8 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query!(
     archived_orders,
+    erasure_orders,
+    erasures,
     events,
     feed,
     feed_floors,

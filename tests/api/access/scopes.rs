@@ -14,7 +14,7 @@ const CHALLENGE: &str = "Bearer realm=\"order-service\"";
 const SCOPES: [&str; 4] = ["orders:read", "orders:write", "events:read", "admin"];
 
 /// Every route of the contract with its scope.
-const ROUTES: [(&str, &str, &str); 13] = [
+const ROUTES: [(&str, &str, &str); 15] = [
     ("GET", "/api/v1/orders", "orders:read"),
     ("POST", "/api/v1/orders", "orders:write"),
     ("POST", "/api/v1/orders/batch", "orders:write"),
@@ -22,6 +22,8 @@ const ROUTES: [(&str, &str, &str); 13] = [
     ("PATCH", "/api/v1/orders/{id}", "orders:write"),
     ("GET", "/api/v1/events", "events:read"),
     ("GET", "/api/v1/orders/{id}/events", "events:read"),
+    ("DELETE", "/api/v1/customers/{customer_id}", "admin"),
+    ("GET", "/api/v1/erasures/{id}", "admin"),
     ("GET", "/healthz", ""),
     ("GET", "/readyz", ""),
     ("GET", "/openapi.json", ""),
@@ -78,9 +80,15 @@ async fn every_route_needs_its_scope_and_no_other() {
     )
     .await;
     let id = created.json::<Value>()["id"].as_str().unwrap().to_owned();
+    let admin = bearer(&api_key("admin"));
+    let customer = "/api/v1/customers/nobody";
+    let erased = send(&server, "DELETE", customer, &Value::Null, Some(&admin)).await;
+    let erasure = erased.header("location").to_owned();
     for (method, template, scope) in ROUTES {
         let path = template
+            .replace("/api/v1/erasures/{id}", &erasure)
             .replace("{id}", &id)
+            .replace("{customer_id}", "nobody")
             .replace("{file}", "swagger-ui.css");
         let body = match (method, template) {
             ("POST", "/api/v1/orders/batch") => json!({"orders": [order("sku-1")]}),

@@ -177,3 +177,53 @@ fn events_of_another_database_are_not_those_after_a_position() {
     recent.clear();
     assert!(recent.continues_with(&key()));
 }
+
+#[test]
+fn an_erased_order_is_redacted_in_the_events_kept_and_no_other() {
+    use crate::domain::EventType;
+
+    let recent = RecentEvents::default();
+    let acme = recent.join(&tenant("acme"));
+    start(&recent, 0);
+    let order = |position, customer_id: &str, number| {
+        let mut event = event("acme", position, 0);
+        event.event.order_id = Uuid::from_u128(number);
+        event.event.data = format!(
+            r#"{{"customer_id":"{customer_id}","metadata":{{"a":"b"}},"external_id":"c"}}"#
+        );
+        event.event.authid = Some("ann".to_owned());
+        event.event.traceparent = Some("trace".to_owned());
+        event
+    };
+    let mut erased = order(3, "erased-1", 1);
+    erased.event.event_type = EventType::Erased;
+    // The event before the erasure of its order is in the same page.
+    extend(&recent, vec![order(1, "ann", 1)]);
+    extend(
+        &recent,
+        vec![order(2, "ann", 2), order(4, "ann", 1), erased],
+    );
+    let Lookup::Events(events) = after(&acme, 0) else {
+        panic!();
+    };
+    let redacted = r#"{"customer_id":"erased-1","metadata":{},"external_id":null}"#;
+    let of_order = |number| {
+        let id = Uuid::from_u128(number);
+        events
+            .iter()
+            .filter(move |event| event.event.order_id == id)
+    };
+    for event in of_order(1).filter(|event| event.event.event_type != EventType::Erased) {
+        assert_eq!(event.event.data, redacted);
+        assert_eq!(
+            (&event.event.authid, &event.event.traceparent),
+            (&None, &None)
+        );
+    }
+    for event in of_order(2) {
+        assert_eq!(event.event.data, order(2, "ann", 2).event.data);
+        assert_eq!(event.event.authid.as_deref(), Some("ann"));
+    }
+    let bytes: usize = events.iter().map(|event| event.event.json_bytes()).sum();
+    assert_eq!(recent.0.lock().bytes, bytes);
+}

@@ -1,0 +1,110 @@
+//! Erasures: each step reads what it needs, then writes it in one statement.
+//!
+//! Only the statement that writes has locks and a position in the feed, so a process that is stopped between two
+//! statements holds nothing. The statement checks what the reads have found.
+
+mod archived;
+mod orders;
+mod redact;
+mod requests;
+
+use std::sync::Arc;
+
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::AstPass;
+use diesel::sql_types::{Text, Uuid as SqlUuid};
+use futures_util::FutureExt as _;
+use uuid::Uuid;
+
+use super::Postgres;
+use crate::domain::Tenant;
+use crate::store::backend::StoreFuture;
+use crate::store::erasure::{BatchSize, Claim, Erasure, Erasures, NewErasure, OrderCursor, Step};
+
+/// SQL for the end of a lease that begins or is extended now ([`crate::store::erasure::LEASE`]).
+const LEASE_END: &str = "clock_timestamp() + interval '10 seconds'";
+
+/// Writes the beginning of a statement that executes a part of an erasure: the common table expression `held` has the
+/// tenant and the id of the erasure, unless another process holds its lease. The timeout is set before anything is
+/// locked.
+fn push_held<'b>(claim: &'b Claim, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(
+        "WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)),
+        held AS MATERIALIZED (SELECT erasures.tenant, erasures.id FROM wait, erasures WHERE erasures.tenant = ",
+    );
+    out.push_bind_param::<Text, _>(claim.tenant.as_str())?;
+    out.push_sql(" AND erasures.id = ");
+    out.push_bind_param::<SqlUuid, _>(&claim.id)?;
+    out.push_sql(" AND erasures.lease = ");
+    out.push_bind_param::<SqlUuid, _>(&claim.lease)?;
+    out.push_sql(" AND erasures.finished_at IS NULL FOR UPDATE OF erasures), ");
+    Ok(())
+}
+
+/// Writes the end of such a statement: extends the lease, and adds to the counts.
+fn push_counted(counts: &'static str, changed: &'static str, out: &mut AstPass<'_, '_, Pg>) {
+    out.push_sql("counted AS (UPDATE erasures SET leased_until = ");
+    out.push_sql(LEASE_END);
+    out.push_sql(", ");
+    out.push_sql(counts);
+    out.push_sql(
+        " FROM held WHERE erasures.tenant = held.tenant AND erasures.id = held.id)
+        SELECT (SELECT count(*) FROM ",
+    );
+    out.push_sql(changed);
+    out.push_sql(") FROM held");
+}
+
+impl Erasures for Postgres {
+    fn request_erasure(&self, new: Arc<NewErasure>) -> StoreFuture<'_, Erasure> {
+        self.store_erasure(new).boxed()
+    }
+
+    fn find_erasure(&self, tenant: Tenant, id: Uuid) -> StoreFuture<'_, Option<Erasure>> {
+        self.read_erasure(tenant, id).boxed()
+    }
+
+    fn oldest_erasure(&self) -> StoreFuture<'_, f64> {
+        self.oldest_erasure_age().boxed()
+    }
+
+    fn claim_erasure(&self, lease: Uuid) -> StoreFuture<'_, Option<Claim>> {
+        self.lease_next_erasure(lease).boxed()
+    }
+
+    fn erase_orders(
+        &self,
+        claim: Arc<Claim>,
+        after: Option<OrderCursor>,
+        size: BatchSize,
+    ) -> StoreFuture<'_, Option<Step<OrderCursor>>> {
+        self.erase_some_orders(claim, after, size).boxed()
+    }
+
+    fn erase_archived(
+        &self,
+        claim: Arc<Claim>,
+        after: Option<Uuid>,
+        size: BatchSize,
+    ) -> StoreFuture<'_, Option<Step<Uuid>>> {
+        self.erase_some_archived(claim, after, size).boxed()
+    }
+
+    fn redact(
+        &self,
+        claim: Arc<Claim>,
+        after: Option<Uuid>,
+        size: BatchSize,
+    ) -> StoreFuture<'_, Option<Step<Uuid>>> {
+        self.redact_some(claim, after, size).boxed()
+    }
+
+    fn finish_erasure(&self, claim: Arc<Claim>) -> StoreFuture<'_, bool> {
+        self.finish_leased_erasure(claim).boxed()
+    }
+
+    fn release_erasure(&self, claim: Arc<Claim>) -> StoreFuture<'_, ()> {
+        self.release_leased_erasure(claim).boxed()
+    }
+}
