@@ -1,16 +1,19 @@
 //! The subcommands. All except `serve` print a result for the user.
 
 mod audit;
+mod import;
 mod maintain;
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::access::{ApiKeyRequest, NewApiKey, NoRandomNumbers};
 use crate::api;
 use crate::config::{ApiKeyArgs, Command, MigrateArgs, Settings};
+use crate::import::ImportError;
 use crate::server::{self, ServeError, block_on};
 use crate::shutdown;
 use crate::store::{Connector, MigrateOptions, StoreError};
@@ -48,9 +51,31 @@ enum CommandError {
     /// No API key was made.
     #[error(transparent)]
     ApiKey(#[from] NoRandomNumbers),
-    /// The OpenAPI document cannot be written as JSON.
-    #[error("the OpenAPI document: {0}")]
+    /// The OpenAPI document or a report cannot be written as JSON.
+    #[error("the JSON of the result: {0}")]
     Document(#[from] serde_json::Error),
+    /// The input of an import cannot be opened.
+    #[error("{}: {source}", path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// The error that the file system reports.
+        source: io::Error,
+    },
+    /// Rejected lines would overwrite the input of an import.
+    #[error("{}: rejected lines would overwrite the input", .0.display())]
+    RejectsAreInput(PathBuf),
+    /// An import ended before the end of its input.
+    #[error("{0}; the chunks before are imported: run the same command again to continue")]
+    Import(#[from] ImportError),
+    /// Some lines of an import were rejected.
+    #[error("{count} lines were rejected: see {}", path.display())]
+    RejectedLines {
+        /// How many.
+        count: u64,
+        /// The file with the lines and the reasons.
+        path: PathBuf,
+    },
     /// The result cannot be printed.
     #[error("standard output: {0}")]
     Output(#[source] io::Error),
@@ -60,12 +85,16 @@ enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code: 2 for a bad setting, 3 when no connection to PostgreSQL can be opened, else 1.
+    /// The exit code: 2 for a bad setting or argument, 3 when no connection to PostgreSQL can be opened, else 1.
     /// An SQLite file that cannot be opened will not appear by itself, so it is no reason to try again later.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Serve(ServeError::AuthFile(_)) => 2,
-            Self::Serve(ServeError::Store(error)) | Self::Store(error)
+            Self::Serve(ServeError::AuthFile(_))
+            | Self::Input { .. }
+            | Self::RejectsAreInput(_) => 2,
+            Self::Serve(ServeError::Store(error))
+            | Self::Store(error)
+            | Self::Import(ImportError::Store(error))
                 if error.is_unreachable() =>
             {
                 3
@@ -95,6 +124,7 @@ pub fn run(command: Command, settings: Settings) -> ExitCode {
         Command::Healthcheck => healthcheck(&settings),
         Command::Openapi => openapi(),
         Command::ApiKey(args) => api_key(&args),
+        Command::Import(args) => import::import(&settings, &args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,9 +9,11 @@
 //! - [`telemetry`]: logs, metrics, and a record of every request
 //! - `api`: the routes
 //! - `http`: connections, the edge, requests and responses
+//! - `import`: orders from a file
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `audit`: checks that stored data is consistent
-//! - `order_json`: the JSON form of an order
+//! - `order_json`: the JSON forms of an order
+//! - `json`: parses JSON and reports why it is rejected
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
@@ -22,6 +24,8 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 mod http;
+mod import;
+mod json;
 mod order_json;
 mod server;
 mod shares;

@@ -13,7 +13,7 @@ use super::openapi::parameters::{
     IdempotencyKey, IfMatch, IfNoneMatch, ListParameters, OrderId, PageSize,
 };
 use super::openapi::responses::{CreateErrors, GetErrors, QueryErrors, ServerErrors, UpdateErrors};
-use super::order_body::{NewOrderBody, OrderPatchBody, basket};
+use super::order_body::OrderPatchBody;
 use super::query::orders::{OrdersQuery, next_page};
 use super::state::ApiState;
 use super::{export, paths, query};
@@ -26,6 +26,7 @@ use crate::http::request::conditional::{etag, failed, if_match, if_none_match};
 use crate::http::request::context::RequestContext;
 use crate::http::request::traceparent::traceparent;
 use crate::order_json::OrderJson;
+use crate::order_json::new_order::{NewOrderBody, basket};
 use crate::store::{CreateOrder, Document, UpdateOrder, UpdateOutcome, WithPermit};
 
 /// Create an order.

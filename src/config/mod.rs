@@ -7,6 +7,7 @@ mod access;
 mod api_key;
 mod audit;
 mod database;
+mod import;
 mod maintain;
 mod retention;
 mod url;
@@ -26,6 +27,7 @@ use access::OpenByMistake;
 pub use api_key::ApiKeyArgs;
 pub use audit::AuditArgs;
 pub use database::{CheckUrl, DatabaseSource, DescribeUrl, UrlError, UrlSetting};
+pub use import::ImportArgs;
 pub use maintain::MaintainArgs;
 pub use order_logging::LogFormat;
 pub use retention::Retention;
@@ -64,6 +66,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Make an API key; print its entry for AUTH_FILE on standard output and the key on standard error
     ApiKey(ApiKeyArgs),
+    /// Load orders from a file of JSON lines, such as an export
+    Import(ImportArgs),
 }
 
 /// How to migrate.
@@ -232,7 +236,9 @@ impl Settings {
                 self.access.check(self.bind_address)?;
                 self.database().check(check)?;
             }
-            Command::Audit(_) | Command::Migrate(_) => self.database().check(check)?,
+            Command::Audit(_) | Command::Import(_) | Command::Migrate(_) => {
+                self.database().check(check)?;
+            }
             Command::Maintain(args) => {
                 let database = self.database();
                 database.check(check)?;

@@ -24,10 +24,10 @@ pub enum AuthType {
     ApiKey,
     /// A Kubernetes ServiceAccount.
     ServiceAccount,
+    /// The service itself: a command such as an import, which has no caller.
+    System,
     /// The subject of another token, which does not say whether it is a person or a program.
     Unknown,
-    /// The service itself, such as its maintenance.
-    System,
 }
 
 impl AuthType {
@@ -37,13 +37,22 @@ impl AuthType {
             Self::Unauthenticated => "unauthenticated",
             Self::ApiKey => "api_key",
             Self::ServiceAccount => "service_account",
-            Self::Unknown => "unknown",
             Self::System => "system",
+            Self::Unknown => "unknown",
         }
     }
 }
 
 impl Caller {
+    /// A command of this service that changes the data of this tenant.
+    pub fn system(tenant: Tenant) -> Self {
+        Self {
+            tenant,
+            id: "".into(),
+            auth_type: AuthType::System,
+        }
+    }
+
     /// The caller of requests without credentials, which belong to the default tenant.
     pub fn anonymous() -> Self {
         Self {

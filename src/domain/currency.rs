@@ -11,7 +11,27 @@ pub struct Currency([u8; 3]);
 #[error("must be an active code of ISO 4217, in upper case, of a currency with a minor unit")]
 pub struct UnknownCurrency;
 
+/// The text is not the code of a currency that imported orders may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be a code of ISO 4217, in upper case: one of a currency with a minor unit, or a withdrawn one"
+)]
+pub struct UnknownImportedCurrency;
+
 impl Currency {
+    /// Accepts the codes of new orders, and those of list three, which have been withdrawn. The standard has no minor
+    /// units for them any more, so amounts are in the unit in which the other system counts.
+    ///
+    /// # Errors
+    /// [`UnknownImportedCurrency`].
+    pub fn parse_imported(code: &str) -> Result<Self, UnknownImportedCurrency> {
+        rust_iso4217::ALL_MAP
+            .get(code)
+            .filter(|entry| entry.code_type == WITHDRAWN || entry.unit >= 0)
+            .and_then(|_| Self::from_stored(code))
+            .ok_or(UnknownImportedCurrency)
+    }
+
     /// The code.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
@@ -61,6 +81,13 @@ mod tests {
         let malformed = ["", "eur", "EU", "EURO", "978", "€UR", "ſek"];
         for code in [&withdrawn[..], &without_minor_unit, &malformed].concat() {
             assert_eq!(code.parse::<Currency>(), Err(UnknownCurrency), "{code}");
+        }
+        for code in withdrawn {
+            assert!(Currency::parse_imported(code).is_ok(), "{code}");
+        }
+        assert!(Currency::parse_imported("EUR").is_ok());
+        for code in [&without_minor_unit[..], &malformed].concat() {
+            assert!(Currency::parse_imported(code).is_err(), "{code}");
         }
     }
 

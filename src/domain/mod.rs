@@ -4,6 +4,7 @@ mod caller;
 mod currency;
 mod erased;
 mod event_type;
+mod imported;
 mod items;
 mod metadata;
 mod order;
@@ -17,8 +18,9 @@ mod version_match;
 use std::fmt;
 
 pub use caller::{AuthType, Caller};
-pub use currency::{Currency, UnknownCurrency};
+pub use currency::{Currency, UnknownCurrency, UnknownImportedCurrency};
 pub use event_type::{EventType, UnknownEventType};
+pub use imported::{History, HistoryDraft, LastVersion, MAX_IMPORTED_VERSION};
 pub use items::{
     Items, ItemsDraft, Line, LineDraft, MAX_LINES, MAX_TOTAL_AMOUNT, MAX_UNIT_AMOUNT, TotalError,
 };

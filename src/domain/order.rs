@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use uuid::Uuid;
 
-use super::{Currency, Items, ItemsDraft, Metadata, ShortText, Status, Violation};
+use super::{Currency, Items, ItemsDraft, Metadata, ShortText, Status, UnknownCurrency, Violation};
 
 /// The maximum quantity of one line.
 pub const MAX_QUANTITY: i32 = 1_000_000;
@@ -74,9 +74,20 @@ impl NewOrder {
     /// # Errors
     /// Every violation found, not only the first.
     pub fn parse(draft: Draft) -> Result<Self, Vec<Violation>> {
+        Self::parse_with(draft, |code| {
+            code.parse()
+                .map_err(|error: UnknownCurrency| error.to_string())
+        })
+    }
+
+    /// Validates a draft whose currency `parse_currency` validates.
+    pub(super) fn parse_with(
+        draft: Draft,
+        parse_currency: impl Fn(&str) -> Result<Currency, String>,
+    ) -> Result<Self, Vec<Violation>> {
         let mut violations = Vec::new();
         let items = Items::parse(draft.items).map_err(|found| violations.extend(found));
-        let currency = draft.currency.map(|code| code.parse::<Currency>());
+        let currency = draft.currency.map(|code| parse_currency(&code));
         let currency = currency
             .transpose()
             .map_err(|detail| violations.push(Violation::new("/currency", detail)));

@@ -16,6 +16,7 @@ use super::cursor::Position;
 use super::erasure::Erasures;
 use super::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
 use super::feed_signal::FeedSignal;
+use super::import::OrderImport;
 use super::list::{ListQuery, Page, PageForm};
 use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
@@ -46,6 +47,9 @@ pub(super) trait Driver: Send + Sync {
 
     /// Prepares partitions and applies retention, once. Reports if another process does so.
     fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained>;
+
+    /// Prepares an import of orders of this tenant. Opens nothing yet.
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport>;
 
     /// Starts the backend and its background tasks. Does not wait for a connection.
     fn start(

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use super::StoreError;
 use super::backend::Driver;
+use super::import::OrderImport;
 use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
 use super::postgres::PgConnector;
 use super::sqlite::SqliteConnector;
 use crate::config::{DatabaseKind, Settings};
+use crate::domain::Tenant;
 
 /// The database that the settings name, before the store opens it. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +64,11 @@ impl Connector {
     /// When the database does not respond, or its lock cannot be taken. Other errors are part of the result.
     pub async fn maintain(&self, options: MaintainOptions) -> Result<Maintained, StoreError> {
         self.0.maintain(options).await
+    }
+
+    /// Prepares an import of orders of this tenant. Opens nothing yet.
+    pub fn import(&self, tenant: Tenant) -> Box<dyn OrderImport> {
+        self.driver().import(tenant)
     }
 
     pub(super) fn driver(&self) -> Arc<dyn Driver> {

@@ -104,6 +104,8 @@ pub(super) enum StoreFault {
     FeedBehind,
     #[error("the table `feed` has no row")]
     NoFeedRow,
+    #[error("other processes write the same orders")]
+    CompetingImport,
     #[error("a cursor could not be encrypted")]
     Encryption,
     #[error("a row in the database has a broken {0}")]
@@ -145,6 +147,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::NeitherKeptNorFound
             | StoreFault::RowNotKept
             | StoreFault::FeedBehind
+            | StoreFault::CompetingImport
             | StoreFault::FileReplaced => Self::unavailable(fault),
             StoreFault::WorkerEnded
             | StoreFault::BatchPanicked

@@ -8,7 +8,7 @@
 //! difference between two ids of a tenant would show how many orders others have created meanwhile.
 
 use chrono::{DateTime, Utc};
-use uuid::{Builder, Uuid};
+use uuid::{Builder, Uuid, Variant, Version};
 
 use super::list::{Direction, ListQuery};
 
@@ -21,6 +21,24 @@ pub(super) fn new_order_id(created_at: DateTime<Utc>) -> Uuid {
     let micros = created_at.timestamp_micros().clamp(0, END_MICROS - 1);
     let [_, _, _, _, _, _, _, _, random @ ..] = Uuid::new_v4().into_bytes();
     with_time(micros, random)
+}
+
+/// Returns the id of an imported order without one, which was created at this time. The other bits are those of
+/// `digest`, so that the same order has the same id when it is imported again.
+pub fn imported_order_id(created_at: DateTime<Utc>, digest: [u8; 8]) -> Uuid {
+    with_time(
+        created_at.timestamp_micros().clamp(0, END_MICROS - 1),
+        digest,
+    )
+}
+
+/// Whether an order that was created at this time may have the id: a UUIDv7 with the same milliseconds. Other systems
+/// put anything into its other bits, so ranges of time have the precision of a millisecond for such an order.
+pub fn has_time_of(id: Uuid, created_at: DateTime<Utc>) -> bool {
+    let millis = id.as_u128() >> 80;
+    id.get_version() == Some(Version::SortRand)
+        && id.get_variant() == Variant::RFC4122
+        && u128::try_from(created_at.timestamp_millis()) == Ok(millis)
 }
 
 /// Returns the smallest id of the orders that are created at or after `time`. The times of orders are whole

@@ -1,66 +1,14 @@
 //! A full disk makes requests fail as unavailable, not as internal errors.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
-
-use tempfile::TempDir;
 
 use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::orders::large_order;
 use crate::support::problem::{problem, problem_kind};
 use crate::support::server::Server;
-
-/// A file system of a few megabytes. It is unmounted on drop.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// Mounts a file system; `None` when this user may not mount.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={megabytes}m,mode=777"),
-                "tmpfs",
-            ])
-            .arg(dir.path())
-            .status()
-            .is_ok_and(|status| status.success());
-        if !mounted {
-            eprintln!("skipped: this user may not mount a file system");
-        }
-        mounted.then_some(Self(dir))
-    }
-
-    fn filler(&self) -> std::path::PathBuf {
-        self.0.path().join("filler")
-    }
-
-    /// Fills the file system except for `kilobytes`.
-    fn fill_except(&self, kilobytes: u64) {
-        let file = self.filler();
-        let mut filler = std::fs::File::create(&file).unwrap();
-        let mut length = 0_u64;
-        while std::io::Write::write_all(&mut filler, &[1; 4096]).is_ok() {
-            length += 4096;
-        }
-        filler.set_len(length - 1024 * kilobytes).unwrap();
-    }
-
-    fn free(&self) {
-        std::fs::remove_file(self.filler()).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
+use crate::support::small_disk::SmallDisk;
 
 /// Creates orders until the disk is full, and checks that creating works again when there is space.
 async fn writes_continue_after_a_full_disk(server: &Server, disk: &SmallDisk) {
@@ -94,7 +42,7 @@ async fn on_sqlite_writes_continue_after_a_full_disk() {
     let Some(disk) = SmallDisk::mount(4) else {
         return;
     };
-    let url = format!("sqlite://{}", disk.0.path().join("orders.db").display());
+    let url = format!("sqlite://{}", disk.path().join("orders.db").display());
     let server = Server::spawn(&[("DATABASE_URL", &url)]).await;
     writes_continue_after_a_full_disk(&server, &disk).await;
 }
@@ -107,7 +55,7 @@ async fn on_postgres_writes_continue_after_a_full_disk() {
     let cluster = Cluster::start();
     let database = cluster.database().await;
     let server = Server::start(&database, &[]).await;
-    let directory = disk.0.path().join("space");
+    let directory = disk.path().join("space");
     std::fs::create_dir(&directory).unwrap();
     give_to_server(&directory, &cluster);
     let admin = database.client().await;

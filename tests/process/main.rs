@@ -12,6 +12,7 @@ mod audit;
 mod commands;
 mod crashes;
 mod hosts;
+mod import;
 mod logs;
 mod migrations;
 mod panics;

@@ -23,6 +23,7 @@ pub mod raw_client;
 pub mod relay;
 pub mod server;
 pub mod slow_link;
+pub mod small_disk;
 
 use std::future::Future;
 use std::time::Duration;

@@ -58,7 +58,7 @@ impl Body for OrderBatch {
 
 fn parse_order(json: &RawValue) -> Result<BatchedOrder, Problem> {
     let element: Element = body::parse("order", json.get().as_bytes())?;
-    let key = element.idempotency_key;
+    let key = element.others.into_key();
     let checked = key.as_deref().map_or(Ok(()), idempotency::check_member);
     match (NewOrder::try_from(element.order), checked) {
         (Ok(new), Ok(())) => {

@@ -4,7 +4,7 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::element::IDEMPOTENCY_KEY;
-use crate::api::order_body::NewOrderBody;
+use crate::order_json::new_order::NewOrderBody;
 
 /// A new order with its key.
 ///

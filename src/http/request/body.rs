@@ -1,6 +1,5 @@
 //! Reads a JSON body, and reports precisely why an invalid one is rejected.
 
-use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -15,17 +14,15 @@ use actix_web::web::{Bytes, BytesMut, Data};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_path_to_error::{Path, Segment};
 
 use super::budget::BodyPermit;
 use super::context::RequestContext;
-use crate::domain::{Violation, pointer_token};
 use crate::http::activity::Activity;
 use crate::http::problem::Problem;
 use crate::http::problem::kind::ProblemKind;
 use crate::http::response::budget as response;
 use crate::http::state::HttpState;
+use crate::json::{self, Rejected};
 use crate::shares::Unavailable;
 
 pub(crate) struct Json<T>(pub(crate) T);
@@ -180,49 +177,11 @@ async fn read(
 /// Parses JSON. Bytes that are not JSON result in a 400 that calls them `what`, and JSON that does not match `T` in a
 /// 422.
 pub(crate) fn parse<'de, T: Deserialize<'de>>(what: &str, json: &'de [u8]) -> Result<T, Problem> {
-    // serde accepts an array for a struct, field by field. A client that sends one has made a mistake.
-    let object = json.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    if object && let Ok(value) = serde_json::from_slice(json) {
-        return Ok(value);
-    }
-    // Only an invalid body is parsed again, because that takes time: first to find out whether it is JSON, then to
-    // find out where it does not match `T`. RFC 8259 requires UTF-8, which serde_json checks only in the strings
-    // that it keeps.
-    let malformed = |why: &dyn fmt::Display| {
-        Problem::new(
+    json::parse(json).map_err(|rejected| match rejected {
+        Rejected::Malformed(why) => Problem::new(
             ProblemKind::MalformedRequest,
             format!("The {what} is not JSON: {why}."),
-        )
-    };
-    let text = std::str::from_utf8(json).map_err(|error| malformed(&error))?;
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
-    if !object {
-        return Err(Violation::new("", "must be an object").into());
-    }
-    let mut json = serde_json::Deserializer::from_str(text);
-    let error = match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        Ok(value) => return Ok(value),
-        Err(error) => error,
-    };
-    // serde_json appends the line and the column. The pointer is more useful.
-    let text = error.inner().to_string();
-    let detail = text.split(" at line ").next().unwrap_or_default();
-    // The grammar of the body is that of JSON. A number out of range does not match `T`. Everything else that
-    // serde_json reports as a syntax error is not accepted at all, such as nesting that is too deep or half of a
-    // surrogate pair. Only the text of the error distinguishes the two.
-    if error.inner().is_syntax() && detail != "number out of range" {
-        return Err(malformed(error.inner()));
-    }
-    Err(Violation::new(pointer(error.path()), detail).into())
-}
-
-fn pointer(path: &Path) -> String {
-    path.iter()
-        .map(|segment| match segment {
-            Segment::Map { key } => format!("/{}", pointer_token(key)),
-            Segment::Seq { index } => format!("/{index}"),
-            Segment::Enum { variant } => format!("/{variant}"),
-            Segment::Unknown => "/".to_owned(),
-        })
-        .collect()
+        ),
+        Rejected::Invalid(violation) => violation.into(),
+    })
 }

@@ -1,4 +1,5 @@
 use arbtest::arbtest;
+use chrono::TimeDelta;
 
 use super::*;
 use crate::store::list::CreatedRange;
@@ -130,4 +131,28 @@ fn pages_continue_in_the_range_behind_the_last_order() {
     }
     let empty = range(None, None, Some(Uuid::max()), OldestFirst);
     assert!(empty.from >= empty.before);
+}
+
+#[test]
+fn the_id_of_an_imported_order_has_its_time_and_its_digest() {
+    let time = DateTime::from_timestamp_micros(1_234_567_890_123_456).unwrap();
+    let id = imported_order_id(time, [7; 8]);
+    assert_eq!(id, imported_order_id(time, [7; 8]));
+    assert_ne!(id, imported_order_id(time, [8; 8]));
+    assert!(has_time_of(id, time) && has_time_of(new_order_id(time), time));
+    let range = first_id(time)..first_id(time + TimeDelta::microseconds(1));
+    assert!(range.contains(&id));
+    assert!(!has_time_of(id, time + TimeDelta::milliseconds(1)));
+    assert!(!has_time_of(
+        id,
+        DateTime::UNIX_EPOCH - TimeDelta::seconds(1)
+    ));
+    let random = Builder::from_unix_timestamp_millis(1_234_567_890_123, &[255; 10]).into_uuid();
+    assert!(has_time_of(random, time));
+    // The bytes of the id with another version, and with another variant.
+    for (index, byte) in [(6, 0x40), (8, 0xc0)] {
+        let mut bytes = id.into_bytes();
+        bytes[index] = byte;
+        assert!(!has_time_of(Uuid::from_bytes(bytes), time), "{index}");
+    }
 }

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
+use super::import::PgImport;
 use super::maintain::measure_partitions_ahead;
 use super::{PgConnector, Postgres, feed_lag, notify};
 use crate::config::DatabaseKind;
@@ -19,6 +20,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::import::OrderImport;
 use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::maintain::{MaintainOptions, Maintained};
 use crate::store::migrate::MigrateOptions;
@@ -46,6 +48,10 @@ impl Driver for PgConnector {
 
     fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained> {
         async move { self.maintain_database(&options).await }.boxed()
+    }
+
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {
+        Box::new(PgImport::new(self, tenant))
     }
 
     fn start(

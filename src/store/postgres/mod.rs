@@ -13,6 +13,7 @@ mod feed_head;
 mod feed_lag;
 mod find_existing;
 mod get;
+mod import;
 mod last_success;
 mod lines;
 mod list;
@@ -83,6 +84,11 @@ const MAX_RETRIES: u32 = 3;
 /// The pause before the first retry is twice this, and doubles with each retry.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long to wait for a response to a statement, which the server cancels after `statement_timeout`.
+fn response_timeout(statement_timeout: Duration) -> Duration {
+    statement_timeout.saturating_mul(2) + Duration::from_secs(1)
+}
+
 impl Postgres {
     /// Creates a backend on the database of `pool`, whose server cancels a statement after `statement_timeout`. A
     /// server that sends nothing for much longer is down, although its host may still acknowledge every packet (a
@@ -96,7 +102,7 @@ impl Postgres {
         Self {
             readiness: Arc::new(ReadinessCheck::new(connector, pool.clone())),
             pool,
-            response_timeout: statement_timeout.saturating_mul(2) + Duration::from_secs(1),
+            response_timeout: response_timeout(statement_timeout),
             last_success: Arc::new(LastSuccess::new()),
             metrics,
         }
@@ -140,10 +146,8 @@ impl Postgres {
             connection.begin_statement();
             let moved = connection.database_moved();
             let work = async {
-                if writes {
-                    if let Err(error) = check_feed(&mut connection).await? {
-                        return Ok(Err(error));
-                    }
+                if writes && let Err(error) = check_feed(&mut connection).await? {
+                    return Ok(Err(error));
                 }
                 work(&mut connection).await.map(Ok)
             };

@@ -1,7 +1,9 @@
 //! An order as a row of PostgreSQL.
 
+use std::error::Error;
 use std::io::Write as _;
 
+use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::pg::{Pg, PgValue};
@@ -10,6 +12,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::{
     BigInt, Integer, Json, Jsonb, Nullable, SmallInt, Text, Timestamptz, Uuid as SqlUuid,
 };
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use crate::domain::{Items, Line, Metadata, Order};
@@ -139,6 +142,27 @@ impl FromSql<Jsonb, Pg> for MetadataJson {
             _ => Err("unknown version of jsonb".into()),
         }
     }
+}
+
+/// For the binary format of `COPY`.
+impl tokio_postgres::types::ToSql for JsonText<'_> {
+    fn to_sql(
+        &self,
+        column: &Type,
+        out: &mut BytesMut,
+    ) -> Result<tokio_postgres::types::IsNull, Box<dyn Error + Sync + Send>> {
+        if *column == Type::JSONB {
+            out.extend_from_slice(&[JSONB_VERSION]);
+        }
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(tokio_postgres::types::IsNull::No)
+    }
+
+    fn accepts(column: &Type) -> bool {
+        matches!(*column, Type::JSON | Type::JSONB)
+    }
+
+    tokio_postgres::types::to_sql_checked!();
 }
 
 /// A JSON text as a parameter of type `json` or `jsonb`.

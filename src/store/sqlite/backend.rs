@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
+use super::import::SqliteImport;
 use super::{Sqlite, SqliteConnector, readiness};
 use crate::config::DatabaseKind;
 use crate::domain::{Order, Tenant};
@@ -17,6 +18,7 @@ use crate::store::coalesce::LockWait;
 use crate::store::create::{CreateOutcome, NewRow};
 use crate::store::cursor::Position;
 use crate::store::event::{Event, EventPage, FeedRead, PageSize, TenantEvent};
+use crate::store::import::OrderImport;
 use crate::store::list::{ListQuery, Page, PageForm};
 use crate::store::maintain::{MaintainOptions, Maintained};
 use crate::store::migrate::MigrateOptions;
@@ -44,6 +46,10 @@ impl Driver for SqliteConnector {
 
     fn maintain(&self, options: MaintainOptions) -> StoreFuture<'_, Maintained> {
         async move { self.maintain_database(&options).await }.boxed()
+    }
+
+    fn import(self: Arc<Self>, tenant: Tenant) -> Box<dyn OrderImport> {
+        Box::new(SqliteImport::new(self, tenant))
     }
 
     fn start(

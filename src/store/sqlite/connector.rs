@@ -122,8 +122,18 @@ impl SqliteConnector {
 
     /// Opens a connection on the current thread, which may block.
     pub(crate) fn connect_blocking(&self) -> Result<SqliteConnection, StoreError> {
-        let (connection, _) = self.file.open()?;
+        let (connection, _) = self.connect_with_handle()?;
         Ok(connection)
+    }
+
+    /// Like [`Self::connect_blocking`], with the handle that gives the result codes of errors.
+    pub(super) fn connect_with_handle(&self) -> Result<(SqliteConnection, Handle), StoreError> {
+        Ok(self.file.open()?)
+    }
+
+    /// The identity of the file that is at the path now; `None` in memory.
+    pub(super) fn identity(&self) -> Option<FileIdentity> {
+        self.file.identity()
     }
 }
 

@@ -59,23 +59,7 @@ fn create_order(
             .execute(connection)?;
         check_written(written)?;
     }
-    let written = diesel::insert_into(orders::table)
-        .values((
-            orders::tenant.eq(tenant),
-            orders::id.eq(order.id.as_bytes().as_slice()),
-            orders::status.eq(order.status.as_str()),
-            orders::customer_id.eq(&order.customer_id),
-            orders::external_id.eq(&order.external_id),
-            orders::currency.eq(order.currency.as_ref().map(Currency::as_str)),
-            orders::total_amount.eq(order.items.total_amount()),
-            orders::metadata.eq(&row.metadata),
-            orders::version.eq(order.version),
-            orders::created_at.eq(order.created_at.timestamp_micros()),
-            orders::updated_at.eq(order.updated_at.timestamp_micros()),
-            orders::json_bytes.eq(row.json_bytes()),
-        ))
-        .execute(connection)?;
-    check_written(written)?;
+    insert_order(connection, tenant, order, &row.metadata, row.json_bytes())?;
     insert_lines(connection, tenant, order)?;
     insert_event(
         connection,
@@ -89,6 +73,33 @@ fn create_order(
         },
     )?;
     Ok(CreateOutcome::New(row.document()))
+}
+
+/// Inserts the row of an order, whose metadata as JSON and length as JSON are given.
+pub(super) fn insert_order(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    order: &Order,
+    metadata: &str,
+    json_bytes: i32,
+) -> Result<(), StoreError> {
+    let written = diesel::insert_into(orders::table)
+        .values((
+            orders::tenant.eq(tenant),
+            orders::id.eq(order.id.as_bytes().as_slice()),
+            orders::status.eq(order.status.as_str()),
+            orders::customer_id.eq(&order.customer_id),
+            orders::external_id.eq(&order.external_id),
+            orders::currency.eq(order.currency.as_ref().map(Currency::as_str)),
+            orders::total_amount.eq(order.items.total_amount()),
+            orders::metadata.eq(metadata),
+            orders::version.eq(order.version),
+            orders::created_at.eq(order.created_at.timestamp_micros()),
+            orders::updated_at.eq(order.updated_at.timestamp_micros()),
+            orders::json_bytes.eq(json_bytes),
+        ))
+        .execute(connection)?;
+    check_written(written)
 }
 
 /// Finds the order that the row conflicts with: by its key, then by its external id.
@@ -110,7 +121,7 @@ fn find(
 }
 
 /// Finds the order that has this external id of the tenant.
-fn find_by_external_id(
+pub(super) fn find_by_external_id(
     connection: &mut SqliteConnection,
     tenant: &str,
     external_id: &str,

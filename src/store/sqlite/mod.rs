@@ -12,6 +12,7 @@ mod feed;
 mod file_check;
 mod get;
 mod handle;
+mod import;
 mod list;
 mod location;
 mod maintain;

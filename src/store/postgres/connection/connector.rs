@@ -18,6 +18,7 @@ use super::slots::{Purpose, Slots};
 use crate::config::DatabaseSource;
 use crate::store::StoreError;
 use crate::store::pool::Connect;
+use crate::store::postgres::response_timeout;
 use crate::store::postgres::url::Target;
 
 /// Set explicitly, because a default of the database or of the role could change the results of statements.
@@ -119,6 +120,12 @@ impl PgConnector {
     /// How long a statement may take.
     pub(in crate::store) fn statement_timeout(&self) -> Duration {
         self.statement_timeout
+    }
+
+    /// How long a statement of a command may take before its connection is discarded. A server that sends nothing for
+    /// much longer than `statement_timeout` is down.
+    pub(in crate::store) fn response_timeout(&self) -> Duration {
+        response_timeout(self.statement_timeout)
     }
 
     async fn connect_pooled(&self, wait: Wait) -> Result<Option<PgConnection>, ConnectError> {

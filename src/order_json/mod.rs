@@ -1,5 +1,13 @@
-//! The JSON form of an order: the document that clients read and that the event log stores and replays. It is
-//! written once for each version. All responses and events with this version have the same bytes.
+//! The JSON forms of an order.
+//!
+//! The document is what clients read and what the event log stores and replays. It is written once for each version.
+//! All responses and events with this version have the same bytes. A new order has a form of its own ([`new_order`]),
+//! which requests and imports have in common.
+
+pub(crate) mod integer;
+pub(crate) mod members;
+pub(crate) mod new_order;
+pub(crate) mod schemas;
 
 mod redaction;
 

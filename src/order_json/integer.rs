@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 19;
 /// is out of range in any case, and the domain reports that.
 ///
 /// As a floating-point number, `0.99999999999999999` would be 1.
-pub(super) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+pub(crate) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let text = <&RawValue>::deserialize(deserializer)?.get();
     match text.parse() {
         Ok(number) => Ok(number),
@@ -23,24 +23,28 @@ pub(super) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64,
 }
 
 /// As [`integer`], for a member that is present.
-pub(super) fn present_integer<'de, D: Deserializer<'de>>(
+pub(crate) fn present_integer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<i64>, D::Error> {
     integer(deserializer).map(Some)
 }
 
 /// As [`integer`]; null is no number.
-pub(super) fn optional_integer<'de, D: Deserializer<'de>>(
+pub(crate) fn optional_integer<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<i64>, D::Error> {
-    struct Number(i64);
-    impl<'de> Deserialize<'de> for Number {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            integer(deserializer).map(Self)
-        }
-    }
-    let number = Option::<Number>::deserialize(deserializer)?;
+    let number = Option::<Integer>::deserialize(deserializer)?;
     Ok(number.map(|number| number.0))
+}
+
+/// A number as [`integer`] reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Integer(pub(crate) i64);
+
+impl<'de> Deserialize<'de> for Integer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        integer(deserializer).map(Self)
+    }
 }
 
 /// Parses a JSON value that is not the plain text of an `i64`.
