@@ -5,7 +5,6 @@
 //! check needs memory for one range only, and a row without an order is found because the ranges cover all keys. Each
 //! range is one snapshot of the database: a service that writes meanwhile causes no violation.
 
-mod cell;
 mod checker;
 mod document;
 mod history;
@@ -15,8 +14,8 @@ mod order;
 mod range;
 mod report;
 mod rows;
+mod value;
 
-pub(crate) use cell::{BadColumn, Cell};
 pub(crate) use checker::Checker;
 pub(crate) use keys::{Database, DatabaseKey, DatabaseKeys};
 pub(crate) use range::{Gauge, Limits, Range, Scope, keep};
@@ -24,3 +23,4 @@ pub(crate) use report::Report;
 pub(crate) use rows::{
     ArchivedRow, ErasureRow, EventRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table, read,
 };
+pub(crate) use value::{BadColumn, SqlValue};

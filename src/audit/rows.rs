@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::cell::{BadColumn, Cell, Column, Columns, bytes, integer};
+use super::value::{BadColumn, Column, Columns, SqlValue, bytes, integer};
 use crate::domain::{EventType, Status};
 
 /// The tenant and the id of an order, in the order of the primary keys.
@@ -67,7 +67,7 @@ pub(crate) trait Table: Sized + 'static {
 
 /// Reads a row. Fails if its key cannot be read.
 pub(crate) fn read<'a, T: Table>(
-    cell: &'a dyn Fn(usize) -> Cell<'a>,
+    cell: &'a dyn Fn(usize) -> SqlValue<'a>,
 ) -> Result<Stored<T>, BadColumn> {
     let mut columns = Columns::new(T::COLUMNS, cell);
     let key = T::key(&mut columns)?;

@@ -3,24 +3,27 @@
 //! Each range is read in one transaction, so it is one snapshot. Its statements are portals, from which rows are taken
 //! in parts, because a range can end anywhere.
 
-use std::borrow::Cow;
+mod statements;
+mod values;
+
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use tokio::time::sleep;
-use tokio_postgres::types::{FromSql, ToSql, Type};
-use tokio_postgres::{Client, IsolationLevel, Portal, Row, Transaction};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, IsolationLevel, Portal, Transaction};
 use uuid::Uuid;
 
 use super::PgConnector;
 use super::connection::CommandClient;
 use crate::audit::{
-    ArchivedRow, Cell, Database, DatabaseKey, DatabaseKeys, ErasureRow, EventRow, Gauge,
-    IdempotencyRow, Key, Limits, LineRow, OrderRow, Range, Stored, Table, keep, read,
+    Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range, Stored, Table, keep,
 };
 use crate::store::StoreError;
-use crate::store::audit::{AuditSink, EventChunk, Message, select_list};
+use crate::store::audit::{AuditSink, EventChunk, Message};
+use statements::{Statements, Walk};
+use values::read_row;
 
 /// The number of rows that one message to the server asks for.
 const FETCH: usize = 2_000;
@@ -100,25 +103,6 @@ fn may_retry(error: &StoreError) -> bool {
 struct Session {
     client: CommandClient,
     statements: Statements,
-}
-
-struct Statements {
-    orders: Walk,
-    lines: Walk,
-    idempotency: Walk,
-    archived: Walk,
-    erasures: Walk,
-    floors: tokio_postgres::Statement,
-    events: Walk,
-}
-
-/// The statements that read the rows of a range of keys. A condition on the pair of tenant and id would begin the scan of
-/// an index at the right place, and end it only with the tenant.
-struct Walk {
-    /// The rows of one tenant between two ids.
-    of_tenant: tokio_postgres::Statement,
-    /// All rows of the tenants between two others.
-    between_tenants: tokio_postgres::Statement,
 }
 
 impl Session {
@@ -346,97 +330,4 @@ impl RangeReader<'_> {
 
 fn rows_of(rows: usize) -> i32 {
     i32::try_from(rows).unwrap_or(i32::MAX)
-}
-
-impl Walk {
-    /// Prepares the walk along the primary key of a table, or along an index of the same order.
-    async fn prepare<T: Table>(client: &Client, order: &str) -> Result<Self, StoreError> {
-        let list = select_list::<T>(|name, _| name.to_owned());
-        let (table, id) = (T::NAME, T::ID);
-        let of_tenant = format!(
-            "SELECT {list} FROM {table}
-            WHERE tenant = $1 AND {id} >= $2::text::uuid AND {id} <= $3::text::uuid ORDER BY {order}"
-        );
-        let between_tenants = format!(
-            "SELECT {list} FROM {table} WHERE tenant > $1 AND tenant < $2 ORDER BY tenant, {order}"
-        );
-        Ok(Self {
-            of_tenant: client.prepare(&of_tenant).await?,
-            between_tenants: client.prepare(&between_tenants).await?,
-        })
-    }
-}
-
-impl Statements {
-    async fn prepare(client: &Client) -> Result<Self, StoreError> {
-        let floors =
-            "SELECT tenant, order_id, version, position, seq, (SELECT recorded_at FROM events
-                WHERE events.tenant = feed_floors.tenant
-                    AND (events.position, events.seq) > (feed_floors.position, feed_floors.seq)
-                ORDER BY events.position, events.seq LIMIT 1)
-            FROM feed_floors WHERE tenant >= $1 AND tenant <= $2 ORDER BY tenant";
-        Ok(Self {
-            orders: Walk::prepare::<OrderRow>(client, "id").await?,
-            lines: Walk::prepare::<LineRow>(client, "order_id, line").await?,
-            idempotency: Walk::prepare::<IdempotencyRow>(client, "order_id").await?,
-            archived: Walk::prepare::<ArchivedRow>(client, "order_id").await?,
-            erasures: Walk::prepare::<ErasureRow>(client, "order_id").await?,
-            floors: client.prepare(floors).await?,
-            events: Walk::prepare::<EventRow>(client, "order_id, version, recorded_at").await?,
-        })
-    }
-}
-
-fn read_row<T: Table>(row: &Row) -> Result<Stored<T>, crate::audit::BadColumn> {
-    read(&|index| cell(row, index))
-}
-
-/// The bytes of a value, whatever its type.
-struct Raw<'a>(&'a [u8]);
-
-impl<'a> FromSql<'a> for Raw<'a> {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(Self(raw))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-/// Microseconds from 1970 to 2000, where PostgreSQL begins to count.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-/// The binary form of `jsonb` is this byte followed by the text (PostgreSQL source, `jsonb_send`).
-const JSONB_VERSION: u8 = 1;
-
-/// A value in binary form. tokio-postgres itself fails for a text that is not UTF-8.
-fn cell(row: &Row, index: usize) -> Cell<'_> {
-    let raw = match row.try_get::<_, Option<Raw<'_>>>(index) {
-        Ok(Some(Raw(raw))) => raw,
-        Ok(None) => return Cell::Null,
-        Err(_) => return Cell::Other,
-    };
-    let Some(column) = row.columns().get(index) else {
-        return Cell::Other;
-    };
-    let number = |raw: &[u8]| match *raw {
-        [a, b] => Some(i64::from(i16::from_be_bytes([a, b]))),
-        [a, b, c, d] => Some(i64::from(i32::from_be_bytes([a, b, c, d]))),
-        [a, b, c, d, e, f, g, h] => Some(i64::from_be_bytes([a, b, c, d, e, f, g, h])),
-        _ => None,
-    };
-    match *column.type_() {
-        Type::INT2 | Type::INT4 | Type::INT8 => number(raw).map(Cell::Integer),
-        // Infinity is the largest or the smallest number.
-        Type::TIMESTAMPTZ => number(raw)
-            .filter(|micros| !matches!(*micros, i64::MIN | i64::MAX))
-            .and_then(|micros| micros.checked_add(POSTGRES_EPOCH))
-            .map(Cell::Integer),
-        Type::JSONB => raw
-            .strip_prefix(&[JSONB_VERSION])
-            .map(|text| Cell::Bytes(Cow::Borrowed(text))),
-        Type::TEXT | Type::UUID | Type::JSON | Type::BYTEA => Some(Cell::Bytes(Cow::Borrowed(raw))),
-        _ => None,
-    }
-    .unwrap_or(Cell::Other)
 }

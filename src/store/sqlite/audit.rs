@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::SqliteConnector;
 use super::handle::Handle;
 use crate::audit::{
-    BadColumn, Cell, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range,
+    BadColumn, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range, SqlValue,
     Stored, Table, keep, read,
 };
 use crate::store::StoreError;
@@ -277,15 +277,15 @@ impl<T: Table> QueryableByName<Sqlite> for StoredRow<T> {
     fn build<'a>(row: &impl NamedRow<'a, Sqlite>) -> deserialize::Result<Self> {
         Ok(Self(read(&|index| {
             let Some(field) = Row::get(row, index) else {
-                return Cell::Other;
+                return SqlValue::Other;
             };
             let Some(mut value) = field.value() else {
-                return Cell::Null;
+                return SqlValue::Null;
             };
             match value.value_type() {
-                Some(SqliteType::Binary) => Cell::Bytes(Cow::Owned(value.read_blob().to_vec())),
-                Some(SqliteType::Long) => Cell::Integer(value.read_long()),
-                _ => Cell::Other,
+                Some(SqliteType::Binary) => SqlValue::Bytes(Cow::Owned(value.read_blob().to_vec())),
+                Some(SqliteType::Long) => SqlValue::Integer(value.read_long()),
+                _ => SqlValue::Other,
             }
         })))
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 /// The value of a column. Types that both databases represent differently are the same here: times are microseconds
 /// since 1970, ids are 16 bytes, and texts and JSON are bytes that may not be UTF-8.
 #[derive(Debug)]
-pub(crate) enum Cell<'a> {
+pub(crate) enum SqlValue<'a> {
     Null,
     Integer(i64),
     Bytes(Cow<'a, [u8]>),
@@ -26,7 +26,7 @@ pub(crate) struct BadColumn {
 /// The columns of a row, which are read in their order.
 pub(crate) struct Columns<'a> {
     columns: std::iter::Enumerate<std::slice::Iter<'static, Column>>,
-    cell: &'a dyn Fn(usize) -> Cell<'a>,
+    cell: &'a dyn Fn(usize) -> SqlValue<'a>,
 }
 
 /// The name of a column, and whether its values are integers.
@@ -53,24 +53,24 @@ pub(crate) const fn bytes(name: &'static str) -> Column {
 }
 
 impl<'a> Columns<'a> {
-    pub(crate) fn new(columns: &'static [Column], cell: &'a dyn Fn(usize) -> Cell<'a>) -> Self {
+    pub(crate) fn new(columns: &'static [Column], cell: &'a dyn Fn(usize) -> SqlValue<'a>) -> Self {
         Self {
             columns: columns.iter().enumerate(),
             cell,
         }
     }
 
-    fn next(&mut self) -> (&'static str, Cell<'a>) {
+    fn next(&mut self) -> (&'static str, SqlValue<'a>) {
         match self.columns.next() {
             Some((index, column)) => (column.name, (self.cell)(index)),
-            None => ("", Cell::Other),
+            None => ("", SqlValue::Other),
         }
     }
 
     /// The next column if it is not NULL.
     fn required<T>(
         &mut self,
-        read: impl FnOnce(Cell<'a>) -> Result<T, &'static str>,
+        read: impl FnOnce(SqlValue<'a>) -> Result<T, &'static str>,
     ) -> Result<T, BadColumn> {
         let (column, cell) = self.next();
         read(cell).map_err(|reason| BadColumn { column, reason })
@@ -78,11 +78,11 @@ impl<'a> Columns<'a> {
 
     fn optional<T>(
         &mut self,
-        read: impl FnOnce(Cell<'a>) -> Result<T, &'static str>,
+        read: impl FnOnce(SqlValue<'a>) -> Result<T, &'static str>,
     ) -> Result<Option<T>, BadColumn> {
         let (column, cell) = self.next();
         match cell {
-            Cell::Null => Ok(None),
+            SqlValue::Null => Ok(None),
             cell => read(cell)
                 .map(Some)
                 .map_err(|reason| BadColumn { column, reason }),
@@ -140,37 +140,37 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn bytes_of<'c>(cell: &'c Cell<'_>) -> Result<&'c [u8], &'static str> {
+fn bytes_of<'c>(cell: &'c SqlValue<'_>) -> Result<&'c [u8], &'static str> {
     match cell {
-        Cell::Bytes(bytes) => Ok(bytes),
-        Cell::Null => Err("is NULL"),
-        Cell::Integer(_) | Cell::Other => Err("has a value of another type"),
+        SqlValue::Bytes(bytes) => Ok(bytes),
+        SqlValue::Null => Err("is NULL"),
+        SqlValue::Integer(_) | SqlValue::Other => Err("has a value of another type"),
     }
 }
 
-fn text(cell: Cell<'_>) -> Result<String, &'static str> {
+fn text(cell: SqlValue<'_>) -> Result<String, &'static str> {
     let bytes = match cell {
-        Cell::Bytes(bytes) => bytes.into_owned(),
+        SqlValue::Bytes(bytes) => bytes.into_owned(),
         cell => bytes_of(&cell)?.to_vec(),
     };
     String::from_utf8(bytes).map_err(|_| "is not UTF-8")
 }
 
-fn check_text(cell: Cell<'_>) -> Result<(), &'static str> {
+fn check_text(cell: SqlValue<'_>) -> Result<(), &'static str> {
     str::from_utf8(bytes_of(&cell)?)
         .map(|_| ())
         .map_err(|_| "is not UTF-8")
 }
 
-fn name<T: FromStr>(cell: Cell<'_>) -> Result<T, &'static str> {
+fn name<T: FromStr>(cell: SqlValue<'_>) -> Result<T, &'static str> {
     let text = str::from_utf8(bytes_of(&cell)?).map_err(|_| "is not UTF-8")?;
     text.parse().map_err(|_| "has an unknown name")
 }
 
-fn read_integer<T: TryFrom<i64>>(cell: Cell<'_>) -> Result<T, &'static str> {
+fn read_integer<T: TryFrom<i64>>(cell: SqlValue<'_>) -> Result<T, &'static str> {
     match cell {
-        Cell::Integer(number) => T::try_from(number).map_err(|_| "is out of range"),
-        Cell::Null => Err("is NULL"),
-        Cell::Bytes(_) | Cell::Other => Err("has a value of another type"),
+        SqlValue::Integer(number) => T::try_from(number).map_err(|_| "is out of range"),
+        SqlValue::Null => Err("is NULL"),
+        SqlValue::Bytes(_) | SqlValue::Other => Err("has a value of another type"),
     }
 }
