@@ -15,7 +15,7 @@ async fn the_commands_of_the_api_page_succeed(database: Database) {
         .skip(1)
         .map(|block| block.split("```").next().unwrap())
         .collect();
-    assert_eq!(script.len(), 11);
+    assert_eq!(script.len(), 12);
     let dir = tempfile::tempdir().unwrap();
     let out = Command::new("bash")
         .args(["-euxo", "pipefail", "-c", &script.concat()])
