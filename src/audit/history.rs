@@ -22,6 +22,8 @@ pub(super) struct History {
     facts: Option<Facts>,
     /// Whether an event could not be read. Then nothing is known about its version.
     unreadable: bool,
+    /// Whether the order was imported again after it was archived.
+    imported: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +84,12 @@ impl History {
             .map(|last| (last.version, last.data.as_str()))
     }
 
+    /// Whether no retained event suggests an import over the archived order, which may differ from the order before.
+    pub(super) fn is_whole(&self) -> bool {
+        let first = self.first;
+        first.is_none_or(|first| first.event_type == EventType::Created) && !self.imported
+    }
+
     /// Whether the last event leaves the order archived. `None` if that is not known.
     pub(super) fn archived(&self) -> Option<bool> {
         self.last.as_ref().and_then(|last| last.archived)
@@ -105,6 +113,7 @@ impl History {
         let mut add = |kind, detail: &dyn Fn() -> String| {
             report.add(kind, Some(around.key), Some(row.version), detail);
         };
+        self.imported |= row.event_type == EventType::Imported;
         let before = self.last.as_ref();
         if let Some(last) = before {
             if row.version == last.version {

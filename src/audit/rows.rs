@@ -213,6 +213,7 @@ impl Table for IdempotencyRow {
 /// A row of `archived_orders`.
 #[derive(Debug)]
 pub(crate) struct ArchivedRow {
+    pub(crate) customer_id: Option<String>,
     pub(crate) version: i32,
 }
 
@@ -227,14 +228,17 @@ impl Table for ArchivedRow {
     ];
 
     fn row(columns: &mut Columns<'_>) -> Result<Self, BadColumn> {
-        columns.optional_text()?;
+        let customer_id = columns.optional_text()?;
         let version = columns.integer()?;
         columns.integer::<i64>()?;
-        Ok(Self { version })
+        Ok(Self {
+            customer_id,
+            version,
+        })
     }
 
     fn bytes(&self) -> usize {
-        0
+        self.customer_id.as_ref().map_or(0, String::len)
     }
 }
 

@@ -110,10 +110,21 @@ pub(crate) struct Import {
 impl Import {
     /// Imports until the end of the input. The report is that of the chunks that are done, also after an error.
     pub(crate) async fn run(self) -> (Report, Result<(), ImportError>) {
+        let is_trial = self.database.is_none();
+        let rejects = match RejectFile::new(self.rejects.clone()) {
+            Ok(rejects) => rejects,
+            Err(source) => {
+                let path = self.rejects;
+                return (
+                    Report::default(),
+                    Err(ImportError::Rejects { path, source }),
+                );
+            }
+        };
         let mut run = Run {
             progress: Progress::start(self.input.bytes),
             report: Report::default(),
-            rejects: RejectFile::new(self.rejects),
+            rejects,
             size: ChunkSize::new(),
             database: self.database,
             retry: self.retry,
@@ -132,7 +143,7 @@ impl Import {
         let result = result.and_then(|()| {
             let path = rejects.path().to_owned();
             rejects
-                .finish()
+                .finish(is_trial)
                 .map_err(|source| ImportError::Rejects { path, source })
         });
         report.complete = result.is_ok();

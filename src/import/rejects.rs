@@ -1,7 +1,7 @@
 //! The lines that were not imported, with the reasons.
 
 use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, BufWriter, ErrorKind, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -84,8 +84,11 @@ pub(super) struct RejectFile {
 }
 
 impl RejectFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
+    /// # Errors
+    /// When something else has this path.
+    pub(super) fn new(path: PathBuf) -> io::Result<Self> {
+        check_replaceable(&path)?;
+        Ok(Self { path, file: None })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -108,19 +111,41 @@ impl RejectFile {
         file.flush()
     }
 
-    /// Ends a complete import. Removes the file of an earlier one if there are no rejects any more.
-    pub(super) fn finish(self) -> io::Result<()> {
+    /// Ends a complete import. Removes the file of an earlier one if there are no rejects any more, unless this was a
+    /// trial.
+    pub(super) fn finish(self, is_trial: bool) -> io::Result<()> {
         match self.file {
             Some(file) => file
                 .into_inner()
                 .map_err(io::IntoInnerError::into_error)?
                 .sync_all(),
+            None if is_trial => Ok(()),
             None => match std::fs::remove_file(&self.path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
             },
         }
     }
+}
+
+/// Checks that the path is free, or has an empty file or the rejects of an earlier import. No other file is replaced.
+fn check_replaceable(path: &Path) -> io::Result<()> {
+    const BEGINNING: &[u8] = br#"{"line":"#;
+    let found = match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let mut beginning = Vec::new();
+    if found.is_file() {
+        let length = u64::try_from(BEGINNING.len()).unwrap_or(u64::MAX);
+        File::open(path)?.take(length).read_to_end(&mut beginning)?;
+    }
+    if found.is_file() && (beginning.is_empty() || beginning == BEGINNING) {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        "is there already and has no rejects; name another file with --rejects",
+    ))
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -160,14 +185,14 @@ mod tests {
         let path = dir.path().join("rejects");
         let reject = || Reject::new(1, b"{}", vec![Violation::new("", "x")]).unwrap();
         let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        let mut file = RejectFile::new(path.clone());
+        let mut file = RejectFile::new(path.clone()).unwrap();
         file.write(&[]).unwrap();
         assert!(!path.exists());
         file.write(&[reject(), reject()]).unwrap();
-        file.finish().unwrap();
+        file.finish(false).unwrap();
         assert_eq!(mode(), 0o600);
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let mut file = RejectFile::new(path.clone());
+        let mut file = RejectFile::new(path.clone()).unwrap();
         file.write(&[reject()]).unwrap();
         assert_eq!(mode(), 0o600);
         let text = std::fs::read_to_string(&path).unwrap();
@@ -176,7 +201,22 @@ mod tests {
             "{\"line\":1,\"errors\":[{\"pointer\":\"\",\"detail\":\"x\"}],\"input\":{}}\n"
         );
         drop(file);
-        RejectFile::new(path.clone()).finish().unwrap();
+        let earlier = || RejectFile::new(path.clone()).unwrap();
+        earlier().finish(true).unwrap();
+        assert!(path.exists(), "a trial removes nothing");
+        earlier().finish(false).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn no_other_file_is_replaced_or_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        assert!(RejectFile::new(dir.path().to_owned()).is_err());
+        assert!(RejectFile::new(PathBuf::from("/dev/null")).is_err());
+        std::fs::write(&path, "{\"line").unwrap();
+        assert!(RejectFile::new(path.clone()).is_err());
+        std::fs::write(&path, "").unwrap();
+        assert!(RejectFile::new(path.clone()).is_ok());
     }
 }

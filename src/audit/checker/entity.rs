@@ -176,9 +176,18 @@ impl Entity {
             };
             self.history.check_beginning(key, current, floor, report);
         }
-        let Some((version, _)) = self.history.last() else {
+        let Some((version, data)) = self.history.last() else {
             return;
         };
+        if let Ok(document) = Document::parse(data)
+            && !self.being_erased
+            && document.customer_id.as_ref().map(|text| text.0.as_ref())
+                != archived.customer_id.as_deref()
+        {
+            report.add(Kind::ArchivedOrderEvent, Some(key), Some(version), || {
+                "archived_orders has another customer_id than the last event".to_owned()
+            });
+        }
         let ends = self.history.archived() != Some(false) && version == archived.version;
         if !ends {
             report.add(Kind::ArchivedOrderEvent, Some(key), Some(version), || {
@@ -216,7 +225,7 @@ impl Entity {
         if times.any(|time| time != document.created_at) {
             mismatch("has another created_at");
         }
-        let Some(order) = order.filter(|_| !self.being_erased) else {
+        let Some(order) = order.filter(|_| !self.being_erased && self.history.is_whole()) else {
             return;
         };
         for (what, one, other) in [

@@ -3,7 +3,7 @@
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::Bool;
+use diesel::sql_types::{Bool, Nullable};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
 use super::connection::{CommandClient, PgConnection};
@@ -18,9 +18,20 @@ pub(super) const FEED_IS_CURRENT: &str = "pg_snapshot_xmax(pg_current_snapshot()
         > greatest((SELECT max(position) FROM events), (SELECT max(position) FROM feed_floors), -1)";
 
 /// SQL for the position in the feed of the events of the current transaction. It is NULL, which the table rejects, if
-/// the row of the feed is missing. [`check_feed`] must have succeeded on the connection.
+/// the row of the feed is missing, or is not the one that [`check_feed`] has seen on this connection: a restored dump
+/// writes the row anew.
 pub(super) const POSITION: &str =
-    "(SELECT pg_current_xact_id()::text::bigint + xid_offset FROM feed)";
+    "(SELECT CASE WHEN xmin::text = current_setting('order_service.feed', true)
+        THEN pg_current_xact_id()::text::bigint + xid_offset END FROM feed)";
+
+/// SQL for whether the events that are written now come after all others. If so, the session remembers the transaction
+/// that has written the row of the feed (`xmin`; PostgreSQL manual, section 5.5). NULL without a row.
+fn check_sql() -> String {
+    format!(
+        "(SELECT CASE WHEN {FEED_IS_CURRENT}
+            THEN set_config('order_service.feed', xmin::text, false) IS NOT NULL ELSE false END FROM feed)"
+    )
+}
 
 /// Checks, once for each connection, that the events that it writes come after all others. A session stays in one
 /// database, whose positions only increase. Each statement that writes would spend more time on the last position of
@@ -32,40 +43,40 @@ pub(super) async fn check_feed(
         return Ok(Ok(()));
     }
     let inner: &mut AsyncPgConnection = connection;
-    let behind: bool = Prepared(FeedIsBehind).get_result(inner).await?;
-    if behind {
-        return Ok(Err(StoreFault::FeedBehind.into()));
+    let current: Option<bool> = Prepared(CheckFeed).get_result(inner).await?;
+    let checked = result(current);
+    if checked.is_ok() {
+        connection.feed_checked();
     }
-    connection.feed_checked();
-    Ok(Ok(()))
+    Ok(checked)
 }
 
 /// [`check_feed`] for the connection of a command that writes events.
 pub(super) async fn check_feed_of_command(client: &CommandClient) -> Result<(), StoreError> {
-    let behind = client
-        .query_one(&format!("SELECT {}", feed_is_behind()), &[])
+    let row = client
+        .query_one(&format!("SELECT {}", check_sql()), &[])
         .await?;
-    if behind.try_get(0)? {
-        return Err(StoreFault::FeedBehind.into());
+    result(row.try_get(0)?)
+}
+
+fn result(current: Option<bool>) -> Result<(), StoreError> {
+    match current {
+        Some(true) => Ok(()),
+        Some(false) => Err(StoreFault::FeedBehind.into()),
+        None => Err(StoreError::unavailable(StoreFault::NoFeedRow)),
     }
-    Ok(())
 }
 
-/// SQL for whether an event that is written now would reach no reader.
-fn feed_is_behind() -> String {
-    format!("EXISTS (SELECT FROM feed WHERE NOT ({FEED_IS_CURRENT}))")
-}
+struct CheckFeed;
 
-struct FeedIsBehind;
-
-impl Statement for FeedIsBehind {
+impl Statement for CheckFeed {
     type Database = Pg;
     type Id = Self;
-    type Columns = Bool;
+    type Columns = Nullable<Bool>;
 
     fn write<'b>(&'b self, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         out.push_sql("SELECT ");
-        out.push_sql(&feed_is_behind());
+        out.push_sql(&check_sql());
         Ok(())
     }
 }

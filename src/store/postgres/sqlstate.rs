@@ -71,8 +71,8 @@ where
             unavailable(Remedy::None)
         }
         // NULL in a column that is NOT NULL. Only the position of an event can be NULL, and it is NULL if the row
-        // of the table `feed` is missing.
-        b"23502" => unavailable(Remedy::None),
+        // of the table `feed` is missing, or was written since the session checked it.
+        b"23502" => unavailable(Remedy::OtherSession),
         // Constraints, values, corruption (XX001, XX002) and everything else. None of it affects other
         // statements.
         _ => internal(Remedy::None),
@@ -141,7 +141,7 @@ mod tests {
             (b"53100", "unavailable", Remedy::None),
             (b"58030", "unavailable", Remedy::None),
             (b"42P01", "unavailable", Remedy::None),
-            (b"23502", "unavailable", Remedy::None),
+            (b"23502", "unavailable", Remedy::OtherSession),
             (b"23514", "internal", Remedy::None),
             (b"XX001", "internal", Remedy::None),
             (b"P0001", "internal", Remedy::None),

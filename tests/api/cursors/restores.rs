@@ -51,6 +51,33 @@ async fn database_with_high_positions(cluster: &Cluster) -> Database {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_succeeds_after_a_restore_under_the_service_until_it_is_migrated() {
+    let database = Database::postgres().await;
+    let server = Server::start(&database, &[]).await;
+    let post = async || {
+        let sent = server
+            .client
+            .post(server.url("/api/v1/orders"))
+            .json(&json!({"product_id": "sku-1", "quantity": 1}))
+            .send();
+        sent.await.unwrap().status()
+    };
+    // The connections of the pool have written.
+    assert_eq!(post().await, 201);
+    // A restored dump writes the row of the feed anew, and its events are ahead of the positions of this server.
+    database
+        .execute("UPDATE feed SET xid_offset = xid_offset - 1000000")
+        .await;
+    for _ in 0..20 {
+        assert_eq!(post().await, 503);
+    }
+    assert_eq!(database.count("orders").await, 1);
+    migrate(&database);
+    assert_eq!(post().await, 201);
+    assert_eq!(read_events(&server, "/api/v1/events").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cursor_continues_in_a_database_restored_from_a_dump() {
     let (old_cluster, new_cluster) = (Cluster::start(), Cluster::start());
     let database = database_with_high_positions(&old_cluster).await;

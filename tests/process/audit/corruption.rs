@@ -57,6 +57,7 @@ crate::on_both!(
     personal_data_that_an_erasure_left,
     an_archived_order_that_was_not_removed,
     an_order_whose_last_event_is_its_archiving,
+    an_archived_order_of_another_customer_than_its_events,
     an_archived_order_whose_last_event_is_not_its_archiving,
 );
 
@@ -707,6 +708,15 @@ async fn an_order_whose_last_event_is_its_archiving(database: Database) {
     set_event(&stored, &stored.shipped, 4, "event_type = 'archived'").await;
     // A shipped order is not archived, and archiving changes no status.
     stored.finds(&["archived-order-present", "illegal-transition"]);
+}
+
+async fn an_archived_order_of_another_customer_than_its_events(database: Database) {
+    let stored = Stored::new(&database).await;
+    stored.archive(&stored.cancelled).await;
+    stored
+        .changes("UPDATE archived_orders SET customer_id = 'somebody else'")
+        .await;
+    stored.finds(&["archived-order-event"]);
 }
 
 async fn an_archived_order_whose_last_event_is_not_its_archiving(database: Database) {

@@ -221,10 +221,9 @@ async fn drop_constraint(
         .await?
         .is_done()
     {
-        run.postpone(
-            default,
-            "the default partition is locked, and keeps a constraint",
-        );
+        // The constraint would reject events of a later month without a partition, so the run must be repeated soon.
+        log::error!(default; "the default partition is locked, and keeps a constraint of this run");
+        return Err(StoreError::LockTimeout);
     }
     Ok(())
 }
