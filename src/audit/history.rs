@@ -84,10 +84,10 @@ impl History {
             .map(|last| (last.version, last.data.as_str()))
     }
 
-    /// Whether no retained event suggests an import over the archived order, which may differ from the order before.
-    pub(super) fn is_whole(&self) -> bool {
-        let first = self.first;
-        first.is_none_or(|first| first.event_type == EventType::Created) && !self.imported
+    /// Whether the order may have been imported over its archive, and may differ from the order before. Such an import
+    /// is at least the third version; the events before the first one that is retained are not known.
+    pub(super) fn may_be_imported(&self) -> bool {
+        self.imported || self.first.is_some_and(|first| first.version > 3)
     }
 
     /// Whether the last event leaves the order archived. `None` if that is not known.

@@ -225,7 +225,8 @@ impl Entity {
         if times.any(|time| time != document.created_at) {
             mismatch("has another created_at");
         }
-        let Some(order) = order.filter(|_| !self.being_erased && self.history.is_whole()) else {
+        let Some(order) = order.filter(|_| !self.being_erased && !self.history.may_be_imported())
+        else {
             return;
         };
         for (what, one, other) in [
