@@ -50,7 +50,7 @@ impl UnreadService {
             _database: database,
         };
         eventually("it listens", TIMEOUT, async || {
-            TcpStream::connect(&service.api).is_ok()
+            TcpStream::connect(&service.api).is_ok() && TcpStream::connect(&service.metrics).is_ok()
         })
         .await;
         service
