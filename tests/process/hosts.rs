@@ -40,13 +40,12 @@ fn authority(url: &str) -> &str {
 async fn a_silent_first_host_does_not_prevent_a_connection_to_the_second() {
     let (database, silent) = (Database::postgres().await, SilentHost::new());
     let host = format!("127.0.0.1:{}", silent.port());
-    // A short timeout, the default, a timeout that is longer than the share of the host, and no TLS. The command opens
-    // two connections: for the migrations, and for the partitions of the next months.
+    // A short timeout, the default, a timeout that is longer than the share of the host, and no TLS.
     for (parameters, limit) in [
-        ("connect_timeout=1", 4),
-        ("", 8),
-        ("connect_timeout=60", 8),
-        ("sslmode=disable", 8),
+        ("connect_timeout=1", 2),
+        ("", 4),
+        ("connect_timeout=60", 4),
+        ("sslmode=disable", 4),
     ] {
         let url = with_first_host(&database.url(), &host, parameters);
         let start = Instant::now();

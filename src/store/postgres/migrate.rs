@@ -35,7 +35,7 @@ impl PgConnector {
         if let Some(encoding) = connection.unsupported_encoding() {
             return Err(StoreFault::Encoding(encoding.to_owned()).into());
         }
-        let (mut connection, _open) = connection.into_parts();
+        let (mut connection, session) = connection.into_parts();
         let mut logged = false;
         while !try_lock(&mut connection).await? {
             if !logged {
@@ -53,7 +53,7 @@ impl PgConnector {
         })
         .await?;
         connection.batch_execute(CONTINUE_FEED).await?;
-        if let Err(error) = self.prepare_partitions().await {
+        if let Err(error) = self.prepare_partitions(session.with(connection)).await {
             // Without a partition, events are written to the default partition.
             log::warn!(error:%; "the partitions of the next months could not be created");
         }

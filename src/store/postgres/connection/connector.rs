@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use parking_lot::Mutex;
 use tokio_postgres::Client;
@@ -117,9 +118,9 @@ impl PgConnector {
         for_diesel(session, &self.setup()).await
     }
 
-    /// How long a statement may take.
-    pub(in crate::store) fn statement_timeout(&self) -> Duration {
-        self.statement_timeout
+    /// Sets up a connection like those of the pool.
+    pub(in crate::store) async fn set_up(&self, connection: &mut PgConnection) -> QueryResult<()> {
+        connection.batch_execute(&self.setup()).await
     }
 
     /// How long a statement of a command may take before its connection is discarded. A server that sends nothing for

@@ -74,9 +74,25 @@ impl PgConnection {
         (encoding != "UTF8").then_some(encoding)
     }
 
-    /// Diesel's connection, and the guard that keeps it open.
-    pub(in crate::store) fn into_parts(self) -> (AsyncPgConnection, impl Drop + Send) {
-        (self.inner, self.guard)
+    /// Diesel's connection, for work that needs to own it, and the rest, which keeps it open.
+    pub(in crate::store) fn into_parts(self) -> (AsyncPgConnection, PgSession) {
+        let Self {
+            inner, guard, info, ..
+        } = self;
+        (inner, PgSession { guard, info })
+    }
+}
+
+/// A connection without that of Diesel.
+pub(in crate::store) struct PgSession {
+    guard: ConnectionGuard,
+    info: SessionInfo,
+}
+
+impl PgSession {
+    /// The connection with that of Diesel, with which it was before.
+    pub(in crate::store) fn with(self, inner: AsyncPgConnection) -> PgConnection {
+        PgConnection::new(inner, self.guard, self.info)
     }
 }
 

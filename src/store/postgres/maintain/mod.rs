@@ -16,7 +16,7 @@ use diesel::sql_types::Timestamptz;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::PgConnector;
+use super::{PgConnection, PgConnector};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::list::ListQuery;
@@ -41,9 +41,14 @@ impl PgConnector {
         Ok(maintain(&mut session, options).await)
     }
 
-    /// Creates the partitions that will be needed, unless another process maintains the database.
-    pub(super) async fn prepare_partitions(&self) -> Result<(), StoreError> {
-        if let Some(mut session) = Session::open(self).await? {
+    /// Creates the partitions that will be needed on the connection of the migrations, unless another process maintains
+    /// the database.
+    pub(super) async fn prepare_partitions(
+        &self,
+        mut connection: PgConnection,
+    ) -> Result<(), StoreError> {
+        self.set_up(&mut connection).await?;
+        if let Some(mut session) = Session::on(connection, self).await? {
             let mut run = Run::new(CancellationToken::new());
             partitions::prepare(&mut session, &mut run).await?;
         }

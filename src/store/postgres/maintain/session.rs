@@ -37,9 +37,17 @@ impl Session {
     /// Opens a session. Returns `None` if another session holds the lock.
     pub(super) async fn open(connector: &PgConnector) -> Result<Option<Self>, StoreError> {
         let connection = connector.connect_for_maintenance().await?;
+        Self::on(connection, connector).await
+    }
+
+    /// Uses a connection that is set up like those of the pool. Returns `None` if another session holds the lock.
+    pub(super) async fn on(
+        connection: PgConnection,
+        connector: &PgConnector,
+    ) -> Result<Option<Self>, StoreError> {
         let mut session = Self {
             connection,
-            response_timeout: connector.statement_timeout() * 2 + Duration::from_secs(1),
+            response_timeout: connector.response_timeout(),
         };
         // The bounds of partitions are printed in the style of the session, and parsed.
         let setup = format!(
