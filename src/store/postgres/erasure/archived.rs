@@ -13,12 +13,12 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
-use super::{push_counted, push_held};
+use super::{push_counted, push_held, push_logged};
 use crate::store::StoreError;
 use crate::store::document::json_bytes;
-use crate::store::erasure::{BatchSize, Claim, ErasedArchived, LastEvent, Step};
+use crate::store::erasure::{BatchSize, Claim, ErasedArchived, Step};
+use crate::store::event::LastEvent;
 use crate::store::postgres::Postgres;
-use crate::store::postgres::position::POSITION;
 use crate::store::postgres::rows::JsonText;
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -192,22 +192,9 @@ impl Statement for EraseArchived<'_> {
         out.push_sql(" AND order_id = input.id AND archived_orders.version + 1 = input.version AND customer_id = ");
         out.push_bind_param::<Text, _>(&claim.customer_id)?;
         out.push_sql(
-            " RETURNING archived_orders.tenant, input.id, input.version, input.at, input.data, input.bytes),
-            logged AS (INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data,
-                    data_bytes, authtype, authid)
-                SELECT tenant, id, version, 'erased', ",
+            " RETURNING archived_orders.tenant, input.id, input.version, input.at, input.data, input.bytes), ",
         );
-        out.push_sql(POSITION);
-        out.push_sql(", at, data, bytes, ");
-        out.push_bind_param::<Text, _>(&claim.auth_type)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&claim.auth_id)?;
-        out.push_sql(
-            " FROM changed WHERE data IS NOT NULL),
-            queued AS (INSERT INTO erasure_orders (tenant, erasure_id, order_id, version)
-                SELECT changed.tenant, held.id, changed.id, changed.version FROM held, changed
-                ON CONFLICT (tenant, erasure_id, order_id) DO UPDATE SET version = excluded.version), ",
-        );
+        push_logged(claim, out)?;
         push_counted(
             "archived_orders = archived_orders + (SELECT count(*) FROM changed)",
             "changed",

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use diesel::QueryResult;
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{Text, Uuid as SqlUuid};
+use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::position::POSITION;
 use crate::domain::Tenant;
 use crate::store::backend::StoreFuture;
 use crate::store::erasure::{BatchSize, Claim, Erasure, Erasures, NewErasure, OrderCursor, Step};
@@ -31,14 +32,42 @@ const LEASE_END: &str = "clock_timestamp() + interval '10 seconds'";
 fn push_held<'b>(claim: &'b Claim, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_sql(
         "WITH wait AS MATERIALIZED (SELECT set_config('lock_timeout', '100ms', true)),
-        held AS MATERIALIZED (SELECT erasures.tenant, erasures.id FROM wait, erasures WHERE erasures.tenant = ",
+        held AS MATERIALIZED (SELECT tenant, id FROM wait, erasures",
     );
+    push_leased(claim, out)?;
+    out.push_sql(" AND finished_at IS NULL FOR UPDATE OF erasures), ");
+    Ok(())
+}
+
+/// Writes the condition for the row of an erasure whose lease this process has, or had last.
+fn push_leased<'b>(claim: &'b Claim, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(" WHERE tenant = ");
     out.push_bind_param::<Text, _>(claim.tenant.as_str())?;
-    out.push_sql(" AND erasures.id = ");
+    out.push_sql(" AND id = ");
     out.push_bind_param::<SqlUuid, _>(&claim.id)?;
-    out.push_sql(" AND erasures.lease = ");
+    out.push_sql(" AND lease = ");
     out.push_bind_param::<SqlUuid, _>(&claim.lease)?;
-    out.push_sql(" AND erasures.finished_at IS NULL FOR UPDATE OF erasures), ");
+    Ok(())
+}
+
+/// Writes the events of the rows of `changed`, and adds their orders to the worklist. A row without data has no event.
+fn push_logged<'b>(claim: &'b Claim, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+    out.push_sql(
+        "logged AS (INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data,
+                    data_bytes, authtype, authid)
+                SELECT tenant, id, version, 'erased', ",
+    );
+    out.push_sql(POSITION);
+    out.push_sql(", at, data, bytes, ");
+    out.push_bind_param::<Text, _>(&claim.auth_type)?;
+    out.push_sql(", ");
+    out.push_bind_param::<Nullable<Text>, _>(&claim.auth_id)?;
+    out.push_sql(
+        " FROM changed WHERE data IS NOT NULL),
+            queued AS (INSERT INTO erasure_orders (tenant, erasure_id, order_id, version)
+                SELECT changed.tenant, held.id, changed.id, changed.version FROM held, changed
+                ON CONFLICT (tenant, erasure_id, order_id) DO UPDATE SET version = excluded.version), ",
+    );
     Ok(())
 }
 

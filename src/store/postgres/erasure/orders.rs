@@ -5,22 +5,19 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::query_builder::AstPass;
-use diesel::sql_types::{
-    Array, BigInt, Integer, Json, Nullable, Text, Timestamptz, Uuid as SqlUuid,
-};
+use diesel::sql_types::{Array, BigInt, Integer, Json, Text, Timestamptz, Uuid as SqlUuid};
 use diesel::{OptionalExtension as _, QueryResult};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
-use super::{push_counted, push_held};
+use super::{push_counted, push_held, push_logged};
 use crate::store::StoreError;
 use crate::store::erasure::{BatchSize, Claim, ErasedOrder, OrderCursor, Step};
 use crate::store::order_key::OrderKey;
 use crate::store::order_lines;
 use crate::store::postgres::Postgres;
 use crate::store::postgres::get::GetOrders;
-use crate::store::postgres::position::POSITION;
 use crate::store::postgres::rows::{JsonText, OrderLine};
 use crate::store::statement::{Prepared, Statement};
 use crate::telemetry::QueryName;
@@ -176,22 +173,9 @@ impl Statement for EraseOrders<'_> {
         out.push_bind_param::<Text, _>(claim.tenant.as_str())?;
         out.push_sql(
             " AND orders.id = free.id
-                RETURNING orders.tenant, free.id, free.version, free.at, free.data, free.bytes),
-            logged AS (INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data,
-                    data_bytes, authtype, authid)
-                SELECT tenant, id, version, 'erased', ",
+                RETURNING orders.tenant, free.id, free.version, free.at, free.data, free.bytes), ",
         );
-        out.push_sql(POSITION);
-        out.push_sql(", at, data, bytes, ");
-        out.push_bind_param::<Text, _>(&claim.auth_type)?;
-        out.push_sql(", ");
-        out.push_bind_param::<Nullable<Text>, _>(&claim.auth_id)?;
-        out.push_sql(
-            " FROM changed),
-            queued AS (INSERT INTO erasure_orders (tenant, erasure_id, order_id, version)
-                SELECT changed.tenant, held.id, changed.id, changed.version FROM held, changed
-                ON CONFLICT (tenant, erasure_id, order_id) DO UPDATE SET version = excluded.version), ",
-        );
+        push_logged(claim, out)?;
         push_counted(
             "orders = orders + (SELECT count(*) FROM changed)",
             "changed",

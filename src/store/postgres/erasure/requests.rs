@@ -11,7 +11,7 @@ use diesel_async::RunQueryDsl as _;
 use futures_util::FutureExt as _;
 use uuid::Uuid;
 
-use super::LEASE_END;
+use super::{LEASE_END, push_leased};
 use crate::domain::Tenant;
 use crate::store::StoreError;
 use crate::store::erasure::{Claim, Erasure, NewErasure};
@@ -270,16 +270,6 @@ impl Statement for LeaseNext {
         );
         Ok(())
     }
-}
-
-fn push_leased<'b>(claim: &'b Claim, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
-    out.push_sql(" WHERE tenant = ");
-    out.push_bind_param::<Text, _>(claim.tenant.as_str())?;
-    out.push_sql(" AND id = ");
-    out.push_bind_param::<SqlUuid, _>(&claim.id)?;
-    out.push_sql(" AND lease = ");
-    out.push_bind_param::<SqlUuid, _>(&claim.lease)?;
-    Ok(())
 }
 
 struct Finish(Arc<Claim>);
