@@ -3,13 +3,13 @@
 //! Each range is read in one transaction, so it is one snapshot. Its statements are portals, from which rows are taken
 //! in parts, because a range can end anywhere.
 
+mod portal_rows;
 mod statements;
 mod values;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use tokio::time::sleep;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, IsolationLevel, Portal, Transaction};
@@ -22,6 +22,7 @@ use crate::audit::{
 };
 use crate::store::StoreError;
 use crate::store::audit::{AuditSink, EventChunk, Message};
+use portal_rows::PortalRows;
 use statements::{Statements, Walk};
 use values::read_row;
 
@@ -267,29 +268,15 @@ impl RangeReader<'_> {
     ) -> Result<(), StoreError> {
         let mut gauge = Gauge::new(max_rows, self.limits.bytes);
         // One more, which shows where the range ends.
-        let fetch = FETCH.min(max_rows + 1);
-        let mut portals = portals.iter();
-        let mut current = portals.next();
-        while let Some(portal) = current {
-            let mut fetched = 0;
-            let stream = self
-                .transaction
-                .query_portal_raw(portal, rows_of(fetch))
-                .await?;
-            let mut stream = std::pin::pin!(stream);
-            while let Some(row) = stream.try_next().await? {
-                fetched += 1;
-                match read_row(&row) {
-                    Ok(row) => {
-                        if keep(rows, &mut gauge, row, through).is_break() {
-                            return Ok(());
-                        }
+        let mut found = PortalRows::new(self.transaction, portals, FETCH.min(max_rows + 1));
+        while let Some(row) = found.next().await? {
+            match read_row(&row) {
+                Ok(row) => {
+                    if keep(rows, &mut gauge, row, through).is_break() {
+                        break;
                     }
-                    Err(bad) => self.sink.send(Message::BadKey(T::NAME, bad)).await?,
                 }
-            }
-            if fetched < fetch {
-                current = portals.next();
+                Err(bad) => self.sink.send(Message::BadKey(T::NAME, bad)).await?,
             }
         }
         Ok(())
@@ -298,36 +285,17 @@ impl RangeReader<'_> {
     /// Reads the events of the range, and sends them.
     async fn send_events(&self, portals: &[Portal], through: &mut Key) -> Result<(), StoreError> {
         let mut chunk = EventChunk::new(self.limits);
-        let mut portals = portals.iter();
-        let mut current = portals.next();
-        'parts: while let Some(portal) = current {
-            let mut fetched = 0;
-            let stream = self
-                .transaction
-                .query_portal_raw(portal, rows_of(FETCH))
-                .await?;
-            let mut stream = std::pin::pin!(stream);
-            while let Some(row) = stream.try_next().await? {
-                fetched += 1;
-                match read_row(&row) {
-                    Ok(event) => match chunk.add(event, through) {
-                        ControlFlow::Continue(None) => {}
-                        ControlFlow::Continue(Some(message)) => self.sink.send(message).await?,
-                        ControlFlow::Break(()) => break 'parts,
-                    },
-                    Err(bad) => {
-                        self.sink.send(Message::BadKey(EventRow::NAME, bad)).await?;
-                    }
-                }
-            }
-            if fetched < FETCH {
-                current = portals.next();
+        let mut found = PortalRows::new(self.transaction, portals, FETCH);
+        while let Some(row) = found.next().await? {
+            match read_row(&row) {
+                Ok(event) => match chunk.add(event, through) {
+                    ControlFlow::Continue(None) => {}
+                    ControlFlow::Continue(Some(message)) => self.sink.send(message).await?,
+                    ControlFlow::Break(()) => break,
+                },
+                Err(bad) => self.sink.send(Message::BadKey(EventRow::NAME, bad)).await?,
             }
         }
         self.sink.send(chunk.take()).await
     }
-}
-
-fn rows_of(rows: usize) -> i32 {
-    i32::try_from(rows).unwrap_or(i32::MAX)
 }
