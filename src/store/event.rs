@@ -59,6 +59,13 @@ impl Event {
     }
 }
 
+/// The last event of an order that was archived and removed.
+pub(super) struct LastEvent {
+    pub(super) version: i32,
+    pub(super) occurred_at: DateTime<Utc>,
+    pub(super) data: String,
+}
+
 /// An event, with the tenant to which it belongs.
 pub(super) struct TenantEvent {
     pub(super) tenant: String,

@@ -9,6 +9,7 @@ use crate::order_json;
 use crate::store::StoreError;
 use crate::store::document::json_bytes;
 use crate::store::error::StoreFault;
+use crate::store::event::LastEvent;
 
 /// The erased version of an order.
 pub(in crate::store) struct ErasedOrder {
@@ -27,13 +28,6 @@ impl ErasedOrder {
     pub(in crate::store) fn json_bytes(&self) -> i32 {
         json_bytes(&self.json)
     }
-}
-
-/// The last event of an order that was archived and removed.
-pub(in crate::store) struct LastEvent {
-    pub(in crate::store) version: i32,
-    pub(in crate::store) occurred_at: DateTime<Utc>,
-    pub(in crate::store) data: String,
 }
 
 /// The next event of an order that was archived and removed.

@@ -24,7 +24,7 @@ use super::auth_context::auth_id;
 use super::{Store, StoreError};
 use crate::domain::{Caller, ShortText, Tenant};
 pub(super) use backend::Erasures;
-pub(super) use documents::{ErasedArchived, ErasedOrder, LastEvent, Redaction, StoredEvent};
+pub(super) use documents::{ErasedArchived, ErasedOrder, Redaction, StoredEvent};
 pub(super) use steps::{Advance, BatchSize, LEASE, OrderCursor, Pending, Step};
 pub(super) use worker::ErasureWorker;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use diesel::SqliteConnection;
 use diesel::prelude::*;
+use uuid::Uuid;
 
 use super::Sqlite;
 use super::rows::uuid;
@@ -211,22 +212,53 @@ pub(super) fn insert_event(
     data: &str,
     origin: &Origin<'_>,
 ) -> Result<(), StoreError> {
-    let written = diesel::insert_into(events::table)
-        .values((
-            events::tenant.eq(origin.caller.tenant.as_str()),
-            events::order_id.eq(order.id.as_bytes().as_slice()),
-            events::version.eq(order.version),
-            events::event_type.eq(event_type.as_str()),
-            events::occurred_at.eq(at.timestamp_micros()),
-            events::recorded_at.eq(Utc::now().timestamp_micros()),
-            events::data.eq(data),
-            events::data_bytes.eq(json_bytes(data)),
-            events::traceparent.eq(origin.traceparent),
-            events::authtype.eq(origin.caller.auth_type.as_str()),
-            events::authid.eq(auth_id(origin.caller)),
-        ))
-        .execute(connection)?;
-    check_written(written)
+    let auth_id = auth_id(origin.caller);
+    let event = NewEvent {
+        tenant: origin.caller.tenant.as_str(),
+        order_id: &order.id,
+        version: order.version,
+        event_type,
+        at,
+        data,
+        traceparent: origin.traceparent,
+        auth_type: origin.caller.auth_type.as_str(),
+        auth_id: auth_id.as_deref(),
+    };
+    event.insert(connection)
+}
+
+/// An event to insert.
+pub(super) struct NewEvent<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) order_id: &'a Uuid,
+    pub(super) version: i32,
+    pub(super) event_type: EventType,
+    pub(super) at: DateTime<Utc>,
+    pub(super) data: &'a str,
+    pub(super) traceparent: Option<&'a str>,
+    pub(super) auth_type: &'a str,
+    pub(super) auth_id: Option<&'a str>,
+}
+
+impl NewEvent<'_> {
+    pub(super) fn insert(&self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+        let written = diesel::insert_into(events::table)
+            .values((
+                events::tenant.eq(self.tenant),
+                events::order_id.eq(self.order_id.as_bytes().as_slice()),
+                events::version.eq(self.version),
+                events::event_type.eq(self.event_type.as_str()),
+                events::occurred_at.eq(self.at.timestamp_micros()),
+                events::recorded_at.eq(Utc::now().timestamp_micros()),
+                events::data.eq(self.data),
+                events::data_bytes.eq(json_bytes(self.data)),
+                events::traceparent.eq(self.traceparent),
+                events::authtype.eq(self.auth_type),
+                events::authid.eq(self.auth_id),
+            ))
+            .execute(connection)?;
+        check_written(written)
+    }
 }
 
 /// Returns an error unless exactly one row was written: a trigger may have dropped it.

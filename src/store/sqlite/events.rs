@@ -3,12 +3,15 @@
 use diesel::prelude::*;
 use diesel::query_builder::AstPass;
 use diesel::sql_types::{BigInt, Binary, Integer, Text};
-use diesel::sqlite;
+use diesel::{SqliteConnection, sqlite};
+use uuid::Uuid;
 
 use super::Sqlite;
 use super::event_rows::{EVENT_COLUMNS, EventColumns, EventSql, push_page};
+use super::rows::time;
+use super::schema::events;
 use crate::store::StoreError;
-use crate::store::event::{EventPage, PageSize};
+use crate::store::event::{EventPage, LastEvent, PageSize};
 use crate::store::event_sql::PageLimits;
 use crate::store::order_key::OrderKey;
 use crate::store::statement::{Prepared, Statement};
@@ -68,4 +71,27 @@ impl Statement for ReadOrderEvents {
         out.push_sql(" ORDER BY number");
         Ok(())
     }
+}
+
+/// The last stored event of an order.
+pub(super) fn find_last_event(
+    connection: &mut SqliteConnection,
+    tenant: &str,
+    order_id: &Uuid,
+) -> Result<Option<LastEvent>, StoreError> {
+    let last: Option<(i32, i64, String)> = events::table
+        .filter(events::tenant.eq(tenant))
+        .filter(events::order_id.eq(order_id.as_bytes().as_slice()))
+        .order(events::version.desc())
+        .select((events::version, events::occurred_at, events::data))
+        .first(connection)
+        .optional()?;
+    last.map(|(version, occurred_at, data)| {
+        Ok(LastEvent {
+            version,
+            occurred_at: time(occurred_at)?,
+            data,
+        })
+    })
+    .transpose()
 }

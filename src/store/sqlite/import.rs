@@ -12,9 +12,10 @@ use uuid::Uuid;
 use super::SqliteConnector;
 use super::connector::FileIdentity;
 use super::create::{Origin, find_by_external_id, insert_event, insert_lines, insert_order};
+use super::events::find_last_event;
 use super::handle::Handle;
 use super::rows::time;
-use super::schema::{archived_orders, events, orders};
+use super::schema::{archived_orders, orders};
 use crate::domain::{Caller, EventType, LastVersion, Tenant};
 use crate::store::StoreError;
 use crate::store::backend::StoreFuture;
@@ -167,29 +168,22 @@ fn find_last_version(
     tenant: &str,
     id: Uuid,
 ) -> Result<Option<LastVersion>, StoreError> {
-    let id = id.as_bytes().as_slice();
-    let event: Option<(i32, String, i64)> = events::table
-        .filter(events::tenant.eq(tenant))
-        .filter(events::order_id.eq(id))
-        .order(events::version.desc())
-        .select((events::version, events::data, events::occurred_at))
-        .first(connection)
-        .optional()?;
+    let event = find_last_event(connection, tenant, &id)?;
     let archived: Option<(i32, i64)> = archived_orders::table
-        .find((tenant, id))
+        .find((tenant, id.as_bytes().as_slice()))
         .select((archived_orders::version, archived_orders::archived_at))
         .first(connection)
         .optional()?;
     let event = event
-        .map(|(version, data, at)| {
+        .map(|event| {
             let document: serde_json::Value =
-                serde_json::from_str(&data).map_err(|_| StoreFault::Corrupt("data"))?;
+                serde_json::from_str(&event.data).map_err(|_| StoreFault::Corrupt("data"))?;
             let status = document.get("status").and_then(|status| status.as_str());
             let status = status.map(str::parse).transpose();
             Ok::<_, StoreError>(LastVersion {
-                version,
+                version: event.version,
                 status: status.map_err(|_| StoreFault::Corrupt("status"))?,
-                at: time(at)?,
+                at: event.occurred_at,
             })
         })
         .transpose()?;

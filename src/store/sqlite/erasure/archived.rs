@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::{hold, log_erased, queue};
 use crate::store::StoreError;
-use crate::store::erasure::{BatchSize, Claim, ErasedArchived, LastEvent, Step};
+use crate::store::erasure::{BatchSize, Claim, ErasedArchived, Step};
 use crate::store::sqlite::Sqlite;
 use crate::store::sqlite::create::check_written;
-use crate::store::sqlite::rows::{time, uuid};
-use crate::store::sqlite::schema::{archived_orders, erasures, events};
+use crate::store::sqlite::events::find_last_event;
+use crate::store::sqlite::rows::uuid;
+use crate::store::sqlite::schema::{archived_orders, erasures};
 use crate::telemetry::QueryName;
 
 impl Sqlite {
@@ -59,7 +60,7 @@ fn erase(
     id: Uuid,
     version: i32,
 ) -> Result<(), StoreError> {
-    let last = last_event(connection, claim, &id)?;
+    let last = find_last_event(connection, claim.tenant.as_str(), &id)?;
     let erased = ErasedArchived::new(id, version, last, claim)?;
     let row = (claim.tenant.as_str(), id.as_bytes().as_slice());
     let written = diesel::update(archived_orders::table.find(row))
@@ -89,26 +90,4 @@ fn erase(
         .set(erasures::archived_orders.eq(erasures::archived_orders + 1))
         .execute(connection)?;
     check_written(counted)
-}
-
-fn last_event(
-    connection: &mut SqliteConnection,
-    claim: &Claim,
-    id: &Uuid,
-) -> Result<Option<LastEvent>, StoreError> {
-    let last: Option<(i32, i64, String)> = events::table
-        .filter(events::tenant.eq(claim.tenant.as_str()))
-        .filter(events::order_id.eq(id.as_bytes().as_slice()))
-        .order(events::version.desc())
-        .select((events::version, events::occurred_at, events::data))
-        .first(connection)
-        .optional()?;
-    last.map(|(version, occurred_at, data)| {
-        Ok(LastEvent {
-            version,
-            occurred_at: time(occurred_at)?,
-            data,
-        })
-    })
-    .transpose()
 }

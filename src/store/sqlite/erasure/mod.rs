@@ -14,12 +14,11 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Sqlite;
-use super::create::check_written;
-use super::schema::{erasure_orders, erasures, events};
+use super::create::{NewEvent, check_written};
+use super::schema::{erasure_orders, erasures};
 use crate::domain::{EventType, Tenant};
 use crate::store::StoreError;
 use crate::store::backend::StoreFuture;
-use crate::store::document::json_bytes;
 use crate::store::erasure::{
     BatchSize, Claim, Erasure, Erasures, LEASE, NewErasure, OrderCursor, Step,
 };
@@ -50,21 +49,18 @@ fn log_erased(
     at: DateTime<Utc>,
     data: &str,
 ) -> Result<(), StoreError> {
-    let written = diesel::insert_into(events::table)
-        .values((
-            events::tenant.eq(claim.tenant.as_str()),
-            events::order_id.eq(order_id.as_bytes().as_slice()),
-            events::version.eq(version),
-            events::event_type.eq(EventType::Erased.as_str()),
-            events::occurred_at.eq(at.timestamp_micros()),
-            events::recorded_at.eq(Utc::now().timestamp_micros()),
-            events::data.eq(data),
-            events::data_bytes.eq(json_bytes(data)),
-            events::authtype.eq(&claim.auth_type),
-            events::authid.eq(&claim.auth_id),
-        ))
-        .execute(connection)?;
-    check_written(written)
+    let event = NewEvent {
+        tenant: claim.tenant.as_str(),
+        order_id,
+        version,
+        event_type: EventType::Erased,
+        at,
+        data,
+        traceparent: None,
+        auth_type: &claim.auth_type,
+        auth_id: claim.auth_id.as_deref(),
+    };
+    event.insert(connection)
 }
 
 /// Adds an order to the worklist.

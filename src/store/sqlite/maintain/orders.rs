@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::create::{Origin, insert_event};
 use super::super::rows::OrderLine;
 use super::super::schema::{archived_orders, idempotency_keys, order_items, orders};
-use crate::domain::{AuthType, Caller, EventType, Order, Tenant};
+use crate::domain::{Caller, EventType, Order, Tenant};
 use crate::store::StoreError;
 use crate::store::maintain::ArchivedOrder;
 use crate::store::order_lines;
@@ -30,11 +30,7 @@ pub(super) fn remove(
     archived: &[ArchivedOrder],
     with_keys: bool,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let caller = Caller {
-        tenant: tenant.clone(),
-        id: "".into(),
-        auth_type: AuthType::System,
-    };
+    let caller = Caller::system(tenant.clone());
     let mut removed = Vec::with_capacity(archived.len());
     for each in archived {
         if remove_order(connection, &caller, each, with_keys)? {
