@@ -8,15 +8,14 @@ key) TO STDOUT` of the four tables, one after another, to /dev/null: psql itself
 times are the best of three rounds, in which reads and audits take turns.
 """
 
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from processes import Cluster, run_measured
+
 ROUNDS = 3
 
 TABLES = {
@@ -69,25 +68,14 @@ VACUUM (ANALYZE);
 """
 
 
-def psql(url, sql, **options):
-    return subprocess.run(
-        ["psql", url, "-qAtX", "-v", "ON_ERROR_STOP=1", "-c", sql], check=True, **options
-    )
-
-
-def fill(url, orders):
-    statements = FILL.format(orders=orders).strip().split(";\n")
-    body = ";\n".join(statements)
-    subprocess.run(["psql", url, "-qX", "-v", "ON_ERROR_STOP=1"], input=body, text=True, check=True)
-
-
 def read(url):
     """Seconds to read all tables in the order of their keys, as the audit walks them."""
     start = time.monotonic()
     for table, key in TABLES.items():
         sql = f"COPY (SELECT * FROM {table} ORDER BY {key}) TO STDOUT"
         with open("/dev/null", "wb") as null:
-            psql(url, sql, stdout=null, env={**os.environ, "PGOPTIONS": PLANS})
+            command = ["psql", "-XqAt", url, "-c", sql]
+            subprocess.run(command, check=True, stdout=null, env=os.environ | {"PGOPTIONS": PLANS})
     return time.monotonic() - start
 
 
@@ -95,54 +83,29 @@ def read(url):
 PLANS = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_sort=off -c jit=off"
 
 
-def audit(binary, url):
-    """Seconds of an audit, its peak memory in MiB, and its report."""
-    start = time.monotonic()
-    process = subprocess.Popen(
-        [binary, "audit"], stdout=subprocess.PIPE, env={"DATABASE_URL": url, "RUST_LOG": "warn"}
-    )
-    report = json.loads(process.stdout.read())
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.monotonic() - start
-    assert os.waitstatus_to_exitcode(status) == 0 and report["consistent"], report
-    return seconds, usage.ru_maxrss / 1024, report
-
-
-def measure(binary, url, orders):
+def measure(cluster, binary, url, orders):
     subprocess.run([binary, "migrate"], check=True, env={"DATABASE_URL": url}, stdout=subprocess.DEVNULL)
-    fill(url, orders)
-    rounds = [(read(url), *audit(binary, url)) for _ in range(ROUNDS)]
-    report = rounds[0][3]
+    cluster.sql(url, FILL.format(orders=orders))
+    rounds = [(read(url), *run_measured([binary, "audit"], url)) for _ in range(ROUNDS)]
+    report = rounds[0][2]
     assert report["checked"]["orders"] == orders, report
     reading, auditing = min(r[0] for r in rounds), min(r[1] for r in rounds)
     rows = sum(count for name, count in report["checked"].items() if name != "keys")
     print(
         f"{orders} orders, {rows} rows: read {reading:.2f} s, audit {auditing:.2f} s "
         f"({auditing / reading:.2f} times), {rows / auditing / 1000:.0f} 000 rows/s, "
-        f"peak memory {max(r[2] for r in rounds):.1f} MiB"
+        f"peak memory {max(r[3] for r in rounds):.1f} MiB"
     )
 
 
 def main():
     binary = str(Path(sys.argv[1]).resolve())
     sizes = [int(size) for size in sys.argv[2:]] or [30_000, 300_000]
-    with tempfile.TemporaryDirectory() as base:
-        os.chmod(base, 0o711)
-        directory = f"{base}/pg"
-        script = ROOT / "scripts/postgres.sh"
-        conf = "shared_buffers = 512MB\nmax_wal_size = 4GB\nautovacuum = off"
-        admin = subprocess.run(
-            [script, "start", directory], check=True, capture_output=True, text=True,
-            env={**os.environ, "POSTGRES_CONF": conf},
-        ).stdout.strip()
-        try:
-            for size in sizes:
-                psql(admin, f"CREATE DATABASE audit_{size}")
-                url = f"{admin.rsplit('/', 1)[0]}/audit_{size}"
-                measure(binary, url, size)
-                psql(admin, f"DROP DATABASE audit_{size}")
-        finally:
-            subprocess.run([script, "stop", directory], check=False)
+    with Cluster("shared_buffers = 512MB", "max_wal_size = 4GB", "autovacuum = off") as cluster:
+        for size in sizes:
+            url = cluster.database(f"audit_{size}")
+            measure(cluster, binary, url, size)
+            cluster.sql(cluster.url, f"DROP DATABASE audit_{size}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from processes import SERVICE, Cluster
+from processes import SERVICE, Cluster, run_measured
 
 TABLES = {
     "orders": "tenant, id, status, customer_id, external_id, currency, total_amount, metadata, version, created_at, "
@@ -54,20 +54,6 @@ def write_orders(path, count):
             file.write(json.dumps(order) + "\n")
 
 
-def run_import(binary, url, path):
-    """Seconds, the report, and the largest resident set size in MiB of an import."""
-    env = os.environ | {"DATABASE_URL": url, "RUST_LOG": "warn"}
-    began = time.perf_counter()
-    process = subprocess.Popen([binary, "import", path], env=env, stdout=subprocess.PIPE, text=True)
-    report = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    took = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"the import exited with {process.returncode}: {report}")
-    return took, json.loads(report), usage.ru_maxrss / 1024
-
-
 def run_copy(url, files):
     """Seconds of one psql that fills each table with \\copy."""
     script = "".join(f"\\copy {table} ({TABLES[table]}) FROM '{files[table]}'\n" for table in TABLES)
@@ -95,7 +81,7 @@ def main():
             for url in (imported, copied):
                 env = os.environ | {"DATABASE_URL": url}
                 subprocess.run([options.binary, "migrate"], env=env, check=True, capture_output=True)
-            took, report, memory = run_import(options.binary, imported, path)
+            took, report, memory = run_measured([options.binary, "import", path], imported)
             if report["imported"] != options.orders:
                 raise SystemExit(f"not every order was imported: {report}")
             for table, columns in TABLES.items():
@@ -107,7 +93,7 @@ def main():
             if rows[0] != rows[1]:
                 raise SystemExit(f"the tables differ: {rows}")
             # Skipping what is stored is what a resumed import does first.
-            again, report, _ = run_import(options.binary, imported, path)
+            again, report, _ = run_measured([options.binary, "import", path], imported)
             if report["already_present"] != options.orders:
                 raise SystemExit(f"a second import wrote something: {report}")
             rounds.append({

@@ -26,12 +26,12 @@ def free_port():
 
 
 class Cluster:
-    """A throw-away PostgreSQL cluster with default settings, which means full durability."""
+    """A throw-away PostgreSQL cluster with full durability, and default settings besides those that are given."""
 
-    def __init__(self):
+    def __init__(self, *settings):
         self.base = Path(tempfile.mkdtemp(prefix="order-service-bench-"))
         self.base.chmod(0o711)
-        env = os.environ | {"POSTGRES_CONF": "fsync = on"}
+        env = os.environ | {"POSTGRES_CONF": "\n".join(("fsync = on", *settings))}
         start = [ROOT / "scripts/postgres.sh", "start", self.base / "pg"]
         self.url = subprocess.run(start, env=env, check=True, capture_output=True, text=True).stdout.strip()
         self.postmaster = int((self.base / "pg/data/postmaster.pid").read_text().split()[0])
@@ -71,6 +71,31 @@ class Cluster:
                 elif fields[1] == str(self.postmaster):
                     ticks += int(fields[11]) + int(fields[12])
         return ticks / TICKS
+
+
+def run_measured(command, url):
+    """Runs a command of the service. Returns seconds, its report, and its peak of resident memory in MiB.
+
+    The peak is read while the command runs. That which the kernel reports at its end (`ru_maxrss`) includes the memory of
+    this process, from which the command was started.
+    """
+    env = os.environ | {"DATABASE_URL": url, "RUST_LOG": "warn"}
+    peak = 0
+    with tempfile.TemporaryFile("w+") as output:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, env=env, stdout=output)
+        status = Path(f"/proc/{process.pid}/status")
+        while process.poll() is None:
+            # A process that has ended has no memory any more.
+            if found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text()):
+                peak = int(found[1])
+            time.sleep(0.01)
+        took = time.perf_counter() - began
+        output.seek(0)
+        report = output.read()
+    if process.returncode:
+        raise SystemExit(f"{command[1]} exited with {process.returncode}: {report}")
+    return took, json.loads(report), peak / 1024
 
 
 class Server:
