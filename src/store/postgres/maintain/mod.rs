@@ -12,13 +12,14 @@ mod session;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
-use diesel::sql_types::Timestamptz;
+use diesel::sql_types::{Binary, Timestamptz};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{PgConnection, PgConnector};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
+use crate::store::error::StoreFault;
 use crate::store::list::ListQuery;
 use crate::store::maintain::{
     ArchivedOrder, MaintainOptions, Maintained, Maintenance, RemovedKeys, Run, TenantTable,
@@ -62,6 +63,11 @@ impl Maintenance for Session {
             .row(|| diesel::select(sql::<Timestamptz>("now()")))
             .await?;
         Ok(now.unwrap_or_else(Utc::now))
+    }
+
+    async fn cursor_key(&mut self) -> Result<Vec<u8>, StoreError> {
+        let key = self.row(|| sql::<Binary>("SELECT cursor_key FROM feed"));
+        Ok(key.await?.ok_or(StoreFault::NoFeedRow)?)
     }
 
     async fn prepare(&mut self, run: &mut Run) -> Result<(), StoreError> {
