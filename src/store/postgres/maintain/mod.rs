@@ -8,7 +8,9 @@ mod orders;
 mod partition_sql;
 mod partitions;
 mod partitions_ahead;
+mod privileges;
 mod session;
+mod statistics;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
@@ -39,7 +41,11 @@ impl PgConnector {
         let Some(mut session) = Session::open(self).await? else {
             return Ok(already_running());
         };
-        Ok(maintain(&mut session, options).await)
+        let mut maintained = maintain(&mut session, options).await;
+        if let Some(error) = maintained.error.take() {
+            maintained.error = Some(privileges::explain(&mut session, error).await);
+        }
+        Ok(maintained)
     }
 
     /// Creates the partitions that will be needed on the connection of the migrations, unless another process maintains
