@@ -85,17 +85,16 @@ def additions(on):
     free = [c for c in COMPONENTS if c not in HAS[on] | CONTRADICT_IN[on] | set(PLATFORM)]
     features = [added for size in range(len(free) + 1) for added in itertools.combinations(free, size)]
     yield from features
-    databases = {"postgres", "cloudnative-pg"}
-    # Nothing, and everything with each of the databases.
-    some = [()] + [tuple(c for c in free if c not in databases or c == database) for database in (None, *databases)]
-    for added in dict.fromkeys(some):
-        for size in range(1, len(PLATFORM) + 1):
-            for platform in itertools.combinations(PLATFORM, size):
-                yield (*added, *platform)
-        for variant in VARIANTS:
-            needed = [c for c in (variant.split("/")[0],) if c not in added]
-            yield (*added, *needed, variant)
-            yield (*added, *needed, variant, "openshift")
+    everything = tuple(c for c in free if c not in ("postgres", "cloudnative-pg"))
+    for added in ((), everything, (*everything, "cloudnative-pg")):
+        platform = [c for c in PLATFORM if not any({c, other} in CONTRADICT for other in HAS[on] | set(added))]
+        yield (*added, *platform)
+    for component in PLATFORM:
+        yield (component,)
+    for variant in VARIANTS:
+        needed = variant.split("/")[0]
+        yield (needed, variant)
+        yield (*everything, variant, "openshift")
 
 
 def combinations():
@@ -103,7 +102,7 @@ def combinations():
     found = {}
     for on, has in HAS.items():
         for added in additions(on):
-            if not any(pair <= has | set(added) for pair in CONTRADICT):
+            if not any(pair <= has | set(added) for pair in CONTRADICT) and not set(added) & CONTRADICT_IN[on]:
                 found["+".join((on, *added))] = (on, added)
     return found
 

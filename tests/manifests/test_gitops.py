@@ -1,12 +1,15 @@
 """Flux and Argo CD: what they must not prune, what must not look like a difference, and OrderServices in kustomize."""
 
 import json
+import os
+import re
+import subprocess
 
 import jsonschema
 import pytest
 import yaml
 from manifests import (
-    KUSTOMIZE, NAMES, WORK, build, deployment, inside, label, load, maintenance, objects_of, of_kind, only, write_overlay,
+    KUSTOMIZE, NAMES, ROOT, WORK, build, deployment, inside, label, load, maintenance, objects_of, of_kind, only, write_overlay,
 )
 from test_operator import schema, strict
 
@@ -40,11 +43,35 @@ def test_a_merged_setting_keeps_the_annotations():
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_flux_does_not_substitute_variables_in_the_dashboard(name):
+    for item in objects_of(name):
+        if "${" in json.dumps(item):
+            assert item["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/substitute"] == "disabled", label(item)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_other_generated_objects_have_fixed_names(name):
     """So that they are updated in place, and nothing old remains."""
     for item in of_kind(objects_of(name), "ConfigMap", "Secret"):
         if not item["metadata"]["name"].startswith("order-service-config-"):
             assert item["metadata"]["name"] in ("order-service-dashboard", "order-service-secrets", "order-service-postgres")
+
+
+def test_the_documented_commands_list_unused_settings(tmp_path):
+    """With a `kubectl` that prints objects of files: a Deployment's previous revision, and a third ConfigMap."""
+    objects = objects_of("prod")
+    [current] = [c["metadata"]["name"] for c in of_kind(objects, "ConfigMap") if "POOL_MAX_SIZE" in c["data"]]
+    old = json.loads(json.dumps(deployment(objects)).replace(current, "order-service-config-aaaaaaaaaa"))
+    (tmp_path / "used.yaml").write_text(yaml.safe_dump_all([old, deployment(objects), maintenance(objects)]))
+    names_of_configs = [current, "order-service-config-aaaaaaaaaa", "order-service-config-bbbbbbbbbb"]
+    (tmp_path / "configs.txt").write_text("".join(f"configmap/{name}\n" for name in names_of_configs))
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text('#!/bin/sh\ncase "$2" in configmaps) cat configs.txt ;; *) cat used.yaml ;; esac\n')
+    kubectl.chmod(0o755)
+    [script] = re.findall(r"```sh\n(kubectl get replicasets.*?)```", (ROOT / "docs/OPERATIONS.md").read_text(), re.DOTALL)
+    done = subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+                          capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["order-service-config-bbbbbbbbbb"]
 
 
 def order_service(objects):

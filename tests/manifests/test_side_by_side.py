@@ -6,10 +6,11 @@ import re
 import pytest
 import yaml
 from manifests import (
-    NAMES, ROOT, build, inside, label, load, objects_of, of_kind, pod_labels, pod_spec, workloads, write_overlay,
+    NAMES, ROOT, build, inside, label, load, objects_of, of_kind, only, pod_labels, pod_spec, workloads, write_overlay,
 )
 
-GOLDEN = sorted((ROOT / "operator/tests/golden").glob("*.built.yaml"))
+# What the operator builds for several OrderServices.
+BUILT = [load(file.read_text()) for file in sorted((ROOT / "operator/tests/golden").glob("*.built.yaml"))]
 INSTANCE = "app.kubernetes.io/instance"
 
 
@@ -20,11 +21,6 @@ SHARED = {"PrometheusRule", "ConfigMap"}
 @pytest.fixture(params=NAMES)
 def objects(request):
     return objects_of(request.param)
-
-
-@pytest.fixture(params=GOLDEN, ids=lambda file: file.name)
-def built(request):
-    return load(request.param.read_text())
 
 
 def selectors(item):
@@ -66,16 +62,15 @@ def foreign_matches(selecting, selected):
     ]
 
 
-def test_no_selector_matches_pods_of_the_other(objects, built):
-    assert not foreign_matches(objects, built)
-    assert not foreign_matches(built, objects)
+def names(items):
+    return {(item["kind"], item["metadata"]["name"]) for item in items}
 
 
-def test_no_object_has_the_name_of_another(objects, built):
-    def names(items):
-        return {(item["kind"], item["metadata"]["name"]) for item in items}
-
-    assert not names(objects) & names(built)
+def test_no_selector_matches_pods_of_the_other(objects):
+    for built in BUILT:
+        assert not foreign_matches(objects, built)
+        assert not foreign_matches(built, objects)
+        assert not names(objects) & names(built)
 
 
 def test_every_selector_of_the_service_names_the_instance(objects):
@@ -101,7 +96,7 @@ def test_selectors_without_the_instance_are_found():
             return {key: without(below) for key, below in value.items() if key != INSTANCE}
         return [without(below) for below in value] if isinstance(value, list) else value
 
-    built = load((ROOT / "operator/tests/golden/fixed.built.yaml").read_text())
+    built = BUILT[0]
     assert not foreign_matches(objects, built)
     found = "\n".join(foreign_matches(without(objects), built))
     for wrong in ("Service/order-service selector", "PodDisruptionBudget/order-service selector",
@@ -122,11 +117,51 @@ def test_the_documented_second_installation_has_its_own_selectors():
         if item["kind"] in ("Deployment", "Service", "PodMonitor"):
             [(path, labels)] = list(selectors(item))[:1]
             assert [w for w in workloads(second) if labels.items() <= pod_labels(w).items()], f"{label(item)} {path}"
-    names = {(item["kind"], item["metadata"]["name"]) for item in first}
-    assert not names & {(item["kind"], item["metadata"]["name"]) for item in second}
+    assert not names(first) & names(second)
 
 
-def test_the_operator_does_not_select_the_service(built):
+def test_the_operator_does_not_select_the_service():
     installed = objects_of("operator+monitoring")
-    assert not foreign_matches(installed, built) and not foreign_matches(built, installed)
-    assert of_kind(built, "Deployment")
+    for built in BUILT:
+        assert not foreign_matches(installed, built) and not foreign_matches(built, installed)
+        assert of_kind(built, "Deployment")
+
+
+def moved():
+    """The section about the move in docs/OPERATOR.md, and its kustomization."""
+    section = (ROOT / "docs/OPERATOR.md").read_text().split("## Move from kustomize/base\n")[1].split("\n## ")[0]
+    [text] = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    kustomization = yaml.safe_load(re.sub(r"(?m)^ {3}", "", text))
+    assert kustomization.pop("resources") == ["../prod"]
+    return section, kustomization
+
+
+@pytest.mark.parametrize("on", ["prod", "prod+gateway+kubernetes-auth+external-secrets"])
+def test_the_documented_move_leaves_no_pods_of_base(on):
+    components = [inside("components", name) for name in on.split("+")[1:]]
+    overlay = {"resources": [inside("overlays", "prod")], "components": components, **moved()[1]}
+    objects = load(build(write_overlay("moved-" + on.replace("+", "-"), overlay)))
+    assert not workloads(objects) and not of_kind(objects, "NetworkPolicy", "ServiceAccount", "HorizontalPodAutoscaler")
+    assert only(objects, "Namespace")
+    built, *_ = [built for built in BUILT if only(built, "Deployment")["metadata"]["name"] == "orders"]
+    for kind in ("Service", "PodMonitor"):
+        [(_, labels)] = selectors(only(objects, kind, "order-service"))
+        assert labels.items() <= pod_labels(only(built, "Deployment")).items(), kind
+
+
+def test_the_documented_command_deletes_what_the_move_leaves():
+    section, kustomization = moved()
+    kinds = set(re.search(r"kubectl delete ([a-z,]+) ", section)[1].split(","))
+    selector = dict(pair.split("=") for pair in re.search(r"-l (\S+)", section)[1].split(","))
+    overlay = {"resources": [inside("overlays", "prod")], **kustomization}
+    kept, before = load(build(write_overlay("moved-kept", overlay))), objects_of("prod")
+    removed = [item for item in before if (item["kind"], item["metadata"]["name"]) not in names(kept)]
+
+    def deleted(item):
+        return f"{item['kind'].lower()}s".replace("policys", "policies") in kinds and selector.items() <= item["metadata"]["labels"].items()
+
+    assert len(removed) > 8
+    for item in removed:
+        assert deleted(item), label(item)
+    for item in kept:
+        assert not deleted(item), label(item)
