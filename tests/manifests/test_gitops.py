@@ -136,11 +136,15 @@ def references():
     return [(entry["kind"], field["path"]) for entry in FIELDS["nameReference"] for field in entry["fieldSpecs"]]
 
 
-def set_at(spec, path, name):
+LISTS = {"imagePullSecrets", "containers", "initContainers", "env", "envFrom", "volumes", "sources"}
+
+
+def set_at(spec, path, value):
     *above, last = path.split("/")[1:]
     for key in above:
-        spec = spec.setdefault(key, [{}] if key == "imagePullSecrets" else {})
-    (spec[0] if isinstance(spec, list) else spec)[last] = name
+        below = spec.setdefault(key, [{}] if key in LISTS else {})
+        spec = below[0] if key in LISTS else below
+    spec[last] = value
 
 
 @pytest.mark.parametrize(("kind", "path"), references())
@@ -153,6 +157,25 @@ def test_each_reference_gets_the_name_of_its_object(kind, path):
     service = {"apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService", "metadata": {"name": "orders"}, "spec": spec}
     (directory / "objects.yaml").write_text(yaml.safe_dump_all([object_, service]))
     assert '"eu-referred"' in json.dumps(order_service(load(build(directory)))["spec"])
+
+
+@pytest.mark.parametrize("path", [field["path"] for field in FIELDS["images"]])
+def test_each_image_is_replaced(path):
+    directory = write_overlay("image-" + path.replace("/", "-"), {
+        "images": [{"name": "example.com/one", "newName": "example.com/other", "newTag": "2"}], "resources": ["objects.yaml"],
+        "components": [inside("orderservice", "fields")]})
+    spec = {"replicas": 1}
+    set_at(spec, path, "example.com/one:1")
+    service = {"apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService", "metadata": {"name": "orders"}, "spec": spec}
+    (directory / "objects.yaml").write_text(yaml.safe_dump(service))
+    assert '"example.com/other:2"' in json.dumps(order_service(load(build(directory)))["spec"])
+
+
+def test_an_autoscaled_service_gets_no_replicas():
+    directory = write_overlay("autoscaled", {
+        "replicas": [{"name": "orders", "count": 5}], "resources": ["objects.yaml"], "components": [inside("orderservice", "fields")]})
+    (directory / "objects.yaml").write_text((KUSTOMIZE / "operator/samples/production.yaml").read_text())
+    assert "replicas" not in order_service(load(build(directory)))["spec"]
 
 
 def paths_of_names(node, path="spec"):

@@ -105,6 +105,16 @@ def test_selectors_without_the_instance_are_found():
         assert f"{wrong} matches Deployment/" in found, wrong
 
 
+@pytest.mark.parametrize(("component", "name"), [("postgres", "order-service-postgres"), ("cloudnative-pg", "order-service-db")])
+def test_an_order_service_may_use_the_database_of_a_component(component, name):
+    """During the move both use it."""
+    rule = only(objects_of(f"base+{component}"), "NetworkPolicy", name)["spec"]["ingress"][0]
+    [peer] = [p["podSelector"]["matchLabels"] for p in rule["from"]]
+    for built in BUILT:
+        for workload in workloads(built):
+            assert peer.items() <= pod_labels(workload).items(), label(workload)
+
+
 def test_the_documented_second_installation_has_its_own_selectors():
     text = (ROOT / "docs/OPERATIONS.md").read_text()
     [fields] = [b for b in map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)) if "namePrefix" in b]
