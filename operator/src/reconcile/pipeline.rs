@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::Action;
 use serde::Serialize;
@@ -310,9 +311,21 @@ impl Reconciliation<'_> {
             | Migration::Failed(_)
             | Migration::Foreign(_) => {}
         }
-        match &self.observation.rollout {
-            Some(rollout) if !rollout.is_complete() => NextReconcile::After(ROLLOUT_POLL_INTERVAL),
-            _ => NextReconcile::Resync,
+        if self
+            .observation
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| !rollout.is_complete())
+        {
+            return NextReconcile::After(ROLLOUT_POLL_INTERVAL);
+        }
+        let failed = self.observation.plan.as_ref().map(|plan| &plan.failed);
+        match failed.and_then(|failed| failed.as_ref()?.retry_at.as_ref()) {
+            Some(at) => {
+                let wait = at.0.duration_since(Timestamp::now());
+                NextReconcile::After(Duration::try_from(wait).unwrap_or_default())
+            }
+            None => NextReconcile::Resync,
         }
     }
 }

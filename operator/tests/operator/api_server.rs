@@ -117,18 +117,10 @@ impl State {
         }
         let key = (plural.clone(), name.clone());
         match verb {
-            "list" => {
-                let items: Vec<_> = self
-                    .objects
-                    .iter()
-                    .filter(|((of, _), _)| *of == plural)
-                    .map(|(_, o)| o)
-                    .collect();
-                (
-                    200,
-                    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
-                )
-            }
+            "list" => (
+                200,
+                self.list(&plural, request.uri.query().unwrap_or_default()),
+            ),
             "get" => match self.objects.get(&key) {
                 Some(object) => (200, object.clone()),
                 None => failed(404, "not found"),
@@ -170,6 +162,31 @@ impl State {
             ),
             other => panic!("unexpected {other} {plural}"),
         }
+    }
+
+    /// A page of the objects of a kind. The token of the next page is its start.
+    fn list(&self, plural: &str, query: &str) -> Value {
+        let parameter = |name: &str| -> Option<usize> {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let mut values = pairs.filter(|(key, _)| *key == name);
+            values.next().map(|(_, value)| value.parse().unwrap())
+        };
+        let start = parameter("continue").unwrap_or(0);
+        let limit = parameter("limit").unwrap_or(usize::MAX);
+        let all: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|((of, _), _)| of == plural)
+            .map(|(_, object)| object)
+            .collect();
+        let items: Vec<_> = all.iter().skip(start).take(limit).collect();
+        let end = start + items.len();
+        let next = if end < all.len() {
+            end.to_string()
+        } else {
+            String::new()
+        };
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": next}, "items": items})
     }
 
     /// The part of server-side apply that the tests need: fields of other managers stay, and a field without

@@ -44,8 +44,8 @@ async fn the_first_reconciles_create_all_objects_and_the_deployment_last() {
             "get jobs orders-migrate-*",
             "apply deployments orders",
             "status",
-            "event RollingOut",
             "event Migrated",
+            "event RollingOut",
         ]))
         .await;
     assert_eq!(cluster.deployment()["spec"]["replicas"], 2);

@@ -7,9 +7,12 @@ mod contention;
 mod digest_key;
 mod drift;
 mod failures;
+mod gitops;
 mod lasting_errors;
 mod maintenance;
 mod migration;
+mod pod_failures;
+mod retry;
 mod rollback;
 mod steady_state;
 
