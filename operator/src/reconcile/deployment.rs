@@ -14,7 +14,7 @@ use super::migration::Migration;
 use super::reconciliation::Reconciliation;
 use super::retry;
 use super::rollout::{Plan, Rollout, Template, is_crash_loop, main_failure, plan};
-use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, RETRY, REVISION, TEMPLATE};
+use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::build::{Replicas, Target};
 use crate::cluster::{Kind, as_applied};
 use crate::pods::{self, FailureClass, PodFailure};
@@ -165,10 +165,10 @@ async fn plan_rollout(
     now: Timestamp,
 ) -> Result<Option<Plan>, Error> {
     let current = rollout.current.as_ref().map(Template::revision);
-    let annotations = reconciliation.object.metadata.annotations.as_ref();
-    let token = annotations.and_then(|all| all.get(RETRY));
     let previous = &reconciliation.previous_status;
-    let decision = retry::decide(previous, token.map(String::as_str), current, now);
+    let token = retry::new_token(reconciliation.object, previous);
+    let decision = retry::decide(previous, token, current, now);
+    reconciliation.observation.retry = Some(decision.retry.clone());
     let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
     let failed = decision.failed.as_ref();
     let failure = failure.filter(|_| current == Some(desired.revision()));

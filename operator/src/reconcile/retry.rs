@@ -6,12 +6,24 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::backoff::jitter;
-use crate::crd::{FailedRevision, OrderServiceStatus, RetryStatus};
+use crate::build::labels::RETRY;
+use crate::crd::{FailedRevision, OrderService, OrderServiceStatus, RetryStatus};
 
 /// The maximum delay before the first automatic retry.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 /// The maximum delay before any automatic retry. A retry adds a pod, which may wait for `progressDeadlineSeconds`.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(900);
+
+/// Returns the value of the annotation, if it has not been handled yet.
+pub(crate) fn new_token<'a>(
+    object: &'a OrderService,
+    before: &OrderServiceStatus,
+) -> Option<&'a str> {
+    let annotations = object.metadata.annotations.as_ref()?;
+    let token = annotations.get(RETRY)?.as_str();
+    let handled = before.retry.as_ref().and_then(|retry| retry.token.as_deref());
+    (handled != Some(token)).then_some(token)
+}
 
 /// Whether the failed revision is retried now.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,22 +36,22 @@ pub(crate) struct Decision {
     pub starts: bool,
 }
 
-/// Decides whether the failed revision is retried now: because `token`, the value of the annotation, is new, or because
-/// the time of an automatic retry has come. `current` is the revision that is applied.
+/// Decides whether the failed revision is retried now: because of a new token, or because the time of an automatic retry
+/// has come. `current` is the revision that is applied.
 pub(crate) fn decide(
     before: &OrderServiceStatus,
-    token: Option<&str>,
+    new_token: Option<&str>,
     current: Option<&str>,
     now: Timestamp,
 ) -> Decision {
     let mut retry = before.retry.clone().unwrap_or_default();
-    let is_requested = token.is_some() && token != retry.token.as_deref();
+    let is_requested = new_token.is_some();
     let failed = before.failed_revision.as_ref();
     // Without a rollback, Kubernetes itself restarts the pods of the failed revision.
     let is_rolled_back = failed.is_some_and(|failed| current != Some(failed.revision.as_str()));
     if is_requested && (failed.is_none() || is_rolled_back) {
         // A token that is set while nothing has failed must not retry a later failure.
-        retry.token = token.map(str::to_owned);
+        retry.token = new_token.map(str::to_owned);
     }
     let is_due = failed
         .and_then(|failed| failed.retry_at.as_ref())
@@ -105,25 +117,32 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_retries_once() {
+    fn a_token_is_new_until_it_is_in_the_status() {
+        let mut object = OrderService::new("orders", serde_json::from_value(serde_json::json!({
+            "image": "orders:1", "replicas": 1, "database": {"secretRef": {"name": "db"}},
+        }))
+        .unwrap());
+        assert_eq!(new_token(&object, &failed(None)), None);
+        let annotation = (RETRY.to_owned(), "1".to_owned());
+        object.metadata.annotations = Some([annotation].into());
         let mut status = failed(None);
-        let first = decide(&status, Some("1"), Some("a"), at(0));
-        assert!(first.starts && first.failed.is_none());
-        status.retry = Some(first.retry);
-        let again = decide(&status, Some("1"), Some("a"), at(0));
-        assert!(!again.starts && again.failed.is_some());
-        assert!(decide(&status, Some("2"), Some("a"), at(0)).starts);
-        assert!(!decide(&status, None, Some("a"), at(0)).starts);
+        assert_eq!(new_token(&object, &status), Some("1"));
+        status.retry = Some(decide(&status, Some("1"), Some("a"), at(0)).retry);
+        assert_eq!(new_token(&object, &status), None);
+        // Also if nothing had failed.
+        let healthy = OrderServiceStatus {
+            retry: Some(decide(&OrderServiceStatus::default(), Some("1"), None, at(0)).retry),
+            ..OrderServiceStatus::default()
+        };
+        assert_eq!(new_token(&object, &healthy), None);
     }
 
     #[test]
-    fn a_token_that_was_set_before_the_failure_does_not_retry_it() {
-        let healthy = OrderServiceStatus::default();
-        let before = decide(&healthy, Some("1"), Some("a"), at(0));
-        assert!(!before.starts);
-        let mut status = failed(None);
-        status.retry = Some(before.retry);
-        assert!(!decide(&status, Some("1"), Some("a"), at(0)).starts);
+    fn a_new_token_retries_a_rollout_that_was_rolled_back() {
+        let first = decide(&failed(None), Some("1"), Some("a"), at(0));
+        assert!(first.starts && first.failed.is_none());
+        let without = decide(&failed(None), None, Some("a"), at(0));
+        assert!(!without.starts && without.failed.is_some());
     }
 
     #[test]

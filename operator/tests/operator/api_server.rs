@@ -147,6 +147,18 @@ impl State {
                 (200, self.store(&plural, &name, object))
             }
             "release" => self.release(&key, &body),
+            "patch" if plural == "jobs" => {
+                let mut object = self.objects[&key].clone();
+                if body["metadata"]["uid"] != object["metadata"]["uid"] {
+                    return failed(409, "the UID differs");
+                }
+                let [(field, seconds)] = &Vec::from_iter(body["spec"].as_object().unwrap())[..]
+                else {
+                    panic!("{body}")
+                };
+                object["spec"][field.as_str()] = (*seconds).clone();
+                (200, self.store(&plural, &name, object))
+            }
             "patch" => {
                 let mut object = self.objects[&key].clone();
                 let version = &object["metadata"]["resourceVersion"];
@@ -164,29 +176,33 @@ impl State {
         }
     }
 
-    /// A page of the objects of a kind. The token of the next page is its start.
+    /// A page of the objects of a kind. Of events, those about the object that the field selector names.
     fn list(&self, plural: &str, query: &str) -> Value {
-        let parameter = |name: &str| -> Option<usize> {
-            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-            let mut values = pairs.filter(|(key, _)| *key == name);
-            values.next().map(|(_, value)| value.parse().unwrap())
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
         };
-        let start = parameter("continue").unwrap_or(0);
-        let limit = parameter("limit").unwrap_or(usize::MAX);
-        let all: Vec<_> = self
+        let number = |name: &str| parameter(name).and_then(|value| value.parse::<usize>().ok());
+        let about = parameter("fieldSelector").map(|fields| {
+            let uid = fields.strip_prefix("involvedObject.uid%3D").expect(fields);
+            uid.strip_suffix("%2Ctype%3DWarning").expect(fields)
+        });
+        let is_meant = |object: &Value| {
+            about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
+        };
+        let (skipped, limit) = (
+            number("continue").unwrap_or(0),
+            number("limit").unwrap_or(usize::MAX),
+        );
+        let mut items = self
             .objects
             .iter()
-            .filter(|((of, _), _)| of == plural)
+            .filter(|((of, _), object)| of == plural && is_meant(object))
             .map(|(_, object)| object)
-            .collect();
-        let items: Vec<_> = all.iter().skip(start).take(limit).collect();
-        let end = start + items.len();
-        let next = if end < all.len() {
-            end.to_string()
-        } else {
-            String::new()
-        };
-        json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": next}, "items": items})
+            .skip(skipped);
+        let page: Vec<_> = items.by_ref().take(limit).collect();
+        let token = items.next().map(|_| (skipped + limit).to_string());
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": token}, "items": page})
     }
 
     /// The part of server-side apply that the tests need: fields of other managers stay, and a field without

@@ -9,8 +9,12 @@ use crate::reconcile::status::{Observation, find};
 /// Returns the verdict of a migration that is not complete.
 fn incomplete(observation: &Observation) -> Option<Verdict> {
     match &observation.migration {
-        Migration::Failed(message) => Some(condition_false("MigrationFailed", message)),
-        Migration::Retrying(message) => Some(condition_false("MigrationRetrying", message)),
+        Migration::Failed(report) => Some(
+            condition_false("MigrationFailed", &report.message).with_detail(&report.detail),
+        ),
+        Migration::Retrying(report) => Some(
+            condition_false("MigrationRetrying", &report.message).with_detail(&report.detail),
+        ),
         Migration::Running(message) => Some(condition_false("Migrating", message)),
         Migration::Foreign(_) | Migration::Done(_) | Migration::Unknown => None,
     }
@@ -63,14 +67,19 @@ pub(super) fn progressing(observation: &Observation, target: Option<&Target>) ->
     })
 }
 
-/// The part of the migration in `Degraded`.
+/// The part of the migration in `Degraded`: a failure, or a pod that has not run for a minute.
 pub(super) fn degraded(observation: &Observation, target: Option<&Target>) -> Option<Verdict> {
-    let failure = incomplete(observation).filter(|_| has_failed(observation))?;
-    let image = desired_image(target);
-    Some(condition_true(
-        failure.reason,
-        format!("the migration for {image} failed, see the condition Migrated"),
-    ))
+    match &observation.migration {
+        Migration::Failed(_) => {
+            let image = desired_image(target);
+            let message = format!("the migration for {image} failed, see the condition Migrated");
+            Some(condition_true("MigrationFailed", message))
+        }
+        Migration::Retrying(report) if report.is_lasting => {
+            Some(condition_true(report.reason, &report.message).with_detail(&report.detail))
+        }
+        _ => None,
+    }
 }
 
 /// Whether the migration does not continue by itself.

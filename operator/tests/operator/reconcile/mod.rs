@@ -11,6 +11,8 @@ mod gitops;
 mod lasting_errors;
 mod maintenance;
 mod migration;
+mod migration_pods;
+mod obsolete_migration;
 mod pod_failures;
 mod retry;
 mod rollback;

@@ -151,3 +151,25 @@ async fn a_failed_first_rollout_is_left_to_kubernetes() {
     cluster.settle().await;
     assert_eq!(cluster.status_and_reason("Ready"), "True Available");
 }
+
+#[tokio::test]
+async fn a_new_token_repeats_a_failed_migration_once() {
+    let running = TestCluster::running(TestCluster::spec("orders:1")).await;
+    running.edit_spec(|spec| spec["image"] = json!("orders:2"));
+    for cluster in [running, TestCluster::new(TestCluster::spec("orders:1"))] {
+        cluster.settle().await;
+        cluster.finish_job("Failed");
+        cluster.settle().await;
+        assert_eq!(cluster.status_and_reason("Stalled"), "True MigrationFailed");
+        cluster.annotate("orders.example.com/retry", "1");
+        let (result, calls) = cluster.run().await;
+        result.unwrap();
+        assert!(calls.contains(&"delete jobs orders-migrate-*".to_owned()), "{calls:?}");
+        assert_eq!(cluster.status_and_reason("Migrated"), "False Migrating");
+        cluster.settle().await;
+        cluster.finish_job("Failed");
+        cluster.settle().await;
+        assert_eq!(cluster.status_and_reason("Migrated"), "False MigrationFailed");
+        super::assert_idle(&cluster).await;
+    }
+}
