@@ -116,6 +116,19 @@ impl TestCluster {
         self.context.records.index.remove(kind, NAMESPACE, name);
     }
 
+    /// Deletes a pod, which the operator does not watch.
+    pub fn remove_pod(&self, name: &str) {
+        let key = ("pods".to_owned(), name.to_owned());
+        self.state.lock().unwrap().objects.remove(&key).unwrap();
+    }
+
+    /// Sets an annotation of the OrderService.
+    pub fn annotate(&self, key: &str, value: &str) {
+        let mut object = self.get("orderservices", NAME).unwrap();
+        object["metadata"]["annotations"][key] = json!(value);
+        self.put("orderservices", NAME, object);
+    }
+
     pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
         let key = (plural.to_owned(), name.to_owned());
         self.state.lock().unwrap().objects.get(&key).cloned()

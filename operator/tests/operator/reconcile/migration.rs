@@ -51,8 +51,8 @@ async fn the_first_reconciles_create_all_objects_and_the_deployment_last() {
             "delete poddisruptionbudgets orders-migrate",
             "apply deployments orders",
             "status",
-            "event RollingOut",
             "event Migrated",
+            "event RollingOut",
         ]))
         .await;
     assert_eq!(cluster.deployment()["spec"]["replicas"], 2);
