@@ -25,6 +25,7 @@ pub(crate) fn build(target: &Target, revision: &str) -> Job {
     // If the migration fails, the end of the log is in the status of the pod, so the operator needs no permission
     // to read logs.
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    // The default grace period is enough: on SIGTERM the process ends at once, and the server rolls back.
     let spec = pod::spec(target, &target.migrations, container);
     let mut template = job::template(target, Component::Migrate, spec);
     if let Some(metadata) = &mut template.metadata {

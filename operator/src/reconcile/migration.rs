@@ -10,6 +10,7 @@ use kube::api::DynamicObject;
 use super::Context;
 use super::apply::{self, Desired, Outcome, Ownership};
 use super::error::{ApiResultExt as _, Error};
+use super::reconciliation::Reconciliation;
 use crate::build::Target;
 use crate::cluster::Kind;
 use crate::crd::MigrationStatus;
@@ -50,8 +51,8 @@ pub(crate) struct DesiredMigration<'a> {
 ///
 /// # Errors
 /// When the API server rejects a request or does not respond.
-pub(crate) async fn migrate(
-    context: &Context,
+pub(super) async fn migrate(
+    reconciliation: &mut Reconciliation<'_>,
     target: &Target,
     desired: DesiredMigration<'_>,
     before: Option<&MigrationStatus>,
@@ -61,6 +62,7 @@ pub(crate) async fn migrate(
         job,
         budget,
     } = desired;
+    let context = reconciliation.context;
     let desired = Desired::new(Kind::Job, job)?;
     let running = obsolete::delete_ended(context, target, &desired.name).await?;
     let done = MigrationStatus {
@@ -74,7 +76,7 @@ pub(crate) async fn migrate(
             "Job {job} of an earlier image or secret still runs, and its pod ends first"
         ))
     } else {
-        observe(context, target, &desired, budget, done).await?
+        observe(reconciliation, target, &desired, budget, done).await?
     };
     let is_active =
         running.is_some() || matches!(migration, Migration::Running(_) | Migration::Retrying(_));
@@ -87,17 +89,18 @@ pub(crate) async fn migrate(
 
 /// Observes the Job, and creates it if it does not exist.
 async fn observe(
-    context: &Context,
+    reconciliation: &mut Reconciliation<'_>,
     target: &Target,
     desired: &Desired,
     budget: Option<&PodDisruptionBudget>,
     done: MigrationStatus,
 ) -> Result<Migration, Error> {
+    let context = reconciliation.context;
     let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
     let running = format!("Job {} runs", desired.name);
     let Some(live) = live else {
         // Before the Job, so that its pod is never without the budget.
-        protect(context, target, budget).await?;
+        protect(reconciliation, target, budget).await?;
         let outcome = apply::ensure_live(context, target, desired, None).await?;
         return Ok(Migration::Running(match outcome {
             Outcome::Contested(..) => {
@@ -130,7 +133,7 @@ async fn observe(
             failure,
         )));
     }
-    protect(context, target, budget).await?;
+    protect(reconciliation, target, budget).await?;
     if status.failed.unwrap_or_default() > 0 || progress::is_slow(&live) {
         let failure = progress::current_failure(context, target, &live).await?;
         if let Some(failure) = failure {
@@ -144,13 +147,14 @@ async fn observe(
 }
 
 async fn protect(
-    context: &Context,
+    reconciliation: &mut Reconciliation<'_>,
     target: &Target,
     budget: Option<&PodDisruptionBudget>,
 ) -> Result<(), Error> {
     if let Some(budget) = budget {
         let budget = Desired::new(Kind::PodDisruptionBudget, budget)?;
-        apply::ensure(context, target, &budget).await?;
+        let outcome = apply::ensure(reconciliation.context, target, &budget).await?;
+        reconciliation.record(&budget, &outcome);
     }
     Ok(())
 }

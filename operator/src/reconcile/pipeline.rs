@@ -227,7 +227,7 @@ impl Reconciliation<'_> {
         }
         let previous = self.previous_status.migration.clone();
         let migration = migration::migrate(
-            context,
+            self,
             &target,
             DesiredMigration {
                 revision: migration_revision,

@@ -139,6 +139,21 @@ async fn a_budget_exists_only_while_the_migration_runs() {
 }
 
 #[tokio::test]
+async fn a_budget_of_another_owner_is_a_conflict() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    let foreign = json!({"metadata": {"name": "orders-migrate", "namespace": "shop"}, "spec": {}});
+    cluster.put("poddisruptionbudgets", "orders-migrate", foreign);
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "True ForeignObject");
+    assert_eq!(
+        cluster.names(Kind::Job).len(),
+        1,
+        "it migrates nevertheless"
+    );
+}
+
+#[tokio::test]
 async fn only_a_job_that_succeeded_expires() {
     let (cluster, name) = migrating().await;
     let expires = || cluster.get("jobs", &name).unwrap()["spec"]["ttlSecondsAfterFinished"].clone();

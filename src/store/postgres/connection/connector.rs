@@ -27,12 +27,10 @@ const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
 /// A migration may take hours and holds the lock of migrations. So that both end soon after the process, the server
 /// checks once a second whether the client is still connected. Servers older than 14 have no such parameter, and some
-/// platforms reject it.
+/// systems other than Linux reject it.
 const END_WITH_CLIENT: &str = "
-    DO $$ BEGIN
-        PERFORM set_config(name, '1000', false) FROM pg_settings WHERE name = 'client_connection_check_interval';
-    EXCEPTION WHEN invalid_parameter_value THEN NULL;
-    END $$";
+    SELECT set_config(name, '1000', false) FROM pg_settings
+    WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'";
 
 /// Every statement reads one index in its order. Outdated statistics, or statistics of columns that depend on each
 /// other, must not make a scan or a sort of the table look cheaper. A statement that has to sort a page anyway
