@@ -21,7 +21,10 @@ pub(crate) fn new_token<'a>(
 ) -> Option<&'a str> {
     let annotations = object.metadata.annotations.as_ref()?;
     let token = annotations.get(RETRY)?.as_str();
-    let handled = before.retry.as_ref().and_then(|retry| retry.token.as_deref());
+    let handled = before
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.token.as_deref());
     (handled != Some(token)).then_some(token)
 }
 
@@ -118,10 +121,13 @@ mod tests {
 
     #[test]
     fn a_token_is_new_until_it_is_in_the_status() {
-        let mut object = OrderService::new("orders", serde_json::from_value(serde_json::json!({
-            "image": "orders:1", "replicas": 1, "database": {"secretRef": {"name": "db"}},
-        }))
-        .unwrap());
+        let mut object = OrderService::new(
+            "orders",
+            serde_json::from_value(serde_json::json!({
+                "image": "orders:1", "replicas": 1, "database": {"secretRef": {"name": "db"}},
+            }))
+            .unwrap(),
+        );
         assert_eq!(new_token(&object, &failed(None)), None);
         let annotation = (RETRY.to_owned(), "1".to_owned());
         object.metadata.annotations = Some([annotation].into());

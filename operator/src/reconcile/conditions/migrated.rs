@@ -9,12 +9,12 @@ use crate::reconcile::status::{Observation, find};
 /// Returns the verdict of a migration that is not complete.
 fn incomplete(observation: &Observation) -> Option<Verdict> {
     match &observation.migration {
-        Migration::Failed(report) => Some(
-            condition_false("MigrationFailed", &report.message).with_detail(&report.detail),
-        ),
-        Migration::Retrying(report) => Some(
-            condition_false("MigrationRetrying", &report.message).with_detail(&report.detail),
-        ),
+        Migration::Failed(report) => {
+            Some(condition_false("MigrationFailed", &report.message).with_detail(&report.detail))
+        }
+        Migration::Retrying(report) => {
+            Some(condition_false("MigrationRetrying", &report.message).with_detail(&report.detail))
+        }
         Migration::Running(message) => Some(condition_false("Migrating", message)),
         Migration::Foreign(_) | Migration::Done(_) | Migration::Unknown => None,
     }

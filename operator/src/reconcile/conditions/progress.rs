@@ -8,6 +8,7 @@ use super::{
 };
 use crate::build::Target;
 use crate::crd::ConditionStatus;
+use crate::reconcile::rollout::Rollout;
 use crate::reconcile::status::Observation;
 
 pub(in crate::reconcile) fn progressing(
@@ -40,7 +41,7 @@ pub(in crate::reconcile) fn progressing(
             condition_false("RolloutFailed", pods)
         }
         Some(_) => condition_true("RollingBack", pods),
-        None if rollout.is_good() && is_desired(observation, rollout) => {
+        None if rollout.is_good() && is_desired(observation, rollout) && is_scaling(rollout) => {
             condition_true("Scaling", pods)
         }
         None => {
@@ -48,6 +49,13 @@ pub(in crate::reconcile) fn progressing(
             condition_true("RollingOut", pods).with_detail(detail)
         }
     }
+}
+
+/// Whether pods are added or replaced, all of the current template. After the template of the Deployment was changed by
+/// hand and reverted, its pods are of both templates.
+fn is_scaling(rollout: &Rollout) -> bool {
+    let is_changed = !rollout.observed && rollout.desired_replicas == rollout.replicas;
+    !is_changed && rollout.updated >= rollout.replicas
 }
 
 /// A problem that stops the operator until somebody changes something, or a failed rollout.

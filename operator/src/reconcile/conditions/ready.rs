@@ -88,9 +88,8 @@ fn is_scaling(
     required_replicas: i32,
     now: Timestamp,
 ) -> bool {
-    let has_begun = !rollout.observed
-        || rollout.desired_replicas < required_replicas
-        || rollout.replicas < required_replicas;
+    let has_begun =
+        rollout.desired_replicas < required_replicas || rollout.replicas < required_replicas;
     let ready = find(before, "Ready");
     let since = ready.filter(|ready| ready.reason == "Scaling");
     match since {

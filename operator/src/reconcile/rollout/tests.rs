@@ -52,6 +52,7 @@ fn pod_failure(reason: &'static str, restarts: i32) -> PodFailure {
         class: FailureClass::Transient,
         message: format!("{reason}: short"),
         detail: format!("pod p: {reason}: full"),
+        pod: None,
         since: None,
         restarts,
     }

@@ -16,6 +16,7 @@ mod obsolete_migration;
 mod pod_failures;
 mod retry;
 mod rollback;
+mod scaling;
 mod steady_state;
 
 /// The requests of a reconcile without changes.

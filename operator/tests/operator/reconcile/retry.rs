@@ -164,12 +164,18 @@ async fn a_new_token_repeats_a_failed_migration_once() {
         cluster.annotate("orders.example.com/retry", "1");
         let (result, calls) = cluster.run().await;
         result.unwrap();
-        assert!(calls.contains(&"delete jobs orders-migrate-*".to_owned()), "{calls:?}");
+        assert!(
+            calls.contains(&"delete jobs orders-migrate-*".to_owned()),
+            "{calls:?}"
+        );
         assert_eq!(cluster.status_and_reason("Migrated"), "False Migrating");
         cluster.settle().await;
         cluster.finish_job("Failed");
         cluster.settle().await;
-        assert_eq!(cluster.status_and_reason("Migrated"), "False MigrationFailed");
+        assert_eq!(
+            cluster.status_and_reason("Migrated"),
+            "False MigrationFailed"
+        );
         super::assert_idle(&cluster).await;
     }
 }
