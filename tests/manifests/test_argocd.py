@@ -29,8 +29,10 @@ def test_health(record):
     status, message = health(record["object"])
     assert status == record["argocd"]
     assert status in {"Healthy", "Progressing", "Degraded", "Suspended"}
-    # The message is that of the condition which decided, so it is never empty.
-    if record["object"]["status"]["observedGeneration"] == record["object"]["metadata"]["generation"]:
+    # The message is that of the condition which decided, so it is never empty. `Stalled` has the cause.
+    if any(c["type"] == "Stalled" for c in record["object"]["status"]["conditions"]) and status == "Degraded":
+        assert message == "message of Stalled"
+    elif record["object"]["status"]["observedGeneration"] == record["object"]["metadata"]["generation"]:
         assert re.fullmatch(r"message of (Stalled|Degraded|Paused|Ready)", message)
     else:
         assert "has not seen" in message

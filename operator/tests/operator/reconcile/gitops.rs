@@ -96,7 +96,7 @@ impl Records {
             "{name}: reconciling and ready"
         );
         assert!(
-            !(is("Stalled") && !is("Degraded")),
+            !is("Stalled") || is("Degraded"),
             "{name}: stalled and not degraded"
         );
         self.0.push(json!({

@@ -65,10 +65,11 @@ pub fn surge(cluster: &TestCluster, updated: i32) {
 
 #[tokio::test]
 async fn the_reason_of_a_pod_is_in_the_message_and_degrades_after_a_minute() {
-    for (reason, pod) in [
-        ("Unschedulable", unschedulable as fn(i64) -> Value),
+    let cases: [(&str, fn(i64) -> Value); 2] = [
+        ("Unschedulable", unschedulable),
         ("ImagePullBackOff", image_pull),
-    ] {
+    ];
+    for (reason, pod) in cases {
         let cluster = rolling().await;
         surge(&cluster, 1);
         cluster.put("pods", "p", pod(30));

@@ -81,7 +81,8 @@ async fn a_token_that_is_set_while_nothing_has_failed_does_not_retry_a_later_fai
 
 #[tokio::test]
 async fn causes_that_pass_by_themselves_are_retried_with_growing_delays() {
-    for pod in [unschedulable as fn(i64) -> Value, image_pull] {
+    let pods: [fn(i64) -> Value; 2] = [unschedulable, image_pull];
+    for pod in pods {
         let cluster = rolled_back(pod(600)).await;
         let first = wait(&cluster).unwrap();
         assert!((10..=30).contains(&first), "{first}");

@@ -63,7 +63,7 @@ async fn missing_pods_degrade_after_a_minute_and_the_end_is_reported() {
     cluster.roll_out();
     let (result, calls) = cluster.run().await;
     result.unwrap();
-    assert_eq!(calls[calls.len() - 2..], ["event Recovered", "event Ready"]);
+    assert_eq!(calls[calls.len() - 2..], ["event Recovered", "event again"]);
     let notes = cluster.event_notes("Recovered");
     assert_eq!(
         notes,
