@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 from manifests import (
-    IMAGE, ROOT, build, containers, deployment, inside, load, maintenance, migrate_job, objects_of, only, write_overlay,
+    IMAGE, NAMES, ROOT, build, containers, deployment, inside, load, maintenance, migrate_job, objects_of, only, write_overlay,
 )
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -108,6 +108,16 @@ def test_autoscalers_do_not_interrupt_it(on):
     annotations = migrate_job(objects_of(on))["spec"]["template"]["metadata"]["annotations"]
     assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
     assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+def test_it_stays_after_its_end():
+    """A Job that deletes itself is missing for a GitOps controller, which creates it again: each day, for ever."""
+    for name in NAMES:
+        # The tag `dev` is moved, so its Job has to run again.
+        if name.split("+")[0] == "dev":
+            assert migrate_job(objects_of(name))["spec"]["ttlSecondsAfterFinished"] == 60
+        else:
+            assert "ttlSecondsAfterFinished" not in migrate_job(objects_of(name))["spec"], name
 
 
 def blocks_of_operations():
