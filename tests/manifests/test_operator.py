@@ -138,6 +138,9 @@ def test_no_wildcards_and_no_rights_that_grant_rights(objects):
     [own] = [rule for rule in rules_on(objects, "secrets") if rule["verbs"] != ["get"]]
     assert own["verbs"] == ["get", "patch"] and own["resourceNames"] == ["order-operator-key"]
     assert verbs["pods"] == {"list"}
+    # Warnings about pods are read where the scheduler and the kubelet write them; its own events are only written.
+    assert {(group, verb) for group, resource, verb in every if resource == "events"} == {
+        ("", "list"), ("events.k8s.io", "create"), ("events.k8s.io", "patch")}
     assert verbs["orderservices"] == {"list", "watch"}
     # Kubernetes deletes these together with their owner.
     assert not any("delete" in verbs[kind] for kind in ("deployments", "services", "serviceaccounts"))
@@ -370,10 +373,13 @@ def documented(heading):
 
 
 def test_every_condition_and_reason_is_documented():
-    types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
-    found = reasons("status.rs") | reasons("conditions.rs")
+    types = {"Ready", "Available", "Progressing", "Degraded", "Migrated", "Paused", "Conflict", "Reconciling", "Stalled"}
+    found = reasons("status.rs") | reasons("conditions/*.rs")
     assert types < found and len(found) > 25
-    assert documented("Conditions") == found
+    # Reasons of pods are those of Kubernetes, so only the most frequent ones are listed.
+    pods = reasons("pods/*.rs")
+    assert {"Unschedulable", "QuotaExceeded", "ImagePullBackOff", "DatabaseUnreachable", "NotReady"} < pods
+    assert documented("Conditions") - pods == found - pods
 
 
 def test_every_event_is_documented():

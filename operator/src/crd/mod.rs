@@ -18,10 +18,12 @@ pub use spec::{
     Autoscaling, Database, Disruption, Migrations, NetworkPolicyOptions, OrderService,
     OrderServiceSpec, ResourceLimits, ResourceRequests, Resources, SecretKeyRef,
 };
-pub use status::{Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus};
+pub use status::{
+    Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus, RetryStatus,
+};
 
 use kube::{CustomResourceExt as _, Resource as _};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Returns the custom resource definition as it is installed.
 ///
@@ -36,7 +38,22 @@ pub fn definition() -> Result<Value, serde_json::Error> {
     );
     let mut crd = serde_json::to_value(crd)?;
     remove_nullable(&mut crd);
+    set_default_status(&mut crd);
     Ok(crd)
+}
+
+/// Makes the API server add `observedGeneration: -1` to an object without a status. Without it, kstatus and
+/// the tools that use it, such as Flux, take an object that the operator has not seen yet for one that
+/// is up to date.
+fn set_default_status(crd: &mut Value) {
+    let versions = crd.pointer_mut("/spec/versions");
+    for version in versions.and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(Value::Object(status)) =
+            version.pointer_mut("/schema/openAPIV3Schema/properties/status")
+        {
+            status.insert("default".to_owned(), json!({"observedGeneration": -1}));
+        }
+    }
 }
 
 /// An object is not an OrderService of the served version.

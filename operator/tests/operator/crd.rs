@@ -159,13 +159,17 @@ fn the_crd_has_columns_short_names_and_subresources() {
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
     assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));
     let version = &crd.spec.versions[0];
-    let columns: Vec<_> = version
-        .additional_printer_columns
-        .iter()
-        .flatten()
-        .map(|column| column.name.as_str())
-        .collect();
-    assert_eq!(columns, ["Ready", "Image", "Schema", "Replicas", "Age"]);
+    let columns = |priority: i32| -> Vec<&str> {
+        let columns = version.additional_printer_columns.iter().flatten();
+        columns
+            .filter(|column| column.priority.unwrap_or(0) == priority)
+            .map(|column| column.name.as_str())
+            .collect()
+    };
+    let always = ["Ready", "Available", "Image", "Schema", "Replicas", "Age"];
+    assert_eq!(columns(0), always);
+    // With `-o wide`.
+    assert_eq!(columns(1), ["Desired Image", "Reason", "Message"]);
     let subresources = version.subresources.as_ref().unwrap();
     assert!(subresources.status.is_some());
     assert_eq!(
