@@ -1,0 +1,341 @@
+//! Lays out a tree of objects as text of a given width. Pure functions.
+
+use console::{Style, measure_text_width};
+
+/// Between columns.
+const GAP: &str = "  ";
+/// The details have a column of their own if it has at least this many columns. Otherwise they follow below each node.
+const MIN_DETAIL_COLUMNS: usize = 30;
+
+/// How the state of a node is to be judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// As desired.
+    Good,
+    /// In progress, or to be noticed.
+    Waiting,
+    /// Failed.
+    Bad,
+    /// No judgement.
+    #[default]
+    Neutral,
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Node {
+    /// Kind and name.
+    pub name: String,
+    /// The state in one or two words.
+    pub state: String,
+    /// The judgement of the state.
+    pub mood: Mood,
+    /// How long it has existed or has been in this state.
+    pub age: String,
+    /// A sentence.
+    pub detail: String,
+    /// The nodes below.
+    pub children: Vec<Node>,
+}
+
+/// Formats trees. No line is wider than `width` columns; without a width, lines are not wrapped.
+pub(crate) fn format(roots: &[Node], width: Option<usize>, color: bool) -> String {
+    let mut rows = Vec::new();
+    for root in roots {
+        collect(root, "", "", &mut rows);
+    }
+    let columns = |text: fn(&Row<'_>) -> usize| rows.iter().map(text).max().unwrap_or_default();
+    let layout = Layout {
+        name: columns(|row| measure_text_width(&row.first) + measure_text_width(&row.name)),
+        state: columns(|row| measure_text_width(&row.state)),
+        age: columns(|row| measure_text_width(&row.node.age)),
+        width: width.unwrap_or(usize::MAX),
+        color,
+    };
+    let mut text = String::new();
+    for row in &rows {
+        layout.write(row, &mut text);
+    }
+    text
+}
+
+/// A node with the lines that connect it to its parent.
+struct Row<'a> {
+    node: &'a Node,
+    name: String,
+    state: String,
+    detail: String,
+    /// Before the name.
+    first: String,
+    /// At the start of further lines of this node.
+    next: String,
+}
+
+fn collect<'a>(node: &'a Node, first: &str, next: &str, rows: &mut Vec<Row<'a>>) {
+    let below = if node.children.is_empty() { "  " } else { "│ " };
+    rows.push(Row {
+        node,
+        name: printable(&node.name),
+        state: printable(&node.state),
+        detail: printable(&node.detail),
+        first: first.to_owned(),
+        next: format!("{next}{below}"),
+    });
+    let last = node.children.len().saturating_sub(1);
+    for (index, child) in node.children.iter().enumerate() {
+        let (branch, line) = if index == last {
+            ("└─ ", "   ")
+        } else {
+            ("├─ ", "│  ")
+        };
+        collect(child, &format!("{next}{branch}"), &format!("{next}{line}"), rows);
+    }
+}
+
+/// The widths of the columns.
+struct Layout {
+    name: usize,
+    state: usize,
+    age: usize,
+    width: usize,
+    color: bool,
+}
+
+impl Layout {
+    fn write(&self, row: &Row<'_>, text: &mut String) {
+        let before_detail = self.name + self.state + self.age + 3 * GAP.len();
+        if self.width < before_detail.saturating_add(MIN_DETAIL_COLUMNS) {
+            return self.write_narrow(row, text);
+        }
+        let name_columns = self.name.saturating_sub(measure_text_width(&row.first));
+        let mut line = self.lines(&row.first);
+        line.push_str(&pad(&row.name, name_columns));
+        line.push_str(GAP);
+        line.push_str(&self.state(row, &pad(&row.state, self.state)));
+        line.push_str(GAP);
+        line.push_str(&pad(&row.node.age, self.age));
+        line.push_str(GAP);
+        let mut details = wrap(&row.detail, self.width.saturating_sub(before_detail)).into_iter();
+        line.push_str(&details.next().unwrap_or_default());
+        push_line(text, &line);
+        let indent = before_detail.saturating_sub(measure_text_width(&row.next));
+        for detail in details {
+            push_line(text, &format!("{}{}{detail}", self.lines(&row.next), " ".repeat(indent)));
+        }
+    }
+
+    /// Writes the detail below the name, and the state too if it does not fit beside the name.
+    fn write_narrow(&self, row: &Row<'_>, text: &mut String) {
+        let first_columns = self.width.saturating_sub(measure_text_width(&row.first));
+        let next_columns = self.width.saturating_sub(measure_text_width(&row.next));
+        let names = wrap(&row.name, first_columns);
+        let last = names.len().saturating_sub(1);
+        let fits = names.last().is_some_and(|name| {
+            let columns = measure_text_width(name) + GAP.len() + measure_text_width(&row.state);
+            columns <= first_columns.min(next_columns) && last == 0
+        });
+        for (index, name) in names.iter().enumerate() {
+            let prefix = if index == 0 { &row.first } else { &row.next };
+            let mut line = self.lines(prefix);
+            line.push_str(&cut(name, if index == 0 { first_columns } else { next_columns }));
+            if fits && !row.state.is_empty() {
+                line.push_str(GAP);
+                line.push_str(&self.state(row, &row.state));
+            }
+            push_line(text, &line);
+        }
+        if !fits {
+            for part in wrap(&row.state, next_columns) {
+                push_line(text, &format!("{}{}", self.lines(&row.next), self.state(row, &part)));
+            }
+        }
+        if !row.detail.is_empty() {
+            for part in wrap(&row.detail, next_columns) {
+                push_line(text, &format!("{}{part}", self.lines(&row.next)));
+            }
+        }
+    }
+
+    fn lines(&self, prefix: &str) -> String {
+        Style::new().dim().apply_to(prefix).force_styling(self.color && !prefix.trim().is_empty()).to_string()
+    }
+
+    fn state(&self, row: &Row<'_>, text: &str) -> String {
+        let style = match row.node.mood {
+            Mood::Good => Style::new().green(),
+            Mood::Waiting => Style::new().yellow(),
+            Mood::Bad => Style::new().red().bold(),
+            Mood::Neutral => Style::new(),
+        };
+        let is_styled = self.color && row.node.mood != Mood::Neutral;
+        style.apply_to(text).force_styling(is_styled).to_string()
+    }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn pad(text: &str, columns: usize) -> String {
+    let missing = columns.saturating_sub(measure_text_width(text));
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// Makes one line of printable characters: messages may contain text of a database or of a log, and control
+/// characters would be commands for the terminal.
+fn printable(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+/// Splits a text into lines of at most this many columns, between words if possible.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        for (index, part) in split(word, columns.max(1)).into_iter().enumerate() {
+            let Some(line) = lines.last_mut() else {
+                continue;
+            };
+            let used = measure_text_width(line);
+            if line.is_empty() {
+                line.push_str(&part);
+            } else if index == 0 && used + 1 + measure_text_width(&part) <= columns {
+                line.push(' ');
+                line.push_str(&part);
+            } else {
+                lines.push(part);
+            }
+        }
+    }
+    lines
+}
+
+/// Splits a word that is wider than a line.
+fn split(word: &str, columns: usize) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut used = 0;
+    for c in word.chars() {
+        let wide = measure_text_width(c.encode_utf8(&mut [0; 4]));
+        if used + wide > columns && used > 0 {
+            parts.push(String::new());
+            used = 0;
+        }
+        used += wide;
+        if let Some(part) = parts.last_mut() {
+            part.push(c);
+        }
+    }
+    parts
+}
+
+/// Cuts a text to this many columns.
+fn cut(text: &str, columns: usize) -> String {
+    split(text, columns.max(1)).into_iter().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, state: &str, mood: Mood, detail: &str, children: Vec<Node>) -> Node {
+        Node {
+            name: name.to_owned(),
+            state: state.to_owned(),
+            mood,
+            age: "5m".to_owned(),
+            detail: detail.to_owned(),
+            children,
+        }
+    }
+
+    fn sample() -> Node {
+        let long = "QuotaExceeded: exceeded quota: compute, requested: limits.memory=128Mi, used: 1Gi, limited: 1Gi";
+        let pod = node("Pod orders-7c9-abcde", "Unschedulable", Mood::Bad, long, vec![]);
+        let set = node("ReplicaSet orders-7c9", "0/1", Mood::Waiting, "image x:2", vec![pod]);
+        let old = node("ReplicaSet orders-5d1", "2/2", Mood::Good, "", vec![]);
+        let deployment = node("Deployment orders", "2/2", Mood::Good, "日本語 text", vec![set, old]);
+        let ready = node("Ready", "True", Mood::Good, "", vec![]);
+        node("OrderService shop/orders", "Ready", Mood::Good, "image x:2", vec![ready, deployment])
+    }
+
+    #[test]
+    fn a_wide_terminal_has_columns_and_wraps_the_detail() {
+        let text = format(&[sample()], Some(100), false);
+        assert_eq!(
+            text,
+            "\
+OrderService shop/orders        Ready          5m  image x:2
+├─ Ready                        True           5m
+└─ Deployment orders            2/2            5m  日本語 text
+   ├─ ReplicaSet orders-7c9     0/1            5m  image x:2
+   │  └─ Pod orders-7c9-abcde   Unschedulable  5m  QuotaExceeded: exceeded quota: compute, requested:
+   │                                               limits.memory=128Mi, used: 1Gi, limited: 1Gi
+   └─ ReplicaSet orders-5d1     2/2            5m
+"
+            .replace("orders        ", "orders       ")
+            .replace("Ready                        ", "Ready                       ")
+            .replace("orders            ", "orders           ")
+            .replace("7c9     ", "7c9    ")
+            .replace("abcde   ", "abcde  ")
+            .replace("5d1     ", "5d1    ")
+            .replace("│                                               ", "│                                              ")
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_the_detail_below_the_name() {
+        let text = format(&[sample()], Some(40), false);
+        assert_eq!(
+            text,
+            "\
+OrderService shop/orders  Ready
+│ image x:2
+├─ Ready  True
+└─ Deployment orders  2/2
+   │ 日本語 text
+   ├─ ReplicaSet orders-7c9  0/1
+   │  │ image x:2
+   │  └─ Pod orders-7c9-abcde
+   │       Unschedulable
+   │       QuotaExceeded: exceeded
+   │       quota: compute, requested:
+   │       limits.memory=128Mi, used:
+   │       1Gi, limited: 1Gi
+   └─ ReplicaSet orders-5d1  2/2
+"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in 20..140 {
+            let text = format(&[sample(), sample()], Some(width), false);
+            for line in text.lines() {
+                assert!(measure_text_width(line) <= width, "{width}: {line}");
+            }
+            let words = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).count();
+            let lost = words(&sample().children[1].children[0].children[0].detail);
+            assert!(words(&text) > 2 * lost, "{width}: {text}");
+        }
+        assert_eq!(format(&[sample()], None, false).lines().count(), 6);
+    }
+
+    #[test]
+    fn colours_change_no_text() {
+        let plain = format(&[sample()], Some(80), false);
+        let colored = format(&[sample()], Some(80), true);
+        assert!(!plain.contains('\u{1b}') && colored.contains("\u{1b}[32m"));
+        assert_eq!(console::strip_ansi_codes(&colored), plain);
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        let root = node("a\u{1b}[2J", "b\u{7}", Mood::Good, "c\r\n\u{9b}31md", vec![]);
+        for width in [None, Some(20)] {
+            let text = format(std::slice::from_ref(&root), width, false);
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        }
+    }
+}
