@@ -7,6 +7,7 @@
 //! - [`leader`] elects the process that may write.
 //! - [`watch`] follows the watches and keeps the known state of the cluster.
 //! - [`osvc`] is the kubectl plugin.
+//! - `pods` explains why pods do not run.
 //! - `diff` compares built objects with live ones.
 //! - [`reconcile`] applies the objects that differ and writes the status.
 
@@ -24,6 +25,7 @@ pub mod leader;
 pub mod logging;
 pub mod metrics;
 pub mod osvc;
+mod pods;
 mod quantity;
 pub mod reconcile;
 mod serve;

@@ -125,6 +125,9 @@ def test_no_wildcards_and_no_rights_that_grant_rights(objects):
     [own] = [rule for rule in rules_on(objects, "secrets") if rule["verbs"] != ["get"]]
     assert own["verbs"] == ["get", "patch"] and own["resourceNames"] == ["order-operator-key"]
     assert verbs["pods"] == {"list"}
+    # Warnings about pods are read where the scheduler and the kubelet write them; its own events are only written.
+    assert {(group, verb) for group, resource, verb in every if resource == "events"} == {
+        ("", "list"), ("events.k8s.io", "create"), ("events.k8s.io", "patch")}
     assert verbs["orderservices"] == {"list", "watch"}
     # Kubernetes deletes these together with their owner.
     assert not any("delete" in verbs[kind] for kind in ("deployments", "services", "serviceaccounts"))

@@ -107,7 +107,6 @@ async fn show(
 }
 
 async fn retry(session: &Session, name: &str, out: &mut impl Write) -> Result<(), OsvcError> {
-    session.order_service(session.namespace(), name).await?;
     let token = Timestamp::now().to_string();
     let patch = json!({"metadata": {"annotations": {RETRY: token}}});
     session.change(name, &patch).await?;

@@ -85,12 +85,7 @@ impl Session {
         name: &str,
     ) -> Result<DynamicObject, OsvcError> {
         let read = self.bounded(self.cluster.order_service(namespace, name)).await;
-        read.map_err(|error| match error {
-            OsvcError::NotFound(_) => {
-                OsvcError::NotFound(format!("OrderService {name} does not exist in the namespace {namespace}"))
-            }
-            other => other,
-        })
+        read.map_err(|error| names_service(error, namespace, name))
     }
 
     pub(crate) async fn warnings(
@@ -102,7 +97,8 @@ impl Session {
     }
 
     pub(crate) async fn change(&self, name: &str, patch: &Value) -> Result<(), OsvcError> {
-        self.bounded(self.cluster.change(&self.namespace, name, patch)).await
+        let changed = self.bounded(self.cluster.change(&self.namespace, name, patch)).await;
+        changed.map_err(|error| names_service(error, &self.namespace, name))
     }
 
     /// Opens the log of a pod. Only the start of the response has a timeout.
@@ -120,5 +116,15 @@ impl Session {
             Ok(result) => result.map_err(|error| OsvcError::of_request(&self.url, error)),
             Err(_) => Err(OsvcError::Timeout { url: self.url.clone(), timeout: self.timeout }),
         }
+    }
+}
+
+/// Names the OrderService that does not exist. The API server's text names the resource of the API.
+fn names_service(error: OsvcError, namespace: &str, name: &str) -> OsvcError {
+    match error {
+        OsvcError::NotFound(_) => OsvcError::NotFound(format!(
+            "OrderService {name} does not exist in the namespace {namespace}"
+        )),
+        other => other,
     }
 }

@@ -95,7 +95,9 @@ impl State {
         };
         let short = without_hash(&name);
         let call = match (plural.as_str(), sub) {
-            ("events", _) => format!("event {}", body["reason"].as_str().unwrap_or("again")),
+            ("events", _) if verb != "list" => {
+                format!("event {}", body["reason"].as_str().unwrap_or("again"))
+            }
             (_, "status") => "status".to_owned(),
             ("pods", _) => "list pods".to_owned(),
             _ => format!("{verb} {plural} {short}"),
@@ -109,7 +111,7 @@ impl State {
             failure.2 -= 1;
             return failed(failure.1, "failed by the test");
         }
-        if plural == "events" {
+        if plural == "events" && verb != "list" {
             self.bodies.push(body.clone());
             return (201, body);
         }
