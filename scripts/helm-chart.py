@@ -133,8 +133,8 @@ def render(kustomization):
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
-def schema_of(values):
-    """The JSON schema of the values. It rejects unknown ones."""
+def schema_of(values, constraints):
+    """The JSON schema of the values. It rejects unknown ones. `constraints` are those of a group of values."""
     root = {"type": "object", "additionalProperties": False, "properties": {}}
     for value in values:
         at, names = root, value.name.split(".")
@@ -142,6 +142,8 @@ def schema_of(values):
             at = at["properties"].setdefault(
                 name, {"type": "object", "additionalProperties": False, "properties": {}})
         at["properties"][names[-1]] = {"description": value.text, **value.schema}
+    for group, constraint in constraints.items():
+        root["properties"][group] |= constraint
     # Helm passes `global` to every chart.
     root["properties"]["global"] = {"type": "object"}
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values", **root}
@@ -204,7 +206,7 @@ def write(chart, directory):
         files[f"templates/{chart.rename(file_name(template.original))}"] = f"{{{{- /* {HEADER} */}}}}\n{text}"
     files["templates/_helpers.tpl"] = chart.helpers
     files["values.yaml"] = values_text(values)
-    files["values.schema.json"] = json.dumps(schema_of(values), indent=2) + "\n"
+    files["values.schema.json"] = json.dumps(schema_of(values, chart.constraints), indent=2) + "\n"
     files["README.md"] = readme(chart, values)
     for old in directory.rglob("*"):
         if old.is_file() and str(old.relative_to(directory)) not in files:

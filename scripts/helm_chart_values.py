@@ -30,6 +30,8 @@ class Value:
 class Chart:
     """What both charts have in common."""
 
+    constraints = {}
+
     def __init__(self):
         self.found = []
 
@@ -115,6 +117,8 @@ class Service(Chart):
     namespace = "release-namespace"
     kustomization = {"resources": ["base"], "components": ["components/monitoring", "components/gateway"],
                      "namespace": namespace}
+    # Without either, the service does not start.
+    constraints = {"auth": {"anyOf": [{"properties": {name: NAME}} for name in ("secretName", "anonymous")]}}
     readme = """\
 Installs the objects of kustomize/base. They have fixed names, so a namespace holds one release. The secrets are not
 part of the chart: see docs/OPERATIONS.md and docs/ACCESS.md.
