@@ -115,10 +115,16 @@ impl Color {
     /// Whether a terminal, or another output, gets colours. The variable `NO_COLOR` is described at
     /// <https://no-color.org>.
     pub fn is_used(self, is_terminal: bool) -> bool {
-        let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        self.decide(is_terminal, |name| {
+            std::env::var_os(name).unwrap_or_default()
+        })
+    }
+
+    fn decide(self, is_terminal: bool, variable: impl Fn(&str) -> OsString) -> bool {
         match self {
-            Self::Auto => is_terminal && !is_set("NO_COLOR") && !is_dumb,
+            Self::Auto => {
+                is_terminal && variable("NO_COLOR").is_empty() && variable("TERM") != "dumb"
+            }
             Self::Always => true,
             Self::Never => false,
         }
@@ -196,8 +202,21 @@ mod tests {
     #[test]
     fn the_name_of_the_program_or_the_command_selects_the_plugin() {
         for words in [
-            ["/usr/local/bin/kubectl-osvc", "-n", "shop", "retry", "orders"].as_slice(),
-            &["order-operator", "osvc", "retry", "orders", "--namespace=shop"],
+            [
+                "/usr/local/bin/kubectl-osvc",
+                "-n",
+                "shop",
+                "retry",
+                "orders",
+            ]
+            .as_slice(),
+            &[
+                "order-operator",
+                "osvc",
+                "retry",
+                "orders",
+                "--namespace=shop",
+            ],
         ] {
             let cli = read(words).unwrap().unwrap();
             assert_eq!(cli.connection.namespace.as_deref(), Some("shop"));
@@ -230,9 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_terminal_gets_colours_by_default() {
-        assert!(!Color::Auto.is_used(false));
-        assert!(Color::Always.is_used(false));
-        assert!(!Color::Never.is_used(true));
+    fn only_a_terminal_gets_colours_unless_no_color_is_set() {
+        let variables = |of: &'static str, value: &'static str| {
+            move |name: &str| OsString::from(if name == of { value } else { "" })
+        };
+        assert!(Color::Auto.decide(true, variables("TERM", "xterm")));
+        assert!(!Color::Auto.decide(false, variables("TERM", "xterm")));
+        assert!(!Color::Auto.decide(true, variables("TERM", "dumb")));
+        assert!(!Color::Auto.decide(true, variables("NO_COLOR", "1")));
+        assert!(Color::Always.decide(false, variables("NO_COLOR", "1")));
+        assert!(!Color::Never.decide(true, variables("TERM", "xterm")));
     }
 }

@@ -94,7 +94,8 @@ impl Cluster {
         let changed = if patch.is_array() {
             let operations =
                 serde_json::from_value(patch.clone()).map_err(kube::Error::SerdeError)?;
-            api.patch(name, &params, &Patch::<()>::Json(operations)).await
+            api.patch(name, &params, &Patch::<()>::Json(operations))
+                .await
         } else {
             api.patch(name, &params, &Patch::Merge(patch)).await
         };

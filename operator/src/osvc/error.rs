@@ -1,8 +1,6 @@
 //! Why a command of the plugin failed, with its exit code.
 
-use std::error::Error as _;
 use std::io;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use kube::config::{InferConfigError, KubeconfigError};
@@ -40,6 +38,9 @@ pub enum OsvcError {
     /// The credential of the kubeconfig is rejected.
     #[error("the API server rejects the credential: {0}")]
     Unauthorized(String),
+    /// The object has changed since it was read.
+    #[error("the object has changed meanwhile; nothing is written, try again")]
+    Changed,
     /// A permission is missing.
     #[error("not permitted: {0}")]
     Forbidden(String),
@@ -75,16 +76,18 @@ impl OsvcError {
             // The response for a path that does not exist has no details.
             404 if !names_an_object => Self::NotInstalled,
             404 => Self::NotFound(status.message),
+            // The text for a JSON Patch whose `test` does not hold.
+            422 if status.message.contains("rejected our request") => Self::Changed,
             _ => Self::Rejected(status.message),
         }
     }
 
     /// The exit code, as the help describes it.
-    pub fn exit_code(&self) -> ExitCode {
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotInstalled | Self::NotFound(_) => ExitCode::from(3),
-            Self::Forbidden(_) | Self::Unauthorized(_) => ExitCode::from(4),
-            _ => ExitCode::FAILURE,
+            Self::NotInstalled | Self::NotFound(_) => 3,
+            Self::Forbidden(_) | Self::Unauthorized(_) => 4,
+            _ => 1,
         }
     }
 }

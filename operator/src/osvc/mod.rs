@@ -2,10 +2,10 @@
 //! never changes the objects of an OrderService, which belong to the operator.
 
 mod error;
+mod report;
 mod rollback;
 mod session;
 mod snapshot;
-mod status;
 mod tree;
 mod view;
 
@@ -38,7 +38,7 @@ pub fn run(cli: &OsvcCli) -> ExitCode {
         Err(error) => {
             // If standard error is closed, the error cannot be reported anywhere else.
             let _ = writeln!(io::stderr(), "error: {error}");
-            error.exit_code()
+            ExitCode::from(error.exit_code())
         }
     }
 }
@@ -82,7 +82,7 @@ async fn show(
 ) -> Result<(), OsvcError> {
     let namespace = (!args.all_namespaces).then(|| session.namespace());
     let snapshot = snapshot::read(session, namespace, args.name.as_deref()).await?;
-    let services = status::services(&snapshot);
+    let services = report::services(&snapshot);
     if args.output == Output::Json {
         serde_json::to_writer_pretty(&mut *out, &json!({"items": services}))
             .map_err(io::Error::from)?;
@@ -90,18 +90,29 @@ async fn show(
         return Ok(out.flush()?);
     }
     if services.is_empty() {
-        let scope = namespace.map_or("in any namespace".to_owned(), |it| format!("in the namespace {it}"));
+        let scope = namespace.map_or("in any namespace".to_owned(), |it| {
+            format!("in the namespace {it}")
+        });
         writeln!(notes, "there are no OrderServices {scope}")?;
     }
     if let Some(missing) = &snapshot.warnings_missing {
-        writeln!(notes, "note: some causes are missing, because events are not readable: {missing}")?;
+        writeln!(
+            notes,
+            "note: some causes are missing, because events are not readable: {missing}"
+        )?;
     }
     let term = Term::stdout();
     let columns = term.size_checked().map(|(_, columns)| columns);
-    let width = args.width.or(columns.filter(|_| term.is_term())).map(usize::from);
+    let width = args
+        .width
+        .or(columns.filter(|_| term.is_term()))
+        .map(usize::from);
     let color = args.color.is_used(term.is_term());
     let now = Timestamp::now();
-    let trees: Vec<_> = services.iter().map(|service| view::tree(service, now)).collect();
+    let trees: Vec<_> = services
+        .iter()
+        .map(|service| view::tree(service, now))
+        .collect();
     out.write_all(tree::format(&trees, width, color).as_bytes())?;
     Ok(out.flush()?)
 }
@@ -122,13 +133,18 @@ async fn set_paused(
     notes: &mut impl Write,
 ) -> Result<(), OsvcError> {
     let object = session.order_service(session.namespace(), name).await?;
-    let was = object.data.pointer("/spec/paused").and_then(serde_json::Value::as_bool);
+    let was = object
+        .data
+        .pointer("/spec/paused")
+        .and_then(serde_json::Value::as_bool);
     let state = if paused { "paused" } else { "not paused" };
     if was.unwrap_or_default() == paused {
         writeln!(out, "{name} is {state} already")?;
         return Ok(());
     }
-    session.change(name, &json!({"spec": {"paused": paused}})).await?;
+    session
+        .change(name, &json!({"spec": {"paused": paused}}))
+        .await?;
     writeln!(out, "{name} is {state} now")?;
     note_appliers(&rollback::appliers(&object, "paused"), "spec.paused", notes)
 }
@@ -141,9 +157,11 @@ async fn roll_back(
 ) -> Result<(), OsvcError> {
     let name = args.name.as_str();
     let snapshot = snapshot::read(session, Some(session.namespace()), Some(name)).await?;
-    let services = status::services(&snapshot);
+    let services = report::services(&snapshot);
     let (Some(service), Some(object)) = (services.first(), snapshot.services.first()) else {
-        return Err(OsvcError::NotFound(format!("OrderService {name} does not exist")));
+        return Err(OsvcError::NotFound(format!(
+            "OrderService {name} does not exist"
+        )));
     };
     let from = service.image.as_str();
     let to = match &args.to_image {
@@ -158,22 +176,26 @@ async fn roll_back(
         writeln!(out, "{name}: would change spec.image from {from} to {to}")?;
         return Ok(());
     }
-    session.change(name, &rollback::patch(object, from, to)).await?;
+    session
+        .change(name, &rollback::patch(object, from, to))
+        .await?;
     writeln!(out, "{name}: spec.image is {to} now; it was {from}")?;
     if service.paused {
-        writeln!(notes, "note: {name} is paused, so the operator rolls out nothing until `resume`")?;
+        writeln!(
+            notes,
+            "note: {name} is paused, so the operator rolls out nothing until `resume`"
+        )?;
     }
     note_appliers(&rollback::appliers(object, "image"), "spec.image", notes)
 }
 
-fn note_appliers(
-    managers: &[&str],
-    field: &str,
-    notes: &mut impl Write,
-) -> Result<(), OsvcError> {
+fn note_appliers(managers: &[&str], field: &str, notes: &mut impl Write) -> Result<(), OsvcError> {
     if !managers.is_empty() {
         let managers = managers.join(", ");
-        writeln!(notes, "note: {managers} also applies {field} and may set it again; change it there, too")?;
+        writeln!(
+            notes,
+            "note: {managers} also applies {field} and may set it again; change it there, too"
+        )?;
     }
     Ok(())
 }
@@ -189,16 +211,23 @@ async fn migrate_logs(
         "app.kubernetes.io/name=order-service,app.kubernetes.io/component=migrate,app.kubernetes.io/instance={name}"
     );
     let pods = session.list(Shown::Pod, Some(namespace), &labels).await?;
-    let Some(newest) = pods.iter().max_by_key(|pod| status::created(pod)) else {
+    let Some(newest) = pods.iter().max_by_key(|pod| report::created(pod)) else {
         // The error names the OrderService if it does not exist.
         session.order_service(namespace, name).await?;
-        let message = format!("there is no pod that migrates {name}: Kubernetes deletes finished Jobs after their TTL");
+        let message = format!(
+            "there is no pod that migrates {name}: Kubernetes deletes finished Jobs after their TTL"
+        );
         return Err(OsvcError::NotFound(message));
     };
-    let pod = status::pod(newest, &[]);
+    let pod = report::pod(newest, &[]);
     if pod.state == "Pending" {
-        let cause = pod.cause.map_or_else(|| "Pending".to_owned(), |cause| cause.message);
-        return Err(OsvcError::NotFound(format!("pod {} has not started: {cause}", pod.name)));
+        let cause = pod
+            .cause
+            .map_or_else(|| "Pending".to_owned(), |cause| cause.message);
+        return Err(OsvcError::NotFound(format!(
+            "pod {} has not started: {cause}",
+            pod.name
+        )));
     }
     writeln!(notes, "pod {}", pod.name)?;
     let log = session.log(&pod.name, args.follow, args.tail).await?;

@@ -184,11 +184,13 @@ fn migration(snapshot: &Snapshot, job: &DynamicObject) -> Migration {
     let cause = if state == "Running" && pods.is_empty() {
         rejection(snapshot, job)
     } else {
-        finished_condition(job).filter(|_| state == "Failed").map(|condition| Cause {
-            reason: text(condition, "/reason"),
-            message: text(condition, "/message"),
-            since: text(condition, "/lastTransitionTime").parse().ok(),
-        })
+        finished_condition(job)
+            .filter(|_| state == "Failed")
+            .map(|condition| Cause {
+                reason: text(condition, "/reason"),
+                message: text(condition, "/message"),
+                since: text(condition, "/lastTransitionTime").parse().ok(),
+            })
     };
     Migration {
         name: name(job),
@@ -278,8 +280,9 @@ fn pods_of(snapshot: &Snapshot, owner: &DynamicObject) -> Vec<Pod> {
 pub(super) fn pod(pod: &DynamicObject, warnings: &[WarningEvent]) -> Pod {
     let conditions = pod.data.pointer("/status/conditions");
     let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-    let is_ready = conditions
-        .any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True");
+    let is_ready = conditions.any(|condition| {
+        text(condition, "/type") == "Ready" && text(condition, "/status") == "True"
+    });
     let state = if pod.metadata.deletion_timestamp.is_some() {
         "Terminating".to_owned()
     } else if is_ready {
@@ -299,7 +302,11 @@ pub(super) fn pod(pod: &DynamicObject, warnings: &[WarningEvent]) -> Pod {
 }
 
 pub(super) fn created(object: &DynamicObject) -> Option<Timestamp> {
-    object.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    object
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map(|time| time.0)
 }
 
 fn name(object: &DynamicObject) -> String {
@@ -316,5 +323,8 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
 }
 
 fn number(value: &Value, pointer: &str) -> i64 {
-    value.pointer(pointer).and_then(Value::as_i64).unwrap_or_default()
+    value
+        .pointer(pointer)
+        .and_then(Value::as_i64)
+        .unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::error::OsvcError;
-use super::status::Service;
+use super::report::Service;
 
 /// Returns the image of the newest version that rolled out completely and has another image than the spec. The
 /// operator has already rolled the pods back to it if the image of the spec failed.
@@ -12,7 +12,8 @@ use super::status::Service;
 /// A version that was replaced before it had rolled out is not proven, so it is never chosen.
 pub(crate) fn previous_image(service: &Service) -> Result<&str, OsvcError> {
     let replica_sets = service.deployment.iter().flat_map(|it| &it.replica_sets);
-    let mut good = replica_sets.filter(|it| it.proven && !it.image.is_empty() && it.image != service.image);
+    let mut good =
+        replica_sets.filter(|it| it.proven && !it.image.is_empty() && it.image != service.image);
     match good.next() {
         Some(replica_set) => Ok(&replica_set.image),
         None => Err(OsvcError::NotFound(format!(

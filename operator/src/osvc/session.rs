@@ -27,7 +27,12 @@ impl Session {
     /// Sends requests through this client.
     pub fn new(client: Client, url: String, namespace: String, timeout: Duration) -> Self {
         let cluster = Cluster::new(client);
-        Self { cluster, url, namespace, timeout }
+        Self {
+            cluster,
+            url,
+            namespace,
+            timeout,
+        }
     }
 
     /// Connects as the kubeconfig and the options describe. Nothing is sent yet.
@@ -40,7 +45,9 @@ impl Session {
             ..KubeConfigOptions::default()
         };
         let mut config = match &options.kubeconfig {
-            Some(file) => Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?,
+            Some(file) => {
+                Config::from_custom_kubeconfig(Kubeconfig::read_from(file)?, &choice).await?
+            }
             None if choice.context.is_some() => Config::from_kubeconfig(&choice).await?,
             None => Config::infer().await?,
         };
@@ -84,7 +91,9 @@ impl Session {
         namespace: &str,
         name: &str,
     ) -> Result<DynamicObject, OsvcError> {
-        let read = self.bounded(self.cluster.order_service(namespace, name)).await;
+        let read = self
+            .bounded(self.cluster.order_service(namespace, name))
+            .await;
         read.map_err(|error| names_service(error, namespace, name))
     }
 
@@ -97,7 +106,9 @@ impl Session {
     }
 
     pub(crate) async fn change(&self, name: &str, patch: &Value) -> Result<(), OsvcError> {
-        let changed = self.bounded(self.cluster.change(&self.namespace, name, patch)).await;
+        let changed = self
+            .bounded(self.cluster.change(&self.namespace, name, patch))
+            .await;
         changed.map_err(|error| names_service(error, &self.namespace, name))
     }
 
@@ -108,13 +119,20 @@ impl Session {
         follow: bool,
         tail: Option<i64>,
     ) -> Result<impl futures_util::AsyncRead + Send + use<>, OsvcError> {
-        self.bounded(self.cluster.log(&self.namespace, pod, follow, tail)).await
+        self.bounded(self.cluster.log(&self.namespace, pod, follow, tail))
+            .await
     }
 
-    async fn bounded<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, OsvcError> {
+    async fn bounded<T>(
+        &self,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, OsvcError> {
         match tokio::time::timeout(self.timeout, request).await {
             Ok(result) => result.map_err(|error| OsvcError::of_request(&self.url, error)),
-            Err(_) => Err(OsvcError::Timeout { url: self.url.clone(), timeout: self.timeout }),
+            Err(_) => Err(OsvcError::Timeout {
+                url: self.url.clone(),
+                timeout: self.timeout,
+            }),
         }
     }
 }

@@ -46,7 +46,12 @@ pub(crate) async fn read(
     };
     let services = async {
         match (namespace, name) {
-            (Some(namespace), Some(name)) => session.order_service(namespace, name).map_ok(|one| vec![one]).await,
+            (Some(namespace), Some(name)) => {
+                session
+                    .order_service(namespace, name)
+                    .map_ok(|one| vec![one])
+                    .await
+            }
             _ => session.list(Shown::OrderService, namespace, "").await,
         }
     };
@@ -75,11 +80,23 @@ impl Snapshot {
     /// Reads events where the status of an object does not explain it. A person who may not read events still sees
     /// everything else.
     async fn read_warnings(&mut self, session: &Session) -> Result<(), OsvcError> {
-        let pods = self.pods.iter().filter(|pod| pod_state(pod).is_some_and(|pod| pods::needs_events(&pod)));
-        let owners = self.replica_sets.iter().chain(&self.jobs).filter(|owner| self.lacks_pods(owner));
+        let pods = self
+            .pods
+            .iter()
+            .filter(|pod| pod_state(pod).is_some_and(|pod| pods::needs_events(&pod)));
+        let owners = self
+            .replica_sets
+            .iter()
+            .chain(&self.jobs)
+            .filter(|owner| self.lacks_pods(owner));
         let unexplained: Vec<_> = pods
             .chain(owners)
-            .filter_map(|object| Some((object.metadata.namespace.clone()?, object.metadata.uid.clone()?)))
+            .filter_map(|object| {
+                Some((
+                    object.metadata.namespace.clone()?,
+                    object.metadata.uid.clone()?,
+                ))
+            })
             .take(MAX_EXPLAINED)
             .collect();
         for (namespace, uid) in unexplained {
@@ -99,7 +116,13 @@ impl Snapshot {
 
     /// Whether a ReplicaSet or a Job has fewer pods than it wants.
     fn lacks_pods(&self, owner: &DynamicObject) -> bool {
-        let number = |pointer: &str| owner.data.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
+        let number = |pointer: &str| {
+            owner
+                .data
+                .pointer(pointer)
+                .and_then(Value::as_i64)
+                .unwrap_or_default()
+        };
         let has_finished = number("/status/succeeded") > 0 || finished_condition(owner).is_some();
         let wanted = if owner.data.pointer("/spec/replicas").is_some() {
             number("/spec/replicas")
@@ -115,10 +138,15 @@ impl Snapshot {
 pub(super) fn finished_condition(job: &DynamicObject) -> Option<&Value> {
     let conditions = job.data.pointer("/status/conditions")?.as_array()?;
     let field = |condition: &Value, name: &str| {
-        condition.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+        condition
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
     conditions.iter().find(|condition| {
-        matches!(field(condition, "type").as_str(), "Complete" | "Failed") && field(condition, "status") == "True"
+        matches!(field(condition, "type").as_str(), "Complete" | "Failed")
+            && field(condition, "status") == "True"
     })
 }
 
@@ -137,6 +165,9 @@ pub(super) fn children<'a>(
     let uid = owner.metadata.uid.clone();
     objects.iter().filter(move |object| {
         let owners = object.metadata.owner_references.iter().flatten();
-        uid.is_some() && owners.into_iter().any(|owner| Some(&owner.uid) == uid.as_ref())
+        uid.is_some()
+            && owners
+                .into_iter()
+                .any(|owner| Some(&owner.uid) == uid.as_ref())
     })
 }

@@ -2,19 +2,26 @@
 
 use jiff::Timestamp;
 
-use super::status::{Cause, Condition, Deployment, Migration, Pod, ReplicaSet, Service};
+use super::report::{Cause, Condition, Deployment, Migration, Pod, ReplicaSet, Service};
 use super::tree::{Mood, Node};
 
 /// The tree of an OrderService.
 pub(crate) fn tree(service: &Service, now: Timestamp) -> Node {
-    let ready = service.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let ready = service
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready");
     let (state, mood) = match ready {
         Some(ready) if ready.status == "True" => ("Ready".to_owned(), Mood::Good),
         Some(ready) => (ready.reason.clone(), mood(ready)),
         None => ("Unknown".to_owned(), Mood::Waiting),
     };
     let mut detail = format!("image {}", service.image);
-    if let Some(running) = service.running_image.as_ref().filter(|it| **it != service.image) {
+    if let Some(running) = service
+        .running_image
+        .as_ref()
+        .filter(|it| **it != service.image)
+    {
         detail.push_str("; the pods run ");
         detail.push_str(running);
     }
@@ -92,22 +99,39 @@ fn migration(job: &Migration, now: Timestamp) -> Node {
 }
 
 fn deployment(deployment: &Deployment, now: Timestamp) -> Node {
-    let Deployment { desired, updated, available, .. } = deployment;
+    let Deployment {
+        desired,
+        updated,
+        available,
+        ..
+    } = deployment;
     // Old versions without pods are kept for a rollback and are not worth a line.
     let shown = deployment.replica_sets.iter().enumerate();
     let shown = shown.filter(|(index, it)| *index == 0 || it.desired > 0 || !it.pods.is_empty());
     Node {
         name: format!("Deployment {}", deployment.name),
         state: format!("{available}/{desired}"),
-        mood: if available >= desired { Mood::Good } else { Mood::Waiting },
+        mood: if available >= desired {
+            Mood::Good
+        } else {
+            Mood::Waiting
+        },
         age: age(deployment.created, now),
-        detail: format!("{available} of {desired} pods are available, {updated} of the newest version"),
+        detail: format!(
+            "{available} of {desired} pods are available, {updated} of the newest version"
+        ),
         children: shown.map(|(_, it)| replica_set(it, now)).collect(),
     }
 }
 
 fn replica_set(replica_set: &ReplicaSet, now: Timestamp) -> Node {
-    let ReplicaSet { desired, ready, revision, image, .. } = replica_set;
+    let ReplicaSet {
+        desired,
+        ready,
+        revision,
+        image,
+        ..
+    } = replica_set;
     let mut detail = format!("revision {revision}, image {image}");
     append_cause(&mut detail, replica_set.cause.as_ref());
     let mood = match (&replica_set.cause, ready >= desired) {
@@ -140,7 +164,10 @@ fn pod(pod: &Pod, now: Timestamp) -> Node {
     details.extend(pod.node.as_ref().map(|node| format!("node {node}")));
     Node {
         name: format!("Pod {}", pod.name),
-        state: pod.cause.as_ref().map_or_else(|| pod.state.clone(), |cause| cause.reason.clone()),
+        state: pod
+            .cause
+            .as_ref()
+            .map_or_else(|| pod.state.clone(), |cause| cause.reason.clone()),
         mood,
         age: age(pod.created, now),
         detail: details.join("; "),
@@ -219,7 +246,11 @@ mod tests {
             ("Paused", "True", "Paused", Mood::Waiting),
             ("SomethingNew", "True", "Yes", Mood::Neutral),
         ] {
-            assert_eq!(mood(&condition_of(type_, status, reason)), expected, "{type_} {status}");
+            assert_eq!(
+                mood(&condition_of(type_, status, reason)),
+                expected,
+                "{type_} {status}"
+            );
         }
     }
 }
