@@ -86,20 +86,21 @@ class Template:
         kind, expression = self.marks[int(found["number"])]
         indent = found["indent"] + ("  " if found["item"] else "")
         start = found["indent"] + (found["item"] or "") + (f"{found['key']}:" if found["key"] else "")
+        start += " " if found["key"] else ""
         below = len(indent) + 2
         match kind:
             case "scalar":
-                return f"{start} {{{{ {expression} }}}}"
+                return f"{start}{{{{ {expression} }}}}"
             case "text":
-                return f"{start} {expression}"
+                return f"{start}{expression}"
             case "block":
-                return f"{start} {{{{- toYaml {expression} | nindent {below} }}}}"
+                return f"{start}{{{{- toYaml {expression} | nindent {below} }}}}"
             case "optional":
-                return (f"{indent}{{{{- with {expression} }}}}\n{start} {{{{- toYaml . | nindent {below} }}}}\n"
+                return (f"{indent}{{{{- with {expression} }}}}\n{start}{{{{- toYaml . | nindent {below} }}}}\n"
                         f"{indent}{{{{- end }}}}")
             case "if":
                 condition, value = expression
-                return f"{indent}{{{{- if {condition} }}}}\n{start} {{{{ {value} }}}}\n{indent}{{{{- end }}}}"
+                return f"{indent}{{{{- if {condition} }}}}\n{start}{{{{ {value} }}}}\n{indent}{{{{- end }}}}"
             case "line":
                 return f"{found['indent']}{expression}"
             case "lines":

@@ -60,7 +60,7 @@ fn condition(condition: &Condition, now: Timestamp) -> Node {
     }
 }
 
-/// Conditions with these types are good when True; the second list is bad, and the third is to be noticed.
+/// Whether a status is good depends on the type of the condition. Types of newer versions are not judged.
 fn mood(condition: &Condition) -> Mood {
     let is_true = condition.status == "True";
     match (condition.type_.as_str(), condition.status.as_str()) {
