@@ -14,10 +14,6 @@ use crate::cluster::{Cluster, PodState, Result, WarningEvent};
 
 pub(crate) use explain::{explain, needs_events};
 pub(crate) use log_text::shorten;
-#[expect(
-    unused_imports,
-    reason = "explains the condition ReplicaFailure of a Deployment"
-)]
 pub(crate) use rejection::rejection;
 
 /// Why a pod does not run.
