@@ -192,6 +192,9 @@ def write(chart, directory):
     templates = directory / "templates"
     templates.mkdir(parents=True, exist_ok=True)
     items = [item for item in render(chart.kustomization) if item["kind"] != "Namespace"]
+    for component, kind in chart.alternatives.items():
+        rendered = render({**chart.kustomization, "components": [component]})
+        items += [item for item in rendered if item["kind"] == kind]
     files = {"Chart.yaml": yaml.safe_dump({
         "apiVersion": "v2", "name": chart.name, "description": chart.description, "type": "application",
         "version": version(), "appVersion": version(), "kubeVersion": ">=1.29.0-0"}, sort_keys=False)}

@@ -31,6 +31,7 @@ class Chart:
     """What both charts have in common."""
 
     constraints = {}
+    alternatives = {}
 
     def __init__(self):
         self.found = []
@@ -246,6 +247,10 @@ order-service-config-{{ .Values.settings | toJson | sha256sum | trunc 10 }}
             path = (*container, "env", f"[{variable}]", "value")
             expression = self.value(value, text, DURATION, server.default(path))
             server.replace(path, "scalar", f"{expression} | toJson")
+        ready = ("spec", "minReadySeconds")
+        expression = self.value("minReadySeconds", "How long a new pod must be ready to count as available", COUNT,
+                                server.default(ready))
+        server.replace(ready, "scalar", f"{expression} | toJson")
         grace = ("spec", "template", "spec", "terminationGracePeriodSeconds")
         expression = self.value("terminationGracePeriodSeconds", "At least `drainDelay` + `shutdownTimeout` + 20 s",
                                 COUNT, server.default(grace))
@@ -298,6 +303,8 @@ class Operator(Chart):
     description = "The operator of order-service, with its custom resource definition"
     namespace = "order-operator-system"
     kustomization = {"resources": ["operator"], "components": ["operator/components/monitoring"]}
+    # Objects of these components that replace others.
+    alternatives = {"operator/components/cilium": "CiliumNetworkPolicy"}
     helpers = Chart.helpers.format(name=name)
     readme = """\
 Installs the objects of kustomize/operator into the namespace of the release, except the namespace itself. Label the
@@ -307,19 +314,29 @@ namespace for the restricted Pod Security Standard, as kustomize/operator/namesp
       --namespace order-operator-system --create-namespace
 
 The custom resource definition is a template, so `helm upgrade` upgrades it, and is kept by `helm uninstall`, which
-would otherwise delete every OrderService. An operator of one namespace (`watchNamespace`) beside another one needs
-`crd.enabled=false` and `clusterRoles.enabled=false`, because those objects exist once in a cluster.
+would otherwise delete every OrderService.
+
+With `namespaced`, the operator works only in the namespace of the release and has no rights outside of it, so several
+can be installed side by side. The custom resource definition and the roles for users are then not part of the release:
+install them once, see kustomize/operator/components/namespaced.
 """
 
     def rename(self, text):
         return text
 
     def condition(self, item):
-        kind = item["kind"]
+        kind, name = item["kind"], item["metadata"]["name"]
         if kind in ("PodMonitor", "PrometheusRule"):
             return ".Values.monitoring.enabled"
-        return {"CustomResourceDefinition": ".Values.crd.enabled", "ClusterRole": ".Values.clusterRoles.enabled",
-                "NetworkPolicy": ".Values.networkPolicy.enabled"}.get(kind, "")
+        if kind == "CiliumNetworkPolicy":
+            return "and .Values.networkPolicy.enabled .Values.networkPolicy.cilium"
+        if kind == "NetworkPolicy":
+            # Where another program shares the namespace, the others are enough to isolate the operator.
+            also = {"default-deny": " (not .Values.namespaced)",
+                    "order-operator-allow-api-server": " (not .Values.networkPolicy.cilium)"}.get(name)
+            return f"and .Values.networkPolicy.enabled{also}" if also else ".Values.networkPolicy.enabled"
+        once_per_cluster = kind == "CustomResourceDefinition" or (kind == "ClusterRole" and name != "order-operator")
+        return "not .Values.namespaced" if once_per_cluster else ""
 
     def text(self, template, text):
         return text.replace(self.namespace, "{{ .Release.Namespace }}")
@@ -334,24 +351,29 @@ would otherwise delete every OrderService. An operator of one namespace (`watchN
         operator.replace(("spec", "replicas"), "scalar", f"{replicas} | toJson")
         resources = self.value("resources", "Resources of a pod", RESOURCES, operator.default((*container, "resources")))
         operator.replace((*container, "resources"), "block", resources)
-        watched = self.value("watchNamespace", "The only namespace in which the operator works; all if empty", STRING, "")
+        namespaced = self.value("namespaced", "Whether the operator works only in the namespace of the release", BOOLEAN, False)
         self.value("settings", "Further settings (`order-operator --help`) as environment variables",
                    {"type": "object", "propertyNames": {"pattern": "^[A-Z][A-Z0-9_]*$"}, "additionalProperties": STRING}, {})
         operator.append((*container, "env"), [
-            "{{- with %s }}" % watched, "- name: WATCH_NAMESPACE", "  value: {{ . | toJson }}", "{{- end }}",
+            "{{- if %s }}" % namespaced, "- name: WATCH_NAMESPACE", "  valueFrom:", "    fieldRef:",
+            "      fieldPath: metadata.namespace", "- name: LEASE_NAME", "  value: order-operator", "{{- end }}",
             "{{- range $name, $value := .Values.settings }}", "- name: {{ $name }}", "  value: {{ $value | toJson }}",
             "{{- end }}"])
-        lease = self.get(made, "Role", "order-operator-leader-election")
-        lease.replace(("rules", 1, "resourceNames", 0), "text", "order-operator{{ with %s }}-{{ . }}{{ end }}" % watched)
-        binding = self.get(made, "ClusterRoleBinding", "order-operator")
-        binding.replace(("kind",), "text", "{{ if %s }}RoleBinding{{ else }}ClusterRoleBinding{{ end }}" % watched)
-        binding.add(("metadata", "namespace"), "optional", watched)
-        self.value("crd.enabled", "Whether the custom resource definition is installed", BOOLEAN, True)
+        for template, path in ((self.get(made, "ClusterRole", "order-operator"), ("kind",)),
+                               (self.get(made, "ClusterRoleBinding", "order-operator"), ("kind",)),
+                               (self.get(made, "ClusterRoleBinding", "order-operator"), ("roleRef", "kind"))):
+            kind = template.default(path)
+            template.replace(path, "text", "{{ if %s }}%s{{ else }}%s{{ end }}" % (
+                namespaced, kind.removeprefix("Cluster"), kind))
+        for kind in ("ClusterRole", "ClusterRoleBinding"):
+            self.get(made, kind, "order-operator").add(
+                ("metadata", "namespace"), "if", (namespaced, ".Release.Namespace"))
         (crd,) = [t for t in made if t.original["kind"] == "CustomResourceDefinition"]
         crd.item["metadata"].setdefault("annotations", {})["helm.sh/resource-policy"] = "keep"
-        self.value("clusterRoles.enabled", "Whether the roles are installed that exist once in a cluster", BOOLEAN, True)
         self.network_policies(made, "order-operator-allow-", {
             "dns": ("dns", "DNS"), "api-server": ("apiServer", "The API server"), "metrics": ("metrics", "Scrapes")})
+        self.value("networkPolicy.cilium", "Whether a CiliumNetworkPolicy admits the API server, instead of `apiServer`."
+                   " Cilium never matches addresses against it", BOOLEAN, False)
         self.scheduling(pods)
         self.value("monitoring.enabled", "Whether PodMonitor and PrometheusRule are installed", BOOLEAN, False)
         return self.found

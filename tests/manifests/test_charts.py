@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 from charts import CHARTS, HELMS, comparable, every_helm, overlay, rendered, run, template
-from manifests import COMPONENTS, KUSTOMIZE, ROOT, TOOLS, WORK, build, inside, load
+from manifests import COMPONENTS, KUSTOMIZE, OPERATOR_COMPONENTS, ROOT, TOOLS, WORK, build, inside, load
 
 SERVICE, OPERATOR = "order-service", "order-operator"
 NAMESPACES = {SERVICE: "shop", OPERATOR: "order-operator-system"}
@@ -70,6 +70,15 @@ spec: {template: {spec: {
                 volumeMounts: [{mountPath: /run/secrets/order-service-auth, $patch: delete}]}],
   volumes: [{name: auth, $patch: delete}]}}}
 """}]
+def namespaces(*names):
+    return [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}} for name in names]
+
+
+WITHOUT_IDS = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
+OPENSHIFT_POLICIES = {
+    "dns": [{"to": namespaces("openshift-dns"), "ports": [{"protocol": "UDP", "port": 5353}, {"protocol": "TCP", "port": 5353}]}],
+    "metrics": [{"from": namespaces("monitoring", "openshift-user-workload-monitoring"),
+                 "ports": [{"protocol": "TCP", "port": "metrics"}]}]}
 MONITORING, GATEWAY = inside("components", "monitoring"), inside("components", "gateway")
 RUNBOOKS = "https://git.my-company.com/OPERATIONS.md"
 
@@ -126,10 +135,13 @@ SERVICE_CASES = {
     "scheduling": ({"nodeSelector": {"pool": "orders"}, "tolerations": TOLERATIONS, "affinity": AFFINITY, "priorityClassName": "high"},
                    {"patches": [*each_pod("nodeSelector", {"pool": "orders"}), *each_pod("tolerations", TOLERATIONS),
                                 *each_pod("affinity", AFFINITY), *each_pod("priorityClassName", "high")]}),
-    "openshift": ({"podSecurityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None}},
-                  {"patches": [patch(*target, *[("remove", f"{path}/securityContext/{field}", None)
-                                                for field in ("runAsUser", "runAsGroup", "fsGroup")])
-                               for target, path in PODS]}),
+    "openshift": ({"podSecurityContext": WITHOUT_IDS, "networkPolicy": OPENSHIFT_POLICIES},
+                  {"components": [inside("components", "openshift")]}),
+    "load balancer with IP targets": ({"drainDelay": "90s", "terminationGracePeriodSeconds": 150, "minReadySeconds": 120},
+                                      {"components": [inside("components", "ip-targets")]}),
+    "database in the cluster": ({"networkPolicy": {"database": [{
+        "to": [{"namespaceSelector": {"matchLabels": {"orders.example.com/database": "true"}}}],
+        "ports": [{"protocol": "TCP", "port": 5432}]}]}}, {"components": [inside("components", "in-cluster-database")]}),
     "annotations": ({"podAnnotations": {"example.com/team": "a: {{ b }}"}},
                     {"patches": [patch(*SERVER, ("add", "/spec/template/metadata/annotations/example.com~1team", "a: {{ b }}"))]}),
     "spreading": ({"topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]},
@@ -167,10 +179,15 @@ OPERATOR_CASES = {
                                 ("add", f"{POD}/priorityClassName", "high"), ("remove", f"{POD}/securityContext/fsGroup", None))]}),
     "settings": ({"settings": {"RESYNC_PERIOD": "60s"}},
                  {"patches": [patch(*OPERATOR_DEPLOYMENT, ("add", f"{CONTAINER}/env/-", {"name": "RESYNC_PERIOD", "value": "60s"}))]}),
-    "one namespace": ({"watchNamespace": "orders"}, {"components": [inside("operator", "components", "namespaced")],
-                                                     "labels": [{"pairs": {"app.kubernetes.io/part-of": "order-operator"}}]}),
-    "a second operator": ({"crd": {"enabled": False}, "clusterRoles": {"enabled": False}},
-                          {"patches": [delete("CustomResourceDefinition"), delete("ClusterRole")]}),
+    "one namespace": ({"namespaced": True}, {"components": [inside("operator", "components", "namespaced")],
+                                             "namespace": "order-operator-system"}),
+    "openshift": ({"podSecurityContext": WITHOUT_IDS, "networkPolicy": OPENSHIFT_POLICIES},
+                  {"components": [inside("operator", "components", "openshift")]}),
+    "any API server": ({"networkPolicy": {"apiServer": [{"ports": [
+        {"protocol": "TCP", "port": port} for port in (443, 6443, 8443, 16443)]}]}},
+        {"components": [inside("operator", "components", "any-api-server")]}),
+    "cilium": ({"networkPolicy": {"cilium": True}}, {"components": [inside("operator", "components", "cilium")]}),
+    "cilium without policies": ({"networkPolicy": {"cilium": True, "enabled": False}}, {"patches": [delete("NetworkPolicy")]}),
     "no policies": ({"networkPolicy": {"enabled": False}}, {"patches": [delete("NetworkPolicy")]}),
     "policies": ({"networkPolicy": {"apiServer": RULES, "dns": RULES, "metrics": FROM}},
                  {"patches": [policy("api-server", "egress", RULES, OPERATOR), policy("dns", "egress", RULES, OPERATOR),
@@ -254,8 +271,8 @@ def test_the_namespace_is_that_of_the_release(helm):
     (SERVICE, {"auth": {"secretName": "", "anonymous": ""}}, "auth"),
     (SERVICE, {"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),
     (SERVICE, {"resources": {"request": {}}}, "request"),
-    (OPERATOR, {"watchNamespaces": "a"}, "watchNamespaces"),
-    (OPERATOR, {"crd": {"install": True}}, "install"),
+    (OPERATOR, {"watchNamespace": "a"}, "watchNamespace"),
+    (OPERATOR, {"networkPolicy": {"cillium": True}}, "cillium"),
 ], ids=str)
 def test_wrong_values_are_rejected(helm, chart, values, named):
     done = template(helm, chart, values, "shop")
@@ -287,11 +304,14 @@ def test_the_committed_charts_are_current(tmp_path):
 
 
 def test_components_are_offered_or_need_no_chart():
-    """A new component of kustomize has to be considered for the chart."""
-    offered = {"monitoring", "gateway"}
+    """A new component of kustomize has to be considered for the charts."""
+    text = "\n".join(str(changes) for _, changes in [*SERVICE_CASES.values(), *OPERATOR_CASES.values()])
     # Databases, secrets of other operators, a volume, and credentials of Kubernetes are installed beside the chart.
     beside = {"postgres", "cloudnative-pg", "external-secrets", "archive", "kubernetes-auth"}
-    assert offered | beside == set(COMPONENTS)
+    for directory, names in (("components", set(COMPONENTS) - beside), ("operator/components", set(OPERATOR_COMPONENTS))):
+        assert names
+        for name in names:
+            assert inside(*directory.split("/"), name) in text, name
 
 
 def test_both_versions_of_helm_are_tested():
