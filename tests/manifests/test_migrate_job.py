@@ -95,8 +95,19 @@ def test_it_retries(on):
     # The name of the ConfigMap contains a hash of the settings, which would change the template.
     assert "envFrom" not in containers(job)[0]
     rules = spec["podFailurePolicy"]["rules"]
-    assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
-    assert rules[1]["onExitCodes"]["containerName"] == containers(job)[0]["name"]
+    assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    # An outage of the database uses up no attempt, and an invalid setting ends the Job.
+    name = containers(job)[0]["name"]
+    assert [rule["onExitCodes"] for rule in rules[1:]] == [
+        {"containerName": name, "operator": "In", "values": [code]} for code in (3, 2)]
+
+
+@pytest.mark.parametrize("on", ["base", "dev", "prod"])
+def test_autoscalers_do_not_interrupt_it(on):
+    annotations = migrate_job(objects_of(on))["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert annotations["karpenter.sh/do-not-disrupt"] == "true"
 
 
 def test_it_stays_after_its_end():

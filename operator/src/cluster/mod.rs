@@ -140,6 +140,27 @@ impl Cluster {
             .map(Some)
     }
 
+    /// Sets how many seconds after its end a Job is deleted, unless it is a newer Job of the same name.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn expire_job(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        seconds: i32,
+    ) -> Result<()> {
+        let patch = json!({
+            "metadata": {"uid": uid},
+            "spec": {"ttlSecondsAfterFinished": seconds},
+        });
+        self.api(Kind::Job, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+    }
+
     /// Replaces the status, which the operator owns completely. A JSON patch costs the API server much less
     /// than an apply.
     ///

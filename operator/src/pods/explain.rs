@@ -16,6 +16,10 @@ const START_EVENTS: [(&str, FailureClass); 4] = [
 ];
 /// The reason of the event about a failed probe.
 const UNHEALTHY: &str = "Unhealthy";
+/// The reason of a pod whose containers run and are not ready.
+const NOT_READY: &str = "NotReady";
+/// The reason of a pod that was evicted, or whose node was lost: it has not failed by itself.
+pub(crate) const DISRUPTED: &str = "Disrupted";
 
 /// Explains why a pod does not run or is not ready. Returns `None` if it is ready, starts normally, has succeeded, or
 /// is being deleted. `warnings` are needed if [`needs_events`].
@@ -33,6 +37,7 @@ pub(crate) fn explain(pod: &PodState, warnings: &[WarningEvent]) -> Option<PodFa
     Some(PodFailure {
         detail: format!("pod {name}: {}", failure.detail),
         since: failure.since.or_else(|| since_scheduled(pod)),
+        pod: pod.metadata.name.clone(),
         ..failure
     })
 }
@@ -44,8 +49,17 @@ pub(crate) fn needs_events(pod: &PodState) -> bool {
 }
 
 /// Whether all containers of the pod have ended and are not restarted.
-pub(super) fn has_ended(pod: &PodState) -> bool {
+pub(crate) fn has_ended(pod: &PodState) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Since when a container of the pod has been running.
+pub(crate) fn running_since(pod: &PodState) -> Option<Timestamp> {
+    let running = containers(pod).filter_map(|status| status.state.as_ref()?.running.as_ref());
+    running
+        .filter_map(|running| running.started_at.as_ref())
+        .map(|time| time.0)
+        .min()
 }
 
 /// When the pod was created.
@@ -96,7 +110,7 @@ fn disruption(pod: &PodState) -> Option<PodFailure> {
     };
     Some(PodFailure {
         since: changed(condition),
-        ..PodFailure::from_text("Disrupted", Transient, &text)
+        ..PodFailure::from_text(DISRUPTED, Transient, &text)
     })
 }
 
@@ -119,7 +133,7 @@ fn rejection_by_kubelet(pod: &PodState) -> Option<PodFailure> {
     let reason = status.reason.as_deref()?;
     let message = status.message.as_deref().unwrap_or_default();
     let text = format!("{reason}: {message}");
-    Some(PodFailure::from_text("Disrupted", Transient, &text))
+    Some(PodFailure::from_text(DISRUPTED, Transient, &text))
 }
 
 /// Whether the pod is on a node, and none of its containers has been created.
@@ -147,8 +161,6 @@ fn start(pod: &PodState, warnings: &[WarningEvent]) -> Option<PodFailure> {
         ..PodFailure::from_text(reason, *class, text)
     })
 }
-
-const NOT_READY: &str = "NotReady";
 
 /// The containers run, and their startup or readiness probe fails.
 fn readiness(pod: &PodState, warnings: &[WarningEvent]) -> Option<PodFailure> {

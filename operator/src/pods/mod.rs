@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::cluster::{Cluster, PodState, Result, WarningEvent};
 
-pub(crate) use explain::{explain, needs_events};
+pub(crate) use explain::{DISRUPTED, explain, has_ended, needs_events, running_since};
 pub(crate) use log_text::shorten;
 pub(crate) use rejection::rejection;
 
@@ -31,6 +31,8 @@ pub(crate) struct PodFailure {
     pub(crate) since: Option<Timestamp>,
     /// How often the container was restarted.
     pub(crate) restarts: i32,
+    /// The name of the pod. `None` if no pod could be created.
+    pub(crate) pod: Option<String>,
 }
 
 /// Whether a failure passes by itself.
@@ -52,6 +54,7 @@ impl PodFailure {
             detail: describe(reason, full),
             since: None,
             restarts: 0,
+            pod: None,
         }
     }
 
@@ -104,7 +107,7 @@ pub(crate) async fn inspect(
     });
     let mut failures = Vec::new();
     if let Some(owner) = owner
-        && pods.iter().all(explain::has_ended)
+        && pods.iter().all(has_ended)
     {
         let newest = pods.first().and_then(explain::created);
         let warnings = cluster.warnings(namespace, owner).await?;

@@ -49,8 +49,8 @@ fn obstacle(observation: &Observation) -> Option<(&'static str, String)> {
 /// Returns the verdict of a migration that is not complete.
 fn migration_verdict(observation: &Observation) -> Option<Verdict> {
     match &observation.migration {
-        Migration::Failed(message) => Some(condition_false("MigrationFailed", message)),
-        Migration::Retrying(message) => Some(condition_false("MigrationRetrying", message)),
+        Migration::Failed(report) => Some(condition_false("MigrationFailed", &report.message)),
+        Migration::Retrying(report) => Some(condition_false("MigrationRetrying", &report.message)),
         Migration::Running(message) => Some(condition_false("Migrating", message)),
         Migration::Foreign(_) | Migration::Done(_) | Migration::Unknown => None,
     }
@@ -150,10 +150,11 @@ pub(super) fn progressing(observation: &Observation, target: Option<&Target>) ->
         return condition_false(reason, message);
     }
     match &observation.migration {
-        Migration::Failed(message) => return condition_false("MigrationFailed", message),
-        Migration::Running(message) | Migration::Retrying(message) => {
-            return condition_true("Migrating", message);
+        Migration::Failed(report) => {
+            return condition_false("MigrationFailed", &report.message);
         }
+        Migration::Retrying(report) => return condition_true("Migrating", &report.message),
+        Migration::Running(message) => return condition_true("Migrating", message),
         _ => {}
     }
     let failed = observation
@@ -209,8 +210,12 @@ pub(super) fn degraded(observation: &Observation, target: Option<&Target>) -> Ve
         );
         return condition_true(reason, message);
     }
-    if let Migration::Failed(message) = &observation.migration {
-        return condition_true("MigrationFailed", message);
+    match &observation.migration {
+        Migration::Failed(report) => return condition_true("MigrationFailed", &report.message),
+        Migration::Retrying(report) if report.is_lasting => {
+            return condition_true(report.reason, &report.message);
+        }
+        _ => {}
     }
     if let Some(contested) = &observation.contested {
         return condition_true("Contested", contested);

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::apply::{self, Desired, Ownership};
 use super::deployment::DesiredWorkload;
 use super::error::{Error, ErrorClass};
-use super::migration::{self, Migration};
+use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
 use super::{Context, deployment, secrets};
@@ -213,6 +213,7 @@ impl Reconciliation<'_> {
         let Some(Workload {
             migration_revision,
             migration_job,
+            migration_budget,
             deployment,
         }) = workload
         else {
@@ -227,8 +228,11 @@ impl Reconciliation<'_> {
         let migration = migration::migrate(
             context,
             &target,
-            migration_revision,
-            &migration_job,
+            DesiredMigration {
+                revision: migration_revision,
+                job: &migration_job,
+                budget: migration_budget.as_ref(),
+            },
             previous.as_ref(),
         )
         .await?;

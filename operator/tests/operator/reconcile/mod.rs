@@ -10,6 +10,8 @@ mod failures;
 mod lasting_errors;
 mod maintenance;
 mod migration;
+mod migration_pods;
+mod obsolete_migration;
 mod rollback;
 mod steady_state;
 
