@@ -215,7 +215,7 @@ async fn migrate_logs(
         // The error names the OrderService if it does not exist.
         session.order_service(namespace, name).await?;
         let message = format!(
-            "there is no pod that migrates {name}: Kubernetes deletes finished Jobs after their TTL"
+            "no pod of {name} migrates or has migrated recently: a Job that succeeded is deleted after some time"
         );
         return Err(OsvcError::NotFound(message));
     };

@@ -315,7 +315,7 @@ async fn migrate_logs_prints_the_newest_pod() {
     fake.remove("orders-migrate-1-a");
     fake.remove("orders-migrate-1-b");
     let error = fake.run("migrate-logs orders").await.unwrap_err();
-    assert!(error.to_string().contains("TTL"), "{error}");
+    assert!(error.to_string().contains("a Job that succeeded is deleted"), "{error}");
 }
 
 #[tokio::test]
