@@ -291,13 +291,23 @@ pub(super) fn pod(pod: &DynamicObject, warnings: &[WarningEvent]) -> Pod {
         text(&pod.data, "/status/phase")
     };
     let cause = pod_state(pod).and_then(|state| pods::explain(&state, warnings));
+    // The complete description: the one for conditions is cut, and a registry's reason is at its end.
+    let cause = cause.map(|failure| {
+        let own_name = format!("pod {}: ", name(pod));
+        let detail = failure.detail.strip_prefix(&own_name);
+        let message = detail.unwrap_or(&failure.detail).to_owned();
+        Cause {
+            message,
+            ..Cause::from(failure)
+        }
+    });
     Pod {
         name: name(pod),
         created: created(pod),
         state,
         restarts: number(&pod.data, "/status/containerStatuses/0/restartCount"),
         node: Some(text(&pod.data, "/spec/nodeName")).filter(|node| !node.is_empty()),
-        cause: cause.map(Cause::from),
+        cause,
     }
 }
 

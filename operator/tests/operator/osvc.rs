@@ -159,6 +159,32 @@ async fn a_pod_without_a_reason_in_its_status_is_explained_by_its_events() {
 }
 
 #[tokio::test]
+async fn the_text_of_a_registry_is_shown_to_its_end() {
+    let fake = rolling_out();
+    let text = format!(
+        "Back-off pulling image: {} not found",
+        "failed to resolve ".repeat(20)
+    );
+    fake.change("orders-next-a", |pod| {
+        pod["status"] = json!({
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True"}],
+            "containerStatuses": [{"name": "order-service", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff", "message": text}}}],
+        });
+    });
+    let json: Value =
+        serde_json::from_str(&fake.run("status orders -o json").await.unwrap().out).unwrap();
+    let cause = &json["items"][0]["deployment"]["replicaSets"][0]["pods"][0]["cause"];
+    assert_eq!(cause["reason"], "ImagePullBackOff");
+    let message = cause["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("ImagePullBackOff: ") && message.ends_with(" not found"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
 async fn a_pod_that_a_quota_rejects_is_explained_at_its_owner() {
     let fake = rolling_out();
     fake.remove("orders-next-a");
@@ -315,7 +341,12 @@ async fn migrate_logs_prints_the_newest_pod() {
     fake.remove("orders-migrate-1-a");
     fake.remove("orders-migrate-1-b");
     let error = fake.run("migrate-logs orders").await.unwrap_err();
-    assert!(error.to_string().contains("a Job that succeeded is deleted"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("a Job that succeeded is deleted"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
