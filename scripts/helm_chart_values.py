@@ -126,13 +126,20 @@ part of the chart: see docs/OPERATIONS.md and docs/ACCESS.md.
 
     helm install orders oci://registry.example.com/charts/order-service --namespace shop
 
-Each release of the image has its own migration Job. New pods are unready until it has finished, so do not use `--wait`
+Each image has its own migration Job. New pods are unready until it has finished, so do not use `--wait`
 with a timeout below the time of your migrations. A changed setting creates another ConfigMap. The old ones stay, because
 pods of the last version need them until the rollout is complete, and for `helm rollback`; delete them when you like.
 """
     helpers = Chart.helpers.format(name=name) + """\
 {{- define "order-service.config" -}}
 order-service-config-{{ .Values.settings | toJson | sha256sum | trunc 10 }}
+{{- end }}
+{{- /* A hash of everything in the template of the migration Job, which is immutable. Not the tag, because dots are not
+valid in the host name of a pod. */}}
+{{- define "order-service.migration" -}}
+{{- $job := pick .Values "imagePullSecrets" "database" "migrations" "nodeSelector" "tolerations" "affinity"
+  "priorityClassName" "podSecurityContext" }}
+{{- list .Chart.Version (include "order-service.image" .) .Values.image.pullPolicy $job | toJson | sha256sum | trunc 10 }}
 {{- end }}
 """
 
@@ -179,7 +186,7 @@ order-service-config-{{ .Values.settings | toJson | sha256sum | trunc 10 }}
                 (cron, ("spec", "jobTemplate", "spec", "template"))]
         container = ("spec", "template", "spec", "containers", "[order-service]")
         self.image(pods, server.default((*container, "image")).split(":")[0])
-        job.replace(("metadata", "name"), "text", 'order-service-migrate-{{ include "order-service.tag" . }}')
+        job.replace(("metadata", "name"), "text", 'order-service-migrate-{{ include "order-service.migration" . }}')
         self.replicas(made, server)
         self.settings(made, server, cron, container)
         self.secrets(server, job, cron, container)

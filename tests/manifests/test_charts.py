@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 
@@ -221,6 +222,27 @@ def test_the_chart_equals_the_manifests(helm, chart, name):
         assert ours[key] == item, key
     if name != "defaults":
         assert theirs != comparable(expected(chart, "defaults")), "the case changes nothing"
+
+
+@every_helm
+def test_names_change_exactly_with_the_content(helm):
+    """The template of a Job is immutable, and a changed setting has to replace the pods."""
+    def named(values, kind, field):
+        (item,) = [o for o in rendered(helm, SERVICE, values, "shop")
+                   if o["kind"] == kind and not o["metadata"]["name"].endswith("dashboard")]
+        return item["metadata"]["name"], item[field]
+
+    changed = {"Job": set(), "ConfigMap": set()}
+    for kind, field in (("Job", "spec"), ("ConfigMap", "data")):
+        name, content = named({}, kind, field)
+        assert re.fullmatch(r"order-service-(migrate|config)-[0-9a-f]{10}", name)
+        for case_name, (values, _) in SERVICE_CASES.items():
+            other, other_content = named(values, kind, field)
+            assert (other != name) == (other_content != content), f"{case_name}: {kind}"
+            if other != name:
+                changed[kind].add(case_name)
+    assert {"image", "digest", "pull", "secrets", "scheduling", "openshift"} <= changed["Job"]
+    assert changed["ConfigMap"] == {"settings"}
 
 
 def leaves(schema, prefix=""):
