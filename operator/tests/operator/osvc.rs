@@ -1,12 +1,14 @@
 //! The kubectl plugin against a scripted API server: what it reads, prints and writes.
 
 mod cluster;
+mod objects;
 mod process;
 
 use order_operator::osvc::OsvcError;
 use serde_json::{Value, json};
 
-use cluster::{Fake, GOOD, NEXT, rolling_out};
+use cluster::Fake;
+use objects::{GOOD, NEXT, rolling_out};
 
 #[tokio::test]
 async fn status_shows_the_objects_as_a_tree_with_causes() {
@@ -82,7 +84,7 @@ async fn status_reads_a_namespace_with_the_same_number_of_requests_for_many_obje
         "list pods",
     ];
     assert_eq!(calls, kinds);
-    fake.add(cluster::service("second"));
+    fake.add(objects::service("second"));
     let run = fake.run("status").await.unwrap();
     assert_eq!(run.calls, kinds);
     assert!(
@@ -314,7 +316,7 @@ async fn a_gitops_controller_that_would_revert_the_change_is_named() {
 #[tokio::test]
 async fn migrate_logs_prints_the_newest_pod() {
     let fake = rolling_out();
-    fake.add(cluster::migration_pod(
+    fake.add(objects::migration_pod(
         "orders-migrate-1-b",
         "2026-01-02T00:00:00Z",
     ));
