@@ -1,11 +1,14 @@
 //! The kubectl plugin `kubectl osvc`: shows OrderServices with the causes of their state, and changes their specs. It
 //! never changes the objects of an OrderService, which belong to the operator.
 
+mod collect;
 mod error;
+mod logs;
 mod report;
 mod rollback;
 mod session;
 mod snapshot;
+mod text;
 mod tree;
 mod view;
 
@@ -13,17 +16,15 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use console::Term;
-use futures_util::AsyncReadExt as _;
 use jiff::Timestamp;
 use serde_json::json;
 
-use crate::cli::osvc::{LogArgs, OsvcCli, OsvcCommand, Output, RollbackArgs, StatusArgs};
-use crate::cluster::inspect::Shown;
+use crate::cli::osvc::{OsvcCli, OsvcCommand, Output, RollbackArgs, StatusArgs};
 
 pub use error::OsvcError;
 pub use session::Session;
 
-/// The annotation that makes the operator retry what failed. A new value is a new attempt.
+/// The annotation that makes the operator retry what failed.
 const RETRY: &str = "orders.example.com/retry";
 
 /// Runs a command. Returns the exit code that the help describes.
@@ -70,7 +71,7 @@ pub async fn execute(
         OsvcCommand::Pause(args) => set_paused(session, &args.name, true, out, notes).await,
         OsvcCommand::Resume(args) => set_paused(session, &args.name, false, out, notes).await,
         OsvcCommand::Rollback(args) => roll_back(session, args, out, notes).await,
-        OsvcCommand::MigrateLogs(args) => migrate_logs(session, args, out, notes).await,
+        OsvcCommand::MigrateLogs(args) => logs::print(session, args, out, notes).await,
     }
 }
 
@@ -82,7 +83,7 @@ async fn show(
 ) -> Result<(), OsvcError> {
     let namespace = (!args.all_namespaces).then(|| session.namespace());
     let snapshot = snapshot::read(session, namespace, args.name.as_deref()).await?;
-    let services = report::services(&snapshot);
+    let services = collect::services(&snapshot);
     if args.output == Output::Json {
         serde_json::to_writer_pretty(&mut *out, &json!({"items": services}))
             .map_err(io::Error::from)?;
@@ -90,10 +91,10 @@ async fn show(
         return Ok(out.flush()?);
     }
     if services.is_empty() {
-        let scope = namespace.map_or("in any namespace".to_owned(), |it| {
-            format!("in the namespace {it}")
+        let scope = namespace.map_or("any namespace".to_owned(), |it| {
+            format!("the namespace {it}")
         });
-        writeln!(notes, "there are no OrderServices {scope}")?;
+        writeln!(notes, "there are no OrderServices in {scope}")?;
     }
     if let Some(missing) = &snapshot.warnings_missing {
         writeln!(
@@ -102,7 +103,7 @@ async fn show(
         )?;
     }
     let term = Term::stdout();
-    let columns = term.size_checked().map(|(_, columns)| columns);
+    let columns = term.size_checked().map(|size| size.1);
     let width = args
         .width
         .or(columns.filter(|_| term.is_term()))
@@ -157,7 +158,7 @@ async fn roll_back(
 ) -> Result<(), OsvcError> {
     let name = args.name.as_str();
     let snapshot = snapshot::read(session, Some(session.namespace()), Some(name)).await?;
-    let services = report::services(&snapshot);
+    let services = collect::services(&snapshot);
     let (Some(service), Some(object)) = (services.first(), snapshot.services.first()) else {
         return Err(OsvcError::NotFound(format!(
             "OrderService {name} does not exist"
@@ -198,47 +199,4 @@ fn note_appliers(managers: &[&str], field: &str, notes: &mut impl Write) -> Resu
         )?;
     }
     Ok(())
-}
-
-async fn migrate_logs(
-    session: &Session,
-    args: &LogArgs,
-    out: &mut impl Write,
-    notes: &mut impl Write,
-) -> Result<(), OsvcError> {
-    let (name, namespace) = (args.name.as_str(), session.namespace());
-    let labels = format!(
-        "app.kubernetes.io/name=order-service,app.kubernetes.io/component=migrate,app.kubernetes.io/instance={name}"
-    );
-    let pods = session.list(Shown::Pod, Some(namespace), &labels).await?;
-    let Some(newest) = pods.iter().max_by_key(|pod| report::created(pod)) else {
-        // The error names the OrderService if it does not exist.
-        session.order_service(namespace, name).await?;
-        let message = format!(
-            "no pod of {name} migrates or has migrated recently: a Job that succeeded is deleted after some time"
-        );
-        return Err(OsvcError::NotFound(message));
-    };
-    let pod = report::pod(newest, &[]);
-    if pod.state == "Pending" {
-        let cause = pod
-            .cause
-            .map_or_else(|| "Pending".to_owned(), |cause| cause.message);
-        return Err(OsvcError::NotFound(format!(
-            "pod {} has not started: {cause}",
-            pod.name
-        )));
-    }
-    writeln!(notes, "pod {}", pod.name)?;
-    let log = session.log(&pod.name, args.follow, args.tail).await?;
-    let mut log = std::pin::pin!(log);
-    let mut buffer = [0; 8192];
-    loop {
-        let count = log.read(&mut buffer).await?;
-        let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
-            return Ok(());
-        };
-        out.write_all(part)?;
-        out.flush()?;
-    }
 }

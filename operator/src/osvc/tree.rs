@@ -2,6 +2,8 @@
 
 use console::{Style, measure_text_width};
 
+use super::text::{cut, pad, printable, push_line, wrap};
+
 /// Between columns.
 const GAP: &str = "  ";
 /// The details have a column of their own if it has at least this many columns. Otherwise they follow below each node.
@@ -117,9 +119,11 @@ impl Layout {
             return self.write_narrow(row, text);
         }
         let name_columns = self.name.saturating_sub(measure_text_width(&row.first));
-        let mut line = self.lines(&row.first);
-        line.push_str(&pad(&row.name, name_columns));
-        line.push_str(GAP);
+        let mut line = format!(
+            "{}{}{GAP}",
+            self.lines(&row.first),
+            pad(&row.name, name_columns)
+        );
         line.push_str(&self.state(row, &pad(&row.state, self.state)));
         line.push_str(GAP);
         line.push_str(&pad(&row.node.age, self.age));
@@ -179,11 +183,9 @@ impl Layout {
     }
 
     fn lines(&self, prefix: &str) -> String {
-        Style::new()
-            .dim()
-            .apply_to(prefix)
-            .force_styling(self.color && !prefix.trim().is_empty())
-            .to_string()
+        let is_styled = self.color && !prefix.trim().is_empty();
+        let styled = Style::new().dim().apply_to(prefix);
+        styled.force_styling(is_styled).to_string()
     }
 
     fn state(&self, row: &Row<'_>, text: &str) -> String {
@@ -196,72 +198,6 @@ impl Layout {
         let is_styled = self.color && row.node.mood != Mood::Neutral;
         style.apply_to(text).force_styling(is_styled).to_string()
     }
-}
-
-fn push_line(text: &mut String, line: &str) {
-    text.push_str(line.trim_end());
-    text.push('\n');
-}
-
-fn pad(text: &str, columns: usize) -> String {
-    let missing = columns.saturating_sub(measure_text_width(text));
-    format!("{text}{}", " ".repeat(missing))
-}
-
-/// Makes one line of printable characters: messages may contain text of a database or of a log, and control
-/// characters would be commands for the terminal.
-fn printable(text: &str) -> String {
-    let words = text.split(|c: char| c.is_whitespace() || c.is_control());
-    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
-    words.join(" ")
-}
-
-/// Splits a text into lines of at most this many columns, between words if possible.
-fn wrap(text: &str, columns: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        for (index, part) in split(word, columns.max(1)).into_iter().enumerate() {
-            let Some(line) = lines.last_mut() else {
-                continue;
-            };
-            let used = measure_text_width(line);
-            if line.is_empty() {
-                line.push_str(&part);
-            } else if index == 0 && used + 1 + measure_text_width(&part) <= columns {
-                line.push(' ');
-                line.push_str(&part);
-            } else {
-                lines.push(part);
-            }
-        }
-    }
-    lines
-}
-
-/// Splits a word that is wider than a line.
-fn split(word: &str, columns: usize) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut used = 0;
-    for c in word.chars() {
-        let wide = measure_text_width(c.encode_utf8(&mut [0; 4]));
-        if used + wide > columns && used > 0 {
-            parts.push(String::new());
-            used = 0;
-        }
-        used += wide;
-        if let Some(part) = parts.last_mut() {
-            part.push(c);
-        }
-    }
-    parts
-}
-
-/// Cuts a text to this many columns.
-fn cut(text: &str, columns: usize) -> String {
-    split(text, columns.max(1))
-        .into_iter()
-        .next()
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
