@@ -103,18 +103,15 @@ async fn show(
         )?;
     }
     let term = Term::stdout();
-    let columns = term.size_checked().map(|size| size.1);
-    let width = args
-        .width
-        .or(columns.filter(|_| term.is_term()))
-        .map(usize::from);
+    let columns = term.size_checked().filter(|_| term.is_term());
+    let width = args.width.or(columns.map(|size| size.1));
     let color = args.color.is_used(term.is_term());
     let now = Timestamp::now();
     let trees: Vec<_> = services
         .iter()
         .map(|service| view::tree(service, now))
         .collect();
-    out.write_all(tree::format(&trees, width, color).as_bytes())?;
+    out.write_all(tree::format(&trees, width.map(usize::from), color).as_bytes())?;
     Ok(out.flush()?)
 }
 

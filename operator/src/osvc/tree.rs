@@ -6,7 +6,7 @@ use super::text::{cut, pad, printable, push_line, wrap};
 
 /// Between columns.
 const GAP: &str = "  ";
-/// The details have a column of their own if it has at least this many columns. Otherwise they follow below each node.
+/// With fewer columns, the details follow below each node.
 const MIN_DETAIL_COLUMNS: usize = 30;
 
 /// How the state of a node is to be judged.
@@ -161,9 +161,8 @@ impl Layout {
                     next_columns
                 },
             ));
-            if fits && !row.state.is_empty() {
-                line.push_str(GAP);
-                line.push_str(&self.state(row, &row.state));
+            if fits {
+                line = format!("{line}{GAP}{}", self.state(row, &row.state));
             }
             push_line(text, &line);
         }
@@ -175,10 +174,11 @@ impl Layout {
                 );
             }
         }
-        if !row.detail.is_empty() {
-            for part in wrap(&row.detail, next_columns) {
-                push_line(text, &format!("{}{part}", self.lines(&row.next)));
-            }
+        for part in wrap(&row.detail, next_columns)
+            .iter()
+            .filter(|part| !part.is_empty())
+        {
+            push_line(text, &format!("{}{part}", self.lines(&row.next)));
         }
     }
 
