@@ -3,6 +3,7 @@
 pub mod connect;
 mod events;
 pub mod fence_layer;
+pub(crate) mod inspect;
 mod kind;
 mod pod;
 pub mod watch_activity;

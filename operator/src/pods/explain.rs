@@ -43,7 +43,7 @@ pub(crate) fn explain(pod: &PodState, warnings: &[WarningEvent]) -> Option<PodFa
 }
 
 /// Whether only events can explain why the pod is not ready.
-pub(super) fn needs_events(pod: &PodState) -> bool {
+pub(crate) fn needs_events(pod: &PodState) -> bool {
     explain(pod, &[]).is_none_or(|failure| failure.reason == NOT_READY)
         && (is_starting(pod) || readiness(pod, &[]).is_some())
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::cluster::{Cluster, PodState, Result, WarningEvent};
 
-pub(crate) use explain::{DISRUPTED, explain, has_ended, running_since};
+pub(crate) use explain::{DISRUPTED, explain, has_ended, needs_events, running_since};
 pub(crate) use log_text::shorten;
 pub(crate) use rejection::rejection;
 

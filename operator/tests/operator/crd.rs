@@ -29,6 +29,34 @@ fn schema() -> Value {
         .clone()
 }
 
+#[test]
+fn the_served_versions_have_identical_schemas() {
+    let crd = crd::definition().unwrap();
+    let versions = crd["spec"]["versions"].as_array().unwrap();
+    let [stored, other] = versions.as_slice() else {
+        panic!("{} versions", versions.len())
+    };
+    assert_eq!(
+        (&stored["name"], &other["name"]),
+        (&json!("v1alpha1"), &json!("v1beta1"))
+    );
+    assert_eq!(
+        (&stored["storage"], &other["storage"]),
+        (&json!(true), &json!(false))
+    );
+    // Without a conversion webhook the API server changes only `apiVersion`.
+    assert!(crd["spec"].get("conversion").is_none());
+    let rest = |version: &Value| {
+        let mut version = version.clone();
+        for field in ["name", "storage"] {
+            version.as_object_mut().unwrap().remove(field);
+        }
+        version
+    };
+    assert_eq!(rest(stored), rest(other));
+    assert_eq!(stored["served"], json!(true));
+}
+
 /// The structural schema as JSON Schema, with the extensions of Kubernetes translated, and without unknown
 /// fields, as with strict validation.
 fn strict(schema: &mut Value, is_root: bool) {
