@@ -32,6 +32,9 @@ pub struct OrderServiceStatus {
     /// The rollout that failed and is not retried until the spec changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
+    /// The copies of the URL of the database.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub database_secrets: Vec<String>,
     /// Ready, Progressing, Degraded, Migrated, Secured, Paused and Conflict.
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

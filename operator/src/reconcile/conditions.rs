@@ -1,6 +1,7 @@
 //! Decides the status, reason and message of each condition. Pure functions.
 
 use super::migration::Migration;
+use super::pod_monitor::PodMonitorState;
 use super::rollout::Rollout;
 use super::status::{Observation, find};
 use crate::build::access::{Access, Anonymous, template_is_secured};
@@ -271,7 +272,7 @@ fn unchanged(before: Option<&Condition>) -> Verdict {
 
 /// Returns the static text of a reason that an earlier status contains.
 fn known_reason(reason: &str) -> &'static str {
-    const REASONS: [&str; 11] = [
+    const REASONS: [&str; 13] = [
         "Migrated",
         "MigrationFailed",
         "MigrationRetrying",
@@ -283,6 +284,8 @@ fn known_reason(reason: &str) -> &'static str {
         "AnonymousAll",
         "NoCredentials",
         "RollingOut",
+        "PodMonitorApplied",
+        "PodMonitorNotSupported",
     ];
     REASONS
         .into_iter()
@@ -342,6 +345,22 @@ pub(super) fn secured(
             secret.name
         ),
     )
+}
+
+/// There is no such condition without a PodMonitor.
+pub(super) fn monitored(before: &OrderServiceStatus, observation: &Observation) -> Option<Verdict> {
+    match observation.pod_monitor {
+        Some(PodMonitorState::Applied) => {
+            Some(condition_true("PodMonitorApplied", "the PodMonitor exists"))
+        }
+        Some(PodMonitorState::NotSupported) => {
+            let message = "the cluster has no PodMonitors: install the Prometheus operator, or remove \
+                           spec.monitoring.podMonitor";
+            Some(condition_false("PodMonitorNotSupported", message))
+        }
+        Some(PodMonitorState::Absent) => None,
+        None => find(before, "Monitored").map(|before| unchanged(Some(before))),
+    }
 }
 
 pub(super) fn paused(observation: &Observation) -> Verdict {

@@ -41,17 +41,17 @@ pub(super) async fn deploy(
         autoscaler,
         maintenance,
     } = workload;
-    let desired = Template::of_deployment(&deployment)?;
-    let revision = desired.revision().to_owned();
+    let template = Template::of_deployment(&deployment)?;
+    let revision = template.revision().to_owned();
     reconciliation.observation.desired = Some(revision.clone());
     let rollout = live
         .as_ref()
         .map(Rollout::from_deployment)
         .unwrap_or_default();
-    let crash = crashes(context, target, &desired, &rollout).await?;
+    let crash = crashes(context, target, &template, &rollout).await?;
     let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
     let failed = reconciliation.previous_status.failed_revision.clone();
-    let Some(plan) = plan(&desired, &rollout, is_migrated, failed.as_ref(), crash) else {
+    let Some(plan) = plan(&template, &rollout, is_migrated, failed.as_ref(), crash) else {
         return Ok(());
     };
     let is_new_failure = plan.failed.is_some() && plan.failed != failed;
@@ -106,6 +106,9 @@ pub(super) async fn deploy(
     }
     if rollout.is_proven() {
         delete_unused_config_maps(context, target, config_map, &rollout).await?;
+        reconciliation
+            .delete_unused_database_secrets(target, &template, &rollout)
+            .await?;
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{
-    Verdict, conflict, degraded, migrated, paused, progressing, ready, secured,
+    Verdict, conflict, degraded, migrated, monitored, paused, progressing, ready, secured,
 };
 use super::migration::Migration;
+use super::pod_monitor::PodMonitorState;
 use super::rollout::{Plan, Rollout};
 use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
@@ -37,6 +38,10 @@ pub(crate) struct Observation {
     pub rollout: Option<Rollout>,
     /// The template to run.
     pub plan: Option<Plan>,
+    /// The state of the PodMonitor.
+    pub pod_monitor: Option<PodMonitorState>,
+    /// The copies of the URL of the database, if they have changed.
+    pub database_secrets: Option<Vec<String>>,
     /// The revision of the desired template.
     pub desired: Option<String>,
 }
@@ -66,8 +71,10 @@ pub(crate) fn compute(
         ("Paused", paused(observation)),
         ("Conflict", conflict(before, observation)),
     ];
+    let monitored = monitored(before, observation).map(|verdict| ("Monitored", verdict));
     let conditions = verdict
         .into_iter()
+        .chain(monitored)
         .map(|(type_, verdict)| condition(before, type_, verdict, generation, now))
         .collect();
     let rollout = observation.rollout.as_ref();
@@ -90,6 +97,10 @@ pub(crate) fn compute(
         schema: schema(before, observation, target),
         migration,
         failed_revision,
+        database_secrets: observation
+            .database_secrets
+            .clone()
+            .unwrap_or_else(|| before.database_secrets.clone()),
         conditions,
     }
 }

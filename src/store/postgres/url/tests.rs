@@ -219,12 +219,18 @@ fn tls_defaults_apply_where_the_url_has_no_parameter() {
     let files = "sslcert=/tls.crt&sslkey=/tls.key";
     assert_eq!(
         tls("", &defaults),
-        tls(&format!("sslmode=verify-full&sslrootcert=/ca.pem&{files}"), &none)
+        tls(
+            &format!("sslmode=verify-full&sslrootcert=/ca.pem&{files}"),
+            &none
+        )
     );
     // The URL takes precedence, also with a weaker mode.
     assert_eq!(
         tls("sslmode=require&sslrootcert=/other.pem", &defaults),
-        tls(&format!("sslmode=require&sslrootcert=/other.pem&{files}"), &none)
+        tls(
+            &format!("sslmode=require&sslrootcert=/other.pem&{files}"),
+            &none
+        )
     );
     // A certificate is never combined with the key of another one.
     assert_eq!(
