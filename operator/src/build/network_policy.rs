@@ -11,7 +11,7 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Target, labels, string_map};
+use super::{StringMap, Target, labels, string_map};
 use crate::crd::{DatabaseSelector, Dns, NetworkPolicyOptions};
 
 /// Builds the NetworkPolicy, or returns `None` if it is disabled.
@@ -69,11 +69,7 @@ fn databases(
             namespace: name,
             pod_labels,
         } = selector;
-        let pods = labels::label_selector(pod_labels.clone());
-        NetworkPolicyPeer {
-            pod_selector: Some(pods),
-            ..name.as_deref().map(namespace).unwrap_or_default()
-        }
+        pods(name.as_deref(), pod_labels)
     }));
     peers
 }
@@ -87,10 +83,7 @@ fn dns_rules(dns: &Dns) -> Vec<NetworkPolicyEgressRule> {
         pod_labels,
         port,
     } = dns;
-    let pods = NetworkPolicyPeer {
-        pod_selector: (!pod_labels.is_empty()).then(|| labels::label_selector(pod_labels.clone())),
-        ..namespace(name)
-    };
+    let pods = pods(Some(name), pod_labels);
     let caches = addresses("169.254.0.0/16");
     let ports = |port| [("UDP", port), ("TCP", port)];
     if *port == DNS_PORT {
@@ -100,6 +93,14 @@ fn dns_rules(dns: &Dns) -> Vec<NetworkPolicyEgressRule> {
             to(vec![pods], &ports(*port)),
             to(vec![caches], &ports(DNS_PORT)),
         ]
+    }
+}
+
+/// The pods with these labels: in the namespace of the policy, or in another one. Without labels, all pods.
+fn pods(name: Option<&str>, pod_labels: &StringMap) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: (!pod_labels.is_empty()).then(|| labels::label_selector(pod_labels.clone())),
+        ..name.map(namespace).unwrap_or_default()
     }
 }
 

@@ -36,7 +36,10 @@ fn strict(schema: &mut Value, is_root: bool) {
         if fields.remove("x-kubernetes-int-or-string").is_some() {
             fields.insert("type".to_owned(), json!(["integer", "string"]));
         }
-        if fields.contains_key("properties") && !is_root {
+        let preserves = fields
+            .remove("x-kubernetes-preserve-unknown-fields")
+            .is_some();
+        if fields.contains_key("properties") && !is_root && !preserves {
             fields.insert("additionalProperties".to_owned(), json!(false));
         }
         fields.remove("format");

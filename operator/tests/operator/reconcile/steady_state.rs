@@ -36,6 +36,7 @@ async fn a_new_leader_compares_everything_and_writes_nothing() {
             "get configmaps orders-config-*",
             "get services orders",
             "get poddisruptionbudgets orders",
+            "get secrets orders-url-*",
             "get cronjobs orders-maintain",
         ])
         .await;
@@ -109,6 +110,7 @@ async fn objects_that_are_switched_off_are_deleted() {
             "get deployments orders",
             "delete networkpolicies orders",
             "delete poddisruptionbudgets orders",
+            "get secrets orders-url-*",
             "status",
         ])
         .await;
