@@ -81,6 +81,8 @@ fn workload(
 ) -> Workload {
     let migrated_content = match target.on_secret_change {
         OnSecretChange::Roll => secrets.migrations.as_str(),
+        // Its content is that of the copy, which stays.
+        OnSecretChange::Ignore if target.migrations == target.database => &secrets.migrations,
         // A change of the content alone is not migrated.
         OnSecretChange::Reload | OnSecretChange::Ignore => "",
     };

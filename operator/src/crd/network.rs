@@ -54,7 +54,7 @@ impl Default for NetworkPolicyOptions {
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{
-    "rule": "has(self.namespace) || (has(self.podLabels) && size(self.podLabels) > 0)",
+    "rule": "has(self.__namespace__) || (has(self.podLabels) && size(self.podLabels) > 0)",
     "message": "networkPolicy.databaseSelector needs namespace or podLabels",
 }]))]
 pub struct DatabaseSelector {

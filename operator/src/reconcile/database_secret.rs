@@ -17,8 +17,8 @@ use crate::cluster::Kind;
 use crate::crd::OnSecretChange;
 
 impl Reconciliation<'_> {
-    /// With `Ignore`, replaces a changed URL by that of the pods, if they have rolled out with it and it has been copied
-    /// from the same secret.
+    /// With `Ignore`, replaces a changed URL by that of the pods, if pods have rolled out and the URL was copied from the
+    /// same secret.
     ///
     /// # Errors
     /// When the API server rejects a request or does not respond.
@@ -32,7 +32,8 @@ impl Reconciliation<'_> {
             return Ok(());
         }
         let Some(current) = rollout
-            .filter(|rollout| rollout.is_good() || rollout.is_proven())
+            // Until pods have run with a URL, it may be corrected.
+            .filter(|rollout| rollout.good_revision.is_some() || rollout.is_proven())
             .and_then(|rollout| rollout.current.as_ref())
         else {
             return Ok(());

@@ -194,6 +194,12 @@ impl Reconciliation<'_> {
             }
             return Ok(NextReconcile::Resync);
         }
+        if let Ok(Secrets { digests, url }) = &secrets
+            && target.copies_url()
+        {
+            self.ensure_database_secret(&target, &digests.database, url.clone())
+                .await?;
+        }
         let supporting = [
             Some(Desired::new(Kind::ServiceAccount, &service_account)?),
             self.desired_or_delete(&target, Kind::NetworkPolicy, network_policy.as_ref())
@@ -217,26 +223,15 @@ impl Reconciliation<'_> {
         }
         self.ensure_pod_monitor(&target, pod_monitor.as_ref())
             .await?;
-        let secrets = match secrets {
-            Ok(secrets) => secrets,
-            Err(missing) => {
-                self.observation.missing_secret = Some(missing);
-                return Ok(NextReconcile::Backoff);
-            }
-        };
         let Some(Workload {
             migration_revision,
             migration_job,
             deployment,
         }) = workload
         else {
+            self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);
         };
-        if target.copies_url() {
-            let Secrets { digests, url } = secrets;
-            self.ensure_database_secret(&target, &digests.database, url)
-                .await?;
-        }
         // Pods must not run with an identity or settings that belong to another owner.
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);

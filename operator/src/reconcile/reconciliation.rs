@@ -106,7 +106,11 @@ impl<'a> Reconciliation<'a> {
             .cluster
             .patch_status(self.object, &status)
             .await;
-        let written = written.during(|| "write the status".to_owned())?;
+        let written = match written {
+            // The OrderService was deleted in the meantime, and the garbage collector will delete the copy.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            other => other.during(|| "write the status".to_owned())?,
+        };
         self.context.records.statuses.store(&written);
         self.previous_status = status;
         Ok(())

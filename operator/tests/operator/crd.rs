@@ -1,6 +1,8 @@
 //! The committed CRD, and objects that it accepts and rejects. The end-to-end suite sends the same objects to
 //! a real API server.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
 use order_operator::crd::{self, OrderService};
@@ -59,11 +61,13 @@ fn strict(schema: &mut Value, is_root: bool) {
 
 /// The errors of an object as field and message. An update is validated against the old object.
 fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let schema = schema();
-    let mut structural = schema.clone();
-    strict(&mut structural, true);
-    let structural = jsonschema::validator_for(&structural).unwrap();
-    let mut wrong: Vec<_> = structural
+    static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+    static STRUCTURAL: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let mut structural = SCHEMA.clone();
+        strict(&mut structural, true);
+        jsonschema::validator_for(&structural).unwrap()
+    });
+    let mut wrong: Vec<_> = STRUCTURAL
         .iter_errors(object)
         .map(|error| {
             let path = error
@@ -82,7 +86,7 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
         })
         .collect();
     if wrong.is_empty() {
-        let rules = Validator::new().validate_with_defaults(&schema, object, old);
+        let rules = Validator::new().validate_with_defaults(&SCHEMA, object, old);
         let broken = rules
             .err()
             .map(|broken| broken.into_vec())

@@ -186,7 +186,11 @@ async fn with_reload_pods_read_the_secret_itself_and_a_change_needs_nothing() {
     assert_eq!(mounted(&cluster), "db");
     assert!(copies(&cluster).is_empty());
     cluster.expect(&idle).await;
+    let generation = cluster.deployment()["metadata"]["generation"].clone();
     cluster.secret("postgres://two");
+    cluster.settle().await;
+    assert!(cluster.names(Kind::Job).is_empty(), "no migration");
+    assert_eq!(cluster.deployment()["metadata"]["generation"], generation);
     cluster.expect(&idle).await;
     // Another secret is rolled out.
     cluster.secret_with("db-2", &[("database-url", "postgres://three")]);

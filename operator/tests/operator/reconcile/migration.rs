@@ -22,20 +22,21 @@ const SUPPORTING_OBJECTS: [&str; 10] = [
 #[tokio::test]
 async fn the_first_reconciles_create_all_objects_and_the_deployment_last() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
-    let copy_and_job = [
-        "get secrets orders-url-*",
+    let job = ["get jobs orders-migrate-*", "apply jobs orders-migrate-*"];
+    let reported = ["status", "event Migrating"];
+    let [secret, deployment, copy] = IDLE_CALLS;
+    let start = [
+        secret,
+        // The key of the operator is read once.
+        "get secrets order-operator-key",
+        deployment,
+        copy,
         // The copy is listed in the status before it is created.
         "status",
         "create secrets orders-url-*",
-        "get jobs orders-migrate-*",
-        "apply jobs orders-migrate-*",
     ];
-    let reported = ["status", "event Migrating"];
-    let [secret, deployment, _] = IDLE_CALLS;
-    // The key of the operator is read once.
-    let start = [secret, "get secrets order-operator-key", deployment];
     cluster
-        .expect(&[&start[..], &SUPPORTING_OBJECTS, &copy_and_job, &reported].concat())
+        .expect(&[&start[..], &SUPPORTING_OBJECTS, &job, &reported].concat())
         .await;
     assert_eq!(cluster.status_and_reason("Migrated"), "False Migrating");
     assert_eq!(cluster.status_and_reason("Ready"), "False Migrating");
