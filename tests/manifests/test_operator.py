@@ -312,7 +312,7 @@ def documented(heading):
 
 
 def test_every_condition_and_reason_is_documented():
-    types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
+    types = {"Ready", "Progressing", "Degraded", "Migrated", "Monitored", "Paused", "Conflict"}
     found = reasons("status.rs") | reasons("conditions.rs")
     assert types < found and len(found) > 25
     assert documented("Conditions") == found
@@ -320,5 +320,5 @@ def test_every_condition_and_reason_is_documented():
 
 def test_every_event_is_documented():
     actions = {"Reconcile", "Rollback", "Validate", "Dereference", "Apply", "Observe", "Migrate", "Pause"}
-    conditions = {"Degraded", "Progressing"}
+    conditions = {"Degraded", "Progressing", "Monitored"}
     assert documented("Events") == reasons("*events.rs") - actions - conditions
