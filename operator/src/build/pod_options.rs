@@ -90,7 +90,11 @@ impl PodOptions {
     /// Merges the additions to the pods that serve, as server-side apply merges.
     pub(super) fn merge_additions(&self, spec: &mut PodSpec) {
         if let Some(additions) = &self.additions {
+            let grace_period = spec.termination_grace_period_seconds;
             spec.merge_from(additions.clone());
+            // A shorter period would cut off requests in flight.
+            spec.termination_grace_period_seconds =
+                spec.termination_grace_period_seconds.max(grace_period);
         }
     }
 }
@@ -163,7 +167,8 @@ fn additions(template: PodTemplate) -> Result<PodSpec, InvalidSpec> {
     })
 }
 
-/// Takes the additions to the container of the service, or an added container.
+/// Takes the additions to the container of the service, or an added container. `envFrom` is an atomic list, so it would
+/// replace the settings.
 fn container(container: Container) -> Container {
     if container.name != pod::SERVER_CONTAINER {
         return hardened(container);
@@ -171,7 +176,6 @@ fn container(container: Container) -> Container {
     Container {
         name: container.name,
         env: container.env,
-        env_from: container.env_from,
         volume_mounts: container.volume_mounts,
         ..Container::default()
     }

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 pub struct PodTemplate {
     /// Part of the `spec` of a pod, merged by the names of containers, volumes and variables: `containers`,
     /// `initContainers`, `volumes`, `hostAliases`, `dnsPolicy`, `dnsConfig`, `readinessGates`, `hostUsers` and
-    /// `terminationGracePeriodSeconds`. The container `order-service` takes `env`, `envFrom` and `volumeMounts`. Added
-    /// containers are hardened like it and may set only user, group and `readOnlyRootFilesystem`. Default: none.
+    /// `terminationGracePeriodSeconds`, which can only be raised. The container `order-service` takes `env` and
+    /// `volumeMounts`. Added containers are hardened like it and may set only user, group and
+    /// `readOnlyRootFilesystem`. Default: none.
     #[schemars(schema_with = "spec")]
     pub spec: Value,
 }
@@ -88,6 +89,10 @@ fn containers() -> Value {
                         }],
                     },
                 },
+                "envFrom": {
+                    "type": "array", "maxItems": 16,
+                    "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                },
                 "env": {
                     "type": "array", "maxItems": 64,
                     "items": {
@@ -122,8 +127,8 @@ fn containers() -> Value {
                 "rule": "self.name == 'order-service' || has(self.image)",
                 "message": "podTemplate: an added container needs an image",
             }, {
-                "rule": "self.name != 'order-service' || !(has(self.image) || has(self.command) || has(self.args) || has(self.workingDir) || has(self.resources) || has(self.lifecycle) || has(self.startupProbe) || has(self.livenessProbe) || has(self.readinessProbe) || has(self.ports) || has(self.securityContext))",
-                "message": "podTemplate: the container order-service takes only env, envFrom and volumeMounts",
+                "rule": "self.name != 'order-service' || !(has(self.image) || has(self.command) || has(self.args) || has(self.workingDir) || has(self.resources) || has(self.lifecycle) || has(self.startupProbe) || has(self.livenessProbe) || has(self.readinessProbe) || has(self.ports) || has(self.envFrom) || has(self.securityContext))",
+                "message": "podTemplate: the container order-service takes only env and volumeMounts",
             }, {
                 "rule": "self.name != 'order-service' || !has(self.env) || self.env.all(variable, !(variable.name in ['BIND_ADDRESS', 'METRICS_ADDRESS', 'DATABASE_URL', 'DATABASE_URL_FILE', 'DATABASE_SSLMODE', 'DATABASE_SSLROOTCERT', 'DATABASE_SSLCERT', 'DATABASE_SSLKEY', 'AUTH_FILE', 'AUTH_ANONYMOUS', 'DRAIN_DELAY', 'SHUTDOWN_TIMEOUT', 'WORKERS', 'MIGRATE_ON_START']))",
                 "message": "podTemplate must not set a variable that the operator sets",

@@ -162,10 +162,11 @@ fn additions_are_merged_by_name_and_added_containers_are_hardened() {
 #[test]
 fn additions_that_the_schema_rejects_are_ignored_or_rejected() {
     let additions = json!({"spec": {
-        "hostNetwork": true, "hostPID": true, "serviceAccountName": "admin",
+        "terminationGracePeriodSeconds": 1, "hostNetwork": true, "hostPID": true, "serviceAccountName": "admin",
         "securityContext": {"runAsUser": 0}, "automountServiceAccountToken": true,
         "containers": [
-            {"name": "order-service", "image": "evil:1", "command": ["sh"], "securityContext": {"privileged": true}},
+            {"name": "order-service", "image": "evil:1", "command": ["sh"],
+             "envFrom": [{"configMapRef": {"name": "other"}}], "securityContext": {"privileged": true}},
             {"name": "sidecar", "image": "a:1", "ports": [{"containerPort": 80, "hostPort": 80}],
              "securityContext": {"privileged": true, "allowPrivilegeEscalation": true,
                 "capabilities": {"add": ["ALL"]}, "procMount": "Unmasked"}},
