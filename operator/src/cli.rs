@@ -123,7 +123,7 @@ pub struct Settings {
     #[arg(long, env, default_value = "127.0.0.1:9090", global = true)]
     pub metrics_address: SocketAddr,
     /// Interval between reconciles of an object that does not change
-    #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
+    #[arg(long, env, default_value = "60s", value_parser = duration, global = true)]
     pub resync_period: Duration,
     /// Maximum number of objects that are reconciled at the same time
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]

@@ -64,7 +64,7 @@ pub(crate) async fn control(
         ready: Vec::new(),
     };
     starter.start_order_services(&mut tasks, writer);
-    for kind in Kind::ALL {
+    for kind in Kind::WATCHED {
         starter.start(&mut tasks, kind);
     }
 

@@ -152,8 +152,9 @@ fn is_atomic(path: &Path) -> bool {
 
 /// The merge keys of a list (`x-kubernetes-list-map-keys` in the API). Other lists are compared as one value.
 fn merge_keys(path: &Path) -> &'static [&'static str] {
-    let in_pod = path.mentions("containers");
+    let in_pod = path.mentions("containers") || path.mentions("initContainers");
     if path.ends_with("containers")
+        || path.ends_with("initContainers")
         || path.ends_with("volumes")
         || (in_pod && path.ends_with("env"))
     {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -217,7 +217,18 @@ pub(crate) fn ownership(
     kind: Kind,
     live: &DynamicObject,
 ) -> Result<Ownership, Error> {
-    let metadata = &live.metadata;
+    metadata_ownership(target, kind, &live.metadata)
+}
+
+/// Decides who owns the object with this metadata.
+///
+/// # Errors
+/// When it is being deleted.
+pub(crate) fn metadata_ownership(
+    target: &Target,
+    kind: Kind,
+    metadata: &ObjectMeta,
+) -> Result<Ownership, Error> {
     let being_deleted = || {
         let name = metadata.name.as_deref().unwrap_or_default();
         Err(Error::BeingDeleted(format!("{} {name}", kind.as_str())))
@@ -231,7 +242,7 @@ pub(crate) fn ownership(
         Some((uid, _)) if uid == target.owner.uid => true,
         // It belongs to a deleted OrderService of the same name, and the garbage collector will delete it.
         Some((_, name)) if name == target.owner.name => return being_deleted(),
-        _ => !controlled && is_orphan(target, live),
+        _ => !controlled && is_orphan(target, metadata),
     };
     if ours && metadata.deletion_timestamp.is_some() {
         return being_deleted();
@@ -244,8 +255,8 @@ pub(crate) fn ownership(
 }
 
 /// Whether the operator created this object for an OrderService that was deleted with `--cascade=orphan`.
-fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
-    let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
+fn is_orphan(target: &Target, metadata: &ObjectMeta) -> bool {
+    let label = |name| metadata.labels.as_ref().and_then(|all| all.get(name));
     label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
 }
 

@@ -72,6 +72,7 @@ fn event_for(before: Option<&Condition>, after: &Condition, detail: &str) -> Opt
             ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
             ("Secured", True, _) => normal("Secured", "Reconcile"),
             ("Secured", False, _) if was == Some(True) => warning("NotSecured", "Reconcile"),
+            ("Monitored", False, _) => warning("PodMonitorNotSupported", "Apply"),
             ("Paused", True, _) => normal("Paused", "Pause"),
             ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
             ("Conflict", True, _) => warning("Conflict", "Apply"),

@@ -49,8 +49,8 @@ pub(super) async fn deploy(
         autoscaler,
         maintenance,
     } = workload;
-    let desired = Template::of_deployment(&deployment)?;
-    let revision = desired.revision().to_owned();
+    let template = Template::of_deployment(&deployment)?;
+    let revision = template.revision().to_owned();
     reconciliation.observation.desired = Some(revision.clone());
     let rollout = live
         .as_ref()
@@ -60,7 +60,7 @@ pub(super) async fn deploy(
     let failure = pod_failure(context, target, &rollout, now).await?;
     reconciliation.observation.pod_failure.clone_from(&failure);
     let Some(plan) =
-        plan_rollout(reconciliation, &desired, &rollout, failure.as_ref(), now).await?
+        plan_rollout(reconciliation, &template, &rollout, failure.as_ref(), now).await?
     else {
         return Ok(());
     };
@@ -113,6 +113,9 @@ pub(super) async fn deploy(
     }
     if rollout.is_proven() {
         delete_unused_config_maps(context, target, config_map, &rollout).await?;
+        reconciliation
+            .delete_unused_database_secrets(target, &template, &rollout)
+            .await?;
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())

@@ -3,11 +3,13 @@
 pub(crate) mod apply;
 mod condition_events;
 mod conditions;
+mod database_secret;
 mod deployment;
 pub mod digest_key;
 pub mod error;
 mod migration;
 mod pipeline;
+mod pod_monitor;
 mod reconciliation;
 mod retry;
 mod rollout;

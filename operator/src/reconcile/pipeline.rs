@@ -15,6 +15,7 @@ use super::error::{Error, ErrorClass};
 use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
+use super::secrets::Secrets;
 use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
@@ -162,7 +163,7 @@ impl Reconciliation<'_> {
         self.observation.paused = target.paused;
         self.target = Some(target.clone());
         let context = self.context;
-        let secrets = secrets::read_secrets(context, &target).await?;
+        let mut secrets = secrets::read_secrets(context, &target).await?;
         let live = apply::read(context, Kind::Deployment, &target.namespace, &target.name).await?;
         let is_ours = match &live {
             Some(live) => apply::ownership(&target, Kind::Deployment, live)? == Ownership::Ours,
@@ -173,6 +174,10 @@ impl Reconciliation<'_> {
         } else {
             self.record_conflict(Kind::Deployment, &target.name);
         }
+        if let Ok(secrets) = &mut secrets {
+            self.keep_database_url(&target, secrets).await?;
+        }
+        let digests = secrets.as_ref().ok().map(|secrets| &secrets.digests);
         let Resources {
             service_account,
             network_policy,
@@ -182,12 +187,19 @@ impl Reconciliation<'_> {
             workload,
             horizontal_pod_autoscaler,
             maintenance_cron_job,
-        } = build::resources(&target, secrets.as_ref().ok());
+            pod_monitor,
+        } = build::resources(&target, digests);
         if target.paused {
             if let Some(Workload { deployment, .. }) = &workload {
                 self.observe_paused(deployment)?;
             }
             return Ok(NextReconcile::Resync);
+        }
+        if let Ok(Secrets { digests, url }) = &secrets
+            && target.copies_url()
+        {
+            self.ensure_database_secret(&target, &digests.database, url.clone())
+                .await?;
         }
         let supporting = [
             Some(Desired::new(Kind::ServiceAccount, &service_account)?),
@@ -210,7 +222,8 @@ impl Reconciliation<'_> {
             let outcome = apply::ensure(context, &target, desired).await?;
             self.record(desired, &outcome);
         }
-        let (missing, workload) = (secrets.err(), workload);
+        self.ensure_pod_monitor(&target, pod_monitor.as_ref())
+            .await?;
         let Some(Workload {
             migration_revision,
             migration_job,
@@ -218,7 +231,7 @@ impl Reconciliation<'_> {
             deployment,
         }) = workload
         else {
-            self.observation.missing_secret = missing;
+            self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);
         };
         // Pods must not run with an identity or settings that belong to another owner.
@@ -309,6 +322,7 @@ impl Reconciliation<'_> {
         let blocking = [
             Kind::ServiceAccount,
             Kind::ConfigMap,
+            Kind::Secret,
             Kind::Job,
             Kind::Deployment,
         ];

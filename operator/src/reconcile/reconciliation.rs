@@ -96,6 +96,29 @@ impl<'a> Reconciliation<'a> {
         Ok(())
     }
 
+    /// Adds the copy of a secret to the status, before it is created.
+    pub(super) async fn list_database_secret(&mut self, name: &str) -> Result<(), Error> {
+        let listed = &self.previous_status.database_secrets;
+        if listed.iter().any(|listed| listed == name) {
+            return Ok(());
+        }
+        let mut status = self.previous_status.clone();
+        status.database_secrets.push(name.to_owned());
+        let written = self
+            .context
+            .cluster
+            .patch_status(self.object, &status)
+            .await;
+        let written = match written {
+            // The OrderService was deleted in the meantime, and the garbage collector will delete the copy.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            other => other.during(|| "write the status".to_owned())?,
+        };
+        self.context.records.statuses.store(&written);
+        self.previous_status = status;
+        Ok(())
+    }
+
     /// Publishes the events. A failure is logged but does not fail the reconcile.
     pub(super) async fn publish(&mut self) {
         for event in std::mem::take(&mut self.events) {

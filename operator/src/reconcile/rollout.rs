@@ -4,7 +4,8 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::build::DATABASE_VOLUME;
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
 use crate::crd::FailedRevision;
 use crate::pods::{self, PodFailure};
 
@@ -39,6 +40,21 @@ impl Template {
         self.0
             .pointer("/spec/containers/0/image")
             .and_then(Value::as_str)
+    }
+
+    /// Returns the name of the secret from which it reads the URL of the database.
+    pub(crate) fn database_secret(&self) -> Option<&str> {
+        let volumes = self.0.pointer("/spec/volumes")?.as_array()?;
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == DATABASE_VOLUME)?;
+        volume.pointer("/secret/secretName").and_then(Value::as_str)
+    }
+
+    /// Returns the digest of the URL of the database.
+    pub(crate) fn database_digest(&self) -> Option<&str> {
+        let annotations = self.0.pointer("/metadata/annotations")?;
+        annotations.get(SECRET_DIGEST).and_then(Value::as_str)
     }
 
     /// Returns the name of the ConfigMap that it reads.

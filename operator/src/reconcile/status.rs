@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{
-    Verdict, available, conflict, degraded, migrated, paused, progressing, ready, reconciling,
-    secured, stalled,
+    Verdict, available, conflict, degraded, migrated, monitored, paused, progressing, ready,
+    reconciling, secured, stalled,
 };
 use super::migration::Migration;
+use super::pod_monitor::PodMonitorState;
 use super::rollout::{Plan, Rollout};
 use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
@@ -45,6 +46,10 @@ pub(crate) struct Observation {
     pub retry: Option<RetryStatus>,
     /// Why a pod of the current template does not run.
     pub pod_failure: Option<PodFailure>,
+    /// The state of the PodMonitor.
+    pub pod_monitor: Option<PodMonitorState>,
+    /// The copies of the URL of the database, if they have changed.
+    pub database_secrets: Option<Vec<String>>,
     /// The revision of the desired template.
     pub desired: Option<String>,
 }
@@ -102,6 +107,10 @@ pub(crate) fn compute(
         migration,
         failed_revision,
         retry,
+        database_secrets: observation
+            .database_secrets
+            .clone()
+            .unwrap_or_else(|| before.database_secrets.clone()),
         conditions,
     };
     (status, details)
@@ -129,6 +138,7 @@ fn verdicts(
         ("Paused", paused(observation)),
         ("Conflict", conflict(before, observation)),
     ];
+    verdicts.extend(monitored(before, observation).map(|verdict| ("Monitored", verdict)));
     verdicts.extend(reconciling.map(|verdict| ("Reconciling", verdict)));
     verdicts.extend(stalled.map(|verdict| ("Stalled", verdict)));
     verdicts

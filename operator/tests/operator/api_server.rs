@@ -93,6 +93,10 @@ impl State {
             (&Method::PATCH, "application/merge-patch+json") => "patch",
             other => panic!("unexpected {other:?}"),
         };
+        let name = match body["metadata"]["name"].as_str() {
+            Some(created) if verb == "create" => created.to_owned(),
+            _ => name,
+        };
         let short = without_hash(&name);
         let call = match (plural.as_str(), sub) {
             ("events", _) if verb != "list" => {
@@ -123,8 +127,14 @@ impl State {
             ),
             "get" => match self.objects.get(&key) {
                 Some(object) => (200, object.clone()),
-                None => failed(404, "not found"),
+                None => missing(&name),
             },
+            "create" => {
+                if self.objects.contains_key(&key) {
+                    return failed(409, "the object exists");
+                }
+                (201, self.store(&plural, &name, body))
+            }
             "delete" => match self.objects.remove(&key) {
                 Some(object) => (200, object),
                 None => failed(404, "not found"),
@@ -249,6 +259,13 @@ impl State {
         }
         (200, self.store(&key.0, &key.1, object))
     }
+}
+
+/// The response for a missing object, which names it, unlike the one for a missing kind.
+fn missing(name: &str) -> (u16, Value) {
+    let (code, mut status) = failed(404, "not found");
+    status["details"] = json!({"name": name});
+    (code, status)
 }
 
 fn failed(code: u16, message: &str) -> (u16, Value) {

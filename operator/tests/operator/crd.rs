@@ -1,6 +1,8 @@
 //! The committed CRD, and objects that it accepts and rejects. The end-to-end suite sends the same objects to
 //! a real API server.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
 use order_operator::crd::{self, OrderService};
@@ -64,7 +66,10 @@ fn strict(schema: &mut Value, is_root: bool) {
         if fields.remove("x-kubernetes-int-or-string").is_some() {
             fields.insert("type".to_owned(), json!(["integer", "string"]));
         }
-        if fields.contains_key("properties") && !is_root {
+        let preserves = fields
+            .remove("x-kubernetes-preserve-unknown-fields")
+            .is_some();
+        if fields.contains_key("properties") && !is_root && !preserves {
             fields.insert("additionalProperties".to_owned(), json!(false));
         }
         fields.remove("format");
@@ -84,11 +89,13 @@ fn strict(schema: &mut Value, is_root: bool) {
 
 /// The errors of an object as field and message. An update is validated against the old object.
 fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let schema = schema();
-    let mut structural = schema.clone();
-    strict(&mut structural, true);
-    let structural = jsonschema::validator_for(&structural).unwrap();
-    let mut wrong: Vec<_> = structural
+    static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+    static STRUCTURAL: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let mut structural = SCHEMA.clone();
+        strict(&mut structural, true);
+        jsonschema::validator_for(&structural).unwrap()
+    });
+    let mut wrong: Vec<_> = STRUCTURAL
         .iter_errors(object)
         .map(|error| {
             let path = error
@@ -107,7 +114,7 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
         })
         .collect();
     if wrong.is_empty() {
-        let rules = Validator::new().validate_with_defaults(&schema, object, old);
+        let rules = Validator::new().validate_with_defaults(&SCHEMA, object, old);
         let broken = rules
             .err()
             .map(|broken| broken.into_vec())

@@ -2,6 +2,7 @@
 //! every request: a test lists the requests of each reconcile in order, and fails on a missing request and on
 //! an additional one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,13 +90,17 @@ impl TestCluster {
 
     /// Creates or changes the secret with the file of API keys.
     pub fn auth_secret(&self, file: &str) {
-        let data = k8s_openapi::ByteString(file.as_bytes().to_vec());
-        let metadata = json!({"name": "keys", "namespace": NAMESPACE});
-        self.put(
-            "secrets",
-            "keys",
-            json!({"metadata": metadata, "data": {"auth.toml": data}}),
-        );
+        self.secret_with("keys", &[("auth.toml", file)]);
+    }
+
+    /// Creates or changes a secret with this data.
+    pub fn secret_with(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data
+            .iter()
+            .map(|(key, value)| (*key, k8s_openapi::ByteString(value.as_bytes().to_vec())))
+            .collect();
+        let metadata = json!({"name": name, "namespace": NAMESPACE});
+        self.put("secrets", name, json!({"metadata": metadata, "data": data}));
     }
 
     /// Creates the Secret with the key of the operator; without data, as before its first start.

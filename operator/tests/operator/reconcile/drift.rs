@@ -23,7 +23,7 @@ async fn a_changed_field_is_reverted() {
     let (result, calls) = cluster.run().await;
     result.unwrap();
     assert_eq!(
-        calls[2..],
+        calls[3..],
         [
             "apply deployments orders",
             "status",
