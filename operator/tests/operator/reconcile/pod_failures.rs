@@ -16,6 +16,9 @@ fn pod(name: &str, age: i64, status: &Value) -> Value {
     json!({"metadata": {"name": name, "uid": name, "creationTimestamp": created}, "status": status})
 }
 
+/// Creates a pod that is so many seconds old.
+pub type MakePod = fn(i64) -> Value;
+
 pub fn unschedulable(age: i64) -> Value {
     pod(
         "p",
@@ -65,7 +68,7 @@ pub fn surge(cluster: &TestCluster, updated: i32) {
 
 #[tokio::test]
 async fn the_reason_of_a_pod_is_in_the_message_and_degrades_after_a_minute() {
-    let cases: [(&str, fn(i64) -> Value); 2] = [
+    let cases: [(&str, MakePod); 2] = [
         ("Unschedulable", unschedulable),
         ("ImagePullBackOff", image_pull),
     ];

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::pod_failures::{crashed, image_pull, surge, unschedulable};
+use super::pod_failures::{MakePod, crashed, image_pull, surge, unschedulable};
 use super::rollback::{image, rolling};
 use crate::test_cluster::TestCluster;
 
@@ -81,7 +81,7 @@ async fn a_token_that_is_set_while_nothing_has_failed_does_not_retry_a_later_fai
 
 #[tokio::test]
 async fn causes_that_pass_by_themselves_are_retried_with_growing_delays() {
-    let pods: [fn(i64) -> Value; 2] = [unschedulable, image_pull];
+    let pods: [MakePod; 2] = [unschedulable, image_pull];
     for pod in pods {
         let cluster = rolled_back(pod(600)).await;
         let first = wait(&cluster).unwrap();
