@@ -18,7 +18,6 @@ use super::{Auth, Maintenance, OrderServiceStatus, Settings, schema};
     status = "OrderServiceStatus",
     derive = "PartialEq",
     shortname = "osvc",
-    category = "all",
     category = "orders",
     doc = "An order-service that the operator deploys, migrates and upgrades.",
     scale(

@@ -81,7 +81,10 @@ pub(super) async fn deploy(
     let outcome = apply::ensure_live(context, target, &desired, live).await?;
     reconciliation.record(&desired, &outcome);
     let deployment = match outcome {
-        Outcome::InSync(live) | Outcome::Applied(live) | Outcome::Corrected(live, _) => *live,
+        Outcome::InSync(live)
+        | Outcome::Applied(live)
+        | Outcome::Corrected(live, _)
+        | Outcome::Admitted(live, ..) => *live,
         Outcome::Contested(Some(live), _) => *live,
         Outcome::Contested(None, _) | Outcome::Checked | Outcome::Foreign => return Ok(()),
     };

@@ -88,6 +88,28 @@ impl Error {
         }
     }
 
+    /// Whether the namespace is being deleted or is gone. The OrderService is deleted with it.
+    pub(crate) fn is_namespace_terminating(&self) -> bool {
+        let Self::Api {
+            source: kube::Error::Api(status),
+            ..
+        } = self
+        else {
+            return false;
+        };
+        let Some(details) = &status.details else {
+            return false;
+        };
+        // The API server rejects creations in a namespace that is being deleted with 403 and this cause, and with 404
+        // once the namespace is gone.
+        let is_terminating = details
+            .causes
+            .iter()
+            .any(|cause| cause.reason == "NamespaceTerminating");
+        (status.code == 403 && is_terminating)
+            || (status.code == 404 && details.kind == "namespaces")
+    }
+
     /// Returns a message for users. For a rejected request it is the message of the API server.
     pub fn message(&self) -> String {
         match self {

@@ -12,6 +12,7 @@ mod reconciliation;
 mod rollout;
 mod secrets;
 mod status;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;

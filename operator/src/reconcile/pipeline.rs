@@ -118,6 +118,11 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     }
     let mut reconciliation = Reconciliation::new(context, object);
     let result = match reconciliation.converge().await {
+        Err(error) if error.is_namespace_terminating() => {
+            // Nothing can be created, and nothing needs to be: the deletion of the OrderService follows.
+            log::debug!(error = error.message().as_str(); "the namespace is being deleted");
+            return Ok(Action::await_change());
+        }
         Err(error) if error.class() != ErrorClass::Permanent => {
             reconciliation.publish().await;
             return Err(error);

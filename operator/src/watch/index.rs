@@ -9,8 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 
+use crate::build::labels::MANAGER;
 use crate::cluster::Kind;
 use crate::crd::OrderService;
+use crate::diff::admission::Admitted;
 
 /// The names and versions of the objects in the cluster, by namespace.
 #[derive(Debug, Default)]
@@ -31,6 +33,10 @@ struct Entry {
     owner: Option<u64>,
     /// Digest of the desired object that the object last matched.
     digest: Option<u64>,
+    /// Fields that admission changed and whose annotation the API server did not keep.
+    admitted: Option<Box<Admitted>>,
+    /// Hash of the metadata without that of the status.
+    fingerprint: Option<u64>,
     /// Whether the object matched at this version.
     current: bool,
 }
@@ -70,20 +76,92 @@ impl Index {
             // of a later write.
             return false;
         }
-        let is_same = |before: &Entry| version.is_some() && version == before.version;
+        let fingerprint = self.fingerprint(kind, metadata);
+        let is_same = |before: &Entry| {
+            version.is_some()
+                && (version == before.version
+                    || (fingerprint.is_some() && fingerprint == before.fingerprint))
+        };
         let still = before.is_some_and(|before| before.current && is_same(before));
+        let digest = match checked {
+            Some(digest) => digest_number(digest),
+            None => before.and_then(|before| before.digest),
+        };
         let entry = Entry {
             uid: uid.into(),
             version,
             owner: controller_owner(metadata).map(|(uid, _)| self.random.hash_one(uid)),
-            digest: match checked {
-                Some(digest) => digest_number(digest),
-                None => before.and_then(|before| before.digest),
-            },
+            admitted: before
+                .filter(|before| before.digest == digest)
+                .and_then(|before| before.admitted.clone()),
+            digest,
+            fingerprint,
             current: checked.is_some() || still,
         };
         objects.insert(key, entry);
         !still
+    }
+
+    /// Returns a hash of the metadata that stays equal when only the status changes. Controllers update the status of
+    /// some kinds every few seconds, and the watch delivers no status to compare. The API server adds an entry of
+    /// `metadata.managedFields` for each other change, or changes its fields or its time.
+    ///
+    /// `None` if the status matters, or if the entries are missing.
+    fn fingerprint(&self, kind: Kind, metadata: &ObjectMeta) -> Option<u64> {
+        if kind.needs_status() {
+            return None;
+        }
+        let mut metadata = metadata.clone();
+        metadata.resource_version = None;
+        let entries = metadata.managed_fields.as_mut()?;
+        if !entries
+            .iter()
+            .any(|entry| entry.manager.as_deref() == Some(MANAGER))
+        {
+            return None;
+        }
+        entries.retain(|entry| entry.subresource.as_deref() != Some("status"));
+        let text = serde_json::to_vec(&metadata).ok()?;
+        Some(self.random.hash_one(text))
+    }
+
+    /// Records the fields that admission changed in an object that matches apart from them.
+    pub(crate) fn record_admitted(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        admitted: Admitted,
+    ) {
+        let mut namespaces = self.namespaces.lock();
+        let objects = namespaces.get_mut(namespace);
+        if let Some(entry) = objects.and_then(|objects| objects.get_mut(&(kind, name.into()))) {
+            entry.admitted = Some(Box::new(admitted));
+        }
+    }
+
+    /// Returns the recorded fields that admission changed in an object with the desired object of this digest.
+    pub(crate) fn admitted(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        digest: &str,
+    ) -> Option<Admitted> {
+        let namespaces = self.namespaces.lock();
+        let entry = namespaces.get(namespace)?.get(&(kind, name.into()))?;
+        let entry = Some(entry).filter(|entry| entry.digest == digest_number(digest));
+        entry?.admitted.as_deref().cloned()
+    }
+
+    /// Removes an object. An object of the same name and another UID stays: it was created after the deletion.
+    pub(super) fn remove_deleted(&self, kind: Kind, metadata: &ObjectMeta) {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        if self.has(kind, namespace, name, |entry| &*entry.uid == uid) {
+            self.remove(kind, namespace, name);
+        }
     }
 
     /// Removes an object.
@@ -200,6 +278,58 @@ mod tests {
                 "name": "a", "uid": "o", "controller": true}],
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_change_of_only_the_status_needs_no_reconcile() {
+        let with = |version: &str, more: serde_json::Value| {
+            let mut metadata = metadata(version);
+            let own = json!({"manager": MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+            metadata.managed_fields = serde_json::from_value(json!([own, more])).unwrap();
+            metadata
+        };
+        let status = |time: &str| {
+            json!({"manager": "kube-controller-manager", "operation": "Update", "subresource": "status",
+                "time": time, "fieldsV1": {"f:status": {}}})
+        };
+        let edit = |time: &str| {
+            json!({"manager": "kubectl-edit", "operation": "Update", "time": time,
+                "fieldsV1": {"f:spec": {"f:maxReplicas": {}}}})
+        };
+        let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-01T00:00:15Z");
+        for kind in Kind::ALL {
+            let index = Index::default();
+            index.record_match(kind, &with("5", status(early)), "d");
+            let woken = index.observe(kind, &with("6", status(late)));
+            // The status of these shows the progress of the rollout and of the migration.
+            let expected = matches!(kind, Kind::Deployment | Kind::Job);
+            assert_eq!(woken, expected, "{kind:?}");
+            assert_eq!(index.is_current(kind, "n", "a", "d"), !expected);
+            assert!(index.observe(kind, &with("7", edit(early))), "{kind:?}");
+            assert!(!index.is_current(kind, "n", "a", "d"));
+            // A change that has not been compared is not current after a change of the status.
+            index.record_match(kind, &with("8", edit(early)), "d");
+            assert!(index.observe(kind, &with("9", edit(late))), "{kind:?}");
+            assert!(index.observe(kind, &with("10", edit(late))), "{kind:?}");
+        }
+        let index = Index::default();
+        index.record_match(Kind::Service, &metadata("5"), "d");
+        assert!(
+            index.observe(Kind::Service, &metadata("6")),
+            "without managedFields every event is a change"
+        );
+    }
+
+    #[test]
+    fn a_late_event_of_a_deletion_does_not_remove_a_newer_object() {
+        let index = Index::default();
+        index.record_match(Kind::Service, &metadata("5"), "d");
+        let mut old = metadata("4");
+        old.uid = Some("old".to_owned());
+        index.remove_deleted(Kind::Service, &old);
+        assert!(index.is_current(Kind::Service, "n", "a", "d"));
+        index.remove_deleted(Kind::Service, &metadata("6"));
+        assert!(!index.is_current(Kind::Service, "n", "a", "d"));
     }
 
     #[test]

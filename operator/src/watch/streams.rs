@@ -64,12 +64,15 @@ pub(super) async fn follow_owned(
                 let metadata = &object.metadata;
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 let name = metadata.name.as_deref().unwrap_or_default();
-                records.index.remove(kind, namespace, name);
+                records.index.remove_deleted(kind, metadata);
+                let deleted = metadata.uid.as_deref().unwrap_or_default();
+                let is_own = records.contention.is_own_deletion(deleted);
                 // If the OrderService is gone, the garbage collector deleted the object.
-                if let Some((uid, owner)) = index::controller_owner(metadata)
+                if !is_own
+                    && let Some((uid, owner)) = index::controller_owner(metadata)
                     && store
                         .get(&ObjectRef::new(owner).within(namespace))
-                        .is_some()
+                        .is_some_and(|object| object.metadata.uid.as_deref() == Some(uid))
                 {
                     records.contention.record_deletion(uid, kind, name);
                 }

@@ -1,6 +1,7 @@
 //! Every path of a reconcile with the scripted API server.
 
 mod access;
+mod admission;
 mod autoscaling;
 mod conflicts;
 mod contention;
