@@ -32,6 +32,12 @@ pub struct OrderServiceStatus {
     /// The rollout that failed and is not retried until the spec changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
+    /// Version of the operator that caused that rollout, if the spec did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_operator_version: Option<String>,
+    /// Generation of the spec whose pod template has rolled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_generation: Option<i64>,
     /// Ready, Progressing, Degraded, Migrated, Secured, Paused and Conflict.
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -132,8 +132,14 @@ pub(crate) async fn ensure_live(
             return Ok(Outcome::Contested(None, wait));
         }
         // Without force: an object that was created in the meantime has another owner.
-        let (made, admitted) =
-            write(context, desired, &desired.value, false, &Admitted::default()).await?;
+        let (made, admitted) = write(
+            context,
+            desired,
+            &desired.value,
+            false,
+            &Admitted::default(),
+        )
+        .await?;
         return Ok(outcome(made, admitted, Vec::new()));
     };
     match ownership(target, desired.kind, &live)? {
@@ -172,8 +178,7 @@ pub(crate) async fn ensure_live(
     }
     // If the desired object was applied before, another field manager changed the live one. The annotation with the
     // digest may be gone as well, so the index is a second source.
-    let is_unchanged =
-        is_applied || records.index.matched_before(kind, namespace, name, digest);
+    let is_unchanged = is_applied || records.index.matched_before(kind, namespace, name, digest);
     let changed = if is_unchanged {
         differing
     } else {

@@ -44,6 +44,7 @@ fn event_for(before: Option<&Condition>, after: &Condition) -> Option<Event> {
             ("Migrated", False, "MigrationRetrying") => warning("MigrationRetrying", "Migrate"),
             ("Migrated", False, "Migrating") => normal("Migrating", "Migrate"),
             ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
+            ("Progressing", False, "RolloutHeld") => warning("RolloutHeld", "Apply"),
             ("Secured", True, _) => normal("Secured", "Reconcile"),
             ("Secured", False, _) if was == Some(True) => warning("NotSecured", "Reconcile"),
             ("Paused", True, _) => normal("Paused", "Pause"),

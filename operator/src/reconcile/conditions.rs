@@ -6,6 +6,7 @@ use super::status::{Observation, find};
 use crate::build::access::{Access, Anonymous, template_is_secured};
 use crate::build::{Replicas, Target};
 use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
+use crate::fleet::Wait;
 
 /// Status, reason and message of a condition.
 pub(super) type Verdict = (ConditionStatus, &'static str, String);
@@ -155,6 +156,11 @@ pub(super) fn progressing(observation: &Observation, target: Option<&Target>) ->
             return condition_true("Migrating", message);
         }
         _ => {}
+    }
+    match observation.queued {
+        Some(wait @ Wait::Queued) => return condition_false("RolloutQueued", wait.to_string()),
+        Some(wait @ Wait::Held) => return condition_false("RolloutHeld", wait.to_string()),
+        None => {}
     }
     let failed = observation
         .plan

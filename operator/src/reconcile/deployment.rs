@@ -49,11 +49,17 @@ pub(super) async fn deploy(
         .map(Rollout::from_deployment)
         .unwrap_or_default();
     let crash = crashes(context, target, &desired, &rollout).await?;
-    let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
+    let is_queued = reconciliation.observation.queued.is_some();
+    let is_migrated =
+        !is_queued && matches!(reconciliation.observation.migration, Migration::Done(_));
     let failed = reconciliation.previous_status.failed_revision.clone();
     let Some(plan) = plan(&desired, &rollout, is_migrated, failed.as_ref(), crash) else {
         return Ok(());
     };
+    if is_queued {
+        // The pods stay as they are, and serve what the spec desires.
+        reconciliation.observation.desired = Some(plan.template.revision().to_owned());
+    }
     let is_new_failure = plan.failed.is_some() && plan.failed != failed;
     reconciliation.observation.plan = Some(plan.clone());
     if is_new_failure {

@@ -7,6 +7,7 @@ mod deployment;
 pub mod digest_key;
 pub mod error;
 mod migration;
+mod permit;
 mod pipeline;
 mod reconciliation;
 mod rollout;
@@ -40,6 +41,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The metrics of the process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Creates a context with empty records.
     pub fn new(
         cluster: Cluster,

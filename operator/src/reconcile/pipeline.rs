@@ -18,7 +18,7 @@ use super::{Context, deployment, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
-use crate::crd::OrderService;
+use crate::crd::{MigrationStatus, OrderService};
 
 /// Interval of reconciles during a rollout, because pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -132,6 +132,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     // A permanent error needs a user to act, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
+    reconciliation.release_permit();
     reconciliation.publish().await;
     let next = result?;
     written?;
@@ -229,14 +230,19 @@ impl Reconciliation<'_> {
             return Ok(NextReconcile::Backoff);
         }
         let previous = self.previous_status.migration.clone();
-        let migration = migration::migrate(
-            context,
-            &target,
-            migration_revision,
-            &migration_job,
-            previous.as_ref(),
-        )
-        .await?;
+        let needed = MigrationStatus {
+            revision: migration_revision.clone(),
+            image: target.image.clone(),
+        };
+        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let migration = match previous {
+            // The migration belongs to the rollout that waits.
+            Some(previous) if self.observation.queued.is_some() => Migration::Done(previous),
+            previous => {
+                let (revision, previous) = (migration_revision, previous.as_ref());
+                migration::migrate(context, &target, revision, &migration_job, previous).await?
+            }
+        };
         if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
 use crate::cluster::PodState;
 use crate::crd::FailedRevision;
 
@@ -32,6 +32,20 @@ impl Template {
             .and_then(|labels| labels.get(REVISION))
             .and_then(Value::as_str)
             .unwrap_or_default()
+    }
+
+    /// Returns the template without the digest of the secret, and without the revision, which depends on it.
+    pub(crate) fn without_secret(&self) -> Value {
+        let mut template = self.0.clone();
+        for (fields, name) in [
+            ("/metadata/labels", REVISION),
+            ("/metadata/annotations", SECRET_DIGEST),
+        ] {
+            if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
+                fields.remove(name);
+            }
+        }
+        template
     }
 
     /// The image.

@@ -69,7 +69,9 @@ async fn record_admitted(
     // and fail in the immutable fields of a ConfigMap.
     let text = admitted.annotation()?;
     let (kind, cluster) = (desired.kind, &context.cluster);
-    let annotated = cluster.annotate(kind, &made, ADMITTED, text.as_deref()).await;
+    let annotated = cluster
+        .annotate(kind, &made, ADMITTED, text.as_deref())
+        .await;
     let (made, admitted) = match annotated {
         Ok(made) => {
             let admitted = differing(&made)?;

@@ -158,7 +158,10 @@ fn the_crd_has_columns_short_names_and_subresources() {
     let names = &crd.spec.names;
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
     // Not `all`: `kubectl delete all --all` would delete the services with it.
-    assert_eq!(names.categories.as_deref(), Some(&["orders".to_owned()][..]));
+    assert_eq!(
+        names.categories.as_deref(),
+        Some(&["orders".to_owned()][..])
+    );
     let version = &crd.spec.versions[0];
     let columns: Vec<_> = version
         .additional_printer_columns

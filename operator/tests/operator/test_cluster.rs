@@ -297,7 +297,10 @@ impl TestCluster {
     /// The notes of the events with this reason.
     pub fn notes(&self, reason: &str) -> Vec<String> {
         let state = self.state.lock().unwrap();
-        let events = state.bodies.iter().filter(|event| event["reason"] == reason);
+        let events = state
+            .bodies
+            .iter()
+            .filter(|event| event["reason"] == reason);
         events
             .map(|event| event["note"].as_str().unwrap().to_owned())
             .collect()
@@ -335,7 +338,9 @@ fn changed_fields(before: &Value, after: &Value) -> Value {
     let Value::Object(fields) = after else {
         return json!({});
     };
-    let changed = fields.iter().filter(|(name, value)| before[*name] != **value);
+    let changed = fields
+        .iter()
+        .filter(|(name, value)| before[*name] != **value);
     changed
         .map(|(name, value)| (format!("f:{name}"), changed_fields(&before[name], value)))
         .collect::<serde_json::Map<_, _>>()

@@ -128,3 +128,37 @@ async fn only_deletions_by_other_clients_are_contention() {
         assert_eq!(records.contention.summary("u").is_none(), is_own);
     }
 }
+
+#[tokio::test]
+async fn a_new_leader_restores_the_permits_and_failures_of_the_earlier_one() {
+    let restored = async |status: Value| {
+        let records = Arc::new(Records::default());
+        let spec = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+        let mut listed = object(4, &spec);
+        listed.0.as_mut().unwrap().status = serde_json::from_value(status).unwrap();
+        let events = vec![Event::Init, Event::InitApply(listed), Event::InitDone];
+        follow(&records, events).await;
+        let counts = records.fleet.counts();
+        (counts.running, counts.failed)
+    };
+    let rolling = |generation: u32, reason: &str| {
+        json!({"settledGeneration": generation, "conditions": [{"type": "Progressing", "status": "True",
+            "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
+    };
+    assert_eq!(restored(rolling(4, "RollingOut")).await, (1, 0));
+    assert_eq!(restored(rolling(4, "Migrating")).await, (1, 0));
+    assert_eq!(
+        restored(rolling(3, "RollingOut")).await,
+        (0, 0),
+        "a change of the spec"
+    );
+    assert_eq!(restored(rolling(4, "RollingBack")).await, (0, 0));
+    assert_eq!(
+        restored(json!({"failedOperatorVersion": VERSION})).await,
+        (0, 1)
+    );
+    assert_eq!(
+        restored(json!({"failedOperatorVersion": "0.0.0"})).await,
+        (0, 0)
+    );
+}

@@ -60,7 +60,12 @@ async fn what_admission_changes_is_accepted_and_shown_once() {
         );
     }
     // The accounts, the policy, the settings, the Service and the budget.
-    let shown = |calls: &[String]| calls.iter().filter(|call| *call == "event Admitted").count();
+    let shown = |calls: &[String]| {
+        calls
+            .iter()
+            .filter(|call| *call == "event Admitted")
+            .count()
+    };
     assert_eq!(shown(&calls), 5, "{calls:?}");
 
     let cluster = cluster.rolled_out().await;
@@ -126,9 +131,16 @@ async fn a_later_change_of_the_same_field_is_drift() {
         let (result, calls) = cluster.run().await;
         result.unwrap();
         let writes: Vec<_> = calls.iter().filter(|call| is_write(call)).collect();
-        assert!(writes.contains(&&"event DriftCorrected".to_owned()), "{calls:?}");
+        assert!(
+            writes.contains(&&"event DriftCorrected".to_owned()),
+            "{calls:?}"
+        );
         assert!(!writes.contains(&&"event Admitted".to_owned()), "{calls:?}");
-        assert_eq!(limit(&cluster), "512Mi", "the policy changes the revert as well");
+        assert_eq!(
+            limit(&cluster),
+            "512Mi",
+            "the policy changes the revert as well"
+        );
         cluster.roll_out();
         cluster.settle().await;
         cluster.expect(&IDLE_CALLS).await;
@@ -180,7 +192,10 @@ async fn a_policy_that_is_removed_leaves_nothing_accepted() {
     });
     let (result, calls) = cluster.run().await;
     result.unwrap();
-    assert!(calls.contains(&"event DriftCorrected".to_owned()), "{calls:?}");
+    assert!(
+        calls.contains(&"event DriftCorrected".to_owned()),
+        "{calls:?}"
+    );
 }
 
 #[tokio::test]
@@ -220,7 +235,9 @@ async fn a_policy_that_keeps_no_annotations_causes_no_repeated_writes() {
         cluster.change(Kind::Service, "orders", |service| {
             service["metadata"]["annotations"]["round"] = json!(round.to_string());
         });
-        cluster.expect(&idle_calls_and(&["get services orders"])).await;
+        cluster
+            .expect(&idle_calls_and(&["get services orders"]))
+            .await;
     }
     assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
     // Only the memory of the process contains it, so a new operator writes it once.

@@ -167,7 +167,9 @@ async fn drift_without_a_field_manager_says_so() {
     let notes = cluster.notes("DriftCorrected");
     assert_eq!(
         notes,
-        ["Service orders: reverted spec.selector (changed; metadata.managedFields does not \
-          contain by which client)"]
+        [
+            "Service orders: reverted spec.selector (changed; metadata.managedFields does not \
+          contain by which client)"
+        ]
     );
 }

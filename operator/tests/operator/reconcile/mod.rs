@@ -8,6 +8,7 @@ mod contention;
 mod digest_key;
 mod drift;
 mod failures;
+mod fleet;
 mod lasting_errors;
 mod maintenance;
 mod migration;
