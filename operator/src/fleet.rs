@@ -18,12 +18,18 @@
 mod limits;
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 pub use limits::Limits;
 pub(crate) use limits::{Cause, Wait};
+
+/// A permit counts for this long. A migration that retries for longer, because its database is unreachable, continues
+/// but does not block the others.
+const COUNTED_FOR: Duration = Duration::from_secs(1800);
 
 /// The version that the status names as the cause of a failure.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -39,7 +45,7 @@ pub struct Fleet(Mutex<State>);
 struct State {
     limits: Limits,
     /// The permits, by UID.
-    running: HashMap<String, Cause>,
+    running: HashMap<String, Permit>,
     waiting: VecDeque<Waiting>,
     /// UIDs whose rollout by this version of the operator failed.
     failed: HashSet<String>,
@@ -47,6 +53,23 @@ struct State {
     is_proven: bool,
     /// Receives the OrderServices that got a permit while they waited.
     wake: Option<UnboundedSender<Name>>,
+}
+
+#[derive(Debug)]
+struct Permit {
+    cause: Cause,
+    since: Instant,
+}
+
+impl Permit {
+    fn new(cause: Cause) -> Self {
+        let since = Instant::now();
+        Self { cause, since }
+    }
+
+    fn counts(&self) -> bool {
+        self.since.elapsed() < COUNTED_FOR
+    }
 }
 
 #[derive(Debug)]
@@ -89,7 +112,7 @@ impl Fleet {
         let permitted = state.permits(uid, cause);
         if permitted.is_ok() {
             state.waiting.retain(|waiting| waiting.uid != uid);
-            state.running.insert(uid.to_owned(), cause);
+            state.running.insert(uid.to_owned(), Permit::new(cause));
         } else if !state.waiting.iter().any(|waiting| waiting.uid == uid) {
             let uid = uid.to_owned();
             state.waiting.push_back(Waiting { uid, name, cause });
@@ -99,13 +122,15 @@ impl Fleet {
 
     /// Records a rollout that another leader has started.
     pub(crate) fn resume(&self, uid: &str, cause: Cause) {
-        self.0.lock().running.insert(uid.to_owned(), cause);
+        let permit = Permit::new(cause);
+        self.0.lock().running.insert(uid.to_owned(), permit);
     }
 
     /// Releases the permit of a rollout that completed.
     pub(crate) fn complete(&self, uid: &str) {
         let mut state = self.0.lock();
-        if state.running.get(uid) == Some(&Cause::Template) {
+        let permit = state.running.get(uid);
+        if permit.is_some_and(|permit| permit.cause == Cause::Template) {
             state.is_proven = true;
         }
         state.release(uid);
@@ -154,9 +179,11 @@ impl State {
         if is_template && failures >= self.limits.failures {
             return Err(Wait::Held);
         }
-        let is_canary_running = self.running.values().any(|cause| *cause == Cause::Template);
+        let mut running = self.running.values().filter(|permit| permit.counts());
+        let count = running.clone().count();
+        let is_canary_running = running.any(|permit| permit.cause == Cause::Template);
         let waits_for_canary = is_template && !self.is_proven && is_canary_running;
-        if self.running.len() >= self.limits.concurrent || waits_for_canary {
+        if count >= self.limits.concurrent || waits_for_canary {
             return Err(Wait::Queued);
         }
         Ok(())
@@ -176,7 +203,7 @@ impl State {
                 self.waiting.push_back(next);
                 continue;
             }
-            self.running.insert(next.uid, next.cause);
+            self.running.insert(next.uid, Permit::new(next.cause));
             if let Some(wake) = &self.wake {
                 // The receiver is gone only at shutdown.
                 let _ = wake.send(next.name);

@@ -99,3 +99,15 @@ fn changed_secrets_are_limited_only_by_the_number() {
     fleet.release("b");
     assert_eq!(fleet.ask("e", Cause::Secret), Err(Wait::Queued));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_takes_too_long_does_not_block_the_others() {
+    let fleet = fleet(1, 3);
+    assert_eq!(fleet.ask("a", Cause::Template), Ok(()));
+    tokio::time::advance(COUNTED_FOR / 2).await;
+    assert_eq!(fleet.ask("b", Cause::Template), Err(Wait::Queued));
+    tokio::time::advance(COUNTED_FOR / 2).await;
+    assert_eq!(fleet.ask("b", Cause::Template), Ok(()));
+    assert_eq!(fleet.ask("a", Cause::Template), Ok(()), "it continues");
+    assert_eq!(fleet.ask("c", Cause::Template), Err(Wait::Queued));
+}
