@@ -16,20 +16,16 @@
 //! The permits are in memory. A new leader restores them from the statuses before its first reconcile.
 
 mod limits;
+mod permit;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::Instant;
 
 pub use limits::Limits;
 pub(crate) use limits::{Cause, Wait};
-
-/// A permit counts for this long. A migration that retries for longer, because its database is unreachable, continues
-/// but does not block the others.
-const COUNTED_FOR: Duration = Duration::from_secs(1800);
+use permit::Permit;
 
 /// The version that the status names as the cause of a failure.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -53,23 +49,6 @@ struct State {
     is_proven: bool,
     /// Receives the OrderServices that got a permit while they waited.
     wake: Option<UnboundedSender<Name>>,
-}
-
-#[derive(Debug)]
-struct Permit {
-    cause: Cause,
-    since: Instant,
-}
-
-impl Permit {
-    fn new(cause: Cause) -> Self {
-        let since = Instant::now();
-        Self { cause, since }
-    }
-
-    fn counts(&self) -> bool {
-        self.since.elapsed() < COUNTED_FOR
-    }
 }
 
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 use tokio::sync::mpsc::unbounded_channel;
 
+use super::permit::COUNTED_FOR;
 use super::*;
 
 fn fleet(concurrent: usize, failures: usize) -> Fleet {
