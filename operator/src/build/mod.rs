@@ -28,6 +28,7 @@ use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
 use maintenance_cron_job::build as maintenance_cron_job;
 use migration_job::{build as migration_job, revision as migration_revision};
 use network_policy::build as network_policy;
+pub(crate) use pod::SECRET_VOLUME as DATABASE_VOLUME;
 use pod_disruption_budget::build as pod_disruption_budget;
 pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
 use service::build as service;

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 use super::Target;
 use crate::crd::SecretKeyRef;
 
-const SECRET_VOLUME: &str = "database-url";
+pub(crate) const SECRET_VOLUME: &str = "database-url";
 const SECRET_DIRECTORY: &str = "/run/secrets/order-service";
 const SECRET_FILE: &str = "database-url";
 /// A user and group without privileges, the `nonroot` of distroless images.

@@ -4,6 +4,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use crate::build::DATABASE_VOLUME;
 use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
 use crate::cluster::PodState;
 use crate::crd::FailedRevision;
@@ -43,6 +44,16 @@ impl Template {
         ] {
             if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
                 fields.remove(name);
+            }
+        }
+        // A copy of the secret has the digest in its name.
+        if let Some(Value::Array(volumes)) = template.pointer_mut("/spec/volumes") {
+            for volume in volumes {
+                if volume.get("name").and_then(Value::as_str) == Some(DATABASE_VOLUME)
+                    && let Some(Value::Object(secret)) = volume.get_mut("secret")
+                {
+                    secret.remove("secretName");
+                }
             }
         }
         template
