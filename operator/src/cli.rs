@@ -86,6 +86,9 @@ pub struct Settings {
         global = true
     )]
     pub pod_namespace: String,
+    /// Name of the Lease [default: order-operator, or order-operator-NAMESPACE for an operator of one namespace]
+    #[arg(long, env, value_name = "NAME", global = true)]
+    lease_name: Option<String>,
     /// Name of this process in the Lease [default: the host name]
     #[arg(long, env = "POD_NAME", global = true)]
     pub pod_name: Option<String>,
@@ -159,6 +162,16 @@ impl Settings {
             .as_deref()
             .filter(|name| !name.is_empty())
     }
+
+    /// The name of the Lease. By default, operators of different namespaces do not compete for one Lease, even if
+    /// they run in the same namespace.
+    pub(crate) fn lease_name(&self) -> String {
+        match (&self.lease_name, self.watched()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(namespace)) => format!("order-operator-{namespace}"),
+            (None, None) => "order-operator".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +193,18 @@ mod tests {
         };
         assert_eq!(watched(&["--namespace", "shop"]).as_deref(), Some("shop"));
         assert_eq!(watched(&["--namespace", ""]), None);
+    }
+
+    #[test]
+    fn the_lease_is_named_by_the_namespace_unless_it_is_set() {
+        let lease = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["order-operator"].iter().chain(args)).unwrap();
+            cli.settings.lease_name()
+        };
+        assert_eq!(lease(&[]), "order-operator");
+        assert_eq!(lease(&["--namespace", "shop"]), "order-operator-shop");
+        let set = ["--namespace", "shop", "--lease-name", "order-operator"];
+        assert_eq!(lease(&set), "order-operator");
     }
 
     #[test]

@@ -146,6 +146,11 @@ fn the_migration_is_the_same() {
         container.remove("terminationMessagePolicy"),
         Some(json!("FallbackToLogsOnError"))
     );
+    // A GitOps controller applies the Job of kustomize and would create it again after its deletion.
+    assert!(base["ttlSecondsAfterFinished"].is_null());
+    ours.as_object_mut()
+        .unwrap()
+        .remove("ttlSecondsAfterFinished");
     for spec in [&mut base, &mut ours] {
         without_source_of_secret(spec.pointer_mut("/template/spec").unwrap());
         let labels = spec
