@@ -16,6 +16,10 @@ pub(crate) const REVISION: &str = "orders.example.com/revision";
 pub(crate) const APPLIED: &str = "orders.example.com/applied";
 /// The annotation of a copy of the URL of the database with the name and the key of the secret that was copied.
 pub(crate) const SECRET_SOURCE: &str = "orders.example.com/database-secret-source";
+/// The prefix of the annotations of the operator.
+pub(crate) const PREFIX: &str = "orders.example.com/";
+/// The annotation with the fields that admission changed after an apply.
+pub(crate) const ADMITTED: &str = "orders.example.com/admitted";
 /// The annotation of pods with the digest of the secret that they read.
 pub(crate) const SECRET_DIGEST: &str = "orders.example.com/database-secret";
 /// The annotation of the Deployment with the pod template as it was applied.

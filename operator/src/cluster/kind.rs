@@ -71,6 +71,22 @@ impl Kind {
         }
     }
 
+    /// Whether a reconcile reads the status: that of a Job is the migration, that of a Deployment the rollout.
+    pub(crate) fn needs_status(self) -> bool {
+        match self {
+            Self::Job | Self::Deployment => true,
+            Self::ServiceAccount
+            | Self::ConfigMap
+            | Self::NetworkPolicy
+            | Self::Service
+            | Self::PodDisruptionBudget
+            | Self::HorizontalPodAutoscaler
+            | Self::CronJob
+            | Self::Secret
+            | Self::PodMonitor => false,
+        }
+    }
+
     /// The group, version and plural of the kind.
     pub fn resource(self) -> ApiResource {
         match self {

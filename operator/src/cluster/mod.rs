@@ -97,6 +97,28 @@ impl Cluster {
             .await
     }
 
+    /// Sets an annotation of an object, or removes it, and changes nothing else. A newer object of the same name
+    /// is not changed.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond, or the object was replaced.
+    pub async fn annotate(
+        &self,
+        kind: Kind,
+        object: &DynamicObject,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<DynamicObject> {
+        let metadata = &object.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        // With `null`, a merge patch removes the key (RFC 7396).
+        let patch = json!({"metadata": {"uid": metadata.uid, "annotations": {key: text}}});
+        self.api(kind, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
+            .await
+    }
+
     /// Deletes an object, but not a newer one of the same name.
     ///
     /// # Errors

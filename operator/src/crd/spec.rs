@@ -20,7 +20,6 @@ use super::{
     status = "OrderServiceStatus",
     derive = "PartialEq",
     shortname = "osvc",
-    category = "all",
     category = "orders",
     doc = "An order-service that the operator deploys, migrates and upgrades.",
     scale(

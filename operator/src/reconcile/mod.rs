@@ -8,6 +8,7 @@ mod deployment;
 pub mod digest_key;
 pub mod error;
 mod migration;
+mod permit;
 mod pipeline;
 mod pod_monitor;
 mod reconciliation;
@@ -15,6 +16,7 @@ mod retry;
 mod rollout;
 mod secrets;
 mod status;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The metrics of the process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Creates a context with empty records.
     pub fn new(
         cluster: Cluster,

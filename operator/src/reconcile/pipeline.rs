@@ -20,7 +20,7 @@ use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
-use crate::crd::OrderService;
+use crate::crd::{MigrationStatus, OrderService};
 
 /// Interval of reconciles during a rollout, because pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -120,6 +120,11 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     }
     let mut reconciliation = Reconciliation::new(context, object);
     let result = match reconciliation.converge().await {
+        Err(error) if error.is_namespace_terminating() => {
+            // Nothing can be created, and nothing needs to be: the deletion of the OrderService follows.
+            log::debug!(error = error.message().as_str(); "the namespace is being deleted");
+            return Ok(Action::await_change());
+        }
         Err(error) if error.class() != ErrorClass::Permanent => {
             reconciliation.publish().await;
             return Err(error);
@@ -129,6 +134,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     // A permanent error needs a user to act, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
+    reconciliation.release_permit();
     reconciliation.publish().await;
     let next = result?;
     written?;
@@ -239,18 +245,25 @@ impl Reconciliation<'_> {
             return Ok(NextReconcile::Backoff);
         }
         let previous = self.previous_status.migration.clone();
-        let migration = migration::migrate(
-            self,
-            &target,
-            DesiredMigration {
-                revision: migration_revision,
-                job: &migration_job,
-                budget: migration_budget.as_ref(),
-            },
-            previous.as_ref(),
-        )
-        .await?;
-        let migration = self.retry_migration(&target, migration).await?;
+        let needed = MigrationStatus {
+            revision: migration_revision.clone(),
+            image: target.image.clone(),
+        };
+        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let migration = match previous {
+            // The migration belongs to the rollout that waits.
+            Some(previous) if self.observation.queued.is_some() => Migration::Done(previous),
+            previous => {
+                let desired = DesiredMigration {
+                    revision: migration_revision,
+                    job: &migration_job,
+                    budget: migration_budget.as_ref(),
+                };
+                let migration =
+                    migration::migrate(self, &target, desired, previous.as_ref()).await?;
+                self.retry_migration(&target, migration).await?
+            }
+        };
         if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }

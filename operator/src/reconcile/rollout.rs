@@ -35,6 +35,30 @@ impl Template {
             .unwrap_or_default()
     }
 
+    /// Returns the template without the digest of the secret, and without the revision, which depends on it.
+    pub(crate) fn without_secret(&self) -> Value {
+        let mut template = self.0.clone();
+        for (fields, name) in [
+            ("/metadata/labels", REVISION),
+            ("/metadata/annotations", SECRET_DIGEST),
+        ] {
+            if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
+                fields.remove(name);
+            }
+        }
+        // A copy of the secret has the digest in its name.
+        if let Some(Value::Array(volumes)) = template.pointer_mut("/spec/volumes") {
+            for volume in volumes {
+                if volume.get("name").and_then(Value::as_str) == Some(DATABASE_VOLUME)
+                    && let Some(Value::Object(secret)) = volume.get_mut("secret")
+                {
+                    secret.remove("secretName");
+                }
+            }
+        }
+        template
+    }
+
     /// The image.
     pub(crate) fn image(&self) -> Option<&str> {
         self.0

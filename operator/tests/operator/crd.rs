@@ -192,7 +192,11 @@ fn the_crd_has_columns_short_names_and_subresources() {
     let crd: CustomResourceDefinition = serde_json::from_value(crd::definition().unwrap()).unwrap();
     let names = &crd.spec.names;
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
-    assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));
+    // Not `all`: `kubectl delete all --all` would delete the services with it.
+    assert_eq!(
+        names.categories.as_deref(),
+        Some(&["orders".to_owned()][..])
+    );
     let version = &crd.spec.versions[0];
     let columns = |priority: i32| -> Vec<&str> {
         let columns = version.additional_printer_columns.iter().flatten();

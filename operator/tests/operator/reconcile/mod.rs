@@ -1,6 +1,7 @@
 //! Every path of a reconcile with the scripted API server.
 
 mod access;
+mod admission;
 mod autoscaling;
 mod conflicts;
 mod contention;
@@ -9,6 +10,7 @@ mod database_tls;
 mod digest_key;
 mod drift;
 mod failures;
+mod fleet;
 mod gitops;
 mod lasting_errors;
 mod maintenance;
@@ -16,8 +18,8 @@ mod migration;
 mod migration_pods;
 mod obsolete_migration;
 mod pod_failures;
-mod retry;
 mod pod_monitor;
+mod retry;
 mod rollback;
 mod scaling;
 mod steady_state;
