@@ -23,3 +23,18 @@ def write(surroundings):
     content = {"revision": revision.stdout.strip(), **surroundings, "figures": _figures}
     FILE.write_text(json.dumps(content, indent=2) + "\n")
     print(f"figures: {FILE}")
+
+
+def table(content):
+    """The figures as the table of docs/OPERATIONS.md."""
+    rows = ["| step | requests | failed | longest | duration |", "|---|---|---|---|---|"]
+    for name, values in content["figures"].items():
+        requests = f"{values['requests']:,}".replace(",", " ") if "requests" in values else ""
+        longest = f"{values['longest_s']:.1f} s" if "longest_s" in values else ""
+        seconds = f"{values['seconds']} s" if "seconds" in values else ""
+        rows.append(f"| {name} | {requests} | {values.get('failed', '')} | {longest} | {seconds} |")
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(json.loads(FILE.read_text())))

@@ -61,7 +61,9 @@ sub client {
                 . "Content-Type: application/json\r\nContent-Length: " . length($body) . "\r\n\r\n$body";
             my ($status, $response, $open) = exchange($socket, $text);
             undef $socket if !$open || ++$used >= 100;
-            die "status $status\n" unless $status == ($get ? 200 : 201);
+            # The type of the problem (RFC 9457) is the reason.
+            die "status $status " . ($response =~ /"type":"([^"]+)"/ ? $1 : '') . "\n"
+                unless $status == ($get ? 200 : 201);
             !$get && $response =~ /"id":"([^"]+)"/ ? "/api/v1/orders/$1" : undef;
         };
         $requests++;

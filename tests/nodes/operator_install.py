@@ -39,7 +39,7 @@ def leader():
     return holder.split("_")[0] or None
 
 
-def database(namespace):
+def database(namespace, url=URL):
     """The PostgreSQL of the overlay `dev`, and the secret with its URL."""
     wanted = {("StatefulSet", "order-service-postgres"), ("Service", "order-service-postgres"),
               ("Secret", "order-service-postgres")}
@@ -49,7 +49,7 @@ def database(namespace):
     for item in items:
         item["metadata"]["namespace"] = namespace
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "orders-database"},
-              "stringData": {"database-url": URL}}
+              "stringData": {"database-url": url}}
     kube.apply(*items, secret, namespace=namespace)
     kube.kubectl("-n", namespace, "rollout", "status", "statefulset/order-service-postgres", "--timeout=120s", seconds=150)
 

@@ -28,7 +28,8 @@ def orders(namespace):
     """Three pods of the first version."""
     service = Service("orders", namespace)
     began = time.monotonic()
-    service.create(replicas=3)
+    # Three pods, one more of a rollout and two that drain need less than the 100 connections of the database.
+    service.create(replicas=3, settings={"poolMaxSize": 12})
     service.wait_for("Ready")
     figures.record("OrderService with three pods from nothing to Ready", seconds=round(time.monotonic() - began, 1))
     return service
