@@ -22,8 +22,12 @@ def apply_operator(tag):
 
 @contextlib.contextmanager
 def installed():
-    """Removes the operator and its CRD afterwards, and with the CRD all OrderServices."""
+    """Removes the operator and its CRD afterwards, and with the CRD all OrderServices, so there must be none before."""
     kube.claim(SYSTEM)
+    if kube.get("crd", RESOURCE):
+        found = json.loads(kube.kubectl("get", RESOURCE, "--all-namespaces", "-o", "json"))["items"]
+        foreign = [i["metadata"]["namespace"] for i in found if not i["metadata"]["namespace"].startswith("e2e-")]
+        assert not foreign, f"this cluster has OrderServices in {foreign}, which the tests would delete"
     try:
         apply_operator(kube.TAG)
         yield
