@@ -6,6 +6,8 @@
 //! - [`cluster`] sends all requests to the API server except those of watches and of the Lease.
 //! - [`leader`] elects the process that may write.
 //! - [`watch`] follows the watches and keeps the known state of the cluster.
+//! - [`osvc`] is the kubectl plugin.
+//! - `pods` explains why pods do not run.
 //! - `diff` compares built objects with live ones.
 //! - [`reconcile`] applies the objects that differ and writes the status.
 
@@ -22,6 +24,8 @@ mod http;
 pub mod leader;
 pub mod logging;
 pub mod metrics;
+pub mod osvc;
+mod pods;
 mod quantity;
 pub mod reconcile;
 mod serve;

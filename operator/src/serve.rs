@@ -94,15 +94,10 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), ServeError> {
     let timing = Timing {
         lease: settings.lease_duration,
     };
-    let name = match settings.watched() {
-        // Operators of different namespaces do not compete for one Lease.
-        Some(namespace) => format!("order-operator-{namespace}"),
-        None => "order-operator".to_owned(),
-    };
     let mut election = Election::new(
         client.clone(),
         &settings.pod_namespace,
-        &name,
+        &settings.lease_name(),
         identity.clone(),
         timing,
         fence,

@@ -18,7 +18,11 @@ MONITORED = [name for name in OPERATOR_NAMES if "monitoring" in name]
 
 # Small mistakes in the rules, as (text, replacement). The unit tests must detect each.
 MUTANTS = [
-    ("absent(up", "absent(1 - up"),
+    ('or\n          absent(up{job="order-operator"})', ""),
+    ("max by (namespace) (up", "max(up"),
+    ("max by (namespace) (up", "min by (namespace) (up"),
+    ("sum by (namespace) (order_operator_leader", "sum(order_operator_leader"),
+    ("sum by (namespace) (rate(", "sum(rate("),
     ("for: 5m\n        labels:\n          severity: critical", "for: 6m\n        labels:\n          severity: critical"),
     ("== 0", "== 1"),
     ("> 1\n        for: 2m", "> 2\n        for: 2m"),

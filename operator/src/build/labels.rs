@@ -23,6 +23,9 @@ pub(crate) const LAST_GOOD: &str = "orders.example.com/last-good-template";
 /// The annotation of the Deployment with the revision that last rolled out completely.
 pub(crate) const GOOD_REVISION: &str = "orders.example.com/good-revision";
 
+/// The annotation of an OrderService whose new value retries a failed rollout once.
+pub(crate) const RETRY: &str = "orders.example.com/retry";
+
 /// The purpose of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Component {

@@ -28,7 +28,7 @@ use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
 use maintenance_cron_job::build as maintenance_cron_job;
 use migration_job::{build as migration_job, revision as migration_revision};
 use network_policy::build as network_policy;
-use pod_disruption_budget::build as pod_disruption_budget;
+use pod_disruption_budget::{build as pod_disruption_budget, for_migration as migration_budget};
 pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
 use service::build as service;
 use service_account::build as service_account;

@@ -32,6 +32,8 @@ pub(crate) struct Workload {
     /// Identifies everything that the migration depends on: the image and the secret.
     pub(crate) migration_revision: String,
     pub(crate) migration_job: Job,
+    /// Exists while the migration runs. Absent if budgets are disabled.
+    pub(crate) migration_budget: Option<PodDisruptionBudget>,
     /// Without `spec.replicas` if an autoscaler decides it.
     pub(crate) deployment: Deployment,
 }
@@ -58,6 +60,7 @@ pub(crate) fn resources(target: &Target, secrets: Option<&SecretDigests>) -> Res
         };
         Workload {
             migration_job: super::migration_job(target, &migration_revision),
+            migration_budget: super::migration_budget(target),
             migration_revision,
             deployment: super::deployment(target, template, replicas),
         }

@@ -3,6 +3,7 @@
 pub mod connect;
 mod events;
 pub mod fence_layer;
+pub(crate) mod inspect;
 mod kind;
 mod pod;
 pub mod watch_activity;
@@ -10,7 +11,7 @@ pub mod watch_activity;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions,
     PropagationPolicy,
 };
 use kube::{Client, Resource as _};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use events::{Event, Recorder};
 pub use kind::Kind;
-pub use pod::{ContainerStatuses, PodState};
+pub use pod::{PodState, PodStatus, WarningEvent};
 
 use crate::build::labels::MANAGER;
 use crate::crd::{OrderService, OrderServiceStatus};
@@ -139,6 +140,27 @@ impl Cluster {
             .map(Some)
     }
 
+    /// Sets how many seconds after its end a Job is deleted, unless it is a newer Job of the same name.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn expire_job(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        seconds: i32,
+    ) -> Result<()> {
+        let patch = json!({
+            "metadata": {"uid": uid},
+            "spec": {"ttlSecondsAfterFinished": seconds},
+        });
+        self.api(Kind::Job, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+    }
+
     /// Replaces the status, which the operator owns completely. A JSON patch costs the API server much less
     /// than an apply.
     ///
@@ -190,18 +212,6 @@ impl Cluster {
             .patch(name, &params, &Patch::Merge(patch))
             .await
             .map(|_| ())
-    }
-
-    /// Returns up to 20 pods with these labels.
-    ///
-    /// # Errors
-    /// When the API server rejects the request or does not respond.
-    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<PodState>> {
-        let params = ListParams::default().labels(labels).limit(20);
-        let pods = Api::<PodState>::namespaced(self.client.clone(), namespace)
-            .list(&params)
-            .await?;
-        Ok(pods.items)
     }
 }
 

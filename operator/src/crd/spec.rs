@@ -33,6 +33,12 @@ use super::{Auth, Maintenance, OrderServiceStatus, Settings, schema};
         description = "Whether the desired pods are available"
     ),
     printcolumn(
+        name = "Available",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Available\")].status",
+        description = "Whether enough pods serve, of whatever version"
+    ),
+    printcolumn(
         name = "Image",
         type_ = "string",
         json_path = ".status.image",
@@ -54,6 +60,27 @@ use super::{Auth, Maintenance, OrderServiceStatus, Settings, schema};
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Desired Image",
+        type_ = "string",
+        json_path = ".spec.image",
+        description = "The image of the spec",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "The reason of the condition Ready",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        description = "The message of the condition Ready",
+        priority = 1
     ),
     validation = kube::core::Rule::new("size(self.metadata.name) <= 43 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be a DNS label that starts with a letter, of at most 43 characters: Services, Jobs and CronJobs are named after it")

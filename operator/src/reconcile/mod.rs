@@ -9,6 +9,7 @@ pub mod error;
 mod migration;
 mod pipeline;
 mod reconciliation;
+mod retry;
 mod rollout;
 mod secrets;
 mod status;

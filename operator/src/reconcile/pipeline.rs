@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::Action;
 use serde::Serialize;
@@ -11,10 +12,10 @@ use tokio::time::timeout;
 use super::apply::{self, Desired, Ownership};
 use super::deployment::DesiredWorkload;
 use super::error::{Error, ErrorClass};
-use super::migration::{self, Migration};
+use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
-use super::{Context, deployment, secrets};
+use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
@@ -213,6 +214,7 @@ impl Reconciliation<'_> {
         let Some(Workload {
             migration_revision,
             migration_job,
+            migration_budget,
             deployment,
         }) = workload
         else {
@@ -225,13 +227,17 @@ impl Reconciliation<'_> {
         }
         let previous = self.previous_status.migration.clone();
         let migration = migration::migrate(
-            context,
+            self,
             &target,
-            migration_revision,
-            &migration_job,
+            DesiredMigration {
+                revision: migration_revision,
+                job: &migration_job,
+                budget: migration_budget.as_ref(),
+            },
             previous.as_ref(),
         )
         .await?;
+        let migration = self.retry_migration(&target, migration).await?;
         if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }
@@ -248,6 +254,20 @@ impl Reconciliation<'_> {
         };
         deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())
+    }
+
+    /// Deletes a Job that failed, if a retry is requested. Its deletion starts a reconcile, which creates it again.
+    async fn retry_migration(
+        &self,
+        target: &Target,
+        migration: Migration,
+    ) -> Result<Migration, Error> {
+        let is_failed = matches!(migration, Migration::Failed(_));
+        if !is_failed || retry::new_token(self.object, &self.previous_status).is_none() {
+            return Ok(migration);
+        }
+        apply::delete_except(self.context, target, Kind::Job, &[]).await?;
+        Ok(Migration::Running("the Job is created again".to_owned()))
     }
 
     /// Observes the Deployment of a paused object without writing.
@@ -310,9 +330,21 @@ impl Reconciliation<'_> {
             | Migration::Failed(_)
             | Migration::Foreign(_) => {}
         }
-        match &self.observation.rollout {
-            Some(rollout) if !rollout.is_complete() => NextReconcile::After(ROLLOUT_POLL_INTERVAL),
-            _ => NextReconcile::Resync,
+        if self
+            .observation
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| !rollout.is_complete())
+        {
+            return NextReconcile::After(ROLLOUT_POLL_INTERVAL);
+        }
+        let failed = self.observation.plan.as_ref().map(|plan| &plan.failed);
+        match failed.and_then(|failed| failed.as_ref()?.retry_at.as_ref()) {
+            Some(at) => {
+                let wait = at.0.duration_since(Timestamp::now());
+                NextReconcile::After(Duration::try_from(wait).unwrap_or_default())
+            }
+            None => NextReconcile::Resync,
         }
     }
 }

@@ -70,7 +70,7 @@ impl<'a> Reconciliation<'a> {
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
         self.observation.contested = self.context.records.contention.summary(uid);
-        let after = status::compute(
+        let (after, details) = status::compute(
             &self.previous_status,
             &self.observation,
             self.target.as_ref(),
@@ -87,8 +87,11 @@ impl<'a> Reconciliation<'a> {
             other => other.during(|| "write the status".to_owned())?,
         };
         self.context.records.statuses.store(&written);
-        self.events
-            .extend(events::status_events(&self.previous_status, &after));
+        self.events.extend(events::status_events(
+            &self.previous_status,
+            &after,
+            &details,
+        ));
         self.previous_status = after;
         Ok(())
     }

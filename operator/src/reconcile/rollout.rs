@@ -5,10 +5,10 @@ use kube::api::DynamicObject;
 use serde_json::Value;
 
 use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
-use crate::cluster::PodState;
 use crate::crd::FailedRevision;
+use crate::pods::{self, PodFailure};
 
-/// The number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
+/// The number of restarts after which a pod that is not ready counts as failed.
 const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
@@ -67,6 +67,8 @@ pub(crate) struct Rollout {
     pub ready: i32,
     /// The message of Kubernetes when the rollout exceeded its progress deadline.
     pub deadline_exceeded: Option<String>,
+    /// Why the API server rejects new pods, such as an exceeded quota.
+    pub rejected: Option<PodFailure>,
     /// The most recently applied template.
     pub current: Option<Template>,
     /// The template for a rollback, while another one rolls out.
@@ -96,7 +98,22 @@ impl Rollout {
             .pointer("/spec/replicas")
             .and_then(Value::as_i64);
         let observed = status.observed_generation >= deployment.metadata.generation;
+        let condition = |type_: &str| {
+            let conditions = status.conditions.iter().flatten();
+            conditions
+                .filter(|_| observed)
+                .find(|condition| condition.type_ == type_)
+        };
         Self {
+            deadline_exceeded: condition("Progressing")
+                .filter(|it| it.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+                .map(|it| it.message.clone().unwrap_or_default()),
+            rejected: condition("ReplicaFailure")
+                .filter(|it| it.status == "True")
+                .map(|it| {
+                    let since = it.last_transition_time.as_ref().map(|time| time.0);
+                    pods::rejection(it.message.as_deref().unwrap_or_default(), since)
+                }),
             observed,
             desired_replicas: desired_replicas
                 .and_then(|count| i32::try_from(count).ok())
@@ -105,16 +122,6 @@ impl Rollout {
             updated: status.updated_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
-            deadline_exceeded: status
-                .conditions
-                .into_iter()
-                .flatten()
-                .filter(|_| observed)
-                .find(|condition| {
-                    condition.type_ == "Progressing"
-                        && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-                })
-                .map(|condition| condition.message.unwrap_or_default()),
             current: template(TEMPLATE),
             last_good: template(LAST_GOOD),
             good_revision: annotation(GOOD_REVISION).cloned(),
@@ -147,32 +154,20 @@ impl Rollout {
     }
 }
 
-/// Describes the first crash loop among these pods.
-pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
-    pods.iter().find_map(|pod| {
-        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-        let looping = statuses.iter().find(|container| {
-            let waiting = container
-                .state
-                .as_ref()
-                .and_then(|state| state.waiting.as_ref());
-            container.restart_count >= CRASH_LOOP_RESTARTS
-                && waiting
-                    .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
-        })?;
-        let last = looping
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref());
-        let code = last.map_or_else(String::new, |last| {
-            format!(", exit code {}", last.exit_code)
-        });
-        Some(format!(
-            "pod {} restarted {} times{code}",
-            pod.metadata.name.as_deref().unwrap_or_default(),
-            looping.restart_count
-        ))
+/// Returns the failure to report: a crash loop before others, then the one that has lasted longest.
+pub(crate) fn main_failure(failures: Vec<PodFailure>) -> Option<PodFailure> {
+    failures.into_iter().min_by_key(|failure| {
+        (
+            !is_crash_loop(failure),
+            failure.since.is_none(),
+            failure.since,
+        )
     })
+}
+
+/// Whether the container crashed so often that the rollout has failed.
+pub(crate) fn is_crash_loop(failure: &PodFailure) -> bool {
+    failure.restarts >= CRASH_LOOP_RESTARTS
 }
 
 /// The template to run.
@@ -188,13 +183,14 @@ pub(crate) struct Plan {
     pub failed: Option<FailedRevision>,
 }
 
-/// Decides which template runs. Returns `None` if there is no Deployment yet and the migration is not complete.
+/// Decides which template runs. `failed` is the known failure of the desired template, and `failure` the reason why a pod
+/// of the current one does not run. Returns `None` if there is no Deployment yet and the migration is not complete.
 pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
     migrated: bool,
     failed: Option<&FailedRevision>,
-    crash: Option<String>,
+    failure: Option<&PodFailure>,
 ) -> Option<Plan> {
     let mut good_revision = live.good_revision.clone();
     let mut last_good = live.last_good.clone();
@@ -210,10 +206,12 @@ pub(crate) fn plan(
         .cloned();
     let is_good = good_revision.as_deref() == Some(desired.revision());
     if failed.is_none() && is_current && !is_good {
-        failed = rollout_failure(live, crash).map(|(reason, message)| FailedRevision {
+        failed = rollout_failure(live, failure).map(|(reason, message)| FailedRevision {
             revision: desired.revision().to_owned(),
             reason: reason.to_owned(),
             message,
+            cause: failure.map(|failure| failure.reason.to_owned()),
+            retry_at: None,
         });
     } else if is_current && is_good {
         // The rollout completed in the end: it was only slow.
@@ -239,12 +237,14 @@ pub(crate) fn plan(
     })
 }
 
-fn rollout_failure(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
-    if let Some(message) = crash {
-        return Some(("CrashLoopBackOff", message));
+fn rollout_failure(live: &Rollout, failure: Option<&PodFailure>) -> Option<(&'static str, String)> {
+    if let Some(crash) = failure.filter(|failure| is_crash_loop(failure)) {
+        return Some(("CrashLoopBackOff", crash.detail.clone()));
     }
-    let message = live.deadline_exceeded.clone().filter(|_| live.observed)?;
-    Some(("ProgressDeadlineExceeded", message))
+    let deadline = live.deadline_exceeded.as_ref()?;
+    // The pods are deleted by the rollback, and their reason with them.
+    let message = failure.map_or(deadline, |failure| &failure.detail);
+    Some(("ProgressDeadlineExceeded", message.clone()))
 }
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ def test_status_has_the_running_image(sandbox, shop):
     assert status["replicas"] == status["readyReplicas"] == 2
     assert status["schema"]
     conditions = {c["type"]: c["status"] for c in status["conditions"]}
-    expected = {"Ready": "True", "Progressing": "False", "Degraded": "False", "Migrated": "True", "Paused": "False",
+    # Reconciling and Stalled are absent when they are not True.
+    expected = {"Ready": "True", "Available": "True", "Progressing": "False", "Degraded": "False", "Migrated": "True", "Paused": "False",
                 "Conflict": "False", "Secured": "False"}
     assert set(expected) == set(conditions)
     assert {k: conditions[k] for k in expected} == expected
@@ -60,8 +61,8 @@ def test_columns_of_kubectl(sandbox, shop):
         ["kubectl", "--kubeconfig", KUBECONFIG, "-n", sandbox.namespace, "get", "osvc"],
         capture_output=True, text=True, check=True)
     header, row = done.stdout.splitlines()
-    assert header.split() == ["NAME", "READY", "IMAGE", "SCHEMA", "REPLICAS", "AGE"]
-    assert row.split()[:3] == [shop, "True", IMAGE] and row.split()[4] == "2"
+    assert header.split() == ["NAME", "READY", "AVAILABLE", "IMAGE", "SCHEMA", "REPLICAS", "AGE"]
+    assert row.split()[:4] == [shop, "True", "True", IMAGE] and row.split()[5] == "2"
 
 
 def test_the_migration_ran_before_the_deployment_was_created(sandbox, shop):

@@ -95,7 +95,9 @@ impl State {
         };
         let short = without_hash(&name);
         let call = match (plural.as_str(), sub) {
-            ("events", _) => format!("event {}", body["reason"].as_str().unwrap_or("again")),
+            ("events", _) if verb != "list" => {
+                format!("event {}", body["reason"].as_str().unwrap_or("again"))
+            }
             (_, "status") => "status".to_owned(),
             ("pods", _) => "list pods".to_owned(),
             _ => format!("{verb} {plural} {short}"),
@@ -109,24 +111,16 @@ impl State {
             failure.2 -= 1;
             return failed(failure.1, "failed by the test");
         }
-        if plural == "events" {
+        if plural == "events" && verb != "list" {
             self.bodies.push(body.clone());
             return (201, body);
         }
         let key = (plural.clone(), name.clone());
         match verb {
-            "list" => {
-                let items: Vec<_> = self
-                    .objects
-                    .iter()
-                    .filter(|((of, _), _)| *of == plural)
-                    .map(|(_, o)| o)
-                    .collect();
-                (
-                    200,
-                    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
-                )
-            }
+            "list" => (
+                200,
+                self.list(&plural, request.uri.query().unwrap_or_default()),
+            ),
             "get" => match self.objects.get(&key) {
                 Some(object) => (200, object.clone()),
                 None => failed(404, "not found"),
@@ -153,6 +147,18 @@ impl State {
                 (200, self.store(&plural, &name, object))
             }
             "release" => self.release(&key, &body),
+            "patch" if plural == "jobs" => {
+                let mut object = self.objects[&key].clone();
+                if body["metadata"]["uid"] != object["metadata"]["uid"] {
+                    return failed(409, "the UID differs");
+                }
+                let [(field, seconds)] = &Vec::from_iter(body["spec"].as_object().unwrap())[..]
+                else {
+                    panic!("{body}")
+                };
+                object["spec"][field.as_str()] = (*seconds).clone();
+                (200, self.store(&plural, &name, object))
+            }
             "patch" => {
                 let mut object = self.objects[&key].clone();
                 let version = &object["metadata"]["resourceVersion"];
@@ -168,6 +174,35 @@ impl State {
             ),
             other => panic!("unexpected {other} {plural}"),
         }
+    }
+
+    /// A page of the objects of a kind. Of events, those about the object that the field selector names.
+    fn list(&self, plural: &str, query: &str) -> Value {
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let number = |name: &str| parameter(name).and_then(|value| value.parse::<usize>().ok());
+        let about = parameter("fieldSelector").map(|fields| {
+            let uid = fields.strip_prefix("involvedObject.uid%3D").expect(fields);
+            uid.strip_suffix("%2Ctype%3DWarning").expect(fields)
+        });
+        let is_meant = |object: &Value| {
+            about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
+        };
+        let (skipped, limit) = (
+            number("continue").unwrap_or(0),
+            number("limit").unwrap_or(usize::MAX),
+        );
+        let mut items = self
+            .objects
+            .iter()
+            .filter(|((of, _), object)| of == plural && is_meant(object))
+            .map(|(_, object)| object)
+            .skip(skipped);
+        let page: Vec<_> = items.by_ref().take(limit).collect();
+        let token = items.next().map(|_| (skipped + limit).to_string());
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": token}, "items": page})
     }
 
     /// The part of server-side apply that the tests need: fields of other managers stay, and a field without

@@ -29,6 +29,34 @@ fn schema() -> Value {
         .clone()
 }
 
+#[test]
+fn the_served_versions_have_identical_schemas() {
+    let crd = crd::definition().unwrap();
+    let versions = crd["spec"]["versions"].as_array().unwrap();
+    let [stored, other] = versions.as_slice() else {
+        panic!("{} versions", versions.len())
+    };
+    assert_eq!(
+        (&stored["name"], &other["name"]),
+        (&json!("v1alpha1"), &json!("v1beta1"))
+    );
+    assert_eq!(
+        (&stored["storage"], &other["storage"]),
+        (&json!(true), &json!(false))
+    );
+    // Without a conversion webhook the API server changes only `apiVersion`.
+    assert!(crd["spec"].get("conversion").is_none());
+    let rest = |version: &Value| {
+        let mut version = version.clone();
+        for field in ["name", "storage"] {
+            version.as_object_mut().unwrap().remove(field);
+        }
+        version
+    };
+    assert_eq!(rest(stored), rest(other));
+    assert_eq!(stored["served"], json!(true));
+}
+
 /// The structural schema as JSON Schema, with the extensions of Kubernetes translated, and without unknown
 /// fields, as with strict validation.
 fn strict(schema: &mut Value, is_root: bool) {
@@ -159,13 +187,17 @@ fn the_crd_has_columns_short_names_and_subresources() {
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
     assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));
     let version = &crd.spec.versions[0];
-    let columns: Vec<_> = version
-        .additional_printer_columns
-        .iter()
-        .flatten()
-        .map(|column| column.name.as_str())
-        .collect();
-    assert_eq!(columns, ["Ready", "Image", "Schema", "Replicas", "Age"]);
+    let columns = |priority: i32| -> Vec<&str> {
+        let columns = version.additional_printer_columns.iter().flatten();
+        columns
+            .filter(|column| column.priority.unwrap_or(0) == priority)
+            .map(|column| column.name.as_str())
+            .collect()
+    };
+    let always = ["Ready", "Available", "Image", "Schema", "Replicas", "Age"];
+    assert_eq!(columns(0), always);
+    // With `-o wide`.
+    assert_eq!(columns(1), ["Desired Image", "Reason", "Message"]);
     let subresources = version.subresources.as_ref().unwrap();
     assert!(subresources.status.is_some());
     assert_eq!(

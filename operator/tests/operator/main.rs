@@ -17,6 +17,7 @@ mod fence_layer;
 mod field_tables;
 mod golden;
 mod hardening;
+mod osvc;
 mod reconcile;
 mod test_cluster;
 

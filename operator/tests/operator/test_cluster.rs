@@ -116,6 +116,19 @@ impl TestCluster {
         self.context.records.index.remove(kind, NAMESPACE, name);
     }
 
+    /// Deletes a pod, which the operator does not watch.
+    pub fn remove_pod(&self, name: &str) {
+        let key = ("pods".to_owned(), name.to_owned());
+        self.state.lock().unwrap().objects.remove(&key).unwrap();
+    }
+
+    /// Sets an annotation of the OrderService.
+    pub fn annotate(&self, key: &str, value: &str) {
+        let mut object = self.get("orderservices", NAME).unwrap();
+        object["metadata"]["annotations"][key] = json!(value);
+        self.put("orderservices", NAME, object);
+    }
+
     pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
         let key = (plural.to_owned(), name.to_owned());
         self.state.lock().unwrap().objects.get(&key).cloned()
@@ -215,7 +228,8 @@ impl TestCluster {
     pub async fn run(&self) -> (Result<Action, Error>, Vec<String>) {
         self.state.lock().unwrap().calls.clear();
         let object = Arc::new(self.object());
-        let result = reconcile(object.clone(), self.context.clone()).await;
+        // The future is too large for the stack of a test that awaits many of them.
+        let result = Box::pin(reconcile(object.clone(), self.context.clone())).await;
         if let Err(error) = &result {
             error_policy(&object, error, &self.context);
         }
@@ -272,6 +286,18 @@ impl TestCluster {
     pub fn status_and_reason(&self, type_: &str) -> String {
         let condition = self.condition(type_);
         format!("{} {}", condition.status.as_str(), condition.reason)
+    }
+
+    /// The notes of the events with this reason.
+    pub fn event_notes(&self, reason: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let events = state
+            .bodies
+            .iter()
+            .filter(|event| event["reason"] == reason);
+        events
+            .map(|event| event["note"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The body of the last event.

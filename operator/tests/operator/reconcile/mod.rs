@@ -7,10 +7,16 @@ mod contention;
 mod digest_key;
 mod drift;
 mod failures;
+mod gitops;
 mod lasting_errors;
 mod maintenance;
 mod migration;
+mod migration_pods;
+mod obsolete_migration;
+mod pod_failures;
+mod retry;
 mod rollback;
+mod scaling;
 mod steady_state;
 
 /// The requests of a reconcile without changes.

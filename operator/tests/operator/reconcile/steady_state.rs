@@ -66,6 +66,7 @@ async fn conditions_keep_their_transition_time_and_have_the_generation() {
         types,
         [
             "Ready",
+            "Available",
             "Progressing",
             "Degraded",
             "Migrated",
