@@ -123,11 +123,17 @@ pub struct Settings {
     #[arg(long, env, default_value = "127.0.0.1:9090", global = true)]
     pub metrics_address: SocketAddr,
     /// Interval between reconciles of an object that does not change
-    #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
+    #[arg(long, env, default_value = "60s", value_parser = duration, global = true)]
     pub resync_period: Duration,
     /// Maximum number of objects that are reconciled at the same time
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
     pub concurrency: u16,
+    /// Maximum number of rollouts at the same time that no change of a spec requested
+    #[arg(long, env, default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000), global = true)]
+    pub max_concurrent_rollouts: u16,
+    /// Failed rollouts of this version of the operator after which it starts no further one by itself
+    #[arg(long, env, default_value = "3", value_parser = clap::value_parser!(u16).range(1..=1000), global = true)]
+    pub max_failed_rollouts: u16,
     /// Time after which a leader that does not renew its Lease is replaced
     #[arg(long, env, default_value = "15s", value_parser = whole_seconds, global = true)]
     pub lease_duration: Duration,

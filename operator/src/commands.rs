@@ -175,6 +175,7 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
         workload,
         horizontal_pod_autoscaler,
         maintenance_cron_job,
+        pod_monitor,
     } = build::resources(&Target::new(&object)?, Some(&unknown));
     let (migration_budget, migration_job, deployment) = match workload {
         Some(Workload {
@@ -200,6 +201,7 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
             horizontal_pod_autoscaler.as_ref(),
         ),
         desired(Kind::CronJob, maintenance_cron_job.as_ref()),
+        desired(Kind::PodMonitor, pod_monitor.as_ref()),
     ];
     let values = all.into_iter().flatten();
     Ok(values

@@ -6,6 +6,7 @@
 //! - [`cluster`] sends all requests to the API server except those of watches and of the Lease.
 //! - [`leader`] elects the process that may write.
 //! - [`watch`] follows the watches and keeps the known state of the cluster.
+//! - [`fleet`] limits the rollouts that no change of a spec requested.
 //! - [`osvc`] is the kubectl plugin.
 //! - `pods` explains why pods do not run.
 //! - `diff` compares built objects with live ones.
@@ -19,6 +20,7 @@ pub mod commands;
 mod controller;
 pub mod crd;
 mod diff;
+pub mod fleet;
 mod health;
 mod http;
 pub mod leader;

@@ -21,6 +21,8 @@ pub(super) fn template(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, component)),
+            annotations: Some(target.pods.metadata.annotations.clone())
+                .filter(|annotations| !annotations.is_empty()),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),

@@ -11,7 +11,7 @@ pub mod watch_activity;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions,
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
 };
 use kube::{Client, Resource as _};
@@ -56,6 +56,27 @@ impl Cluster {
         self.api(kind, namespace).get_opt(name).await
     }
 
+    /// Returns an object of a kind that the cluster may not have. The outer `None` means that it does not have it.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn get_optional_kind(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Option<DynamicObject>>> {
+        match self.api(kind, namespace).get(name).await {
+            Ok(object) => Ok(Some(Some(object))),
+            // The API server names the missing object, but not in the response for an unknown path.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                let names_object = status.details.is_some_and(|details| details.name == name);
+                Ok(names_object.then_some(None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Applies an object with server-side apply. With `force`, the operator takes over its fields from other field
     /// managers. Fields that the object does not contain stay unchanged.
     ///
@@ -73,6 +94,28 @@ impl Cluster {
         params.force = force;
         self.api(kind, namespace)
             .patch(name, &params, &Patch::Apply(object))
+            .await
+    }
+
+    /// Sets an annotation of an object, or removes it, and changes nothing else. A newer object of the same name
+    /// is not changed.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond, or the object was replaced.
+    pub async fn annotate(
+        &self,
+        kind: Kind,
+        object: &DynamicObject,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<DynamicObject> {
+        let metadata = &object.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        // With `null`, a merge patch removes the key (RFC 7396).
+        let patch = json!({"metadata": {"uid": metadata.uid, "annotations": {key: text}}});
+        self.api(kind, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
             .await
     }
 
@@ -192,6 +235,21 @@ impl Cluster {
         Api::<Secret>::namespaced(self.client.clone(), namespace)
             .get_opt(name)
             .await
+    }
+
+    /// Creates a secret.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond, or a secret of that name exists.
+    pub async fn create_secret(&self, namespace: &str, secret: &Secret) -> Result<()> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .create(&params, secret)
+            .await
+            .map(|_| ())
     }
 
     /// Writes one key of a secret, unless the secret has changed since it was read.

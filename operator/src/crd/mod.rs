@@ -5,19 +5,33 @@
 //! `Default: ….` becomes a column of the table in docs/OPERATOR.md.
 
 mod auth;
+mod database;
 mod maintenance;
+mod network;
+mod pod;
+mod pod_template;
+mod resources;
+mod scaling;
 mod schema;
 mod settings;
 mod spec;
 mod status;
 
 pub use auth::{AnonymousScope, Auth, AuthSecretRef};
-pub use maintenance::{Archive, Maintenance};
-pub use settings::{LogFormat, Settings};
-pub use spec::{
-    Autoscaling, Database, Disruption, Migrations, NetworkPolicyOptions, OrderService,
-    OrderServiceSpec, ResourceLimits, ResourceRequests, Resources, SecretKeyRef,
+pub use database::{
+    CaSecretRef, ClientSecretRef, Database, DatabaseTls, Migrations, OnSecretChange, SecretKeyRef,
 };
+pub use maintenance::{Archive, Maintenance};
+pub use network::{DatabaseSelector, Dns, NetworkPolicyOptions};
+pub use pod::{
+    LocalSecretRef, Monitoring, PodMetadata, PodMonitorOptions, PodUser, Scheduling,
+    ServiceAccountOptions, TaintEffect, Toleration, TolerationOperator,
+};
+pub use pod_template::PodTemplate;
+pub use resources::{ResourceLimits, ResourceRequests, Resources};
+pub use scaling::{Autoscaling, Disruption, RolloutStrategy};
+pub use settings::{LogFormat, Settings};
+pub use spec::{OrderService, OrderServiceSpec};
 pub use status::{
     Condition, ConditionStatus, FailedRevision, MigrationStatus, OrderServiceStatus, RetryStatus,
 };

@@ -32,11 +32,20 @@ pub struct OrderServiceStatus {
     /// The rollout that failed. Absent while it is retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
+    /// Version of the operator that caused that rollout, if the spec did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_operator_version: Option<String>,
+    /// Generation of the spec whose pod template has rolled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_generation: Option<i64>,
+    /// The copies of the URL of the database.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub database_secrets: Vec<String>,
     /// The retries of failed rollouts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryStatus>,
-    /// Ready, Available, Progressing, Degraded, Migrated, Secured, Paused and Conflict; and Reconciling or Stalled
-    /// while they are True.
+    /// Ready, Available, Progressing, Degraded, Migrated, Secured, Paused and Conflict; Monitored with a PodMonitor;
+    /// and Reconciling or Stalled while they are True.
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }

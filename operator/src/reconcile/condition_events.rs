@@ -70,8 +70,10 @@ fn event_for(before: Option<&Condition>, after: &Condition, detail: &str) -> Opt
             ("Migrated", False, "MigrationRetrying") => warning("MigrationRetrying", "Migrate"),
             ("Migrated", False, "Migrating") => normal("Migrating", "Migrate"),
             ("Progressing", True, "RollingOut") => normal("RollingOut", "Apply"),
+            ("Progressing", False, "RolloutHeld") => warning("RolloutHeld", "Apply"),
             ("Secured", True, _) => normal("Secured", "Reconcile"),
             ("Secured", False, _) if was == Some(True) => warning("NotSecured", "Reconcile"),
+            ("Monitored", False, _) => warning("PodMonitorNotSupported", "Apply"),
             ("Paused", True, _) => normal("Paused", "Pause"),
             ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
             ("Conflict", True, _) => warning("Conflict", "Apply"),
@@ -87,6 +89,7 @@ fn event_for(before: Option<&Condition>, after: &Condition, detail: &str) -> Opt
         reason,
         action,
         note,
+        detail: None,
     })
 }
 
@@ -94,12 +97,29 @@ fn event_for(before: Option<&Condition>, after: &Condition, detail: &str) -> Opt
 pub(crate) fn drift_event(kind: Kind, name: &str, drift: &[Drift]) -> Event {
     let fields: Vec<_> = drift
         .iter()
-        .map(|drift| format!("{} (changed by {})", drift.field, drift.manager))
+        .map(|drift| format!("{} ({})", drift.field, drift.author))
         .collect();
+    let times = drift.iter().filter_map(|drift| drift.time);
     Event {
         warning: true,
         reason: "DriftCorrected",
         action: "Apply",
         note: format!("{} {name}: reverted {}", kind.as_str(), fields.join(", ")),
+        detail: times.max().map(|time| format!("changed at {time}")),
+    }
+}
+
+/// Creates the event for fields that admission changed.
+pub(crate) fn admitted_event(kind: Kind, name: &str, fields: &[String]) -> Event {
+    Event {
+        warning: false,
+        reason: "Admitted",
+        action: "Apply",
+        note: format!(
+            "{} {name}: an admission policy changes {}, which is accepted",
+            kind.as_str(),
+            fields.join(", ")
+        ),
+        detail: None,
     }
 }

@@ -49,8 +49,8 @@ pub(super) async fn deploy(
         autoscaler,
         maintenance,
     } = workload;
-    let desired = Template::of_deployment(&deployment)?;
-    let revision = desired.revision().to_owned();
+    let template = Template::of_deployment(&deployment)?;
+    let revision = template.revision().to_owned();
     reconciliation.observation.desired = Some(revision.clone());
     let rollout = live
         .as_ref()
@@ -60,7 +60,7 @@ pub(super) async fn deploy(
     let failure = pod_failure(context, target, &rollout, now).await?;
     reconciliation.observation.pod_failure.clone_from(&failure);
     let Some(plan) =
-        plan_rollout(reconciliation, &desired, &rollout, failure.as_ref(), now).await?
+        plan_rollout(reconciliation, &template, &rollout, failure.as_ref(), now).await?
     else {
         return Ok(());
     };
@@ -88,7 +88,10 @@ pub(super) async fn deploy(
     let outcome = apply::ensure_live(context, target, &desired, live).await?;
     reconciliation.record(&desired, &outcome);
     let deployment = match outcome {
-        Outcome::InSync(live) | Outcome::Applied(live) | Outcome::Corrected(live, _) => *live,
+        Outcome::InSync(live)
+        | Outcome::Applied(live)
+        | Outcome::Corrected(live, _)
+        | Outcome::Admitted(live, ..) => *live,
         Outcome::Contested(Some(live), _) => *live,
         Outcome::Contested(None, _) | Outcome::Checked | Outcome::Foreign => return Ok(()),
     };
@@ -113,6 +116,9 @@ pub(super) async fn deploy(
     }
     if rollout.is_proven() {
         delete_unused_config_maps(context, target, config_map, &rollout).await?;
+        reconciliation
+            .delete_unused_database_secrets(target, &template, &rollout)
+            .await?;
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())
@@ -169,12 +175,18 @@ async fn plan_rollout(
     let token = retry::new_token(reconciliation.object, previous);
     let decision = retry::decide(previous, token, current, now);
     reconciliation.observation.retry = Some(decision.retry.clone());
-    let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
+    let is_queued = reconciliation.observation.queued.is_some();
+    let is_migrated =
+        !is_queued && matches!(reconciliation.observation.migration, Migration::Done(_));
     let failed = decision.failed.as_ref();
     let failure = failure.filter(|_| current == Some(desired.revision()));
     let Some(mut plan) = plan(desired, rollout, is_migrated, failed, failure) else {
         return Ok(None);
     };
+    if is_queued {
+        // The pods stay as they are, and serve what the spec desires.
+        reconciliation.observation.desired = Some(plan.template.revision().to_owned());
+    }
     let mut retry = decision.retry;
     retry.forget_other_than(desired.revision(), plan.good_revision.as_deref());
     let is_new_failure = plan.failed.is_some() && plan.failed.as_ref() != failed;

@@ -15,11 +15,12 @@ use super::error::{Error, ErrorClass};
 use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
+use super::secrets::Secrets;
 use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
-use crate::crd::OrderService;
+use crate::crd::{MigrationStatus, OrderService};
 
 /// Interval of reconciles during a rollout, because pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -119,6 +120,11 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     }
     let mut reconciliation = Reconciliation::new(context, object);
     let result = match reconciliation.converge().await {
+        Err(error) if error.is_namespace_terminating() => {
+            // Nothing can be created, and nothing needs to be: the deletion of the OrderService follows.
+            log::debug!(error = error.message().as_str(); "the namespace is being deleted");
+            return Ok(Action::await_change());
+        }
         Err(error) if error.class() != ErrorClass::Permanent => {
             reconciliation.publish().await;
             return Err(error);
@@ -128,6 +134,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     // A permanent error needs a user to act, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
+    reconciliation.release_permit();
     reconciliation.publish().await;
     let next = result?;
     written?;
@@ -162,7 +169,7 @@ impl Reconciliation<'_> {
         self.observation.paused = target.paused;
         self.target = Some(target.clone());
         let context = self.context;
-        let secrets = secrets::read_secrets(context, &target).await?;
+        let mut secrets = secrets::read_secrets(context, &target).await?;
         let live = apply::read(context, Kind::Deployment, &target.namespace, &target.name).await?;
         let is_ours = match &live {
             Some(live) => apply::ownership(&target, Kind::Deployment, live)? == Ownership::Ours,
@@ -173,6 +180,10 @@ impl Reconciliation<'_> {
         } else {
             self.record_conflict(Kind::Deployment, &target.name);
         }
+        if let Ok(secrets) = &mut secrets {
+            self.keep_database_url(&target, secrets).await?;
+        }
+        let digests = secrets.as_ref().ok().map(|secrets| &secrets.digests);
         let Resources {
             service_account,
             network_policy,
@@ -182,12 +193,19 @@ impl Reconciliation<'_> {
             workload,
             horizontal_pod_autoscaler,
             maintenance_cron_job,
-        } = build::resources(&target, secrets.as_ref().ok());
+            pod_monitor,
+        } = build::resources(&target, digests);
         if target.paused {
             if let Some(Workload { deployment, .. }) = &workload {
                 self.observe_paused(deployment)?;
             }
             return Ok(NextReconcile::Resync);
+        }
+        if let Ok(Secrets { digests, url }) = &secrets
+            && target.copies_url()
+        {
+            self.ensure_database_secret(&target, &digests.database, url.clone())
+                .await?;
         }
         let supporting = [
             Some(Desired::new(Kind::ServiceAccount, &service_account)?),
@@ -210,7 +228,8 @@ impl Reconciliation<'_> {
             let outcome = apply::ensure(context, &target, desired).await?;
             self.record(desired, &outcome);
         }
-        let (missing, workload) = (secrets.err(), workload);
+        self.ensure_pod_monitor(&target, pod_monitor.as_ref())
+            .await?;
         let Some(Workload {
             migration_revision,
             migration_job,
@@ -218,7 +237,7 @@ impl Reconciliation<'_> {
             deployment,
         }) = workload
         else {
-            self.observation.missing_secret = missing;
+            self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);
         };
         // Pods must not run with an identity or settings that belong to another owner.
@@ -226,18 +245,25 @@ impl Reconciliation<'_> {
             return Ok(NextReconcile::Backoff);
         }
         let previous = self.previous_status.migration.clone();
-        let migration = migration::migrate(
-            self,
-            &target,
-            DesiredMigration {
-                revision: migration_revision,
-                job: &migration_job,
-                budget: migration_budget.as_ref(),
-            },
-            previous.as_ref(),
-        )
-        .await?;
-        let migration = self.retry_migration(&target, migration).await?;
+        let needed = MigrationStatus {
+            revision: migration_revision.clone(),
+            image: target.image.clone(),
+        };
+        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let migration = match previous {
+            // The migration belongs to the rollout that waits.
+            Some(previous) if self.observation.queued.is_some() => Migration::Done(previous),
+            previous => {
+                let desired = DesiredMigration {
+                    revision: migration_revision,
+                    job: &migration_job,
+                    budget: migration_budget.as_ref(),
+                };
+                let migration =
+                    migration::migrate(self, &target, desired, previous.as_ref()).await?;
+                self.retry_migration(&target, migration).await?
+            }
+        };
         if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }
@@ -309,6 +335,7 @@ impl Reconciliation<'_> {
         let blocking = [
             Kind::ServiceAccount,
             Kind::ConfigMap,
+            Kind::Secret,
             Kind::Job,
             Kind::Deployment,
         ];

@@ -4,7 +4,8 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
+use crate::build::DATABASE_VOLUME;
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
 use crate::crd::FailedRevision;
 use crate::pods::{self, PodFailure};
 
@@ -34,11 +35,50 @@ impl Template {
             .unwrap_or_default()
     }
 
+    /// Returns the template without the digest of the secret, and without the revision, which depends on it.
+    pub(crate) fn without_secret(&self) -> Value {
+        let mut template = self.0.clone();
+        for (fields, name) in [
+            ("/metadata/labels", REVISION),
+            ("/metadata/annotations", SECRET_DIGEST),
+        ] {
+            if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
+                fields.remove(name);
+            }
+        }
+        // A copy of the secret has the digest in its name.
+        if let Some(Value::Array(volumes)) = template.pointer_mut("/spec/volumes") {
+            for volume in volumes {
+                if volume.get("name").and_then(Value::as_str) == Some(DATABASE_VOLUME)
+                    && let Some(Value::Object(secret)) = volume.get_mut("secret")
+                {
+                    secret.remove("secretName");
+                }
+            }
+        }
+        template
+    }
+
     /// The image.
     pub(crate) fn image(&self) -> Option<&str> {
         self.0
             .pointer("/spec/containers/0/image")
             .and_then(Value::as_str)
+    }
+
+    /// Returns the name of the secret from which it reads the URL of the database.
+    pub(crate) fn database_secret(&self) -> Option<&str> {
+        let volumes = self.0.pointer("/spec/volumes")?.as_array()?;
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == DATABASE_VOLUME)?;
+        volume.pointer("/secret/secretName").and_then(Value::as_str)
+    }
+
+    /// Returns the digest of the URL of the database.
+    pub(crate) fn database_digest(&self) -> Option<&str> {
+        let annotations = self.0.pointer("/metadata/annotations")?;
+        annotations.get(SECRET_DIGEST).and_then(Value::as_str)
     }
 
     /// Returns the name of the ConfigMap that it reads.

@@ -6,16 +6,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{
-    Verdict, available, conflict, degraded, migrated, paused, progressing, ready, reconciling,
-    secured, stalled,
+    Verdict, available, conflict, degraded, migrated, monitored, paused, progressing, ready,
+    reconciling, secured, stalled,
 };
 use super::migration::Migration;
+use super::pod_monitor::PodMonitorState;
 use super::rollout::{Plan, Rollout};
 use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
 use crate::build::{InvalidSpec, Target};
 use crate::cluster::Kind;
 use crate::crd::{Condition, MigrationStatus, OrderServiceStatus, RetryStatus};
+use crate::fleet::{Cause, VERSION, Wait};
 use crate::pods::{PodFailure, shorten};
 
 /// The observations and actions of one reconcile.
@@ -45,8 +47,16 @@ pub(crate) struct Observation {
     pub retry: Option<RetryStatus>,
     /// Why a pod of the current template does not run.
     pub pod_failure: Option<PodFailure>,
+    /// The state of the PodMonitor.
+    pub pod_monitor: Option<PodMonitorState>,
+    /// The copies of the URL of the database, if they have changed.
+    pub database_secrets: Option<Vec<String>>,
     /// The revision of the desired template.
     pub desired: Option<String>,
+    /// Why the pods are replaced although the spec has not changed.
+    pub cause: Option<Cause>,
+    /// Why that does not start yet.
+    pub queued: Option<Wait>,
 }
 
 /// The complete text about each condition, for events: the message of a condition is short.
@@ -100,8 +110,14 @@ pub(crate) fn compute(
             .or_else(|| before.image.clone().filter(|_| is_unobserved)),
         schema: schema(before, observation, target),
         migration,
+        settled_generation: settled_generation(before, observation, generation),
+        failed_operator_version: failed_operator_version(before, observation),
         failed_revision,
         retry,
+        database_secrets: observation
+            .database_secrets
+            .clone()
+            .unwrap_or_else(|| before.database_secrets.clone()),
         conditions,
     };
     (status, details)
@@ -129,9 +145,51 @@ fn verdicts(
         ("Paused", paused(observation)),
         ("Conflict", conflict(before, observation)),
     ];
+    verdicts.extend(monitored(before, observation).map(|verdict| ("Monitored", verdict)));
     verdicts.extend(reconciling.map(|verdict| ("Reconciling", verdict)));
     verdicts.extend(stalled.map(|verdict| ("Stalled", verdict)));
     verdicts
+}
+
+/// Returns the generation of the spec whose template has rolled out.
+fn settled_generation(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    generation: Option<i64>,
+) -> Option<i64> {
+    let is_failed = observation
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.failed.is_some());
+    let has_rolled_out = match (&observation.rollout, &observation.desired) {
+        (Some(rollout), Some(desired)) => rollout.has_rolled_out(desired),
+        _ => false,
+    };
+    if has_rolled_out && !is_failed {
+        generation
+    } else {
+        before.settled_generation
+    }
+}
+
+/// Returns the version of the operator that caused the failed rollout, if the spec did not.
+fn failed_operator_version(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+) -> Option<String> {
+    let Some(plan) = &observation.plan else {
+        return before.failed_operator_version.clone();
+    };
+    let failed = plan.failed.as_ref()?;
+    let is_known = before
+        .failed_revision
+        .as_ref()
+        .is_some_and(|before| before.revision == failed.revision);
+    if is_known {
+        before.failed_operator_version.clone()
+    } else {
+        (observation.cause == Some(Cause::Template)).then(|| VERSION.to_owned())
+    }
 }
 
 fn condition(

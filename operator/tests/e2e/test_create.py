@@ -1,6 +1,7 @@
 """Creation and deletion of an OrderService with all of its objects."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -80,6 +81,11 @@ def contains(live, desired):
     return live == desired
 
 
+def without_copy(item):
+    """The name of the copy of the URL contains a hash of it."""
+    return json.loads(re.sub(r"-url-[0-9a-f]{10}", "-url-HASH", json.dumps(item)))
+
+
 def test_render_prints_what_was_applied(sandbox, shop):
     """Except the values that depend on the secret and on the UID of the object."""
     text = json.dumps(sandbox.order_service(shop))
@@ -92,7 +98,7 @@ def test_render_prints_what_was_applied(sandbox, shop):
             item, live = (i["spec"]["template"]["spec"] for i in (item, live))
         else:
             item, live = ({k: i[k] for k in ("spec", "data") if k in i} for i in (item, live))
-        assert contains(live, item), live
+        assert contains(without_copy(live), without_copy(item)), live
 
 
 def test_publishes_events(sandbox, shop):

@@ -31,15 +31,23 @@ pub fn serve(
     service
 }
 
+/// A mutating admission policy: it gets the plural of the kind and the object of each write.
+pub type Admission = Box<dyn FnMut(&str, &mut Value) + Send>;
+
 /// The objects of the API server, and the requests that it received.
 #[derive(Default)]
 pub struct State {
+    pub admission: Option<Admission>,
+    /// The annotations of each object that the operator applied last.
+    applied_annotations: BTreeMap<(String, String), Value>,
     /// By plural and name.
     pub objects: BTreeMap<(String, String), Value>,
     pub version: u64,
     pub calls: Vec<String>,
     /// Requests that fail: the start of the call, the status code, and how often.
     pub failures: Vec<(String, u16, usize)>,
+    /// Details of the status of the next failure.
+    pub details: Option<Value>,
     pub bodies: Vec<Value>,
 }
 
@@ -93,6 +101,10 @@ impl State {
             (&Method::PATCH, "application/merge-patch+json") => "patch",
             other => panic!("unexpected {other:?}"),
         };
+        let name = match body["metadata"]["name"].as_str() {
+            Some(created) if verb == "create" => created.to_owned(),
+            _ => name,
+        };
         let short = without_hash(&name);
         let call = match (plural.as_str(), sub) {
             ("events", _) if verb != "list" => {
@@ -109,7 +121,11 @@ impl State {
             .find(|(start, _, times)| *times > 0 && call.starts_with(start.as_str()))
         {
             failure.2 -= 1;
-            return failed(failure.1, "failed by the test");
+            let (code, mut status) = failed(failure.1, "failed by the test");
+            if let Some(details) = self.details.take() {
+                status["details"] = details;
+            }
+            return (code, status);
         }
         if plural == "events" && verb != "list" {
             self.bodies.push(body.clone());
@@ -123,8 +139,14 @@ impl State {
             ),
             "get" => match self.objects.get(&key) {
                 Some(object) => (200, object.clone()),
-                None => failed(404, "not found"),
+                None => missing(&name),
             },
+            "create" => {
+                if self.objects.contains_key(&key) {
+                    return failed(409, "the object exists");
+                }
+                (201, self.store(&plural, &name, body))
+            }
             "delete" => match self.objects.remove(&key) {
                 Some(object) => (200, object),
                 None => failed(404, "not found"),
@@ -159,6 +181,7 @@ impl State {
                 object["spec"][field.as_str()] = (*seconds).clone();
                 (200, self.store(&plural, &name, object))
             }
+            "patch" if plural != "secrets" => self.annotate(&key, &body),
             "patch" => {
                 let mut object = self.objects[&key].clone();
                 let version = &object["metadata"]["resourceVersion"];
@@ -227,14 +250,57 @@ impl State {
         } else {
             assert!(!query.contains("force=true"), "a creation is not forced");
         }
-        let mut owned = json!({});
-        if replicas {
-            owned["f:replicas"] = json!({});
+        let mut owned = fields_v1(&body);
+        if !replicas && let Some(Value::Object(spec)) = owned.get_mut("f:spec") {
+            spec.remove("f:replicas");
         }
+        self.keep_annotations(key, &mut body);
         body["metadata"]["managedFields"] = json!([
-            {"manager": "order-operator", "operation": "Apply", "fieldsV1": {"f:spec": owned}},
+            {"manager": "order-operator", "operation": "Apply", "fieldsV1": owned},
         ]);
+        self.admit(&key.0, &mut body);
         self.store(&key.0, &key.1, body)
+    }
+
+    /// Annotations that the operator did not apply stay.
+    fn keep_annotations(&mut self, key: &(String, String), body: &mut Value) {
+        let applied = body["metadata"]["annotations"].clone();
+        let earlier = self.applied_annotations.insert(key.clone(), applied);
+        let before = self.objects.get(key);
+        let before = before.and_then(|before| before["metadata"]["annotations"].as_object());
+        for (name, text) in before.into_iter().flatten() {
+            let is_own = earlier
+                .as_ref()
+                .is_some_and(|earlier| earlier.get(name).is_some());
+            if !is_own && body["metadata"]["annotations"].get(name).is_none() {
+                body["metadata"]["annotations"][name] = text.clone();
+            }
+        }
+    }
+
+    /// Runs admission. As in the API server, it comes after the owners of the fields are determined.
+    fn admit(&mut self, plural: &str, object: &mut Value) {
+        if let Some(admission) = &mut self.admission {
+            admission(plural, object);
+        }
+    }
+
+    /// A merge patch of annotations, with the UID as a precondition.
+    fn annotate(&mut self, key: &(String, String), body: &Value) -> (u16, Value) {
+        let mut object = self.objects[key].clone();
+        if body["metadata"]["uid"] != object["metadata"]["uid"] {
+            return failed(409, "the object was replaced");
+        }
+        for (name, text) in body["metadata"]["annotations"].as_object().unwrap() {
+            let annotations = object["metadata"]["annotations"].as_object_mut().unwrap();
+            if text.is_null() {
+                annotations.remove(name);
+            } else {
+                annotations.insert(name.clone(), text.clone());
+            }
+        }
+        self.admit(&key.0, &mut object);
+        (200, self.store(&key.0, &key.1, object))
     }
 
     fn release(&mut self, key: &(String, String), patch: &Value) -> (u16, Value) {
@@ -249,6 +315,25 @@ impl State {
         }
         (200, self.store(&key.0, &key.1, object))
     }
+}
+
+/// The response for a missing object, which names it, unlike the one for a missing kind.
+fn missing(name: &str) -> (u16, Value) {
+    let (code, mut status) = failed(404, "not found");
+    status["details"] = json!({"name": name});
+    (code, status)
+}
+
+/// The fields of an object as in `metadata.managedFields`. A list is one field.
+fn fields_v1(value: &Value) -> Value {
+    let Value::Object(fields) = value else {
+        return json!({});
+    };
+    let fields = fields.iter().filter(|(_, value)| !value.is_null());
+    fields
+        .map(|(name, value)| (format!("f:{name}"), fields_v1(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn failed(code: u16, message: &str) -> (u16, Value) {

@@ -18,6 +18,7 @@ mod field_tables;
 mod golden;
 mod hardening;
 mod osvc;
+mod pod_options;
 mod reconcile;
 mod test_cluster;
 

@@ -3,6 +3,7 @@
 mod available;
 mod degraded;
 mod migrated;
+mod monitored;
 mod ownership;
 mod progress;
 mod ready;
@@ -13,6 +14,7 @@ use std::time::Duration;
 pub(super) use available::available;
 pub(super) use degraded::degraded;
 pub(super) use migrated::migrated;
+pub(super) use monitored::monitored;
 pub(super) use ownership::{conflict, paused};
 pub(super) use progress::{progressing, reconciling, stalled};
 pub(super) use ready::ready;
@@ -145,7 +147,7 @@ fn unchanged(before: Option<&Condition>) -> Verdict {
 
 /// Returns the static text of a reason that an earlier status contains.
 fn known_reason(reason: &str) -> &'static str {
-    const REASONS: [&str; 14] = [
+    const REASONS: [&str; 16] = [
         "Migrated",
         "MigrationFailed",
         "MigrationRetrying",
@@ -160,6 +162,8 @@ fn known_reason(reason: &str) -> &'static str {
         "ReconcileFailing",
         "MinimumReplicasAvailable",
         "MinimumReplicasUnavailable",
+        "PodMonitorApplied",
+        "PodMonitorNotSupported",
     ];
     REASONS
         .into_iter()

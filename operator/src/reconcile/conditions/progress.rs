@@ -8,6 +8,7 @@ use super::{
 };
 use crate::build::Target;
 use crate::crd::ConditionStatus;
+use crate::fleet::Wait;
 use crate::reconcile::rollout::Rollout;
 use crate::reconcile::status::Observation;
 
@@ -26,6 +27,11 @@ pub(in crate::reconcile) fn progressing(
     }
     if let Some(verdict) = migrated::progressing(observation, target) {
         return verdict;
+    }
+    match observation.queued {
+        Some(wait @ Wait::Queued) => return condition_false("RolloutQueued", wait.to_string()),
+        Some(wait @ Wait::Held) => return condition_false("RolloutHeld", wait.to_string()),
+        None => {}
     }
     let Some(rollout) = &observation.rollout else {
         return condition_true("Pending", "there are no pods yet");

@@ -210,3 +210,20 @@ fn the_status_of_an_older_spec_is_ignored() {
     assert_eq!(current.deadline_exceeded.as_deref(), Some("late"));
     assert_eq!(current.rejected.unwrap().reason, "QuotaExceeded");
 }
+
+#[test]
+fn templates_that_differ_only_in_the_secret_are_equal_without_it() {
+    let template = |revision: &str, secret: &str, digest: &str, image: &str| {
+        Template(json!({
+            "metadata": {"labels": {(REVISION): revision}, "annotations": {(SECRET_DIGEST): digest}},
+            "spec": {"containers": [{"image": image}], "volumes": [
+                {"name": "other", "secret": {"secretName": "other"}},
+                {"name": DATABASE_VOLUME, "secret": {"secretName": secret}},
+            ]},
+        }))
+        .without_secret()
+    };
+    let before = template("1", "db-1", "a", "orders:1");
+    assert_eq!(before, template("2", "db-2", "b", "orders:1"));
+    assert_ne!(before, template("2", "db-1", "a", "orders:2"));
+}
