@@ -76,7 +76,6 @@ def _cpu(deployment):
     return deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["cpu"]
 
 
-@pytest.mark.xfail(strict=True, reason="the operator takes the change of an admission policy for drift")
 def test_a_change_by_an_admission_policy_is_not_drift(namespace):
     service = Service("orders", namespace)
     service.create(replicas=1)
