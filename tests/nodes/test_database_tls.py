@@ -88,5 +88,6 @@ def test_a_certificate_of_another_authority_is_rejected(namespace):
     service = Service("distrustful", namespace)
     service.create(replicas=1, database=_database("wrong"))
     migrated = service.wait_for("Migrated", "False", reason="MigrationRetrying", seconds=240)
-    assert "certificate" in migrated["message"], migrated
+    # The message has at most 160 characters, so the name of the certificate error may be cut off.
+    assert "TLS handshake" in migrated["message"], migrated
     assert not service.deployment()
