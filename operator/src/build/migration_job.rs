@@ -29,7 +29,8 @@ pub(crate) fn build(target: &Target, revision: &str) -> Job {
     let spec = pod::spec(target, &target.migrations, container);
     let mut template = job::template(target, Component::Migrate, spec);
     if let Some(metadata) = &mut template.metadata {
-        metadata.annotations = Some(string_map(DO_NOT_DISRUPT));
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.extend(string_map(DO_NOT_DISRUPT));
     }
     Job {
         metadata: target.object_meta(

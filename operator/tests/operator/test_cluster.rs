@@ -217,7 +217,12 @@ impl TestCluster {
 
     /// Simulates the Job controller.
     pub fn finish_job(&self, condition: &str) {
-        let name = self.names(Kind::Job).pop().expect("there is no Job");
+        // One that has ended stays for a day.
+        let has_ended =
+            |name: &String| !self.get("jobs", name).unwrap()["status"]["conditions"].is_null();
+        let names = self.names(Kind::Job);
+        let name = names.iter().find(|name| !has_ended(name));
+        let name = name.or(names.last()).expect("there is no Job").clone();
         self.change(Kind::Job, &name, |job| {
             job["status"] = json!({"failed": i32::from(condition == "Failed"), "conditions": [
                 {"type": condition, "status": "True", "message": "message of the Job"},

@@ -59,14 +59,14 @@ async fn what_admission_changes_is_accepted_and_shown_once() {
             "{calls:?}"
         );
     }
-    // The accounts, the policy, the settings, the Service and the budget.
+    // The account, the policy, the settings, the Service and the two budgets.
     let shown = |calls: &[String]| {
         calls
             .iter()
             .filter(|call| *call == "event Admitted")
             .count()
     };
-    assert_eq!(shown(&calls), 5, "{calls:?}");
+    assert_eq!(shown(&calls), 6, "{calls:?}");
 
     let cluster = cluster.rolled_out().await;
     assert_eq!(limit(&cluster), "512Mi");

@@ -46,9 +46,15 @@ async fn migrating() -> (TestCluster, String) {
 async fn a_migration_that_runs_ends_before_that_of_a_changed_secret() {
     let (cluster, first) = migrating().await;
     cluster.secret("postgres://two");
+    // The URL is copied, and the copy is recorded before.
+    let copied = ["status", "create secrets orders-url-*"];
     let polled = ["get jobs orders-migrate-*", "list pods"];
+    // No Job and no pod reads the copy of the second URL.
+    let unused = ["get secrets orders-url-*", "delete secrets orders-url-*"];
     cluster
-        .expect(&idle_calls_and(&[&polled[..], &["status"]].concat()))
+        .expect(&idle_calls_and(
+            &[&copied[..], &polled, &["status"]].concat(),
+        ))
         .await;
     assert_eq!(job(&cluster), first);
     assert_eq!(
@@ -59,7 +65,11 @@ async fn a_migration_that_runs_ends_before_that_of_a_changed_secret() {
 
     // Every rotation leaves it alone.
     cluster.secret("postgres://three");
-    cluster.expect(&idle_calls_and(&polled)).await;
+    cluster
+        .expect(&idle_calls_and(
+            &[&copied[..], &polled, &unused, &["status"]].concat(),
+        ))
+        .await;
     assert!(
         cluster
             .get("poddisruptionbudgets", "orders-migrate")

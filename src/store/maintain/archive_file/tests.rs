@@ -128,7 +128,7 @@ fn finish_after_kill(archive: &ArchiveDirectory, staying: &[Uuid]) -> Option<Arc
 fn a_run_that_is_killed_at_any_step_is_continued() {
     let ids = ids(3);
     let [first, second, third] = ids[..] else {
-        unreachable!()
+        panic!("three ids")
     };
     // What a killed run leaves besides the pending file.
     let partial = format!("{}.partial", name(first));
