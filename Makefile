@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -87,6 +87,9 @@ e2e: deps ## Test the operator on the cluster in KUBECONFIG (skipped without it)
 
 e2e-figures: deps ## Measure the operator's memory, time and writes on the API server in KUBECONFIG
 	TOOLS=$(TOOLS) scripts/e2e.sh figures
+
+e2e-nodes: deps ## Test manifests and operator under load on the nodes of the cluster in KUBECONFIG (skipped without it)
+	TOOLS=$(TOOLS) scripts/e2e-nodes.sh
 
 kind: ## Create a kind cluster for `make e2e`, with KUBECONFIG=target/kind/kubeconfig
 	scripts/kind.sh $(IMAGES)
