@@ -10,8 +10,7 @@
 //! - After [`Limits::failures`] failures of the same version of the operator, no further one starts.
 //!
 //! A change of a spec needs no permit and does not wait: it affects one OrderService, and its author decided when. A
-//! changed secret is limited only by the number, because its pods read the new value in any case, and a bad secret of
-//! one OrderService is no reason to stop the others.
+//! changed secret is limited only by the number: a bad secret of one OrderService is no reason to stop the others.
 //!
 //! The permits are in memory. A new leader restores them from the statuses before its first reconcile.
 
@@ -99,10 +98,12 @@ impl Fleet {
         permitted
     }
 
-    /// Records a rollout that another leader has started.
+    /// Records a rollout that has already started. A permit that it has is kept.
     pub(crate) fn resume(&self, uid: &str, cause: Cause) {
-        let permit = Permit::new(cause);
-        self.0.lock().running.insert(uid.to_owned(), permit);
+        let mut state = self.0.lock();
+        state.waiting.retain(|waiting| waiting.uid != uid);
+        let running = state.running.entry(uid.to_owned());
+        running.or_insert_with(|| Permit::new(cause));
     }
 
     /// Releases the permit of a rollout that completed.

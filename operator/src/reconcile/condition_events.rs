@@ -6,12 +6,13 @@ use crate::crd::{Condition, ConditionStatus, OrderServiceStatus};
 use crate::diff::drift::Drift;
 
 /// The order in which events are published: causes before consequences. Conditions without events are not listed.
-const ORDER: [&str; 7] = [
+const ORDER: [&str; 8] = [
     "Conflict",
     "Paused",
     "Migrated",
     "Progressing",
     "Secured",
+    "Monitored",
     "Degraded",
     "Ready",
 ];
@@ -73,7 +74,9 @@ fn event_for(before: Option<&Condition>, after: &Condition, detail: &str) -> Opt
             ("Progressing", False, "RolloutHeld") => warning("RolloutHeld", "Apply"),
             ("Secured", True, _) => normal("Secured", "Reconcile"),
             ("Secured", False, _) if was == Some(True) => warning("NotSecured", "Reconcile"),
-            ("Monitored", False, _) => warning("PodMonitorNotSupported", "Apply"),
+            ("Monitored", False, "PodMonitorNotSupported") => {
+                warning("PodMonitorNotSupported", "Apply")
+            }
             ("Paused", True, _) => normal("Paused", "Pause"),
             ("Paused", False, _) if was == Some(True) => normal("Resumed", "Pause"),
             ("Conflict", True, _) => warning("Conflict", "Apply"),

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use super::apply::{Ownership, metadata_ownership};
 use super::error::{ApiResultExt as _, Error};
 use super::reconciliation::Reconciliation;
-use super::rollout::{Rollout, Template};
+use super::rollout::Template;
 use super::secrets::Secrets;
 use crate::build::labels::SECRET_SOURCE;
 use crate::build::{Target, database_secret};
@@ -104,26 +104,18 @@ impl Reconciliation<'_> {
         Ok(())
     }
 
-    /// Deletes the copies that no template reads that runs or to which a rollback may return. Older ReplicaSets do not
-    /// count: only the operator changes the template, and it never returns to them. Not called during a rollout,
-    /// because old pods may restart.
+    /// Deletes the copies that none of these templates reads. Older ReplicaSets do not count: only the operator changes
+    /// the template, and it never returns to them.
     ///
     /// # Errors
     /// When the API server rejects a request or does not respond.
     pub(super) async fn delete_unused_database_secrets(
         &mut self,
         target: &Target,
-        desired: &Template,
-        rollout: &Rollout,
+        templates: &[Template],
     ) -> Result<(), Error> {
-        let templates = [
-            Some(desired),
-            rollout.current.as_ref(),
-            rollout.last_good.as_ref(),
-        ];
         let used: Vec<_> = templates
-            .into_iter()
-            .flatten()
+            .iter()
             .filter_map(Template::database_secret)
             .collect();
         let (keep, unused): (Vec<_>, Vec<_>) = self

@@ -114,10 +114,15 @@ pub(super) async fn deploy(
         let outcome = apply::ensure(context, target, &maintenance).await?;
         reconciliation.record(&maintenance, &outcome);
     }
-    if rollout.is_proven() {
-        delete_unused_config_maps(context, target, config_map, &rollout).await?;
+    if rollout.is_complete() {
+        let templates = [
+            Some(&template),
+            rollout.current.as_ref(),
+            rollout.last_good.as_ref(),
+        ];
+        let templates = templates.into_iter().flatten().cloned().collect();
         reconciliation
-            .delete_unused_database_secrets(target, &template, &rollout)
+            .delete_unused(target, config_map, templates)
             .await?;
     }
     reconciliation.observation.rollout = Some(rollout);
@@ -232,20 +237,6 @@ async fn pod_failure(
             || failure.since.is_none()
             || failure.has_lasted(REPORT_FAILURE_AFTER, now)
     }))
-}
-
-/// Deletes the ConfigMaps that no template reads. Not called during a rollout, because old pods may restart.
-async fn delete_unused_config_maps(
-    context: &Context,
-    target: &Target,
-    config_map: &str,
-    rollout: &Rollout,
-) -> Result<(), Error> {
-    let mut keep = vec![config_map];
-    for template in [&rollout.current, &rollout.last_good] {
-        keep.extend(template.as_ref().and_then(Template::config_map));
-    }
-    apply::delete_except(context, target, Kind::ConfigMap, &keep).await
 }
 
 #[cfg(test)]

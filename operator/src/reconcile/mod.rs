@@ -16,6 +16,7 @@ mod retry;
 mod rollout;
 mod secrets;
 mod status;
+mod unused;
 mod write;
 
 use std::sync::Arc;

@@ -116,6 +116,7 @@ pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> 
 async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
         // The garbage collector deletes the objects of the OrderService by their ownerReferences.
+        Reconciliation::new(context, object).release_permit();
         return Ok(Action::await_change());
     }
     let mut reconciliation = Reconciliation::new(context, object);
@@ -123,6 +124,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
         Err(error) if error.is_namespace_terminating() => {
             // Nothing can be created, and nothing needs to be: the deletion of the OrderService follows.
             log::debug!(error = error.message().as_str(); "the namespace is being deleted");
+            Reconciliation::new(context, object).release_permit();
             return Ok(Action::await_change());
         }
         Err(error) if error.class() != ErrorClass::Permanent => {
@@ -250,9 +252,11 @@ impl Reconciliation<'_> {
             image: target.image.clone(),
         };
         self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let name = migration_job.metadata.name.as_deref().unwrap_or_default();
+        let starts_later = self.observation.queued.is_some() && !self.has_job(&target, name);
         let migration = match previous {
-            // The migration belongs to the rollout that waits.
-            Some(previous) if self.observation.queued.is_some() => Migration::Done(previous),
+            // The migration belongs to the rollout that waits. One that has started or failed is observed.
+            Some(previous) if starts_later => Migration::Done(previous),
             previous => {
                 let desired = DesiredMigration {
                     revision: migration_revision,
@@ -280,6 +284,14 @@ impl Reconciliation<'_> {
         };
         deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())
+    }
+
+    /// Whether the OrderService owns a Job of this name.
+    fn has_job(&self, target: &Target, name: &str) -> bool {
+        let (namespace, owner) = (&target.namespace, &target.owner.uid);
+        let index = &self.context.records.index;
+        let jobs = index.owned(Kind::Job, namespace, &target.name, owner);
+        jobs.iter().any(|job| job.name == name)
     }
 
     /// Deletes a Job that failed, if a retry is requested. Its deletion starts a reconcile, which creates it again.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::apply::{self, Desired, Ownership};
+use super::apply::{self, Desired, Outcome, Ownership};
 use super::error::{ApiResultExt as _, Error};
 use super::reconciliation::Reconciliation;
 use super::status::find;
@@ -17,6 +17,8 @@ pub(crate) enum PodMonitorState {
     Applied,
     /// The cluster does not have the kind.
     NotSupported,
+    /// Another owner has one of this name.
+    Foreign,
     /// The spec has none.
     Absent,
 }
@@ -57,7 +59,10 @@ impl Reconciliation<'_> {
                 let desired = Desired::new(kind, desired)?;
                 let outcome = apply::ensure_live(context, target, &desired, live).await?;
                 self.record(&desired, &outcome);
-                PodMonitorState::Applied
+                match outcome {
+                    Outcome::Foreign => PodMonitorState::Foreign,
+                    _ => PodMonitorState::Applied,
+                }
             }
         });
         Ok(())

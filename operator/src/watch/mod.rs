@@ -32,3 +32,13 @@ pub struct Records {
     /// Statuses that were written but have not been delivered by the watch yet.
     pub statuses: StatusCache,
 }
+
+impl Records {
+    /// Removes an OrderService that was deleted.
+    fn forget(&self, uid: &str) {
+        self.backoff.forget(uid);
+        self.contention.forget(uid);
+        self.statuses.forget(uid);
+        self.fleet.forget(uid);
+    }
+}

@@ -103,6 +103,7 @@ pub(super) async fn follow_order_services(
 ) {
     let mut stream = std::pin::pin!(stream);
     let mut ready = Some(ready);
+    let mut listed = HashSet::new();
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(event) => event,
@@ -115,12 +116,21 @@ pub(super) async fn follow_order_services(
             continue;
         };
         match &event {
-            Event::Init => {}
+            Event::Init => listed.clear(),
             Event::InitApply(object) => {
+                listed.extend(object.metadata.uid.clone());
                 restore_permit(&records, object);
                 queue.add(ObjectRef::from_obj(object));
             }
             Event::InitDone => {
+                // Those that were deleted while the watch was down have no event.
+                for object in store.state() {
+                    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                    if !listed.contains(uid) {
+                        records.forget(uid);
+                    }
+                }
+                listed = HashSet::new();
                 if let Some(ready) = ready.take() {
                     // The receiver is gone only at shutdown.
                     let _ = ready.send(());
@@ -138,10 +148,7 @@ pub(super) async fn follow_order_services(
             }
             Event::Delete(object) => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
-                records.backoff.forget(uid);
-                records.contention.forget(uid);
-                records.statuses.forget(uid);
-                records.fleet.forget(uid);
+                records.forget(uid);
             }
         }
         writer.apply_watcher_event(&event);

@@ -19,6 +19,10 @@ pub(in crate::reconcile) fn monitored(
                            spec.monitoring.podMonitor";
             Some(condition_false("PodMonitorNotSupported", message))
         }
+        Some(PodMonitorState::Foreign) => {
+            let message = "the PodMonitor of this name has another owner";
+            Some(condition_false("Conflict", message))
+        }
         Some(PodMonitorState::Absent) => None,
         None => find(before, "Monitored").map(|before| unchanged(Some(before))),
     }

@@ -162,3 +162,33 @@ async fn a_new_leader_restores_the_permits_and_failures_of_the_earlier_one() {
         (0, 0)
     );
 }
+
+#[tokio::test]
+async fn an_object_that_was_deleted_while_the_watch_was_down_is_forgotten() {
+    let records = Arc::new(Records::default());
+    records.fleet.limit(crate::fleet::Limits {
+        concurrent: 0,
+        failures: 1,
+    });
+    let name = ("shop".to_owned(), "orders".to_owned());
+    let _ = records.fleet.request("u", name, Cause::Template);
+    records.fleet.record("u", true);
+    let spec = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+    let mut failed = object(1, &spec);
+    failed.0.as_mut().unwrap().status =
+        serde_json::from_value(json!({"failedOperatorVersion": VERSION})).unwrap();
+    let events = vec![
+        Event::Init,
+        Event::InitApply(failed),
+        Event::InitDone,
+        Event::Init,
+        Event::InitDone,
+    ];
+    let (store, _) = follow(&records, events).await;
+    assert!(store.state().is_empty());
+    let counts = records.fleet.counts();
+    assert_eq!(
+        (counts.waiting, counts.failed, counts.is_held),
+        (0, 0, false)
+    );
+}

@@ -12,7 +12,7 @@ fn mounted(cluster: &TestCluster) -> String {
     volume_secret(&cluster.deployment()["spec"]["template"])
 }
 
-fn volume_secret(template: &Value) -> String {
+pub fn volume_secret(template: &Value) -> String {
     let volumes = template["spec"]["volumes"].as_array().unwrap();
     let volume = volumes
         .iter()
@@ -261,4 +261,19 @@ async fn a_missing_secret_leaves_the_pods_with_their_copy() {
     );
     assert_eq!(cluster.status_and_reason("Degraded"), "True SecretNotFound");
     assert_eq!(read_url(&cluster), "postgres://one");
+}
+
+#[tokio::test]
+async fn without_pods_no_unused_copies_stay() {
+    let mut spec = TestCluster::spec("orders:1");
+    spec["replicas"] = json!(0);
+    let cluster = TestCluster::running(spec).await;
+    for url in ["postgres://two", "postgres://three", "postgres://four"] {
+        cluster.secret(url);
+        migrated(&cluster).await;
+        cluster.roll_out();
+        cluster.settle().await;
+        assert_eq!(read_url(&cluster), url);
+        assert_eq!(copies(&cluster), [mounted(&cluster)]);
+    }
 }

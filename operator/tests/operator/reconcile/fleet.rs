@@ -210,3 +210,122 @@ async fn a_permit_is_released_when_the_rollout_cannot_continue() {
         .await;
     assert_eq!(metric(&cluster, "running"), 0);
 }
+
+#[tokio::test]
+async fn an_object_of_a_version_without_a_settled_generation_waits_for_a_permit() {
+    for kept in ["Ready", "Progressing"] {
+        let cluster = upgraded(limits(0, 3)).await;
+        let mut object = cluster.get("orderservices", "orders").unwrap();
+        let status = object["status"].as_object_mut().unwrap();
+        status.remove("settledGeneration").unwrap();
+        status.remove("databaseSecrets").unwrap();
+        let conditions = status["conditions"].as_array_mut().unwrap();
+        conditions.retain(|condition| condition["type"] == kept);
+        cluster.put("orderservices", "orders", object);
+        cluster.settle().await;
+        assert_eq!(revision(&cluster), "0123456789");
+        assert_eq!(
+            cluster.status_and_reason("Progressing"),
+            "False RolloutQueued"
+        );
+        assert_eq!(metric(&cluster, "waiting"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_migration_stays_reported_while_there_is_no_permit() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.secret("postgres://bad");
+    cluster.settle().await;
+    cluster.finish_job("Failed");
+    cluster.settle().await;
+    assert_eq!(
+        (metric(&cluster, "waiting"), metric(&cluster, "running")),
+        (0, 0),
+        "a failed migration holds no permit"
+    );
+    cluster.context.records.fleet.limit(limits(0, 3));
+    assert_idle(&cluster).await;
+    assert_eq!(
+        cluster.status_and_reason("Degraded"),
+        "True MigrationFailed"
+    );
+    // A corrected secret waits.
+    cluster.secret("postgres://two");
+    cluster.settle().await;
+    assert_eq!(
+        cluster.status_and_reason("Progressing"),
+        "False RolloutQueued"
+    );
+}
+
+#[tokio::test]
+async fn a_rollout_that_is_in_progress_holds_a_permit_although_others_have_all() {
+    let cluster = upgraded(limits(1, 3)).await;
+    cluster.settle().await;
+    assert_ne!(revision(&cluster), "0123456789");
+    // The leader ended before it wrote the status, so its successor has restored nothing.
+    let cluster = cluster.with_new_operator();
+    cluster.context.records.fleet.limit(limits(0, 0));
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Progressing"), "True RollingOut");
+    assert_eq!(
+        (metric(&cluster, "waiting"), metric(&cluster, "running")),
+        (0, 1)
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_object_holds_no_permit() {
+    let cluster = upgraded(limits(1, 3)).await;
+    cluster.settle().await;
+    assert_eq!(metric(&cluster, "running"), 1);
+    // Foreground deletion: the object stays until its objects are gone.
+    let mut object = cluster.get("orderservices", "orders").unwrap();
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    cluster.put("orderservices", "orders", object);
+    cluster.expect(&[]).await;
+    assert_eq!(metric(&cluster, "running"), 0);
+}
+
+#[tokio::test]
+async fn an_object_in_a_namespace_that_is_being_deleted_holds_no_permit() {
+    let cluster = upgraded(limits(1, 3)).await;
+    cluster.settle().await;
+    assert_eq!(metric(&cluster, "running"), 1);
+    let name = cluster.names(Kind::Service).pop().unwrap();
+    cluster.remove(Kind::Service, &name);
+    let details =
+        json!({"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]});
+    cluster.fail_with("apply services", 403, details);
+    cluster.run().await.0.unwrap();
+    assert_eq!(metric(&cluster, "running"), 0);
+}
+
+#[tokio::test]
+async fn a_retry_is_the_canary() {
+    let cluster = upgraded(limits(1, 1)).await;
+    cluster.settle().await;
+    cluster.exceed_deadline();
+    cluster.settle().await;
+    cluster.roll_out();
+    cluster.settle().await;
+    assert_eq!(
+        (metric(&cluster, "failed"), metric(&cluster, "running")),
+        (1, 0)
+    );
+    // Without a permit, the end of the failure would start the next rollout that waits.
+    cluster.annotate("orders.example.com/retry", "1");
+    cluster.run().await.0.unwrap();
+    assert_ne!(revision(&cluster), "0123456789");
+    assert_eq!(
+        (metric(&cluster, "failed"), metric(&cluster, "running")),
+        (0, 1)
+    );
+    cluster.exceed_deadline();
+    cluster.settle().await;
+    assert_eq!(
+        (metric(&cluster, "failed"), metric(&cluster, "running")),
+        (1, 0)
+    );
+}

@@ -3,6 +3,7 @@
 use order_operator::cluster::Kind;
 use serde_json::{Value, json};
 
+use super::database_secret::volume_secret;
 use super::migration_pods::seconds_ago;
 use super::{IDLE_CALLS, idle_calls_and};
 use crate::test_cluster::TestCluster;
@@ -50,7 +51,12 @@ async fn a_migration_that_runs_ends_before_that_of_a_changed_secret() {
     let copied = ["status", "create secrets orders-url-*"];
     let polled = ["get jobs orders-migrate-*", "list pods"];
     // No Job and no pod reads the copy of the second URL.
-    let unused = ["get secrets orders-url-*", "delete secrets orders-url-*"];
+    let unused = [
+        "get cronjobs orders-maintain",
+        "get jobs orders-migrate-*",
+        "get secrets orders-url-*",
+        "delete secrets orders-url-*",
+    ];
     cluster
         .expect(&idle_calls_and(
             &[&copied[..], &polled, &["status"]].concat(),
@@ -174,4 +180,33 @@ async fn only_a_job_that_succeeded_expires() {
     cluster.finish_job("Complete");
     cluster.settle().await;
     assert_eq!(expires(), json!(86_400));
+}
+
+#[tokio::test]
+async fn the_copy_of_the_url_that_a_running_migration_reads_stays() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.secret("postgres://two");
+    cluster.settle().await;
+    let copy = {
+        let names = cluster.names(Kind::Job);
+        let jobs = names.iter().map(|name| cluster.get("jobs", name).unwrap());
+        let running = jobs.filter(|job| job["status"]["conditions"].is_null());
+        let running: Vec<_> = running.collect();
+        assert_eq!(running.len(), 1);
+        volume_secret(&running[0]["spec"]["template"])
+    };
+    // Its container has not started: it mounts the copy later, as does a pod that replaces an evicted one.
+    let creating = json!({"waiting": {"reason": "ContainerCreating"}});
+    let mut creating = pod("Pending", creating);
+    creating["metadata"]["creationTimestamp"] = json!(seconds_ago(5));
+    cluster.put("pods", "p", creating);
+    cluster.secret("postgres://three");
+    cluster.settle().await;
+    assert!(cluster.get("secrets", &copy).is_some());
+    cluster.settle().await;
+    assert!(cluster.get("secrets", &copy).is_some());
+
+    cluster.finish_job("Complete");
+    cluster.settle().await;
+    assert!(cluster.get("secrets", &copy).is_none());
 }

@@ -58,6 +58,7 @@ async fn a_cluster_without_pod_monitors_is_reported_and_nothing_else_is_affected
         cluster.status_and_reason("Monitored"),
         "False PodMonitorNotSupported"
     );
+    assert_eq!(cluster.event_notes("PodMonitorNotSupported").len(), 1);
     assert_eq!(cluster.status_and_reason("Ready"), "True Available");
     assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
     assert_idle(&cluster).await;
@@ -82,6 +83,7 @@ async fn a_foreign_pod_monitor_is_not_changed() {
     cluster.put("podmonitors", "orders", foreign);
     cluster.run().await.0.unwrap();
     assert_eq!(cluster.status_and_reason("Conflict"), "True ForeignObject");
+    assert_eq!(cluster.status_and_reason("Monitored"), "False Conflict");
     let monitor = cluster.get("podmonitors", "orders").unwrap();
     assert_eq!(monitor["spec"], json!({}));
 }
