@@ -110,7 +110,13 @@ pub(super) async fn deploy(
     let rollout = Rollout::from_deployment(&deployment);
     // A version that does not serve must not change data, so the CronJob gets it only after it has rolled out. It is
     // applied before the ConfigMap that it read until now is deleted.
-    let waits = plan.failed.is_some() || reconciliation.observation.queued.is_some();
+    let observation = &reconciliation.observation;
+    let waits = plan.failed.is_some()
+        || observation.queued.is_some()
+        || matches!(
+            observation.migration,
+            Migration::Failed(_) | Migration::Retrying(_)
+        );
     let maintenance = match maintenance {
         Some(maintenance) if rollout.has_rolled_out(&revision) => Some(maintenance),
         Some(_) if waits => maintenance_with_url(target, digests, &rollout, &template)?,
@@ -209,6 +215,7 @@ async fn plan_rollout(
     let permitted = match observation.migration {
         Migration::Done(_) if !is_queued => Permitted::Template,
         Migration::Done(_) if observation.is_url_permitted => Permitted::Url,
+        _ if observation.skips_migration => Permitted::Url,
         _ => Permitted::Nothing,
     };
     let failed = decision.failed.as_ref();

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::migration::Migration;
 use super::reconciliation::Reconciliation;
 use super::retry::{self, Decision};
-use super::rollout::{Rollout, Template, follows_url, holds, rejects_url};
+use super::rollout::{Rollout, Template, follows_url, holds, may_be_the_url, rejects_url};
 use super::status::find;
 use crate::build::Target;
 use crate::crd::{ConditionStatus, FailedRevision, MigrationStatus, OrderService, OrderServiceStatus};
@@ -44,20 +44,52 @@ impl Reconciliation<'_> {
             fleet.resume(uid, cause);
             return;
         }
-        self.observation.queued = fleet.request(uid, name.clone(), cause).err();
+        self.observation.queued = fleet.request(uid, name, cause).err();
         // An earlier URL may expire, so it does not wait for the rest of the template.
         if self.observation.queued.is_some()
             && cause == Cause::Template
             && let Some(rollout) = rollout
             && url_differs(rollout, desired, retry.failed.as_ref())
         {
-            self.observation.is_url_permitted = if url_is_in_progress(rollout, desired) {
-                fleet.resume(uid, Cause::Secret);
-                true
-            } else {
-                fleet.request(uid, name, Cause::Secret).is_ok()
-            };
+            self.observation.is_url_permitted = self.request_url_permit(target, desired, rollout);
         }
+    }
+
+    /// Permits the changed URL of the database with the current template, if the migration for the desired one does not
+    /// succeed for another reason than the database. An earlier URL may expire while that lasts. The migration has not
+    /// tried the URL, but the readiness of the first new pod, which includes the database and its schema, does.
+    pub(super) fn permit_url_without_migration(&mut self, target: &Target, desired: &Template) {
+        let report = match &self.observation.migration {
+            Migration::Failed(report) => report,
+            Migration::Retrying(report) if report.is_lasting => report,
+            _ => return,
+        };
+        let known = self.retry(self.observation.rollout.as_ref()).failed;
+        let Some(rollout) = &self.observation.rollout else {
+            return;
+        };
+        let before = rollout.rollback_template();
+        let is_alone = before.is_none_or(|it| difference(it, desired) == Cause::Secret);
+        if is_alone
+            || may_be_the_url(Some(report.reason), false)
+            || self.observation.queued.is_some()
+            || !url_differs(rollout, desired, known.as_ref())
+        {
+            return;
+        }
+        self.observation.skips_migration = self.request_url_permit(target, desired, rollout);
+        self.observation.cause.get_or_insert(Cause::Secret);
+    }
+
+    fn request_url_permit(&self, target: &Target, desired: &Template, rollout: &Rollout) -> bool {
+        let uid = target.owner.uid.as_str();
+        let fleet = &self.context.records.fleet;
+        if url_is_in_progress(rollout, desired) {
+            fleet.resume(uid, Cause::Secret);
+            return true;
+        }
+        let name = (target.namespace.clone(), target.name.clone());
+        fleet.request(uid, name, Cause::Secret).is_ok()
     }
 
     /// Decides whether the failed template or URL is retried now.

@@ -251,7 +251,8 @@ impl Reconciliation<'_> {
             revision: migration_revision.clone(),
             image: target.image.clone(),
         };
-        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let template = Template::of_deployment(&deployment)?;
+        self.request_permit(&target, &template, &needed);
         let name = migration_job.metadata.name.as_deref().unwrap_or_default();
         let is_queued = self.observation.queued.is_some() && !self.observation.is_url_permitted;
         let starts_later = is_queued && !self.has_job(&target, name);
@@ -276,6 +277,7 @@ impl Reconciliation<'_> {
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);
         }
+        self.permit_url_without_migration(&target, &template);
         let config_map = config_map.metadata.name.unwrap_or_default();
         let workload = DesiredWorkload {
             deployment,

@@ -11,7 +11,7 @@ use crate::build::labels::{GOOD_REVISION, LAST_GOOD, TEMPLATE};
 use crate::crd::FailedRevision;
 use crate::pods::{self, PodFailure};
 
-pub(super) use failure::{follows_url, holds, rejects_url};
+pub(super) use failure::{follows_url, holds, may_be_the_url, rejects_url};
 pub(crate) use template::Template;
 
 /// The number of restarts after which a pod that is not ready counts as failed.

@@ -59,6 +59,8 @@ pub(crate) struct Observation {
     pub queued: Option<Wait>,
     /// Whether the URL of the database may roll out meanwhile, with the current template.
     pub is_url_permitted: bool,
+    /// Whether it may roll out although the migration for the desired template does not succeed.
+    pub skips_migration: bool,
 }
 
 /// The complete text about each condition, for events: the message of a condition is short.

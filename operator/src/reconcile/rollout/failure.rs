@@ -25,7 +25,7 @@ pub(in crate::reconcile) fn follows_url(failed: &FailedRevision, desired: &Templ
 
 /// Whether the URL of the database may be the reason why a pod does not run. `is_changed`: the URL is another one than
 /// that of the last good template.
-fn may_be_the_url(reason: Option<&str>, is_changed: bool) -> bool {
+pub(in crate::reconcile) fn may_be_the_url(reason: Option<&str>, is_changed: bool) -> bool {
     match reason {
         // The readiness probe includes the database.
         None | Some("DatabaseUnreachable" | "NotReady") => true,

@@ -4,6 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::assert_idle;
+use super::migration_pods::seconds_ago;
 use super::database_secret::{copies, migrated, mounted, read_url, volume_secret};
 use super::pod_failures::{crashed, image_pull};
 use super::retry::{not_ready, rolled_back};
@@ -155,5 +156,80 @@ async fn the_changed_url_of_a_failed_template_needs_a_permit() {
     assert_eq!(running(), 1, "until it has rolled out");
     rolled_out(&cluster).await;
     assert_eq!(running(), 0);
+    assert_idle(&cluster).await;
+}
+
+/// The pod of the migration cannot start.
+fn migration_without_image() -> serde_json::Value {
+    let created = seconds_ago(90);
+    json!({
+        "metadata": {"name": "m", "creationTimestamp": created},
+        "status": {"phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": created}],
+            "containerStatuses": [{"name": "migrate", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}]},
+    })
+}
+
+/// Makes the Job that has not ended so old that its pods are examined.
+fn age_job(cluster: &TestCluster) {
+    for name in cluster.names(Kind::Job) {
+        cluster.change(Kind::Job, &name, |job| {
+            job["metadata"]["creationTimestamp"] = json!(seconds_ago(90));
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_changed_url_does_not_wait_for_the_migration_of_an_image_that_does_not_exist() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:typo"));
+    cluster.settle().await;
+    cluster.put("pods", "m", migration_without_image());
+    cluster.secret("postgres://two");
+    cluster.settle().await;
+    age_job(&cluster);
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Migrated"), "False MigrationRetrying");
+    assert_eq!(image(&cluster), "orders:1");
+    assert_eq!(read_url(&cluster), "postgres://two");
+    rolled_out(&cluster).await;
+    assert_eq!(cluster.status_and_reason("Available"), "True MinimumReplicasAvailable");
+    let cron_job = cluster.get("cronjobs", "orders-maintain").unwrap();
+    let template = &cron_job["spec"]["jobTemplate"]["spec"]["template"];
+    assert_eq!(volume_secret(template), mounted(&cluster));
+    assert_idle(&cluster).await;
+
+    // A URL with which the pods do not serve is rolled back, and not tried again.
+    cluster.secret("postgres://bad");
+    cluster.settle().await;
+    age_job(&cluster);
+    cluster.settle().await;
+    assert_eq!(read_url(&cluster), "postgres://bad");
+    cluster.remove_pod("m");
+    cluster.exceed_deadline();
+    cluster.settle().await;
+    cluster.put("pods", "m", migration_without_image());
+    rolled_out(&cluster).await;
+    assert_eq!(read_url(&cluster), "postgres://two");
+    assert_eq!(image(&cluster), "orders:1");
+    assert_idle(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_url_with_which_the_migration_reaches_no_database_does_not_roll_out() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
+    cluster.secret("postgres://bad");
+    cluster.settle().await;
+    age_job(&cluster);
+    let mut pod = migration_without_image();
+    pod["status"]["phase"] = json!("Failed");
+    pod["status"]["containerStatuses"][0]["state"] =
+        json!({"terminated": {"exitCode": 3, "startedAt": seconds_ago(80)}});
+    cluster.put("pods", "m", pod);
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Degraded"), "True DatabaseUnreachable");
+    assert_eq!(read_url(&cluster), "postgres://one");
     assert_idle(&cluster).await;
 }
