@@ -27,7 +27,9 @@ pub(crate) fn shorten(text: &str) -> String {
     let start = start(MAX_MESSAGE_CHARS - CAUSE_CHARS - 3);
     let end: String = line.chars().skip(chars - CAUSE_CHARS).collect();
     // No parts of words, unless a word is very long.
-    let start = start.rsplit_once(' ').map_or(start.as_str(), |(start, _)| start);
+    let start = start
+        .rsplit_once(' ')
+        .map_or(start.as_str(), |(start, _)| start);
     let end = end.split_once(' ').map_or(end.as_str(), |(_, end)| end);
     format!("{start} … {end}")
 }
@@ -134,8 +136,14 @@ order-service: migration m: column "x" exists
         );
         let cut = shorten(&error);
         assert!(cut.chars().count() <= MAX_MESSAGE_CHARS, "{cut}");
-        assert!(cut.starts_with("DatabaseUnreachable: exit code 3: a link "), "{cut}");
-        assert!(cut.ends_with("chain: invalid peer certificate: UnknownIssuer"), "{cut}");
+        assert!(
+            cut.starts_with("DatabaseUnreachable: exit code 3: a link "),
+            "{cut}"
+        );
+        assert!(
+            cut.ends_with("chain: invalid peer certificate: UnknownIssuer"),
+            "{cut}"
+        );
         let word = shorten(&format!("{EXIT_CODE}{}", "é".repeat(200)));
         assert!(word.chars().count() <= MAX_MESSAGE_CHARS, "{word}");
         assert!(word.ends_with('é'), "{word}");

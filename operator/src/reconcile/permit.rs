@@ -8,7 +8,9 @@ use super::retry::{self, Decision};
 use super::rollout::{Rollout, Template, follows_url, holds, may_be_the_url, rejects_url};
 use super::status::find;
 use crate::build::Target;
-use crate::crd::{ConditionStatus, FailedRevision, MigrationStatus, OrderService, OrderServiceStatus};
+use crate::crd::{
+    ConditionStatus, FailedRevision, MigrationStatus, OrderService, OrderServiceStatus,
+};
 use crate::fleet::Cause;
 
 impl Reconciliation<'_> {

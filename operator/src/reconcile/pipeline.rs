@@ -232,12 +232,15 @@ impl Reconciliation<'_> {
         }
         self.ensure_pod_monitor(&target, pod_monitor.as_ref())
             .await?;
-        let (Some(digests), Some(Workload {
-            migration_revision,
-            migration_job,
-            migration_budget,
-            deployment,
-        })) = (digests, workload)
+        let (
+            Some(digests),
+            Some(Workload {
+                migration_revision,
+                migration_job,
+                migration_budget,
+                deployment,
+            }),
+        ) = (digests, workload)
         else {
             self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);

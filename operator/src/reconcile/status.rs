@@ -192,7 +192,8 @@ fn failed_operator_version(
     if is_known {
         before.failed_operator_version.clone()
     } else {
-        let is_template = observation.cause == Some(Cause::Template) && observation.queued.is_none();
+        let is_template =
+            observation.cause == Some(Cause::Template) && observation.queued.is_none();
         is_template.then(|| VERSION.to_owned())
     }
 }

@@ -213,10 +213,14 @@ impl State {
         });
         let labels = parameter("labelSelector").filter(|_| plural == "jobs");
         let labels = labels.unwrap_or_default().replace("%2F", "/");
-        let labels: Vec<_> = labels.split("%2C").filter_map(|pair| pair.split_once("%3D")).collect();
+        let labels: Vec<_> = labels
+            .split("%2C")
+            .filter_map(|pair| pair.split_once("%3D"))
+            .collect();
         let is_meant = |object: &Value| {
             let found = &object["metadata"]["labels"];
-            labels.iter().all(|(key, value)| found[*key] == **value) && about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
+            labels.iter().all(|(key, value)| found[*key] == **value)
+                && about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
         };
         let (skipped, limit) = (
             number("continue").unwrap_or(0),

@@ -63,7 +63,10 @@ impl Template {
         };
         let mut template = self.0.clone();
         if let Some(Value::Object(to)) = secret_mut(&mut template) {
-            to.extend(from.get("secretName").map(|it| ("secretName".to_owned(), it.clone())));
+            to.extend(
+                from.get("secretName")
+                    .map(|it| ("secretName".to_owned(), it.clone())),
+            );
             let key = from.pointer("/items/0/key");
             if let (Some(to), Some(key)) = (to.get_mut("items").and_then(key_mut), key) {
                 to.clone_from(key);
@@ -71,7 +74,9 @@ impl Template {
         }
         if let Some(Value::Object(annotations)) = template.pointer_mut("/metadata/annotations") {
             annotations.remove(SECRET_DIGEST);
-            let digest = other.database_digest().map(|digest| Value::String(digest.to_owned()));
+            let digest = other
+                .database_digest()
+                .map(|digest| Value::String(digest.to_owned()));
             annotations.extend(digest.map(|digest| (SECRET_DIGEST.to_owned(), digest)));
         }
         let revision = revision_of(&template);

@@ -62,7 +62,10 @@ fn pod_failure(reason: &'static str, restarts: i32) -> PodFailure {
 #[test]
 fn nothing_runs_before_the_first_migration() {
     let nothing = Rollout::default();
-    assert_eq!(plan(&template("a"), &nothing, Permitted::Nothing, None, None), None);
+    assert_eq!(
+        plan(&template("a"), &nothing, Permitted::Nothing, None, None),
+        None
+    );
     let first = plan(&template("a"), &nothing, Permitted::Template, None, None).unwrap();
     assert_eq!(first.template, template("a"));
     assert_eq!((first.last_good, first.good_revision), (None, None));
@@ -70,9 +73,23 @@ fn nothing_runs_before_the_first_migration() {
 
 #[test]
 fn pods_are_unchanged_until_the_migration_is_complete() {
-    let before = plan(&template("b"), &running("a"), Permitted::Nothing, None, None).unwrap();
+    let before = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Nothing,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(before.template, template("a"));
-    let after = plan(&template("b"), &running("a"), Permitted::Template, None, None).unwrap();
+    let after = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Template,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(after.template, template("b"));
     assert_eq!(after.last_good, Some(template("a")));
     assert_eq!(after.good_revision.as_deref(), Some("a"));
@@ -101,7 +118,14 @@ fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
 fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
     let crash = pod_failure("OOMKilled", 3);
     let live = rolling("b", "a");
-    let crashed = plan(&template("b"), &live, Permitted::Template, None, Some(&crash)).unwrap();
+    let crashed = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&crash),
+    )
+    .unwrap();
     assert_eq!(crashed.template, template("a"));
     let failed = crashed.failed.unwrap();
     assert_eq!(
@@ -109,7 +133,14 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
         ("CrashLoopBackOff", Some("OOMKilled"))
     );
     let twice = pod_failure("OOMKilled", 2);
-    let crashing = plan(&template("b"), &live, Permitted::Template, None, Some(&twice)).unwrap();
+    let crashing = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&twice),
+    )
+    .unwrap();
     assert_eq!(crashing.failed, None, "a crash loop needs three restarts");
 
     let mut live = rolling("b", "a");
@@ -119,7 +150,14 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
     assert_eq!(deadline_exceeded.failed.unwrap().message, "timed out");
 
     let unschedulable = pod_failure("Unschedulable", 0);
-    let known = plan(&template("b"), &live, Permitted::Template, None, Some(&unschedulable)).unwrap();
+    let known = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&unschedulable),
+    )
+    .unwrap();
     let failed = known.failed.unwrap();
     assert_eq!(failed.message, "pod p: Unschedulable: full");
     assert_eq!(failed.cause.as_deref(), Some("Unschedulable"));
@@ -136,12 +174,33 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
 #[test]
 fn a_failed_revision_is_not_retried_until_another_is_desired() {
     let failed = failed("b");
-    let again = plan(&template("b"), &running("a"), Permitted::Template, Some(&failed), None).unwrap();
+    let again = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!(again.template, template("a"));
     assert_eq!(again.failed.as_ref(), Some(&failed));
-    let other = plan(&template("c"), &running("a"), Permitted::Template, Some(&failed), None).unwrap();
+    let other = plan(
+        &template("c"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!((other.template, other.failed), (template("c"), None));
-    let back = plan(&template("a"), &running("a"), Permitted::Template, Some(&failed), None).unwrap();
+    let back = plan(
+        &template("a"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!((back.template, back.failed), (template("a"), None));
 }
 
@@ -157,7 +216,14 @@ fn a_failed_first_rollout_is_kept_because_there_is_nothing_to_roll_back_to() {
 
 #[test]
 fn a_change_during_a_rollout_keeps_the_last_good_template() {
-    let next = plan(&template("c"), &rolling("b", "a"), Permitted::Template, None, None).unwrap();
+    let next = plan(
+        &template("c"),
+        &rolling("b", "a"),
+        Permitted::Template,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(next.template, template("c"));
     assert_eq!(next.last_good, Some(template("a")));
 }
@@ -167,7 +233,14 @@ fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
     let mut live = running("a");
     live.available = 0;
     let crash = pod_failure("CrashLoopBackOff", 9);
-    let plan = plan(&template("a"), &live, Permitted::Template, None, Some(&crash)).unwrap();
+    let plan = plan(
+        &template("a"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&crash),
+    )
+    .unwrap();
     assert_eq!(plan.failed, None);
 }
 

@@ -303,7 +303,11 @@ async fn only_copies_that_belong_to_the_orderservice_are_deleted() {
         cluster.put("secrets", name, owned(name, owner));
         list(&cluster, name);
         cluster.settle().await;
-        assert_eq!(cluster.get("secrets", name).is_none(), is_deleted, "{name} of {owner}");
+        assert_eq!(
+            cluster.get("secrets", name).is_none(),
+            is_deleted,
+            "{name} of {owner}"
+        );
         let listed = cluster.object().status.unwrap().database_secrets;
         assert_eq!(listed, [mounted(&cluster)]);
     }

@@ -4,8 +4,8 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::assert_idle;
-use super::migration_pods::seconds_ago;
 use super::database_secret::{copies, migrated, mounted, read_url, volume_secret};
+use super::migration_pods::seconds_ago;
 use super::pod_failures::{crashed, image_pull};
 use super::retry::{not_ready, rolled_back};
 use super::rollback::image;
@@ -82,7 +82,10 @@ async fn a_bad_url_after_a_failed_image_is_rolled_back_alone() {
     assert_eq!(image(&cluster), "orders:1");
     assert_eq!(read_url(&cluster), "postgres://one");
     let message = cluster.condition("Degraded").message;
-    assert!(message.contains("the changed URL of the database failed as well"), "{message}");
+    assert!(
+        message.contains("the changed URL of the database failed as well"),
+        "{message}"
+    );
     assert_idle(&cluster).await;
 
     rotate(&cluster, "postgres://two").await;
@@ -129,7 +132,11 @@ async fn a_url_that_changes_during_the_rollout_of_a_bad_image_still_rolls_out() 
     cluster.settle().await;
     cluster.remove_pod("p");
     assert_eq!(image(&cluster), "orders:1");
-    assert_eq!(read_url(&cluster), "postgres://two", "the image cannot be pulled with any URL");
+    assert_eq!(
+        read_url(&cluster),
+        "postgres://two",
+        "the image cannot be pulled with any URL"
+    );
     rolled_out(&cluster).await;
     assert_eq!(copies(&cluster), [mounted(&cluster)]);
     assert!(!cluster.names(Kind::Job).is_empty());
@@ -139,7 +146,10 @@ async fn a_url_that_changes_during_the_rollout_of_a_bad_image_still_rolls_out() 
 async fn the_changed_url_of_a_failed_template_needs_a_permit() {
     use order_operator::fleet::Limits;
     let cluster = rolled_back(crashed("p", 3)).await;
-    let limits = |concurrent| Limits { concurrent, failures: 3 };
+    let limits = |concurrent| Limits {
+        concurrent,
+        failures: 3,
+    };
     let fleet = &cluster.context.records.fleet;
     let running = || {
         let metrics = &cluster.context.metrics();
@@ -148,7 +158,10 @@ async fn the_changed_url_of_a_failed_template_needs_a_permit() {
     fleet.limit(limits(0));
     cluster.secret("postgres://two");
     cluster.settle().await;
-    assert_eq!(cluster.status_and_reason("Progressing"), "False RolloutQueued");
+    assert_eq!(
+        cluster.status_and_reason("Progressing"),
+        "False RolloutQueued"
+    );
     assert_eq!(read_url(&cluster), "postgres://one");
     fleet.limit(limits(1));
     migrated(&cluster).await;
@@ -190,11 +203,17 @@ async fn a_changed_url_does_not_wait_for_the_migration_of_an_image_that_does_not
     cluster.settle().await;
     age_job(&cluster);
     cluster.settle().await;
-    assert_eq!(cluster.status_and_reason("Migrated"), "False MigrationRetrying");
+    assert_eq!(
+        cluster.status_and_reason("Migrated"),
+        "False MigrationRetrying"
+    );
     assert_eq!(image(&cluster), "orders:1");
     assert_eq!(read_url(&cluster), "postgres://two");
     rolled_out(&cluster).await;
-    assert_eq!(cluster.status_and_reason("Available"), "True MinimumReplicasAvailable");
+    assert_eq!(
+        cluster.status_and_reason("Available"),
+        "True MinimumReplicasAvailable"
+    );
     let cron_job = cluster.get("cronjobs", "orders-maintain").unwrap();
     let template = &cron_job["spec"]["jobTemplate"]["spec"]["template"];
     assert_eq!(volume_secret(template), mounted(&cluster));
@@ -229,7 +248,10 @@ async fn a_url_with_which_the_migration_reaches_no_database_does_not_roll_out() 
         json!({"terminated": {"exitCode": 3, "startedAt": seconds_ago(80)}});
     cluster.put("pods", "m", pod);
     cluster.settle().await;
-    assert_eq!(cluster.status_and_reason("Degraded"), "True DatabaseUnreachable");
+    assert_eq!(
+        cluster.status_and_reason("Degraded"),
+        "True DatabaseUnreachable"
+    );
     assert_eq!(read_url(&cluster), "postgres://one");
     assert_idle(&cluster).await;
 }

@@ -131,5 +131,9 @@ async fn an_orderservice_that_is_deleted_before_its_status_is_written_is_no_erro
     let (result, calls) = cluster.run().await;
     result.unwrap();
     let after: Vec<_> = calls.iter().skip_while(|call| *call != "status").collect();
-    assert_eq!(after, ["status"], "no event about a status that was not written");
+    assert_eq!(
+        after,
+        ["status"],
+        "no event about a status that was not written"
+    );
 }

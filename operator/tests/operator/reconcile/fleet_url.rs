@@ -6,8 +6,8 @@ use order_operator::cluster::Kind;
 use serde_json::{Value, json};
 
 use super::database_secret::{copies, migrated, mounted, read_url, volume_secret};
-use super::retry::{let_the_time_pass, not_ready};
 use super::fleet::{downgrade, limits, metric, revision, upgraded};
+use super::retry::{let_the_time_pass, not_ready};
 use super::{IDLE_CALLS, assert_idle};
 use crate::test_cluster::TestCluster;
 
@@ -15,7 +15,9 @@ use crate::test_cluster::TestCluster;
 fn is_earlier(cluster: &TestCluster) -> bool {
     let container = &cluster.deployment()["spec"]["template"]["spec"]["containers"][0];
     let names = container["env"].as_array().unwrap().iter();
-    !names.map(|variable| &variable["name"]).any(|name| name == "WORKERS")
+    !names
+        .map(|variable| &variable["name"])
+        .any(|name| name == "WORKERS")
 }
 
 #[tokio::test]
@@ -49,7 +51,10 @@ async fn a_changed_url_rolls_out_while_the_template_waits() {
     cluster.settle().await;
     assert!(is_earlier(&cluster));
     assert_eq!(cluster.status_and_reason("Ready"), "True Available");
-    assert_eq!(cluster.status_and_reason("Progressing"), "False RolloutHeld");
+    assert_eq!(
+        cluster.status_and_reason("Progressing"),
+        "False RolloutHeld"
+    );
     assert_eq!(counts(&cluster), (1, 0));
     assert_eq!(copies(&cluster), [mounted(&cluster)]);
     let cron_job = cluster.get("cronjobs", "orders-maintain").unwrap();
@@ -84,7 +89,10 @@ async fn a_bad_url_is_rolled_back_while_the_template_waits() {
     assert_eq!(cluster.status_and_reason("Ready"), "False RolledBack");
     let status = cluster.object().status.unwrap();
     assert_eq!(status.failed_operator_version, None, "the URL failed");
-    assert_eq!((metric(&cluster, "failed"), metric(&cluster, "running")), (0, 0));
+    assert_eq!(
+        (metric(&cluster, "failed"), metric(&cluster, "running")),
+        (0, 0)
+    );
     assert_idle(&cluster).await;
 
     cluster.secret("postgres://two");
@@ -121,7 +129,10 @@ async fn a_changed_url_waits_only_for_the_number_of_rollouts() {
     let cluster = upgraded(limits(0, 0)).await;
     cluster.secret("postgres://two");
     cluster.settle().await;
-    assert_eq!(cluster.status_and_reason("Progressing"), "False RolloutHeld");
+    assert_eq!(
+        cluster.status_and_reason("Progressing"),
+        "False RolloutHeld"
+    );
     assert_eq!(read_url(&cluster), "postgres://one");
     assert_eq!(metric(&cluster, "waiting"), 1, "counted once");
     assert_idle(&cluster).await;

@@ -244,7 +244,10 @@ async fn what_a_run_reads_stays_until_the_run_has_ended() {
         cluster.settle().await;
         cluster
     };
-    assert_ne!(volume_secret(&cron_job(&cluster)["spec"]["jobTemplate"]["spec"]["template"]), copy);
+    assert_ne!(
+        volume_secret(&cron_job(&cluster)["spec"]["jobTemplate"]["spec"]["template"]),
+        copy
+    );
     // A pod of another attempt mounts both.
     assert!(cluster.get("secrets", &copy).is_some());
     assert!(cluster.get("configmaps", settings).is_some());

@@ -142,11 +142,20 @@ async fn the_cause_of_a_failed_handshake_is_in_the_message() {
     for type_ in ["Migrated", "Degraded"] {
         let message = cluster.condition(type_).message;
         assert!(message.chars().count() <= 160, "{message}");
-        assert!(message.starts_with("DatabaseUnreachable: exit code 3: "), "{message}");
-        assert!(message.ends_with("invalid peer certificate: UnknownIssuer"), "{message}");
+        assert!(
+            message.starts_with("DatabaseUnreachable: exit code 3: "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("invalid peer certificate: UnknownIssuer"),
+            "{message}"
+        );
     }
     let note = &cluster.event_notes("MigrationRetrying")[0];
-    assert!(note.ends_with(error.trim_start_matches("order-service: ")), "{note}");
+    assert!(
+        note.ends_with(error.trim_start_matches("order-service: ")),
+        "{note}"
+    );
 }
 
 #[tokio::test]
