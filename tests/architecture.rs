@@ -61,11 +61,14 @@ fn only_in(words: &[&str], modules: &[&str]) {
     }
 }
 
-/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `shares` and
-/// `shutdown` import none.
+/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `faults`,
+/// `shares` and `shutdown` import none.
 const IMPORTS: [(&str, &[&str]); 13] = [
     ("access", &["domain", "telemetry"]),
-    ("api", &["access", "domain", "http", "order_json", "store"]),
+    (
+        "api",
+        &["access", "domain", "faults", "http", "order_json", "store"],
+    ),
     ("audit", &["domain", "order_json"]),
     (
         "commands",
@@ -80,7 +83,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
-    ("config", &["access", "domain"]),
+    ("config", &["access", "domain", "faults"]),
     ("http", &["access", "domain", "json", "shares", "telemetry"]),
     ("import", &["domain", "json", "order_json", "store"]),
     ("json", &["domain"]),
@@ -104,6 +107,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "audit",
             "config",
             "domain",
+            "faults",
             "order_json",
             "shares",
             "telemetry",

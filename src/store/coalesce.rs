@@ -229,7 +229,7 @@ async fn serve_checked<B: Batch>(
     let responses = AssertUnwindSafe(batch.serve(items, wait))
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(StoreFault::BatchPanicked.into()))?;
+        .unwrap_or_else(|_| Err(StoreFault::Panicked.into()))?;
     if responses.len() == requests {
         return Ok(responses);
     }
