@@ -40,6 +40,7 @@ use tokio::time::{sleep, timeout};
 use super::StoreError;
 use super::error::StoreFault;
 use super::pool::{Class, Pool, jitter};
+use super::stages::spent_in_database;
 use crate::faults::TestPanics;
 use crate::telemetry::{Metrics, QueryName};
 use connection::PgConnection;
@@ -160,7 +161,9 @@ impl Postgres {
                 result = timeout(self.response_timeout, work) => Some(result),
                 () = moved => None,
             };
-            self.metrics.query_took(query, start.elapsed());
+            let took = start.elapsed();
+            self.metrics.query_took(query, took);
+            spent_in_database(took);
             let (error, remedy) = match result {
                 Some(Ok(done)) => {
                     let code = connection.end_statement();

@@ -33,6 +33,7 @@ use diesel::SqliteConnection;
 use super::StoreError;
 use super::error::StoreFault;
 use super::pool::{AcquiredConnection, Class, Pool};
+use super::stages::spent_in_database;
 use crate::faults::TestPanics;
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connector::{MissingFile, SqliteConnector};
@@ -133,7 +134,9 @@ impl Sqlite {
         let done = connection
             .spawn_blocking(move |connection| Ok(unwinding(connection)))
             .await;
-        self.metrics.query_took(query, start.elapsed());
+        let took = start.elapsed();
+        self.metrics.query_took(query, took);
+        spent_in_database(took);
         let result = match done {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => {
