@@ -1,7 +1,7 @@
 //! Panics that tests cause in a running service.
 //!
-//! They exist only in builds with debug assertions, such as those of `cargo test`. Release builds, and so all images,
-//! have neither the setting nor the code. A cargo feature would need a second compilation of the service for a few
+//! They exist only in builds with debug assertions, such as those of `cargo test`. Release builds, and so images, have
+//! neither the setting nor the code. A cargo feature would need a second compilation of the service for a few
 //! tests, and a release could be built with it.
 
 #[cfg(debug_assertions)]
@@ -23,14 +23,14 @@ impl TestPanics {
         Self { file }
     }
 
-    /// Panics if the test wants a panic at this place: the id of an operation of the API in its handler, or a value of
-    /// the `query` label of the metrics when its statement is about to run.
+    /// Panics if the file names this place: in a handler the id of its operation in the OpenAPI document, and before a
+    /// statement its value of the `query` label of the metrics.
     #[cfg(debug_assertions)]
     pub(crate) fn panic_at(&self, place: &str) {
         let places = self.file.as_ref().map(std::fs::read_to_string);
         if let Some(Ok(places)) = places {
-            let wanted = places.lines().any(|line| line == place);
-            assert!(!wanted, "a test wants a panic at {place}");
+            let named = places.lines().any(|line| line == place);
+            assert!(!named, "a test causes a panic at {place}");
         }
     }
 

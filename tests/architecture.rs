@@ -385,6 +385,17 @@ fn files_are_short() {
     assert!(main.lines().count() <= 40);
 }
 
+/// Debug assertions would bring the panics that tests cause (`src/faults.rs`) into images.
+#[test]
+fn no_release_build_has_debug_assertions() {
+    for file in ["Cargo.toml", "Containerfile"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let text = text.to_lowercase().replace('_', "-");
+        assert!(text.contains("release"), "{file} builds no release");
+        assert!(!text.contains("debug-assertions"), "{file}");
+    }
+}
+
 #[test]
 fn migrations_have_the_same_names_on_both_databases() {
     let names = |dir: &str| {

@@ -161,7 +161,7 @@ pub struct Settings {
     /// What to log: a level, or `target=level` items separated by commas
     #[arg(long, env, default_value = "info", value_parser = values::log_filter)]
     pub rust_log: String,
-    /// Where tests want panics
+    /// File with the names of places at which the service panics, for tests
     #[cfg(debug_assertions)]
     #[arg(long, env, hide = true)]
     test_panics_file: Option<PathBuf>,
