@@ -1,4 +1,4 @@
-//! The cost of the access record of a request and of the metrics of a batch.
+//! The cost of the access record of a request, and of the metrics of a batch of 17 requests.
 
 #![expect(
     clippy::expect_used,
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use actix_web::http::Uri;
 use criterion::{Criterion, criterion_group, criterion_main};
-use order_service::telemetry::{Metrics, QueryName, Recorder};
+use order_service::telemetry::{Metrics, QueryName, Recorder, StoreTimes};
 
 fn record(criterion: &mut Criterion) {
     let metrics = Arc::new(Metrics::new().expect("metric names are unique"));
@@ -29,6 +29,8 @@ fn record(criterion: &mut Criterion) {
     criterion.bench_function("record of a batch", |bench| {
         bench.iter(|| {
             queue.batch_size.observe(black_box(17.0));
+            let times = black_box(StoreTimes::default());
+            queue.stages.observe((0..17).map(|_| times));
             metrics.query_took(
                 QueryName::GetOrders,
                 black_box(std::time::Duration::from_micros(300)),

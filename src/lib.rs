@@ -14,6 +14,7 @@
 //! - `audit`: checks that stored data is consistent
 //! - `order_json`: the JSON forms of an order
 //! - `json`: parses JSON and reports why it is rejected
+//! - `faults`: panics that tests cause
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
@@ -23,6 +24,7 @@ mod audit;
 pub mod commands;
 pub mod config;
 pub mod domain;
+mod faults;
 mod http;
 mod import;
 mod json;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::Uri;
-use order_service::telemetry::{Metrics, QueryName, Recorder};
+use order_service::telemetry::{Metrics, QueryName, Recorder, StoreTimes};
 
 #[test]
 fn recording_metrics_allocates_nothing_once_their_series_exist() {
@@ -25,6 +25,11 @@ fn recording_metrics_allocates_nothing_once_their_series_exist() {
         queue.depth.inc();
         queue.batch_size.observe(17.0);
         queue.depth.dec();
+        for requests in [1, 17] {
+            queue
+                .stages
+                .observe((0..requests).map(|_| StoreTimes::default()));
+        }
         metrics.pool_acquire.observe(0.001);
         metrics.query_took(QueryName::GetOrders, Duration::from_micros(300));
         metrics.orders_created.inc();

@@ -61,11 +61,14 @@ fn only_in(words: &[&str], modules: &[&str]) {
     }
 }
 
-/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `shares` and
-/// `shutdown` import none.
+/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `faults`,
+/// `shares` and `shutdown` import none.
 const IMPORTS: [(&str, &[&str]); 13] = [
     ("access", &["domain", "telemetry"]),
-    ("api", &["access", "domain", "http", "order_json", "store"]),
+    (
+        "api",
+        &["access", "domain", "faults", "http", "order_json", "store"],
+    ),
     ("audit", &["domain", "order_json"]),
     (
         "commands",
@@ -80,7 +83,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
-    ("config", &["access", "domain"]),
+    ("config", &["access", "domain", "faults"]),
     ("http", &["access", "domain", "json", "shares", "telemetry"]),
     ("import", &["domain", "json", "order_json", "store"]),
     ("json", &["domain"]),
@@ -104,6 +107,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "audit",
             "config",
             "domain",
+            "faults",
             "order_json",
             "shares",
             "telemetry",
@@ -379,6 +383,17 @@ fn files_are_short() {
     );
     let main = std::fs::read_to_string(root().join("src/main.rs")).unwrap();
     assert!(main.lines().count() <= 40);
+}
+
+/// Debug assertions would bring the panics that tests cause (`src/faults.rs`) into images.
+#[test]
+fn no_release_build_has_debug_assertions() {
+    for file in ["Cargo.toml", "Containerfile"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let text = text.to_lowercase().replace('_', "-");
+        assert!(text.contains("release"), "{file} builds no release");
+        assert!(!text.contains("debug-assertions"), "{file}");
+    }
 }
 
 #[test]

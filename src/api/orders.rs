@@ -68,6 +68,7 @@ pub(super) async fn create(
     request: HttpRequest,
     body: Json<NewOrderBody>,
 ) -> Result<HttpResponse, Problem> {
+    api.panics.panic_at("createOrder");
     let new = NewOrder::try_from(body.0)?;
     let command = CreateOrder {
         caller: Arc::clone(context.caller()),
@@ -168,6 +169,7 @@ pub(super) async fn get(
     request: HttpRequest,
     Parameter(id): Parameter,
 ) -> Result<HttpResponse, Problem> {
+    api.panics.panic_at("getOrder");
     let id = query::order_id(&id).ok_or_else(order_not_found)?;
     let order = context
         .within(api.store.get(context.caller(), id), ProblemKind::Timeout)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
+use crate::faults::TestPanics;
 use crate::store::Store;
 
 /// The state that the handlers share.
@@ -14,6 +15,7 @@ pub(crate) struct ApiState {
     pub(crate) store: Store,
     /// Which credentials are accepted.
     pub(crate) access: Arc<Access>,
+    pub(crate) panics: TestPanics,
     /// Cancelled when the drain starts.
     pub(crate) drain: CancellationToken,
 }

@@ -35,6 +35,7 @@ pub use url::{DatabaseKind, DatabaseUrl, TlsDefaults, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 use crate::access::Anonymous;
+use crate::faults::TestPanics;
 
 /// An orders API for Kubernetes.
 ///
@@ -160,6 +161,10 @@ pub struct Settings {
     /// What to log: a level, or `target=level` items separated by commas
     #[arg(long, env, default_value = "info", value_parser = values::log_filter)]
     pub rust_log: String,
+    /// File with the names of places at which the service panics, for tests
+    #[cfg(debug_assertions)]
+    #[arg(long, env, hide = true)]
+    test_panics_file: Option<PathBuf>,
 }
 
 impl Cli {
@@ -276,6 +281,15 @@ impl Settings {
         self.access.anonymous(self.bind_address)
     }
 
+    /// The panics that tests cause.
+    pub(crate) fn test_panics(&self) -> TestPanics {
+        #[cfg(debug_assertions)]
+        if let Some(file) = &self.test_panics_file {
+            return TestPanics::in_file(file);
+        }
+        TestPanics::default()
+    }
+
     /// The number of HTTP workers: the configured number, or the CPUs that this process may use (cgroup quota and
     /// affinity).
     pub fn workers(&self) -> usize {
@@ -328,6 +342,8 @@ impl Settings {
             shutdown_timeout,
             log_format: _,
             rust_log,
+            #[cfg(debug_assertions)]
+                test_panics_file: _,
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();

@@ -62,6 +62,8 @@ pub(crate) struct Activity {
     rejected: RefCell<Option<Box<RejectedHead>>>,
     /// Held until the response has been written to the socket.
     permit: RefCell<Option<Permit>>,
+    /// When the response that is being sent existed, unless it is a stream.
+    response_since: Cell<Option<Instant>>,
     /// The client has closed its side of the connection.
     closed: Cell<bool>,
     /// Wakes the task that waits for the client to close.
@@ -86,6 +88,7 @@ impl Default for Activity {
             overflow: Cell::new(false),
             rejected: RefCell::new(None),
             permit: RefCell::new(None),
+            response_since: Cell::new(None),
             closed: Cell::new(false),
             close_waker: RefCell::new(None),
             incomplete: Cell::new(false),
@@ -167,6 +170,11 @@ impl Activity {
         if self.permit.borrow().is_some() {
             *self.permit.borrow_mut() = None;
         }
+    }
+
+    /// Takes the time at which the response that is being sent existed. `None` if there is none, or if it is a stream.
+    pub(crate) fn take_response_since(&self) -> Option<Instant> {
+        self.response_since.take()
     }
 
     /// Whether the connection must end with a reset if it ends now.
@@ -267,6 +275,11 @@ impl Activity {
     /// While it is, the connection ends with a reset, also if the process is killed.
     pub(crate) fn set_incomplete(&self, incomplete: bool) {
         self.incomplete.set(incomplete);
+    }
+
+    /// Records that the response, which is not a stream, existed at this time. It is sent from then on.
+    pub(crate) fn response_exists(&self, since: Instant) {
+        self.response_since.set(Some(since));
     }
 
     /// Holds the permit until the response has been written to the socket.

@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::http::activity::{Activity, Unreceived};
+use crate::telemetry::Metrics;
 use inbound::{Inbound, MAX_DISCARDED};
 use slots::Slot;
 
@@ -86,10 +88,17 @@ pub(crate) struct Connection {
     /// The kernel resets the connection when it is closed.
     resets: bool,
     slot: Slot,
+    /// `None` if the responses are not measured.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, timeouts: Rc<ClientTimeouts>, slot: Slot) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        timeouts: Rc<ClientTimeouts>,
+        slot: Slot,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {
@@ -112,6 +121,7 @@ impl Connection {
             lingered: 0,
             resets: false,
             slot,
+            metrics,
         }
     }
 
@@ -218,6 +228,15 @@ impl Connection {
         }
     }
 
+    /// Records that the response has been sent, until this time.
+    fn response_ended(&self, end: Instant) {
+        if let Some(since) = self.activity.take_response_since()
+            && let Some(metrics) = &self.metrics
+        {
+            metrics.response_written(end.saturating_duration_since(since));
+        }
+    }
+
     /// Reads and discards the bytes that arrive after the last response, until the client closes its side or a
     /// timeout expires (RFC 9112, section 9.6). If the server closed earlier, the kernel would reset the
     /// connection, and the client might never receive the response.
@@ -245,6 +264,14 @@ impl Connection {
             }
         }
         Poll::Ready(())
+    }
+}
+
+/// A response that is not sent completely counts until its connection ends. Otherwise the metrics would not show the
+/// slowest clients, whose responses are aborted.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.response_ended(Instant::now());
     }
 }
 

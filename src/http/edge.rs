@@ -12,13 +12,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready as poll_ready};
 
-use actix_web::Error;
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::http::{Method, Version};
-use pin_project_lite::pin_project;
-use tokio::time::Instant;
-
 use super::activity::{Activity, RequestGuard};
 use super::problem::Problem;
 use super::problem::kind::ProblemKind;
@@ -30,8 +23,13 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
+use actix_web::Error;
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::{Method, Version};
 use authorization::{Authorization, authorize};
 use in_flight::InFlight;
+use pin_project_lite::pin_project;
 use stage::{Call, Stage};
 
 /// The outermost middleware, for one worker.
@@ -128,7 +126,7 @@ where
             Rc::clone(&id),
             traceparent(request.headers()).map(str::to_owned),
         );
-        let deadline = Instant::now() + self.edge.http.request_timeout;
+        let deadline = record.start() + self.edge.http.request_timeout;
         let http_1_0 = request.version() < Version::HTTP_11;
         let authorization = match rejected.map_or_else(|| check_head(&request), Err) {
             Err(problem) => Authorization::Rejected(problem.into()),

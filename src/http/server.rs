@@ -44,7 +44,7 @@ pub(crate) struct HttpServer {
     pub(crate) request_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) connections: ConnectionLimits,
-    /// Counts the connections.
+    /// Counts the connections, and measures how long responses take to send.
     pub(crate) metrics: Option<Arc<Metrics>>,
     /// Cancelled when idle connections must close.
     pub(crate) stopping: CancellationToken,
@@ -80,8 +80,9 @@ impl HttpServer {
         let slots = Slots::new(
             self.connections.served,
             self.connections.overflow,
-            self.metrics,
+            self.metrics.clone(),
         );
+        let metrics = self.metrics;
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
@@ -115,11 +116,13 @@ impl HttpServer {
                     .finish(map_config(boxed::factory(app), |()| AppConfig::default()));
                 let slots = slots.clone();
                 let timeouts = Rc::new(timeouts);
+                let metrics = metrics.clone();
                 let connected = fn_service(move |stream: TcpStream| {
                     // Without a slot, the connection is closed at once. The error has no other effect.
                     let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
                     ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, Rc::clone(&timeouts), slot);
+                        let timeouts = Rc::clone(&timeouts);
+                        let connection = Connection::new(stream, timeouts, slot, metrics.clone());
                         let peer = connection.peer();
                         (connection, Protocol::Http1, peer)
                     }))

@@ -34,6 +34,7 @@ pub(super) fn api_server(
     let api = ApiState {
         store: store.clone(),
         access: Arc::clone(access),
+        panics: settings.test_panics(),
         drain: drain.clone(),
     };
     let state = HttpState {

@@ -8,7 +8,7 @@ use super::error::StoreFault;
 use super::{StoreError, UpdateOrder};
 use crate::domain::{Caller, Order};
 use crate::shares::{FairShares, Share, Unavailable, Wanted};
-use crate::telemetry::QueueMetrics;
+use crate::telemetry::{QueueMetrics, StoreTimes};
 
 /// The bytes of metadata that one permit covers. With its JSON and the copy for the database, a request takes
 /// about three times as much memory. A request with more metadata takes more permits, so that the capacity bounds
@@ -182,6 +182,11 @@ impl Permit {
     pub(super) fn record_batch(&self, items: usize) {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         self.metrics.batch_size.observe(f64::from(items));
+    }
+
+    /// Records the times of requests of the same queue that have their outcomes.
+    pub(super) fn record_times(&self, requests: impl ExactSizeIterator<Item = StoreTimes>) {
+        self.metrics.stages.observe(requests);
     }
 
     /// The share of the caller.

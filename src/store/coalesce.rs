@@ -30,6 +30,7 @@ use tokio::time::{Instant, timeout};
 use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
+use super::stages::{Spent, measured};
 use crate::domain::Tenant;
 use fair::Queue;
 use lanes::Lanes;
@@ -107,8 +108,12 @@ pub(super) struct QueueLimits {
 struct Waiting<B: Batch> {
     item: B::Item,
     responder: Responder<B>,
+    /// When the request was admitted.
+    since: Instant,
     /// The deadline of the client.
     deadline: Instant,
+    /// The time of the attempts to serve it.
+    spent: Spent,
 }
 
 /// A queue of requests of one kind and the workers that serve it.
@@ -131,20 +136,23 @@ impl<B: Batch> Coalescer<B> {
         Self { sender }
     }
 
-    /// Submits one item, whose request has been admitted, and returns the future of its response. The item is served
+    /// Submits one item, whose request has been admitted `now`, and returns the future of its response. The item is served
     /// even if the future is never polled ([`Batch::SERVE_ABANDONED`]). After `deadline`, the item no longer waits in a
     /// lane for its lock.
     pub(super) fn submit(
         &self,
         permit: Permit,
         item: B::Item,
+        now: Instant,
         deadline: Instant,
     ) -> impl Future<Output = Result<B::Response, StoreError>> + use<B> {
         let (sender, response) = oneshot::channel();
         let waiting = Waiting {
             item,
             responder: Responder { sender, permit },
+            since: now,
             deadline,
+            spent: Spent::default(),
         };
         let sent = self.sender.send(waiting).is_ok();
         async move {
@@ -219,17 +227,38 @@ impl<B: Batch> Responder<B> {
     }
 }
 
-/// Serves a batch. A panic or a wrong number of responses is an error.
+/// Sends the responses of requests, after it has recorded their times.
+fn respond<B: Batch>(
+    requests: Vec<Waiting<B>>,
+    responses: impl IntoIterator<Item = Result<B::Response, StoreError>>,
+) {
+    if let Some(first) = requests.first() {
+        let now = Instant::now();
+        let times = requests
+            .iter()
+            .map(|waiting| waiting.spent.times(waiting.since, now));
+        first.responder.permit.record_times(times);
+    }
+    for (waiting, response) in requests.into_iter().zip(responses) {
+        waiting.responder.send(response);
+    }
+}
+
+/// Serves a batch, and measures it. A panic or a wrong number of responses is an error.
 async fn serve_checked<B: Batch>(
     batch: &B,
     items: Arc<[B::Item]>,
     wait: LockWait,
-) -> Result<Vec<B::Response>, StoreError> {
+) -> (Result<Vec<B::Response>, StoreError>, Spent) {
     let requests = items.len();
-    let responses = AssertUnwindSafe(batch.serve(items, wait))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| Err(StoreFault::BatchPanicked.into()))?;
+    let serving = AssertUnwindSafe(batch.serve(items, wait)).catch_unwind();
+    let (served, spent) = measured(serving).await;
+    let served = served.unwrap_or_else(|_| Err(StoreFault::Panicked.into()));
+    let checked = served.and_then(|responses| check_count(requests, responses));
+    (checked, spent)
+}
+
+fn check_count<R>(requests: usize, responses: Vec<R>) -> Result<Vec<R>, StoreError> {
     if responses.len() == requests {
         return Ok(responses);
     }

@@ -97,8 +97,8 @@ pub(super) enum StoreFault {
     FileReplaced,
     #[error("the worker of a queue has ended")]
     WorkerEnded,
-    #[error("a batch panicked")]
-    BatchPanicked,
+    #[error("the work panicked")]
+    Panicked,
     #[error("a batch of {requests} requests returned {responses} responses")]
     WrongCount { requests: usize, responses: usize },
     #[error("the database was restored from a dump: run `order-service migrate`")]
@@ -162,7 +162,7 @@ impl From<StoreFault> for StoreError {
             | StoreFault::CompetingImport
             | StoreFault::FileReplaced => Self::unavailable(fault),
             StoreFault::WorkerEnded
-            | StoreFault::BatchPanicked
+            | StoreFault::Panicked
             | StoreFault::WrongCount { .. }
             | StoreFault::NoFeedRow
             | StoreFault::Corrupt(_)

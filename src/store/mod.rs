@@ -41,6 +41,7 @@ mod readiness;
 mod schema;
 mod schema_state;
 mod sqlite;
+mod stages;
 mod statement;
 mod streams;
 mod update;
@@ -53,6 +54,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::config::Settings;
@@ -90,6 +92,7 @@ use queues::Queues;
 pub use queues::Submitted;
 pub use readiness::Readiness;
 use readiness::ReadinessProbe;
+use stages::measured;
 use streams::OpenStreams;
 pub use update::{UpdateOrder, UpdateOutcome};
 
@@ -324,8 +327,10 @@ impl Store {
         F: Future<Output = Result<T, StoreError>>,
     {
         let permit = self.0.queues.other.acquire(caller, kind, bytes)?;
+        let admitted = Instant::now();
         Ok(async move {
-            let result = work.await;
+            let (result, spent) = measured(work).await;
+            permit.record_times([spent.times(admitted, Instant::now())].into_iter());
             drop(permit);
             result
         })

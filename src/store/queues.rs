@@ -104,7 +104,8 @@ impl Queues {
         let permit = admission.acquire(&command.caller, RequestKind::Write, command.bytes())?;
         let deadline = command.deadline;
         let row = NewRow::new(command)?;
-        let outcome = self.create.coalescer.submit(permit, row, deadline);
+        let coalescer = &self.create.coalescer;
+        let outcome = coalescer.submit(permit, row, Instant::now(), deadline);
         outcome.await.flatten()
     }
 
@@ -127,8 +128,9 @@ impl Queues {
         // All rows are built before the first is submitted, so that the worker finds them together.
         let build = |command: CreateOrder| (command.deadline, NewRow::new(command));
         let rows: Vec<_> = commands.into_iter().map(build).collect();
+        let now = Instant::now();
         let submit = |(permit, (deadline, row)): (_, (_, Result<_, StoreError>))| {
-            let outcome = row.map(|row| coalescer.submit(permit, row, deadline));
+            let outcome = row.map(|row| coalescer.submit(permit, row, now, deadline));
             async move { outcome?.await.flatten() }
         };
         Ok(Submitted {
@@ -144,15 +146,17 @@ impl Queues {
     ) -> Result<Option<Document>, StoreError> {
         let permit = self.get.admission.acquire(caller, RequestKind::Get, 0)?;
         let key = OrderKey::new(&caller.tenant, id);
-        self.get.coalescer.submit(permit, key, Instant::now()).await
+        // It takes no lock, so it never waits until its deadline.
+        let now = Instant::now();
+        self.get.coalescer.submit(permit, key, now, now).await
     }
 
     pub(super) async fn first_page(&self, caller: &Caller) -> Result<WithPermit<Page>, StoreError> {
         let admission = &self.first_page.admission;
         let permit = admission.acquire(caller, RequestKind::List, 0)?;
-        let coalescer = &self.first_page.coalescer;
+        let (coalescer, now) = (&self.first_page.coalescer, Instant::now());
         coalescer
-            .submit(permit, caller.tenant.clone(), Instant::now())
+            .submit(permit, caller.tenant.clone(), now, now)
             .await
     }
 

@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::http::Uri;
 use log::kv::Value;
+use tokio::time::Instant;
 
 use super::Metrics;
 use super::metrics::RequestMetrics;
@@ -52,6 +53,7 @@ impl Recorder {
         AccessRecord {
             shared: Rc::clone(&self.0),
             start: Instant::now(),
+            end: None,
             method,
             route,
             uri,
@@ -67,6 +69,8 @@ impl Recorder {
 pub struct AccessRecord {
     shared: Rc<Shared>,
     start: Instant,
+    /// When the response existed.
+    end: Option<Instant>,
     method: &'static str,
     route: &'static str,
     uri: Uri,
@@ -88,6 +92,16 @@ impl AccessRecord {
         self.caller.as_ref()
     }
 
+    /// When the request arrived.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Ends the request, whose response exists now, and returns the time.
+    pub fn end(&mut self) -> Instant {
+        *self.end.get_or_insert_with(Instant::now)
+    }
+
     /// Sets the status of the response.
     pub fn set_status(&mut self, status: u16) {
         self.status = status;
@@ -96,7 +110,7 @@ impl AccessRecord {
 
 impl Drop for AccessRecord {
     fn drop(&mut self) {
-        let took = self.start.elapsed();
+        let took = self.end().duration_since(self.start);
         let metrics = &self.shared.metrics;
         metrics.http_in_flight.dec();
         let mut series = self.shared.series.borrow_mut();

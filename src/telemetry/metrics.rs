@@ -4,6 +4,7 @@
 //! (seconds), counters end in `_total`.
 
 mod declare;
+mod stages;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,6 +18,8 @@ use prometheus::{
 use super::QueryName;
 use declare::{Declaration, Metric, metrics};
 pub use prometheus::Error as MetricsError;
+use stages::RequestStages;
+pub use stages::{StoreStages, StoreTimes};
 
 /// From half a millisecond to ten seconds, the default of `REQUEST_TIMEOUT`.
 const SECONDS: &[f64] = &[
@@ -45,6 +48,8 @@ metrics! {
         http_requests: IntCounterVec = "http_requests_total" ["method", "path", "status"],
         /// Time to respond to a request.
         http_duration: HistogramVec = "http_request_duration_seconds" ["method", "path"] in SECONDS,
+        /// Time of a request in each stage: queue and pool (waiting), database, and write (sending the response).
+        request_stages: RequestStages = "request_stage_seconds" ["stage"] in SECONDS,
         /// Requests in progress.
         pub(crate) http_in_flight: IntGauge = "http_requests_in_flight",
         /// Client connections of the API that are open now.
@@ -133,7 +138,7 @@ pub(crate) struct AuthCounters {
 }
 
 /// The metrics of one queue, looked up once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct QueueMetrics {
     /// Requests in the queue now, waiting or executing.
     pub depth: IntGauge,
@@ -141,6 +146,8 @@ pub struct QueueMetrics {
     pub rejected: IntCounter,
     /// Requests that one statement served.
     pub batch_size: Histogram,
+    /// The time of its requests in each stage.
+    pub stages: StoreStages,
 }
 
 impl Metrics {
@@ -173,6 +180,11 @@ impl Metrics {
         if let Some(series) = self.query_duration.0.get(&query) {
             series.observe(time.as_secs_f64());
         }
+    }
+
+    /// Records how long the response of a request took to send.
+    pub(crate) fn response_written(&self, time: Duration) {
+        self.request_stages.write.observe(time.as_secs_f64());
     }
 
     /// Exports a series of `db_errors_total` for each kind. If a series exists from the start, `rate()` includes
@@ -236,6 +248,7 @@ impl Metrics {
             depth: self.queue_depth.with_label_values(&[queue]),
             rejected: self.queue_rejected.with_label_values(&[queue]),
             batch_size: self.batch_size.with_label_values(&[queue]),
+            stages: self.request_stages.of_store(),
         }
     }
 

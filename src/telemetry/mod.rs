@@ -7,5 +7,5 @@ mod query;
 
 pub use access::{AccessRecord, Recorder};
 pub(crate) use metrics::{AuthCounters, TEXT_FORMAT};
-pub use metrics::{Metrics, MetricsError, PoolConnections, QueueMetrics};
+pub use metrics::{Metrics, MetricsError, PoolConnections, QueueMetrics, StoreStages, StoreTimes};
 pub use query::QueryName;

@@ -55,7 +55,7 @@ impl QueryName {
     ];
 
     /// The value of the `query` label of `db_query_duration_seconds`.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::CreateOrders => "create_orders",
             Self::FindIdempotencyKeys => "find_idempotency_keys",

@@ -14,7 +14,7 @@ crate::on_both!(
 );
 
 /// The metrics of section 3 of the contract for the features that exist.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 29] = [
     "auth_total",
     "auth_file_reload_total",
     "db_errors_total",
@@ -28,6 +28,7 @@ const NAMES: [&str; 28] = [
     "orders_idempotent_replays_total",
     "http_requests_total",
     "http_request_duration_seconds",
+    "request_stage_seconds",
     "http_requests_in_flight",
     "http_connections",
     "http_response_buffer_bytes",
@@ -95,6 +96,12 @@ async fn every_metric_of_the_contract_is_exposed_with_its_labels(database: Datab
     assert_eq!(
         labels("db_pool_connections", "state"),
         ["idle", "in_use"].map(str::to_owned).into()
+    );
+    assert_eq!(
+        labels("request_stage_seconds_count", "stage"),
+        ["queue", "pool", "database", "write"]
+            .map(str::to_owned)
+            .into()
     );
     assert_eq!(
         labels("build_info", "version"),

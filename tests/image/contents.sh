@@ -31,4 +31,5 @@ document = {(c["name"], c["version"]) for c in json.load(open(sys.argv[2]))["com
 # The document also contains procedural macros.
 sys.exit(not (listed <= document and {"actix-web", "diesel", "rustls"} <= {name for name, _ in listed}))
 PY
+check "the binary cannot be made to panic" equal "$(grep -acE 'TEST_PANICS_FILE|test_panics_file' "$work/order-service")" 0
 check "the binary contains no path of the builder" equal "$(grep -acE '/(cargo/registry|src/src)/' "$work/order-service")" 0

@@ -11,6 +11,8 @@ mod api_doc;
 mod audit;
 mod commands;
 mod crashes;
+#[cfg(debug_assertions)]
+mod handled_panics;
 mod hosts;
 mod import;
 mod logs;

@@ -104,6 +104,8 @@ impl AsyncWrite for Connection {
     /// Actix flushes when the socket has accepted everything.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.inbound.written() {
+            // The socket accepted the last bytes then, so the clock need not be read again.
+            self.response_ended(self.activity.idle_since());
             if self.inbound.is_empty() {
                 self.slot.mark_idle(self.activity.idle_since(), cx.waker());
             }
@@ -121,6 +123,7 @@ impl AsyncWrite for Connection {
         // harmlessly, if the connection is already closed.
         if self.lingers_until.is_none() {
             self.activity.written();
+            self.response_ended(self.activity.idle_since());
             self.update_reset();
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }

@@ -11,7 +11,8 @@ async fn pair(timeouts: ClientTimeouts) -> (TcpStream, Connection) {
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let slot = Slots::new(1, 1, None).acquire().unwrap();
-    (client, Connection::new(stream, Rc::new(timeouts), slot))
+    let connection = Connection::new(stream, Rc::new(timeouts), slot, None);
+    (client, connection)
 }
 
 const TIMEOUTS: ClientTimeouts = ClientTimeouts {

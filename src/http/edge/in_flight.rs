@@ -168,6 +168,12 @@ impl InFlight {
     /// Wraps the body of the response. The connection is busy until it is sent.
     pub(crate) fn send<B: MessageBody + 'static>(&mut self, body: B) -> Outgoing<B> {
         let guard = self.guard.take();
+        // A stream has no end that says how fast its client reads.
+        if let Some(guard) = &guard
+            && body.size() != BodySize::Stream
+        {
+            guard.activity().response_exists(self.record.end());
+        }
         Outgoing::new(body, guard, &self.http.responses, self.caller())
     }
 

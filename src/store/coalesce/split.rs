@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
-use super::{Batch, LockWait, Waiting, serve_checked};
+use super::{Batch, LockWait, Waiting, respond, serve_checked};
 use crate::store::StoreError;
 
 /// The maximum number of failed statements of a batch, so that a fault that affects every item, such as a broken
@@ -46,15 +46,17 @@ pub(super) async fn split_failed<B: Batch>(
 /// Serves items with one statement and sends their responses. If it fails, returns the items and the error.
 pub(super) async fn serve_part<B: Batch>(
     batch: &B,
-    part: Vec<Waiting<B>>,
+    mut part: Vec<Waiting<B>>,
     wait: LockWait,
 ) -> Result<(), (Vec<Waiting<B>>, StoreError)> {
     let items: Arc<[B::Item]> = part.iter().map(|waiting| waiting.item.clone()).collect();
-    match serve_checked(batch, items, wait).await {
+    let (served, spent) = serve_checked(batch, items, wait).await;
+    for waiting in &mut part {
+        waiting.spent = waiting.spent.and(spent);
+    }
+    match served {
         Ok(responses) => {
-            for (waiting, response) in part.into_iter().zip(responses) {
-                waiting.responder.send(Ok(response));
-            }
+            respond(part, responses.into_iter().map(Ok));
             Ok(())
         }
         Err(error) => Err((part, error)),
@@ -142,7 +144,5 @@ impl<'a, B: Batch> SplitBatch<'a, B> {
 }
 
 pub(super) fn fail<B: Batch>(part: Vec<Waiting<B>>, error: &StoreError) {
-    for waiting in part {
-        waiting.responder.send(Err(error.clone()));
-    }
+    respond(part, std::iter::repeat_with(|| Err(error.clone())));
 }

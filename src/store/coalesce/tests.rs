@@ -171,7 +171,7 @@ impl Harness {
         };
         tokio::spawn(async move {
             let permit = admission.acquire(&caller, RequestKind::Write, 0)?;
-            queue.submit(permit, item, deadline).await
+            queue.submit(permit, item, Instant::now(), deadline).await
         })
     }
 

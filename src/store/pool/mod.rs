@@ -28,6 +28,7 @@ use deadpool::Runtime;
 use deadpool::managed::{PoolError, QueueMode, Timeouts};
 
 use super::StoreError;
+use super::stages::spent_in_pool;
 use crate::telemetry::Metrics;
 pub(in crate::store) use acquired::AcquiredConnection;
 pub(in crate::store) use connection::{Connect, Poolable};
@@ -133,9 +134,9 @@ impl<C: Connect> Pool<C> {
         let start = Instant::now();
         let acquired =
             tokio::time::timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
-        self.metrics
-            .pool_acquire
-            .observe(start.elapsed().as_secs_f64());
+        let waited = start.elapsed();
+        self.metrics.pool_acquire.observe(waited.as_secs_f64());
+        spent_in_pool(waited);
         match acquired {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(PoolError::Backend(error))) => Err(error),

@@ -71,7 +71,13 @@ impl Driver for PgConnector {
             (*feed_signal).clone(),
             lifetime,
         ));
-        let postgres = Postgres::new(self, pool, settings.statement_timeout, Arc::clone(metrics));
+        let postgres = Postgres::new(
+            self,
+            pool,
+            settings.statement_timeout,
+            Arc::clone(metrics),
+            settings.test_panics(),
+        );
         runtime.spawn(feed_lag::measure(postgres.clone(), Arc::clone(metrics)));
         runtime.spawn(measure_partitions_ahead(
             postgres.clone(),

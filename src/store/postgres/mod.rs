@@ -40,6 +40,8 @@ use tokio::time::{sleep, timeout};
 use super::StoreError;
 use super::error::StoreFault;
 use super::pool::{Class, Pool, jitter};
+use super::stages::spent_in_database;
+use crate::faults::TestPanics;
 use crate::telemetry::{Metrics, QueryName};
 use connection::PgConnection;
 pub(super) use connection::{ConnectError, PgConnector};
@@ -58,6 +60,7 @@ pub(super) struct Postgres {
     last_success: Arc<LastSuccess>,
     readiness: Arc<ReadinessCheck>,
     metrics: Arc<Metrics>,
+    panics: TestPanics,
 }
 
 /// Whether work may be repeated after its connection broke.
@@ -98,6 +101,7 @@ impl Postgres {
         pool: Pool<PgConnector>,
         statement_timeout: Duration,
         metrics: Arc<Metrics>,
+        panics: TestPanics,
     ) -> Self {
         Self {
             readiness: Arc::new(ReadinessCheck::new(connector, pool.clone())),
@@ -105,6 +109,7 @@ impl Postgres {
             response_timeout: response_timeout(statement_timeout),
             last_success: Arc::new(LastSuccess::new()),
             metrics,
+            panics,
         }
     }
 
@@ -149,13 +154,16 @@ impl Postgres {
                 if writes && let Err(error) = check_feed(&mut connection).await? {
                     return Ok(Err(error));
                 }
+                self.panics.panic_at(query.as_str());
                 work(&mut connection).await.map(Ok)
             };
             let result = tokio::select! {
                 result = timeout(self.response_timeout, work) => Some(result),
                 () = moved => None,
             };
-            self.metrics.query_took(query, start.elapsed());
+            let took = start.elapsed();
+            self.metrics.query_took(query, took);
+            spent_in_database(took);
             let (error, remedy) = match result {
                 Some(Ok(done)) => {
                     let code = connection.end_statement();

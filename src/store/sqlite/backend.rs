@@ -58,9 +58,10 @@ impl Driver for SqliteConnector {
     ) -> Result<Arc<dyn Backend>, StoreError> {
         let pool = environment.pool(Arc::clone(&self))?;
         let metrics = Arc::clone(environment.metrics);
+        let panics = environment.settings.test_panics();
         // There are no partitions, so none can be missing.
         metrics.event_partitions_ahead.set(f64::INFINITY);
-        Ok(Arc::new(Sqlite::new(self, pool, metrics)))
+        Ok(Arc::new(Sqlite::new(self, pool, metrics, panics)))
     }
 }
 

@@ -24,6 +24,7 @@ mod rows;
 mod schema;
 mod update;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -32,6 +33,8 @@ use diesel::SqliteConnection;
 use super::StoreError;
 use super::error::StoreFault;
 use super::pool::{AcquiredConnection, Class, Pool};
+use super::stages::spent_in_database;
+use crate::faults::TestPanics;
 use crate::telemetry::{Metrics, QueryName};
 pub(super) use connector::{MissingFile, SqliteConnector};
 use handle::Handle;
@@ -47,6 +50,7 @@ pub(super) struct Sqlite {
     /// and fails after `busy_timeout`.
     writer: Arc<tokio::sync::Mutex<()>>,
     metrics: Arc<Metrics>,
+    panics: TestPanics,
 }
 
 impl Sqlite {
@@ -54,12 +58,14 @@ impl Sqlite {
         connector: Arc<SqliteConnector>,
         pool: Pool<SqliteConnector>,
         metrics: Arc<Metrics>,
+        panics: TestPanics,
     ) -> Self {
         Self {
             connector,
             pool,
             writer: Arc::default(),
             metrics,
+            panics,
         }
     }
 
@@ -70,8 +76,12 @@ impl Sqlite {
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let _writer = self.writer.lock().await;
-        self.run(Class::Write, query, |connection| {
-            connection.immediate_transaction(work)
+        let panics = self.panics.clone();
+        self.run(Class::Write, query, move |connection| {
+            connection.immediate_transaction(|connection| {
+                panics.panic_at(query.as_str());
+                work(connection)
+            })
         })
         .await
     }
@@ -82,7 +92,12 @@ impl Sqlite {
         query: QueryName,
         work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(Class::Read, query, work).await
+        let panics = self.panics.clone();
+        self.run(Class::Read, query, move |connection| {
+            panics.panic_at(query.as_str());
+            work(connection)
+        })
+        .await
     }
 
     /// Acquires a connection to the file that the path names now. Connections to a file that was removed or
@@ -112,15 +127,28 @@ impl Sqlite {
         let mut connection = current.inspect_err(|e| self.metrics.db_error(e.kind()))?;
         let start = Instant::now();
         let (handle, limit) = (connection.handle(), connection.statement_timeout());
+        // diesel-async would report a panic as a lost connection, which looks like an outage of the database.
+        let unwinding = move |connection: &mut SqliteConnection| {
+            catch_unwind(AssertUnwindSafe(|| handle.run(limit, || work(connection))))
+        };
         let done = connection
-            .spawn_blocking(move |connection| Ok(handle.run(limit, || work(connection))))
+            .spawn_blocking(move |connection| Ok(unwinding(connection)))
             .await;
-        self.metrics.query_took(query, start.elapsed());
-        if done.is_err() {
-            // The work panicked, perhaps inside a transaction.
-            connection.discard();
-        }
-        let result = done.map_err(StoreError::from).flatten();
+        let took = start.elapsed();
+        self.metrics.query_took(query, took);
+        spent_in_database(took);
+        let result = match done {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => {
+                // It may have been inside a transaction.
+                connection.discard();
+                Err(StoreFault::Panicked.into())
+            }
+            Err(error) => {
+                connection.discard();
+                Err(error.into())
+            }
+        };
         result.inspect_err(|error| self.metrics.db_error(error.kind()))
     }
 }
@@ -146,13 +174,13 @@ mod tests {
         let url = DatabaseUrl::parse("sqlite::memory:").unwrap();
         let connector = Arc::new(SqliteConnector::new(&url, second, MissingFile::Create).unwrap());
         let pool = Pool::new(Arc::clone(&connector), limits, Arc::clone(&metrics)).unwrap();
-        let sqlite = Sqlite::new(connector, pool, metrics);
+        let sqlite = Sqlite::new(connector, pool, metrics, TestPanics::default());
         let failed = sqlite
             .write(QueryName::UpdateOrder, |_| -> Result<(), StoreError> {
                 panic!("planted")
             })
             .await;
-        assert!(failed.is_err());
+        assert!(matches!(failed, Err(StoreError::Internal(_))), "{failed:?}");
         // The only connection is free again, and so is the lock of the database.
         assert_eq!(sqlite.write(QueryName::UpdateOrder, |_| Ok(1)).await, Ok(1));
     }

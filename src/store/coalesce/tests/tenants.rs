@@ -43,7 +43,8 @@ async fn a_batch_has_one_tenant_and_does_not_wait_for_those_of_others() {
         let permit = admission
             .acquire(&Caller::anonymous(), RequestKind::Write, 0)
             .unwrap();
-        tokio::spawn(async move { queue.submit(permit, tenant, Instant::now()).await })
+        let now = Instant::now();
+        tokio::spawn(async move { queue.submit(permit, tenant, now, now).await })
     };
     let slow = submit("slow");
     let others: Vec<_> = ["a", "b", "a"].map(submit).into_iter().collect();
