@@ -13,7 +13,9 @@
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `audit`: checks that stored data is consistent
 //! - `order_json`: the JSON forms of an order
+//! - `fuzz`: the fuzz targets, for fuzzing and tests only
 //! - `json`: parses JSON and reports why it is rejected
+//! - `concurrency`: the locks, atomics, tasks and clock of state that threads share
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
@@ -21,8 +23,11 @@ mod access;
 mod api;
 mod audit;
 pub mod commands;
+mod concurrency;
 pub mod config;
 pub mod domain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod import;
 mod json;

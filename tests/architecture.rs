@@ -61,9 +61,9 @@ fn only_in(words: &[&str], modules: &[&str]) {
     }
 }
 
-/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `shares` and
-/// `shutdown` import none.
-const IMPORTS: [(&str, &[&str]); 13] = [
+/// Every top-level module with the modules that it imports. `main` is the binary. `concurrency`,
+/// `domain` and `shutdown` import none.
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("access", &["domain", "telemetry"]),
     ("api", &["access", "domain", "http", "order_json", "store"]),
     ("audit", &["domain", "order_json"]),
@@ -81,7 +81,19 @@ const IMPORTS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("config", &["access", "domain"]),
-    ("http", &["access", "domain", "json", "shares", "telemetry"]),
+    // Only for fuzzing and tests.
+    ("fuzz", &["access", "api", "http", "store"]),
+    (
+        "http",
+        &[
+            "access",
+            "concurrency",
+            "domain",
+            "json",
+            "shares",
+            "telemetry",
+        ],
+    ),
     ("import", &["domain", "json", "order_json", "store"]),
     ("json", &["domain"]),
     ("main", &["commands", "config", "store"]),
@@ -102,6 +114,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
         "store",
         &[
             "audit",
+            "concurrency",
             "config",
             "domain",
             "order_json",
@@ -109,6 +122,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
+    ("shares", &["concurrency"]),
     ("telemetry", &["domain"]),
 ];
 

@@ -28,6 +28,7 @@ use deadpool::Runtime;
 use deadpool::managed::{PoolError, QueueMode, Timeouts};
 
 use super::StoreError;
+use crate::concurrency::timeout;
 use crate::telemetry::Metrics;
 pub(in crate::store) use acquired::AcquiredConnection;
 pub(in crate::store) use connection::{Connect, Poolable};
@@ -88,14 +89,14 @@ impl<C: Connect> Pool<C> {
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let timeout = Some(limits.acquire_timeout);
+        let acquire_timeout = Some(limits.acquire_timeout);
         let manager = ConnectionManager::new(connector, limits.max_lifetime);
         let inner = deadpool::managed::Pool::builder(manager)
             .max_size(limits.max_size)
             .timeouts(Timeouts {
-                wait: timeout,
-                create: timeout,
-                recycle: timeout,
+                wait: acquire_timeout,
+                create: acquire_timeout,
+                recycle: acquire_timeout,
             })
             // The most recently used connection has warm statements and caches, and the others can
             // reach the idle limit.
@@ -131,8 +132,7 @@ impl<C: Connect> Pool<C> {
         class: Class,
     ) -> Result<AcquiredConnection<C>, StoreError> {
         let start = Instant::now();
-        let acquired =
-            tokio::time::timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
+        let acquired = timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
         self.metrics
             .pool_acquire
             .observe(start.elapsed().as_secs_f64());
