@@ -36,6 +36,7 @@ mod readiness;
 mod request_memory;
 mod response_budget;
 mod search;
+mod stateful;
 mod streams;
 mod tenants;
 mod timeouts;
