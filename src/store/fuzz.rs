@@ -67,7 +67,7 @@ pub(crate) fn database_url(data: &[u8]) {
     };
     let (before, after) = text.split_once('\n').unwrap_or((text, "h/d"));
     let in_login = !(before.contains('@') && before.contains('='));
-    let in_parameter = !before.contains('&') && !after.contains('@');
+    let in_parameter = !before.contains('&') && !after.contains(['@', '=']);
     let urls = [
         in_login.then(|| format!("postgres://u:{before}{SECRET}@{after}")),
         in_parameter.then(|| format!("postgres://{after}?password={before}{SECRET}")),

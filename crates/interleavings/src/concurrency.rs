@@ -26,7 +26,7 @@ macro_rules! atomic {
             $(
                 pub(crate) fn $method(&self, $($argument: $type),*) -> $result {
                     let result = self.0.$method($($argument),*);
-                    self.0.load(Ordering::SeqCst);
+                    let _ = self.0.load(Ordering::SeqCst);
                     result
                 }
             )*

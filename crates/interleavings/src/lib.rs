@@ -17,6 +17,7 @@
     unused_imports,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::let_unit_value,
     clippy::missing_errors_doc,
     clippy::panic,
     clippy::unwrap_used,
