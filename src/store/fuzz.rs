@@ -56,8 +56,8 @@ fn position(data: &[u8]) -> Option<(Position, u16)> {
 /// The end of the password of each URL.
 const SECRET: &str = "Geheim7";
 
-/// No text for users or logs contains the password, whatever precedes it. Of a URL that is correct for libpq, the end of
-/// the password is that of another value after an `&` in a parameter, or after `@` and `=` in the login.
+/// No text for users or logs contains the password, whatever precedes it. URLs in which libpq reads the secret as part of
+/// another value are left out: after an `&` in a parameter, and after `@` and `=` in the login.
 pub(crate) fn database_url(data: &[u8]) {
     let Some(text) = std::str::from_utf8(data)
         .ok()
