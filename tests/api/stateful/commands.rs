@@ -182,7 +182,7 @@ fn create() -> impl Strategy<Value = Create> {
 
 /// One of the newest orders, so that most of them are used several times.
 fn target() -> impl Strategy<Value = Target> {
-    prop_oneof![4 => 0..3_usize, 1 => 0..20_usize]
+    prop_oneof![6 => 0..2_usize, 1 => 0..8_usize]
 }
 
 fn tags() -> impl Strategy<Value = Option<Tags>> {
@@ -250,12 +250,12 @@ fn list() -> impl Strategy<Value = List> {
 
 /// One command. The first ones are those to which a command is shrunk.
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    let retry = (0..KEYS, form(), any::<bool>());
+    let retry = (0..KEYS, form(), proptest::bool::weighted(0.3));
     let update = (target(), patch(), tags());
     prop_oneof![
         10 => create().prop_map(Command::Create),
         4 => (target(), tags()).prop_map(|(order, tags)| Command::Get(order, tags)),
-        5 => retry.prop_map(|(key, form, changed)| Command::Retry { key, form, changed }),
+        10 => retry.prop_map(|(key, form, changed)| Command::Retry { key, form, changed }),
         12 => update.prop_map(|(order, patch, if_match)| Command::Update { order, patch, if_match }),
         3 => vec(create(), 1..5).prop_map(Command::Batch),
         6 => list().prop_map(Command::List),
