@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools fuzz bench manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -34,6 +34,12 @@ test-binaries: deps
 
 manifest-tools: deps
 	scripts/manifest-tools.sh $(TOOLS)
+
+SECONDS := 20
+fuzz: ## Fuzz each target of fuzz/ for SECONDS (20)
+	scripts/deps.sh fuzz
+	scripts/tools.sh $(TOOLS) fuzz
+	scripts/fuzz.sh $(TOOLS) $(SECONDS) $(TARGETS)
 
 bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes bench/results.md
 	scripts/deps.sh bench
@@ -98,8 +104,10 @@ lint: deps ## Check formatting, clippy, dependencies, migrations and shell scrip
 	cargo fmt --all --check
 	cargo fmt --all --check --manifest-path bench/Cargo.toml
 	cargo fmt --check --manifest-path tests/openapi/rust/Cargo.toml
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --manifest-path bench/Cargo.toml --target-dir target/bench --all-targets -- -D warnings
+	RUSTFLAGS='--cfg fuzzing' cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 	scripts/tools.sh $(TOOLS) lint
 	scripts/deny.sh $(TOOLS)/bin/cargo-deny
 	$(TOOLS)/bin/cargo-machete
@@ -113,6 +121,7 @@ fmt: ## Format the code
 	cargo fmt --all
 	cargo fmt --all --manifest-path bench/Cargo.toml
 	cargo fmt --manifest-path tests/openapi/rust/Cargo.toml
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 tools: deps ## Compile the diesel command, which the tests need, into target/tools
 	scripts/tools.sh $(TOOLS) test

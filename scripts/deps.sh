@@ -4,6 +4,7 @@
 #   deps.sh build   a C compiler, for SQLite and the cryptography
 #   deps.sh test    also what tests and lints need
 #   deps.sh bench   also what the benchmark needs
+#   deps.sh fuzz    what a build needs, and a C++ compiler for libFuzzer
 set -euo pipefail
 
 missing=()
@@ -16,7 +17,9 @@ need_file() { # need_file FILE PACKAGE
 
 need cc gcc
 need_file /usr/include/stdio.h libc6-dev
-if [ "${1:-build}" != build ]; then
+if [ "${1:-build}" = fuzz ]; then
+    need c++ g++
+elif [ "${1:-build}" != build ]; then
     need curl curl
     need pkg-config pkg-config
     need psql postgresql-client

@@ -53,7 +53,8 @@ def modules():
     found = {}
     for file in sorted(SOURCES.rglob("*.rs")):
         name = file.relative_to(SOURCES).parts[0].removesuffix(".rs")
-        if name != "lib" and not file.name.endswith("tests.rs"):
+        # Fuzz targets are compiled for fuzzing and tests only.
+        if name not in ("lib", "fuzz") and not file.name.endswith(("tests.rs", "fuzz.rs")):
             found.setdefault(name, []).append(file)
     roots = {}
     for name, files in found.items():

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compiles tools in fixed versions into the directory given: tools.sh DIRECTORY test|lint|sbom.
+# Compiles tools in fixed versions into the directory given: tools.sh DIRECTORY test|lint|sbom|fuzz.
 # A tool that is already installed in that version is kept.
 set -euo pipefail
 
@@ -23,6 +23,7 @@ lint)
     tool cargo-deny 0.20.2
     tool cargo-machete 0.9.2
     ;;
+fuzz) tool cargo-fuzz 0.13.2 ;;
 sbom) tool cargo-cyclonedx 0.5.9 ;;
 *) sed -n '2,3s/^# \{0,1\}//p' "$0" && exit 2 ;;
 esac

@@ -13,8 +13,10 @@
 //! - [`domain`]: orders, which orders are legal, and which updates they allow
 //! - `audit`: checks that stored data is consistent
 //! - `order_json`: the JSON forms of an order
+//! - `fuzz`: the fuzz targets, for fuzzing and tests only
 //! - `json`: parses JSON and reports why it is rejected
 //! - `faults`: panics that tests cause
+//! - `concurrency`: the locks, atomics, tasks and clock of state that threads share
 //! - `shares`: how much of a bounded resource one principal may hold
 //! - [`store`]: orders in PostgreSQL and SQLite
 
@@ -22,9 +24,12 @@ mod access;
 mod api;
 mod audit;
 pub mod commands;
+mod concurrency;
 pub mod config;
 pub mod domain;
 mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http;
 mod import;
 mod json;

@@ -61,9 +61,9 @@ fn only_in(words: &[&str], modules: &[&str]) {
     }
 }
 
-/// Every top-level module with the modules that it imports. `main` is the binary. `domain`, `faults`,
-/// `shares` and `shutdown` import none.
-const IMPORTS: [(&str, &[&str]); 13] = [
+/// Every top-level module with the modules that it imports. `main` is the binary. `concurrency`,
+/// `domain`, `faults` and `shutdown` import none.
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("access", &["domain", "telemetry"]),
     (
         "api",
@@ -84,7 +84,19 @@ const IMPORTS: [(&str, &[&str]); 13] = [
         ],
     ),
     ("config", &["access", "domain", "faults"]),
-    ("http", &["access", "domain", "json", "shares", "telemetry"]),
+    // Only for fuzzing and tests.
+    ("fuzz", &["access", "api", "http", "store"]),
+    (
+        "http",
+        &[
+            "access",
+            "concurrency",
+            "domain",
+            "json",
+            "shares",
+            "telemetry",
+        ],
+    ),
     ("import", &["domain", "json", "order_json", "store"]),
     ("json", &["domain"]),
     ("main", &["commands", "config", "store"]),
@@ -105,6 +117,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
         "store",
         &[
             "audit",
+            "concurrency",
             "config",
             "domain",
             "faults",
@@ -113,6 +126,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
             "telemetry",
         ],
     ),
+    ("shares", &["concurrency"]),
     ("telemetry", &["domain"]),
 ];
 

@@ -15,6 +15,8 @@ mod cache;
 )]
 mod fetch;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod issuer;
 mod key_set;
 mod policy;
@@ -24,7 +26,7 @@ mod reload;
 mod scope;
 mod standing;
 mod state;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;
 mod token;
 

@@ -1,4 +1,10 @@
-//! An issuer for unit tests, which signs whatever it is given.
+//! An issuer for unit tests and fuzzing, which signs whatever it is given.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "for tests and fuzzing only"
+)]
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;

@@ -256,7 +256,7 @@ fn part(text: &str) -> Result<Value, TokenError> {
     Ok(value)
 }
 
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

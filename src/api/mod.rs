@@ -7,6 +7,8 @@ mod event_json;
 mod event_stream;
 mod events;
 mod export;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod idempotency;
 #[cfg_attr(

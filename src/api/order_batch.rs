@@ -2,6 +2,8 @@
 
 mod body;
 mod element;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod results;
 mod schema;
 

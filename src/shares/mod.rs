@@ -13,12 +13,12 @@ mod semaphore;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+
+use crate::concurrency::{AtomicU64, AtomicUsize, Instant, RwLock};
 
 pub(crate) use rate::RateLimits;
 pub(crate) use semaphore::{FairPermit, FairSemaphore};

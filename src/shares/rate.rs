@@ -4,17 +4,16 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
-use parking_lot::RwLock;
-use tokio::time::Instant;
 
 use super::milliseconds;
+use crate::concurrency::{AtomicU64, Instant, RwLock};
 
 /// The maximum number of keys that are told apart. Keys beyond it share one limiter, so a caller with many identities
 /// or addresses cannot evict another one, and memory is bounded. An entry takes about 200 bytes.

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::concurrency::Mutex;
 
 /// Permits for which callers wait. Clones share them.
 ///
@@ -15,8 +16,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone, Debug)]
 pub(crate) struct FairSemaphore {
     permits: Arc<Semaphore>,
-    /// For each principal of which a caller waits, the permit to wait for `permits`.
-    entries: Arc<Mutex<HashMap<Arc<str>, Arc<Semaphore>>>>,
+    /// The principals of which a caller waits.
+    entries: Arc<Mutex<HashMap<Arc<str>, Entry>>>,
+}
+
+/// A principal of which callers wait.
+#[derive(Debug)]
+struct Entry {
+    /// The permit to wait for the permits of all principals.
+    semaphore: Arc<Semaphore>,
+    /// How many callers wait. Not the references to `semaphore`: a caller drops its own after the lock is released, so
+    /// two callers that leave at the same time would each find that of the other.
+    callers: usize,
 }
 
 /// Permits of a [`FairSemaphore`]; released on drop.
@@ -74,8 +85,14 @@ impl FairSemaphore {
         }
     }
 
+    /// The number of principals of which a caller waits.
+    #[allow(dead_code, reason = "for crates/interleavings, which has no cfg(test)")]
+    pub(crate) fn waiting_principals(&self) -> usize {
+        self.entries.lock().len()
+    }
+
     /// The number of permits that are not in use.
-    #[cfg(test)]
+    #[allow(dead_code, reason = "for tests, also for those without cfg(test)")]
     pub(crate) fn available(&self) -> usize {
         self.permits.available_permits()
     }
@@ -84,11 +101,15 @@ impl FairSemaphore {
         let mut entries = self.entries.lock();
         let entry = entries
             .entry(Arc::clone(principal))
-            .or_insert_with(|| Arc::new(Semaphore::new(1)));
+            .or_insert_with(|| Entry {
+                semaphore: Arc::new(Semaphore::new(1)),
+                callers: 0,
+            });
+        entry.callers += 1;
         Waiting {
             semaphore: self,
             principal,
-            entry: Arc::clone(entry),
+            entry: Arc::clone(&entry.semaphore),
         }
     }
 }
@@ -103,9 +124,11 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut entries = self.semaphore.entries.lock();
-        // This one and the one in the map. No other is added meanwhile, because the map is locked.
-        if Arc::strong_count(&self.entry) == 2 {
-            entries.remove(self.principal);
+        if let Some(entry) = entries.get_mut(self.principal) {
+            entry.callers -= 1;
+            if entry.callers == 0 {
+                entries.remove(self.principal);
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Limits the number of requests in the store, and so the memory that they use while the database is slow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::error::StoreFault;
 use super::{StoreError, UpdateOrder};
+use crate::concurrency::{AtomicBool, timeout};
 use crate::domain::{Caller, Order};
 use crate::shares::{FairShares, Share, Unavailable, Wanted};
 use crate::telemetry::{QueueMetrics, StoreTimes};
@@ -138,26 +139,38 @@ impl Admission {
     }
 
     fn try_acquire(&self, caller: &Caller, wanted: Wanted) -> Result<Share, StoreError> {
+        let share = self.shares.acquire(&caller.id, wanted);
+        // After the permits are acquired: so closing either finds them, or is found here.
+        fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
             return Err(StoreFault::Closed.into());
         }
-        self.shares
-            .acquire(&caller.id, wanted)
-            .map_err(|error| match error {
-                Unavailable::Share => StoreError::ShareExceeded,
-                Unavailable::Capacity => {
-                    self.metrics.rejected.inc();
-                    StoreError::Overloaded
-                }
-            })
+        share.map_err(|error| match error {
+            Unavailable::Share => StoreError::ShareExceeded,
+            Unavailable::Capacity => {
+                self.metrics.rejected.inc();
+                StoreError::Overloaded
+            }
+        })
     }
 
-    /// Waits at most `timeout` until every permit is released, then rejects further requests. Returns false if
+    /// Waits at most `within` until every permit is released, then rejects further requests. Returns false if
     /// permits were still in use.
-    pub(super) async fn close(&self, timeout: Duration) -> bool {
-        let empty = tokio::time::timeout(timeout, self.shares.unused()).await;
-        self.closed.store(true, Ordering::Relaxed);
+    pub(super) async fn close(&self, within: Duration) -> bool {
+        let empty = timeout(within, async {
+            self.shares.unused().await;
+            self.reject_all();
+            // Of requests that were admitted in between.
+            self.shares.unused().await;
+        });
+        let empty = empty.await;
+        self.reject_all();
         empty.is_ok()
+    }
+
+    fn reject_all(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
     }
 }
 

@@ -24,6 +24,8 @@ mod event_type;
 mod export;
 mod feed;
 mod feed_signal;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod import;
 mod list;
 mod maintain;

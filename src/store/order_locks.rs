@@ -7,20 +7,23 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
-
 use super::StoreError;
 use super::error::StoreFault;
 use super::order_key::OrderKey;
+use crate::concurrency::{Instant, Mutex, timeout_at};
 use crate::shares::{FairPermit, FairSemaphore};
-
-/// With one permit.
-type Lock = Arc<FairSemaphore>;
 
 /// One lock for each order that this process is updating. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct OrderLocks(Arc<Mutex<HashMap<OrderKey, Lock>>>);
+pub(super) struct OrderLocks(Arc<Mutex<HashMap<OrderKey, Entry>>>);
+
+/// An order that is being updated.
+struct Entry {
+    /// With one permit.
+    semaphore: FairSemaphore,
+    /// How many updates hold the lock or wait for it.
+    updates: usize,
+}
 
 impl OrderLocks {
     /// Waits until no other update of the order runs. The updates of one principal run in the order of the calls.
@@ -33,24 +36,33 @@ impl OrderLocks {
         principal: &Arc<str>,
         deadline: Instant,
     ) -> Result<OrderLock, StoreError> {
-        let lock = Arc::clone(
-            self.0
-                .lock()
-                .entry(order.clone())
-                .or_insert_with(|| Arc::new(FairSemaphore::new(1))),
-        );
-        // Removes the entry even if the lock is not acquired.
-        let mut held = OrderLock {
-            locks: self.clone(),
-            order,
-            lock: Arc::clone(&lock),
-            permit: None,
-        };
-        let permit = timeout_at(deadline, lock.acquire(principal, 1)).await;
-        drop(lock);
+        let (semaphore, mut held) = self.enter(order);
+        let permit = timeout_at(deadline, semaphore.acquire(principal, 1)).await;
         let permit = permit.map_err(|_| StoreError::LockTimeout)?;
         held.permit = Some(permit.ok_or(StoreFault::Closed)?);
         Ok(held)
+    }
+
+    /// Counts an update of the order, until the lock, which it does not hold yet, is dropped.
+    fn enter(&self, order: OrderKey) -> (FairSemaphore, OrderLock) {
+        let mut locks = self.0.lock();
+        let entry = locks.entry(order.clone()).or_insert_with(|| Entry {
+            semaphore: FairSemaphore::new(1),
+            updates: 0,
+        });
+        entry.updates += 1;
+        let held = OrderLock {
+            locks: self.clone(),
+            order,
+            permit: None,
+        };
+        (entry.semaphore.clone(), held)
+    }
+
+    /// The number of orders that are being updated.
+    #[allow(dead_code, reason = "for crates/interleavings")]
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
     }
 }
 
@@ -58,7 +70,6 @@ impl OrderLocks {
 pub(super) struct OrderLock {
     locks: OrderLocks,
     order: OrderKey,
-    lock: Lock,
     permit: Option<FairPermit>,
 }
 
@@ -66,10 +77,11 @@ impl Drop for OrderLock {
     fn drop(&mut self) {
         let mut locks = self.locks.0.lock();
         self.permit = None;
-        // If no update waits, only this one and the map have a reference. No other is added meanwhile, because the
-        // map is locked.
-        if Arc::strong_count(&self.lock) == 2 {
-            locks.remove(&self.order);
+        if let Some(entry) = locks.get_mut(&self.order) {
+            entry.updates -= 1;
+            if entry.updates == 0 {
+                locks.remove(&self.order);
+            }
         }
     }
 }

@@ -7,8 +7,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use crate::concurrency::Instant;
 use crate::telemetry::StoreTimes;
 
 tokio::task_local! {

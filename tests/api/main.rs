@@ -37,6 +37,7 @@ mod request_memory;
 mod response_budget;
 mod search;
 mod stages;
+mod stateful;
 mod streams;
 mod tenants;
 mod timeouts;

@@ -1,15 +1,20 @@
 //! Fuzz targets: tokens and key sets, and in [`texts`] policies, API keys and headers.
 //!
-//! Each property takes bytes from arbtest, which runs it for a limited time and prints the seed of a failure. With
-//! the same signature it can be the target of a coverage-guided fuzzer such as libFuzzer. The inputs are valid
-//! documents with mutations of their structure, because random bytes hardly get past the first check.
-#![expect(
+//! Each property takes bytes: in tests from arbtest, which runs it for a limited time and prints the seed of a failure,
+//! and in `fuzz/` from libFuzzer. The inputs are valid documents with mutations of their structure, because random bytes
+//! hardly get past the first check.
+#![allow(
+    clippy::as_conversions,
+    clippy::get_unwrap,
+    clippy::indexing_slicing,
+    clippy::panic,
     clippy::panic_in_result_fn,
+    clippy::string_slice,
+    clippy::unwrap_used,
     reason = "a property reports an exhausted input as an error, and fails by a panic"
 )]
 
-use arbtest::arbitrary::{Result, Unstructured};
-use arbtest::arbtest;
+use arbitrary::{Result, Unstructured};
 use serde_json::{Map, json};
 
 use super::*;
@@ -17,10 +22,8 @@ use crate::access::key_set::{KeySet, Selection};
 use crate::access::policy::Policy;
 use crate::access::testing::{TestIssuer, base64};
 
-mod texts;
+pub(in crate::access) mod texts;
 
-/// How long each target runs in a test.
-const BUDGET_MS: u64 = 1500;
 const ISSUER: &str = "https://login.example.com/";
 const NOW: u32 = 1_800_000_000;
 const ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
@@ -268,28 +271,68 @@ fn a_key_set_accepts_no_forged_token(u: &mut Unstructured<'_>, corpus: &Corpus) 
     Ok(())
 }
 
-/// Runs a target for a limited time.
-fn run(target: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
-    arbtest(target).budget_ms(BUDGET_MS).size_max(4096).run();
-}
+/// The targets of this file for a fuzzer, with the issuer that they have in common.
+pub(crate) struct Tokens(Corpus);
 
-#[test]
-fn fuzz_forged_tokens() {
-    let corpus = corpus();
-    for token in &corpus.signed {
-        assert!(verify(token, &corpus.keys, &corpus.policy).is_some());
+impl Tokens {
+    pub(crate) fn new() -> Self {
+        Self(corpus())
     }
-    run(|u| only_signed_tokens_are_accepted(u, &corpus));
+
+    /// The first byte selects the property.
+    pub(crate) fn token(&self, data: &[u8]) {
+        let Some((property, rest)) = data.split_first() else {
+            return;
+        };
+        let Self(corpus) = self;
+        let u = &mut Unstructured::new(rest);
+        // An exhausted input is no failure.
+        let _ = match property % 4 {
+            0 => only_signed_tokens_are_accepted(u, corpus),
+            1 => accepted_claims_are_those_of_the_policy(u, corpus),
+            2 => a_key_set_accepts_no_forged_token(u, corpus),
+            _ => {
+                if let Ok(text) = std::str::from_utf8(rest) {
+                    assert_eq!(verify(text, &corpus.keys, &corpus.policy), None);
+                }
+                Ok(())
+            }
+        };
+    }
 }
 
-#[test]
-fn fuzz_signed_tokens() {
-    let corpus = corpus();
-    run(|u| accepted_claims_are_those_of_the_policy(u, &corpus));
-}
+#[cfg(test)]
+mod tests {
+    use arbtest::arbtest;
 
-#[test]
-fn fuzz_key_sets() {
-    let corpus = corpus();
-    run(|u| a_key_set_accepts_no_forged_token(u, &corpus));
+    use super::*;
+
+    /// How long each target runs.
+    const BUDGET_MS: u64 = 1500;
+
+    /// Runs a target for a limited time.
+    pub(super) fn run(target: impl FnMut(&mut Unstructured<'_>) -> Result<()>) {
+        arbtest(target).budget_ms(BUDGET_MS).size_max(4096).run();
+    }
+
+    #[test]
+    fn fuzz_forged_tokens() {
+        let corpus = corpus();
+        for token in &corpus.signed {
+            assert!(verify(token, &corpus.keys, &corpus.policy).is_some());
+        }
+        run(|u| only_signed_tokens_are_accepted(u, &corpus));
+    }
+
+    #[test]
+    fn fuzz_signed_tokens() {
+        let corpus = corpus();
+        run(|u| accepted_claims_are_those_of_the_policy(u, &corpus));
+    }
+
+    #[test]
+    fn fuzz_key_sets() {
+        let corpus = corpus();
+        run(|u| a_key_set_accepts_no_forged_token(u, &corpus));
+    }
 }

@@ -5,17 +5,13 @@
 //! and other clients get a response with the reason.
 
 use std::sync::Arc;
-use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
+use crate::concurrency::{AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex};
 use crate::telemetry::Metrics;
 
 /// The number of overflow connections, unless there are too few file descriptors.

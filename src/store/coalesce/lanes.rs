@@ -6,15 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use parking_lot::Mutex;
-use tokio::time::{Instant, sleep};
 
 use super::split::{fail, serve_part};
 use super::suspects::Groups;
 use super::{Batch, LockName, LockWait, Waiting};
+use crate::concurrency::{AtomicUsize, Instant, Mutex, sleep, spawn};
 use crate::shares::FairSemaphore;
 use crate::store::StoreError;
 
@@ -77,7 +75,7 @@ impl<B: Batch> Lanes<B> {
                 queue.push(waiting);
             } else {
                 queues.insert(lane.clone(), vec![waiting]);
-                tokio::spawn(Arc::clone(self).serve(lane));
+                spawn(Arc::clone(self).serve(lane));
             }
         }
         self.open.store(queues.len(), Ordering::Release);

@@ -3,14 +3,14 @@
 //! one (`suspects`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 
 use super::lanes::Lanes;
 use super::{Batch, LockWait, Waiting, respond, serve_checked};
+use crate::concurrency::{AtomicUsize, Mutex};
 use crate::store::StoreError;
 
 /// The maximum number of failed statements of a batch, so that a fault that affects every item, such as a broken

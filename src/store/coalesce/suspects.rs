@@ -8,11 +8,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::lanes::Lanes;
 use super::split::{fail, serve_part, split_failed};
 use super::{Batch, LockWait, Waiting};
+use crate::concurrency::{Instant, spawn};
 use crate::domain::Tenant;
 use crate::store::StoreError;
 
@@ -38,7 +37,7 @@ impl<B: Batch> Lanes<B> {
                 groups.push_back(group);
             } else {
                 suspects.insert(tenant.clone(), VecDeque::from([group]));
-                tokio::spawn(Arc::clone(self).serve_suspects(tenant));
+                spawn(Arc::clone(self).serve_suspects(tenant));
             }
         }
     }

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use deadpool::managed::Object;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::sleep;
 
 use super::manager::{self, ConnectionManager};
 use super::pooled_connection::PooledConnection;
 use super::{Connect, ConnectionPermits, Poolable as _};
+use crate::concurrency::sleep;
 
 /// How long a statement may continue after the database has moved.
 const MOVE_GRACE_PERIOD: Duration = Duration::from_secs(1);

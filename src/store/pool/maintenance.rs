@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 
 use super::pooled_connection::PooledConnection;
 use super::{Connect, ConnectionPermits, Pool};
+use crate::concurrency::{sleep, timeout};
 use crate::store::StoreError;
 
 /// Connections that were opened to reach the minimum.
@@ -30,7 +31,7 @@ impl<C: Connect> Pool<C> {
             self.follow_move().await;
             // No connection expires before the next pass, or while that pass opens its successor.
             self.maintain(Instant::now() + 2 * pause).await;
-            tokio::time::sleep(pause).await;
+            sleep(pause).await;
         }
     }
 
@@ -41,7 +42,7 @@ impl<C: Connect> Pool<C> {
         if manager.has_moved() {
             let limit = self.limits.acquire_timeout;
             // Without a permit of the pool, because connections to the old database may hold all of them.
-            match tokio::time::timeout(limit, manager.try_open()).await {
+            match timeout(limit, manager.try_open()).await {
                 Ok(Ok(opened)) => self.adopt(opened.into_iter().collect()),
                 Ok(Err(error)) => log::warn!(error:%; "cannot connect to the new database"),
                 Err(_) => log::warn!("the new database does not respond"),
@@ -54,7 +55,7 @@ impl<C: Connect> Pool<C> {
     ///
     /// It opens before it closes, so that the minimum holds throughout. If the server permits no more
     /// connections, it closes first.
-    pub(super) async fn maintain(&self, until: Instant) {
+    pub(in crate::store) async fn maintain(&self, until: Instant) {
         let opened = self.open_missing(until).await;
         self.close_excess(until);
         self.adopt(opened.connections);
@@ -75,7 +76,7 @@ impl<C: Connect> Pool<C> {
         let remaining = self.inner.status().size.saturating_sub(expiring);
         let missing = self.limits.min_idle.saturating_sub(remaining);
         let limit = self.limits.acquire_timeout;
-        let opening = (0..missing).map(|_| tokio::time::timeout(limit, self.try_open()));
+        let opening = (0..missing).map(|_| timeout(limit, self.try_open()));
         let (mut connections, mut limited) = (Vec::new(), false);
         for result in join_all(opening).await {
             match result {

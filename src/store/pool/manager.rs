@@ -13,6 +13,7 @@ use deadpool::managed::{Manager, Metrics as ObjectMetrics, Object, RecycleResult
 use super::pooled_connection::PooledConnection;
 use super::validity::Validity;
 use super::{Connect, ConnectionPermits, Poolable as _};
+use crate::concurrency::Mutex;
 use crate::store::StoreError;
 
 /// Opens connections for deadpool.
@@ -21,7 +22,7 @@ pub(super) struct ConnectionManager<C: Connect> {
     max_lifetime: Duration,
     pub(super) validity: Validity,
     /// Connections that [`Manager::create`] returns instead of opening one.
-    pub(super) spares: parking_lot::Mutex<Vec<PooledConnection<C::Connection>>>,
+    pub(super) spares: Mutex<Vec<PooledConnection<C::Connection>>>,
 }
 
 impl<C: Connect> ConnectionManager<C> {
@@ -30,7 +31,7 @@ impl<C: Connect> ConnectionManager<C> {
             connector,
             max_lifetime,
             validity: Validity::default(),
-            spares: parking_lot::Mutex::default(),
+            spares: Mutex::default(),
         }
     }
 

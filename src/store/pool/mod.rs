@@ -29,6 +29,7 @@ use deadpool::managed::{PoolError, QueueMode, Timeouts};
 
 use super::StoreError;
 use super::stages::spent_in_pool;
+use crate::concurrency::timeout;
 use crate::telemetry::Metrics;
 pub(in crate::store) use acquired::AcquiredConnection;
 pub(in crate::store) use connection::{Connect, Poolable};
@@ -89,14 +90,14 @@ impl<C: Connect> Pool<C> {
         limits: Limits,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let timeout = Some(limits.acquire_timeout);
+        let acquire_timeout = Some(limits.acquire_timeout);
         let manager = ConnectionManager::new(connector, limits.max_lifetime);
         let inner = deadpool::managed::Pool::builder(manager)
             .max_size(limits.max_size)
             .timeouts(Timeouts {
-                wait: timeout,
-                create: timeout,
-                recycle: timeout,
+                wait: acquire_timeout,
+                create: acquire_timeout,
+                recycle: acquire_timeout,
             })
             // The most recently used connection has warm statements and caches, and the others can
             // reach the idle limit.
@@ -133,7 +134,7 @@ impl<C: Connect> Pool<C> {
     ) -> Result<AcquiredConnection<C>, StoreError> {
         let start = Instant::now();
         let acquired =
-            tokio::time::timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
+            timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
         let waited = start.elapsed();
         self.metrics.pool_acquire.observe(waited.as_secs_f64());
         spent_in_pool(waited);

@@ -6,12 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::Poolable;
 use super::pooled_connection::PooledConnection;
+use crate::concurrency::{Mutex, timeout};
 
 /// The time in which a server must respond in a liveness check.
 const LIVENESS_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,8 +1,7 @@
 //! Fuzz targets: `AUTH_FILE`, API keys and the `Authorization` header.
 
-use arbtest::arbitrary::{Result, Unstructured};
+use arbitrary::{Result, Unstructured};
 
-use super::run;
 use crate::access::api_key::{id_of, is_id};
 use crate::access::authenticator::bearer;
 use crate::access::policy::Policy;
@@ -120,18 +119,38 @@ fn a_bearer_header_has_one_credential(u: &mut Unstructured<'_>) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn fuzz_policies() {
-    assert!(Policy::parse(POLICY).is_ok());
-    run(a_bad_policy_does_not_disclose_a_key);
+/// The targets of this file for a fuzzer. The first byte selects the property.
+pub(crate) fn access(data: &[u8]) {
+    let Some((property, rest)) = data.split_first() else {
+        return;
+    };
+    let u = &mut Unstructured::new(rest);
+    // An exhausted input is no failure.
+    let _ = match property % 3 {
+        0 => a_bad_policy_does_not_disclose_a_key(u),
+        1 => an_api_key_has_one_form(u),
+        _ => a_bearer_header_has_one_credential(u),
+    };
 }
 
-#[test]
-fn fuzz_api_keys() {
-    run(an_api_key_has_one_form);
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::run;
+    use super::*;
 
-#[test]
-fn fuzz_headers() {
-    run(a_bearer_header_has_one_credential);
+    #[test]
+    fn fuzz_policies() {
+        assert!(Policy::parse(POLICY).is_ok());
+        run(a_bad_policy_does_not_disclose_a_key);
+    }
+
+    #[test]
+    fn fuzz_api_keys() {
+        run(an_api_key_has_one_form);
+    }
+
+    #[test]
+    fn fuzz_headers() {
+        run(a_bearer_header_has_one_credential);
+    }
 }

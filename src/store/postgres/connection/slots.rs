@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::concurrency::Mutex;
 
 /// The address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

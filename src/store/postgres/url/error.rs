@@ -21,6 +21,12 @@ pub(crate) enum UrlError {
     /// of the password.
     #[error("the database name contains an @; in a user or password write %2F for / and %40 for @")]
     AtSignInDatabaseName,
+    /// An unescaped `@` in a parameter of a URL without a `/` after the host. The apparent host contains part of the
+    /// password.
+    #[error(
+        "a ? precedes the first @; write %40 for an @ in a parameter, and %3F for a ? in a user or password"
+    )]
+    ParametersInLogin,
     #[error("a % must be followed by two hexadecimal digits, not both 0; write %25 for a % itself")]
     BadEscape,
     #[error("an IPv6 address is written [ADDRESS]")]

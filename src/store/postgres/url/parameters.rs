@@ -21,6 +21,10 @@ impl Parameters {
         let rest = match rest.split_once('@') {
             Some((login, rest)) if !login.contains('/') => {
                 let (user, password) = login.split_once(':').unwrap_or((login, ""));
+                let parameters = login.split_once('?').map_or("", |(_, rest)| rest);
+                if user.contains('?') || parameters.contains("password=") {
+                    return Err(UrlError::ParametersInLogin);
+                }
                 found.insert("user", user)?;
                 found.insert("password", password)?;
                 rest
@@ -148,7 +152,8 @@ fn hosts_and_ports(mut rest: &str) -> Result<(String, String, &str), UrlError> {
         if let Some(inside) = rest.strip_prefix('[') {
             (host, rest) = inside
                 .split_once(']')
-                .filter(|(address, _)| !address.is_empty())
+                // Otherwise what is a parameter to the reader of the URL would be shown as a host.
+                .filter(|(address, _)| !address.is_empty() && !address.contains(['/', '?', '@']))
                 .ok_or(UrlError::UnclosedBracket)?;
             if !rest.is_empty() && !rest.starts_with([':', '/', '?', ',']) {
                 return Err(UrlError::TextAfterBracket);

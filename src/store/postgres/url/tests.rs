@@ -51,6 +51,9 @@ fn the_password_ends_at_the_first_at_sign() {
         ("postgres://u:%geheim@h/d", "%25"),
         ("postgres://u:geheim%00@h/d", "%25"),
         ("postgres://h/d?password=a&geheim", "%26"),
+        ("postgres://h?password=a@geheim", "%40"),
+        ("postgres://h?user=u&password=a@geheim", "%40"),
+        ("postgres://h:5432?user=u&password=a@geheim", "%40"),
     ] {
         let message = rejected(bad);
         assert!(message.contains(hint), "{message}");
@@ -69,6 +72,7 @@ fn a_bad_url_is_rejected_without_being_quoted() {
         "postgres://u:geheim@a:1,b:2/d?port=1,2,3",
         "postgres://u:geheim@[::1/d",
         "postgres://u:geheim@[::1]x/d",
+        "postgres://a,[h/d?password=geheim]",
         "postgres://h/d?user=%ff",
         "postgres://h/d?connect_timeout=geheim",
         "postgres://a,b/d?hostaddr=127.0.0.1",

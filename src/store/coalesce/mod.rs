@@ -23,14 +23,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use tokio::runtime::Handle;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tokio::time::{Instant, timeout};
 
 use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
 use super::stages::{Spent, measured};
+use crate::concurrency::{Handle, Instant, timeout};
 use crate::domain::Tenant;
 use fair::Queue;
 use lanes::Lanes;

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Fuzzes each target of fuzz/: fuzz.sh TOOLS SECONDS [TARGET…].
+# Inputs that reach new code are kept in target/fuzz/corpus. An input for which a target fails is kept in
+# target/fuzz/artifacts; then the others still run, and the exit code is 1. SEED repeats a run as far as its time allows.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[ $# -ge 2 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" && exit 2; }
+export PATH=$1/bin:$PATH
+seconds=$2
+shift 2
+# The instrumentation is a nightly feature of the compiler.
+export RUSTC_BOOTSTRAP=1
+# Without AddressSanitizer, which halves the speed: the code is safe Rust, except src/store/sqlite/handle.rs, which no
+# target reaches.
+build=(--sanitizer none --target-dir target/fuzz)
+cargo fuzz build "${build[@]}"
+[ $# -gt 0 ] || mapfile -t targets < <(cargo fuzz list)
+[ $# -eq 0 ] || targets=("$@")
+seed=${SEED:-$((RANDOM * 32768 + RANDOM + 1))}
+failed=0
+for target in "${targets[@]}"; do
+    corpus=target/fuzz/corpus/$target
+    artifacts=target/fuzz/artifacts/$target
+    log=target/fuzz/$target.log
+    mkdir -p "$corpus" "$artifacts"
+    # libFuzzer writes to the first directory only.
+    if cargo fuzz run "${build[@]}" "$target" "$corpus" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -timeout=5 -max_len=4096 -seed="$seed" -print_final_stats=1 \
+        -artifact_prefix="$artifacts/" >"$log" 2>&1; then
+        runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+        covered=$(sed -n 's/^#.* DONE *cov: \([0-9]*\).*/\1/p' "$log")
+        echo "fuzz $target: ok, $runs runs in $seconds s, $covered edges covered, seed $seed"
+    else
+        failed=1
+        tail -n 40 "$log"
+        echo "fuzz $target: FAILED, seed $seed; the input is in $artifacts" >&2
+    fi
+done
+exit $failed
