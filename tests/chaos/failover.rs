@@ -1,0 +1,162 @@
+//! The primary crashes and a standby is promoted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::experiment::{Experiment, seconds};
+use super::service::{Service, Tenant};
+use super::traffic::{Options, Traffic};
+use crate::support::binary::migrate;
+use crate::support::client::{Client, Response};
+use crate::support::cluster::Cluster;
+use crate::support::database::{Database, connect};
+use crate::support::eventually;
+
+/// The longest time without a successful request after a promotion.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// The URL with both servers.
+fn url_of_both(primary: &Cluster, standby: &Cluster, database: &Database) -> String {
+    format!(
+        "postgres://postgres@127.0.0.1:{},127.0.0.1:{}/{}?target_session_attrs=read-write",
+        primary.port(),
+        standby.port(),
+        database.name()
+    )
+}
+
+async fn configure(cluster: &Cluster, setting: &str, value: &str) {
+    let client = connect(&cluster.url).await;
+    let set = format!("ALTER SYSTEM SET {setting} = '{value}'");
+    client.batch_execute(&set).await.unwrap();
+    let reload = "SELECT pg_reload_conf()";
+    client.batch_execute(reload).await.unwrap();
+}
+
+/// Waits until the standby is attached with this state of `pg_stat_replication`.
+async fn attached(primary: &Cluster, state: &str) {
+    let client = connect(&primary.url).await;
+    let sql =
+        "SELECT count(*) FROM pg_stat_replication WHERE sync_state = $1 AND state = 'streaming'";
+    eventually(state, Duration::from_secs(10), async || {
+        let row = client.query_one(sql, &[&state]).await.unwrap();
+        row.get::<_, i64>(0) == 1
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn synchronous_failover() {
+    let mut experiment = Experiment::start("synchronous failover");
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    migrate(&database);
+    let standby = cluster.standby();
+    configure(&cluster, "synchronous_standby_names", "*").await;
+    attached(&cluster, "sync").await;
+    // After the promotion the standby has no standby of its own.
+    configure(&standby, "synchronous_standby_names", "").await;
+    let server = Service::on(url_of_both(&cluster, &standby, &database))
+        .start()
+        .await;
+    let traffic = Traffic::start(&Options::new(&server.api, experiment.seed));
+    let timeline = Arc::clone(&traffic.timeline);
+    tokio::time::sleep(experiment.seconds(2, 10)).await;
+    timeline.mark("primary crashes");
+    cluster.crash();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    standby.promote();
+    timeline.mark("standby promoted");
+    let promoted = Instant::now();
+    tokio::time::sleep(RECOVERY + experiment.seconds(1, 10)).await;
+    let (timeline, ledger) = traffic.stop().await;
+    let verified = ledger.verify(&database.in_copy(&standby)).await;
+    let counts = timeline.counts();
+    assert!(counts.wrong.is_empty(), "{counts:?}");
+    assert_eq!(
+        (verified.lost, verified.stored),
+        (0, verified.acknowledged),
+        "{verified:?}"
+    );
+    let recovery = timeline.last_failure_after(promoted).unwrap_or_default();
+    assert!(recovery < RECOVERY, "{recovery:?} after the promotion");
+    experiment.figure("acknowledged orders", verified.acknowledged);
+    experiment.figure("lost", verified.lost);
+    experiment.figure(
+        "last failed request after the promotion in seconds",
+        seconds(recovery),
+    );
+    experiment.finish(&timeline);
+}
+
+/// The response of the feed behind a cursor.
+async fn feed_behind(client: &Client, url: &str, cursor: &str) -> Response {
+    let request = client.get(format!("{url}/api/v1/events?after={cursor}"));
+    let request = request.header("authorization", Tenant::Acme.credential());
+    request.send().await.unwrap()
+}
+
+/// The cursor of the last event.
+async fn end_of_feed(client: &Client, url: &str) -> String {
+    let mut next = format!("{url}/api/v1/events?limit=1000");
+    loop {
+        let request = client
+            .get(&next)
+            .header("authorization", Tenant::Acme.credential());
+        let page = request.send().await.unwrap();
+        assert_eq!(page.status(), 200, "{page:?}");
+        let link = page.next_link().unwrap();
+        if page.json::<Vec<serde_json::Value>>().is_empty() {
+            let (_, after) = link.split_once("after=").unwrap();
+            return after.split('&').next().unwrap().to_owned();
+        }
+        next = format!("{url}{link}");
+    }
+}
+
+/// What an asynchronous failover loses is known: the cursors of followers expire.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asynchronous_failover() {
+    let mut experiment = Experiment::start("asynchronous failover");
+    let cluster = Cluster::start();
+    let database = cluster.database().await;
+    migrate(&database);
+    let standby = cluster.standby();
+    attached(&cluster, "async").await;
+    let server = Service::on(url_of_both(&cluster, &standby, &database))
+        .start()
+        .await;
+    let mut options = Options::new(&server.api, experiment.seed);
+    options.only_creates = true;
+    let traffic = Traffic::start(&options);
+    let timeline = Arc::clone(&traffic.timeline);
+    tokio::time::sleep(experiment.seconds(1, 5)).await;
+    let client = Client::new();
+    let kept = end_of_feed(&client, &server.api).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    timeline.mark("replication stops");
+    configure(&standby, "primary_conninfo", "").await;
+    tokio::time::sleep(experiment.seconds(1, 5)).await;
+    let lost = end_of_feed(&client, &server.api).await;
+    timeline.mark("primary crashes");
+    cluster.crash();
+    standby.promote();
+    timeline.mark("standby promoted");
+    tokio::time::sleep(experiment.seconds(3, 10)).await;
+    let (timeline, ledger) = traffic.stop().await;
+    let verified = ledger.verify(&database.in_copy(&standby)).await;
+    let counts = timeline.counts();
+    assert!(counts.wrong.is_empty(), "{counts:?}");
+    assert!(
+        verified.lost > 0,
+        "the control: replication was interrupted, {verified:?}"
+    );
+    let behind_kept = feed_behind(&client, &server.api, &kept).await;
+    assert_eq!(behind_kept.status(), 200, "{behind_kept:?}");
+    let behind_lost = feed_behind(&client, &server.api, &lost).await;
+    assert_eq!(behind_lost.status(), 410, "{behind_lost:?}");
+    experiment.figure("acknowledged orders", verified.acknowledged);
+    experiment.figure("lost by replication", verified.lost);
+    experiment.figure("status of a cursor of a lost event", 410);
+    experiment.finish(&timeline);
+}

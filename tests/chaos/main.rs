@@ -1,0 +1,20 @@
+//! Experiments: real processes and databases under load, with real faults. Each prints one line with its figures.
+//!
+//! `cargo test` runs short versions. `make chaos` runs the long ones and writes docs/RELIABILITY.md.
+
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod balancer;
+mod crashes;
+mod database_faults;
+mod experiment;
+mod failover;
+mod ledger;
+mod link;
+mod rolling_update;
+mod service;
+mod timeline;
+mod traffic;
