@@ -22,11 +22,6 @@ impl Tenant {
         }
     }
 
-    pub(crate) fn from_name(name: &str) -> Self {
-        let tenant = Self::ALL.into_iter().find(|it| it.name() == name);
-        tenant.unwrap_or_else(|| panic!("the tenant {name}"))
-    }
-
     /// The API key.
     pub(crate) fn key(self) -> String {
         api_key(self.name())
