@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test test-binaries manifest-tools bench manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools bench chaos manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,6 +42,11 @@ bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes 
 	cargo bench --bench record
 	bench/run.py $(BENCH)
 	bench/report.py
+
+chaos: deps tools ## Run the experiments with faults in full length (30 minutes); writes docs/RELIABILITY.md
+	rm -rf target/chaos
+	CHAOS=full scripts/postgres.sh with cargo test --test chaos -- --test-threads=1 --nocapture
+	scripts/reliability.py target/chaos docs
 
 manifests: deps ## Render the manifests; check them, the alerts, the dashboard and the documents
 	TOOLS=$(TOOLS) tests/manifests/run.sh
