@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test test-binaries manifest-tools bench chaos manifests alerts dashboard modules image image-test sbom e2e e2e-figures kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools bench chaos manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ alerts: deps ## Run every query of alerts and dashboard on a Prometheus that scr
 dashboard: deps ## Redraw docs/dashboard.svg from a Prometheus that scrapes the service under load
 	TOOLS=$(TOOLS) tests/monitoring/run.sh picture docs/dashboard.svg
 
+charts: manifest-tools ## Generate the Helm charts from the kustomize manifests
+	$(TOOLS)/manifests/bin/python -B scripts/helm-chart.py
+
 modules: ## Redraw docs/modules.svg from the imports in src/
 	scripts/draw-modules.py docs/modules.svg
 
@@ -66,6 +69,21 @@ image: ## Build the images with podman, buildah or docker (BUILDER=… selects a
 image-test: ## Test the images with podman: hardening, TLS, DNS, size, reproducibility (slow; needs root)
 	tests/image/run.sh
 
+image-scan: ## Fail if an image has a known and corrected vulnerability (needs podman and trivy)
+	scripts/release.sh scan $(IMAGES)
+
+registry-login: ## Log in to IMAGE_REGISTRY as REGISTRY_USER with REGISTRY_PASSWORD
+	scripts/registry-login.sh
+
+release-check: ## Check that the tag of this commit, the charts and the changelog have the version of Cargo.toml
+	scripts/release.sh check $(IMAGES)
+
+release-push: ## Push images and charts to IMAGE_REGISTRY (needs podman and helm)
+	scripts/release.sh push $(IMAGES)
+
+release-sign: ## Sign what release-push pushed, and attach the SBOMs (needs cosign)
+	scripts/release.sh sign $(IMAGES)
+
 sbom: build-deps ## Write a CycloneDX document for each binary to target/sbom
 	scripts/sbom.sh $(TOOLS) $(IMAGES)
 
@@ -74,6 +92,9 @@ e2e: deps ## Test the operator on the cluster in KUBECONFIG (skipped without it)
 
 e2e-figures: deps ## Measure the operator's memory, time and writes on the API server in KUBECONFIG
 	TOOLS=$(TOOLS) scripts/e2e.sh figures
+
+e2e-nodes: deps ## Test manifests and operator under load on the nodes of the cluster in KUBECONFIG (skipped without it)
+	TOOLS=$(TOOLS) scripts/e2e-nodes.sh
 
 kind: ## Create a kind cluster for `make e2e`, with KUBECONFIG=target/kind/kubeconfig
 	scripts/kind.sh $(IMAGES)

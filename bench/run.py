@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures the service and the baselines in one run, interleaved.
 
-    bench/run.py [--rounds N] [--seconds S] [--only PART,…] [--rows N]
+    bench/run.py [--rounds N] [--seconds S] [--rows N] [--only PART,… [--add]]
 
 Parts: throughput, access, instructions, memory, attacks, start, overload, growth. All numbers are written to
 target/bench/results.json, from which bench/report.py generates bench/results.md and its chart.
@@ -50,7 +50,10 @@ def main():
     options.add_argument("--seconds", type=int, default=5)
     options.add_argument("--rows", type=int, default=10_000_000, help="events of the large database")
     options.add_argument("--only", default=",".join(PARTS))
+    options.add_argument("--add", action="store_true", help="keep the numbers of other parts from the run before")
     options = options.parse_args()
+    output = ROOT / "target/bench/results.json"
+    before = json.loads(output.read_text()) if options.add else {}
     wanted = options.only.split(",")
     if unknown := set(wanted) - set(PARTS):
         sys.exit(f"unknown part: {', '.join(unknown)}; known parts: {', '.join(PARTS)}")
@@ -68,7 +71,10 @@ def main():
                 print(f"== {part}", flush=True)
                 module = MODULES.get(part, parts)
                 results[part] = getattr(module, part)(cluster, options)
-    output = ROOT / "target/bench/results.json"
+                results.setdefault("revisions", {})[part] = results["revision"]
+    for name, value in before.items():
+        results.setdefault(name, value)
+    results["revisions"] = before.get("revisions", {}) | results["revisions"]
     output.write_text(json.dumps(results, indent=1))
     print(f"numbers in {output.relative_to(ROOT)}")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the tools for checking manifests into the directory given: two Python environments in fixed
-# versions, and promtool from Debian's package. Tools that are already installed are kept.
+# versions, Helm, and promtool from Debian's package. Tools that are already installed are kept.
 set -euo pipefail
 
 root=$1
@@ -10,6 +10,7 @@ root=$(cd "$root" && pwd)
 
 "$here/scripts/python-env.sh" "$root/manifests" "$here/tests/manifests/requirements.txt"
 "$here/scripts/python-env.sh" "$root/checkov" "$here/tests/manifests/requirements-checkov.txt"
+"$root/manifests/bin/python" "$here/scripts/helm.py" "$root/helm"
 
 # Unpack promtool and prometheus instead of installing the package, which would start a server.
 if [ ! -x "$root/prometheus/usr/bin/promtool" ]; then

@@ -85,8 +85,8 @@ enum CommandError {
 }
 
 impl CommandError {
-    /// The exit code: 2 for a bad setting or argument, 3 when no connection to PostgreSQL can be opened, else 1.
-    /// An SQLite file that cannot be opened will not appear by itself, so it is no reason to try again later.
+    /// The exit code: 2 for a bad setting or argument, 3 when no connection to PostgreSQL can be opened or the SQLite
+    /// file does not exist or may not be opened, else 1.
     fn exit_code(&self) -> u8 {
         match self {
             Self::Serve(ServeError::AuthFile(_))

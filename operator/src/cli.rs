@@ -1,5 +1,8 @@
 //! The command line and the environment. No other module reads either.
 
+pub mod osvc;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +11,38 @@ use clap::builder::Resettable;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use order_logging::LogFormat;
 
+/// What the program is called for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// The operator, or a command of it.
+    Operator(Cli),
+    /// The kubectl plugin.
+    Osvc(osvc::OsvcCli),
+}
+
+impl Invocation {
+    /// Reads the command line and the environment. For an invalid value, prints the option and the accepted
+    /// values, and ends the process with exit code 2.
+    pub fn read() -> Self {
+        let words: Vec<_> = std::env::args_os().collect();
+        let invocation = match osvc::OsvcCli::read_from(&words) {
+            Some(osvc) => osvc.map(Self::Osvc),
+            None => Cli::read_from(words).map(Self::Operator),
+        };
+        invocation.unwrap_or_else(|error| error.exit())
+    }
+}
+
 /// Deploys, migrates and upgrades order-service, as described by OrderService objects.
 ///
 /// Without a command it runs the operator. Every option is also an environment variable.
 #[derive(Debug, Parser)]
-#[command(name = "order-operator", version, max_term_width = 100)]
+#[command(
+    name = "order-operator",
+    version,
+    max_term_width = 100,
+    after_help = "`order-operator osvc --help` describes the kubectl plugin, which shows and changes OrderServices."
+)]
 pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
@@ -23,18 +53,12 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line and the environment. For an invalid value, prints the option and the accepted
-    /// values, and ends the process with exit code 2.
-    pub fn read() -> Self {
-        Self::read_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
-    }
-
     /// Parses these arguments, of which the first is the name of the program, and the environment. An
     /// empty variable counts as unset.
     ///
     /// # Errors
     /// The error that `read` would print.
-    pub fn read_from<T: Into<std::ffi::OsString> + Clone>(
+    pub fn read_from<T: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
         let is_empty =
@@ -86,6 +110,9 @@ pub struct Settings {
         global = true
     )]
     pub pod_namespace: String,
+    /// Name of the Lease [default: order-operator, or order-operator-NAMESPACE for an operator of one namespace]
+    #[arg(long, env, value_name = "NAME", global = true)]
+    lease_name: Option<String>,
     /// Name of this process in the Lease [default: the host name]
     #[arg(long, env = "POD_NAME", global = true)]
     pub pod_name: Option<String>,
@@ -96,11 +123,17 @@ pub struct Settings {
     #[arg(long, env, default_value = "127.0.0.1:9090", global = true)]
     pub metrics_address: SocketAddr,
     /// Interval between reconciles of an object that does not change
-    #[arg(long, env, default_value = "300s", value_parser = duration, global = true)]
+    #[arg(long, env, default_value = "60s", value_parser = duration, global = true)]
     pub resync_period: Duration,
     /// Maximum number of objects that are reconciled at the same time
     #[arg(long, env, default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256), global = true)]
     pub concurrency: u16,
+    /// Maximum number of rollouts at the same time that no change of a spec requested
+    #[arg(long, env, default_value = "5", value_parser = clap::value_parser!(u16).range(1..=1000), global = true)]
+    pub max_concurrent_rollouts: u16,
+    /// Failed rollouts of this version of the operator after which it starts no further one by itself
+    #[arg(long, env, default_value = "3", value_parser = clap::value_parser!(u16).range(1..=1000), global = true)]
+    pub max_failed_rollouts: u16,
     /// Time after which a leader that does not renew its Lease is replaced
     #[arg(long, env, default_value = "15s", value_parser = whole_seconds, global = true)]
     pub lease_duration: Duration,
@@ -153,6 +186,16 @@ impl Settings {
             .as_deref()
             .filter(|name| !name.is_empty())
     }
+
+    /// The name of the Lease. By default, operators of different namespaces do not compete for one Lease, even if
+    /// they run in the same namespace.
+    pub(crate) fn lease_name(&self) -> String {
+        match (&self.lease_name, self.watched()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(namespace)) => format!("order-operator-{namespace}"),
+            (None, None) => "order-operator".to_owned(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +217,18 @@ mod tests {
         };
         assert_eq!(watched(&["--namespace", "shop"]).as_deref(), Some("shop"));
         assert_eq!(watched(&["--namespace", ""]), None);
+    }
+
+    #[test]
+    fn the_lease_is_named_by_the_namespace_unless_it_is_set() {
+        let lease = |args: &[&str]| {
+            let cli = Cli::try_parse_from(["order-operator"].iter().chain(args)).unwrap();
+            cli.settings.lease_name()
+        };
+        assert_eq!(lease(&[]), "order-operator");
+        assert_eq!(lease(&["--namespace", "shop"]), "order-operator-shop");
+        let set = ["--namespace", "shop", "--lease-name", "order-operator"];
+        assert_eq!(lease(&set), "order-operator");
     }
 
     #[test]

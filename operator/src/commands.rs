@@ -175,14 +175,16 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
         workload,
         horizontal_pod_autoscaler,
         maintenance_cron_job,
+        pod_monitor,
     } = build::resources(&Target::new(&object)?, Some(&unknown));
-    let (migration_job, deployment) = match workload {
+    let (migration_budget, migration_job, deployment) = match workload {
         Some(Workload {
             migration_revision: _,
             migration_job,
+            migration_budget,
             deployment,
-        }) => (Some(migration_job), Some(deployment)),
-        None => (None, None),
+        }) => (migration_budget, Some(migration_job), Some(deployment)),
+        None => (None, None, None),
     };
     let all = [
         Some(Desired::new(Kind::ServiceAccount, &service_account)),
@@ -190,6 +192,8 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
         Some(Desired::new(Kind::ConfigMap, &config_map)),
         Some(Desired::new(Kind::Service, &service)),
         desired(Kind::PodDisruptionBudget, pod_disruption_budget.as_ref()),
+        // Only while the migration runs.
+        desired(Kind::PodDisruptionBudget, migration_budget.as_ref()),
         desired(Kind::Job, migration_job.as_ref()),
         desired(Kind::Deployment, deployment.as_ref()),
         desired(
@@ -197,6 +201,7 @@ pub fn render_objects(mut object: OrderService) -> Result<Vec<Value>, RenderErro
             horizontal_pod_autoscaler.as_ref(),
         ),
         desired(Kind::CronJob, maintenance_cron_job.as_ref()),
+        desired(Kind::PodMonitor, pod_monitor.as_ref()),
     ];
     let values = all.into_iter().flatten();
     Ok(values

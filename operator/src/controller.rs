@@ -10,6 +10,7 @@ use kube::runtime::applier;
 use kube::runtime::controller::{self, Config};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::cluster::Kind;
@@ -53,6 +54,8 @@ pub(crate) async fn control(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ControllerError> {
     let (queue, mut receiver) = Queue::new(context.metrics.clone());
+    let (wake, mut woken) = mpsc::unbounded_channel();
+    context.records.fleet.wake(wake);
     let mut tasks = JoinSet::new();
     let mut starter = WatchStarter {
         client,
@@ -64,7 +67,7 @@ pub(crate) async fn control(
         ready: Vec::new(),
     };
     starter.start_order_services(&mut tasks, writer);
-    for kind in Kind::ALL {
+    for kind in Kind::WATCHED {
         starter.start(&mut tasks, kind);
     }
 
@@ -80,7 +83,7 @@ pub(crate) async fn control(
     let config = Config::default()
         .concurrency(concurrency)
         .debounce(DEBOUNCE);
-    let gone = queue.clone();
+    let (gone, permitted) = (queue.clone(), queue.clone());
     let reconciles = applier(
         move |object: Arc<OrderService>, context| {
             queue.reconcile_starts(&ObjectRef::from_obj(&*object));
@@ -110,6 +113,9 @@ pub(crate) async fn control(
             () = &mut reconciles => return Ok(()),
             ended = tasks.join_next() => {
                 return Err(ControllerError::WatchEnded(ended.and_then(Result::err)));
+            }
+            Some((namespace, name)) = woken.recv() => {
+                permitted.add(ObjectRef::new(&name).within(&namespace));
             }
             _ = tick.tick() => {
                 let age = watches.oldest_age();

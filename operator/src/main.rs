@@ -2,11 +2,17 @@
 
 use std::process::ExitCode;
 
-use order_operator::cli::{Cli, Command};
-use order_operator::commands;
+use order_operator::cli::{Cli, Command, Invocation};
+use order_operator::{commands, osvc};
 
 fn main() -> ExitCode {
-    let cli = Cli::read();
+    match Invocation::read() {
+        Invocation::Operator(cli) => run(cli),
+        Invocation::Osvc(cli) => osvc::run(&cli),
+    }
+}
+
+fn run(cli: Cli) -> ExitCode {
     let result = match cli.command.unwrap_or(Command::Run) {
         Command::Run => commands::run(&cli.settings),
         Command::Crd => commands::print_crd(),

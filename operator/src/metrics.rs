@@ -6,6 +6,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::fleet::Counts;
+
 /// An error of the metrics library.
 pub type MetricsError = prometheus::Error;
 
@@ -30,6 +32,10 @@ pub struct Metrics {
     pub writes: IntCounterVec,
     /// Objects whose drift was corrected, by kind.
     pub drift: IntCounterVec,
+    /// Rollouts that no change of a spec requested, by state.
+    pub rollouts: IntGaugeVec,
+    /// Whether failures stop further ones.
+    pub rollouts_held: IntGauge,
     /// Log lines that were dropped.
     pub log_lines_dropped: IntCounter,
 }
@@ -88,6 +94,17 @@ impl Metrics {
                 "Objects that another field manager had changed and that were reverted, by kind",
                 &["kind"],
             )?,
+            rollouts: IntGaugeVec::new(
+                Opts::new(
+                    "order_operator_rollouts",
+                    "Rollouts that no change of a spec requested, by state",
+                ),
+                &["state"],
+            )?,
+            rollouts_held: IntGauge::new(
+                "order_operator_rollouts_held",
+                "1 if no further such rollout starts, because too many failed",
+            )?,
             log_lines_dropped: IntCounter::new(
                 "order_operator_log_lines_dropped_total",
                 "Log lines that were dropped because standard error was not read in time",
@@ -103,9 +120,24 @@ impl Metrics {
         registry.register(Box::new(metrics.objects.clone()))?;
         registry.register(Box::new(metrics.writes.clone()))?;
         registry.register(Box::new(metrics.drift.clone()))?;
+        registry.register(Box::new(metrics.rollouts.clone()))?;
+        registry.register(Box::new(metrics.rollouts_held.clone()))?;
         registry.register(Box::new(metrics.log_lines_dropped.clone()))?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         Ok(metrics)
+    }
+
+    /// Sets the numbers of rollouts that no change of a spec requested.
+    pub(crate) fn set_rollouts(&self, counts: Counts) {
+        for (state, count) in [
+            ("running", counts.running),
+            ("waiting", counts.waiting),
+            ("failed", counts.failed),
+        ] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            self.rollouts.with_label_values(&[state]).set(count);
+        }
+        self.rollouts_held.set(counts.is_held.into());
     }
 
     /// Encodes the metrics in the Prometheus text format.

@@ -14,6 +14,7 @@ use crate::cluster::fence_layer::FenceLayer;
 use crate::cluster::watch_activity::WatchActivity;
 use crate::cluster::{Cluster, Recorder};
 use crate::controller::{ControllerError, control};
+use crate::fleet::{Fleet, Limits};
 use crate::health::Health;
 use crate::http;
 use crate::leader::{Election, Fence, Timing};
@@ -94,15 +95,10 @@ async fn serve(settings: &Settings, log: &Log) -> Result<(), ServeError> {
     let timing = Timing {
         lease: settings.lease_duration,
     };
-    let name = match settings.watched() {
-        // Operators of different namespaces do not compete for one Lease.
-        Some(namespace) => format!("order-operator-{namespace}"),
-        None => "order-operator".to_owned(),
-    };
     let mut election = Election::new(
         client.clone(),
         &settings.pod_namespace,
-        &name,
+        &settings.lease_name(),
         identity.clone(),
         timing,
         fence,
@@ -162,6 +158,10 @@ impl Leadership<'_> {
             DigestKey::in_namespace(&self.settings.pod_namespace),
             self.settings.resync_period,
         ));
+        context.records.fleet.limit(Limits {
+            concurrent: self.settings.max_concurrent_rollouts.into(),
+            failures: self.settings.max_failed_rollouts.into(),
+        });
         let (store, writer) = reflector::store();
         self.health.leadership_started(store.clone());
         let (halt, halted) = oneshot::channel::<()>();
@@ -198,6 +198,8 @@ impl Leadership<'_> {
             }
         };
         self.health.leadership_ended();
+        // The next leader counts its own.
+        self.metrics.set_rollouts(Fleet::default().counts());
         end
     }
 }

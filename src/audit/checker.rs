@@ -4,6 +4,7 @@ mod entity;
 
 use std::vec::IntoIter;
 
+use super::clock::Clock;
 use super::history::History;
 use super::keys::{self, DatabaseKeys};
 use super::kind::Kind;
@@ -26,6 +27,7 @@ pub(crate) struct Checker {
     /// The order whose events are being read.
     current: Option<Entity>,
     end_of_feed: Option<i64>,
+    clock: Clock,
 }
 
 /// The rows of the range that are not checked yet.
@@ -106,6 +108,7 @@ impl Checker {
     pub(crate) fn begin(&mut self, range: Range) {
         self.saved = self.report.clone();
         self.end_of_feed = range.end_of_feed;
+        self.clock = range.clock;
         self.rows = Rows {
             orders: range.orders.into(),
             lines: range.lines.into(),
@@ -130,7 +133,8 @@ impl Checker {
         if let Some(current) = &mut self.current {
             self.report.checked.events += 1;
             let floor = floor_of(&self.rows.floors, &event.key);
-            current.event(event.row, self.end_of_feed, floor, &mut self.report);
+            let feed = (self.end_of_feed, self.clock);
+            current.event(event.row, feed, floor, &mut self.report);
         }
     }
 
@@ -187,7 +191,7 @@ impl Rows {
             lines: self.lines.take(&key),
             idempotency: self.idempotency.take(&key),
             archived: self.archived.take(&key),
-            being_erased: !self.erasures.take(&key).is_empty(),
+            erasures: self.erasures.take(&key),
             history: History::default(),
             key,
         };
@@ -201,6 +205,7 @@ impl Rows {
         entity.report_bad(&entity.lines, report);
         entity.report_bad(&entity.idempotency, report);
         entity.report_bad(&entity.archived, report);
+        entity.report_bad(&entity.erasures, report);
         entity
     }
 }

@@ -1,17 +1,16 @@
 //! Checks the events of one order, one after another.
 
 mod change;
+mod recording;
 
+use super::clock::{Clock, TOLERANCE};
 use super::document::{Document, Lines, same_json};
 use super::kind::Kind;
 use super::report::Report;
 use super::rows::{EventRow, FloorRow, IdempotencyRow, Key};
 use crate::domain::{EventType, Status};
 use change::{check_change, check_total};
-
-/// How much later than an event, by the clock of the service, the database may have recorded it, or how much its own
-/// clock may differ. Far more than both ever are.
-const CLOCK_TOLERANCE: i64 = 3_600_000_000;
+use recording::check_recording;
 
 /// What the events of an order so far say.
 #[derive(Debug, Default)]
@@ -61,6 +60,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) key: &'a Key,
     /// Events have positions before this one.
     pub(super) end_of_feed: Option<i64>,
+    pub(super) clock: Clock,
     /// The floor of the tenant.
     pub(super) floor: Option<&'a FloorRow>,
     /// Whether older events still have personal data, which will be redacted.
@@ -146,6 +146,7 @@ impl History {
                 });
             }
         }
+        check_recording(&row, around, &mut add);
         if around.end_of_feed.is_some_and(|end| row.position >= end) {
             add(Kind::PositionBeyondFeed, &|| {
                 format!("the position is {}", row.position)
@@ -241,7 +242,7 @@ fn is_removed(key: &Key, floor: &FloorRow, version: i32, not_before: i64) -> boo
     // The events of the tenant after the floor are complete. The first of them was recorded after all that are removed.
     let after_floor = floor
         .next_recorded_at
-        .is_some_and(|next| not_before > next.saturating_add(CLOCK_TOLERANCE));
+        .is_some_and(|next| not_before > next.saturating_add(TOLERANCE));
     let after_last_removed = floor.order_id == key.id && version > floor.version;
     !after_floor && !after_last_removed
 }

@@ -52,6 +52,10 @@ pub(crate) enum Kind {
     PositionOrder,
     /// An event has a position that no transaction has had yet.
     PositionBeyondFeed,
+    /// An event comes before the floor of its tenant, and retention cannot have reached it.
+    EventBelowFloor,
+    /// An event was recorded in the future, or long before it occurred.
+    RecordedTime,
     /// An idempotency key names an order that does not exist.
     IdempotencyKeyWithoutOrder,
     /// Two idempotency keys name the same order.
@@ -60,6 +64,8 @@ pub(crate) enum Kind {
     IdempotencyDocument,
     /// An event before an erasure has data of the customer, and no unfinished erasure will redact it.
     ErasureIncomplete,
+    /// The worklist of erasures has an order of an erasure that is done, or does not exist.
+    ErasureLeftover,
     /// An archived order also exists as an order.
     ArchivedOrderPresent,
     /// The events of an archived order do not end with its archiving.
@@ -69,7 +75,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::UnreadableValue,
         Self::MissingKey,
         Self::KeyWithoutTenant,
@@ -94,10 +100,13 @@ impl Kind {
         Self::OrderMismatch,
         Self::PositionOrder,
         Self::PositionBeyondFeed,
+        Self::EventBelowFloor,
+        Self::RecordedTime,
         Self::IdempotencyKeyWithoutOrder,
         Self::IdempotencyKeyDuplicate,
         Self::IdempotencyDocument,
         Self::ErasureIncomplete,
+        Self::ErasureLeftover,
         Self::ArchivedOrderPresent,
         Self::ArchivedOrderEvent,
     ];
@@ -129,10 +138,13 @@ impl Kind {
             Self::OrderMismatch => "order-mismatch",
             Self::PositionOrder => "position-order",
             Self::PositionBeyondFeed => "position-beyond-feed",
+            Self::EventBelowFloor => "event-below-floor",
+            Self::RecordedTime => "recorded-time",
             Self::IdempotencyKeyWithoutOrder => "idempotency-key-without-order",
             Self::IdempotencyKeyDuplicate => "idempotency-key-duplicate",
             Self::IdempotencyDocument => "idempotency-document",
             Self::ErasureIncomplete => "erasure-incomplete",
+            Self::ErasureLeftover => "erasure-leftover",
             Self::ArchivedOrderPresent => "archived-order-present",
             Self::ArchivedOrderEvent => "archived-order-event",
         }

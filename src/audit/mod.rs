@@ -6,6 +6,7 @@
 //! range is one snapshot of the database: a service that writes meanwhile causes no violation.
 
 mod checker;
+mod clock;
 mod document;
 mod history;
 mod keys;
@@ -17,6 +18,7 @@ mod rows;
 mod value;
 
 pub(crate) use checker::Checker;
+pub(crate) use clock::Clock;
 pub(crate) use keys::{Database, DatabaseKey, DatabaseKeys};
 pub(crate) use range::{Gauge, Limits, Range, Scope, keep};
 pub(crate) use report::Report;

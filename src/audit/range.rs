@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
+use super::clock::Clock;
 use super::rows::{
     ArchivedRow, ErasureRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
 };
@@ -74,6 +75,8 @@ pub(crate) struct Range {
     pub(crate) through: Key,
     /// Events have positions before this one. `None` if the row of the feed is missing.
     pub(crate) end_of_feed: Option<i64>,
+    /// When it is read.
+    pub(crate) clock: Clock,
     pub(crate) orders: Vec<Stored<OrderRow>>,
     pub(crate) lines: Vec<Stored<LineRow>>,
     pub(crate) idempotency: Vec<Stored<IdempotencyRow>>,
@@ -83,10 +86,11 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    pub(crate) fn new(through: Key, end_of_feed: Option<i64>) -> Self {
+    pub(crate) fn new(through: Key, end_of_feed: Option<i64>, clock: Clock) -> Self {
         Self {
             through,
             end_of_feed,
+            clock,
             orders: Vec::new(),
             lines: Vec::new(),
             idempotency: Vec::new(),

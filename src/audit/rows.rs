@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::value::{BadColumn, Column, Columns, SqlValue, bytes, integer};
-use crate::domain::{EventType, Status};
+use crate::domain::{AuthType, EventType, Status, is_traceparent};
 
 /// The tenant and the id of an order, in the order of the primary keys.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -244,14 +244,23 @@ impl Table for ArchivedRow {
 
 /// A row of `erasure_orders`: older events of the order still have personal data.
 #[derive(Debug)]
-pub(crate) struct ErasureRow;
+pub(crate) struct ErasureRow {
+    /// Whether the erasure is not done, and will redact them.
+    pub(crate) is_unfinished: bool,
+}
 
 impl Table for ErasureRow {
     const NAME: &'static str = "erasure_orders";
-    const COLUMNS: &'static [Column] = &[bytes("tenant"), bytes("order_id")];
+    const COLUMNS: &'static [Column] = &[
+        bytes("tenant"),
+        bytes("order_id"),
+        integer("unfinished_erasures"),
+    ];
 
-    fn row(_: &mut Columns<'_>) -> Result<Self, BadColumn> {
-        Ok(Self)
+    fn row(columns: &mut Columns<'_>) -> Result<Self, BadColumn> {
+        Ok(Self {
+            is_unfinished: columns.integer::<i64>()? > 0,
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -268,6 +277,7 @@ pub(crate) struct EventRow {
     pub(crate) seq: i64,
     pub(crate) event_type: EventType,
     pub(crate) occurred_at: i64,
+    pub(crate) recorded_at: i64,
     pub(crate) data: String,
     pub(crate) data_bytes: i32,
 }
@@ -282,6 +292,7 @@ impl Table for EventRow {
         integer("seq"),
         bytes("event_type"),
         integer("occurred_at"),
+        integer("recorded_at"),
         bytes("data"),
         integer("data_bytes"),
         bytes("authtype"),
@@ -296,12 +307,13 @@ impl Table for EventRow {
             seq: columns.integer()?,
             event_type: columns.name()?,
             occurred_at: columns.integer()?,
+            recorded_at: columns.integer()?,
             data: columns.text()?,
             data_bytes: columns.integer()?,
         };
-        columns.check_text()?;
-        columns.check_optional_text()?;
-        columns.check_optional_text()?;
+        columns.name::<AuthType>()?;
+        columns.check_optional_text(|authid| !authid.is_empty())?;
+        columns.check_optional_text(is_traceparent)?;
         Ok(row)
     }
 

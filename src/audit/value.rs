@@ -121,14 +121,13 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// Checks that the next column is a text.
-    pub(crate) fn check_text(&mut self) -> Result<(), BadColumn> {
-        self.required(check_text)
-    }
-
-    /// Checks that the next column is a text or NULL.
-    pub(crate) fn check_optional_text(&mut self) -> Result<(), BadColumn> {
-        self.optional(check_text).map(|_| ())
+    /// Checks that the next column is NULL, or a text that is valid.
+    pub(crate) fn check_optional_text(
+        &mut self,
+        is_valid: impl FnOnce(&str) -> bool,
+    ) -> Result<(), BadColumn> {
+        let check = |cell| check_text(&cell, is_valid);
+        self.optional(check).map(|_| ())
     }
 
     /// Checks that the next column has 32 bytes.
@@ -156,10 +155,16 @@ fn text(cell: SqlValue<'_>) -> Result<String, &'static str> {
     String::from_utf8(bytes).map_err(|_| "is not UTF-8")
 }
 
-fn check_text(cell: SqlValue<'_>) -> Result<(), &'static str> {
-    str::from_utf8(bytes_of(&cell)?)
-        .map(|_| ())
-        .map_err(|_| "is not UTF-8")
+fn check_text(
+    cell: &SqlValue<'_>,
+    is_valid: impl FnOnce(&str) -> bool,
+) -> Result<(), &'static str> {
+    let text = str::from_utf8(bytes_of(cell)?).map_err(|_| "is not UTF-8")?;
+    if is_valid(text) {
+        Ok(())
+    } else {
+        Err("is not valid")
+    }
 }
 
 fn name<T: FromStr>(cell: SqlValue<'_>) -> Result<T, &'static str> {

@@ -28,7 +28,7 @@ pub(super) fn audit(settings: &Settings, args: AuditArgs) -> CommandResult {
 
 fn audit_logged(settings: &Settings, args: AuditArgs) -> CommandResult {
     shutdown::exit_on_signal()?;
-    let connector = Connector::new(settings)?;
+    let connector = Connector::existing(settings)?;
     let tenant = args.tenant.as_ref().map(ToString::to_string);
     let start = Instant::now();
     let report = block_on(async {

@@ -45,7 +45,7 @@ fn import_logged(settings: &Settings, args: &ImportArgs) -> CommandResult {
         let database = if args.dry_run {
             None
         } else {
-            let connector = Connector::new(settings)?;
+            let connector = Connector::existing(settings)?;
             let pending = connector.pending(Duration::ZERO).await?;
             if !pending.is_empty() {
                 return Err(CommandError::PendingMigrations(pending));

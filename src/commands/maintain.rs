@@ -20,7 +20,7 @@ pub(super) fn maintain(settings: &Settings, args: MaintainArgs) -> CommandResult
 fn maintain_logged(settings: &Settings, args: MaintainArgs) -> CommandResult {
     let stop = CancellationToken::new();
     shutdown::listen(stop.clone())?;
-    let connector = Connector::new(settings)?;
+    let connector = Connector::existing(settings)?;
     let options = MaintainOptions {
         retention: settings.retention,
         archive_to: args.archive_to,

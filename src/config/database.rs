@@ -1,4 +1,4 @@
-//! The database URL, from a setting or a file.
+//! The database URL, from a setting or a file, and the defaults of its TLS parameters.
 
 use std::error::Error;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::url::{DatabaseKind, DatabaseUrl, UnknownScheme};
+use super::url::{DatabaseKind, DatabaseUrl, TlsDefaults, UnknownScheme};
 
 /// The two settings of the database URL.
 #[derive(Clone, Args)]
@@ -19,6 +19,18 @@ pub(crate) struct DatabaseArgs {
     /// A file that holds the URL; read again for every new connection; takes precedence over DATABASE_URL
     #[arg(long, env)]
     database_url_file: Option<PathBuf>,
+    /// sslmode of a PostgreSQL URL that has none
+    #[arg(long, env)]
+    pub(super) database_sslmode: Option<String>,
+    /// sslrootcert of a PostgreSQL URL that has none: a file, read again for every new connection, or `system`
+    #[arg(long, env)]
+    pub(super) database_sslrootcert: Option<String>,
+    /// sslcert of a PostgreSQL URL that has neither sslcert nor sslkey: a file, read again like sslrootcert
+    #[arg(long, env, requires = "database_sslkey")]
+    pub(super) database_sslcert: Option<String>,
+    /// sslkey that belongs to DATABASE_SSLCERT
+    #[arg(long, env, requires = "database_sslcert")]
+    pub(super) database_sslkey: Option<String>,
 }
 
 impl fmt::Debug for DatabaseArgs {
@@ -30,6 +42,17 @@ impl fmt::Debug for DatabaseArgs {
 impl DatabaseArgs {
     pub(super) fn source(&self) -> DatabaseSource {
         DatabaseSource(self.clone())
+    }
+
+    fn tls_defaults(&self) -> TlsDefaults {
+        TlsDefaults {
+            mode: self.database_sslmode.clone(),
+            root_cert: self.database_sslrootcert.clone(),
+            client: self
+                .database_sslcert
+                .clone()
+                .zip(self.database_sslkey.clone()),
+        }
     }
 }
 
@@ -56,10 +79,11 @@ impl DatabaseSource {
                 source,
             })?,
         };
-        DatabaseUrl::parse(text.trim()).map_err(|source| UrlError::Scheme {
+        let url = DatabaseUrl::parse(text.trim()).map_err(|source| UrlError::Scheme {
             setting: self.setting(),
             source,
-        })
+        })?;
+        Ok(url.with_tls_defaults(self.0.tls_defaults()))
     }
 
     /// Checks the parts of the URL that can be checked without connecting.

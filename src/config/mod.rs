@@ -31,7 +31,7 @@ pub use import::ImportArgs;
 pub use maintain::MaintainArgs;
 pub use order_logging::LogFormat;
 pub use retention::Retention;
-pub use url::{DatabaseKind, DatabaseUrl, UnknownScheme};
+pub use url::{DatabaseKind, DatabaseUrl, TlsDefaults, UnknownScheme};
 use values::{any_duration, at_least_one, positive_duration, socket_address};
 
 use crate::access::Anonymous;
@@ -331,6 +331,7 @@ impl Settings {
         } = self;
         let time = |duration: &Duration| humantime::format_duration(*duration).to_string();
         let source = database.source();
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
         let (burst, rate) = self.burst_and_rate().unzip();
         let limit = |limit: Option<NonZeroU32>| {
             limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
@@ -342,6 +343,10 @@ impl Settings {
         let mut resolved = vec![
             ("database_url", source.describe(describe)),
             ("database_url_file", source.file_display()),
+            ("database_sslmode", text(&database.database_sslmode)),
+            ("database_sslrootcert", text(&database.database_sslrootcert)),
+            ("database_sslcert", text(&database.database_sslcert)),
+            ("database_sslkey", text(&database.database_sslkey)),
             ("bind_address", bind_address.to_string()),
             ("auth_file", access.file_display()),
             ("auth_anonymous", self.anonymous().to_string()),

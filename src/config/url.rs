@@ -16,11 +16,24 @@ pub enum DatabaseKind {
     Sqlite,
 }
 
+/// TLS parameters of a PostgreSQL URL that does not have them. Provisioners of databases generate URLs without paths of
+/// files, because the paths depend on where the files are mounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsDefaults {
+    /// `sslmode`.
+    pub mode: Option<String>,
+    /// `sslrootcert`.
+    pub root_cert: Option<String>,
+    /// `sslcert` and `sslkey`, which belong together.
+    pub client: Option<(String, String)>,
+}
+
 /// The URL of a database. It may contain a secret, which `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     kind: DatabaseKind,
     text: String,
+    tls_defaults: TlsDefaults,
 }
 
 impl fmt::Debug for DatabaseUrl {
@@ -49,7 +62,22 @@ impl DatabaseUrl {
         Ok(Self {
             kind,
             text: text.to_owned(),
+            tls_defaults: TlsDefaults::default(),
         })
+    }
+
+    /// Sets the TLS parameters that apply where the URL has none.
+    #[must_use]
+    pub fn with_tls_defaults(self, tls_defaults: TlsDefaults) -> Self {
+        Self {
+            tls_defaults,
+            ..self
+        }
+    }
+
+    /// The TLS parameters that apply where the URL has none.
+    pub fn tls_defaults(&self) -> &TlsDefaults {
+        &self.tls_defaults
     }
 
     /// The kind of database that the URL names.

@@ -1,5 +1,6 @@
 //! Who makes a request, as far as stored data depends on it.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use super::Tenant;
@@ -30,7 +31,30 @@ pub enum AuthType {
     Unknown,
 }
 
+/// The text is not a value of `authtype` that this service writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a type of caller")]
+pub struct UnknownAuthType;
+
+impl FromStr for AuthType {
+    type Err = UnknownAuthType;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAuthType> {
+        let found = Self::ALL.into_iter().find(|each| each.as_str() == text);
+        found.ok_or(UnknownAuthType)
+    }
+}
+
 impl AuthType {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Unauthenticated,
+        Self::ApiKey,
+        Self::ServiceAccount,
+        Self::System,
+        Self::Unknown,
+    ];
+
     /// The value of `authtype`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -7,8 +7,9 @@ use super::{
     Currency, Draft, NewOrder, Order, PatchError, ShortText, Status, UnknownStatus, Violation,
 };
 
-/// The maximum version of an imported order. It leaves more than a billion versions for changes.
-pub const MAX_IMPORTED_VERSION: i32 = 1_000_000_000;
+/// The maximum version of an imported order. It leaves more than a hundred million versions for changes. The archive has
+/// no later version, so that each of its lines can be imported.
+pub const MAX_IMPORTED_VERSION: i32 = 2_000_000_000;
 
 /// How far in the future a time may be, because the clocks of two systems differ.
 const CLOCK_TOLERANCE: TimeDelta = TimeDelta::seconds(60);

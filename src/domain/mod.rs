@@ -13,11 +13,12 @@ mod status;
 mod status_set;
 mod tenant;
 mod text;
+mod traceparent;
 mod version_match;
 
 use std::fmt;
 
-pub use caller::{AuthType, Caller};
+pub use caller::{AuthType, Caller, UnknownAuthType};
 pub use currency::{Currency, UnknownCurrency, UnknownImportedCurrency};
 pub use event_type::{EventType, UnknownEventType};
 pub use imported::{History, HistoryDraft, LastVersion, MAX_IMPORTED_VERSION};
@@ -31,6 +32,7 @@ pub use status::{Status, UnknownStatus};
 pub use status_set::StatusSet;
 pub use tenant::{InvalidTenant, Tenant};
 pub use text::{ShortText, ShortTextError};
+pub use traceparent::is_traceparent;
 pub use version_match::IfMatch;
 
 /// One reason why a value is not a legal order.

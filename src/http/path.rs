@@ -87,13 +87,40 @@ impl PathTemplate {
     }
 }
 
+/// How often a path is decoded, because clients and proxies may encode it more than once.
+const MAX_DECODINGS: usize = 4;
+
 impl PathTemplate {
-    /// Whether `path` begins like the template and may contain its personal data, although it may not belong to the
-    /// template: a client may have forgotten to encode a slash.
+    /// Whether `path` may contain the personal data of the template, although it may not belong to it: a client may have
+    /// forgotten to encode a slash, encoded too much, or written the name of the collection in another case, in the
+    /// singular, or below another prefix. So every path with that name and something after it counts.
     pub(super) fn discloses(&self, path: &str) -> bool {
-        let before = self.template.split('{').next().unwrap_or_default();
-        self.is_personal && path.starts_with(before)
+        if !self.is_personal {
+            return false;
+        }
+        let before = self.template.split("/{").next().unwrap_or_default();
+        let collection = before.rsplit('/').next().unwrap_or_default();
+        let name = collection.strip_suffix('s').unwrap_or(collection);
+        let path = decoded(path).to_lowercase();
+        path.find(name).is_some_and(|at| {
+            let after = path.get(at + name.len()..).unwrap_or_default();
+            let after = after.strip_prefix('s').unwrap_or(after);
+            after.chars().any(|c| !matches!(c, '/' | '\\'))
+        })
     }
+}
+
+/// A path without its percent-encoding.
+fn decoded(path: &str) -> String {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_DECODINGS {
+        let decoded = percent_decode_str(&path).decode_utf8_lossy();
+        if decoded == path {
+            break;
+        }
+        path = decoded.into_owned();
+    }
+    path
 }
 
 /// The decoded parameter in the path of a request.

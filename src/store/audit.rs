@@ -126,10 +126,18 @@ impl EventChunk {
     }
 }
 
+/// SQL for the number of unfinished erasures that a row of the worklist belongs to.
+const UNFINISHED_ERASURES: &str =
+    "(SELECT count(*) FROM erasures WHERE erasures.tenant = erasure_orders.tenant
+        AND erasures.id = erasure_orders.erasure_id AND erasures.finished_at IS NULL)";
+
 /// SQL for the columns of a table. Each column is written by `column`.
 pub(super) fn select_list<T: Table>(column: impl Fn(&'static str, bool) -> String) -> String {
     let columns = T::COLUMNS.iter();
-    let columns = columns.map(|each| column(each.name, each.is_integer));
+    let columns = columns.map(|each| match each.name {
+        "unfinished_erasures" => UNFINISHED_ERASURES.to_owned(),
+        name => column(name, each.is_integer),
+    });
     columns.collect::<Vec<_>>().join(", ")
 }
 

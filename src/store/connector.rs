@@ -9,7 +9,7 @@ use super::import::OrderImport;
 use super::maintain::{MaintainOptions, Maintained};
 use super::migrate::MigrateOptions;
 use super::postgres::PgConnector;
-use super::sqlite::SqliteConnector;
+use super::sqlite::{MissingFile, SqliteConnector};
 use crate::config::{DatabaseKind, Settings};
 use crate::domain::Tenant;
 
@@ -18,11 +18,23 @@ use crate::domain::Tenant;
 pub struct Connector(Arc<dyn Driver>);
 
 impl Connector {
-    /// Reads the URL of the database. Opens nothing yet.
+    /// Reads the URL of the database. Opens nothing yet. An SQLite file that does not exist is created later.
     ///
     /// # Errors
-    /// When the URL cannot be read.
+    /// When the URL cannot be read, or an SQLite file cannot be opened as it demands.
     pub fn new(settings: &Settings) -> Result<Self, StoreError> {
+        Self::with(settings, MissingFile::Create)
+    }
+
+    /// As [`Self::new`], for a command that uses a database and does not create one.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], and when the SQLite file does not exist.
+    pub fn existing(settings: &Settings) -> Result<Self, StoreError> {
+        Self::with(settings, MissingFile::Reject)
+    }
+
+    fn with(settings: &Settings, missing: MissingFile) -> Result<Self, StoreError> {
         let source = settings.database();
         let url = source.url().map_err(StoreError::unavailable)?;
         let timeout = settings.statement_timeout;
@@ -33,7 +45,7 @@ impl Connector {
                 let connector = PgConnector::new(source, timeout, acquire_timeout, pool_size);
                 Arc::new(connector)
             }
-            DatabaseKind::Sqlite => Arc::new(SqliteConnector::new(&url, timeout)?),
+            DatabaseKind::Sqlite => Arc::new(SqliteConnector::new(&url, timeout, missing)?),
         }))
     }
 

@@ -10,6 +10,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use thiserror::Error;
 
 use super::postgres::ConnectError;
+use super::sqlite::OpenError;
 
 /// Why the store could not serve a request. Two errors are equal when they are of one kind: the cause is
 /// for the log.
@@ -126,6 +127,17 @@ pub(super) enum StoreFault {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error("the role {role} lacks a privilege; {remedy} ({source})")]
+    MissingPrivilege {
+        role: String,
+        remedy: String,
+        source: Cause,
+    },
+    #[error(
+        "another session (server process {pid}) holds an exclusive lock on the table {table}: run the command again \
+         when it has ended"
+    )]
+    TableLocked { table: String, pid: i32 },
     #[error("a database in memory cannot be maintained by another process")]
     InMemory,
     #[error("migrations")]
@@ -159,6 +171,8 @@ impl From<StoreFault> for StoreError {
             | StoreFault::Encoding(_)
             | StoreFault::Unreleased(_)
             | StoreFault::MaintenanceLock { .. }
+            | StoreFault::MissingPrivilege { .. }
+            | StoreFault::TableLocked { .. }
             | StoreFault::InMemory
             | StoreFault::Migrations(_)
             | StoreFault::Migration { .. } => Self::internal(fault),
@@ -190,9 +204,13 @@ impl StoreError {
         }
     }
 
-    /// Whether no connection to PostgreSQL could be opened.
+    /// Whether no connection to PostgreSQL could be opened, or the SQLite file does not exist or may not be opened.
     pub(crate) fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Unavailable(cause) if cause.error().is::<ConnectError>())
+        let Self::Unavailable(cause) = self else {
+            return false;
+        };
+        let error = cause.error();
+        error.is::<ConnectError>() || error.downcast_ref().is_some_and(OpenError::is_unreachable)
     }
 
     pub(crate) fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

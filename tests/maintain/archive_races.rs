@@ -1,6 +1,7 @@
 //! Orders are never lost, whatever happens while they are archived.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,15 @@ use super::archive::{archived, files, insert_old_orders};
 use crate::support::binary::{BINARY, migrate, stderr};
 use crate::support::database::Database;
 use crate::support::eventually;
+use crate::support::orders::order_id;
 use crate::support::server::Server;
 use crate::{archive, maintain, report, spawn};
 
 crate::on_both!(
-    an_order_is_in_the_database_or_in_a_file_after_any_kill,
+    each_order_is_in_the_database_or_in_one_file_after_any_kill,
+    a_pending_file_is_finished_before_more_is_archived,
+    a_pending_file_that_was_damaged_is_not_finished,
+    a_directory_with_the_name_of_a_file_is_ignored,
     an_order_that_changes_meanwhile_stays_and_leaves_the_file,
 );
 
@@ -41,15 +46,49 @@ async fn stored(database: &Database) -> BTreeSet<String> {
     text.lines().map(id).collect()
 }
 
-async fn an_order_is_in_the_database_or_in_a_file_after_any_kill(database: Database) {
+/// The ids of the orders in pending files of the archive.
+fn pending(directory: &Path) -> BTreeSet<String> {
+    let names = files(directory, ".pending").into_iter();
+    let lines = names.flat_map(|name| {
+        let text = std::fs::read_to_string(directory.join(name)).unwrap();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    let id = |line: String| -> String {
+        let order: serde_json::Value = serde_json::from_str(&line).unwrap();
+        order_id(&order).to_owned()
+    };
+    lines.map(id).collect()
+}
+
+/// Asserts that each order is in the database or in exactly one finished file, or in a pending file if it may be in
+/// neither. Returns the orders in the database.
+async fn expect_each_order_once(
+    database: &Database,
+    directory: &Path,
+    all: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let left = stored(database).await;
+    let finished: BTreeSet<_> = archived(directory).into_keys().collect();
+    let live: Vec<_> = left.intersection(&finished).collect();
+    assert!(
+        live.is_empty(),
+        "finished files have orders that were not removed: {live:?}"
+    );
+    let known: BTreeSet<_> = left.union(&finished).cloned().collect();
+    let known: BTreeSet<_> = known.union(&pending(directory)).cloned().collect();
+    assert_eq!(&known, all);
+    left
+}
+
+async fn each_order_is_in_the_database_or_in_one_file_after_any_kill(database: Database) {
     migrate(&database);
     let count = 2_000;
     insert_old_orders(&database, count).await;
     let all = stored(&database).await;
     let dir = tempfile::tempdir().unwrap();
     let args = ["--archive-to", dir.path().to_str().unwrap()];
-    let (mut rounds, mut partly_removed) = (0, 0);
-    while !stored(&database).await.is_empty() && rounds < 15 {
+    let (mut rounds, mut partly_removed, mut pending_files) = (0, 0, 0);
+    while !stored(&database).await.is_empty() && rounds < 20 {
         rounds += 1;
         let mut process = spawn(&database, &SETTINGS, &args);
         let random = u64::try_from(uuid::Uuid::new_v4().as_u128() % 400).unwrap();
@@ -67,11 +106,19 @@ async fn an_order_is_in_the_database_or_in_a_file_after_any_kill(database: Datab
         }
         process.kill().unwrap();
         process.wait().unwrap();
-        let left = stored(&database).await;
+        let left = expect_each_order_once(&database, dir.path(), &all).await;
         partly_removed += u32::from(!left.is_empty() && left.len() < all.len());
-        let in_files: BTreeSet<_> = archived(dir.path()).into_keys().collect();
-        let known: BTreeSet<_> = left.union(&in_files).cloned().collect();
-        assert_eq!(known, all, "round {rounds}");
+        pending_files += files(dir.path(), ".pending").len();
+        // An order of the pending file changes before the next run.
+        if let Some(id) = left.intersection(&pending(dir.path())).next() {
+            let id = if database.is_postgres() {
+                format!("'{id}'")
+            } else {
+                format!("x'{}'", id.replace('-', ""))
+            };
+            let update = format!("UPDATE orders SET version = version + 1 WHERE id = {id}");
+            database.execute(&update).await;
+        }
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     archive(&database, dir.path());
@@ -80,19 +127,90 @@ async fn an_order_is_in_the_database_or_in_a_file_after_any_kill(database: Datab
         archived(dir.path()).into_keys().collect::<BTreeSet<_>>(),
         all
     );
-    assert_eq!(
-        files(dir.path(), ".partial").len(),
-        0,
-        "abandoned files are removed"
-    );
-    // Each was removed once, whatever number of files it is in.
+    for end in [".partial", ".pending"] {
+        assert_eq!(files(dir.path(), end), Vec::<String>::new());
+    }
+    let data = files(dir.path(), ".ndjson").len();
+    assert_eq!(files(dir.path(), ".sha256").len(), data);
+    // Each was removed once.
     assert_eq!(
         database.count("events WHERE event_type = 'archived'").await,
         count
     );
     assert_eq!(database.count("archived_orders").await, count);
-    eprintln!("{rounds} kills, {partly_removed} of them between removals");
-    assert!(partly_removed > 0);
+    eprintln!(
+        "{rounds} kills, {partly_removed} of them between removals, {pending_files} pending files"
+    );
+    assert!(partly_removed > 0 && pending_files > 0);
+}
+
+/// A run whose next removal waits for a lock is killed, so some of the orders of its file are removed.
+async fn kill_between_removals(database: &Database, directory: &Path) {
+    let args = ["--archive-to", directory.to_str().unwrap()];
+    let before = database.count("orders").await;
+    let mut process = spawn(database, &SETTINGS, &args);
+    eventually("orders are removed", Duration::from_secs(30), async || {
+        database.count("orders").await < before
+    })
+    .await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(database.count("orders").await > 0);
+    assert_eq!(files(directory, ".ndjson"), Vec::<String>::new());
+    assert_eq!(files(directory, ".pending").len(), 1);
+}
+
+async fn a_pending_file_is_finished_before_more_is_archived(database: Database) {
+    migrate(&database);
+    insert_old_orders(&database, 3_000).await;
+    let all = stored(&database).await;
+    let dir = tempfile::tempdir().unwrap();
+    kill_between_removals(&database, dir.path()).await;
+    let left = stored(&database).await;
+    // Without orders that are old enough, the file keeps what was removed.
+    let args = ["--archive-to", dir.path().to_str().unwrap()];
+    let first = report(&maintain(&database, &[("ORDER_RETENTION", "100y")], &args));
+    assert_eq!(first["orders_archived"], 0, "{first}");
+    assert_eq!(
+        expect_each_order_once(&database, dir.path(), &all).await,
+        left
+    );
+    assert_eq!(first["files"][0]["orders"], all.len() - left.len());
+    assert_eq!(files(dir.path(), ".pending"), Vec::<String>::new());
+    let second = archive(&database, dir.path());
+    assert_eq!(second["orders_archived"], left.len());
+    assert_eq!(archived(dir.path()).len(), all.len());
+}
+
+async fn a_pending_file_that_was_damaged_is_not_finished(database: Database) {
+    migrate(&database);
+    insert_old_orders(&database, 3_000).await;
+    let dir = tempfile::tempdir().unwrap();
+    kill_between_removals(&database, dir.path()).await;
+    let left = database.count("orders").await;
+    let path = dir.path().join(&files(dir.path(), ".pending")[0]);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, whole.replacen("cancelled", "confirmed", 1)).unwrap();
+    let args = ["--archive-to", dir.path().to_str().unwrap()];
+    let out = maintain(&database, &SETTINGS, &args);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        stderr(&out).contains("not what was written"),
+        "{}",
+        stderr(&out)
+    );
+    assert_eq!(database.count("orders").await, left);
+    std::fs::write(&path, whole).unwrap();
+    archive(&database, dir.path());
+    assert_eq!(archived(dir.path()).len(), 3_000);
+}
+
+async fn a_directory_with_the_name_of_a_file_is_ignored(database: Database) {
+    migrate(&database);
+    insert_old_orders(&database, 3).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("orders-x.ndjson.partial")).unwrap();
+    assert_eq!(archive(&database, dir.path())["orders_archived"], 3);
 }
 
 async fn an_order_that_changes_meanwhile_stays_and_leaves_the_file(database: Database) {

@@ -49,6 +49,7 @@ fn a_server_that_cannot_be_reached_exits_with_3() {
 }
 
 async fn a_database_with_pending_migrations_is_not_maintained(database: Database) {
+    database.create_empty();
     let out = maintain(&database, &[], &[]);
     assert_eq!(out.status.code(), Some(1));
     assert!(stderr(&out).contains("create_orders"), "{}", stderr(&out));

@@ -6,6 +6,7 @@
 mod support;
 
 mod archive;
+mod archive_import;
 mod archive_races;
 mod commands;
 mod cursors;
@@ -13,6 +14,7 @@ mod keys;
 mod late_events;
 mod month_under_load;
 mod partitions;
+mod privileges;
 mod walks;
 
 use std::path::Path;

@@ -69,21 +69,40 @@ def inside(*parts):
 # The example client of kubernetes-auth, which is installed by itself.
 CLIENT = "kubernetes-auth-client"
 COMPONENTS = sorted(path.name for path in (KUSTOMIZE / "components").iterdir())
-# Components that an overlay already has, and conflicting ones: two databases, two owners of one secret.
+# Adapt an installation to a platform. They are combined with few other components, because all combinations would
+# be thousands; each is listed after the components whose objects it patches.
+PLATFORM = ["in-cluster-database", "ip-targets", "openshift"]
+# Variants of a component, which need it.
+VARIANTS = ["kubernetes-auth/any-api-server", "kubernetes-auth/cilium"]
+# Components that an overlay already has, and conflicting ones: several databases, two owners of one secret.
 HAS = {"dev": {"postgres"}, "prod": {"monitoring"}, "base": set()}
-CONTRADICT = [{"postgres", "cloudnative-pg"}]
+CONTRADICT = [set(pair) for pair in itertools.combinations(("postgres", "cloudnative-pg", "in-cluster-database"), 2)]
 CONTRADICT_IN = {"dev": {"external-secrets", "cloudnative-pg"}, "prod": set(), "base": set()}
+
+
+def additions(on):
+    """Every valid set of components for an overlay."""
+    free = [c for c in COMPONENTS if c not in HAS[on] | CONTRADICT_IN[on] | set(PLATFORM)]
+    features = [added for size in range(len(free) + 1) for added in itertools.combinations(free, size)]
+    yield from features
+    everything = tuple(c for c in free if c not in ("postgres", "cloudnative-pg"))
+    for added in ((), everything, (*everything, "cloudnative-pg")):
+        platform = [c for c in PLATFORM if not any({c, other} in CONTRADICT for other in HAS[on] | set(added))]
+        yield (*added, *platform)
+    for component in PLATFORM:
+        yield (component,)
+    for variant in VARIANTS:
+        needed = variant.split("/")[0]
+        yield (needed, variant)
+        yield (*everything, variant, "openshift")
 
 
 def combinations():
     """name → (overlay, added components)."""
     found = {}
     for on, has in HAS.items():
-        free = [c for c in COMPONENTS if c not in has | CONTRADICT_IN[on]]
-        for size in range(len(free) + 1):
-            for added in itertools.combinations(free, size):
-                if any(pair <= has | set(added) for pair in CONTRADICT):
-                    continue
+        for added in additions(on):
+            if not any(pair <= has | set(added) for pair in CONTRADICT) and not set(added) & CONTRADICT_IN[on]:
                 found["+".join((on, *added))] = (on, added)
     return found
 
@@ -95,7 +114,7 @@ def operator_combinations():
     """name → added components of the operator's installation."""
     sizes = range(len(OPERATOR_COMPONENTS) + 1)
     every = itertools.chain(*(itertools.combinations(OPERATOR_COMPONENTS, size) for size in sizes))
-    return {"+".join(("operator", *added)): added for added in every}
+    return {"+".join(("operator", *added)): added for added in every if not {"cilium", "any-api-server"} <= set(added)}
 
 
 COMBINATIONS = combinations()
@@ -106,6 +125,10 @@ OPERATOR_NAMES = sorted(OPERATOR_COMBINATIONS)
 ALL_NAMES = NAMES + OPERATOR_NAMES + [CLIENT]
 
 
+def file_name(name):
+    return name.replace("+", "_").replace("/", "-")
+
+
 def directory_of(name):
     if name == CLIENT:
         return KUSTOMIZE / "components" / "kubernetes-auth" / "client"
@@ -113,7 +136,7 @@ def directory_of(name):
         added = OPERATOR_COMBINATIONS[name]
         components = [inside("operator", "components", c) for c in added]
         overlay = {"resources": [inside("operator")], "components": components}
-        return write_overlay(name.replace("+", "_"), overlay) if added else KUSTOMIZE / "operator"
+        return write_overlay(file_name(name), overlay) if added else KUSTOMIZE / "operator"
     on, added = COMBINATIONS[name]
     path = ("base",) if on == "base" else ("overlays", on)
     if not added:
@@ -122,7 +145,7 @@ def directory_of(name):
     if on != "base":
         # Otherwise the objects of a component would go to the current namespace of kubectl.
         overlay["namespace"] = f"order-service-{on}"
-    return write_overlay(name.replace("+", "_"), overlay)
+    return write_overlay(file_name(name), overlay)
 
 
 @functools.cache

@@ -93,6 +93,10 @@ def test_cluster(name):
     peer = {"podSelector": {"matchLabels": {"cnpg.io/cluster": cluster["metadata"]["name"]}}}
     policy = only(objects, "NetworkPolicy", "order-service-allow-postgres")
     assert policy["spec"]["egress"][0]["to"] == [peer]
+    # DNS where the platform has it.
+    rules = only(objects, "NetworkPolicy", cluster["metadata"]["name"])["spec"]["egress"]
+    [dns] = [rule for rule in rules if any(port["protocol"] == "UDP" for port in rule["ports"])]
+    assert [port["port"] for port in dns["ports"]] == [5353 if "openshift" in name.split("+") else 53] * 2
 
 
 @pytest.mark.parametrize("name", having("external-secrets"))

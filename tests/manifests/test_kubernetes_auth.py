@@ -16,6 +16,8 @@ COMPONENT = KUSTOMIZE / "components" / "kubernetes-auth"
 POLICY = tomllib.loads((COMPONENT / "auth.toml").read_text())
 [ISSUER] = POLICY["issuer"]
 WITH = [name for name in NAMES if "kubernetes-auth" in name.split("+")]
+# These replace the policy for the API server, or permit every address in it: test_platforms.py.
+VARIED = ("kubernetes-auth/cilium", "kubernetes-auth/any-api-server")
 # Tokens live at least ten minutes; longer than an hour is not short.
 SHORT = range(600, 3601)
 
@@ -56,7 +58,9 @@ def test_only_the_server_gets_a_token_of_the_api_server(objects):
         assert len(tokens) == (1 if workload is deployment(objects) else 0), label(workload)
 
 
-def test_the_keys_come_from_the_api_server_without_discovery(objects):
+@pytest.mark.parametrize("name", [name for name in WITH if not set(VARIED) & set(name.split("+"))])
+def test_the_keys_come_from_the_api_server_without_discovery(name):
+    objects = objects_of(name)
     assert ISSUER["jwks_url"] == "https://kubernetes.default.svc/openid/v1/jwks"
     assert ISSUER["token_types"] == ["none"]
     policy = only(objects, "NetworkPolicy", "order-service-allow-api-server")

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 from manifests import (
-    IMAGE, ROOT, build, containers, deployment, inside, load, maintenance, migrate_job, objects_of, only, write_overlay,
+    IMAGE, NAMES, ROOT, build, containers, deployment, inside, load, maintenance, migrate_job, objects_of, only, write_overlay,
 )
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -87,17 +87,37 @@ def test_a_tag_that_is_no_valid_name_is_rejected(image):
 
 
 @pytest.mark.parametrize("on", ["base", "dev", "prod"])
-def test_it_retries_and_is_deleted_after_its_end(on):
+def test_it_retries(on):
     job = migrate_job(objects_of(on))
     spec = job["spec"]
-    assert spec["ttlSecondsAfterFinished"] > 0
     assert spec["backoffLimit"] >= 3
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     # The name of the ConfigMap contains a hash of the settings, which would change the template.
     assert "envFrom" not in containers(job)[0]
     rules = spec["podFailurePolicy"]["rules"]
-    assert [rule["action"] for rule in rules] == ["Ignore", "FailJob"]
-    assert rules[1]["onExitCodes"]["containerName"] == containers(job)[0]["name"]
+    assert [rule["action"] for rule in rules] == ["Ignore", "Ignore", "FailJob"]
+    assert rules[0]["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    # An outage of the database uses up no attempt, and an invalid setting ends the Job.
+    name = containers(job)[0]["name"]
+    assert [rule["onExitCodes"] for rule in rules[1:]] == [
+        {"containerName": name, "operator": "In", "values": [code]} for code in (3, 2)]
+
+
+@pytest.mark.parametrize("on", ["base", "dev", "prod"])
+def test_autoscalers_do_not_interrupt_it(on):
+    annotations = migrate_job(objects_of(on))["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+def test_it_stays_after_its_end():
+    """A Job that deletes itself is missing for a GitOps controller, which creates it again: each day, for ever."""
+    for name in NAMES:
+        # The tag `dev` is moved, so its Job has to run again.
+        if name.split("+")[0] == "dev":
+            assert migrate_job(objects_of(name))["spec"]["ttlSecondsAfterFinished"] == 60
+        else:
+            assert "ttlSecondsAfterFinished" not in migrate_job(objects_of(name))["spec"], name
 
 
 def blocks_of_operations():

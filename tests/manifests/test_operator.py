@@ -10,7 +10,7 @@ from manifests import (
     KUSTOMIZE, OPERATOR_NAMES, ROOT, build, containers, environment, inside, label, load, objects_of, of_kind, only,
     pod_labels, pod_spec, rust_source, seconds, workloads, write_overlay,
 )
-from test_security import policies_for, ports
+from test_security import API_SERVER_PORTS, in_namespace, policies_for, ports
 
 IMAGE = "registry.example.com/order-operator"
 NAMESPACE = "order-operator-system"
@@ -42,29 +42,41 @@ def settings():
     return found
 
 
-def test_names_and_namespaces(objects):
+def namespace_of(objects):
+    """The namespace of the operator."""
+    return operator(objects)["metadata"]["namespace"]
+
+
+@pytest.mark.parametrize("name", OPERATOR_NAMES)
+def test_names_and_namespaces(name):
+    objects, expected = objects_of(name), "orders" if "namespaced" in name else NAMESPACE
     for item in objects:
         if item["kind"] in CLUSTER_WIDE:
             assert "namespace" not in item["metadata"], label(item)
         else:
-            allowed = {NAMESPACE, "orders"} if item["kind"] == "RoleBinding" else {NAMESPACE}
-            assert item["metadata"]["namespace"] in allowed, label(item)
-    assert only(objects, "Namespace", NAMESPACE)
-    assert only(objects, "CustomResourceDefinition", "orderservices.orders.example.com")
+            assert item["metadata"]["namespace"] == expected, label(item)
+    if "namespaced" not in name:
+        assert only(objects, "Namespace", NAMESPACE)
+        assert only(objects, "CustomResourceDefinition", "orderservices.orders.example.com")
 
 
 def test_hardened_like_the_service(objects):
     """Container, pod and spreading are those of kustomize/base; only the token is mounted in addition."""
     served = only(load(build(KUSTOMIZE / "base")), "Deployment", "order-service")
     ours = operator(objects)
-    assert pod_spec(ours)["securityContext"] == pod_spec(served)["securityContext"]
+    ids = {key: 65532 for key in ("runAsUser", "runAsGroup", "fsGroup")}
+    # OpenShift assigns them.
+    theirs = {key: value for key, value in pod_spec(ours)["securityContext"].items()}
+    assert theirs | ids == pod_spec(served)["securityContext"]
+    assert not set(ids) & set(theirs) or ids.items() <= theirs.items()
     assert containers(ours)[0]["securityContext"] == containers(served)[0]["securityContext"]
     assert pod_spec(ours)["enableServiceLinks"] is False
     assert set(containers(ours)[0]["resources"]["limits"]) == set(containers(served)[0]["resources"]["limits"])
-    for workload in (ours, served):
-        for constraint in pod_spec(workload)["topologySpreadConstraints"]:
-            del constraint["labelSelector"]
-    assert pod_spec(ours)["topologySpreadConstraints"] == pod_spec(served)["topologySpreadConstraints"]
+
+    def spread(workload):
+        return [constraint | {"labelSelector": None} for constraint in pod_spec(workload)["topologySpreadConstraints"]]
+
+    assert spread(ours) == spread(served)
     assert not pod_spec(ours).get("volumes"), "the operator writes no file"
     for namespace in of_kind(objects, "Namespace"):
         for mode in ("enforce", "audit", "warn"):
@@ -76,7 +88,8 @@ def test_only_the_operator_gets_the_token(objects):
     assert pod_spec(operator(objects))["automountServiceAccountToken"] is True
     assert pod_spec(operator(objects))["serviceAccountName"] == "order-operator"
     for binding in of_kind(objects, "RoleBinding", "ClusterRoleBinding"):
-        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "order-operator", "namespace": NAMESPACE}]
+        assert binding["subjects"] == [
+            {"kind": "ServiceAccount", "name": "order-operator", "namespace": namespace_of(objects)}]
         roles = [r["metadata"]["name"] for r in of_kind(objects, binding["roleRef"]["kind"])]
         assert binding["roleRef"]["name"] in roles, label(binding)
 
@@ -122,16 +135,24 @@ def test_no_wildcards_and_no_rights_that_grant_rights(objects):
     verbs = {resource: {v for _, r, v in every if r == resource} for resource in resources}
     # Secrets are read one by one, by name, and only its own is written. Pods are only listed. The spec of an
     # OrderService is not changed.
-    [own] = [rule for rule in rules_on(objects, "secrets") if rule["verbs"] != ["get"]]
+    [own] = [rule for rule in rules_on(objects, "secrets") if "resourceNames" in rule]
     assert own["verbs"] == ["get", "patch"] and own["resourceNames"] == ["order-operator-key"]
+    # Copies of the URLs of databases are created and deleted, but no secret of a user is changed or listed.
+    [others] = [rule for rule in rules_on(objects, "secrets") if "resourceNames" not in rule]
+    assert others["verbs"] == ["create", "delete", "get"]
     assert verbs["pods"] == {"list"}
+    # Warnings about pods are read where the scheduler and the kubelet write them; its own events are only written.
+    assert {(group, verb) for group, resource, verb in every if resource == "events"} == {
+        ("", "list"), ("events.k8s.io", "create"), ("events.k8s.io", "patch")}
     assert verbs["orderservices"] == {"list", "watch"}
     # Kubernetes deletes these together with their owner.
     assert not any("delete" in verbs[kind] for kind in ("deployments", "services", "serviceaccounts"))
     assert "delete" not in verbs["leases"]
 
 
-def test_roles_of_a_namespace_include_its_orderservices(objects):
+@pytest.mark.parametrize("name", [n for n in OPERATOR_NAMES if "namespaced" not in n])
+def test_roles_of_a_namespace_include_its_orderservices(name):
+    objects = objects_of(name)
     view, edit = (only(objects, "ClusterRole", f"orderservices-{name}") for name in ("view", "edit"))
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
     assert edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
@@ -143,13 +164,49 @@ def test_roles_of_a_namespace_include_its_orderservices(objects):
 
 
 @pytest.mark.parametrize("name", [n for n in OPERATOR_NAMES if "namespaced" in n])
-def test_namespaced_binds_nothing_in_the_whole_cluster(name):
+def test_namespaced_has_nothing_outside_of_its_namespace(name):
     objects = objects_of(name)
-    assert not of_kind(objects, "ClusterRoleBinding")
-    binding = only(objects, "RoleBinding", "order-operator")
-    namespace = binding["metadata"]["namespace"]
-    assert environment(operator(objects), objects)["WATCH_NAMESPACE"] == namespace
-    assert lease_of(objects) == f"order-operator-{namespace}"
+    assert not of_kind(objects, *CLUSTER_WIDE)
+    assert only(objects, "RoleBinding", "order-operator")["roleRef"]["kind"] == "Role"
+    # The same rights as those of the whole cluster.
+    rules = only(objects, "Role", "order-operator")["rules"]
+    assert rules == only(objects_of("operator"), "ClusterRole", "order-operator")["rules"]
+    watched = fields_of_the_pod(objects)["WATCH_NAMESPACE"]
+    assert watched == "metadata.namespace"
+    assert lease_of(objects) == environment(operator(objects), objects)["LEASE_NAME"]
+    # Other pods of the namespace are not isolated, and the operator still is, in both directions.
+    policies = of_kind(objects, "NetworkPolicy", "CiliumNetworkPolicy")
+    for policy in policies:
+        selector = policy["spec"].get("podSelector") or policy["spec"]["endpointSelector"]
+        assert selector["matchLabels"]["app.kubernetes.io/name"] == "order-operator", label(policy)
+    assert {kind for policy in policies for kind in policy["spec"].get("policyTypes", [])} == {"Ingress", "Egress"}
+
+
+def in_the_namespace(name):
+    overlay = {"resources": [inside("operator")], "components": [inside("operator", "components", "namespaced")],
+               "namespace": name}
+    return load(build(write_overlay(f"namespaced-{name}", overlay)))
+
+
+def test_two_namespaced_operators_share_no_object():
+    one, other = in_the_namespace("orders"), in_the_namespace("shop")
+
+    def keys(objects):
+        return {(item["kind"], item["metadata"].get("namespace"), item["metadata"]["name"]) for item in objects}
+
+    assert len(one) == len(other) > 10
+    assert not keys(one) & keys(other)
+    # Neither has an object in common with the installation for the whole cluster, whose CRD they use.
+    assert not keys(one) & keys(objects_of("operator"))
+    for namespace, objects in (("orders", one), ("shop", other)):
+        for binding in of_kind(objects, "RoleBinding"):
+            assert binding["subjects"][0]["namespace"] == namespace, label(binding)
+
+
+def fields_of_the_pod(objects):
+    """variable → field of the pod."""
+    return {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"]
+            for v in containers(operator(objects))[0]["env"] if "valueFrom" in v}
 
 
 def lease_of(objects):
@@ -164,13 +221,11 @@ def test_the_program_uses_the_key_of_the_manifests(objects):
     key = only(objects, "Secret")
     name = key["metadata"]["name"]
     assert f'"{name}"' in rust_source("operator/src")
-    assert key["metadata"]["namespace"] == NAMESPACE
+    assert key["metadata"]["namespace"] == namespace_of(objects)
     assert "data" not in key and "stringData" not in key and "immutable" not in key
     for kind in ("Role", "RoleBinding"):
-        assert only(objects, kind, name)["metadata"]["namespace"] == NAMESPACE
-    fields = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"]
-              for v in containers(operator(objects))[0]["env"] if "valueFrom" in v}
-    assert fields["POD_NAMESPACE"] == "metadata.namespace"
+        assert only(objects, kind, name)["metadata"]["namespace"] == namespace_of(objects)
+    assert fields_of_the_pod(objects)["POD_NAMESPACE"] == "metadata.namespace"
 
 
 def test_the_program_uses_the_lease_of_the_manifests():
@@ -179,14 +234,20 @@ def test_the_program_uses_the_lease_of_the_manifests():
     assert lease_of(objects_of("operator")) == "order-operator"
 
 
-def test_the_documented_patches_of_namespaced_work():
+def test_the_documented_overlay_of_namespaced_works():
     [text] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
     kustomization = yaml.safe_load(text.replace("../operator", inside("operator")))
     objects = load(build(write_overlay("namespaced-readme", kustomization)))
-    assert only(objects, "RoleBinding", "order-operator")["metadata"]["namespace"] == "shop"
-    assert only(objects, "RoleBinding", "order-operator-leader-election")["metadata"]["namespace"] == NAMESPACE
-    assert environment(operator(objects), objects)["WATCH_NAMESPACE"] == "shop"
-    assert lease_of(objects) == "order-operator-shop"
+    assert {item["metadata"]["namespace"] for item in objects} == {"shop"}
+    # What the cluster needs besides, in the command beside it.
+    for file in re.findall(r"-f kustomize/operator/([a-z-]+\.yaml)", README.read_text()):
+        assert {item["kind"] for item in load((KUSTOMIZE / "operator" / file).read_text())} <= CLUSTER_WIDE
+
+
+def test_each_component_has_a_readme_that_names_it():
+    for component in (KUSTOMIZE / "operator/components").iterdir():
+        text = (component / "README.md").read_text()
+        assert text.startswith(f"# {component.name}\n") and f"../operator/components/{component.name}" in text
 
 
 def test_every_setting_exists(objects):
@@ -198,8 +259,7 @@ def test_every_setting_exists(objects):
     by_name = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert values["HEALTH_ADDRESS"] == f"0.0.0.0:{by_name['health']}"
     assert values["METRICS_ADDRESS"] == f"0.0.0.0:{by_name['metrics']}"
-    fields = {v["name"]: v["valueFrom"]["fieldRef"]["fieldPath"] for v in container["env"] if "valueFrom" in v}
-    assert fields == {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace"}
+    assert fields_of_the_pod(objects).items() >= {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace"}.items()
     # Enough time to finish requests in flight and to release the Lease.
     assert seconds(known["SHUTDOWN_TIMEOUT"]) + 5 <= pod_spec(operator(objects))["terminationGracePeriodSeconds"]
 
@@ -211,17 +271,25 @@ def test_probes_do_not_depend_on_leadership(objects):
     assert handlers["readiness"] == handlers["startup"] == {"path": "/readyz", "port": "health"}
 
 
-def test_only_named_network_flows_are_permitted(objects):
-    assert only(objects, "NetworkPolicy", "default-deny")["spec"] == {
-        "podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+@pytest.mark.parametrize("name", OPERATOR_NAMES)
+def test_only_named_network_flows_are_permitted(name):
+    objects, added = objects_of(name), name.split("+")
+    if "namespaced" not in added:
+        assert only(objects, "NetworkPolicy", "default-deny")["spec"] == {
+            "podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     found = policies_for(objects, pod_labels(operator(objects)))
-    assert set().union(*(ports(p, "egress") for p in found)) == {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 6443)}
+    dns = 5353 if "openshift" in added else 53
+    # With Cilium another policy permits it: test_platforms.py.
+    api_server = set() if "cilium" in added else {("TCP", port) for port in API_SERVER_PORTS}
+    assert set().union(*(ports(p, "egress") for p in found)) == {("UDP", dns), ("TCP", dns)} | api_server
     assert set().union(*(ports(p, "ingress") for p in found)) == {("TCP", "metrics")}
     for policy in found:
         for rule in policy["spec"].get("egress", []):
-            assert rule["to"], f"{label(policy)} permits every destination"
+            everywhere = "any-api-server" in added and policy["metadata"]["name"] == "order-operator-allow-api-server"
+            assert everywhere != bool(rule.get("to")), f"{label(policy)} permits every destination"
         for rule in policy["spec"].get("ingress", []):
-            assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+            scrapers = ["monitoring"] + ["openshift-user-workload-monitoring"] * ("openshift" in added)
+            assert rule["from"] == [in_namespace(scraper) for scraper in scrapers]
 
 
 def test_the_version_is_that_of_the_program(objects):
@@ -243,7 +311,7 @@ def strict(node):
         found["items"] = strict(node["items"])
     if "properties" in node:
         found["properties"] = {name: strict(below) for name, below in node["properties"].items()}
-        found["additionalProperties"] = False
+        found["additionalProperties"] = node.get("x-kubernetes-preserve-unknown-fields", False)
     return found
 
 
@@ -263,7 +331,8 @@ def fields(node, path=""):
     """Every leaf of a schema as a dotted path."""
     for name, below in node.get("properties", {}).items():
         here = f"{path}.{name}" if path else name
-        if below.get("properties"):
+        # A part of a pod is documented as a whole.
+        if below.get("properties") and here != "podTemplate.spec":
             yield from fields(below, here)
         else:
             yield here
@@ -308,13 +377,16 @@ def documented(heading):
 
 
 def test_every_condition_and_reason_is_documented():
-    types = {"Ready", "Progressing", "Degraded", "Migrated", "Paused", "Conflict"}
-    found = reasons("status.rs") | reasons("conditions.rs")
+    types = {"Ready", "Available", "Progressing", "Degraded", "Migrated", "Monitored", "Paused", "Conflict", "Reconciling", "Stalled"}
+    found = reasons("status.rs") | reasons("conditions/*.rs")
     assert types < found and len(found) > 25
-    assert documented("Conditions") == found
+    # Reasons of pods are those of Kubernetes, so only the most frequent ones are listed.
+    pods = reasons("pods/*.rs")
+    assert {"Unschedulable", "QuotaExceeded", "ImagePullBackOff", "DatabaseUnreachable", "NotReady"} < pods
+    assert documented("Conditions") - pods == found - pods
 
 
 def test_every_event_is_documented():
     actions = {"Reconcile", "Rollback", "Validate", "Dereference", "Apply", "Observe", "Migrate", "Pause"}
-    conditions = {"Degraded", "Progressing"}
+    conditions = {"Degraded", "Progressing", "Monitored"}
     assert documented("Events") == reasons("*events.rs") - actions - conditions

@@ -18,7 +18,11 @@ MONITORED = [name for name in OPERATOR_NAMES if "monitoring" in name]
 
 # Small mistakes in the rules, as (text, replacement). The unit tests must detect each.
 MUTANTS = [
-    ("absent(up", "absent(1 - up"),
+    ('or\n          absent(up{job="order-operator"})', ""),
+    ("max by (namespace) (up", "max(up"),
+    ("max by (namespace) (up", "min by (namespace) (up"),
+    ("sum by (namespace) (order_operator_leader", "sum(order_operator_leader"),
+    ("sum by (namespace) (rate(", "sum(rate("),
     ("for: 5m\n        labels:\n          severity: critical", "for: 6m\n        labels:\n          severity: critical"),
     ("== 0", "== 1"),
     ("> 1\n        for: 2m", "> 2\n        for: 2m"),
@@ -37,6 +41,9 @@ MUTANTS = [
     ("> 50", "> 51"),
     ("for: 10m", "for: 9m"),
     ("for: 20m", "for: 19m"),
+    ("max(order_operator_rollouts_held", "min(order_operator_rollouts_held"),
+    (">= 1\n        for: 1m", ">= 1\n        for: 2m"),
+    (">= 1\n        for: 1m", ">= 0\n        for: 1m"),
     (',status!="True"', ""),
     ('condition="Ready",status!="True"', 'status!="True"'),
     ('condition="Degraded",status="True"', 'condition="Degraded"'),

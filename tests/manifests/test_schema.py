@@ -17,6 +17,7 @@ CUSTOM = {
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),
     ("postgresql.cnpg.io/v1", "Cluster"),
     ("external-secrets.io/v1", "ExternalSecret"),
+    ("cilium.io/v2", "CiliumNetworkPolicy"),
 }
 # Otherwise the library reads the same large files for each object.
 utils.schema_contents = functools.cache(utils.schema_contents)

@@ -223,7 +223,7 @@ fn a_file_that_is_a_fifo_exits_with_2_at_once() {
 }
 
 #[test]
-fn commands_exit_with_3_when_no_connection_to_postgresql_can_be_opened() {
+fn commands_exit_with_3_when_the_database_cannot_be_reached() {
     let cluster = Cluster::start();
     cluster.crash();
     let url = ("DATABASE_URL", cluster.url.as_str());
@@ -247,7 +247,7 @@ fn commands_exit_with_3_when_no_connection_to_postgresql_can_be_opened() {
     );
     assert_eq!(
         no_directory.status.code(),
-        Some(1),
+        Some(3),
         "{}",
         stderr(&no_directory)
     );

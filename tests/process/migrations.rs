@@ -209,14 +209,52 @@ fn migrate_fails_in_time_when_the_server_sends_nothing() {
     // The kernel accepts connections into the backlog, and no process reads from them.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://x@{}/x", silent.local_addr().unwrap());
-    for args in [
-        &["migrate"][..],
-        &["migrate", "--check"],
-        &["migrate", "--wait", "1s"],
+    // This timeout is longer than that of one attempt of the command.
+    let slow = format!("{url}?connect_timeout=10");
+    for (url, args) in [
+        (&url, &["migrate"][..]),
+        (&url, &["migrate", "--check"]),
+        (&url, &["migrate", "--wait", "1s"]),
+        (&slow, &["migrate"]),
     ] {
         let start = Instant::now();
-        assert_eq!(run_on(&url, args).status.code(), Some(3));
+        assert_eq!(run_on(url, args).status.code(), Some(3), "{url} {args:?}");
         assert!(start.elapsed() < Duration::from_secs(15));
+    }
+}
+
+#[tokio::test]
+async fn a_statement_of_a_migration_ends_soon_after_its_process() {
+    let database = Database::postgres().await;
+    // The first CREATE TABLE waits as long as a large index may take.
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION pause() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(300); END';
+             CREATE EVENT TRIGGER pause ON ddl_command_start WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION pause()",
+        )
+        .await
+        .unwrap();
+    let sessions = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let until = async |expected: i64| {
+        let start = Instant::now();
+        while sessions().await != expected {
+            assert!(start.elapsed() < Duration::from_secs(20), "{expected}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let url = database.url();
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        let mut process = command(&["migrate"], &[("DATABASE_URL", &url)])
+            .spawn()
+            .unwrap();
+        until(1).await;
+        kill(i32::try_from(process.id()).unwrap(), signal);
+        process.wait().unwrap();
+        until(0).await;
     }
 }
 

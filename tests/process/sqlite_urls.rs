@@ -61,7 +61,7 @@ async fn a_database_opened_read_only_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/orders.db", dir.path().display());
     let without_file = migrate(&format!("{url}?mode=ro"));
-    assert_eq!(without_file.status.code(), Some(1));
+    assert_eq!(without_file.status.code(), Some(3));
     assert!(
         stderr(&without_file).contains("there is no file"),
         "{without_file:?}"
@@ -82,7 +82,7 @@ async fn a_database_opened_read_only_is_never_written() {
 }
 
 #[test]
-fn a_path_that_cannot_be_written_exits_with_1_and_is_named() {
+fn a_path_that_cannot_be_written_exits_with_3_and_is_named() {
     // As another user, because root may write everywhere.
     let start_unprivileged = |dir: &TempDir, url: &str| {
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o555)).unwrap();
@@ -101,7 +101,7 @@ fn a_path_that_cannot_be_written_exits_with_1_and_is_named() {
         command.output().unwrap()
     };
     let check = |out: Output, named: &str| {
-        assert_eq!(out.status.code(), Some(1), "{out:?}");
+        assert_eq!(out.status.code(), Some(3), "{out:?}");
         assert!(stderr(&out).contains(named), "{out:?}");
     };
     let dir = tempfile::tempdir().unwrap();
@@ -120,6 +120,62 @@ fn a_path_that_cannot_be_written_exits_with_1_and_is_named() {
     );
     let folder = format!("sqlite://{}", dir.path().display());
     check(start_unprivileged(&dir, &folder), "is a folder");
+}
+
+#[test]
+fn commands_that_use_a_database_do_not_create_one() {
+    let input = tempfile::NamedTempFile::new().unwrap();
+    let file = input.path().to_str().unwrap();
+    for args in [&["audit"][..], &["maintain"], &["import", file]] {
+        for mode in ["", "?mode=rwc", "?mode=rw"] {
+            let dir = tempfile::tempdir().unwrap();
+            let url = format!("sqlite://{}/orders.db{mode}", dir.path().display());
+            let out = run_on(&url, args);
+            assert_eq!(out.status.code(), Some(3), "{args:?}: {out:?}");
+            assert!(stderr(&out).contains("there is no file"), "{out:?}");
+            assert!(out.stdout.is_empty(), "{out:?}");
+            assert_eq!(names(dir.path()), Vec::<String>::new(), "{args:?}");
+        }
+        let missing = "sqlite:///no/such/folder/orders.db";
+        let out = run_on(missing, args);
+        assert_eq!(out.status.code(), Some(3), "{args:?}: {out:?}");
+        assert!(stderr(&out).contains("there is no folder"), "{out:?}");
+    }
+}
+
+#[test]
+fn commands_report_a_folder_without_permission() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/orders.db", dir.path().display());
+    assert!(migrate(&url).status.success());
+    let input = tempfile::NamedTempFile::new().unwrap();
+    std::fs::set_permissions(input.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let file = input.path().to_str().unwrap();
+    for mode in [0o000, 0o555] {
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(mode)).unwrap();
+        for args in [&["audit"][..], &["maintain"], &["import", file]] {
+            let mut command = command(args, &[("DATABASE_URL", &url)]);
+            if is_root() {
+                command.uid(65_534).gid(65_534);
+            }
+            let out = command.output().unwrap();
+            assert_eq!(out.status.code(), Some(3), "{args:?}: {out:?}");
+            assert!(stderr(&out).contains("Permission denied"), "{out:?}");
+        }
+    }
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(names(dir.path()), ["orders.db"]);
+}
+
+/// A file that is not a database can be reached.
+#[test]
+fn a_file_that_is_no_database_exits_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("orders.db");
+    std::fs::write(&path, "This is a text, and not a database.".repeat(100)).unwrap();
+    let out = run_on(&format!("sqlite://{}", path.display()), &["audit"]);
+    assert_eq!(out.status.code(), Some(1), "{out:?}");
+    assert!(stderr(&out).contains("not a database"), "{out:?}");
 }
 
 fn is_root() -> bool {

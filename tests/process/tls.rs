@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use crate::support::binary::{run_on, stderr};
+use crate::support::binary::{run, run_on, stderr};
 use crate::support::certificates::{Certificates, reload, serve_certificate, write_data_file};
 use crate::support::cluster::Cluster;
 use crate::support::database::connect;
@@ -150,6 +150,23 @@ async fn client_certificates_and_channel_binding_are_used_as_the_server_requires
     );
     expect_success(&cluster, &shown);
     expect_failure(&cluster, "user=shop&sslmode=require", "certificate");
+    // The same files as defaults of a URL without parameters, as a provisioner of databases generates it.
+    let path = |name: &str| certificates.path(name).display().to_string();
+    let url = cluster.url.replace("postgres@", "shop@");
+    let (certificate, key) = (path("shop.crt"), path("shop.key"));
+    let with_root = |root: &str| {
+        let variables = [
+            ("DATABASE_URL", url.as_str()),
+            ("DATABASE_SSLMODE", "verify-ca"),
+            ("DATABASE_SSLROOTCERT", root),
+            ("DATABASE_SSLCERT", &certificate),
+            ("DATABASE_SSLKEY", &key),
+        ];
+        run(&["migrate"], &variables)
+    };
+    let out = with_root(&path("ca.crt"));
+    assert!(out.status.success(), "{out:?}");
+    assert!(!with_root(&path("shop.crt")).status.success());
     // libpq accepts a `?` as it is; an `@` must be encoded.
     let login = |password: &str, parameters: &str| {
         let url = cluster

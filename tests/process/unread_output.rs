@@ -229,6 +229,9 @@ async fn commands_fail_when_their_output_cannot_be_written() {
 
 #[test]
 fn a_failure_has_its_exit_code_when_standard_error_is_closed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "no database ".repeat(100)).unwrap();
+    let no_database = format!("sqlite://{}", file.path().display());
     for (args, variables, code) in [
         (["healthcheck"], ("BIND_ADDRESS", "127.0.0.1:1"), 1),
         (
@@ -236,11 +239,7 @@ fn a_failure_has_its_exit_code_when_standard_error_is_closed() {
             ("DATABASE_URL", "postgres://u@127.0.0.1:1/d"),
             3,
         ),
-        (
-            ["serve"],
-            ("DATABASE_URL", "sqlite:///no/such/place/o.db"),
-            1,
-        ),
+        (["serve"], ("DATABASE_URL", no_database.as_str()), 1),
         (["serve"], ("POOL_MAX_SIZE", "none"), 2),
     ] {
         let (reader, writer) = pipe().unwrap();

@@ -77,6 +77,13 @@ impl Database {
         }
     }
 
+    /// Creates the file of an SQLite database, without a schema. A PostgreSQL database exists already.
+    pub fn create_empty(&self) {
+        if let Self::Sqlite(_) = self {
+            std::fs::File::create_new(self.file()).unwrap();
+        }
+    }
+
     pub fn is_postgres(&self) -> bool {
         matches!(self, Self::Postgres { .. })
     }

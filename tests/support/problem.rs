@@ -23,9 +23,10 @@ pub fn problem(response: Response) -> Value {
     problem
 }
 
-/// The path as a problem has it: never a customer.
+/// The path as a problem has it: never a customer, also if the path only resembles that of one.
 fn shown_path(path: &str) -> &str {
-    if path.starts_with("/api/v1/customers/") {
+    // The first letter may be encoded.
+    if path.to_lowercase().contains("ustomer") {
         "/api/v1/customers/{customer_id}"
     } else {
         path

@@ -1,6 +1,6 @@
 //! Who may call: the variables and the volume of the pods that serve.
 
-use k8s_openapi::api::core::v1::{EnvVar, PodSpec, SecretVolumeSource, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{EnvVar, PodSpec};
 use serde_json::Value;
 
 use super::pod;
@@ -82,33 +82,12 @@ impl Access {
         file.into_iter().chain(anonymous).collect()
     }
 
-    /// Mounts the secret. A directory, because a file mounted by subPath is never updated.
+    /// Mounts the secret.
     pub(super) fn mount(&self, spec: &mut PodSpec) {
         let Some(secret) = &self.secret else {
             return;
         };
-        spec.volumes.get_or_insert_default().push(Volume {
-            name: VOLUME.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret.name.clone()),
-                // Only the group of the pod can read it.
-                default_mode: Some(0o440),
-                items: None,
-                optional: None,
-            }),
-            ..Volume::default()
-        });
-        for container in &mut spec.containers {
-            container
-                .volume_mounts
-                .get_or_insert_default()
-                .push(VolumeMount {
-                    name: VOLUME.to_owned(),
-                    mount_path: DIRECTORY.to_owned(),
-                    read_only: Some(true),
-                    ..VolumeMount::default()
-                });
-        }
+        pod::mount_secret(spec, VOLUME, DIRECTORY, &secret.name, &[]);
     }
 }
 

@@ -15,7 +15,7 @@ use super::labels::{self, Component, REVISION, SECRET_DIGEST};
 use super::{Target, pod, short_hash, string_map};
 use crate::crd::Settings;
 
-const CONTAINER: &str = "order-service";
+const CONTAINER: &str = pod::SERVER_CONTAINER;
 
 /// Builds the Deployment of a pod template. Without `replicas` it does not own that field.
 pub(crate) fn build(
@@ -36,9 +36,8 @@ pub(crate) fn build(
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
-                    max_unavailable: Some(IntOrString::Int(0)),
-                    // A number, not a percentage: it bounds the database connections that a rollout adds.
-                    max_surge: Some(IntOrString::Int(1)),
+                    max_unavailable: Some(target.rollout.max_unavailable.clone()),
+                    max_surge: Some(target.rollout.max_surge.clone()),
                 }),
             }),
             selector: labels::label_selector(labels::selector(target, component)),
@@ -49,7 +48,11 @@ pub(crate) fn build(
 }
 
 /// Builds the template of the pods. `secret` is the digest of the secret: when it changes, the pods roll.
-pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> PodTemplateSpec {
+pub(crate) fn pod_template(
+    target: &Target,
+    config_map: &str,
+    secret: Option<&str>,
+) -> PodTemplateSpec {
     let mut container = pod::container(target, CONTAINER, &["serve"]);
     container.ports = Some(vec![port("http", 8080), port("metrics", 9090)]);
     container.env_from = Some(pod::settings(config_map));
@@ -75,20 +78,25 @@ pub(crate) fn pod_template(target: &Target, config_map: &str, secret: &str) -> P
     let mut spec = pod::spec(target, &target.database, container);
     target.access.mount(&mut spec);
     spec.termination_grace_period_seconds = Some(grace_period(&target.settings));
-    spec.topology_spread_constraints = Some(vec![
-        spread(target, "topology.kubernetes.io/zone"),
-        spread(target, "kubernetes.io/hostname"),
+    spec.topology_spread_constraints = Some(match &target.pods.topology_spread_constraints {
+        Some(given) => given.iter().map(|one| selecting(target, one)).collect(),
+        None => ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+            .map(|topology| selecting(target, &spread(topology)))
+            .into(),
+    });
+    target.pods.merge_additions(&mut spec);
+    let mut annotations = string_map([
+        // For a Prometheus that discovers its targets by annotations.
+        ("prometheus.io/scrape", "true"),
+        ("prometheus.io/port", "9090"),
+        ("prometheus.io/path", "/metrics"),
     ]);
+    annotations.extend(target.pods.metadata.annotations.clone());
+    annotations.extend(secret.map(|digest| (SECRET_DIGEST.to_owned(), digest.to_owned())));
     let mut template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, Component::Server)),
-            annotations: Some(string_map([
-                // For a Prometheus that discovers its targets by annotations.
-                ("prometheus.io/scrape", "true"),
-                ("prometheus.io/port", "9090"),
-                ("prometheus.io/path", "/metrics"),
-                (SECRET_DIGEST, secret),
-            ])),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
@@ -147,19 +155,27 @@ fn probe(path: &str, period: i32, timeout: i32, failures: i32) -> Probe {
     }
 }
 
-fn spread(target: &Target, topology: &str) -> TopologySpreadConstraint {
+fn spread(topology: &str) -> TopologySpreadConstraint {
     TopologySpreadConstraint {
         max_skew: 1,
         topology_key: topology.to_owned(),
         when_unsatisfiable: "ScheduleAnyway".to_owned(),
-        label_selector: Some(labels::label_selector(labels::selector(
-            target,
-            Some(Component::Server),
-        ))),
-        // Only pods of one revision are compared. Otherwise the pods would be unevenly spread after a rollout.
-        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     }
+}
+
+/// A constraint without a selector selects the pods that serve.
+fn selecting(target: &Target, constraint: &TopologySpreadConstraint) -> TopologySpreadConstraint {
+    let mut constraint = constraint.clone();
+    if constraint.label_selector.is_none() {
+        let selector = labels::selector(target, Some(Component::Server));
+        constraint.label_selector = Some(labels::label_selector(selector));
+        // Only pods of one revision are compared. Otherwise the pods would be unevenly spread after a rollout.
+        constraint
+            .match_label_keys
+            .get_or_insert_with(|| vec!["pod-template-hash".to_owned()]);
+    }
+    constraint
 }
 
 /// The seconds that a pod has to terminate: the drain, the requests in flight, the accepted work of the store

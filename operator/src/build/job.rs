@@ -21,35 +21,48 @@ pub(super) fn template(
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::pod(target, component)),
+            annotations: Some(target.pods.metadata.annotations.clone())
+                .filter(|annotations| !annotations.is_empty()),
             ..ObjectMeta::default()
         }),
         spec: Some(spec),
     }
 }
 
-/// Decides which failures of a container use up an attempt of its Job.
-pub(super) fn failure_policy(container: &str) -> PodFailurePolicy {
-    PodFailurePolicy {
-        rules: vec![
-            // The node was drained or lost, which is not a failure of the command.
-            PodFailurePolicyRule {
-                action: "Ignore".to_owned(),
-                on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
-                    type_: "DisruptionTarget".to_owned(),
-                    status: "True".to_owned(),
-                }]),
-                on_exit_codes: None,
-            },
-            // 2 is an invalid setting: a retry cannot succeed.
-            PodFailurePolicyRule {
-                action: "FailJob".to_owned(),
-                on_pod_conditions: None,
-                on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
-                    container_name: Some(container.to_owned()),
-                    operator: "In".to_owned(),
-                    values: vec![2],
-                }),
-            },
-        ],
+/// What the exit code 3 of a container means for its Job: the database cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreachable {
+    /// It uses up an attempt.
+    IsFailure,
+    /// Attempts are not counted. The pause between them doubles, up to ten minutes.
+    IsRetriedIndefinitely,
+}
+
+/// Decides which failures of a container use up an attempt of its Job. The first rule that matches applies.
+pub(super) fn failure_policy(container: &str, unreachable: Unreachable) -> PodFailurePolicy {
+    let exit_code = |action: &str, code: i32| PodFailurePolicyRule {
+        action: action.to_owned(),
+        on_pod_conditions: None,
+        on_exit_codes: Some(PodFailurePolicyOnExitCodesRequirement {
+            container_name: Some(container.to_owned()),
+            operator: "In".to_owned(),
+            values: vec![code],
+        }),
+    };
+    // The node was drained or lost, which is not a failure of the command.
+    let disruption = PodFailurePolicyRule {
+        action: "Ignore".to_owned(),
+        on_pod_conditions: Some(vec![PodFailurePolicyOnPodConditionsPattern {
+            type_: "DisruptionTarget".to_owned(),
+            status: "True".to_owned(),
+        }]),
+        on_exit_codes: None,
+    };
+    let mut rules = vec![disruption];
+    if unreachable == Unreachable::IsRetriedIndefinitely {
+        rules.push(exit_code("Ignore", 3));
     }
+    // 2 is an invalid setting: a retry cannot succeed.
+    rules.push(exit_code("FailJob", 2));
+    PodFailurePolicy { rules }
 }

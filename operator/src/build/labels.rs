@@ -14,6 +14,12 @@ pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 pub(crate) const REVISION: &str = "orders.example.com/revision";
 /// The annotation of each applied object with the digest of the applied content.
 pub(crate) const APPLIED: &str = "orders.example.com/applied";
+/// The annotation of a copy of the URL of the database with the name and the key of the secret that was copied.
+pub(crate) const SECRET_SOURCE: &str = "orders.example.com/database-secret-source";
+/// The prefix of the annotations of the operator.
+pub(crate) const PREFIX: &str = "orders.example.com/";
+/// The annotation with the fields that admission changed after an apply.
+pub(crate) const ADMITTED: &str = "orders.example.com/admitted";
 /// The annotation of pods with the digest of the secret that they read.
 pub(crate) const SECRET_DIGEST: &str = "orders.example.com/database-secret";
 /// The annotation of the Deployment with the pod template as it was applied.
@@ -22,6 +28,9 @@ pub(crate) const TEMPLATE: &str = "orders.example.com/template";
 pub(crate) const LAST_GOOD: &str = "orders.example.com/last-good-template";
 /// The annotation of the Deployment with the revision that last rolled out completely.
 pub(crate) const GOOD_REVISION: &str = "orders.example.com/good-revision";
+
+/// The annotation of an OrderService whose new value retries a failed rollout once.
+pub(crate) const RETRY: &str = "orders.example.com/retry";
 
 /// The purpose of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +70,8 @@ pub(crate) fn selector(target: &Target, component: Option<Component>) -> StringM
 
 /// Labels of a pod.
 pub(crate) fn pod(target: &Target, component: Component) -> StringMap {
-    let mut labels = selector(target, Some(component));
+    let mut labels = target.pods.metadata.labels.clone();
+    labels.extend(selector(target, Some(component)));
     labels.insert(
         "app.kubernetes.io/part-of".to_owned(),
         "order-service".to_owned(),

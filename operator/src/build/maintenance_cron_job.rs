@@ -45,7 +45,10 @@ pub(crate) fn build(target: &Target, config_map: &str) -> Option<CronJob> {
                     active_deadline_seconds: Some(SIX_HOURS),
                     // The database may be unreachable. The pause between attempts doubles, up to six minutes.
                     backoff_limit: Some(6),
-                    pod_failure_policy: Some(job::failure_policy(CONTAINER)),
+                    pod_failure_policy: Some(job::failure_policy(
+                        CONTAINER,
+                        job::Unreachable::IsFailure,
+                    )),
                     template: job::template(
                         target,
                         Component::Maintain,

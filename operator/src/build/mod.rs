@@ -3,6 +3,8 @@
 
 pub(crate) mod access;
 mod config_map;
+pub(crate) mod database_secret;
+mod database_tls;
 mod deployment;
 mod horizontal_pod_autoscaler;
 mod job;
@@ -12,6 +14,8 @@ mod migration_job;
 mod network_policy;
 mod pod;
 mod pod_disruption_budget;
+mod pod_monitor;
+mod pod_options;
 mod resources;
 mod service;
 mod service_account;
@@ -28,7 +32,9 @@ use horizontal_pod_autoscaler::build as horizontal_pod_autoscaler;
 use maintenance_cron_job::build as maintenance_cron_job;
 use migration_job::{build as migration_job, revision as migration_revision};
 use network_policy::build as network_policy;
-use pod_disruption_budget::build as pod_disruption_budget;
+pub(crate) use pod::SECRET_VOLUME as DATABASE_VOLUME;
+use pod_disruption_budget::{build as pod_disruption_budget, for_migration as migration_budget};
+use pod_monitor::build as pod_monitor;
 pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
 use service::build as service;
 use service_account::build as service_account;

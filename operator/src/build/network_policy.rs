@@ -11,8 +11,8 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Target, labels, string_map};
-use crate::crd::NetworkPolicyOptions;
+use super::{StringMap, Target, labels, string_map};
+use crate::crd::{DatabaseSelector, Dns, NetworkPolicyOptions};
 
 /// Builds the NetworkPolicy, or returns `None` if it is disabled.
 pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
@@ -21,7 +21,9 @@ pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
         gateway_namespace,
         monitoring_namespace,
         database_cidrs,
+        database_selector,
         database_port,
+        dns,
     } = &target.network_policy;
     let mut clients = vec![
         NetworkPolicyPeer {
@@ -31,7 +33,11 @@ pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
         namespaces("orders.example.com/client", "true"),
     ];
     clients.extend(gateway_namespace.as_deref().map(namespace));
-    let databases = database_cidrs.iter().map(|cidr| addresses(cidr)).collect();
+    let mut egress = dns_rules(dns);
+    egress.push(to(
+        databases(database_cidrs.as_deref(), database_selector.as_ref()),
+        &[("TCP", *database_port)],
+    ));
     enabled.then(|| NetworkPolicy {
         metadata: target.object_meta(&target.name, None),
         spec: Some(NetworkPolicySpec {
@@ -41,17 +47,61 @@ pub(crate) fn build(target: &Target) -> Option<NetworkPolicy> {
                 from(clients, "http"),
                 from(vec![namespace(monitoring_namespace)], "metrics"),
             ]),
-            egress: Some(vec![
-                // Cluster DNS runs in kube-system; the addresses are those of node-local DNS caches. Long
-                // responses use TCP.
-                to(
-                    vec![namespace("kube-system"), addresses("169.254.0.0/16")],
-                    &[("UDP", 53), ("TCP", 53)],
-                ),
-                to(databases, &[("TCP", *database_port)]),
-            ]),
+            egress: Some(egress),
         }),
     })
+}
+
+/// Private addresses. Public ones would allow connections to everywhere.
+const PRIVATE_CIDRS: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
+
+fn databases(
+    cidrs: Option<&[String]>,
+    selector: Option<&DatabaseSelector>,
+) -> Vec<NetworkPolicyPeer> {
+    let mut peers: Vec<_> = match cidrs {
+        Some(cidrs) => cidrs.iter().map(|cidr| addresses(cidr)).collect(),
+        None if selector.is_some() => Vec::new(),
+        None => PRIVATE_CIDRS.map(addresses).into(),
+    };
+    peers.extend(selector.map(|selector| {
+        let DatabaseSelector {
+            namespace: name,
+            pod_labels,
+        } = selector;
+        pods(name.as_deref(), pod_labels)
+    }));
+    peers
+}
+
+/// The DNS pods, and the addresses of node-local DNS caches, which listen on the port of DNS itself. Long responses use
+/// TCP.
+fn dns_rules(dns: &Dns) -> Vec<NetworkPolicyEgressRule> {
+    const DNS_PORT: i32 = 53;
+    let Dns {
+        namespace: name,
+        pod_labels,
+        port,
+    } = dns;
+    let pods = pods(Some(name), pod_labels);
+    let caches = addresses("169.254.0.0/16");
+    let ports = |port| [("UDP", port), ("TCP", port)];
+    if *port == DNS_PORT {
+        vec![to(vec![pods, caches], &ports(DNS_PORT))]
+    } else {
+        vec![
+            to(vec![pods], &ports(*port)),
+            to(vec![caches], &ports(DNS_PORT)),
+        ]
+    }
+}
+
+/// The pods with these labels: in the namespace of the policy, or in another one. Without labels, all pods.
+fn pods(name: Option<&str>, pod_labels: &StringMap) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: (!pod_labels.is_empty()).then(|| labels::label_selector(pod_labels.clone())),
+        ..name.map(namespace).unwrap_or_default()
+    }
 }
 
 fn namespace(name: &str) -> NetworkPolicyPeer {

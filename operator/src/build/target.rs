@@ -8,10 +8,13 @@ use std::collections::BTreeMap;
 use thiserror::Error;
 
 use super::access::Access;
+use super::database_secret;
 use super::labels::{self, Component};
+use super::pod_options::PodOptions;
 use crate::crd::{
-    Autoscaling, Disruption, Maintenance, NetworkPolicyOptions, OrderService, OrderServiceSpec,
-    ResourceLimits, ResourceRequests, SecretKeyRef, Settings,
+    Autoscaling, Database, DatabaseTls, Disruption, Maintenance, Monitoring, NetworkPolicyOptions,
+    OnSecretChange, OrderService, OrderServiceSpec, PodMonitorOptions, ResourceLimits,
+    ResourceRequests, RolloutStrategy, SecretKeyRef, ServiceAccountOptions, Settings,
 };
 
 /// Why an OrderService is invalid. The CRD rejects all of these; an older CRD may have accepted them.
@@ -28,6 +31,14 @@ pub enum InvalidSpec {
         "metadata.name must be a DNS label that starts with a letter, of at most 43 characters"
     )]
     Name,
+    /// A field whose content the schema does not describe has another form than in a pod.
+    #[error("{field}: {message}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+    },
 }
 
 /// How the number of pods is decided.
@@ -55,6 +66,10 @@ pub(crate) struct Target {
     pub replicas: Replicas,
     /// The secret that the service reads.
     pub database: SecretKeyRef,
+    /// What happens when that secret changes.
+    pub on_secret_change: OnSecretChange,
+    /// The certificates for the connections to the database.
+    pub database_tls: Option<DatabaseTls>,
     /// The secret that the migration and the maintenance read: only the owner of the tables may change partitions.
     pub migrations: SecretKeyRef,
     /// Who may call.
@@ -67,6 +82,14 @@ pub(crate) struct Target {
     pub network_policy: NetworkPolicyOptions,
     /// The maximum number of pods that may be evicted at the same time.
     pub disruption: Disruption,
+    /// How pods are replaced during a rollout.
+    pub rollout: RolloutStrategy,
+    /// Where the pods run, and what is added to them.
+    pub pods: PodOptions,
+    /// The ServiceAccount of the pods.
+    pub service_account: ServiceAccountOptions,
+    /// The PodMonitor, if there is one.
+    pub pod_monitor: Option<PodMonitorOptions>,
     /// When data is maintained, and where removed orders go.
     pub maintenance: Maintenance,
     /// The number of seconds that a rollout may take without progress.
@@ -81,6 +104,7 @@ impl Target {
     /// # Errors
     /// When it is invalid.
     pub(crate) fn new(object: &OrderService) -> Result<Self, InvalidSpec> {
+        let pods = PodOptions::new(&object.spec)?;
         // No `..`, so that a field that is missing here does not compile.
         let OrderServiceSpec {
             image,
@@ -93,6 +117,14 @@ impl Target {
             settings,
             network_policy,
             disruption,
+            rollout,
+            image_pull_secrets: _,
+            scheduling: _,
+            pod_metadata: _,
+            pod_template: _,
+            security_context: _,
+            service_account,
+            monitoring: Monitoring { pod_monitor },
             maintenance,
             progress_deadline_seconds,
             paused,
@@ -105,7 +137,11 @@ impl Target {
         if name.len() > 43 || !name.starts_with(|first: char| first.is_ascii_lowercase()) {
             return Err(InvalidSpec::Name);
         }
-        let database = database.secret_ref;
+        let Database {
+            secret_ref: database,
+            on_secret_change,
+            tls: database_tls,
+        } = database;
         Ok(Self {
             namespace: object
                 .metadata
@@ -132,11 +168,39 @@ impl Target {
             settings,
             network_policy,
             disruption,
+            rollout,
+            pods,
+            service_account,
+            pod_monitor,
+            on_secret_change,
+            database_tls,
             maintenance,
             progress_deadline_seconds,
             paused,
             name,
         })
+    }
+
+    /// Whether pods read a copy of the URL of the database.
+    pub(crate) fn copies_url(&self) -> bool {
+        match self.on_secret_change {
+            OnSecretChange::Roll | OnSecretChange::Ignore => true,
+            OnSecretChange::Reload => false,
+        }
+    }
+
+    /// Returns this target with pods that read the copy of the URL with this digest.
+    pub(super) fn reading_copy(&self, digest: &str) -> Self {
+        let copy = SecretKeyRef {
+            name: database_secret::name(self, digest),
+            key: database_secret::KEY.to_owned(),
+        };
+        let mut target = self.clone();
+        if target.migrations == target.database {
+            target.migrations = copy.clone();
+        }
+        target.database = copy;
+        target
     }
 
     /// Metadata of an object that the OrderService owns.

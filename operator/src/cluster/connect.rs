@@ -1,6 +1,7 @@
 //! The client, built as kube does by default, but with the fence at the connection and small buffers.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use kube::{Client, Config};
 use tower::{BoxError, Service, ServiceBuilder};
 
 use super::fence_layer::{FenceLayer, Fenced};
-use crate::leader::Fence;
+use super::watch_activity::WatchActivity;
+use crate::leader::{Fence, Moment};
+use crate::metrics::Metrics;
 
 /// Timeout of a connection and its TLS handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// An idle connection is closed after this time, so that the buffers of a burst are freed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A command writes within this time after its start.
+const LONGEST_COMMAND: Duration = Duration::from_secs(86_400);
 /// Size of the read buffer of a connection.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
@@ -34,6 +39,22 @@ pub fn connect(config: Config, guard: &FenceLayer) -> kube::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connect_with(config, connector, guard)
+}
+
+/// Creates a client for the commands of a person, whose writes do not depend on leadership.
+///
+/// # Errors
+/// When the configuration is not supported.
+pub(crate) fn connect_unfenced(config: Config, metrics: Arc<Metrics>) -> kube::Result<Client> {
+    let fence = Fence::default();
+    fence.allow(Moment::now(), LONGEST_COMMAND);
+    let watches = WatchActivity::default();
+    let guard = FenceLayer {
+        fence,
+        watches,
+        metrics,
+    };
+    connect(config, &guard)
 }
 
 /// Like [`connect`], but with a different connector.

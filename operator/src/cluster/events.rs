@@ -30,8 +30,10 @@ pub struct Event {
     pub reason: &'static str,
     /// The action that was taken or that failed.
     pub action: &'static str,
-    /// A description for users.
+    /// A description for users. Events with the same reason and note are repetitions of one event.
     pub note: String,
+    /// What is added to the note but differs in each repetition, such as a time.
+    pub detail: Option<String>,
 }
 
 /// Publishes events to the API server.
@@ -113,8 +115,11 @@ impl Recorder {
         name: &str,
         now: Timestamp,
     ) -> KubeEvent {
+        let detail = event.detail.iter().map(|detail| format!("; {detail}"));
+        let detail: String = detail.collect();
         let mut note = event.note.clone();
-        note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES));
+        note.truncate(note.floor_char_boundary(MAX_NOTE_BYTES.saturating_sub(detail.len())));
+        note.push_str(&detail);
         KubeEvent {
             metadata: ObjectMeta {
                 namespace: regarding.namespace.clone(),

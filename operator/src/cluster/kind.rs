@@ -3,10 +3,10 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::ApiResource;
+use kube::api::{ApiResource, GroupVersionKind};
 
 /// A kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,14 +29,20 @@ pub enum Kind {
     HorizontalPodAutoscaler,
     /// The maintenance.
     CronJob,
+    /// A copy of the URL of the database.
+    Secret,
+    /// The scrapes of the metrics.
+    PodMonitor,
 }
 
 impl Kind {
     /// The smallest value in the order of `Ord`.
     pub const FIRST: Self = Self::ServiceAccount;
 
-    /// Every kind, in the order in which the objects are applied.
-    pub const ALL: [Self; 9] = [
+    /// Every kind that is watched, in the order in which the objects are applied. Secrets are not watched, because the
+    /// right to watch some of them includes all of them. PodMonitors are not watched, because the cluster may not have
+    /// the kind.
+    pub const WATCHED: [Self; 9] = [
         Self::ServiceAccount,
         Self::NetworkPolicy,
         Self::ConfigMap,
@@ -60,6 +66,24 @@ impl Kind {
             Self::Deployment => "Deployment",
             Self::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Self::CronJob => "CronJob",
+            Self::Secret => "Secret",
+            Self::PodMonitor => "PodMonitor",
+        }
+    }
+
+    /// Whether a reconcile reads the status: that of a Job is the migration, that of a Deployment the rollout.
+    pub(crate) fn needs_status(self) -> bool {
+        match self {
+            Self::Job | Self::Deployment => true,
+            Self::ServiceAccount
+            | Self::ConfigMap
+            | Self::NetworkPolicy
+            | Self::Service
+            | Self::PodDisruptionBudget
+            | Self::HorizontalPodAutoscaler
+            | Self::CronJob
+            | Self::Secret
+            | Self::PodMonitor => false,
         }
     }
 
@@ -75,6 +99,12 @@ impl Kind {
             Self::Deployment => ApiResource::erase::<Deployment>(&()),
             Self::HorizontalPodAutoscaler => ApiResource::erase::<HorizontalPodAutoscaler>(&()),
             Self::CronJob => ApiResource::erase::<CronJob>(&()),
+            Self::Secret => ApiResource::erase::<Secret>(&()),
+            Self::PodMonitor => ApiResource::from_gvk(&GroupVersionKind::gvk(
+                "monitoring.coreos.com",
+                "v1",
+                "PodMonitor",
+            )),
         }
     }
 }

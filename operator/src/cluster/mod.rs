@@ -3,6 +3,7 @@
 pub mod connect;
 mod events;
 pub mod fence_layer;
+pub(crate) mod inspect;
 mod kind;
 mod pod;
 pub mod watch_activity;
@@ -10,7 +11,7 @@ pub mod watch_activity;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions,
+    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
     PropagationPolicy,
 };
 use kube::{Client, Resource as _};
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 pub use events::{Event, Recorder};
 pub use kind::Kind;
-pub use pod::{ContainerStatuses, PodState};
+pub use pod::{PodState, PodStatus, WarningEvent};
 
 use crate::build::labels::MANAGER;
 use crate::crd::{OrderService, OrderServiceStatus};
@@ -55,6 +56,27 @@ impl Cluster {
         self.api(kind, namespace).get_opt(name).await
     }
 
+    /// Returns an object of a kind that the cluster may not have. The outer `None` means that it does not have it.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn get_optional_kind(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Option<DynamicObject>>> {
+        match self.api(kind, namespace).get(name).await {
+            Ok(object) => Ok(Some(Some(object))),
+            // The API server names the missing object, but not in the response for an unknown path.
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                let names_object = status.details.is_some_and(|details| details.name == name);
+                Ok(names_object.then_some(None))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Applies an object with server-side apply. With `force`, the operator takes over its fields from other field
     /// managers. Fields that the object does not contain stay unchanged.
     ///
@@ -72,6 +94,28 @@ impl Cluster {
         params.force = force;
         self.api(kind, namespace)
             .patch(name, &params, &Patch::Apply(object))
+            .await
+    }
+
+    /// Sets an annotation of an object, or removes it, and changes nothing else. A newer object of the same name
+    /// is not changed.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond, or the object was replaced.
+    pub async fn annotate(
+        &self,
+        kind: Kind,
+        object: &DynamicObject,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<DynamicObject> {
+        let metadata = &object.metadata;
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        // With `null`, a merge patch removes the key (RFC 7396).
+        let patch = json!({"metadata": {"uid": metadata.uid, "annotations": {key: text}}});
+        self.api(kind, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
             .await
     }
 
@@ -139,6 +183,27 @@ impl Cluster {
             .map(Some)
     }
 
+    /// Sets how many seconds after its end a Job is deleted, unless it is a newer Job of the same name.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn expire_job(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        seconds: i32,
+    ) -> Result<()> {
+        let patch = json!({
+            "metadata": {"uid": uid},
+            "spec": {"ttlSecondsAfterFinished": seconds},
+        });
+        self.api(Kind::Job, namespace)
+            .patch(name, &as_manager(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+    }
+
     /// Replaces the status, which the operator owns completely. A JSON patch costs the API server much less
     /// than an apply.
     ///
@@ -172,6 +237,21 @@ impl Cluster {
             .await
     }
 
+    /// Creates a secret.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond, or a secret of that name exists.
+    pub async fn create_secret(&self, namespace: &str, secret: &Secret) -> Result<()> {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        Api::<Secret>::namespaced(self.client.clone(), namespace)
+            .create(&params, secret)
+            .await
+            .map(|_| ())
+    }
+
     /// Writes one key of a secret, unless the secret has changed since it was read.
     ///
     /// # Errors
@@ -190,18 +270,6 @@ impl Cluster {
             .patch(name, &params, &Patch::Merge(patch))
             .await
             .map(|_| ())
-    }
-
-    /// Returns up to 20 pods with these labels.
-    ///
-    /// # Errors
-    /// When the API server rejects the request or does not respond.
-    pub async fn pods(&self, namespace: &str, labels: &str) -> Result<Vec<PodState>> {
-        let params = ListParams::default().labels(labels).limit(20);
-        let pods = Api::<PodState>::namespaced(self.client.clone(), namespace)
-            .list(&params)
-            .await?;
-        Ok(pods.items)
     }
 }
 

@@ -18,6 +18,9 @@ pub(super) const DURATION: &str = r"^[0-9]{1,8}(ms|s|m|h)$";
 /// A duration above zero.
 pub(super) const POSITIVE_DURATION: &str = r"^0*[1-9][0-9]{0,7}(ms|s|m|h)$";
 
+/// The interval of scrapes, at least as long as their timeout of 5 s.
+pub(super) const SCRAPE_INTERVAL: &str = r"^(([5-9]|[1-9][0-9]{1,4})s|[1-9][0-9]{0,3}m)$";
+
 /// How long data is kept: at most the century that the service accepts.
 pub(super) const RETENTION: &str =
     r"^([1-9][0-9]{0,4}h|[1-9][0-9]{0,3}d|[1-9][0-9]{0,2}w|[1-9][0-9]?y)$";
@@ -39,10 +42,33 @@ pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-int-or-string": true,
         "pattern": r"^(0|[1-9][0-9]?|100)%$",
         "maxLength": 4,
-        "x-kubernetes-validations": [{
+    })
+}
+
+/// A number of pods or a percentage that is not zero.
+pub(super) fn count_or_percentage_above_zero(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = count_or_percentage(generator);
+    schema.insert(
+        "x-kubernetes-validations".to_owned(),
+        serde_json::json!([{
             "rule": "!(string(self) in ['0', '0%'])",
             "message": "disruption.maxUnavailable must not be zero: no node could be drained",
-        }],
+        }]),
+    );
+    schema
+}
+
+/// Any object. The API server validates it when the operator applies it as part of another one.
+pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// A short list of any objects.
+pub(super) fn any_objects(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 8,
+        "items": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     })
 }
 

@@ -10,7 +10,7 @@ use super::schema;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OrderServiceStatus {
-    /// Generation of the spec to which this status refers.
+    /// Generation of the spec to which this status refers. -1 until the operator has written the status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Number of pods.
@@ -29,10 +29,23 @@ pub struct OrderServiceStatus {
     /// The last migration that succeeded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration: Option<MigrationStatus>,
-    /// The rollout that failed and is not retried until the spec changes.
+    /// The rollout that failed. Absent while it is retried.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_revision: Option<FailedRevision>,
-    /// Ready, Progressing, Degraded, Migrated, Secured, Paused and Conflict.
+    /// Version of the operator that caused that rollout, if the spec did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_operator_version: Option<String>,
+    /// Generation of the spec whose pod template has rolled out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled_generation: Option<i64>,
+    /// The copies of the URL of the database.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub database_secrets: Vec<String>,
+    /// The retries of failed rollouts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryStatus>,
+    /// Ready, Available, Progressing, Degraded, Migrated, Secured, Paused and Conflict; Monitored with a PodMonitor;
+    /// and Reconciling or Stalled while they are True.
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 }
@@ -55,8 +68,29 @@ pub struct FailedRevision {
     pub revision: String,
     /// The reason in one word.
     pub reason: String,
-    /// A human-readable description.
+    /// A human-readable description, with the reason of a pod that did not run.
     pub message: String,
+    /// Why a pod did not run, in one word, such as `ImagePullBackOff`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// When the operator retries it. Absent if it does not retry it by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Time>,
+}
+
+/// The retries of failed rollouts.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryStatus {
+    /// The value of the annotation `orders.example.com/retry` that was handled last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The revision to which `attempts` refers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// How often the operator has retried that revision by itself since it last changed or was requested.
+    #[serde(default)]
+    pub attempts: u32,
 }
 
 /// A condition of an OrderService.

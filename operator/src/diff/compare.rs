@@ -45,6 +45,18 @@ impl Path {
                 .all(|(step, name)| matches!(step, Step::Field(field) if field == name))
     }
 
+    /// Whether the field is in an annotation of this prefix.
+    pub(super) fn is_annotation(&self, prefix: &str) -> bool {
+        match self.0.as_slice() {
+            [
+                Step::Field(metadata),
+                Step::Field(annotations),
+                Step::Field(name),
+            ] => metadata == "metadata" && annotations == "annotations" && name.starts_with(prefix),
+            _ => false,
+        }
+    }
+
     fn mentions(&self, name: &str) -> bool {
         self.0
             .iter()
@@ -74,19 +86,31 @@ impl fmt::Display for Path {
     }
 }
 
+/// A field of a live object that differs from the desired one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Difference {
+    pub path: Path,
+    /// The live value, or `None` if the field is missing.
+    pub live: Option<Value>,
+}
+
 /// Returns the fields in which a live object differs from the desired one.
-pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Path> {
+pub(crate) fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(desired, live, &Path::default(), &mut found);
     found
 }
 
-fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
+fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Difference>) {
+    let changed = |path: &Path, live: &Value| Difference {
+        path: path.clone(),
+        live: Some(live.clone()),
+    };
     match (desired, live) {
         // Atomic, because an additional key selects fewer pods.
         _ if is_atomic(path) => {
             if desired != live {
-                found.push(path.clone());
+                found.push(changed(path, live));
             }
         }
         (Value::Object(desired), Value::Object(live)) => {
@@ -94,17 +118,17 @@ fn compare(desired: &Value, live: &Value, path: &Path, found: &mut Vec<Path>) {
                 let path = path.field(name);
                 match live.get(name) {
                     Some(live) => compare(value, live, &path, found),
-                    None => found.push(path),
+                    None => found.push(Difference { path, live: None }),
                 }
             }
         }
         (Value::Array(desired), Value::Array(live)) => compare_lists(desired, live, path, found),
         _ if is_equal(desired, live, path) => {}
-        _ => found.push(path.clone()),
+        _ => found.push(changed(path, live)),
     }
 }
 
-fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Path>) {
+fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec<Difference>) {
     let keys = merge_keys(path);
     if keys.is_empty() {
         // Atomic, so an additional item is a difference as well.
@@ -113,7 +137,10 @@ fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec
             compare(desired, live, &Path::default(), &mut inside);
         }
         if desired.len() != live.len() || !inside.is_empty() {
-            found.push(path.clone());
+            found.push(Difference {
+                path: path.clone(),
+                live: Some(Value::Array(live.to_vec())),
+            });
         }
         return;
     }
@@ -131,7 +158,7 @@ fn compare_lists(desired: &[Value], live: &[Value], path: &Path, found: &mut Vec
         let path = path.then(Step::Item(wanted.clone()));
         match there {
             Some(live) => compare(item, live, &path, found),
-            None => found.push(path),
+            None => found.push(Difference { path, live: None }),
         }
     }
 }
@@ -152,8 +179,9 @@ fn is_atomic(path: &Path) -> bool {
 
 /// The merge keys of a list (`x-kubernetes-list-map-keys` in the API). Other lists are compared as one value.
 fn merge_keys(path: &Path) -> &'static [&'static str] {
-    let in_pod = path.mentions("containers");
+    let in_pod = path.mentions("containers") || path.mentions("initContainers");
     if path.ends_with("containers")
+        || path.ends_with("initContainers")
         || path.ends_with("volumes")
         || (in_pod && path.ends_with("env"))
     {
@@ -189,57 +217,4 @@ fn is_equal(desired: &Value, live: &Value, path: &Path) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn paths(desired: Value, live: Value) -> Vec<String> {
-        differences(&desired, &live)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
-    }
-
-    #[test]
-    fn defaults_and_fields_of_other_managers_are_no_difference() {
-        let desired = json!({"spec": {"template": {"spec": {"containers": [
-            {"name": "a", "image": "x", "env": [{"name": "K", "value": "v"}],
-             "resources": {"requests": {"cpu": "1000m"}}},
-        ]}}}});
-        let live = json!({"spec": {"replicas": 1, "template": {"spec": {"containers": [
-            {"name": "sidecar", "image": "y"},
-            {"name": "a", "image": "x", "terminationMessagePath": "/dev",
-             "env": [{"name": "Z", "value": "z"}, {"name": "K", "value": "v"}],
-             "resources": {"requests": {"cpu": "1"}}},
-        ]}}}});
-        assert_eq!(paths(desired, live), [""; 0]);
-    }
-
-    #[test]
-    fn an_additional_key_of_a_selector_is_a_difference() {
-        let desired = json!({"spec": {"selector": {"a": "1"}, "egress": [{"to": []}]}});
-        let live = json!({"spec": {"selector": {"a": "1", "b": "2"}, "egress": [{"to": []}, {}]}});
-        assert_eq!(paths(desired, live), ["spec.egress", "spec.selector"]);
-    }
-
-    #[test]
-    fn differences_are_paths() {
-        let desired = json!({"metadata": {"labels": {"a": "b"}}, "spec": {
-            "ports": [{"port": 80, "protocol": "TCP", "targetPort": "http"}],
-            "policyTypes": ["Ingress"],
-        }});
-        let live = json!({"metadata": {"labels": {}}, "spec": {
-            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 8080}],
-            "policyTypes": ["Ingress", "Egress"],
-        }});
-        assert_eq!(
-            paths(desired, live),
-            [
-                "metadata.labels.a",
-                "spec.policyTypes",
-                "spec.ports[port=80,protocol=TCP].targetPort"
-            ]
-        );
-    }
-}
+mod tests;

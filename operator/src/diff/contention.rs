@@ -4,7 +4,7 @@
 //! writes, as fast as the API server allows. Therefore, after a few immediate reverts, the pause before the next
 //! revert grows up to five minutes, and the contention is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -29,7 +29,11 @@ type FieldKey = (Box<str>, Kind, Box<str>, Box<str>);
 
 /// Recent changes by other field managers.
 #[derive(Debug, Default)]
-pub struct Contention(Mutex<BTreeMap<FieldKey, ContendedField>>);
+pub struct Contention {
+    fields: Mutex<BTreeMap<FieldKey, ContendedField>>,
+    /// UIDs of the objects that the operator itself deletes, with the time of the request.
+    own_deletions: Mutex<HashMap<Box<str>, Instant>>,
+}
 
 #[derive(Debug)]
 struct ContendedField {
@@ -37,7 +41,7 @@ struct ContendedField {
     /// When the field was last reverted, and the pause after that.
     since: Instant,
     pause: Duration,
-    /// When the field was last found changed, and by which field manager.
+    /// When the field was last found changed, and who changed it.
     seen: Instant,
     by: Box<str>,
     reported: bool,
@@ -89,7 +93,7 @@ impl Contention {
         drift: &[Drift],
     ) -> Result<(), Duration> {
         let now = Instant::now();
-        let mut contention = self.0.lock();
+        let mut contention = self.fields.lock();
         contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
         let keys: Vec<FieldKey> = drift
             .iter()
@@ -99,7 +103,7 @@ impl Contention {
             let contest = contention
                 .entry(key.clone())
                 .or_insert_with(|| ContendedField::new(now));
-            contest.changed(now, &drift.manager);
+            contest.changed(now, &drift.author.to_string());
         }
         let remaining = |key| {
             contention
@@ -123,11 +127,34 @@ impl Contention {
         Ok(())
     }
 
-    /// Records that an object was deleted.
+    /// Removes fields that are not contended: admission changes them.
+    pub(crate) fn forget_fields(&self, owner: &str, kind: Kind, name: &str, fields: &[String]) {
+        let mut contention = self.fields.lock();
+        for field in fields {
+            let key = (owner.into(), kind, name.into(), field.as_str().into());
+            contention.remove(&key);
+        }
+    }
+
+    /// Records that the operator deletes an object, before the request. The event of the watch may arrive before the
+    /// response.
+    pub fn record_own_deletion(&self, uid: &str) {
+        let mut deletions = self.own_deletions.lock();
+        // The event of an object that a finalizer keeps is late, and a watch that is restarted delivers none.
+        deletions.retain(|_, at| at.elapsed() < FORGET_AFTER);
+        deletions.insert(uid.into(), Instant::now());
+    }
+
+    /// Whether the operator itself deleted the object with this UID.
+    pub fn is_own_deletion(&self, uid: &str) -> bool {
+        self.own_deletions.lock().remove(uid).is_some()
+    }
+
+    /// Records that another client deleted an object.
     pub fn record_deletion(&self, owner: &str, kind: Kind, name: &str) {
         let key = (owner.into(), kind, name.into(), Box::default());
         let now = Instant::now();
-        let mut contention = self.0.lock();
+        let mut contention = self.fields.lock();
         contention.retain(|_, contest| contest.seen.elapsed() < FORGET_AFTER);
         let contest = contention
             .entry(key)
@@ -141,7 +168,7 @@ impl Contention {
     /// The remaining pause.
     pub(crate) fn allow_create(&self, owner: &str, kind: Kind, name: &str) -> Result<(), Duration> {
         let key = (owner.into(), kind, name.into(), Box::default());
-        let mut contention = self.0.lock();
+        let mut contention = self.fields.lock();
         let Some(contest) = contention.get_mut(&key) else {
             return Ok(());
         };
@@ -156,7 +183,7 @@ impl Contention {
     /// Describes the contention for an OrderService, or returns `None` without contention. The text does not
     /// change with each revert, so that it does not cause a status update each time.
     pub(crate) fn summary(&self, owner: &str) -> Option<String> {
-        let contention = self.0.lock();
+        let contention = self.fields.lock();
         let mut objects: BTreeMap<(Kind, &str), Vec<String>> = BTreeMap::new();
         let of_owner = contention
             .range((owner.into(), Kind::FIRST, Box::default(), Box::default())..)
@@ -165,7 +192,7 @@ impl Contention {
         for ((_, kind, name, field), contest) in of_owner {
             let description = match &**field {
                 "" => "the whole object (deleted)".to_owned(),
-                field => format!("{field} (changed by {})", contest.by),
+                field => format!("{field} ({})", contest.by),
             };
             objects
                 .entry((*kind, &**name))
@@ -197,75 +224,9 @@ impl Contention {
 
     /// Removes a deleted OrderService.
     pub(crate) fn forget(&self, owner: &str) {
-        self.0.lock().retain(|(of, ..), _| &**of != owner);
+        self.fields.lock().retain(|(of, ..), _| &**of != owner);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backoff::MAX_BACKOFF;
-
-    fn drift(field: &str) -> [Drift; 1] {
-        [Drift {
-            field: field.to_owned(),
-            manager: "other".to_owned(),
-        }]
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_grows_for_the_same_field_and_not_for_another() {
-        let contention = Contention::default();
-        let revert = |field| contention.allow_revert("u", Kind::Service, "a", &drift(field));
-        for _ in 0..IMMEDIATE_REVERTS {
-            assert_eq!(revert("spec.a"), Ok(()));
-            assert_eq!(contention.summary("u"), None);
-        }
-        let mut pause = FIRST_PAUSE;
-        for _ in 0..12 {
-            let remaining = revert("spec.a").unwrap_err();
-            assert!(
-                remaining <= pause && remaining >= pause / 2,
-                "{remaining:?} of {pause:?}"
-            );
-            assert_eq!(revert("spec.b"), Ok(()), "another field has no pause");
-            contention.forget_field("spec.b");
-            tokio::time::advance(remaining).await;
-            assert_eq!(revert("spec.a"), Ok(()));
-            pause = (pause * 2).min(MAX_BACKOFF);
-        }
-        assert_eq!(pause, MAX_BACKOFF);
-        let reported = contention.summary("u").unwrap();
-        assert!(
-            reported.ends_with("Service a: spec.a (changed by other)"),
-            "{reported}"
-        );
-        assert_eq!(contention.summary("v"), None);
-        tokio::time::advance(FORGET_AFTER).await;
-        assert_eq!(contention.summary("u"), None, "the contest ended");
-        assert_eq!(revert("spec.a"), Ok(()), "and its pause was removed");
-    }
-
-    impl Contention {
-        fn forget_field(&self, field: &str) {
-            self.0.lock().retain(|(.., of), _| &**of != field);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_pause_grows_before_a_deleted_object_is_created_again() {
-        let contention = Contention::default();
-        for round in 0..=IMMEDIATE_REVERTS {
-            contention.record_deletion("u", Kind::Service, "a");
-            assert_eq!(
-                contention.allow_create("u", Kind::Service, "a").is_ok(),
-                round < IMMEDIATE_REVERTS
-            );
-        }
-        assert!(contention.summary("u").unwrap().ends_with("(deleted)"));
-        assert_eq!(contention.allow_create("u", Kind::Service, "b"), Ok(()));
-        contention.forget("u");
-        assert_eq!(contention.allow_create("u", Kind::Service, "a"), Ok(()));
-        assert_eq!(contention.summary("u"), None);
-    }
-}
+mod tests;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Context;
 use super::error::{ApiResultExt as _, Error};
+use super::write::write;
 use crate::build::labels::{APPLIED, INSTANCE, MANAGED_BY, MANAGER};
 use crate::build::{Target, short_hash};
 use crate::cluster::{Kind, as_applied};
+use crate::diff::admission::Admitted;
 use crate::diff::compare::differences;
 use crate::diff::drift::{self, Drift};
 use crate::watch::index;
@@ -26,6 +28,9 @@ pub(crate) enum Outcome {
     Applied(Box<DynamicObject>),
     /// A change by another field manager was reverted.
     Corrected(Box<DynamicObject>, Vec<Drift>),
+    /// The object was applied, and admission changed these fields, which it had not changed before. Drift of other
+    /// fields was reverted.
+    Admitted(Box<DynamicObject>, Vec<String>, Vec<Drift>),
     /// Another field manager changes the object repeatedly: the revert, or the creation, waits this long.
     Contested(Option<Box<DynamicObject>>, Duration),
     /// The object has another owner and was not changed.
@@ -38,7 +43,7 @@ pub(crate) struct Desired {
     pub name: String,
     /// The complete object, with the annotation of its digest.
     pub value: Value,
-    digest: String,
+    pub(super) digest: String,
 }
 
 impl Desired {
@@ -127,41 +132,64 @@ pub(crate) async fn ensure_live(
             return Ok(Outcome::Contested(None, wait));
         }
         // Without force: an object that was created in the meantime has another owner.
-        let made = write(context, desired, &desired.value, false).await?;
-        return Ok(Outcome::Applied(Box::new(made)));
+        let (made, admitted) = write(
+            context,
+            desired,
+            &desired.value,
+            false,
+            &Admitted::default(),
+        )
+        .await?;
+        return Ok(outcome(made, admitted, Vec::new()));
     };
     match ownership(target, desired.kind, &live)? {
         Ownership::Foreign => return Ok(Outcome::Foreign),
         Ownership::Ours => {}
     }
     let as_json = serde_json::to_value(&live)?;
-    let paths = differences(&desired.value, &as_json);
-    if paths.is_empty() {
-        context
-            .records
-            .index
-            .record_match(desired.kind, &live.metadata, &desired.digest);
-        return Ok(Outcome::InSync(Box::new(live)));
-    }
-    // The desired object was applied before, and the live one differs, so another field manager changed it. The
-    // annotation with the digest may be gone as well, so the index is a second source.
-    let applied = live
+    let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
+    let records = &context.records;
+    let is_applied = live
         .metadata
         .annotations
         .as_ref()
-        .and_then(|all| all.get(APPLIED));
-    let (namespace, digest) = (target.namespace.as_str(), desired.digest.as_str());
-    let is_drift = applied == Some(&desired.digest)
-        || context
-            .records
+        .and_then(|all| all.get(APPLIED))
+        == Some(&desired.digest);
+    let recorded = Admitted::recorded(&live.metadata);
+    // The annotation describes the desired object that was applied last.
+    let mut admitted = if is_applied {
+        recorded.clone()
+    } else {
+        Admitted::default()
+    };
+    admitted.extend(
+        records
             .index
-            .matched_before(kind, namespace, name, digest);
-    let drift = is_drift.then(|| drift::attribute(&paths, &live.metadata));
-    if let Some(drift) = &drift
-        && let Err(wait) = context
-            .records
-            .contention
-            .allow_revert(owner, kind, name, drift)
+            .admitted(kind, namespace, name, digest)
+            .unwrap_or_default(),
+    );
+    let mut differing = differences(&desired.value, &as_json);
+    differing.retain(|field| !admitted.accepts(field));
+    if differing.is_empty() {
+        records
+            .index
+            .record_match(kind, &live.metadata, &desired.digest);
+        return Ok(Outcome::InSync(Box::new(live)));
+    }
+    // If the desired object was applied before, another field manager changed the live one. The annotation with the
+    // digest may be gone as well, so the index is a second source.
+    let is_unchanged = is_applied || records.index.matched_before(kind, namespace, name, digest);
+    let changed = if is_unchanged {
+        differing
+    } else {
+        drift::owned_by_others(&differing, &live.metadata)
+    };
+    let changed = drift::without_own_annotations(changed);
+    let drift = drift::attribute(&changed, &live.metadata);
+    // A changed desired object is applied at once.
+    if !drift.is_empty()
+        && let Err(wait) = records.contention.allow_revert(owner, kind, name, &drift)
+        && is_unchanged
     {
         return Ok(Outcome::Contested(Some(Box::new(live)), wait));
     }
@@ -172,31 +200,28 @@ pub(crate) async fn ensure_live(
         // With the UID, an object that was created in the meantime is not overwritten.
         metadata.insert("uid".to_owned(), Value::String(uid.clone()));
     }
-    let made = Box::new(write(context, desired, &value, true).await?);
-    Ok(match drift {
-        Some(drift) => Outcome::Corrected(made, drift),
-        None => Outcome::Applied(made),
-    })
+    admitted.extend(recorded);
+    let (made, admitted) = write(context, desired, &value, true, &admitted).await?;
+    // Admission changes these fields, not another field manager.
+    records
+        .contention
+        .forget_fields(owner, kind, name, &admitted);
+    let reverted = drift
+        .into_iter()
+        .filter(|drift| !admitted.contains(&drift.field))
+        .collect();
+    Ok(outcome(made, admitted, reverted))
 }
 
-async fn write(
-    context: &Context,
-    desired: &Desired,
-    value: &Value,
-    force: bool,
-) -> Result<DynamicObject, Error> {
-    let made = context.cluster.apply(desired.kind, value, force).await;
-    let made = made.during(|| format!("apply {} {}", desired.kind.as_str(), desired.name))?;
-    context
-        .records
-        .index
-        .record_match(desired.kind, &made.metadata, &desired.digest);
-    log::info!(
-        kind = desired.kind.as_str(), name = desired.name.as_str(),
-        namespace = made.metadata.namespace.as_deref().unwrap_or_default();
-        "applied"
-    );
-    Ok(made)
+fn outcome(made: DynamicObject, admitted: Vec<String>, reverted: Vec<Drift>) -> Outcome {
+    let made = Box::new(made);
+    if !admitted.is_empty() {
+        Outcome::Admitted(made, admitted, reverted)
+    } else if reverted.is_empty() {
+        Outcome::Applied(made)
+    } else {
+        Outcome::Corrected(made, reverted)
+    }
 }
 
 /// The owner of an object.
@@ -217,7 +242,18 @@ pub(crate) fn ownership(
     kind: Kind,
     live: &DynamicObject,
 ) -> Result<Ownership, Error> {
-    let metadata = &live.metadata;
+    metadata_ownership(target, kind, &live.metadata)
+}
+
+/// Decides who owns the object with this metadata.
+///
+/// # Errors
+/// When it is being deleted.
+pub(crate) fn metadata_ownership(
+    target: &Target,
+    kind: Kind,
+    metadata: &ObjectMeta,
+) -> Result<Ownership, Error> {
     let being_deleted = || {
         let name = metadata.name.as_deref().unwrap_or_default();
         Err(Error::BeingDeleted(format!("{} {name}", kind.as_str())))
@@ -231,7 +267,7 @@ pub(crate) fn ownership(
         Some((uid, _)) if uid == target.owner.uid => true,
         // It belongs to a deleted OrderService of the same name, and the garbage collector will delete it.
         Some((_, name)) if name == target.owner.name => return being_deleted(),
-        _ => !controlled && is_orphan(target, live),
+        _ => !controlled && is_orphan(target, metadata),
     };
     if ours && metadata.deletion_timestamp.is_some() {
         return being_deleted();
@@ -244,8 +280,8 @@ pub(crate) fn ownership(
 }
 
 /// Whether the operator created this object for an OrderService that was deleted with `--cascade=orphan`.
-fn is_orphan(target: &Target, live: &DynamicObject) -> bool {
-    let label = |name| live.metadata.labels.as_ref().and_then(|all| all.get(name));
+fn is_orphan(target: &Target, metadata: &ObjectMeta) -> bool {
+    let label = |name| metadata.labels.as_ref().and_then(|all| all.get(name));
     label(MANAGED_BY).is_some_and(|by| by == MANAGER) && label(INSTANCE) == Some(&target.name)
 }
 
@@ -268,6 +304,7 @@ pub(crate) async fn delete_except(
         if keep.contains(&known.name.as_str()) {
             continue;
         }
+        context.records.contention.record_own_deletion(&known.uid);
         let deleted = context
             .cluster
             .delete(kind, &target.namespace, &known.name, &known.uid)

@@ -1,5 +1,8 @@
 //! Applies the Deployment, and the objects that depend on its rollout.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use kube::api::DynamicObject;
@@ -9,10 +12,15 @@ use super::apply::{self, Desired, Outcome, annotate};
 use super::error::{ApiResultExt as _, Error};
 use super::migration::Migration;
 use super::reconciliation::Reconciliation;
-use super::rollout::{Plan, Rollout, Template, crash_loop, plan};
+use super::retry;
+use super::rollout::{Plan, Rollout, Template, is_crash_loop, main_failure, plan};
 use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
 use crate::build::{Replicas, Target};
 use crate::cluster::{Kind, as_applied};
+use crate::pods::{self, FailureClass, PodFailure};
+
+/// A failure of a pod is reported when it has lasted this long: a pod that starts is not ready for some seconds.
+const REPORT_FAILURE_AFTER: Duration = Duration::from_secs(10);
 
 /// The built Deployment, and the objects that depend on it.
 pub(super) struct DesiredWorkload<'a> {
@@ -41,25 +49,24 @@ pub(super) async fn deploy(
         autoscaler,
         maintenance,
     } = workload;
-    let desired = Template::of_deployment(&deployment)?;
-    let revision = desired.revision().to_owned();
+    let template = Template::of_deployment(&deployment)?;
+    let revision = template.revision().to_owned();
     reconciliation.observation.desired = Some(revision.clone());
     let rollout = live
         .as_ref()
         .map(Rollout::from_deployment)
         .unwrap_or_default();
-    let crash = crashes(context, target, &desired, &rollout).await?;
-    let is_migrated = matches!(reconciliation.observation.migration, Migration::Done(_));
-    let failed = reconciliation.previous_status.failed_revision.clone();
-    let Some(plan) = plan(&desired, &rollout, is_migrated, failed.as_ref(), crash) else {
+    let now = Timestamp::now();
+    let failure = pod_failure(context, target, &rollout, now).await?;
+    reconciliation.observation.pod_failure.clone_from(&failure);
+    let Some(plan) =
+        plan_rollout(reconciliation, &template, &rollout, failure.as_ref(), now).await?
+    else {
         return Ok(());
     };
-    let is_new_failure = plan.failed.is_some() && plan.failed != failed;
-    reconciliation.observation.plan = Some(plan.clone());
-    if is_new_failure {
-        // Written before the rollback: if the operator ended in between without this status, its successor would
-        // retry the failed revision.
-        reconciliation.write_status().await?;
+    if rollout.current.as_ref().map(Template::revision) != Some(plan.template.revision()) {
+        // The failure is that of a template that is replaced now.
+        reconciliation.observation.pod_failure = None;
     }
     let replicas = match &target.replicas {
         Replicas::Fixed(replicas) => {
@@ -81,7 +88,10 @@ pub(super) async fn deploy(
     let outcome = apply::ensure_live(context, target, &desired, live).await?;
     reconciliation.record(&desired, &outcome);
     let deployment = match outcome {
-        Outcome::InSync(live) | Outcome::Applied(live) | Outcome::Corrected(live, _) => *live,
+        Outcome::InSync(live)
+        | Outcome::Applied(live)
+        | Outcome::Corrected(live, _)
+        | Outcome::Admitted(live, ..) => *live,
         Outcome::Contested(Some(live), _) => *live,
         Outcome::Contested(None, _) | Outcome::Checked | Outcome::Foreign => return Ok(()),
     };
@@ -104,8 +114,16 @@ pub(super) async fn deploy(
         let outcome = apply::ensure(context, target, &maintenance).await?;
         reconciliation.record(&maintenance, &outcome);
     }
-    if rollout.is_proven() {
-        delete_unused_config_maps(context, target, config_map, &rollout).await?;
+    if rollout.is_complete() {
+        let templates = [
+            Some(&template),
+            rollout.current.as_ref(),
+            rollout.last_good.as_ref(),
+        ];
+        let templates = templates.into_iter().flatten().cloned().collect();
+        reconciliation
+            .delete_unused(target, config_map, templates)
+            .await?;
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())
@@ -148,38 +166,77 @@ fn desired_deployment(
     Ok(Desired::from_value(Kind::Deployment, value))
 }
 
-/// Describes the crash loop of a pod of the current rollout, or returns `None` if there is none.
-async fn crashes(
-    context: &Context,
-    target: &Target,
+/// Decides which template runs, and records a new failure or the start of a retry in the status. Returns `None` if
+/// there is nothing to apply yet.
+async fn plan_rollout(
+    reconciliation: &mut Reconciliation<'_>,
     desired: &Template,
     rollout: &Rollout,
-) -> Result<Option<String>, Error> {
-    let is_current = rollout.current.as_ref().map(Template::revision) == Some(desired.revision());
-    if !is_current || rollout.is_good() || rollout.is_complete() || rollout.updated == 0 {
+    failure: Option<&PodFailure>,
+    now: Timestamp,
+) -> Result<Option<Plan>, Error> {
+    let current = rollout.current.as_ref().map(Template::revision);
+    let previous = &reconciliation.previous_status;
+    let token = retry::new_token(reconciliation.object, previous);
+    let decision = retry::decide(previous, token, current, now);
+    reconciliation.observation.retry = Some(decision.retry.clone());
+    let is_queued = reconciliation.observation.queued.is_some();
+    let is_migrated =
+        !is_queued && matches!(reconciliation.observation.migration, Migration::Done(_));
+    let failed = decision.failed.as_ref();
+    let failure = failure.filter(|_| current == Some(desired.revision()));
+    let Some(mut plan) = plan(desired, rollout, is_migrated, failed, failure) else {
         return Ok(None);
+    };
+    if is_queued {
+        // The pods stay as they are, and serve what the spec desires.
+        reconciliation.observation.desired = Some(plan.template.revision().to_owned());
     }
-    let mut selector = labels::selector(target, Some(Component::Server));
-    selector.insert(REVISION.to_owned(), desired.revision().to_owned());
-    let pods = context
-        .cluster
-        .pods(&target.namespace, &labels::query(&selector))
-        .await;
-    Ok(crash_loop(&pods.during(|| "list pods".to_owned())?))
+    let mut retry = decision.retry;
+    retry.forget_other_than(desired.revision(), plan.good_revision.as_deref());
+    let is_new_failure = plan.failed.is_some() && plan.failed.as_ref() != failed;
+    if let Some(failed) = plan.failed.as_mut().filter(|_| is_new_failure)
+        && plan.template.revision() != failed.revision
+        && failure.is_some_and(|failure| failure.class == FailureClass::Transient)
+    {
+        failed.retry_at = retry.next_attempt(&failed.revision, now);
+    }
+    reconciliation.observation.plan = Some(plan.clone());
+    reconciliation.observation.retry = Some(retry);
+    if is_new_failure || decision.starts {
+        // Written before the template is applied: if the operator ended in between without this status, its
+        // successor would retry the failed revision, or would retry it twice.
+        reconciliation.write_status().await?;
+    }
+    Ok(Some(plan))
 }
 
-/// Deletes the ConfigMaps that no template reads. Not called during a rollout, because old pods may restart.
-async fn delete_unused_config_maps(
+/// Returns why pods of the current template do not run.
+async fn pod_failure(
     context: &Context,
     target: &Target,
-    config_map: &str,
     rollout: &Rollout,
-) -> Result<(), Error> {
-    let mut keep = vec![config_map];
-    for template in [&rollout.current, &rollout.last_good] {
-        keep.extend(template.as_ref().and_then(Template::config_map));
+    now: Timestamp,
+) -> Result<Option<PodFailure>, Error> {
+    let Some(current) = &rollout.current else {
+        return Ok(None);
+    };
+    if rollout.is_complete() || !rollout.observed {
+        return Ok(None);
     }
-    apply::delete_except(context, target, Kind::ConfigMap, &keep).await
+    let mut failures = Vec::from_iter(rollout.rejected.clone());
+    if rollout.updated > 0 {
+        let mut selector = labels::selector(target, Some(Component::Server));
+        selector.insert(REVISION.to_owned(), current.revision().to_owned());
+        let labels = labels::query(&selector);
+        let pods = pods::inspect(&context.cluster, &target.namespace, &labels, None).await;
+        failures.extend(pods.during(|| "list pods".to_owned())?.failures);
+    }
+    Ok(main_failure(failures).filter(|failure| {
+        is_crash_loop(failure)
+            || failure.since.is_none()
+            || failure.has_lasted(REPORT_FAILURE_AFTER, now)
+    }))
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use super::error::{ApiResultExt as _, Error};
 use crate::build::hex;
 use crate::cluster::Cluster;
 
-/// The Secret with the key. The manifests contain it without data, so that the operator needs no permission to
-/// create Secrets.
+/// The Secret with the key. The manifests contain it without data, so that the operator needs permissions for this one
+/// name only.
 pub const SECRET_NAME: &str = "order-operator-key";
 const SECRET_FIELD: &str = "key";
 const KEY_BYTES: usize = 32;

@@ -1,18 +1,24 @@
 //! The migration before a rollout: one Job for each image and content of the secret.
 
+mod obsolete;
+mod progress;
+
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
-use k8s_openapi::api::core::v1::ContainerState;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::DynamicObject;
 
 use super::Context;
 use super::apply::{self, Desired, Outcome, Ownership};
 use super::error::{ApiResultExt as _, Error};
+use super::reconciliation::Reconciliation;
 use crate::build::Target;
-use crate::cluster::{Kind, PodState};
+use crate::cluster::Kind;
 use crate::crd::MigrationStatus;
 
-/// The maximum number of bytes of a log in the message of a condition.
-const MAX_LOG_BYTES: usize = 1500;
+pub(crate) use progress::Report;
+
+/// How long a Job that succeeded is kept, so that its log can be read.
+const KEEP_SUCCEEDED_JOB_SECONDS: i32 = 86_400;
 
 /// The state of the migration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,39 +30,78 @@ pub(crate) enum Migration {
     Done(MigrationStatus),
     /// The Job is running.
     Running(String),
-    /// An attempt failed, and the Job will retry.
-    Retrying(String),
+    /// An attempt failed or does not start, and the Job retries.
+    Retrying(Report),
     /// The Job failed and does not retry.
-    Failed(String),
+    Failed(Report),
     /// An object with the name of the Job has another owner.
     Foreign(String),
+}
+
+/// The objects of a migration.
+pub(crate) struct DesiredMigration<'a> {
+    /// Identifies the image and the secret.
+    pub(crate) revision: String,
+    pub(crate) job: &'a Job,
+    /// Protects the running pod from evictions. Absent if it is disabled.
+    pub(crate) budget: Option<&'a PodDisruptionBudget>,
 }
 
 /// Observes the migration, and starts it if it is needed.
 ///
 /// # Errors
 /// When the API server rejects a request or does not respond.
-pub(crate) async fn migrate(
-    context: &Context,
+pub(super) async fn migrate(
+    reconciliation: &mut Reconciliation<'_>,
     target: &Target,
-    revision: String,
-    job: &Job,
+    desired: DesiredMigration<'_>,
     before: Option<&MigrationStatus>,
 ) -> Result<Migration, Error> {
+    let DesiredMigration {
+        revision,
+        job,
+        budget,
+    } = desired;
+    let context = reconciliation.context;
     let desired = Desired::new(Kind::Job, job)?;
-    // A Job for another image or secret is obsolete.
-    apply::delete_except(context, target, Kind::Job, &[&desired.name]).await?;
+    let running = obsolete::delete_ended(context, target, &desired.name).await?;
     let done = MigrationStatus {
         revision,
         image: target.image.clone(),
     };
-    if before == Some(&done) {
-        return Ok(Migration::Done(done));
+    let migration = if before == Some(&done) {
+        Migration::Done(done)
+    } else if let Some(job) = &running {
+        Migration::Running(format!(
+            "Job {job} of an earlier image or secret still runs, and its pod ends first"
+        ))
+    } else {
+        observe(reconciliation, target, &desired, budget, done).await?
+    };
+    let is_active =
+        running.is_some() || matches!(migration, Migration::Running(_) | Migration::Retrying(_));
+    if !is_active {
+        // A budget over pods that have ended would never be met, which alerts and upgrades of clusters report.
+        apply::delete_except(context, target, Kind::PodDisruptionBudget, &[&target.name]).await?;
     }
+    Ok(migration)
+}
+
+/// Observes the Job, and creates it if it does not exist.
+async fn observe(
+    reconciliation: &mut Reconciliation<'_>,
+    target: &Target,
+    desired: &Desired,
+    budget: Option<&PodDisruptionBudget>,
+    done: MigrationStatus,
+) -> Result<Migration, Error> {
+    let context = reconciliation.context;
     let live = apply::read(context, Kind::Job, &target.namespace, &desired.name).await?;
     let running = format!("Job {} runs", desired.name);
     let Some(live) = live else {
-        let outcome = apply::ensure_live(context, target, &desired, None).await?;
+        // Before the Job, so that its pod is never without the budget.
+        protect(reconciliation, target, budget).await?;
+        let outcome = apply::ensure_live(context, target, desired, None).await?;
         return Ok(Migration::Running(match outcome {
             Outcome::Contested(..) => {
                 format!(
@@ -69,123 +114,78 @@ pub(crate) async fn migrate(
     };
     // The template of a Job is immutable, so an existing Job is not applied again.
     if apply::ownership(target, Kind::Job, &live)? == Ownership::Foreign {
-        return Ok(Migration::Foreign(desired.name));
+        return Ok(Migration::Foreign(desired.name.clone()));
     }
-    let status = live.data.get("status").cloned().unwrap_or_default();
-    let status: JobStatus = serde_json::from_value(status).unwrap_or_default();
-    let condition = |type_: &str| {
-        status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|condition| condition.type_ == type_ && condition.status == "True")
-    };
-    if condition("Complete").is_some() {
+    let status = status(&live);
+    if is_true(&status, "Complete").is_some() {
+        expire(context, target, &live).await?;
         return Ok(Migration::Done(done));
     }
-    if let Some(failure) = condition("Failed") {
-        let why = failure
-            .message
-            .clone()
-            .or_else(|| failure.reason.clone())
-            .unwrap_or_default();
-        let log = last_failure(&pods(context, target, &desired.name).await?);
-        return Ok(Migration::Failed(failure_message(&desired.name, &why, log)));
+    let failed = is_true(&status, "Failed").map(|failure| {
+        let text = failure.message.clone().or_else(|| failure.reason.clone());
+        text.unwrap_or_default()
+    });
+    if let Some(why) = failed {
+        let failure = progress::last_failure(context, target, &live).await?;
+        return Ok(Migration::Failed(Report::failed(
+            &desired.name,
+            &why,
+            failure,
+        )));
     }
-    if status.failed.unwrap_or_default() > 0 || is_slow(&live) {
-        let log = last_failure(&pods(context, target, &desired.name).await?);
-        if log.is_some() {
-            return Ok(Migration::Retrying(failure_message(
+    protect(reconciliation, target, budget).await?;
+    if status.failed.unwrap_or_default() > 0 || progress::is_slow(&live) {
+        let failure = progress::current_failure(context, target, &live).await?;
+        if let Some(failure) = failure {
+            return Ok(Migration::Retrying(Report::retrying(
                 &desired.name,
-                "not done yet",
-                log,
+                failure,
             )));
         }
     }
     Ok(Migration::Running(running))
 }
 
-/// Whether the Job has been running for more than a minute, so that the status gives the reason.
-fn is_slow(job: &DynamicObject) -> bool {
-    let since = job.metadata.creation_timestamp.as_ref();
-    since.is_some_and(|since| jiff::Timestamp::now().duration_since(since.0).as_secs() > 60)
-}
-
-async fn pods(context: &Context, target: &Target, job: &str) -> Result<Vec<PodState>, Error> {
-    let labels = format!("batch.kubernetes.io/job-name={job}");
-    let pods = context.cluster.pods(&target.namespace, &labels).await;
-    pods.during(|| format!("list pods of Job {job}"))
-}
-
-fn failure_message(job: &str, why: &str, log: Option<String>) -> String {
-    match log {
-        Some(log) => format!("Job {job}: {why}; {log}"),
-        None => format!("Job {job}: {why}"),
+async fn protect(
+    reconciliation: &mut Reconciliation<'_>,
+    target: &Target,
+    budget: Option<&PodDisruptionBudget>,
+) -> Result<(), Error> {
+    if let Some(budget) = budget {
+        let budget = Desired::new(Kind::PodDisruptionBudget, budget)?;
+        let outcome = apply::ensure(reconciliation.context, target, &budget).await?;
+        reconciliation.record(&budget, &outcome);
     }
+    Ok(())
 }
 
-/// Returns the end of the log of the newest pod that failed, or the reason why it does not start.
-fn last_failure(pods: &[PodState]) -> Option<String> {
-    let mut pods: Vec<_> = pods.iter().collect();
-    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    pods.iter().rev().find_map(|pod| {
-        let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
-        let of = |state: Option<&ContainerState>| -> Option<String> {
-            let state = state?;
-            if let Some(ended) = state
-                .terminated
-                .as_ref()
-                .filter(|ended| ended.exit_code != 0)
-            {
-                let log = ended.message.as_deref().unwrap_or_default().trim();
-                let log = log
-                    .split_at(log.ceil_char_boundary(log.len().saturating_sub(MAX_LOG_BYTES)))
-                    .1;
-                return Some(format!("exit code {}: {log}", ended.exit_code));
-            }
-            let waiting = state.waiting.as_ref()?;
-            let reason = waiting
-                .reason
-                .as_deref()
-                .filter(|reason| *reason != "ContainerCreating")?;
-            Some(format!(
-                "{reason}: {}",
-                waiting.message.as_deref().unwrap_or_default()
-            ))
-        };
-        of(status.state.as_ref()).or_else(|| of(status.last_state.as_ref()))
-    })
+fn status(job: &DynamicObject) -> JobStatus {
+    let status = job.data.get("status").cloned().unwrap_or_default();
+    serde_json::from_value(status).unwrap_or_default()
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+fn is_true<'a>(
+    status: &'a JobStatus,
+    type_: &str,
+) -> Option<&'a k8s_openapi::api::batch::v1::JobCondition> {
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == type_ && condition.status == "True")
+}
 
-    use super::*;
-
-    #[test]
-    fn the_failure_of_the_newest_pod_is_reported() {
-        let pod = |time: &str, state: serde_json::Value| -> PodState {
-            serde_json::from_value(json!({
-                "metadata": {"name": "p", "creationTimestamp": time},
-                "status": {"containerStatuses": [{"name": "migrate", "image": "", "imageID": "",
-                    "ready": false, "restartCount": 0, "state": state}]},
-            }))
-            .unwrap()
-        };
-        let failed = |message: &str| json!({"terminated": {"exitCode": 1, "message": message}});
-        let pods = [
-            pod("2026-01-02T00:00:00Z", failed("second\n")),
-            pod("2026-01-01T00:00:00Z", failed("first")),
-        ];
-        assert_eq!(last_failure(&pods).as_deref(), Some("exit code 1: second"));
-        let long = "é".repeat(MAX_LOG_BYTES);
-        let message = last_failure(&[pod("2026-01-01T00:00:00Z", failed(&long))]).unwrap();
-        assert!(message.len() <= MAX_LOG_BYTES + 20 && message.ends_with('é'));
-        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
-        assert_eq!(
-            last_failure(&[pod("2026-01-01T00:00:00Z", waiting)]).as_deref(),
-            Some("ErrImagePull: no such image")
-        );
+/// Lets Kubernetes delete a Job that succeeded. A Job that failed is kept: created again, it would migrate without
+/// a change by a user. So the template of the Job cannot contain the time, which applies to both.
+async fn expire(context: &Context, target: &Target, job: &DynamicObject) -> Result<(), Error> {
+    if job.data.pointer("/spec/ttlSecondsAfterFinished").is_some() {
+        return Ok(());
     }
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let uid = job.metadata.uid.as_deref().unwrap_or_default();
+    let expired = context
+        .cluster
+        .expire_job(&target.namespace, name, uid, KEEP_SUCCEEDED_JOB_SECONDS)
+        .await;
+    expired.during(|| format!("patch Job {name}"))
 }

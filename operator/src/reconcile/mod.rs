@@ -3,15 +3,21 @@
 pub(crate) mod apply;
 mod condition_events;
 mod conditions;
+mod database_secret;
 mod deployment;
 pub mod digest_key;
 pub mod error;
 mod migration;
+mod permit;
 mod pipeline;
+mod pod_monitor;
 mod reconciliation;
+mod retry;
 mod rollout;
 mod secrets;
 mod status;
+mod unused;
+mod write;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +45,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// The metrics of the process.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// Creates a context with empty records.
     pub fn new(
         cluster: Cluster,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::runtime::controller::Action;
 use serde::Serialize;
@@ -11,14 +12,15 @@ use tokio::time::timeout;
 use super::apply::{self, Desired, Ownership};
 use super::deployment::DesiredWorkload;
 use super::error::{Error, ErrorClass};
-use super::migration::{self, Migration};
+use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
 use super::rollout::{Rollout, Template, plan};
-use super::{Context, deployment, secrets};
+use super::secrets::Secrets;
+use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
 use crate::build::{self, Resources, Target, Workload};
 use crate::cluster::Kind;
-use crate::crd::OrderService;
+use crate::crd::{MigrationStatus, OrderService};
 
 /// Interval of reconciles during a rollout, because pods are not watched.
 const ROLLOUT_POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -114,10 +116,17 @@ pub fn error_policy(object: &OrderService, error: &Error, context: &Context) -> 
 async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
         // The garbage collector deletes the objects of the OrderService by their ownerReferences.
+        Reconciliation::new(context, object).release_permit();
         return Ok(Action::await_change());
     }
     let mut reconciliation = Reconciliation::new(context, object);
     let result = match reconciliation.converge().await {
+        Err(error) if error.is_namespace_terminating() => {
+            // Nothing can be created, and nothing needs to be: the deletion of the OrderService follows.
+            log::debug!(error = error.message().as_str(); "the namespace is being deleted");
+            Reconciliation::new(context, object).release_permit();
+            return Ok(Action::await_change());
+        }
         Err(error) if error.class() != ErrorClass::Permanent => {
             reconciliation.publish().await;
             return Err(error);
@@ -127,6 +136,7 @@ async fn run(object: &OrderService, context: &Context) -> Result<Action, Error> 
     // A permanent error needs a user to act, so it is reported in the status.
     reconciliation.observation.refused = result.as_ref().err().map(Error::message);
     let written = reconciliation.write_status().await;
+    reconciliation.release_permit();
     reconciliation.publish().await;
     let next = result?;
     written?;
@@ -161,7 +171,7 @@ impl Reconciliation<'_> {
         self.observation.paused = target.paused;
         self.target = Some(target.clone());
         let context = self.context;
-        let secrets = secrets::read_secrets(context, &target).await?;
+        let mut secrets = secrets::read_secrets(context, &target).await?;
         let live = apply::read(context, Kind::Deployment, &target.namespace, &target.name).await?;
         let is_ours = match &live {
             Some(live) => apply::ownership(&target, Kind::Deployment, live)? == Ownership::Ours,
@@ -172,6 +182,10 @@ impl Reconciliation<'_> {
         } else {
             self.record_conflict(Kind::Deployment, &target.name);
         }
+        if let Ok(secrets) = &mut secrets {
+            self.keep_database_url(&target, secrets).await?;
+        }
+        let digests = secrets.as_ref().ok().map(|secrets| &secrets.digests);
         let Resources {
             service_account,
             network_policy,
@@ -181,12 +195,19 @@ impl Reconciliation<'_> {
             workload,
             horizontal_pod_autoscaler,
             maintenance_cron_job,
-        } = build::resources(&target, secrets.as_ref().ok());
+            pod_monitor,
+        } = build::resources(&target, digests);
         if target.paused {
             if let Some(Workload { deployment, .. }) = &workload {
                 self.observe_paused(deployment)?;
             }
             return Ok(NextReconcile::Resync);
+        }
+        if let Ok(Secrets { digests, url }) = &secrets
+            && target.copies_url()
+        {
+            self.ensure_database_secret(&target, &digests.database, url.clone())
+                .await?;
         }
         let supporting = [
             Some(Desired::new(Kind::ServiceAccount, &service_account)?),
@@ -209,14 +230,16 @@ impl Reconciliation<'_> {
             let outcome = apply::ensure(context, &target, desired).await?;
             self.record(desired, &outcome);
         }
-        let (missing, workload) = (secrets.err(), workload);
+        self.ensure_pod_monitor(&target, pod_monitor.as_ref())
+            .await?;
         let Some(Workload {
             migration_revision,
             migration_job,
+            migration_budget,
             deployment,
         }) = workload
         else {
-            self.observation.missing_secret = missing;
+            self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);
         };
         // Pods must not run with an identity or settings that belong to another owner.
@@ -224,14 +247,27 @@ impl Reconciliation<'_> {
             return Ok(NextReconcile::Backoff);
         }
         let previous = self.previous_status.migration.clone();
-        let migration = migration::migrate(
-            context,
-            &target,
-            migration_revision,
-            &migration_job,
-            previous.as_ref(),
-        )
-        .await?;
+        let needed = MigrationStatus {
+            revision: migration_revision.clone(),
+            image: target.image.clone(),
+        };
+        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let name = migration_job.metadata.name.as_deref().unwrap_or_default();
+        let starts_later = self.observation.queued.is_some() && !self.has_job(&target, name);
+        let migration = match previous {
+            // The migration belongs to the rollout that waits. One that has started or failed is observed.
+            Some(previous) if starts_later => Migration::Done(previous),
+            previous => {
+                let desired = DesiredMigration {
+                    revision: migration_revision,
+                    job: &migration_job,
+                    budget: migration_budget.as_ref(),
+                };
+                let migration =
+                    migration::migrate(self, &target, desired, previous.as_ref()).await?;
+                self.retry_migration(&target, migration).await?
+            }
+        };
         if let Migration::Foreign(job) = &migration {
             self.record_conflict(Kind::Job, job);
         }
@@ -248,6 +284,28 @@ impl Reconciliation<'_> {
         };
         deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())
+    }
+
+    /// Whether the OrderService owns a Job of this name.
+    fn has_job(&self, target: &Target, name: &str) -> bool {
+        let (namespace, owner) = (&target.namespace, &target.owner.uid);
+        let index = &self.context.records.index;
+        let jobs = index.owned(Kind::Job, namespace, &target.name, owner);
+        jobs.iter().any(|job| job.name == name)
+    }
+
+    /// Deletes a Job that failed, if a retry is requested. Its deletion starts a reconcile, which creates it again.
+    async fn retry_migration(
+        &self,
+        target: &Target,
+        migration: Migration,
+    ) -> Result<Migration, Error> {
+        let is_failed = matches!(migration, Migration::Failed(_));
+        if !is_failed || retry::new_token(self.object, &self.previous_status).is_none() {
+            return Ok(migration);
+        }
+        apply::delete_except(self.context, target, Kind::Job, &[]).await?;
+        Ok(Migration::Running("the Job is created again".to_owned()))
     }
 
     /// Observes the Deployment of a paused object without writing.
@@ -289,6 +347,7 @@ impl Reconciliation<'_> {
         let blocking = [
             Kind::ServiceAccount,
             Kind::ConfigMap,
+            Kind::Secret,
             Kind::Job,
             Kind::Deployment,
         ];
@@ -310,9 +369,21 @@ impl Reconciliation<'_> {
             | Migration::Failed(_)
             | Migration::Foreign(_) => {}
         }
-        match &self.observation.rollout {
-            Some(rollout) if !rollout.is_complete() => NextReconcile::After(ROLLOUT_POLL_INTERVAL),
-            _ => NextReconcile::Resync,
+        if self
+            .observation
+            .rollout
+            .as_ref()
+            .is_some_and(|rollout| !rollout.is_complete())
+        {
+            return NextReconcile::After(ROLLOUT_POLL_INTERVAL);
+        }
+        let failed = self.observation.plan.as_ref().map(|plan| &plan.failed);
+        match failed.and_then(|failed| failed.as_ref()?.retry_at.as_ref()) {
+            Some(at) => {
+                let wait = at.0.duration_since(Timestamp::now());
+                NextReconcile::After(Duration::try_from(wait).unwrap_or_default())
+            }
+            None => NextReconcile::Resync,
         }
     }
 }

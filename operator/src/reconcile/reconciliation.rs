@@ -11,6 +11,7 @@ use super::{Context, condition_events as events};
 use crate::build::Target;
 use crate::cluster::{Event, Kind};
 use crate::crd::{OrderService, OrderServiceStatus};
+use crate::diff::drift::Drift;
 
 /// One reconcile.
 pub(super) struct Reconciliation<'a> {
@@ -42,14 +43,13 @@ impl<'a> Reconciliation<'a> {
     pub(super) fn record(&mut self, desired: &Desired, outcome: &Outcome) {
         match outcome {
             Outcome::Foreign => self.record_conflict(desired.kind, &desired.name),
-            Outcome::Corrected(_, drift) => {
-                self.context
-                    .metrics
-                    .drift
-                    .with_label_values(&[desired.kind.as_str()])
-                    .inc();
+            Outcome::Corrected(_, drift) => self.record_drift(desired, drift),
+            Outcome::Admitted(_, fields, drift) => {
                 self.events
-                    .push(events::drift_event(desired.kind, &desired.name, drift));
+                    .push(events::admitted_event(desired.kind, &desired.name, fields));
+                if !drift.is_empty() {
+                    self.record_drift(desired, drift);
+                }
             }
             Outcome::Contested(_, wait) => {
                 self.requeue_after =
@@ -57,6 +57,17 @@ impl<'a> Reconciliation<'a> {
             }
             Outcome::Checked | Outcome::InSync(_) | Outcome::Applied(_) => {}
         }
+    }
+
+    fn record_drift(&mut self, desired: &Desired, drift: &[Drift]) {
+        let kind = desired.kind;
+        self.context
+            .metrics
+            .drift
+            .with_label_values(&[kind.as_str()])
+            .inc();
+        self.events
+            .push(events::drift_event(kind, &desired.name, drift));
     }
 
     pub(super) fn record_conflict(&mut self, kind: Kind, name: &str) {
@@ -70,7 +81,7 @@ impl<'a> Reconciliation<'a> {
     pub(super) async fn write_status(&mut self) -> Result<(), Error> {
         let uid = self.object.metadata.uid.as_deref().unwrap_or_default();
         self.observation.contested = self.context.records.contention.summary(uid);
-        let after = status::compute(
+        let (after, details) = status::compute(
             &self.previous_status,
             &self.observation,
             self.target.as_ref(),
@@ -87,9 +98,35 @@ impl<'a> Reconciliation<'a> {
             other => other.during(|| "write the status".to_owned())?,
         };
         self.context.records.statuses.store(&written);
-        self.events
-            .extend(events::status_events(&self.previous_status, &after));
+        self.events.extend(events::status_events(
+            &self.previous_status,
+            &after,
+            &details,
+        ));
         self.previous_status = after;
+        Ok(())
+    }
+
+    /// Adds the copy of a secret to the status, before it is created.
+    pub(super) async fn list_database_secret(&mut self, name: &str) -> Result<(), Error> {
+        let listed = &self.previous_status.database_secrets;
+        if listed.iter().any(|listed| listed == name) {
+            return Ok(());
+        }
+        let mut status = self.previous_status.clone();
+        status.database_secrets.push(name.to_owned());
+        let written = self
+            .context
+            .cluster
+            .patch_status(self.object, &status)
+            .await;
+        let written = match written {
+            // The OrderService was deleted in the meantime, and the garbage collector will delete the copy.
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            other => other.during(|| "write the status".to_owned())?,
+        };
+        self.context.records.statuses.store(&written);
+        self.previous_status = status;
         Ok(())
     }
 

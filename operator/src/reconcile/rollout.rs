@@ -4,11 +4,12 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
-use crate::cluster::PodState;
+use crate::build::DATABASE_VOLUME;
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
 use crate::crd::FailedRevision;
+use crate::pods::{self, PodFailure};
 
-/// The number of restarts after which a pod in `CrashLoopBackOff` counts as failed.
+/// The number of restarts after which a pod that is not ready counts as failed.
 const CRASH_LOOP_RESTARTS: i32 = 3;
 
 /// A pod template.
@@ -34,11 +35,50 @@ impl Template {
             .unwrap_or_default()
     }
 
+    /// Returns the template without the digest of the secret, and without the revision, which depends on it.
+    pub(crate) fn without_secret(&self) -> Value {
+        let mut template = self.0.clone();
+        for (fields, name) in [
+            ("/metadata/labels", REVISION),
+            ("/metadata/annotations", SECRET_DIGEST),
+        ] {
+            if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
+                fields.remove(name);
+            }
+        }
+        // A copy of the secret has the digest in its name.
+        if let Some(Value::Array(volumes)) = template.pointer_mut("/spec/volumes") {
+            for volume in volumes {
+                if volume.get("name").and_then(Value::as_str) == Some(DATABASE_VOLUME)
+                    && let Some(Value::Object(secret)) = volume.get_mut("secret")
+                {
+                    secret.remove("secretName");
+                }
+            }
+        }
+        template
+    }
+
     /// The image.
     pub(crate) fn image(&self) -> Option<&str> {
         self.0
             .pointer("/spec/containers/0/image")
             .and_then(Value::as_str)
+    }
+
+    /// Returns the name of the secret from which it reads the URL of the database.
+    pub(crate) fn database_secret(&self) -> Option<&str> {
+        let volumes = self.0.pointer("/spec/volumes")?.as_array()?;
+        let volume = volumes
+            .iter()
+            .find(|volume| volume["name"] == DATABASE_VOLUME)?;
+        volume.pointer("/secret/secretName").and_then(Value::as_str)
+    }
+
+    /// Returns the digest of the URL of the database.
+    pub(crate) fn database_digest(&self) -> Option<&str> {
+        let annotations = self.0.pointer("/metadata/annotations")?;
+        annotations.get(SECRET_DIGEST).and_then(Value::as_str)
     }
 
     /// Returns the name of the ConfigMap that it reads.
@@ -67,6 +107,8 @@ pub(crate) struct Rollout {
     pub ready: i32,
     /// The message of Kubernetes when the rollout exceeded its progress deadline.
     pub deadline_exceeded: Option<String>,
+    /// Why the API server rejects new pods, such as an exceeded quota.
+    pub rejected: Option<PodFailure>,
     /// The most recently applied template.
     pub current: Option<Template>,
     /// The template for a rollback, while another one rolls out.
@@ -96,7 +138,22 @@ impl Rollout {
             .pointer("/spec/replicas")
             .and_then(Value::as_i64);
         let observed = status.observed_generation >= deployment.metadata.generation;
+        let condition = |type_: &str| {
+            let conditions = status.conditions.iter().flatten();
+            conditions
+                .filter(|_| observed)
+                .find(|condition| condition.type_ == type_)
+        };
         Self {
+            deadline_exceeded: condition("Progressing")
+                .filter(|it| it.reason.as_deref() == Some("ProgressDeadlineExceeded"))
+                .map(|it| it.message.clone().unwrap_or_default()),
+            rejected: condition("ReplicaFailure")
+                .filter(|it| it.status == "True")
+                .map(|it| {
+                    let since = it.last_transition_time.as_ref().map(|time| time.0);
+                    pods::rejection(it.message.as_deref().unwrap_or_default(), since)
+                }),
             observed,
             desired_replicas: desired_replicas
                 .and_then(|count| i32::try_from(count).ok())
@@ -105,16 +162,6 @@ impl Rollout {
             updated: status.updated_replicas.unwrap_or_default(),
             available: status.available_replicas.unwrap_or_default(),
             ready: status.ready_replicas.unwrap_or_default(),
-            deadline_exceeded: status
-                .conditions
-                .into_iter()
-                .flatten()
-                .filter(|_| observed)
-                .find(|condition| {
-                    condition.type_ == "Progressing"
-                        && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-                })
-                .map(|condition| condition.message.unwrap_or_default()),
             current: template(TEMPLATE),
             last_good: template(LAST_GOOD),
             good_revision: annotation(GOOD_REVISION).cloned(),
@@ -147,32 +194,20 @@ impl Rollout {
     }
 }
 
-/// Describes the first crash loop among these pods.
-pub(crate) fn crash_loop(pods: &[PodState]) -> Option<String> {
-    pods.iter().find_map(|pod| {
-        let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-        let looping = statuses.iter().find(|container| {
-            let waiting = container
-                .state
-                .as_ref()
-                .and_then(|state| state.waiting.as_ref());
-            container.restart_count >= CRASH_LOOP_RESTARTS
-                && waiting
-                    .is_some_and(|waiting| waiting.reason.as_deref() == Some("CrashLoopBackOff"))
-        })?;
-        let last = looping
-            .last_state
-            .as_ref()
-            .and_then(|state| state.terminated.as_ref());
-        let code = last.map_or_else(String::new, |last| {
-            format!(", exit code {}", last.exit_code)
-        });
-        Some(format!(
-            "pod {} restarted {} times{code}",
-            pod.metadata.name.as_deref().unwrap_or_default(),
-            looping.restart_count
-        ))
+/// Returns the failure to report: a crash loop before others, then the one that has lasted longest.
+pub(crate) fn main_failure(failures: Vec<PodFailure>) -> Option<PodFailure> {
+    failures.into_iter().min_by_key(|failure| {
+        (
+            !is_crash_loop(failure),
+            failure.since.is_none(),
+            failure.since,
+        )
     })
+}
+
+/// Whether the container crashed so often that the rollout has failed.
+pub(crate) fn is_crash_loop(failure: &PodFailure) -> bool {
+    failure.restarts >= CRASH_LOOP_RESTARTS
 }
 
 /// The template to run.
@@ -188,13 +223,14 @@ pub(crate) struct Plan {
     pub failed: Option<FailedRevision>,
 }
 
-/// Decides which template runs. Returns `None` if there is no Deployment yet and the migration is not complete.
+/// Decides which template runs. `failed` is the known failure of the desired template, and `failure` the reason why a pod
+/// of the current one does not run. Returns `None` if there is no Deployment yet and the migration is not complete.
 pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
     migrated: bool,
     failed: Option<&FailedRevision>,
-    crash: Option<String>,
+    failure: Option<&PodFailure>,
 ) -> Option<Plan> {
     let mut good_revision = live.good_revision.clone();
     let mut last_good = live.last_good.clone();
@@ -210,10 +246,12 @@ pub(crate) fn plan(
         .cloned();
     let is_good = good_revision.as_deref() == Some(desired.revision());
     if failed.is_none() && is_current && !is_good {
-        failed = rollout_failure(live, crash).map(|(reason, message)| FailedRevision {
+        failed = rollout_failure(live, failure).map(|(reason, message)| FailedRevision {
             revision: desired.revision().to_owned(),
             reason: reason.to_owned(),
             message,
+            cause: failure.map(|failure| failure.reason.to_owned()),
+            retry_at: None,
         });
     } else if is_current && is_good {
         // The rollout completed in the end: it was only slow.
@@ -239,12 +277,14 @@ pub(crate) fn plan(
     })
 }
 
-fn rollout_failure(live: &Rollout, crash: Option<String>) -> Option<(&'static str, String)> {
-    if let Some(message) = crash {
-        return Some(("CrashLoopBackOff", message));
+fn rollout_failure(live: &Rollout, failure: Option<&PodFailure>) -> Option<(&'static str, String)> {
+    if let Some(crash) = failure.filter(|failure| is_crash_loop(failure)) {
+        return Some(("CrashLoopBackOff", crash.detail.clone()));
     }
-    let message = live.deadline_exceeded.clone().filter(|_| live.observed)?;
-    Some(("ProgressDeadlineExceeded", message))
+    let deadline = live.deadline_exceeded.as_ref()?;
+    // The pods are deleted by the rollback, and their reason with them.
+    let message = failure.map_or(deadline, |failure| &failure.detail);
+    Some(("ProgressDeadlineExceeded", message.clone()))
 }
 
 #[cfg(test)]

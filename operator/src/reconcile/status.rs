@@ -1,18 +1,24 @@
 //! Computes the status from the observation of a reconcile. Pure functions.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{
-    Verdict, conflict, degraded, migrated, paused, progressing, ready, secured,
+    Verdict, available, conflict, degraded, migrated, monitored, paused, progressing, ready,
+    reconciling, secured, stalled,
 };
 use super::migration::Migration;
+use super::pod_monitor::PodMonitorState;
 use super::rollout::{Plan, Rollout};
 use super::secrets::MissingSecret;
 use crate::build::labels::{self, Component};
 use crate::build::{InvalidSpec, Target};
 use crate::cluster::Kind;
-use crate::crd::{Condition, MigrationStatus, OrderServiceStatus};
+use crate::crd::{Condition, MigrationStatus, OrderServiceStatus, RetryStatus};
+use crate::fleet::{Cause, VERSION, Wait};
+use crate::pods::{PodFailure, shorten};
 
 /// The observations and actions of one reconcile.
 #[derive(Debug, Default)]
@@ -37,9 +43,24 @@ pub(crate) struct Observation {
     pub rollout: Option<Rollout>,
     /// The template to run.
     pub plan: Option<Plan>,
+    /// The retries of failed rollouts.
+    pub retry: Option<RetryStatus>,
+    /// Why a pod of the current template does not run.
+    pub pod_failure: Option<PodFailure>,
+    /// The state of the PodMonitor.
+    pub pod_monitor: Option<PodMonitorState>,
+    /// The copies of the URL of the database, if they have changed.
+    pub database_secrets: Option<Vec<String>>,
     /// The revision of the desired template.
     pub desired: Option<String>,
+    /// Why the pods are replaced although the spec has not changed.
+    pub cause: Option<Cause>,
+    /// Why that does not start yet.
+    pub queued: Option<Wait>,
 }
+
+/// The complete text about each condition, for events: the message of a condition is short.
+pub(crate) type Details = Vec<(&'static str, String)>;
 
 /// Computes the status. Fields that were not observed keep their previous value.
 pub(crate) fn compute(
@@ -48,7 +69,7 @@ pub(crate) fn compute(
     target: Option<&Target>,
     generation: Option<i64>,
     now: Timestamp,
-) -> OrderServiceStatus {
+) -> (OrderServiceStatus, Details) {
     let migration = match &observation.migration {
         Migration::Done(done) => Some(done.clone()),
         _ => before.migration.clone(),
@@ -57,18 +78,18 @@ pub(crate) fn compute(
         Some(plan) => plan.failed.clone(),
         None => before.failed_revision.clone(),
     };
-    let verdict = [
-        ("Ready", ready(observation, target)),
-        ("Progressing", progressing(observation, target)),
-        ("Degraded", degraded(observation, target)),
-        ("Migrated", migrated(before, observation, target)),
-        ("Secured", secured(before, observation, target)),
-        ("Paused", paused(observation)),
-        ("Conflict", conflict(before, observation)),
-    ];
-    let conditions = verdict
-        .into_iter()
+    let retry = match &observation.retry {
+        Some(retry) => Some(retry.clone()).filter(|retry| *retry != RetryStatus::default()),
+        None => before.retry.clone(),
+    };
+    let verdicts = verdicts(before, observation, target, now);
+    let conditions = verdicts
+        .iter()
         .map(|(type_, verdict)| condition(before, type_, verdict, generation, now))
+        .collect();
+    let details = verdicts
+        .into_iter()
+        .map(|(type_, verdict)| (type_, verdict.detail.unwrap_or(verdict.message)))
         .collect();
     let rollout = observation.rollout.as_ref();
     let current = rollout.and_then(|rollout| rollout.current.as_ref());
@@ -77,7 +98,7 @@ pub(crate) fn compute(
     let is_unobserved =
         rollout.is_none() && (observation.failing.is_some() || observation.refused.is_some());
     let kept = |number| if is_unobserved { number } else { 0 };
-    OrderServiceStatus {
+    let status = OrderServiceStatus {
         observed_generation: generation,
         replicas: rollout.map_or(kept(before.replicas), |rollout| rollout.replicas),
         ready_replicas: rollout.map_or(kept(before.ready_replicas), |rollout| rollout.ready),
@@ -89,30 +110,107 @@ pub(crate) fn compute(
             .or_else(|| before.image.clone().filter(|_| is_unobserved)),
         schema: schema(before, observation, target),
         migration,
+        settled_generation: settled_generation(before, observation, generation),
+        failed_operator_version: failed_operator_version(before, observation),
         failed_revision,
+        retry,
+        database_secrets: observation
+            .database_secrets
+            .clone()
+            .unwrap_or_else(|| before.database_secrets.clone()),
         conditions,
+    };
+    (status, details)
+}
+
+/// The verdict about each condition, in the order of the status.
+fn verdicts(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    target: Option<&Target>,
+    now: Timestamp,
+) -> Vec<(&'static str, Verdict)> {
+    let ready = ready(before, observation, target, now);
+    let degraded = degraded(before, observation, target, now);
+    let migrated = migrated(before, observation, target);
+    let stalled = stalled(observation, &degraded, &migrated);
+    let reconciling = reconciling(observation, &ready, stalled.as_ref());
+    let mut verdicts = vec![
+        ("Ready", ready),
+        ("Available", available(before, observation, target)),
+        ("Progressing", progressing(observation, target)),
+        ("Degraded", degraded),
+        ("Migrated", migrated),
+        ("Secured", secured(before, observation, target)),
+        ("Paused", paused(observation)),
+        ("Conflict", conflict(before, observation)),
+    ];
+    verdicts.extend(monitored(before, observation).map(|verdict| ("Monitored", verdict)));
+    verdicts.extend(reconciling.map(|verdict| ("Reconciling", verdict)));
+    verdicts.extend(stalled.map(|verdict| ("Stalled", verdict)));
+    verdicts
+}
+
+/// Returns the generation of the spec whose template has rolled out.
+fn settled_generation(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+    generation: Option<i64>,
+) -> Option<i64> {
+    let is_failed = observation
+        .plan
+        .as_ref()
+        .is_some_and(|plan| plan.failed.is_some());
+    let has_rolled_out = match (&observation.rollout, &observation.desired) {
+        (Some(rollout), Some(desired)) => rollout.has_rolled_out(desired),
+        _ => false,
+    };
+    if has_rolled_out && !is_failed {
+        generation
+    } else {
+        before.settled_generation
+    }
+}
+
+/// Returns the version of the operator that caused the failed rollout, if the spec did not.
+fn failed_operator_version(
+    before: &OrderServiceStatus,
+    observation: &Observation,
+) -> Option<String> {
+    let Some(plan) = &observation.plan else {
+        return before.failed_operator_version.clone();
+    };
+    let failed = plan.failed.as_ref()?;
+    let is_known = before
+        .failed_revision
+        .as_ref()
+        .is_some_and(|before| before.revision == failed.revision);
+    if is_known {
+        before.failed_operator_version.clone()
+    } else {
+        (observation.cause == Some(Cause::Template)).then(|| VERSION.to_owned())
     }
 }
 
 fn condition(
     before: &OrderServiceStatus,
     type_: &str,
-    (status, reason, message): Verdict,
+    verdict: &Verdict,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
     let since = find(before, type_)
-        .filter(|before| before.status == status)
+        .filter(|before| before.status == verdict.status)
         .map(|before| before.last_transition_time.clone());
     // The API stores whole seconds.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     Condition {
         type_: type_.to_owned(),
-        status,
+        status: verdict.status,
         observed_generation: generation,
         last_transition_time: since.unwrap_or(Time(now)),
-        reason: reason.to_owned(),
-        message,
+        reason: verdict.reason.to_owned(),
+        message: shorten(&verdict.message),
     }
 }
 
@@ -122,6 +220,12 @@ pub(crate) fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'
         .conditions
         .iter()
         .find(|condition| condition.type_ == type_)
+}
+
+/// Whether a condition has had its status for this long.
+pub(crate) fn lasts(condition: &Condition, duration: Duration, now: Timestamp) -> bool {
+    let since = now.duration_since(condition.last_transition_time.0);
+    SignedDuration::try_from(duration).is_ok_and(|duration| since >= duration)
 }
 
 fn schema(

@@ -9,8 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 
+use crate::build::labels::MANAGER;
 use crate::cluster::Kind;
 use crate::crd::OrderService;
+use crate::diff::admission::Admitted;
 
 /// The names and versions of the objects in the cluster, by namespace.
 #[derive(Debug, Default)]
@@ -31,6 +33,10 @@ struct Entry {
     owner: Option<u64>,
     /// Digest of the desired object that the object last matched.
     digest: Option<u64>,
+    /// Fields that admission changed and whose annotation the API server did not keep.
+    admitted: Option<Box<Admitted>>,
+    /// Hash of the metadata without that of the status.
+    fingerprint: Option<u64>,
     /// Whether the object matched at this version.
     current: bool,
 }
@@ -70,20 +76,92 @@ impl Index {
             // of a later write.
             return false;
         }
-        let is_same = |before: &Entry| version.is_some() && version == before.version;
+        let fingerprint = self.fingerprint(kind, metadata);
+        let is_same = |before: &Entry| {
+            version.is_some()
+                && (version == before.version
+                    || (fingerprint.is_some() && fingerprint == before.fingerprint))
+        };
         let still = before.is_some_and(|before| before.current && is_same(before));
+        let digest = match checked {
+            Some(digest) => digest_number(digest),
+            None => before.and_then(|before| before.digest),
+        };
         let entry = Entry {
             uid: uid.into(),
             version,
             owner: controller_owner(metadata).map(|(uid, _)| self.random.hash_one(uid)),
-            digest: match checked {
-                Some(digest) => digest_number(digest),
-                None => before.and_then(|before| before.digest),
-            },
+            admitted: before
+                .filter(|before| before.digest == digest)
+                .and_then(|before| before.admitted.clone()),
+            digest,
+            fingerprint,
             current: checked.is_some() || still,
         };
         objects.insert(key, entry);
         !still
+    }
+
+    /// Returns a hash of the metadata that stays equal when only the status changes. Controllers update the status of
+    /// some kinds every few seconds, and the watch delivers no status to compare. The API server adds an entry of
+    /// `metadata.managedFields` for each other change, or changes its fields or its time.
+    ///
+    /// `None` if the status matters, or if the entries are missing.
+    fn fingerprint(&self, kind: Kind, metadata: &ObjectMeta) -> Option<u64> {
+        if kind.needs_status() {
+            return None;
+        }
+        let mut metadata = metadata.clone();
+        metadata.resource_version = None;
+        let entries = metadata.managed_fields.as_mut()?;
+        if !entries
+            .iter()
+            .any(|entry| entry.manager.as_deref() == Some(MANAGER))
+        {
+            return None;
+        }
+        entries.retain(|entry| entry.subresource.as_deref() != Some("status"));
+        let text = serde_json::to_vec(&metadata).ok()?;
+        Some(self.random.hash_one(text))
+    }
+
+    /// Records the fields that admission changed in an object that matches apart from them.
+    pub(crate) fn record_admitted(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        admitted: Admitted,
+    ) {
+        let mut namespaces = self.namespaces.lock();
+        let objects = namespaces.get_mut(namespace);
+        if let Some(entry) = objects.and_then(|objects| objects.get_mut(&(kind, name.into()))) {
+            entry.admitted = Some(Box::new(admitted));
+        }
+    }
+
+    /// Returns the recorded fields that admission changed in an object with the desired object of this digest.
+    pub(crate) fn admitted(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        name: &str,
+        digest: &str,
+    ) -> Option<Admitted> {
+        let namespaces = self.namespaces.lock();
+        let entry = namespaces.get(namespace)?.get(&(kind, name.into()))?;
+        let entry = Some(entry).filter(|entry| entry.digest == digest_number(digest));
+        entry?.admitted.as_deref().cloned()
+    }
+
+    /// Removes an object. An object of the same name and another UID stays: it was created after the deletion.
+    pub(super) fn remove_deleted(&self, kind: Kind, metadata: &ObjectMeta) {
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let name = metadata.name.as_deref().unwrap_or_default();
+        let uid = metadata.uid.as_deref().unwrap_or_default();
+        if self.has(kind, namespace, name, |entry| &*entry.uid == uid) {
+            self.remove(kind, namespace, name);
+        }
     }
 
     /// Removes an object.
@@ -188,47 +266,4 @@ pub(crate) fn controller_owner(metadata: &ObjectMeta) -> Option<(&str, &str)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn metadata(version: &str) -> ObjectMeta {
-        serde_json::from_value(json!({
-            "name": "a", "namespace": "n", "uid": "u", "resourceVersion": version,
-            "ownerReferences": [{"apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
-                "name": "a", "uid": "o", "controller": true}],
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_newer_version_is_compared_again_and_an_older_event_is_ignored() {
-        let index = Index::default();
-        let is_current = || index.is_current(Kind::Service, "n", "a", "d");
-        index.record_match(Kind::Service, &metadata("5"), "d");
-        assert!(is_current());
-        assert!(!index.observe(Kind::Service, &metadata("4")), "older");
-        assert!(
-            !index.observe(Kind::Service, &metadata("5")),
-            "the operator's own write"
-        );
-        assert!(is_current());
-        assert!(!index.is_current(Kind::Service, "n", "a", "e"));
-        assert!(!index.is_current(Kind::Service, "n", "a", "no digest"));
-        assert!(index.observe(Kind::Service, &metadata("6")));
-        assert!(!is_current());
-        assert!(
-            index.observe(Kind::Service, &metadata("6")),
-            "a change until it is compared"
-        );
-        assert!(index.matched_before(Kind::Service, "n", "a", "d"));
-        // The response to a write arrives after the event of a later write.
-        index.record_match(Kind::Service, &metadata("5"), "d");
-        assert!(!is_current());
-        assert_eq!(index.owned(Kind::Service, "n", "a", "o").len(), 1);
-        assert!(index.owned(Kind::Service, "n", "a", "x").is_empty());
-        index.remove(Kind::Service, "n", "a");
-        assert!(index.owned(Kind::Service, "n", "a", "o").is_empty());
-    }
-}
+mod tests;

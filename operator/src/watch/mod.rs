@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::diff::contention::Contention;
+use crate::fleet::Fleet;
 
 pub use index::Index;
 pub use status_cache::StatusCache;
@@ -26,6 +27,18 @@ pub struct Records {
     pub backoff: Backoff,
     /// Fields and objects that other field managers change repeatedly.
     pub contention: Contention,
+    /// Rollouts that no change of a spec requested.
+    pub fleet: Fleet,
     /// Statuses that were written but have not been delivered by the watch yet.
     pub statuses: StatusCache,
+}
+
+impl Records {
+    /// Removes an OrderService that was deleted.
+    fn forget(&self, uid: &str) {
+        self.backoff.forget(uid);
+        self.contention.forget(uid);
+        self.statuses.forget(uid);
+        self.fleet.forget(uid);
+    }
 }

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::queue::Queue;
 use super::{Records, index};
 use crate::cluster::Kind;
-use crate::crd::OrderService;
+use crate::crd::{ConditionStatus, OrderService};
+use crate::fleet::{Cause, VERSION};
 use crate::metrics::Metrics;
 
 /// Follows the watch of a kind of objects that OrderServices own.
@@ -64,12 +65,15 @@ pub(super) async fn follow_owned(
                 let metadata = &object.metadata;
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 let name = metadata.name.as_deref().unwrap_or_default();
-                records.index.remove(kind, namespace, name);
+                records.index.remove_deleted(kind, metadata);
+                let deleted = metadata.uid.as_deref().unwrap_or_default();
+                let is_own = records.contention.is_own_deletion(deleted);
                 // If the OrderService is gone, the garbage collector deleted the object.
-                if let Some((uid, owner)) = index::controller_owner(metadata)
+                if !is_own
+                    && let Some((uid, owner)) = index::controller_owner(metadata)
                     && store
                         .get(&ObjectRef::new(owner).within(namespace))
-                        .is_some()
+                        .is_some_and(|object| object.metadata.uid.as_deref() == Some(uid))
                 {
                     records.contention.record_deletion(uid, kind, name);
                 }
@@ -99,6 +103,7 @@ pub(super) async fn follow_order_services(
 ) {
     let mut stream = std::pin::pin!(stream);
     let mut ready = Some(ready);
+    let mut listed = HashSet::new();
     while let Some(event) = stream.next().await {
         let event = match event {
             Ok(event) => event,
@@ -111,9 +116,21 @@ pub(super) async fn follow_order_services(
             continue;
         };
         match &event {
-            Event::Init => {}
-            Event::InitApply(object) => queue.add(ObjectRef::from_obj(object)),
+            Event::Init => listed.clear(),
+            Event::InitApply(object) => {
+                listed.extend(object.metadata.uid.clone());
+                restore_permit(&records, object);
+                queue.add(ObjectRef::from_obj(object));
+            }
             Event::InitDone => {
+                // Those that were deleted while the watch was down have no event.
+                for object in store.state() {
+                    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+                    if !listed.contains(uid) {
+                        records.forget(uid);
+                    }
+                }
+                listed = HashSet::new();
                 if let Some(ready) = ready.take() {
                     // The receiver is gone only at shutdown.
                     let _ = ready.send(());
@@ -131,12 +148,30 @@ pub(super) async fn follow_order_services(
             }
             Event::Delete(object) => {
                 let uid = object.metadata.uid.as_deref().unwrap_or_default();
-                records.backoff.forget(uid);
-                records.contention.forget(uid);
-                records.statuses.forget(uid);
+                records.forget(uid);
             }
         }
         writer.apply_watcher_event(&event);
+    }
+}
+
+/// Restores from the status what an earlier leader started. The first reconcile of the object corrects it.
+fn restore_permit(records: &Records, object: &OrderService) {
+    let (Some(uid), Some(status)) = (object.metadata.uid.as_deref(), &object.status) else {
+        return;
+    };
+    let is_failed = status.failed_operator_version.as_deref() == Some(VERSION);
+    records.fleet.record(uid, is_failed);
+    let is_in_progress = status.conditions.iter().any(|condition| {
+        condition.type_ == "Progressing"
+            && condition.status == ConditionStatus::True
+            && matches!(condition.reason.as_str(), "Migrating" | "RollingOut")
+    });
+    if is_in_progress
+        && status.settled_generation.is_some()
+        && status.settled_generation == object.metadata.generation
+    {
+        records.fleet.resume(uid, Cause::Template);
     }
 }
 

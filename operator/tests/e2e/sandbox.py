@@ -111,14 +111,9 @@ class Sandbox:
 
     def _account(self):
         """A kubeconfig with a token of a ServiceAccount with exactly the rules of the manifests."""
-        election = copy.deepcopy(manifests.only("Role", "order-operator-leader-election")["rules"])
-        # As in components/namespaced: the name of the Lease contains the namespace.
-        names = [rule["resourceNames"] for rule in election if "resourceNames" in rule]
-        assert names == [["order-operator"]]
-        names[0].append(f"order-operator-{self.namespace}")
         rules = {
             "order-operator": manifests.only("ClusterRole", "order-operator")["rules"],
-            "order-operator-leader-election": election,
+            "order-operator-leader-election": manifests.only("Role", "order-operator-leader-election")["rules"],
             "order-operator-key": manifests.only("Role", "order-operator-key")["rules"],
         }
         key = copy.deepcopy(manifests.only("Secret", "order-operator-key"))
@@ -182,8 +177,9 @@ class Sandbox:
             kubeconfig = self.write_kubeconfig(f"{name}.kubeconfig", f"https://127.0.0.1:{proxy.port}")
         if arguments is None:
             arguments = ("--namespace", self.namespace)
-        operator = Operator(kubeconfig, self.directory, name, *arguments,
-                            environment={"POD_NAMESPACE": self.namespace, **(environment or {})})
+        # As in components/namespaced.
+        settings = {"POD_NAMESPACE": self.namespace, "LEASE_NAME": "order-operator"}
+        operator = Operator(kubeconfig, self.directory, name, *arguments, environment=settings | (environment or {}))
         self.operators.append(operator)
         if wait:
             until(f"{name} is ready: {operator.log}", lambda: operator.http("/readyz")[0] == 200, 20)

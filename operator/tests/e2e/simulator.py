@@ -255,7 +255,7 @@ class Simulator:
         """Deletes objects whose owner is gone; with controllers this is not needed."""
         if self.surrounding != "server":
             return
-        kinds = ("OrderService", *OWNED, "ReplicaSet", "Pod")
+        kinds = ("OrderService", *OWNED, "Secret", "ReplicaSet", "Pod")
         while True:
             items = [item for kind in kinds for item in self.cluster.list(kind, namespace)]
             alive = {item["metadata"]["uid"] for item in items}

@@ -42,6 +42,27 @@ def test_a_change_of_the_pod_template_is_reverted(sandbox, shop):
     sandbox.wait_for(shop, "Ready")
 
 
+def test_a_rollout_undo_is_reverted_and_reported(sandbox, shop):
+    """As kubectl does it: the template of the old revision, and all annotations that the Deployment had with it."""
+    old = sandbox.get("Deployment", shop)
+    sandbox.change(shop, settings={"poolMinIdle": 3})
+    until("another template", lambda: sandbox.get("Deployment", shop)["spec"]["template"] != old["spec"]["template"])
+    sandbox.wait_for(shop, "Ready")
+    wanted = sandbox.get("Deployment", shop)["spec"]["template"]
+    patch = [{"op": "replace", "path": "/spec/template", "value": old["spec"]["template"]},
+             {"op": "replace", "path": "/metadata/annotations", "value": old["metadata"]["annotations"]}]
+    sandbox.cluster.patch("Deployment", shop, sandbox.namespace, patch, manager="kubectl-rollout",
+                          content_type="application/json-patch+json")
+
+    def undone():
+        return [e for e in sandbox.events(shop, "DriftCorrected") if "kubectl-rollout" in e["note"]]
+
+    [event] = until("an event", undone)
+    assert "spec.template" in event["note"] and "metadata.annotations" not in event["note"], event
+    until("corrected", lambda: sandbox.get("Deployment", shop)["spec"]["template"] == wanted)
+    sandbox.wait_for(shop, "Ready")
+
+
 def test_a_deleted_object_is_created_again(sandbox, shop):
     for kind in ("Service", "PodDisruptionBudget", "ServiceAccount"):
         [item] = [i for i in sandbox.owned(shop) if i["kind"] == kind]

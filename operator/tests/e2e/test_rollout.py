@@ -63,12 +63,10 @@ def test_a_failed_migration_leaves_the_pods_unchanged(sandbox, simulated):
     assert sandbox.condition("careful", "Degraded")["status"] == "False"
 
 
-@pytest.mark.parametrize(("bad", "outcome"), [(BAD, "crash"), (MISSING, "missing")])
-def test_a_bad_image_is_rolled_back_and_not_retried(sandbox, simulated, bad, outcome):
-    name = f"bold-{outcome}"
+def roll_back(sandbox, name, bad, outcome):
+    """Rolls out an image whose pods do not run, until it is rolled back."""
     # 30 s is the shortest deadline that the CRD accepts.
     sandbox.running(name, progressDeadlineSeconds=30)
-    before = template(sandbox, name)
     sandbox.simulator.outcomes[bad, "server"] = outcome
     sandbox.change(name, image=bad)
     until("it was tried", lambda: image(sandbox, name) == bad, 60)
@@ -77,14 +75,32 @@ def test_a_bad_image_is_rolled_back_and_not_retried(sandbox, simulated, bad, out
     degraded = sandbox.wait_for(name, "Degraded", "True", reason)
     assert f"rolled back to {IMAGE}" in degraded["message"], degraded
     sandbox.wait_for(name, "Ready", "False", "RolledBack")
+    assert sandbox.wait_for(name, "Available")
     until("an event was published", lambda: sandbox.events(name, reason))
-    never("it was retried", lambda: template(sandbox, name) != before, 10)
     # The pods serve.
     assert sandbox.get("Deployment", name)["status"]["availableReplicas"] == 2
-    sandbox.change(name, image=NEXT_IMAGE)
-    sandbox.wait_for(name, "Ready", seconds=90)
-    assert image(sandbox, name) == NEXT_IMAGE
-    assert sandbox.condition(name, "Degraded")["status"] == "False"
+
+
+def test_an_image_that_crashes_is_rolled_back_and_retried_at_a_request(sandbox, simulated):
+    roll_back(sandbox, "bold", BAD, "crash")
+    before = template(sandbox, "bold")
+    never("it was retried", lambda: template(sandbox, "bold") != before, 10)
+    sandbox.simulator.outcomes[BAD, "server"] = "ready"
+    sandbox.cluster.patch("OrderService", "bold", sandbox.namespace,
+                          {"metadata": {"annotations": {"orders.example.com/retry": "once"}}})
+    until("it was retried", lambda: image(sandbox, "bold") == BAD, 60)
+    sandbox.wait_for("bold", "Ready", seconds=90)
+    assert sandbox.condition("bold", "Degraded")["status"] == "False"
+
+
+def test_an_image_that_cannot_be_pulled_is_rolled_back_and_retried_by_itself(sandbox, simulated):
+    roll_back(sandbox, "patient", MISSING, "missing")
+    failed = sandbox.get("OrderService", "patient")["status"]["failedRevision"]
+    assert failed["cause"] == "ImagePullBackOff" and failed["retryAt"], failed
+    sandbox.simulator.outcomes[MISSING, "server"] = "ready"
+    until("it was retried", lambda: image(sandbox, "patient") == MISSING, 60)
+    sandbox.wait_for("patient", "Ready", seconds=90)
+    assert sandbox.condition("patient", "Degraded")["status"] == "False"
 
 
 def test_another_operator_does_not_retry_it(sandbox, simulated):

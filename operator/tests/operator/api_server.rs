@@ -31,15 +31,23 @@ pub fn serve(
     service
 }
 
+/// A mutating admission policy: it gets the plural of the kind and the object of each write.
+pub type Admission = Box<dyn FnMut(&str, &mut Value) + Send>;
+
 /// The objects of the API server, and the requests that it received.
 #[derive(Default)]
 pub struct State {
+    pub admission: Option<Admission>,
+    /// The annotations of each object that the operator applied last.
+    applied_annotations: BTreeMap<(String, String), Value>,
     /// By plural and name.
     pub objects: BTreeMap<(String, String), Value>,
     pub version: u64,
     pub calls: Vec<String>,
     /// Requests that fail: the start of the call, the status code, and how often.
     pub failures: Vec<(String, u16, usize)>,
+    /// Details of the status of the next failure.
+    pub details: Option<Value>,
     pub bodies: Vec<Value>,
 }
 
@@ -93,9 +101,15 @@ impl State {
             (&Method::PATCH, "application/merge-patch+json") => "patch",
             other => panic!("unexpected {other:?}"),
         };
+        let name = match body["metadata"]["name"].as_str() {
+            Some(created) if verb == "create" => created.to_owned(),
+            _ => name,
+        };
         let short = without_hash(&name);
         let call = match (plural.as_str(), sub) {
-            ("events", _) => format!("event {}", body["reason"].as_str().unwrap_or("again")),
+            ("events", _) if verb != "list" => {
+                format!("event {}", body["reason"].as_str().unwrap_or("again"))
+            }
             (_, "status") => "status".to_owned(),
             ("pods", _) => "list pods".to_owned(),
             _ => format!("{verb} {plural} {short}"),
@@ -107,30 +121,32 @@ impl State {
             .find(|(start, _, times)| *times > 0 && call.starts_with(start.as_str()))
         {
             failure.2 -= 1;
-            return failed(failure.1, "failed by the test");
+            let (code, mut status) = failed(failure.1, "failed by the test");
+            if let Some(details) = self.details.take() {
+                status["details"] = details;
+            }
+            return (code, status);
         }
-        if plural == "events" {
+        if plural == "events" && verb != "list" {
             self.bodies.push(body.clone());
             return (201, body);
         }
         let key = (plural.clone(), name.clone());
         match verb {
-            "list" => {
-                let items: Vec<_> = self
-                    .objects
-                    .iter()
-                    .filter(|((of, _), _)| *of == plural)
-                    .map(|(_, o)| o)
-                    .collect();
-                (
-                    200,
-                    json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items}),
-                )
-            }
+            "list" => (
+                200,
+                self.list(&plural, request.uri.query().unwrap_or_default()),
+            ),
             "get" => match self.objects.get(&key) {
                 Some(object) => (200, object.clone()),
-                None => failed(404, "not found"),
+                None => missing(&name),
             },
+            "create" => {
+                if self.objects.contains_key(&key) {
+                    return failed(409, "the object exists");
+                }
+                (201, self.store(&plural, &name, body))
+            }
             "delete" => match self.objects.remove(&key) {
                 Some(object) => (200, object),
                 None => failed(404, "not found"),
@@ -153,6 +169,19 @@ impl State {
                 (200, self.store(&plural, &name, object))
             }
             "release" => self.release(&key, &body),
+            "patch" if plural == "jobs" => {
+                let mut object = self.objects[&key].clone();
+                if body["metadata"]["uid"] != object["metadata"]["uid"] {
+                    return failed(409, "the UID differs");
+                }
+                let [(field, seconds)] = &Vec::from_iter(body["spec"].as_object().unwrap())[..]
+                else {
+                    panic!("{body}")
+                };
+                object["spec"][field.as_str()] = (*seconds).clone();
+                (200, self.store(&plural, &name, object))
+            }
+            "patch" if plural != "secrets" => self.annotate(&key, &body),
             "patch" => {
                 let mut object = self.objects[&key].clone();
                 let version = &object["metadata"]["resourceVersion"];
@@ -168,6 +197,35 @@ impl State {
             ),
             other => panic!("unexpected {other} {plural}"),
         }
+    }
+
+    /// A page of the objects of a kind. Of events, those about the object that the field selector names.
+    fn list(&self, plural: &str, query: &str) -> Value {
+        let parameter = |name: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let number = |name: &str| parameter(name).and_then(|value| value.parse::<usize>().ok());
+        let about = parameter("fieldSelector").map(|fields| {
+            let uid = fields.strip_prefix("involvedObject.uid%3D").expect(fields);
+            uid.strip_suffix("%2Ctype%3DWarning").expect(fields)
+        });
+        let is_meant = |object: &Value| {
+            about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
+        };
+        let (skipped, limit) = (
+            number("continue").unwrap_or(0),
+            number("limit").unwrap_or(usize::MAX),
+        );
+        let mut items = self
+            .objects
+            .iter()
+            .filter(|((of, _), object)| of == plural && is_meant(object))
+            .map(|(_, object)| object)
+            .skip(skipped);
+        let page: Vec<_> = items.by_ref().take(limit).collect();
+        let token = items.next().map(|_| (skipped + limit).to_string());
+        json!({"apiVersion": "v1", "kind": "List", "metadata": {"continue": token}, "items": page})
     }
 
     /// The part of server-side apply that the tests need: fields of other managers stay, and a field without
@@ -192,14 +250,57 @@ impl State {
         } else {
             assert!(!query.contains("force=true"), "a creation is not forced");
         }
-        let mut owned = json!({});
-        if replicas {
-            owned["f:replicas"] = json!({});
+        let mut owned = fields_v1(&body);
+        if !replicas && let Some(Value::Object(spec)) = owned.get_mut("f:spec") {
+            spec.remove("f:replicas");
         }
+        self.keep_annotations(key, &mut body);
         body["metadata"]["managedFields"] = json!([
-            {"manager": "order-operator", "operation": "Apply", "fieldsV1": {"f:spec": owned}},
+            {"manager": "order-operator", "operation": "Apply", "fieldsV1": owned},
         ]);
+        self.admit(&key.0, &mut body);
         self.store(&key.0, &key.1, body)
+    }
+
+    /// Annotations that the operator did not apply stay.
+    fn keep_annotations(&mut self, key: &(String, String), body: &mut Value) {
+        let applied = body["metadata"]["annotations"].clone();
+        let earlier = self.applied_annotations.insert(key.clone(), applied);
+        let before = self.objects.get(key);
+        let before = before.and_then(|before| before["metadata"]["annotations"].as_object());
+        for (name, text) in before.into_iter().flatten() {
+            let is_own = earlier
+                .as_ref()
+                .is_some_and(|earlier| earlier.get(name).is_some());
+            if !is_own && body["metadata"]["annotations"].get(name).is_none() {
+                body["metadata"]["annotations"][name] = text.clone();
+            }
+        }
+    }
+
+    /// Runs admission. As in the API server, it comes after the owners of the fields are determined.
+    fn admit(&mut self, plural: &str, object: &mut Value) {
+        if let Some(admission) = &mut self.admission {
+            admission(plural, object);
+        }
+    }
+
+    /// A merge patch of annotations, with the UID as a precondition.
+    fn annotate(&mut self, key: &(String, String), body: &Value) -> (u16, Value) {
+        let mut object = self.objects[key].clone();
+        if body["metadata"]["uid"] != object["metadata"]["uid"] {
+            return failed(409, "the object was replaced");
+        }
+        for (name, text) in body["metadata"]["annotations"].as_object().unwrap() {
+            let annotations = object["metadata"]["annotations"].as_object_mut().unwrap();
+            if text.is_null() {
+                annotations.remove(name);
+            } else {
+                annotations.insert(name.clone(), text.clone());
+            }
+        }
+        self.admit(&key.0, &mut object);
+        (200, self.store(&key.0, &key.1, object))
     }
 
     fn release(&mut self, key: &(String, String), patch: &Value) -> (u16, Value) {
@@ -214,6 +315,25 @@ impl State {
         }
         (200, self.store(&key.0, &key.1, object))
     }
+}
+
+/// The response for a missing object, which names it, unlike the one for a missing kind.
+fn missing(name: &str) -> (u16, Value) {
+    let (code, mut status) = failed(404, "not found");
+    status["details"] = json!({"name": name});
+    (code, status)
+}
+
+/// The fields of an object as in `metadata.managedFields`. A list is one field.
+fn fields_v1(value: &Value) -> Value {
+    let Value::Object(fields) = value else {
+        return json!({});
+    };
+    let fields = fields.iter().filter(|(_, value)| !value.is_null());
+    fields
+        .map(|(name, value)| (format!("f:{name}"), fields_v1(value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn failed(code: u16, message: &str) -> (u16, Value) {

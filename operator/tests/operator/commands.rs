@@ -38,6 +38,7 @@ fn one_order_service_is_rendered() {
         sample(),
         format!("---\n{}\n---\n", sample()),
         format!("# a sample\n---\n{}...\n", sample()),
+        sample().replacen("v1alpha1", "v1beta1", 1),
     ] {
         let out = render(&text);
         assert!(out.status.success(), "{out:?}");

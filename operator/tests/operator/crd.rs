@@ -1,6 +1,8 @@
 //! The committed CRD, and objects that it accepts and rejects. The end-to-end suite sends the same objects to
 //! a real API server.
 
+use std::sync::LazyLock;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::Validator;
 use order_operator::crd::{self, OrderService};
@@ -29,6 +31,34 @@ fn schema() -> Value {
         .clone()
 }
 
+#[test]
+fn the_served_versions_have_identical_schemas() {
+    let crd = crd::definition().unwrap();
+    let versions = crd["spec"]["versions"].as_array().unwrap();
+    let [stored, other] = versions.as_slice() else {
+        panic!("{} versions", versions.len())
+    };
+    assert_eq!(
+        (&stored["name"], &other["name"]),
+        (&json!("v1alpha1"), &json!("v1beta1"))
+    );
+    assert_eq!(
+        (&stored["storage"], &other["storage"]),
+        (&json!(true), &json!(false))
+    );
+    // Without a conversion webhook the API server changes only `apiVersion`.
+    assert!(crd["spec"].get("conversion").is_none());
+    let rest = |version: &Value| {
+        let mut version = version.clone();
+        for field in ["name", "storage"] {
+            version.as_object_mut().unwrap().remove(field);
+        }
+        version
+    };
+    assert_eq!(rest(stored), rest(other));
+    assert_eq!(stored["served"], json!(true));
+}
+
 /// The structural schema as JSON Schema, with the extensions of Kubernetes translated, and without unknown
 /// fields, as with strict validation.
 fn strict(schema: &mut Value, is_root: bool) {
@@ -36,7 +66,10 @@ fn strict(schema: &mut Value, is_root: bool) {
         if fields.remove("x-kubernetes-int-or-string").is_some() {
             fields.insert("type".to_owned(), json!(["integer", "string"]));
         }
-        if fields.contains_key("properties") && !is_root {
+        let preserves = fields
+            .remove("x-kubernetes-preserve-unknown-fields")
+            .is_some();
+        if fields.contains_key("properties") && !is_root && !preserves {
             fields.insert("additionalProperties".to_owned(), json!(false));
         }
         fields.remove("format");
@@ -56,11 +89,13 @@ fn strict(schema: &mut Value, is_root: bool) {
 
 /// The errors of an object as field and message. An update is validated against the old object.
 fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
-    let schema = schema();
-    let mut structural = schema.clone();
-    strict(&mut structural, true);
-    let structural = jsonschema::validator_for(&structural).unwrap();
-    let mut wrong: Vec<_> = structural
+    static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+    static STRUCTURAL: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let mut structural = SCHEMA.clone();
+        strict(&mut structural, true);
+        jsonschema::validator_for(&structural).unwrap()
+    });
+    let mut wrong: Vec<_> = STRUCTURAL
         .iter_errors(object)
         .map(|error| {
             let path = error
@@ -79,7 +114,7 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<String> {
         })
         .collect();
     if wrong.is_empty() {
-        let rules = Validator::new().validate_with_defaults(&schema, object, old);
+        let rules = Validator::new().validate_with_defaults(&SCHEMA, object, old);
         let broken = rules
             .err()
             .map(|broken| broken.into_vec())
@@ -157,15 +192,23 @@ fn the_crd_has_columns_short_names_and_subresources() {
     let crd: CustomResourceDefinition = serde_json::from_value(crd::definition().unwrap()).unwrap();
     let names = &crd.spec.names;
     assert_eq!(names.short_names.as_deref(), Some(&["osvc".to_owned()][..]));
-    assert!(names.categories.as_ref().is_some_and(|all| !all.is_empty()));
+    // Not `all`: `kubectl delete all --all` would delete the services with it.
+    assert_eq!(
+        names.categories.as_deref(),
+        Some(&["orders".to_owned()][..])
+    );
     let version = &crd.spec.versions[0];
-    let columns: Vec<_> = version
-        .additional_printer_columns
-        .iter()
-        .flatten()
-        .map(|column| column.name.as_str())
-        .collect();
-    assert_eq!(columns, ["Ready", "Image", "Schema", "Replicas", "Age"]);
+    let columns = |priority: i32| -> Vec<&str> {
+        let columns = version.additional_printer_columns.iter().flatten();
+        columns
+            .filter(|column| column.priority.unwrap_or(0) == priority)
+            .map(|column| column.name.as_str())
+            .collect()
+    };
+    let always = ["Ready", "Available", "Image", "Schema", "Replicas", "Age"];
+    assert_eq!(columns(0), always);
+    // With `-o wide`.
+    assert_eq!(columns(1), ["Desired Image", "Reason", "Message"]);
     let subresources = version.subresources.as_ref().unwrap();
     assert!(subresources.status.is_some());
     assert_eq!(

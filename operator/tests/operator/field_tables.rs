@@ -17,6 +17,11 @@ struct Field {
 /// a secret is described by its parent, `secretRef`.
 fn fields(schema: &Value, path: &str, default: Option<&Value>, found: &mut Vec<Field>) {
     let default = schema.get("default").or(default);
+    // A part of a pod is described as a whole.
+    if path == "podTemplate.spec" {
+        found.push(leaf(schema, path, default));
+        return;
+    }
     if let Some(properties) = schema["properties"].as_object() {
         for (name, property) in properties {
             let path = format!("{path}{}{name}", if path.is_empty() { "" } else { "." });
@@ -29,6 +34,10 @@ fn fields(schema: &Value, path: &str, default: Option<&Value>, found: &mut Vec<F
         }
         return;
     }
+    found.push(leaf(schema, path, default));
+}
+
+fn leaf(schema: &Value, path: &str, default: Option<&Value>) -> Field {
     let description = schema["description"]
         .as_str()
         .unwrap_or_else(|| panic!("{path} has no description"));
@@ -51,11 +60,11 @@ fn fields(schema: &Value, path: &str, default: Option<&Value>, found: &mut Vec<F
         (Value::Number(least), Value::Number(most)) => format!(" ({least} to {most})"),
         _ => String::new(),
     };
-    found.push(Field {
+    Field {
         path: path.to_owned(),
         default,
         meaning: format!("{}{bounds}", meaning.trim_end_matches('.')),
-    });
+    }
 }
 
 fn table(fields: &[&Field], heading: &str) -> String {

@@ -17,6 +17,8 @@ mod fence_layer;
 mod field_tables;
 mod golden;
 mod hardening;
+mod osvc;
+mod pod_options;
 mod reconcile;
 mod test_cluster;
 

@@ -2,6 +2,7 @@
 //! every request: a test lists the requests of each reconcile in order, and fails on a missing request and on
 //! an additional one.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -89,13 +90,17 @@ impl TestCluster {
 
     /// Creates or changes the secret with the file of API keys.
     pub fn auth_secret(&self, file: &str) {
-        let data = k8s_openapi::ByteString(file.as_bytes().to_vec());
-        let metadata = json!({"name": "keys", "namespace": NAMESPACE});
-        self.put(
-            "secrets",
-            "keys",
-            json!({"metadata": metadata, "data": {"auth.toml": data}}),
-        );
+        self.secret_with("keys", &[("auth.toml", file)]);
+    }
+
+    /// Creates or changes a secret with this data.
+    pub fn secret_with(&self, name: &str, data: &[(&str, &str)]) {
+        let data: BTreeMap<_, _> = data
+            .iter()
+            .map(|(key, value)| (*key, k8s_openapi::ByteString(value.as_bytes().to_vec())))
+            .collect();
+        let metadata = json!({"name": name, "namespace": NAMESPACE});
+        self.put("secrets", name, json!({"metadata": metadata, "data": data}));
     }
 
     /// Creates the Secret with the key of the operator; without data, as before its first start.
@@ -114,6 +119,19 @@ impl TestCluster {
         let key = (kind.resource().plural, name.to_owned());
         self.state.lock().unwrap().objects.remove(&key).unwrap();
         self.context.records.index.remove(kind, NAMESPACE, name);
+    }
+
+    /// Deletes a pod, which the operator does not watch.
+    pub fn remove_pod(&self, name: &str) {
+        let key = ("pods".to_owned(), name.to_owned());
+        self.state.lock().unwrap().objects.remove(&key).unwrap();
+    }
+
+    /// Sets an annotation of the OrderService.
+    pub fn annotate(&self, key: &str, value: &str) {
+        let mut object = self.get("orderservices", NAME).unwrap();
+        object["metadata"]["annotations"][key] = json!(value);
+        self.put("orderservices", NAME, object);
     }
 
     pub fn get(&self, plural: &str, name: &str) -> Option<Value> {
@@ -139,11 +157,25 @@ impl TestCluster {
         let mut object = self
             .get(&plural, name)
             .unwrap_or_else(|| panic!("no {plural} {name}"));
+        let before = object.clone();
         how(&mut object);
+        record_manager(&before, &mut object);
         self.put(&plural, name, object);
         let object = self.get(&plural, name).unwrap();
         let metadata = serde_json::from_value(object["metadata"].clone()).unwrap();
         self.context.records.index.observe(kind, &metadata);
+    }
+
+    /// Changes every object that is written from now on, as a mutating admission policy does.
+    pub fn admit(&self, policy: impl FnMut(&str, &mut Value) + Send + 'static) {
+        self.state.lock().unwrap().admission = Some(Box::new(policy));
+    }
+
+    /// The cluster with a new operator, which has read nothing yet.
+    pub fn with_new_operator(self) -> Self {
+        let restarted = Self::new(json!({}));
+        *restarted.state.lock().unwrap() = std::mem::take(&mut *self.state.lock().unwrap());
+        restarted
     }
 
     /// Changes the spec of the OrderService.
@@ -185,7 +217,12 @@ impl TestCluster {
 
     /// Simulates the Job controller.
     pub fn finish_job(&self, condition: &str) {
-        let name = self.names(Kind::Job).pop().expect("there is no Job");
+        // One that has ended stays for a day.
+        let has_ended =
+            |name: &String| !self.get("jobs", name).unwrap()["status"]["conditions"].is_null();
+        let names = self.names(Kind::Job);
+        let name = names.iter().find(|name| !has_ended(name));
+        let name = name.or(names.last()).expect("there is no Job").clone();
         self.change(Kind::Job, &name, |job| {
             job["status"] = json!({"failed": i32::from(condition == "Failed"), "conditions": [
                 {"type": condition, "status": "True", "message": "message of the Job"},
@@ -202,6 +239,12 @@ impl TestCluster {
             .push((call.to_owned(), code, times));
     }
 
+    /// Fails the next request that starts like this, with these details in the status.
+    pub fn fail_with(&self, call: &str, code: u16, details: Value) {
+        self.state.lock().unwrap().details = Some(details);
+        self.fail(call, code, 1);
+    }
+
     /// Ends all failures.
     pub fn stop_failing(&self) {
         self.state.lock().unwrap().failures.clear();
@@ -215,7 +258,8 @@ impl TestCluster {
     pub async fn run(&self) -> (Result<Action, Error>, Vec<String>) {
         self.state.lock().unwrap().calls.clear();
         let object = Arc::new(self.object());
-        let result = reconcile(object.clone(), self.context.clone()).await;
+        // The future is too large for the stack of a test that awaits many of them.
+        let result = Box::pin(reconcile(object.clone(), self.context.clone())).await;
         if let Err(error) = &result {
             error_policy(&object, error, &self.context);
         }
@@ -274,6 +318,18 @@ impl TestCluster {
         format!("{} {}", condition.status.as_str(), condition.reason)
     }
 
+    /// The notes of the events with this reason.
+    pub fn event_notes(&self, reason: &str) -> Vec<String> {
+        let state = self.state.lock().unwrap();
+        let events = state
+            .bodies
+            .iter()
+            .filter(|event| event["reason"] == reason);
+        events
+            .map(|event| event["note"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
     /// The body of the last event.
     pub fn last_event(&self) -> Value {
         self.state
@@ -284,6 +340,35 @@ impl TestCluster {
             .cloned()
             .expect("no event")
     }
+}
+
+/// Adds the field manager of a change to `managedFields`, unless the change contains it or is one of the status.
+fn record_manager(before: &Value, after: &mut Value) {
+    if before["metadata"]["managedFields"] != after["metadata"]["managedFields"] {
+        return;
+    }
+    let mut fields = changed_fields(before, after);
+    fields.as_object_mut().unwrap().remove("f:status");
+    if fields == json!({}) {
+        return;
+    }
+    if let Some(entries) = after["metadata"]["managedFields"].as_array_mut() {
+        entries.push(json!({"manager": "somebody", "operation": "Update", "fieldsV1": fields}));
+    }
+}
+
+/// The fields that a change sets, as in `metadata.managedFields`.
+fn changed_fields(before: &Value, after: &Value) -> Value {
+    let Value::Object(fields) = after else {
+        return json!({});
+    };
+    let changed = fields
+        .iter()
+        .filter(|(name, value)| before[*name] != **value);
+    changed
+        .map(|(name, value)| (format!("f:{name}"), changed_fields(&before[name], value)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 pub fn is_read(call: &str) -> bool {

@@ -1,12 +1,14 @@
 //! Checks all rows of one key together.
 
+use super::super::clock::Clock;
 use super::super::document::{Document, same_json};
 use super::super::history::{Current, History, Surroundings};
 use super::super::kind::Kind;
 use super::super::order;
 use super::super::report::Report;
 use super::super::rows::{
-    ArchivedRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored, Table,
+    ArchivedRow, ErasureRow, EventRow, FloorRow, IdempotencyRow, Key, LineRow, OrderRow, Stored,
+    Table,
 };
 use super::super::value::BadColumn;
 use crate::domain::{Status, Tenant};
@@ -18,8 +20,8 @@ pub(super) struct Entity {
     pub(super) lines: Vec<Result<LineRow, BadColumn>>,
     pub(super) idempotency: Vec<Result<IdempotencyRow, BadColumn>>,
     pub(super) archived: Vec<Result<ArchivedRow, BadColumn>>,
-    /// Whether older events still have personal data, which will be redacted.
-    pub(super) being_erased: bool,
+    /// What the worklist of erasures has of the order.
+    pub(super) erasures: Vec<Result<ErasureRow, BadColumn>>,
     pub(super) history: History,
 }
 
@@ -36,10 +38,17 @@ impl Entity {
         });
     }
 
+    /// Whether older events still have personal data, which will be redacted.
+    fn being_erased(&self) -> bool {
+        let mut erasures = self.erasures.iter();
+        erasures.any(|row| row.as_ref().is_ok_and(|row| row.is_unfinished))
+    }
+
+    /// Checks an event. `feed` is the position after all others, and the time.
     pub(super) fn event(
         &mut self,
         row: Result<EventRow, BadColumn>,
-        end_of_feed: Option<i64>,
+        (end_of_feed, clock): (Option<i64>, Clock),
         floor: Floor<'_>,
         report: &mut Report,
     ) {
@@ -52,8 +61,9 @@ impl Entity {
                 let around = Surroundings {
                     key: &self.key,
                     end_of_feed,
+                    clock,
                     floor: floor.ok().flatten(),
-                    being_erased: self.being_erased,
+                    being_erased: self.being_erased(),
                     idempotency: self.idempotency.first().and_then(|row| row.as_ref().ok()),
                 };
                 self.history.add(row, &around, report);
@@ -67,6 +77,12 @@ impl Entity {
         if Tenant::parse(&key.tenant).is_err() {
             report.add(Kind::UnreadableValue, Some(key), None, || {
                 "the tenant is not the name of a tenant".to_owned()
+            });
+        }
+        let leftover = self.erasures.iter().flatten();
+        if leftover.into_iter().any(|row| !row.is_unfinished) {
+            report.add(Kind::ErasureLeftover, Some(key), None, || {
+                "erasure_orders has the order, and no unfinished erasure will remove it".to_owned()
             });
         }
         let floor = floor_of(floors, key);
@@ -180,7 +196,7 @@ impl Entity {
             return;
         };
         if let Ok(document) = Document::parse(data)
-            && !self.being_erased
+            && !self.being_erased()
             && document.customer_id.as_ref().map(|text| text.0.as_ref())
                 != archived.customer_id.as_deref()
         {
@@ -225,7 +241,7 @@ impl Entity {
         if times.any(|time| time != document.created_at) {
             mismatch("has another created_at");
         }
-        let Some(order) = order.filter(|_| !self.being_erased && !self.history.may_be_imported())
+        let Some(order) = order.filter(|_| !self.being_erased() && !self.history.may_be_imported())
         else {
             return;
         };

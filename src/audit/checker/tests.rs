@@ -5,6 +5,7 @@ use arbtest::arbtest;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::super::clock::TOLERANCE;
 use super::*;
 use crate::domain::{
     Currency, Draft, EventType, Items, ItemsDraft, ItemsPatch, LineDraft, MetadataPatch, NewOrder,
@@ -87,6 +88,7 @@ fn event(order: &Order, event_type: EventType, at: i64) -> EventRow {
         seq: i64::from(order.version),
         event_type,
         occurred_at: at,
+        recorded_at: at,
         data_bytes: i32::try_from(data.len()).unwrap(),
         data,
     }
@@ -164,6 +166,11 @@ fn history(u: &mut Unstructured<'_>) -> Result<Rows> {
     })
 }
 
+/// A month after the histories, so that retention may have reached their events.
+fn clock() -> Clock {
+    Clock::postgres(1_764_000_000_000_000 + 31 * 86_400_000_000)
+}
+
 fn stored<T>(key: &Key, row: T) -> Stored<T> {
     Stored {
         key: key.clone(),
@@ -173,7 +180,7 @@ fn stored<T>(key: &Key, row: T) -> Stored<T> {
 
 fn check(rows: Vec<Rows>, floors: Vec<Stored<FloorRow>>) -> Report {
     let mut checker = Checker::default();
-    let mut range = Range::new(Key::new("z", Uuid::max()), Some(AFTER_ALL));
+    let mut range = Range::new(Key::new("z", Uuid::max()), Some(AFTER_ALL), clock());
     let mut events = Vec::new();
     range.floors = floors;
     for Rows {
@@ -204,7 +211,7 @@ fn check(rows: Vec<Rows>, floors: Vec<Stored<FloorRow>>) -> Report {
 fn corrupt(u: &mut Unstructured<'_>, rows: &mut Rows) -> Result<&'static str> {
     let event = u.choose_index(rows.events.len())?;
     let line = u.choose_index(rows.lines.len())?;
-    let change = u.int_in_range(0..=19)?;
+    let change = u.int_in_range(0..=21)?;
     let (event, line) = (&mut rows.events[event], &mut rows.lines[line]);
     Ok(match change {
         0 => {
@@ -286,6 +293,15 @@ fn corrupt(u: &mut Unstructured<'_>, rows: &mut Rows) -> Result<&'static str> {
         18 => {
             rows.idempotency.document.push('}');
             "document"
+        }
+        19 => {
+            event.recorded_at = clock().now + TOLERANCE + 1;
+            "recorded in the future"
+        }
+        20 => {
+            event.event_type = EventType::Updated;
+            event.recorded_at = event.occurred_at - TOLERANCE - 1;
+            "recorded before it occurred"
         }
         _ => {
             rows.idempotency.created_at += 1;
@@ -377,7 +393,7 @@ fn a_range_that_is_abandoned_leaves_no_trace() {
         let mut rows = history(u)?;
         corrupt(u, &mut rows)?;
         let mut checker = Checker::default();
-        let mut range = Range::new(Key::new("z", Uuid::max()), None);
+        let mut range = Range::new(Key::new("z", Uuid::max()), None, clock());
         range.orders.push(stored(&rows.key, rows.order));
         checker.begin(range);
         for event in rows.events {
@@ -404,7 +420,7 @@ fn rows_after_the_end_of_a_range_are_left_for_the_next() {
         status: None,
     };
     let mut checker = Checker::default();
-    let mut range = Range::new(key(9), None);
+    let mut range = Range::new(key(9), None, clock());
     range.lines.extend((1..=9).map(|n| stored(&key(n), line())));
     checker.begin(range);
     checker.end(&key(4));

@@ -1,8 +1,8 @@
 //! Archives old orders: writes them to files, verifies the files, and then removes the orders.
 //!
-//! An order is removed only if a file that was read back contains it in its last version. A run that is killed leaves
-//! orders that are archived and not removed; the next run archives them again. So an order is in the database or in a
-//! verified file, and possibly in several files.
+//! An order is removed only if a file that was read back contains it in its last version. A run that is killed leaves a
+//! pending file, some of whose orders are removed; the next run finishes it before it archives more. So an order is in
+//! the database or in exactly one file, and a finished file has only orders that are removed.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,11 +10,13 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::archive_file::{ArchiveWriter, FileName, WrittenFile, remove_abandoned};
+use super::archive_file::{ArchiveDirectory, ArchiveWriter};
+use super::archive_name::{DatabaseId, FileName};
 use super::archive_page::{self, PageReader};
+use super::pending_file::PendingFile;
 use super::run::Run;
 use super::{ArchivedOrder, Maintenance, StoreError, TenantTable, stored_tenant};
-use crate::domain::{Order, Status, Tenant};
+use crate::domain::{MAX_IMPORTED_VERSION, Order, Status, Tenant};
 use crate::order_json;
 use crate::store::error::StoreFault;
 use crate::store::list::{CreatedRange, Direction, ListQuery};
@@ -22,34 +24,52 @@ use crate::store::list::{CreatedRange, Direction, ListQuery};
 /// The length at which a file ends. Nothing of a file is removed before all of it is verified.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Archives the orders with a final status that were last updated before `before`. `now` is the time of the run.
+/// Which orders are archived, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ArchiveOptions<'a> {
+    /// Orders with a final status that were last updated before this time are archived.
+    pub(super) before: DateTime<Utc>,
+    /// The time of the run.
+    pub(super) now: DateTime<Utc>,
+    pub(super) directory: &'a Path,
+    /// Whether the keys of the orders are removed as well.
+    pub(super) with_keys: bool,
+}
+
+/// Finishes the files that earlier runs have left, and archives old orders.
 pub(super) async fn archive(
     database: &mut impl Maintenance,
-    before: DateTime<Utc>,
-    now: DateTime<Utc>,
-    directory: &Path,
-    with_keys: bool,
+    options: ArchiveOptions<'_>,
     run: &mut Run,
 ) -> Result<(), StoreError> {
-    remove_abandoned(directory)?;
+    let id = DatabaseId::of(&database.cursor_key().await?);
+    let directory = ArchiveDirectory::new(options.directory, id);
+    directory.remove_abandoned()?;
+    for file in directory.pending()? {
+        if run.is_stopped() {
+            return Ok(());
+        }
+        log::info!(file:% = file.name; "finishing a file of an interrupted run");
+        remove(database, options, file, run).await?;
+    }
     let mut after = String::new();
     while let Some(text) = database.tenant_after(TenantTable::Orders, &after).await? {
         let tenant = stored_tenant(&text)?;
-        let mut candidates = Candidates::new(before);
+        let mut candidates = Candidates::new(options.before);
         while let Some(first) = candidates.next(database, &tenant).await? {
-            let name = FileName::new(&tenant, first.id, now);
-            let mut file = ArchiveWriter::create(directory, name)?;
+            let name = FileName::new(&tenant, first.id, options.now);
+            let mut file = ArchiveWriter::create(&directory, name)?;
             let mut next = Some(first);
             while let Some(order) = next {
                 file.write(&archived(order)?.json)?;
-                next = if file.bytes() < MAX_FILE_BYTES && !run.is_stopped() {
+                next = if file.bytes < MAX_FILE_BYTES && !run.is_stopped() {
                     candidates.next(database, &tenant).await?
                 } else {
                     None
                 };
             }
-            let written = file.finish()?;
-            remove(database, &tenant, written, with_keys, run).await?;
+            let file = file.into_pending(&tenant)?;
+            remove(database, options, file, run).await?;
             if run.is_stopped() {
                 return Ok(());
             }
@@ -62,43 +82,63 @@ pub(super) async fn archive(
     Ok(())
 }
 
-/// Removes the orders of a file that was written, and the lines of those that were not removed.
+/// Removes the orders of a pending file, and finishes the file without the lines of those that stay. An order of the file
+/// that is not stored was removed by an earlier run.
 async fn remove(
     database: &mut impl Maintenance,
-    tenant: &Tenant,
-    mut file: WrittenFile,
-    with_keys: bool,
+    options: ArchiveOptions<'_>,
+    file: PendingFile,
     run: &mut Run,
 ) -> Result<(), StoreError> {
-    file.verify()?;
+    let content = file.verify()?;
+    let tenant = &file.name.tenant;
     let mut pages = PageReader::open(&file)?;
-    let mut kept: HashSet<Uuid> = HashSet::new();
+    let mut staying: HashSet<Uuid> = HashSet::new();
     while let Some(page) = pages.next()? {
-        let ids: Vec<Uuid> = page.iter().map(|line| line.id).collect();
+        let found = stored(database, tenant, page.iter().map(|line| line.id).collect()).await?;
+        staying.extend(found.iter().map(|order| order.id));
         // After a signal, nothing more is removed, and the file keeps only what was.
-        let removed = if run.is_stopped() {
-            Vec::new()
-        } else {
-            let found = database.orders_by_id(tenant, &ids).await?;
-            let unchanged = archive_page::unchanged(found, page, &file)?;
-            database
-                .remove_archived(tenant, &unchanged, with_keys)
-                .await?
-        };
-        run.report.orders_archived += u64::try_from(removed.len()).unwrap_or_default();
-        kept.extend(ids.into_iter().filter(|id| !removed.contains(id)));
+        if !run.is_stopped() {
+            let mut unchanged = archive_page::unchanged(found, page)?;
+            // The retention may be longer than that of the run that wrote the file.
+            unchanged.retain(|archived| archived.order.updated_at < options.before);
+            let removed = database
+                .remove_archived(tenant, &unchanged, options.with_keys)
+                .await?;
+            run.report.orders_archived += u64::try_from(removed.len()).unwrap_or_default();
+            for id in removed {
+                staying.remove(&id);
+            }
+        }
         run.log_progress("archiving orders", run.report.orders_archived);
         run.pause().await;
     }
-    if !kept.is_empty() {
-        if !run.is_stopped() {
-            run.report.orders_changed += u64::try_from(kept.len()).unwrap_or_default();
-        }
-        // An order that stays may be erased later, and an erasure does not reach the archive.
-        file.remove_lines(&kept)?;
+    if !run.is_stopped() {
+        run.report.orders_changed += u64::try_from(staying.len()).unwrap_or_default();
     }
-    run.report.files.extend(file.into_report());
+    // An order that stays may be erased later, and an erasure does not reach the archive.
+    run.report.files.extend(file.finish(content, &staying)?);
     Ok(())
+}
+
+/// The orders with these ids that are stored.
+async fn stored(
+    database: &mut impl Maintenance,
+    tenant: &Tenant,
+    mut ids: Vec<Uuid>,
+) -> Result<Vec<Order>, StoreError> {
+    let mut stored = Vec::with_capacity(ids.len());
+    // A page of orders may end early because of its length, but has at least one order.
+    while !ids.is_empty() {
+        let page = database.orders_by_id(tenant, &ids).await?;
+        if page.is_empty() {
+            break;
+        }
+        let found: HashSet<Uuid> = page.iter().map(|order| order.id).collect();
+        ids.retain(|id| !found.contains(id));
+        stored.extend(page);
+    }
+    Ok(stored)
 }
 
 /// The order as the archive has it: in the version of the event `order.archived`. The time of its last update stays,
@@ -145,8 +185,13 @@ impl Candidates {
         tenant: &Tenant,
     ) -> Result<Option<Order>, StoreError> {
         loop {
-            if let Some(order) = self.page.find(|order| order.updated_at < self.before) {
-                return Ok(Some(order));
+            let before = self.before;
+            for order in self.page.by_ref().filter(|order| order.updated_at < before) {
+                if order.version < MAX_IMPORTED_VERSION {
+                    return Ok(Some(order));
+                }
+                // Its line would have a version that an import rejects.
+                log::warn!(order_id:% = order.id, version = order.version; "the version of an order is too high for the archive");
             }
             let Some(query) = self.query.take() else {
                 return Ok(None);

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::archive::archived;
-use super::archive_file::{ArchiveError, WrittenFile};
+use super::archive_file::ArchiveError;
+use super::pending_file::PendingFile;
 use super::{ArchivedOrder, StoreError};
 use crate::domain::Order;
 use crate::store::list::ListQuery;
@@ -35,14 +36,14 @@ struct Identity {
 
 /// Reads a file page by page.
 pub(super) struct PageReader<'a> {
-    file: &'a WrittenFile,
+    file: &'a PendingFile,
     lines: BufReader<File>,
 }
 
 impl<'a> PageReader<'a> {
-    pub(super) fn open(file: &'a WrittenFile) -> Result<Self, ArchiveError> {
+    pub(super) fn open(file: &'a PendingFile) -> Result<Self, ArchiveError> {
         Ok(Self {
-            lines: BufReader::new(file.open()?),
+            lines: file.read()?,
             file,
         })
     }
@@ -79,11 +80,11 @@ impl<'a> PageReader<'a> {
     }
 }
 
-/// The orders that still are as the lines of the page have them.
+/// The orders that still are as the lines of the page have them. A later version of the service may write the JSON of an
+/// order in another way, so a line that an earlier run has written may differ although its version is the same.
 pub(super) fn unchanged(
     found: Vec<Order>,
     page: Vec<Line>,
-    file: &WrittenFile,
 ) -> Result<Vec<ArchivedOrder>, StoreError> {
     let mut found: HashMap<Uuid, Order> =
         found.into_iter().map(|order| (order.id, order)).collect();
@@ -93,13 +94,9 @@ pub(super) fn unchanged(
             continue;
         };
         let archived = archived(order)?;
-        if archived.order.version != line.version {
-            continue;
+        if archived.order.version == line.version && archived.json == line.json {
+            unchanged.push(archived);
         }
-        if archived.json != line.json {
-            return Err(file.mismatch("a line differs from its order").into());
-        }
-        unchanged.push(archived);
     }
     Ok(unchanged)
 }

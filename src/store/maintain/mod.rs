@@ -6,7 +6,9 @@
 
 mod archive;
 mod archive_file;
+mod archive_name;
 mod archive_page;
+mod pending_file;
 mod report;
 mod run;
 
@@ -22,6 +24,7 @@ use super::list::ListQuery;
 use super::order_id::{IdRange, first_id};
 use crate::config::Retention;
 use crate::domain::{Order, Tenant};
+use archive::ArchiveOptions;
 pub use report::MaintainReport;
 pub(super) use run::Run;
 
@@ -83,6 +86,9 @@ pub(super) trait Maintenance: Send {
     /// The time by the clock that `recorded_at` comes from.
     fn now(&mut self) -> impl Future<Output = Result<DateTime<Utc>, StoreError>> + Send;
 
+    /// The key of the cursors of the database (`feed.cursor_key`).
+    fn cursor_key(&mut self) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
+
     /// Creates the partitions that will be needed.
     fn prepare(&mut self, run: &mut Run) -> impl Future<Output = Result<(), StoreError>> + Send;
 
@@ -114,7 +120,8 @@ pub(super) trait Maintenance: Send {
         query: &ListQuery,
     ) -> impl Future<Output = Result<Vec<Order>, StoreError>> + Send;
 
-    /// The orders of a tenant with these ids, as far as they exist and fit into a page.
+    /// The orders of a tenant with these ids, which are unique, as far as they exist and fit into a page. At least one of
+    /// those that exist fits.
     fn orders_by_id(
         &mut self,
         tenant: &Tenant,
@@ -178,9 +185,14 @@ async fn maintain_with(
         remove_keys(database, before(retention), run).await?;
     }
     if let Some((retention, directory)) = retention.orders.zip(options.archive_to.as_deref()) {
-        // With a retention of their own, keys outlive their orders.
-        let with_keys = options.retention.idempotency_keys.is_none();
-        archive::archive(database, before(retention), now, directory, with_keys, run).await?;
+        let options = ArchiveOptions {
+            before: before(retention),
+            now,
+            directory,
+            // With a retention of their own, keys outlive their orders.
+            with_keys: options.retention.idempotency_keys.is_none(),
+        };
+        archive::archive(database, options, run).await?;
     }
     if let Some(retention) = retention.events {
         let before = before(retention);

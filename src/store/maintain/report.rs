@@ -13,6 +13,8 @@ pub struct MaintainReport {
     pub partitions_created: Vec<String>,
     /// Partitions that were removed with their events.
     pub partitions_removed: Vec<String>,
+    /// Partitions from which statistics of personal data were removed.
+    pub statistics_removed: Vec<String>,
     /// What has to wait for the next run.
     pub postponed: Vec<Postponed>,
     /// Events that were removed one by one, not with their partition.

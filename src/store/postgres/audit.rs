@@ -3,6 +3,7 @@
 //! Each range is read in one transaction, so it is one snapshot. Its statements are portals, from which rows are taken
 //! in parts, because a range can end anywhere.
 
+mod locks;
 mod portal_rows;
 mod statements;
 mod values;
@@ -17,8 +18,10 @@ use uuid::Uuid;
 
 use super::PgConnector;
 use super::connection::CommandClient;
+use super::sqlstate::missing_privilege;
 use crate::audit::{
-    Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range, Stored, Table, keep,
+    Clock, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range, Stored, Table,
+    keep,
 };
 use crate::store::StoreError;
 use crate::store::audit::{AuditSink, EventChunk, Message};
@@ -52,9 +55,15 @@ const EXPECTED_ORDERS: &str =
 /// sort them, because it does not see how short a range is.
 const PLANS: &str = "SET enable_incremental_sort = off";
 
-/// The position before which all events are that the snapshot has.
+/// A statement that waits for a lock fails before `statement_timeout` ends it, so that the error shows the cause.
+const LOCK_TIMEOUT: &str =
+    "SELECT set_config('lock_timeout', greatest(least(setting::integer / 2, 2000), 1)::text, false)
+    FROM pg_settings WHERE name = 'statement_timeout'";
+
+/// The position before which all events are that the snapshot has, and the time in microseconds.
 const END_OF_FEED: &str =
-    "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset FROM feed";
+    "SELECT (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + xid_offset FROM feed),
+        (extract(epoch FROM now()) * 1000000)::bigint";
 
 /// Taken before the snapshot. Otherwise retention could drop a partition between the snapshot and the statement that
 /// reads the events, and the events would be missing although the floor of the snapshot says that they are not removed.
@@ -63,41 +72,73 @@ const LOCK: &str = "LOCK TABLE events IN ACCESS SHARE MODE";
 impl PgConnector {
     /// Reads everything that is stored.
     pub(super) async fn read_for_audit(&self, sink: AuditSink) -> Result<(), StoreError> {
-        let mut session = Session::open(self).await?;
-        session.read_whole(&sink).await?;
-        let mut limits = Limits::DEFAULT;
+        let mut progress = Progress {
+            session: None,
+            whole: false,
+            from: sink.scope.from.clone(),
+            limits: Limits::DEFAULT,
+        };
         let mut attempts = 0;
-        let mut from = sink.scope.from.clone();
         loop {
-            match session.read_range(from.clone(), limits, &sink).await {
+            match progress.read(self, &sink).await {
                 Ok(through) if through >= sink.scope.through => return Ok(()),
                 Ok(through) => {
-                    from = through.next();
+                    progress.from = through.next();
+                    progress.limits = Limits::DEFAULT;
                     attempts = 0;
-                    limits = Limits::DEFAULT;
                 }
                 Err(error) => {
                     attempts += 1;
+                    // Frees its slot, which the next connection needs.
+                    progress.session = None;
                     if attempts == MAX_ATTEMPTS || !may_retry(&error) {
-                        return Err(error);
+                        return Err(locks::explain(self, error).await);
                     }
                     log::warn!(error:% = error; "a range is read again");
                     sink.send(Message::Abandon).await?;
                     sleep(PAUSE).await;
-                    limits = limits.smaller();
-                    session = Session::open(self).await?;
+                    progress.limits = progress.limits.smaller();
                 }
             }
         }
     }
 }
 
+/// How far the audit is.
+struct Progress {
+    /// `None` before the first range and after an error.
+    session: Option<Session>,
+    /// Whether everything was read that does not belong to a range.
+    whole: bool,
+    /// Where the next range begins.
+    from: Key,
+    limits: Limits,
+}
+
+impl Progress {
+    /// Reads the next range. Returns its last key.
+    async fn read(&mut self, connector: &PgConnector, sink: &AuditSink) -> Result<Key, StoreError> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(Session::open(connector).await?),
+        };
+        if !self.whole {
+            session.read_whole(sink).await?;
+            self.whole = true;
+        }
+        session
+            .read_range(self.from.clone(), self.limits, sink)
+            .await
+    }
+}
+
 /// Whether a range that failed may succeed later, or with fewer rows.
 fn may_retry(error: &StoreError) -> bool {
-    matches!(
+    let is_temporary = matches!(
         error,
         StoreError::Unavailable(_) | StoreError::StatementTimeout | StoreError::LockTimeout
-    )
+    );
+    is_temporary && missing_privilege(error).is_none()
 }
 
 /// A connection with its prepared statements.
@@ -110,6 +151,7 @@ impl Session {
     async fn open(connector: &PgConnector) -> Result<Self, StoreError> {
         let client = connector.connect_for_command().await?;
         client.batch_execute(PLANS).await?;
+        client.batch_execute(LOCK_TIMEOUT).await?;
         let statements = Statements::prepare(&client).await?;
         Ok(Self { client, statements })
     }
@@ -131,14 +173,15 @@ impl Session {
                 is_valid: row.try_get(3)?,
             });
         }
-        let database = Database::Postgres;
-        sink.send(Message::Keys(DatabaseKeys { database, keys }))
-            .await?;
         let current = format!("SELECT {} FROM feed", super::position::FEED_IS_CURRENT);
         let row = self.client.query_opt(&current, &[]).await?;
         let is_current = row
             .map(|row| row.try_get::<_, Option<bool>>(0))
             .transpose()?;
+        // After the last statement, because all of it is repeated if one fails.
+        let database = Database::Postgres;
+        sink.send(Message::Keys(DatabaseKeys { database, keys }))
+            .await?;
         if is_current.flatten() != Some(true) {
             sink.send(Message::FeedIsNotCurrent).await?;
         }
@@ -166,9 +209,10 @@ impl Session {
             sink,
             limits,
         };
-        let end_of_feed = transaction.query_opt(END_OF_FEED, &[]).await?;
-        let end_of_feed = end_of_feed.map(|row| row.try_get(0)).transpose()?;
-        let mut range = Range::new(sink.scope.through.clone(), end_of_feed);
+        let feed = transaction.query_one(END_OF_FEED, &[]).await?;
+        let (end_of_feed, now) = (feed.try_get(0)?, feed.try_get(1)?);
+        let clock = Clock::postgres(now);
+        let mut range = Range::new(sink.scope.through.clone(), end_of_feed, clock);
         let Range {
             through,
             orders,

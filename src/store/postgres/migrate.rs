@@ -8,7 +8,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{PgConnection, PgConnector};
+use super::{ConnectError, PgConnection, PgConnector};
 use crate::store::StoreError;
 use crate::store::error::StoreFault;
 use crate::store::migrate::{MigrateOptions, apply, blocking};
@@ -76,7 +76,7 @@ async fn connect_within(
     let mut logged = false;
     loop {
         let attempt = timeout(CONNECT_TIMEOUT, connector.connect_for_migrations()).await;
-        match attempt.unwrap_or_else(|_| Err(StoreFault::NoResponse(CONNECT_TIMEOUT).into())) {
+        match attempt.unwrap_or_else(|_| Err(ConnectError::NoResponse(CONNECT_TIMEOUT).into())) {
             Ok(connection) => return Ok(connection),
             Err(error) if Instant::now() + CONNECT_PAUSE > deadline => return Err(error),
             Err(error) => {

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::connection::PostgresError;
 use crate::store::StoreError;
+use crate::store::error::Cause;
 
 /// The code of an error: two characters for its class and three more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,15 @@ impl From<PostgresError> for StoreError {
     fn from(error: PostgresError) -> Self {
         Self::unavailable(error)
     }
+}
+
+/// What the server says if the role of the session lacks a privilege that a statement needs.
+pub(super) fn missing_privilege(error: &StoreError) -> Option<&Cause> {
+    let (StoreError::Unavailable(cause) | StoreError::Internal(cause)) = error else {
+        return None;
+    };
+    let error: &ServerError = cause.error().downcast_ref()?;
+    (error.code.0 == *b"42501").then_some(cause)
 }
 
 /// An error that the server sent.

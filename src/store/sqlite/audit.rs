@@ -18,8 +18,8 @@ use uuid::Uuid;
 use super::SqliteConnector;
 use super::handle::Handle;
 use crate::audit::{
-    BadColumn, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range, SqlValue,
-    Stored, Table, keep, read,
+    BadColumn, Clock, Database, DatabaseKey, DatabaseKeys, EventRow, Gauge, Key, Limits, Range,
+    SqlValue, Stored, Table, keep, read,
 };
 use crate::store::StoreError;
 use crate::store::audit::{AuditSink, EventChunk, Message, select_list};
@@ -119,7 +119,7 @@ fn read_range(
 ) -> Result<Key, StoreError> {
     let limits = Limits::DEFAULT;
     // On SQLite all positions are 0, and only the sequence counts.
-    let mut range = Range::new(sink.scope.through.clone(), None);
+    let mut range = Range::new(sink.scope.through.clone(), None, Clock::sqlite());
     let Range {
         through,
         orders,

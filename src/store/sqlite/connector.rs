@@ -38,6 +38,14 @@ pub(super) struct DatabaseFile {
     opened: AtomicBool,
 }
 
+/// What to do if the file does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingFile {
+    /// Create it, unless the URL forbids that.
+    Create,
+    Reject,
+}
+
 /// The device and the inode of a file, which distinguish it from another one at the same path.
 pub(super) type FileIdentity = (u64, u64);
 
@@ -61,27 +69,35 @@ impl DatabaseFile {
 }
 
 impl SqliteConnector {
-    pub(crate) fn new(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, StoreError> {
-        Ok(Self::open(url, statement_timeout)?)
+    pub(crate) fn new(
+        url: &DatabaseUrl,
+        statement_timeout: Duration,
+        missing: MissingFile,
+    ) -> Result<Self, StoreError> {
+        Ok(Self::open(url, statement_timeout, missing)?)
     }
 
-    fn open(url: &DatabaseUrl, statement_timeout: Duration) -> Result<Self, OpenError> {
+    fn open(
+        url: &DatabaseUrl,
+        statement_timeout: Duration,
+        missing: MissingFile,
+    ) -> Result<Self, OpenError> {
         let location = Location::parse(url)?;
+        let location = match missing {
+            MissingFile::Create => location,
+            MissingFile::Reject => location.existing(),
+        };
         let first_uri = location.to_string();
         if let Location::File { path, mode } = location {
             file_check::check(&path, mode)?;
             let next = Location::File {
                 path: path.clone(),
-                mode: if mode == Mode::Create {
-                    Mode::Write
-                } else {
-                    mode
-                },
+                mode,
             };
             let file = DatabaseFile {
                 path: Some(path),
                 first_uri,
-                next_uri: next.to_string(),
+                next_uri: next.existing().to_string(),
                 writable: mode != Mode::Read,
                 statement_timeout,
                 opened: AtomicBool::new(false),

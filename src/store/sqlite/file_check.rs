@@ -12,7 +12,7 @@ use super::location::Mode;
 
 /// Why a file cannot be opened as the URL requires.
 #[derive(Debug, Error)]
-pub(super) enum FileError {
+pub(in crate::store) enum FileError {
     #[error("there is no folder {}", .0.display())]
     NoFolder(PathBuf),
     #[error("{} is a folder", .0.display())]

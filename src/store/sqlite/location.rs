@@ -82,6 +82,22 @@ impl Location {
     }
 }
 
+impl Location {
+    /// The same location, of a file that is not created if it does not exist.
+    pub(super) fn existing(self) -> Self {
+        match self {
+            Self::File {
+                path,
+                mode: Mode::Create,
+            } => Self::File {
+                path,
+                mode: Mode::Write,
+            },
+            other => other,
+        }
+    }
+}
+
 /// The mode from the parameters of the URL.
 fn mode(query: &str) -> Result<Mode, LocationError> {
     let mut mode = Mode::Create;

@@ -33,9 +33,10 @@ use super::StoreError;
 use super::error::StoreFault;
 use super::pool::{AcquiredConnection, Class, Pool};
 use crate::telemetry::{Metrics, QueryName};
-pub(super) use connector::SqliteConnector;
+pub(super) use connector::{MissingFile, SqliteConnector};
 use handle::Handle;
 pub(super) use location::check_sqlite_url;
+pub(super) use open::OpenError;
 
 /// Orders in SQLite. Cheap to clone.
 #[derive(Clone)]
@@ -143,7 +144,7 @@ mod tests {
         };
         let metrics = Arc::new(Metrics::new().unwrap());
         let url = DatabaseUrl::parse("sqlite::memory:").unwrap();
-        let connector = Arc::new(SqliteConnector::new(&url, second).unwrap());
+        let connector = Arc::new(SqliteConnector::new(&url, second, MissingFile::Create).unwrap());
         let pool = Pool::new(Arc::clone(&connector), limits, Arc::clone(&metrics)).unwrap();
         let sqlite = Sqlite::new(connector, pool, metrics);
         let failed = sqlite

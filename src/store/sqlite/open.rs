@@ -16,7 +16,7 @@ const WAL_RETRY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a database cannot be opened. The message contains that of the cause.
 #[derive(Debug, Error)]
-pub(super) enum OpenError {
+pub(in crate::store) enum OpenError {
     #[error(transparent)]
     Location(#[from] LocationError),
     #[error(transparent)]
@@ -31,6 +31,13 @@ pub(super) enum OpenError {
         uri: String,
         source: diesel::result::Error,
     },
+}
+
+impl OpenError {
+    /// Whether there is no file that may be opened. A file that can be opened, and is no database, does not count.
+    pub(in crate::store) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Open { .. })
+    }
 }
 
 impl From<OpenError> for StoreError {

@@ -24,7 +24,7 @@ async fn archive(database: &Database, order: &Value) {
             "BEGIN;
              INSERT INTO events (tenant, order_id, version, event_type, position, occurred_at, data, data_bytes,
                 authtype) SELECT 'default', '{id}', {version}, 'archived',
-                pg_current_xact_id()::text::bigint + xid_offset, now(), '{data}', octet_length('{data}'), 'app_user'
+                pg_current_xact_id()::text::bigint + xid_offset, now(), '{data}', octet_length('{data}'), 'system'
                 FROM feed;
              INSERT INTO archived_orders VALUES ('default', '{id}', '{customer_id}', {version}, now() - interval '1 d');
              DELETE FROM idempotency_keys WHERE order_id = '{id}';
@@ -38,7 +38,7 @@ async fn archive(database: &Database, order: &Value) {
             "BEGIN;
              INSERT INTO events (tenant, order_id, version, event_type, occurred_at, recorded_at, data, data_bytes,
                 authtype) VALUES ('default', {id}, {version}, 'archived', unixepoch() * 1000000,
-                unixepoch() * 1000000, '{data}', length('{data}'), 'app_user');
+                unixepoch() * 1000000, '{data}', length('{data}'), 'system');
              INSERT INTO archived_orders VALUES ('default', {id}, '{customer_id}', {version}, 1000000);
              DELETE FROM idempotency_keys WHERE order_id = {id};
              DELETE FROM order_items WHERE order_id = {id};

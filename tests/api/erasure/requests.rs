@@ -157,6 +157,27 @@ async fn an_invalid_customer_is_rejected(database: Database) {
             assert_eq!(problem["errors"][0]["pointer"], "/customer_id");
         }
     }
+    // Paths that only resemble that of a customer.
+    for path in [
+        "/api/v1//customers/PERSON",
+        "//api/v1/customers/PERSON",
+        "/api/v1/Customers/PERSON",
+        "/API/V1/CUSTOMERS/PERSON",
+        "/api/v1/%2563ustomers/PERSON",
+        "/api/v1/customers%2FPERSON",
+        "/api%2Fv1%2Fcustomers%2FPERSON",
+        "/api/v1/customers%252FPERSON",
+        "/api/v1/customer/PERSON",
+        "/v1/customers/PERSON",
+    ] {
+        let problem = problem(server.delete(path).await);
+        assert_eq!(problem_kind(&problem), "not-found", "{path}");
+        let shown = &problem["instance"];
+        assert_eq!(shown, "/api/v1/customers/{customer_id}", "{path}");
+        assert!(!problem.to_string().contains(secret), "{problem}");
+    }
+    let useful = "/api/v1/order/7/events";
+    assert_eq!(problem(server.delete(useful).await)["instance"], useful);
     for method in ["GET", "HEAD", "POST", "PATCH", "PURGE"] {
         let path = server.url(&customer_path(secret));
         let response = server

@@ -90,6 +90,7 @@ async fn the_audit_of_one_tenant_checks_its_rows_only(database: Database) {
 }
 
 async fn a_schema_that_is_behind_is_reported(database: Database) {
+    database.create_empty();
     let out = run_on(&database.url(), &["audit"]);
     assert_eq!(out.status.code(), Some(1));
     assert!(stderr(&out).contains("create_orders"), "{out:?}");
@@ -175,4 +176,45 @@ fn an_audit_with_an_illegal_tenant_exits_with_2() {
     assert_eq!(out.status.code(), Some(2), "{out:?}");
     let out = run_on("mysql://h/d", &["audit"]);
     assert_eq!(out.status.code(), Some(2), "{out:?}");
+}
+
+#[tokio::test]
+async fn a_lock_that_readers_wait_for_is_named() {
+    let database = Database::postgres().await;
+    migrate(&database);
+    for table in ["orders", "events", "feed"] {
+        let lock = database
+            .begin(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            .await;
+        let pid: i32 = lock
+            .query_one("SELECT pg_backend_pid()", &[])
+            .await
+            .unwrap()
+            .get(0);
+        let variables = [
+            ("DATABASE_URL", &*database.url()),
+            ("STATEMENT_TIMEOUT", "400ms"),
+        ];
+        let out = run(&["audit"], &variables);
+        assert_eq!(out.status.code(), Some(1), "{out:?}");
+        let expected =
+            format!("(server process {pid}) holds an exclusive lock on the table {table}");
+        assert!(stderr(&out).contains(&expected), "{}", stderr(&out));
+        assert!(out.stdout.is_empty());
+    }
+    // A lock that ends in time delays the audit.
+    let lock = database
+        .begin("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE")
+        .await;
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        lock.batch_execute("COMMIT").await.unwrap();
+    };
+    let url = database.url();
+    let audit = tokio::task::spawn_blocking(move || run_on(&url, &["audit"]));
+    let (out, ()) = tokio::join!(audit, release);
+    let report = report_of(&out.unwrap());
+    assert_eq!(report["consistent"], true);
+    let keys = consistent(&database)["checked"]["keys"].clone();
+    assert_eq!(report["checked"]["keys"], keys, "nothing is counted twice");
 }

@@ -169,6 +169,7 @@ async fn a_dry_run_writes_nothing(database: Database) {
 }
 
 async fn a_schema_that_is_behind_is_an_error(database: Database) {
+    database.create_empty();
     let imported = Input::of([line("a", 1)]).import(&database);
     assert_eq!(imported.code(), 1);
     assert!(

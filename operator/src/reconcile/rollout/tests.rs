@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::pods::FailureClass;
 
 fn template(revision: &str) -> Template {
     Template(json!({
@@ -39,6 +40,21 @@ fn failed(revision: &str) -> FailedRevision {
         revision: revision.to_owned(),
         reason: "CrashLoopBackOff".to_owned(),
         message: "m".to_owned(),
+        cause: None,
+        retry_at: None,
+    }
+}
+
+/// The failure of a pod whose container was restarted this often.
+fn pod_failure(reason: &'static str, restarts: i32) -> PodFailure {
+    PodFailure {
+        reason,
+        class: FailureClass::Transient,
+        message: format!("{reason}: short"),
+        detail: format!("pod p: {reason}: full"),
+        pod: None,
+        since: None,
+        restarts,
     }
 }
 
@@ -82,10 +98,18 @@ fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
 
 #[test]
 fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
-    let crash = Some("pod x restarted 3 times".to_owned());
-    let crashed = plan(&template("b"), &rolling("b", "a"), true, None, crash).unwrap();
+    let crash = pod_failure("OOMKilled", 3);
+    let live = rolling("b", "a");
+    let crashed = plan(&template("b"), &live, true, None, Some(&crash)).unwrap();
     assert_eq!(crashed.template, template("a"));
-    assert_eq!(crashed.failed.unwrap().reason, "CrashLoopBackOff");
+    let failed = crashed.failed.unwrap();
+    assert_eq!(
+        (failed.reason.as_str(), failed.cause.as_deref()),
+        ("CrashLoopBackOff", Some("OOMKilled"))
+    );
+    let twice = pod_failure("OOMKilled", 2);
+    let crashing = plan(&template("b"), &live, true, None, Some(&twice)).unwrap();
+    assert_eq!(crashing.failed, None, "a crash loop needs three restarts");
 
     let mut live = rolling("b", "a");
     live.deadline_exceeded = Some("timed out".to_owned());
@@ -93,7 +117,13 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
     assert_eq!(deadline_exceeded.template, template("a"));
     assert_eq!(deadline_exceeded.failed.unwrap().message, "timed out");
 
-    live.observed = false;
+    let unschedulable = pod_failure("Unschedulable", 0);
+    let known = plan(&template("b"), &live, true, None, Some(&unschedulable)).unwrap();
+    let failed = known.failed.unwrap();
+    assert_eq!(failed.message, "pod p: Unschedulable: full");
+    assert_eq!(failed.cause.as_deref(), Some("Unschedulable"));
+
+    (live.observed, live.deadline_exceeded) = (false, None);
     let stale = plan(&template("b"), &live, true, None, None).unwrap();
     assert_eq!(
         stale.template,
@@ -135,25 +165,65 @@ fn a_change_during_a_rollout_keeps_the_last_good_template() {
 fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
     let mut live = running("a");
     live.available = 0;
-    let plan = plan(&template("a"), &live, true, None, Some("crash".to_owned())).unwrap();
+    let crash = pod_failure("CrashLoopBackOff", 9);
+    let plan = plan(&template("a"), &live, true, None, Some(&crash)).unwrap();
     assert_eq!(plan.failed, None);
 }
 
 #[test]
-fn a_crash_loop_needs_three_restarts() {
-    let pod = |restarts: i32| -> PodState {
-        serde_json::from_value(
-            json!({"metadata": {"name": "p"}, "status": {"containerStatuses": [{
-                "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": restarts,
-                "state": {"waiting": {"reason": "CrashLoopBackOff"}},
-                "lastState": {"terminated": {"exitCode": 101}},
-            }]}}),
-        )
+fn a_crash_loop_is_reported_before_the_failure_that_has_lasted_longest() {
+    let since = |second, failure| PodFailure {
+        since: jiff::Timestamp::from_second(second).ok(),
+        ..failure
+    };
+    let failures = || {
+        vec![
+            pod_failure("PodRejected", 0),
+            since(20, pod_failure("ImagePullBackOff", 0)),
+            since(10, pod_failure("Unschedulable", 0)),
+        ]
+    };
+    let reason = |failures| main_failure(failures).map(|failure| failure.reason);
+    assert_eq!(reason(failures()), Some("Unschedulable"));
+    let mut with_crash = failures();
+    with_crash.push(since(30, pod_failure("OOMKilled", 3)));
+    assert_eq!(reason(with_crash), Some("OOMKilled"));
+    assert_eq!(reason(Vec::new()), None);
+}
+
+#[test]
+fn the_status_of_an_older_spec_is_ignored() {
+    let deployment = |observed: i64| -> DynamicObject {
+        serde_json::from_value(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": 2},
+            "status": {"observedGeneration": observed, "conditions": [
+                {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": "late"},
+                {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate",
+                    "message": "pods \"p\" is forbidden: exceeded quota: q"},
+            ]},
+        }))
         .unwrap()
     };
-    assert_eq!(crash_loop(&[pod(2)]), None);
-    assert_eq!(
-        crash_loop(&[pod(1), pod(3)]).as_deref(),
-        Some("pod p restarted 3 times, exit code 101")
-    );
+    let stale = Rollout::from_deployment(&deployment(1));
+    assert_eq!((stale.deadline_exceeded, stale.rejected), (None, None));
+    let current = Rollout::from_deployment(&deployment(2));
+    assert_eq!(current.deadline_exceeded.as_deref(), Some("late"));
+    assert_eq!(current.rejected.unwrap().reason, "QuotaExceeded");
+}
+
+#[test]
+fn templates_that_differ_only_in_the_secret_are_equal_without_it() {
+    let template = |revision: &str, secret: &str, digest: &str, image: &str| {
+        Template(json!({
+            "metadata": {"labels": {(REVISION): revision}, "annotations": {(SECRET_DIGEST): digest}},
+            "spec": {"containers": [{"image": image}], "volumes": [
+                {"name": "other", "secret": {"secretName": "other"}},
+                {"name": DATABASE_VOLUME, "secret": {"secretName": secret}},
+            ]},
+        }))
+        .without_secret()
+    };
+    let before = template("1", "db-1", "a", "orders:1");
+    assert_eq!(before, template("2", "db-2", "b", "orders:1"));
+    assert_ne!(before, template("2", "db-1", "a", "orders:2"));
 }

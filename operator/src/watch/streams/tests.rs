@@ -87,3 +87,108 @@ async fn an_object_that_cannot_be_deserialized_counts_as_deleted_and_blocks_no_o
     let (store, queued) = follow(&records, events).await;
     assert_eq!((store.state().len(), queued), (1, 2));
 }
+
+#[tokio::test]
+async fn only_deletions_by_other_clients_are_contention() {
+    let service: PartialObjectMeta = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "orders", "namespace": "shop", "uid": "s", "resourceVersion": "7",
+            "ownerReferences": [{"apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService",
+                "name": "orders", "uid": "u", "controller": true}]},
+    }))
+    .unwrap();
+    let spec = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+    for is_own in [false, true] {
+        let records = Arc::new(Records::default());
+        let listed = vec![
+            Event::Init,
+            Event::InitApply(object(1, &spec)),
+            Event::InitDone,
+        ];
+        let (store, _) = follow(&records, listed).await;
+        let create = || {
+            records
+                .contention
+                .allow_create("u", Kind::Service, "orders")
+        };
+        for _ in 0..5 {
+            if is_own {
+                records.contention.record_own_deletion("s");
+            }
+            let (queue, mut receiver) = Queue::new(Arc::new(Metrics::new().unwrap()));
+            let events = stream::iter([Ok(Event::Delete(service.clone()))]);
+            let (ready, _) = oneshot::channel();
+            let (kind, records) = (Kind::Service, records.clone());
+            follow_owned(events, kind, records, store.clone(), queue, ready).await;
+            assert!(receiver.try_recv().is_ok(), "a reconcile decides");
+            // The next deletion counts only after the object was created again.
+            let _ = create();
+        }
+        assert_eq!(create().is_ok(), is_own);
+        assert_eq!(records.contention.summary("u").is_none(), is_own);
+    }
+}
+
+#[tokio::test]
+async fn a_new_leader_restores_the_permits_and_failures_of_the_earlier_one() {
+    let restored = async |status: Value| {
+        let records = Arc::new(Records::default());
+        let spec = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+        let mut listed = object(4, &spec);
+        listed.0.as_mut().unwrap().status = serde_json::from_value(status).unwrap();
+        let events = vec![Event::Init, Event::InitApply(listed), Event::InitDone];
+        follow(&records, events).await;
+        let counts = records.fleet.counts();
+        (counts.running, counts.failed)
+    };
+    let rolling = |generation: u32, reason: &str| {
+        json!({"settledGeneration": generation, "conditions": [{"type": "Progressing", "status": "True",
+            "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}]})
+    };
+    assert_eq!(restored(rolling(4, "RollingOut")).await, (1, 0));
+    assert_eq!(restored(rolling(4, "Migrating")).await, (1, 0));
+    assert_eq!(
+        restored(rolling(3, "RollingOut")).await,
+        (0, 0),
+        "a change of the spec"
+    );
+    assert_eq!(restored(rolling(4, "RollingBack")).await, (0, 0));
+    assert_eq!(
+        restored(json!({"failedOperatorVersion": VERSION})).await,
+        (0, 1)
+    );
+    assert_eq!(
+        restored(json!({"failedOperatorVersion": "0.0.0"})).await,
+        (0, 0)
+    );
+}
+
+#[tokio::test]
+async fn an_object_that_was_deleted_while_the_watch_was_down_is_forgotten() {
+    let records = Arc::new(Records::default());
+    records.fleet.limit(crate::fleet::Limits {
+        concurrent: 0,
+        failures: 1,
+    });
+    let name = ("shop".to_owned(), "orders".to_owned());
+    let _ = records.fleet.request("u", name, Cause::Template);
+    records.fleet.record("u", true);
+    let spec = json!({"image": "a:1", "replicas": 1, "database": {"secretRef": {"name": "s"}}});
+    let mut failed = object(1, &spec);
+    failed.0.as_mut().unwrap().status =
+        serde_json::from_value(json!({"failedOperatorVersion": VERSION})).unwrap();
+    let events = vec![
+        Event::Init,
+        Event::InitApply(failed),
+        Event::InitDone,
+        Event::Init,
+        Event::InitDone,
+    ];
+    let (store, _) = follow(&records, events).await;
+    assert!(store.state().is_empty());
+    let counts = records.fleet.counts();
+    assert_eq!(
+        (counts.waiting, counts.failed, counts.is_held),
+        (0, 0, false)
+    );
+}

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::{IDLE_CALLS, assert_idle};
 use crate::test_cluster::{TestCluster, is_read};
 
-const WITH_AUTH: [&str; 3] = [
+const WITH_AUTH: [&str; 4] = [
     "get secrets db",
     "get secrets keys",
     "get deployments orders",
+    "get secrets orders-url-*",
 ];
 
 fn spec(auth: Value) -> Value {

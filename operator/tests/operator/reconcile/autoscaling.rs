@@ -86,7 +86,7 @@ async fn a_new_deployment_with_an_autoscaler_starts_with_min_replicas() {
         "get horizontalpodautoscalers orders",
         "apply horizontalpodautoscalers orders",
     ];
-    assert_eq!(calls[3..7], made);
+    assert!(calls.windows(4).any(|calls| calls == made), "{calls:?}");
     assert_eq!(cluster.deployment()["spec"]["replicas"], 3);
     assert!(
         !owns_replicas(&cluster),

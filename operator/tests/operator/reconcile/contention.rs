@@ -10,7 +10,7 @@ use super::{IDLE_CALLS, idle_calls_and};
 use crate::test_cluster::TestCluster;
 
 /// The other controller changes the field.
-fn change_selector(cluster: &TestCluster) {
+pub fn change_selector(cluster: &TestCluster) {
     cluster.change(Kind::Service, "orders", |service| {
         service["spec"]["selector"] = json!({"app": "other"});
         service["metadata"]["managedFields"] = json!([{

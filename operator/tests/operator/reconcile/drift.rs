@@ -23,7 +23,7 @@ async fn a_changed_field_is_reverted() {
     let (result, calls) = cluster.run().await;
     result.unwrap();
     assert_eq!(
-        calls[2..],
+        calls[3..],
         [
             "apply deployments orders",
             "status",
@@ -102,4 +102,74 @@ async fn fields_that_other_managers_add_stay() {
     });
     cluster.roll_out();
     cluster.expect(&IDLE_CALLS).await;
+}
+
+#[tokio::test]
+async fn a_rollout_undo_is_reverted_and_reported() {
+    for restarts in [false, true] {
+        let mut cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+        let old = cluster.deployment();
+        cluster.edit_spec(|spec| spec["image"] = json!("orders:2"));
+        let mut cluster_2 = cluster.rolled_out().await;
+        if restarts {
+            cluster_2 = cluster_2.with_new_operator();
+            cluster_2.settle().await;
+        }
+        cluster = cluster_2;
+        // As kubectl does: the template and all annotations of the old revision.
+        cluster.change(Kind::Deployment, "orders", |deployment| {
+            deployment["spec"]["template"] = old["spec"]["template"].clone();
+            deployment["metadata"]["annotations"] = old["metadata"]["annotations"].clone();
+            let annotations: serde_json::Map<_, _> = old["metadata"]["annotations"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(|name| (format!("f:{name}"), json!({})))
+                .collect();
+            let entries = deployment["metadata"]["managedFields"].as_array_mut();
+            entries.unwrap().push(json!({
+                "manager": "kubectl-rollout", "operation": "Update", "time": "2026-01-02T03:04:05Z",
+                "fieldsV1": {"f:metadata": {"f:annotations": annotations}, "f:spec": {"f:template": {
+                    "f:metadata": {"f:labels": {"f:orders.example.com/revision": {}}},
+                    "f:spec": {"f:containers": {"k:{\"name\":\"order-service\"}": {"f:image": {}}}},
+                }}},
+            }));
+        });
+        let (result, calls) = cluster.run().await;
+        result.unwrap();
+        let image = "/spec/template/spec/containers/0/image";
+        assert_eq!(cluster.deployment().pointer(image).unwrap(), "orders:2");
+        assert!(
+            calls.contains(&"event DriftCorrected".to_owned()),
+            "{calls:?}"
+        );
+        let notes = cluster.event_notes("DriftCorrected");
+        let [note] = notes.as_slice() else {
+            panic!("{notes:?}")
+        };
+        assert!(
+            note.contains("containers[name=order-service].image (changed by kubectl-rollout)")
+                && note.ends_with("; changed at 2026-01-02T03:04:05Z"),
+            "{note}"
+        );
+        assert!(!note.contains("metadata.annotations"), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn drift_without_a_field_manager_says_so() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change(Kind::Service, "orders", |service| {
+        service["spec"]["selector"] = json!({"app": "other"});
+        service["metadata"]["managedFields"] = json!([]);
+    });
+    cluster.run().await.0.unwrap();
+    let notes = cluster.event_notes("DriftCorrected");
+    assert_eq!(
+        notes,
+        [
+            "Service orders: reverted spec.selector (changed; metadata.managedFields does not \
+          contain by which client)"
+        ]
+    );
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use kube::runtime::controller::Action;
+use order_operator::cluster::Kind;
 use order_operator::leader::Moment;
 use order_operator::reconcile::error::ErrorClass;
 use serde_json::json;
 
+use super::idle_calls_and;
 use crate::test_cluster::{TestCluster, is_read};
 
 #[tokio::test]
@@ -31,9 +34,10 @@ async fn a_process_that_is_not_the_leader_writes_nothing() {
 async fn a_transient_error_is_retried_and_not_reported() {
     let cluster = TestCluster::new(TestCluster::spec("orders:1"));
     cluster.fail("apply services", 503, 1);
-    let (result, calls) = cluster.run().await;
+    let (result, _) = cluster.run().await;
     assert_eq!(result.unwrap_err().class(), ErrorClass::Transient);
-    assert!(!calls.contains(&"status".to_owned()), "{calls:?}");
+    // The status lists only the copy of the URL.
+    assert!(cluster.object().status.unwrap().conditions.is_empty());
     cluster.settle().await;
     assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
 }
@@ -91,4 +95,30 @@ async fn an_orderservice_that_is_deleted_meanwhile_is_no_error() {
     cluster.fail("status", 404, 1);
     let (result, _) = cluster.run().await;
     result.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_being_deleted_ends_the_reconcile_quietly() {
+    let terminating = json!({"kind": "", "name": "orders", "causes": [
+        {"reason": "NamespaceTerminating", "message": "namespace shop is being terminated"}]});
+    let gone = json!({"kind": "namespaces", "name": "shop"});
+    for (code, details) in [(403, terminating), (404, gone)] {
+        let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+        cluster.remove(Kind::PodDisruptionBudget, "orders");
+        cluster.fail_with("apply poddisruptionbudgets", code, details);
+        let calls = [
+            "get poddisruptionbudgets orders",
+            "apply poddisruptionbudgets orders",
+        ];
+        // No status, no event, and no retry.
+        let (result, found) = cluster.run().await;
+        assert_eq!(found, idle_calls_and(&calls));
+        assert_eq!(result.unwrap(), Action::await_change(), "{code}");
+    }
+    // Another 403 is reported.
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.remove(Kind::PodDisruptionBudget, "orders");
+    cluster.fail("apply poddisruptionbudgets", 403, 1);
+    cluster.run().await.0.unwrap_err();
+    assert_eq!(cluster.status_and_reason("Degraded"), "True ApplyFailed");
 }

@@ -3,6 +3,7 @@
 use order_operator::cluster::Kind;
 use serde_json::{Value, json};
 
+use super::database_secret::volume_secret;
 use super::{IDLE_CALLS, idle_calls_and};
 use crate::test_cluster::TestCluster;
 
@@ -183,4 +184,36 @@ async fn a_foreign_cron_job_is_reported_and_not_changed() {
             .message
             .ends_with("CronJob orders-maintain")
     );
+}
+
+#[tokio::test]
+async fn the_copy_and_the_settings_that_runs_read_stay_until_the_cron_job_follows() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    let read = |cluster: &TestCluster| {
+        let job = cluster.get("cronjobs", "orders-maintain").unwrap();
+        let template = &job["spec"]["jobTemplate"]["spec"]["template"];
+        let settings = &template["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"];
+        (
+            volume_secret(template),
+            settings.as_str().unwrap().to_owned(),
+        )
+    };
+    cluster.secret("postgres://two");
+    cluster.edit_spec(|spec| spec["settings"] = json!({"poolMaxSize": 7}));
+    cluster.settle().await;
+    cluster.finish_job("Complete");
+    cluster.settle().await;
+    // Both change again before the operator sees the end of the rollout.
+    cluster.secret("postgres://three");
+    cluster.edit_spec(|spec| spec["settings"] = json!({"poolMaxSize": 8}));
+    cluster.roll_out();
+    cluster.settle().await;
+    let (copy, settings) = read(&cluster);
+    assert!(cluster.get("secrets", &copy).is_some());
+    assert!(cluster.get("configmaps", &settings).is_some());
+
+    let cluster = cluster.rolled_out().await;
+    assert_ne!(read(&cluster), (copy.clone(), settings.clone()));
+    assert!(cluster.get("secrets", &copy).is_none());
+    assert!(cluster.get("configmaps", &settings).is_none());
 }

@@ -1,20 +1,36 @@
 //! Every path of a reconcile with the scripted API server.
 
 mod access;
+mod admission;
 mod autoscaling;
 mod conflicts;
 mod contention;
+mod database_secret;
+mod database_tls;
 mod digest_key;
 mod drift;
 mod failures;
+mod fleet;
+mod gitops;
 mod lasting_errors;
 mod maintenance;
 mod migration;
+mod migration_pods;
+mod obsolete_migration;
+mod pod_failures;
+mod pod_monitor;
+mod retry;
 mod rollback;
+mod scaling;
 mod steady_state;
 
 /// The requests of a reconcile without changes.
-pub const IDLE_CALLS: [&str; 2] = ["get secrets db", "get deployments orders"];
+pub const IDLE_CALLS: [&str; 3] = [
+    "get secrets db",
+    "get deployments orders",
+    // The copy that the pods read.
+    "get secrets orders-url-*",
+];
 
 /// Those requests, and more after them.
 pub fn idle_calls_and<'a>(more: &[&'a str]) -> Vec<&'a str> {

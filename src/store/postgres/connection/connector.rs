@@ -25,6 +25,13 @@ use crate::store::postgres::url::Target;
 /// Set explicitly, because a default of the database or of the role could change the results of statements.
 const ISOLATION: &str = "SET default_transaction_isolation = 'read committed'";
 
+/// A migration may take hours and holds the lock of migrations. So that both end soon after the process, the server
+/// checks once a second whether the client is still connected. Servers older than 14 have no such parameter, and some
+/// systems other than Linux reject it.
+const END_WITH_CLIENT: &str = "
+    SELECT set_config(name, '1000', false) FROM pg_settings
+    WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'";
+
 /// Every statement reads one index in its order. Outdated statistics, or statistics of columns that depend on each
 /// other, must not make a scan or a sort of the table look cheaper. A statement that has to sort a page anyway
 /// then looks very expensive, and must not be compiled for that reason.
@@ -79,7 +86,8 @@ impl PgConnector {
     /// Opens a connection without a statement timeout.
     pub(crate) async fn connect_for_migrations(&self) -> Result<PgConnection, StoreError> {
         let session = self.open_waiting(Purpose::Migration).await?;
-        Ok(for_diesel(session, ISOLATION).await?)
+        let setup = format!("{ISOLATION}; {END_WITH_CLIENT}");
+        Ok(for_diesel(session, &setup).await?)
     }
 
     /// Opens a connection for the readiness check, which has one slot. It is set up like those of the pool.

@@ -28,6 +28,8 @@ pub(crate) enum ConnectError {
     Session(#[from] SessionError),
     #[error("no connection is free")]
     NoSlot,
+    #[error("no response within {0:?}")]
+    NoResponse(Duration),
     /// The statements that set the session up failed.
     #[error("{0}")]
     Setup(#[source] diesel::result::Error),

@@ -8,17 +8,20 @@ mod orders;
 mod partition_sql;
 mod partitions;
 mod partitions_ahead;
+mod privileges;
 mod session;
+mod statistics;
 
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
-use diesel::sql_types::Timestamptz;
+use diesel::sql_types::{Binary, Timestamptz};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{PgConnection, PgConnector};
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
+use crate::store::error::StoreFault;
 use crate::store::list::ListQuery;
 use crate::store::maintain::{
     ArchivedOrder, MaintainOptions, Maintained, Maintenance, RemovedKeys, Run, TenantTable,
@@ -38,7 +41,11 @@ impl PgConnector {
         let Some(mut session) = Session::open(self).await? else {
             return Ok(already_running());
         };
-        Ok(maintain(&mut session, options).await)
+        let mut maintained = maintain(&mut session, options).await;
+        if let Some(error) = maintained.error.take() {
+            maintained.error = Some(privileges::explain(&mut session, error).await);
+        }
+        Ok(maintained)
     }
 
     /// Creates the partitions that will be needed on the connection of the migrations, unless another process maintains
@@ -62,6 +69,11 @@ impl Maintenance for Session {
             .row(|| diesel::select(sql::<Timestamptz>("now()")))
             .await?;
         Ok(now.unwrap_or_else(Utc::now))
+    }
+
+    async fn cursor_key(&mut self) -> Result<Vec<u8>, StoreError> {
+        let key = self.row(|| sql::<Binary>("SELECT cursor_key FROM feed"));
+        Ok(key.await?.ok_or(StoreFault::NoFeedRow)?)
     }
 
     async fn prepare(&mut self, run: &mut Run) -> Result<(), StoreError> {

@@ -76,10 +76,15 @@ pub(super) fn create_table(table: &str) -> String {
         "CREATE TABLE IF NOT EXISTS {table} (LIKE events INCLUDING ALL);
         ALTER TABLE {table} SET ({STORAGE});
         {}",
-        COLUMNS_WITHOUT_STATISTICS
-            .map(|column| format!("ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0;"))
-            .concat()
+        without_statistics(table)
     )
+}
+
+/// SQL that prevents statistics of the columns with personal data of a table.
+pub(super) fn without_statistics(table: &str) -> String {
+    COLUMNS_WITHOUT_STATISTICS
+        .map(|column| format!("ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0;"))
+        .concat()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use diesel::{QueryableByName, sql_query};
 use super::brief_lock::with_brief_lock;
 use super::partition_sql::{BOUNDS, Month, create_table, sql_time};
 use super::session::Session;
+use super::statistics;
 use crate::store::StoreError;
 use crate::store::error::StoreFault;
 use crate::store::maintain::Run;
@@ -86,8 +87,13 @@ pub(super) async fn attached(session: &mut Session) -> Result<Vec<Partition>, St
     Ok(partitions)
 }
 
-/// Creates the partitions of this month and of the next months.
+/// Creates the partitions of this month and of the next months, and corrects those that were created by hand.
 pub(super) async fn prepare(session: &mut Session, run: &mut Run) -> Result<(), StoreError> {
+    create_missing(session, run).await?;
+    statistics::remove(session, run).await
+}
+
+async fn create_missing(session: &mut Session, run: &mut Run) -> Result<(), StoreError> {
     let events = Events::read(session).await?;
     if let Some(default) = &events.default {
         drop_constraint(session, default, run).await?;

@@ -37,6 +37,7 @@ impl Target {
     /// Reads a URL. A parameter with an empty value counts as absent.
     pub(crate) fn parse(url: &DatabaseUrl) -> Result<Self, UrlError> {
         let mut given = Parameters::parse(url.expose())?;
+        given.add_tls_defaults(url.tls_defaults());
         let tls = TlsOptions::read(&mut given)?;
         let target = Self {
             endpoints: Endpoint::list(&mut given)?,

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use percent_encoding::percent_decode_str;
 
 use super::UrlError;
+use crate::config::TlsDefaults;
 
 /// The parameters of a URI by libpq's names. Those after the `?` override those before it (`user`, `password`,
 /// `host`, `port`, `dbname`).
@@ -58,6 +59,34 @@ impl Parameters {
             self.0.insert(name.to_owned(), value);
         }
         Ok(())
+    }
+
+    /// Adds the TLS parameters that the URL does not have. A certificate and its key are added together, so that a
+    /// certificate of the URL is not combined with another key.
+    pub(super) fn add_tls_defaults(&mut self, defaults: &TlsDefaults) {
+        let TlsDefaults {
+            mode,
+            root_cert,
+            client,
+        } = defaults;
+        let mut add = |name: &str, value: &str| {
+            let value = || value.as_bytes().to_vec();
+            self.0.entry(name.to_owned()).or_insert_with(value);
+        };
+        if let Some(mode) = mode {
+            add("sslmode", mode);
+        }
+        if let Some(root_cert) = root_cert {
+            add("sslrootcert", root_cert);
+        }
+        if let Some((certificate, key)) = client
+            && !self.0.contains_key("sslcert")
+            && !self.0.contains_key("sslkey")
+        {
+            self.0
+                .insert("sslcert".to_owned(), certificate.as_bytes().to_vec());
+            self.0.insert("sslkey".to_owned(), key.as_bytes().to_vec());
+        }
     }
 
     /// Removes a parameter. [`Self::finish`] then does not report it as unsupported.

@@ -1,6 +1,7 @@
 use tokio_postgres::config::SslMode;
 
 use super::*;
+use crate::config::TlsDefaults;
 
 fn target(text: &str) -> Result<Target, UrlError> {
     Target::parse(&DatabaseUrl::parse(text).unwrap())
@@ -201,4 +202,44 @@ fn ssl_parameters_are_read_as_in_libpq() {
     assert!(tls("sslmode=require&sslnegotiation=direct").is_ok());
     assert!(tls("sslnegotiation=direct").is_err());
     assert!(tls("sslcert=/client.pem").is_err());
+}
+
+#[test]
+fn tls_defaults_apply_where_the_url_has_no_parameter() {
+    let defaults = TlsDefaults {
+        mode: Some("verify-full".to_owned()),
+        root_cert: Some("/ca.pem".to_owned()),
+        client: Some(("/tls.crt".to_owned(), "/tls.key".to_owned())),
+    };
+    let tls = |query: &str, defaults: &TlsDefaults| {
+        let url = DatabaseUrl::parse(&format!("postgres://h/d?{query}")).unwrap();
+        Target::parse(&url.with_tls_defaults(defaults.clone())).map(|target| target.tls)
+    };
+    let none = TlsDefaults::default();
+    let files = "sslcert=/tls.crt&sslkey=/tls.key";
+    assert_eq!(
+        tls("", &defaults),
+        tls(
+            &format!("sslmode=verify-full&sslrootcert=/ca.pem&{files}"),
+            &none
+        )
+    );
+    // The URL takes precedence, also with a weaker mode.
+    assert_eq!(
+        tls("sslmode=require&sslrootcert=/other.pem", &defaults),
+        tls(
+            &format!("sslmode=require&sslrootcert=/other.pem&{files}"),
+            &none
+        )
+    );
+    // A certificate is never combined with the key of another one.
+    assert_eq!(
+        tls("sslcert=/mine.crt", &defaults),
+        Err(UrlError::CertificateWithoutKey)
+    );
+    let mode = TlsDefaults {
+        mode: Some("sometimes".to_owned()),
+        ..none
+    };
+    assert!(tls("", &mode).is_err());
 }

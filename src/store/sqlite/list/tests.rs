@@ -11,8 +11,8 @@ use super::*;
 use crate::config::DatabaseUrl;
 use crate::domain::{Status, StatusSet};
 use crate::store::list::{CreatedRange, Direction, ListFilter};
-use crate::store::sqlite::SqliteConnector;
 use crate::store::sqlite::handle::Handle;
+use crate::store::sqlite::{MissingFile, SqliteConnector};
 
 /// The number of orders of the tenant.
 const ROWS: u32 = 200_000;
@@ -145,7 +145,8 @@ fn check(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_list_walks_an_index() {
     let url = DatabaseUrl::parse("sqlite::memory:").unwrap();
-    let connector = SqliteConnector::new(&url, Duration::from_secs(60)).unwrap();
+    let connector =
+        SqliteConnector::new(&url, Duration::from_secs(60), MissingFile::Create).unwrap();
     connector.apply_migrations().await.unwrap();
     let mut connection = connector.connect_blocking().unwrap();
     let handle = Handle::of(&mut connection).unwrap();

@@ -11,11 +11,12 @@ mod orders;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::SqliteConnection;
+use diesel::{OptionalExtension as _, QueryDsl as _, RunQueryDsl as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::SqliteConnector;
 use super::handle::Handle;
+use super::schema::feed;
 use crate::domain::{Order, Tenant};
 use crate::store::StoreError;
 use crate::store::error::StoreFault;
@@ -81,6 +82,14 @@ impl Session {
 impl Maintenance for Session {
     async fn now(&mut self) -> Result<DateTime<Utc>, StoreError> {
         Ok(Utc::now())
+    }
+
+    async fn cursor_key(&mut self) -> Result<Vec<u8>, StoreError> {
+        let key = self.read(|connection| {
+            let key = feed::table.select(feed::cursor_key).first(connection);
+            Ok(key.optional()?)
+        });
+        Ok(key?.ok_or(StoreFault::NoFeedRow)?)
     }
 
     /// There are no partitions.

@@ -26,6 +26,10 @@ crate::on_both!(
     a_line_that_differs_from_the_last_event,
     a_version_without_an_event,
     events_in_another_order_than_their_versions,
+    an_event_that_was_recorded_in_the_future,
+    an_event_that_was_recorded_before_it_occurred,
+    a_floor_at_the_end_of_a_feed_from_which_nothing_was_removed,
+    a_floor_beyond_the_end_of_the_feed,
 );
 
 async fn an_event_that_occurred_before_the_previous_one(database: Database) {
@@ -119,7 +123,7 @@ async fn an_event_of_a_new_order_that_is_missing_though_retention_has_only_reach
             "UPDATE events SET recorded_at = recorded_at - {day} WHERE {order}"
         ))
         .await;
-    let report = stored.finds(&["event-missing"]);
+    let report = stored.finds(&["event-missing", "recorded-time"]);
     let examples = &report["kinds"]["event-missing"]["examples"];
     assert!(examples.to_string().contains(&stored.plain), "{examples}");
 }
@@ -252,4 +256,48 @@ async fn events_in_another_order_than_their_versions(database: Database) {
     let assignment = stored.either("position = position - 100", "seq = -5");
     set_event(&stored, &stored.shipped, 3, assignment).await;
     stored.finds(&["position-order"]);
+}
+
+async fn an_event_that_was_recorded_in_the_future(database: Database) {
+    let stored = Stored::new(&database).await;
+    let later = stored.either("interval '2 hours'", "7200000000");
+    let assignment = format!("recorded_at = recorded_at + {later}");
+    set_event(&stored, &stored.shipped, 2, &assignment).await;
+    let report = stored.finds(&["recorded-time"]);
+    let example = &report["kinds"]["recorded-time"]["examples"][0];
+    assert_eq!(example["version"], 2);
+}
+
+async fn an_event_that_was_recorded_before_it_occurred(database: Database) {
+    let stored = Stored::new(&database).await;
+    stored.import_erase_archive_and_prune().await;
+    let earlier = stored.either("interval '2 hours'", "7200000000");
+    let assignment = format!("recorded_at = recorded_at - {earlier}");
+    // Another system's clock is not compared.
+    set_event(&stored, &stored.plain, 3, &assignment).await;
+    crate::audit::consistent(&database);
+    set_event(&stored, &stored.shipped, 4, &assignment).await;
+    let report = stored.finds(&["recorded-time"]);
+    assert_eq!(report["violations"], 1);
+}
+
+async fn a_floor_at_the_end_of_a_feed_from_which_nothing_was_removed(database: Database) {
+    let stored = Stored::new(&database).await;
+    set_floor(&stored, &stored.cancelled, 3).await;
+    let report = stored.finds(&["event-below-floor"]);
+    let below = "SELECT count(*) FROM events JOIN feed_floors AS f USING (tenant)
+        WHERE events.seq <= f.seq";
+    let below = database.number(below).await;
+    assert!(below > 5);
+    assert_eq!(report["violations"], below);
+}
+
+async fn a_floor_beyond_the_end_of_the_feed(database: Database) {
+    let stored = Stored::new(&database).await;
+    set_floor(&stored, &stored.cancelled, 3).await;
+    let beyond = stored.either("position = position + 1000000000", "seq = seq + 1000000000");
+    stored
+        .changes(&format!("UPDATE feed_floors SET {beyond}"))
+        .await;
+    stored.finds(&["event-below-floor", "feed-not-current"]);
 }

@@ -11,6 +11,7 @@ crate::on_both!(
     a_document_of_an_idempotency_key_that_is_not_the_first_version,
     a_document_of_an_idempotency_key_without_an_event,
     personal_data_that_an_erasure_left,
+    an_order_in_the_worklist_of_an_erasure_that_is_done,
     an_archived_order_that_was_not_removed,
     an_order_whose_last_event_is_its_archiving,
     an_archived_order_of_another_customer_than_its_events,
@@ -90,15 +91,43 @@ async fn personal_data_that_an_erasure_left(database: Database) {
     stored.replace_in_events(&before, "erased-7f", "Eve").await;
     stored.finds(&["erasure-incomplete"]);
     // An erasure that is not finished will redact it.
+    insert_unfinished_erasure(&stored, &stored.shipped).await;
+    crate::audit::consistent(&database);
+    finish_erasures(&stored).await;
+    stored.finds(&["erasure-incomplete", "erasure-leftover"]);
+}
+
+/// An erasure with an order in its worklist.
+async fn insert_unfinished_erasure(stored: &Stored<'_>, order: &str) {
     let erasure = stored.id("00000000-0000-0000-0000-000000000007");
-    let order = stored.id(&stored.shipped);
-    database
-        .execute(&format!(
-            "INSERT INTO erasure_orders (tenant, erasure_id, order_id, version)
+    let (order, now) = (stored.id(order), stored.either("now()", "0"));
+    let sql = format!(
+        "INSERT INTO erasures (tenant, id, customer_id, pseudonym, authtype, requested_at)
+            VALUES ('default', {erasure}, 'Eve', 'erased-7f', 'api_key', {now});
+        INSERT INTO erasure_orders (tenant, erasure_id, order_id, version)
             VALUES ('default', {erasure}, {order}, 5)"
+    );
+    stored.database.execute(&sql).await;
+}
+
+async fn finish_erasures(stored: &Stored<'_>) {
+    let now = stored.either("now()", "0");
+    stored
+        .changes(&format!(
+            "UPDATE erasures SET customer_id = NULL, pseudonym = NULL, finished_at = {now}"
         ))
         .await;
+}
+
+async fn an_order_in_the_worklist_of_an_erasure_that_is_done(database: Database) {
+    let stored = Stored::new(&database).await;
+    insert_unfinished_erasure(&stored, &stored.plain).await;
     crate::audit::consistent(&database);
+    finish_erasures(&stored).await;
+    let report = stored.finds(&["erasure-leftover"]);
+    assert_eq!(report["violations"], 1);
+    stored.changes("DELETE FROM erasures").await;
+    stored.finds(&["erasure-leftover"]);
 }
 
 async fn an_archived_order_that_was_not_removed(database: Database) {

@@ -16,6 +16,8 @@ crate::on_both!(
     a_unique_index_that_does_not_begin_with_the_tenant,
     a_feed_without_its_row,
     a_feed_that_is_behind,
+    a_caller_of_an_unknown_type,
+    a_trace_that_is_not_valid,
 );
 
 async fn an_event_that_is_no_json(database: Database) {
@@ -139,5 +141,30 @@ async fn a_feed_that_is_behind(database: Database) {
         stored.finds(&["feed-not-current", "position-beyond-feed"]);
     } else {
         stored.finds(&["feed-not-current"]);
+    }
+}
+
+async fn a_caller_of_an_unknown_type(database: Database) {
+    let stored = Stored::new(&database).await;
+    set_event(&stored, &stored.shipped, 2, "authtype = 'app_user'").await;
+    let report = stored.finds(&["unreadable-value"]);
+    let detail = &report["kinds"]["unreadable-value"]["examples"][0]["detail"];
+    assert_eq!(detail, "events.authtype has an unknown name");
+}
+
+async fn a_trace_that_is_not_valid(database: Database) {
+    let stored = Stored::new(&database).await;
+    let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let set_trace = async |trace: &str| {
+        let assignment = format!("traceparent = '{trace}'");
+        set_event(&stored, &stored.shipped, 2, &assignment).await;
+    };
+    set_trace(valid).await;
+    crate::audit::consistent(&database);
+    for trace in ["", "ann@example.com", &valid.to_uppercase()] {
+        set_trace(trace).await;
+        let report = stored.finds(&["unreadable-value"]);
+        let detail = &report["kinds"]["unreadable-value"]["examples"][0]["detail"];
+        assert_eq!(detail, "events.traceparent is not valid");
     }
 }
