@@ -3,15 +3,13 @@
 import json
 import os
 import time
-from collections import Counter
 
 import figures
 import kube
 import pytest
+from summary import print_counts, print_skipped, pytest_collectreport, pytest_runtest_logreport  # noqa: F401
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
-_counts = Counter()
-_reasons = Counter()
 _surroundings = {}
 
 
@@ -40,29 +38,9 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason=f"{missing}. NOTHING was tested on nodes"))
 
 
-def pytest_runtest_logreport(report):
-    if report.failed:
-        _counts["failed"] += 1
-    elif report.skipped:
-        name = "xfailed" if hasattr(report, "wasxfail") else "skipped"
-        _counts[name] += 1
-        if name == "skipped":
-            _reasons[report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)] += 1
-    elif report.when == "call":
-        _counts["passed"] += 1
-
-
-def pytest_collectreport(report):
-    if report.failed:
-        _counts["failed"] += 1
-
-
 def pytest_unconfigure(config):
     if config.option.collectonly:
         return
-    for reason, count in _reasons.items():
-        print("*" * 80 + f"\nSKIPPED ({count}): {reason}\n" + "*" * 80)
+    print_skipped("*" * 80)
     figures.write(_surroundings)
-    if _counts["xfailed"]:
-        print(f"{_counts['xfailed']} expected failures")
-    print(f"e2e-nodes: {_counts['passed']} passed, {_counts['failed']} failed, {_counts['skipped']} skipped")
+    print_counts("e2e-nodes")

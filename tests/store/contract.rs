@@ -262,15 +262,19 @@ async fn large_orders_take_more_of_the_capacity(database: Database) {
     let mut large = new_order("large");
     let entries = (0..50).map(|n| (n.to_string(), "x".repeat(500)));
     large.new.metadata = Metadata::parse(entries.collect()).unwrap();
-    for (order, all_fit) in [(new_order("small"), true), (large, false)] {
+    let rejected_of_20 = async |order: &CreateOrder| {
         let all = (0..20).map(|_| store.create(order.clone()));
         let responses = futures_util::future::join_all(all).await;
-        let rejected = responses
-            .iter()
-            .filter(|response| matches!(response, Err(StoreError::ShareExceeded)))
-            .count();
-        assert_eq!(rejected == 0, all_fit, "{rejected} of 20 were rejected");
         assert!(responses.iter().any(Result::is_ok));
+        let is_rejected = |it: &&_| matches!(it, Err(StoreError::ShareExceeded));
+        responses.iter().filter(is_rejected).count()
+    };
+    assert_eq!(rejected_of_20(&new_order("small")).await, 0);
+    // On a busy machine the first orders may be created before the last ones are sent.
+    let mut rounds = 0;
+    while rejected_of_20(&large).await == 0 {
+        rounds += 1;
+        assert!(rounds < 20, "large orders take no more than small ones");
     }
 }
 

@@ -8,7 +8,7 @@ mod rejection;
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cluster::{Cluster, PodState, Result, WarningEvent};
 
@@ -66,11 +66,15 @@ impl PodFailure {
 
     /// Whether it has lasted for this long. A failure without a time has not.
     pub(crate) fn has_lasted(&self, duration: Duration, now: Timestamp) -> bool {
-        let duration =
-            jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX);
         self.since
-            .is_some_and(|since| now.duration_since(since) >= duration)
+            .is_some_and(|since| has_passed(since, duration, now))
     }
+}
+
+/// Whether this much time has passed since `since`.
+pub(crate) fn has_passed(since: Timestamp, duration: Duration, now: Timestamp) -> bool {
+    let duration = SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    now.duration_since(since) >= duration
 }
 
 fn describe(reason: &str, text: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::{
@@ -18,7 +18,7 @@ use crate::build::{InvalidSpec, Target};
 use crate::cluster::Kind;
 use crate::crd::{Condition, MigrationStatus, OrderServiceStatus, RetryStatus};
 use crate::fleet::{Cause, VERSION, Wait};
-use crate::pods::{PodFailure, shorten};
+use crate::pods::{PodFailure, has_passed, shorten};
 
 /// The observations and actions of one reconcile.
 #[derive(Debug, Default)]
@@ -224,8 +224,7 @@ pub(crate) fn find<'a>(status: &'a OrderServiceStatus, type_: &str) -> Option<&'
 
 /// Whether a condition has had its status for this long.
 pub(crate) fn lasts(condition: &Condition, duration: Duration, now: Timestamp) -> bool {
-    let since = now.duration_since(condition.last_transition_time.0);
-    SignedDuration::try_from(duration).is_ok_and(|duration| since >= duration)
+    has_passed(condition.last_transition_time.0, duration, now)
 }
 
 fn schema(

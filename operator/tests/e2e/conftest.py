@@ -1,21 +1,19 @@
 """Fixtures, the skip without a cluster, and the summary of the run."""
 
 import os
-from collections import Counter
 
 import simulator
 import pytest
 import manifests
 from cluster import Cluster, Rejected, until
 from sandbox import BINARY, LABELS, Sandbox
+from summary import print_counts, print_skipped, pytest_collectreport, pytest_runtest_logreport  # noqa: F401
 
 KUBECONFIG = os.environ.get("KUBECONFIG", "")
 WITHOUT = (
     "no cluster: KUBECONFIG names none. The operator was NOT run end to end; set KUBECONFIG to a cluster "
     "where you may install a CustomResourceDefinition (an API server alone is sufficient)"
 )
-_counts = Counter()
-_reasons = Counter()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -86,24 +84,8 @@ def simulated(surrounding):
         pytest.skip("this cluster has nodes, and the suite cannot simulate the state of its pods")
 
 
-def pytest_runtest_logreport(report):
-    if report.failed:
-        _counts["failed"] += 1
-    elif report.skipped:
-        _counts["skipped"] += 1
-        _reasons[report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)] += 1
-    elif report.when == "call":
-        _counts["passed"] += 1
-
-
-def pytest_collectreport(report):
-    if report.failed:
-        _counts["failed"] += 1
-
-
 def pytest_unconfigure(config):
     if config.option.collectonly:
         return
-    for reason, count in _reasons.items():
-        print("*" * 80 + f"\nSKIPPED ({count}): {reason}\n" + "*" * 80)
-    print(f"e2e: {_counts['passed']} passed, {_counts['failed']} failed, {_counts['skipped']} skipped")
+    print_skipped("*" * 80)
+    print_counts("e2e")

@@ -36,7 +36,7 @@ def test_uses_only_its_namespace(sandbox, cluster):
         cluster.create(stranger)
         sandbox.running("shop")
         never("it touched another namespace",
-              lambda: cluster.get("OrderService", "stranger", elsewhere).get("status"), 3)
+              lambda: cluster.get("OrderService", "stranger", elsewhere)["status"]["conditions"], 3)
         assert operator.http("/healthz")[0] == 200
     finally:
         cluster.delete("OrderService", "stranger", elsewhere)

@@ -27,7 +27,7 @@ use crate::crd::{Condition, ConditionStatus};
 
 /// A shortage of pods, or a pod that does not run, is reported in `Degraded` when it has lasted this long. Pods that
 /// are added or moved to another node need some seconds.
-const DEGRADED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const DEGRADED_AFTER: Duration = Duration::from_secs(60);
 
 /// Status, reason and message of a condition.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use kube::api::DynamicObject;
 
 use super::super::Context;
+use super::super::conditions::DEGRADED_AFTER;
 use super::super::error::{ApiResultExt as _, Error};
 use crate::build::Target;
 use crate::cluster::PodState;
-use crate::pods::{self, DISRUPTED, PodFailure, Pods, shorten};
+use crate::pods::{self, DISRUPTED, PodFailure, Pods, has_passed, shorten};
 
 /// A Job that has been running for longer is examined, so that the status gives the reason.
 const SLOW: Duration = Duration::from_secs(15);
@@ -18,8 +19,6 @@ const STARTING: Duration = Duration::from_secs(60);
 /// An attempt that has been running for longer is connected to the database, so the failure of the attempt before is
 /// over: `migrate --wait 60s` ends after a minute without a connection.
 const CONNECTED: Duration = Duration::from_secs(90);
-/// A failure that lasts for longer needs attention.
-const LASTING: Duration = Duration::from_secs(60);
 
 /// Why a migration is not complete.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +54,7 @@ impl Report {
     pub(super) fn retrying(job: &str, failure: PodFailure) -> Self {
         Self {
             reason: failure.reason,
-            is_lasting: failure.has_lasted(LASTING, Timestamp::now()),
+            is_lasting: failure.has_lasted(DEGRADED_AFTER, Timestamp::now()),
             detail: format!("Job {job}: not done yet; {}", failure.detail),
             message: failure.message,
         }
@@ -71,8 +70,7 @@ pub(super) fn is_slow(job: &DynamicObject) -> bool {
 }
 
 fn is_older(since: Option<Timestamp>, duration: Duration) -> bool {
-    let age = since.map(|since| Timestamp::now().duration_since(since));
-    age.is_some_and(|age| Duration::try_from(age).is_ok_and(|age| age > duration))
+    since.is_some_and(|since| has_passed(since, duration, Timestamp::now()))
 }
 
 /// Returns the failure of the newest pod that failed.

@@ -35,14 +35,15 @@ const REMOVE_STORED: &str =
 /// Removes the statistics of columns with personal data from all partitions, and prevents new ones.
 pub(super) async fn remove(session: &mut Session, run: &mut Run) -> Result<(), StoreError> {
     let columns = COLUMNS_WITHOUT_STATISTICS.join(",");
-    // Since PostgreSQL 17, the default of `attstattarget` is NULL.
+    // Since PostgreSQL 17, the default of `attstattarget` is NULL. The subquery looks up one column at a time: a join
+    // would read all of `pg_stats`.
     let sql = format!(
         "SELECT child.oid::regclass::text AS name, bool_or(coalesce(attstattarget, -1) <> 0) AS collects,
-            bool_or(stored.attname IS NOT NULL) AS stores
+            bool_or((SELECT count(*) FROM pg_stats WHERE schemaname = nspname AND tablename = relname
+                AND pg_stats.attname = a.attname) > 0) AS stores
         FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
+            JOIN pg_namespace AS namespace ON namespace.oid = relnamespace
             JOIN pg_attribute AS a ON a.attrelid = child.oid AND a.attname = ANY ('{{{columns}}}')
-            LEFT JOIN pg_stats AS stored ON stored.schemaname = child.relnamespace::regnamespace::name
-                AND stored.tablename = child.relname AND stored.attname = a.attname
         WHERE inhparent = 'events'::regclass GROUP BY child.oid"
     );
     let partitions: Vec<Partition> = session.rows(|| sql_query(&sql)).await?;

@@ -48,18 +48,21 @@ async fn two_idempotency_keys_of_one_order(database: Database) {
     stored.finds(&["idempotency-key-duplicate", "missing-key"]);
 }
 
-async fn a_document_of_an_idempotency_key_that_is_not_the_first_version(database: Database) {
-    let stored = Stored::new(&database).await;
+/// Replaces a text in the document of the idempotency key of an order.
+async fn replace_in_document(stored: &Stored<'_>, from: &str, to: &str) {
     let text = stored.either("document::text", "document");
-    let document = stored.document(&format!(
-        "replace({text}, '\"version\":1', '\"version\":2')"
-    ));
+    let document = stored.document(&format!("replace({text}, '{from}', '{to}')"));
     let order = stored.of(&stored.shipped);
     stored
         .changes(&format!(
             "UPDATE idempotency_keys SET document = {document} WHERE {order}"
         ))
         .await;
+}
+
+async fn a_document_of_an_idempotency_key_that_is_not_the_first_version(database: Database) {
+    let stored = Stored::new(&database).await;
+    replace_in_document(&stored, "\"version\":1", "\"version\":2").await;
     stored.finds(&["idempotency-document"]);
 }
 
@@ -67,14 +70,7 @@ async fn a_document_of_an_idempotency_key_without_an_event(database: Database) {
     let stored = Stored::new(&database).await;
     set_floor(&stored, &stored.shipped, 1).await;
     delete_event(&stored, &stored.shipped, "version = 1").await;
-    let text = stored.either("document::text", "document");
-    let document = stored.document(&format!("replace({text}, 'shop-1', 'shop-9')"));
-    let order = stored.of(&stored.shipped);
-    stored
-        .changes(&format!(
-            "UPDATE idempotency_keys SET document = {document} WHERE {order}"
-        ))
-        .await;
+    replace_in_document(&stored, "shop-1", "shop-9").await;
     stored.finds(&["idempotency-document"]);
 }
 
