@@ -1,6 +1,5 @@
 //! The primary crashes and a standby is promoted.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::experiment::{Experiment, seconds};
@@ -47,46 +46,48 @@ async fn attached(primary: &Cluster, state: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn synchronous_failover() {
-    let mut experiment = Experiment::start("synchronous failover");
-    let cluster = Cluster::start();
-    let database = cluster.database().await;
-    migrate(&database);
-    let standby = cluster.standby();
-    configure(&cluster, "synchronous_standby_names", "*").await;
-    attached(&cluster, "sync").await;
-    // After the promotion the standby has no standby of its own.
-    configure(&standby, "synchronous_standby_names", "").await;
-    let server = Service::on(url_of_both(&cluster, &standby, &database))
-        .start()
-        .await;
-    let traffic = Traffic::start(&Options::new(&server.api, experiment.seed));
-    let timeline = Arc::clone(&traffic.timeline);
-    tokio::time::sleep(experiment.seconds(2, 10)).await;
-    timeline.mark("primary crashes");
-    cluster.crash();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    standby.promote();
-    timeline.mark("standby promoted");
-    let promoted = Instant::now();
-    tokio::time::sleep(RECOVERY + experiment.seconds(1, 10)).await;
-    let (timeline, ledger) = traffic.stop().await;
-    let verified = ledger.verify(&database.in_copy(&standby)).await;
-    let counts = timeline.counts();
-    assert!(counts.wrong.is_empty(), "{counts:?}");
-    assert_eq!(
-        (verified.lost, verified.stored),
-        (0, verified.acknowledged),
-        "{verified:?}"
-    );
-    let recovery = timeline.last_failure_after(promoted).unwrap_or_default();
-    assert!(recovery < RECOVERY, "{recovery:?} after the promotion");
-    experiment.figure("acknowledged orders", verified.acknowledged);
-    experiment.figure("lost", verified.lost);
-    experiment.figure(
-        "last failed request after the promotion in seconds",
-        seconds(recovery),
-    );
-    experiment.finish(&timeline);
+    Experiment::run("synchronous failover", async |experiment| {
+        let cluster = Cluster::start();
+        let database = cluster.database().await;
+        migrate(&database);
+        let standby = cluster.standby();
+        configure(&cluster, "synchronous_standby_names", "*").await;
+        attached(&cluster, "sync").await;
+        // After the promotion the standby has no standby of its own.
+        configure(&standby, "synchronous_standby_names", "").await;
+        let url = url_of_both(&cluster, &standby, &database);
+        let server = Service::on(url).start().await;
+        let traffic = Traffic::start(experiment, &Options::new(&server.api));
+        tokio::time::sleep(experiment.seconds(1.0, 10.0)).await;
+        traffic.timeline.mark("primary crashes");
+        cluster.crash();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        standby.promote();
+        traffic.timeline.mark("standby promoted");
+        let promoted = Instant::now();
+        // The short version ends while requests may still fail. It then fails unless they succeed in time.
+        tokio::time::sleep(experiment.either(Duration::from_secs(1), 2 * RECOVERY)).await;
+        let (timeline, ledger) = traffic.stop().await;
+        let copy = database.in_copy(&standby);
+        let verified = ledger.verify(&copy).await;
+        let counts = timeline.counts();
+        let recovery = timeline.last_failure_after(promoted).unwrap_or_default();
+        experiment.figure("acknowledged orders", verified.acknowledged);
+        experiment.figure("lost", verified.lost);
+        experiment.figure(
+            "last failed request after the promotion in seconds",
+            seconds(recovery),
+        );
+        assert!(counts.wrong.is_empty(), "{counts:?}");
+        assert_eq!(
+            (verified.lost, verified.stored),
+            (0, verified.acknowledged),
+            "{verified:?}"
+        );
+        assert!(timeline.ok_since(promoted) > 0, "{counts:?}");
+        assert!(recovery < RECOVERY, "{recovery:?} after the promotion");
+    })
+    .await;
 }
 
 /// The response of the feed behind a cursor.
@@ -114,49 +115,70 @@ async fn end_of_feed(client: &Client, url: &str) -> String {
     }
 }
 
-/// What an asynchronous failover loses is known: the cursors of followers expire.
+/// Waits until the standby has replayed what the primary has written so far.
+async fn caught_up(primary: &Cluster, standby: &Cluster) {
+    let (primary, standby) = (connect(&primary.url).await, connect(&standby.url).await);
+    let written = primary
+        .query_one("SELECT pg_current_wal_lsn()::text", &[])
+        .await
+        .unwrap();
+    let sql = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn";
+    let written: String = written.get(0);
+    eventually(
+        "the standby catches up",
+        Duration::from_secs(10),
+        async || {
+            let row = standby.query_one(sql, &[&written]).await.unwrap();
+            row.get(0)
+        },
+    )
+    .await;
+}
+
+/// What an asynchronous failover loses is known: the cursors of followers expire. This is also the control of the
+/// synchronous failover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn asynchronous_failover() {
-    let mut experiment = Experiment::start("asynchronous failover");
-    let cluster = Cluster::start();
-    let database = cluster.database().await;
-    migrate(&database);
-    let standby = cluster.standby();
-    attached(&cluster, "async").await;
-    let server = Service::on(url_of_both(&cluster, &standby, &database))
-        .start()
-        .await;
-    let mut options = Options::new(&server.api, experiment.seed);
-    options.only_creates = true;
-    let traffic = Traffic::start(&options);
-    let timeline = Arc::clone(&traffic.timeline);
-    tokio::time::sleep(experiment.seconds(1, 5)).await;
-    let client = Client::new();
-    let kept = end_of_feed(&client, &server.api).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    timeline.mark("replication stops");
-    configure(&standby, "primary_conninfo", "").await;
-    tokio::time::sleep(experiment.seconds(1, 5)).await;
-    let lost = end_of_feed(&client, &server.api).await;
-    timeline.mark("primary crashes");
-    cluster.crash();
-    standby.promote();
-    timeline.mark("standby promoted");
-    tokio::time::sleep(experiment.seconds(3, 10)).await;
-    let (timeline, ledger) = traffic.stop().await;
-    let verified = ledger.verify(&database.in_copy(&standby)).await;
-    let counts = timeline.counts();
-    assert!(counts.wrong.is_empty(), "{counts:?}");
-    assert!(
-        verified.lost > 0,
-        "the control: replication was interrupted, {verified:?}"
-    );
-    let behind_kept = feed_behind(&client, &server.api, &kept).await;
-    assert_eq!(behind_kept.status(), 200, "{behind_kept:?}");
-    let behind_lost = feed_behind(&client, &server.api, &lost).await;
-    assert_eq!(behind_lost.status(), 410, "{behind_lost:?}");
-    experiment.figure("acknowledged orders", verified.acknowledged);
-    experiment.figure("lost by replication", verified.lost);
-    experiment.figure("status of a cursor of a lost event", 410);
-    experiment.finish(&timeline);
+    Experiment::run("asynchronous failover", async |experiment| {
+        let cluster = Cluster::start();
+        let database = cluster.database().await;
+        migrate(&database);
+        let standby = cluster.standby();
+        attached(&cluster, "async").await;
+        let url = url_of_both(&cluster, &standby, &database);
+        let server = Service::on(url).start().await;
+        let mut options = Options::new(&server.api);
+        options.only_creates = true;
+        let traffic = Traffic::start(experiment, &options);
+        tokio::time::sleep(experiment.seconds(1.0, 5.0)).await;
+        let client = Client::new();
+        let kept = end_of_feed(&client, &server.api).await;
+        caught_up(&cluster, &standby).await;
+        traffic.timeline.mark("replication stops");
+        configure(&standby, "primary_conninfo", "").await;
+        tokio::time::sleep(experiment.seconds(1.0, 5.0)).await;
+        let lost = end_of_feed(&client, &server.api).await;
+        traffic.timeline.mark("primary crashes");
+        cluster.crash();
+        standby.promote();
+        traffic.timeline.mark("standby promoted");
+        tokio::time::sleep(experiment.seconds(1.0, 10.0)).await;
+        let (timeline, ledger) = traffic.stop().await;
+        let copy = database.in_copy(&standby);
+        let verified = ledger.verify(&copy).await;
+        let counts = timeline.counts();
+        experiment.figure("acknowledged orders", verified.acknowledged);
+        experiment.figure("lost by replication", verified.lost);
+        assert!(counts.wrong.is_empty(), "{counts:?}");
+        assert!(
+            verified.lost > 0,
+            "replication was interrupted, {verified:?}"
+        );
+        let behind_kept = feed_behind(&client, &server.api, &kept).await;
+        assert_eq!(behind_kept.status(), 200, "{behind_kept:?}");
+        let behind_lost = feed_behind(&client, &server.api, &lost).await;
+        experiment.figure("status of a cursor of a lost event", behind_lost.status());
+        assert_eq!(behind_lost.status(), 410, "{behind_lost:?}");
+    })
+    .await;
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod balancer;
 mod crashes;
+mod credentials;
 mod database_faults;
 mod experiment;
 mod failover;
@@ -20,4 +21,5 @@ mod secrets;
 mod service;
 mod soak;
 mod timeline;
+mod tls;
 mod traffic;

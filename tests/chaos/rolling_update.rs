@@ -1,28 +1,31 @@
 //! Three processes behind a balancer are replaced one by one, with a migration in between.
 
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::balancer::Balancer;
 use super::experiment::{Experiment, seconds};
 use super::service::{Service, Tenant};
+use super::timeline::{Counts, Timeline};
 use super::traffic::{Options, Traffic};
 use crate::support::binary::migrate;
 use crate::support::client::Client;
 use crate::support::database::Database;
 use crate::support::event_stream::EventStream;
+use crate::support::eventually;
 use crate::support::server::Server;
 
 const REPLICAS: usize = 3;
 
-/// How long the balancer sends requests to a process that was told to end.
+/// How long the balancer sends requests to a process after SIGTERM.
 const LAG: Duration = Duration::from_millis(700);
+/// More than the lag, also when the test is not scheduled for a second.
+const DRAIN_DELAY: &str = "2500ms";
 
 /// Starts a process and makes it an endpoint when it is ready.
 async fn add(service: &Service, balancer: &Balancer) -> Server {
     let server = service.start().await;
-    crate::support::eventually(
+    eventually(
         "the process is ready",
         Duration::from_secs(10),
         async || server.status("/readyz").await == 200,
@@ -93,12 +96,17 @@ async fn follow(
     (seen, opened)
 }
 
-/// Replaces the processes under load. Returns what the clients saw.
-async fn roll(
-    mut experiment: Experiment,
-    drain_delay: &str,
-    requests: usize,
-) -> (Experiment, Arc<super::timeline::Timeline>) {
+/// Waits until the clients have the responses to this number of requests.
+async fn sent(timeline: &Timeline, requests: usize) {
+    let what = format!("{requests} requests");
+    eventually(&what, Duration::from_secs(120), async || {
+        timeline.len() >= requests
+    })
+    .await;
+}
+
+/// Replaces the processes under load. Returns what the clients saw, of which at least `requests` are requests.
+async fn roll(experiment: &mut Experiment, drain_delay: &str, requests: usize) -> Counts {
     let database = Database::postgres().await;
     migrate(&database);
     let service = Service::on(database.url())
@@ -109,15 +117,16 @@ async fn roll(
     for _ in 0..REPLICAS {
         old.push(add(&service, &balancer).await);
     }
-    let mut options = Options::new(&balancer.url, experiment.seed);
+    let mut options = Options::new(&balancer.url);
     options.retries = false;
-    let traffic = Traffic::start(&options);
+    let traffic = Traffic::start(experiment, &options);
     let (wanted, receiver) = tokio::sync::watch::channel(None);
     let follower = tokio::spawn(follow(balancer.url.clone(), Tenant::Acme, receiver));
-    let timeline = Arc::clone(&traffic.timeline);
+    let timeline = &traffic.timeline;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let mut new = Vec::new();
     for (number, mut leaving) in old.into_iter().enumerate() {
+        sent(timeline, requests * (number + 1) / (REPLICAS + 1)).await;
         if number == 1 {
             timeline.mark("migration");
             expand(&database);
@@ -130,35 +139,18 @@ async fn roll(
         let status = leaving.wait_for_exit(Duration::from_secs(30)).await;
         assert_eq!(status.code(), Some(0));
     }
-    let start = Instant::now();
-    while timeline.len() < requests {
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "{} requests",
-            timeline.len()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    sent(timeline, requests).await;
     let (timeline, ledger) = traffic.stop().await;
     let counts = timeline.counts();
     let verified = ledger.verify(&database).await;
-    assert_eq!(verified.lost, 0, "{verified:?}");
-    let events = database
-        .number("SELECT count(*) FROM events WHERE tenant = 'acme'")
-        .await;
-    let events = usize::try_from(events).unwrap();
+    let events = "SELECT count(*) FROM events WHERE tenant = 'acme'";
+    let events = usize::try_from(database.number(events).await).unwrap();
     wanted.send_replace(Some(events));
     let followed = tokio::time::timeout(Duration::from_secs(30), follower).await;
     let (seen, opened) = followed.expect("the follower sees all events").unwrap();
     let mut distinct = seen.clone();
     distinct.sort_unstable();
     distinct.dedup();
-    assert_eq!(
-        (seen.len(), distinct.len()),
-        (events, events),
-        "each event arrives once"
-    );
-    assert!(opened > 1, "no stream was interrupted");
     experiment.figure("requests", timeline.len());
     experiment.figure("failed", counts.failed);
     experiment.figure("acknowledged orders", verified.acknowledged);
@@ -166,26 +158,34 @@ async fn roll(
     experiment.figure("streamed events", seen.len());
     experiment.figure("streams", opened);
     experiment.figure("slowest response in seconds", seconds(counts.slowest));
-    (experiment, timeline)
+    assert_eq!(verified.lost, 0, "{verified:?}");
+    assert_eq!(
+        (seen.len(), distinct.len()),
+        (events, events),
+        "each event arrives once"
+    );
+    assert!(opened > 1, "no stream was interrupted");
+    counts
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_update() {
-    let experiment = Experiment::start("rolling update");
-    let requests = experiment.either(3_000, 20_000);
-    let (experiment, timeline) = roll(experiment, "1500ms", requests).await;
-    let counts = timeline.counts();
-    assert_eq!(counts.ok, timeline.len(), "{counts:?}");
-    experiment.finish(&timeline);
+    Experiment::run("rolling update", async |experiment| {
+        let requests = experiment.either(1_500, 20_000);
+        let counts = roll(experiment, DRAIN_DELAY, requests).await;
+        assert!(counts.ok > 0 && counts.failed == 0, "{counts:?}");
+    })
+    .await;
 }
 
 /// The control: processes that end at once are still sent requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rolling_update_without_a_drain_delay_fails_requests() {
-    let experiment = Experiment::start("rolling update without DRAIN_DELAY");
-    let requests = experiment.either(1_000, 5_000);
-    let (experiment, timeline) = roll(experiment, "0s", requests).await;
-    let counts = timeline.counts();
-    assert!(counts.ok < timeline.len(), "no request failed: {counts:?}");
-    experiment.finish(&timeline);
+    let name = "rolling update without DRAIN_DELAY";
+    Experiment::run(name, async |experiment| {
+        let requests = experiment.either(500, 5_000);
+        let counts = roll(experiment, "0s", requests).await;
+        assert!(counts.failed > 0, "no request failed: {counts:?}");
+    })
+    .await;
 }

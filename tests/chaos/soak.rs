@@ -1,5 +1,7 @@
 //! Mixed load for minutes: memory, file descriptors and connections to the database do not grow.
 
+use std::time::Duration;
+
 use super::experiment::Experiment;
 use super::service::Service;
 use super::traffic::{Options, Traffic};
@@ -37,44 +39,46 @@ fn grew(before: usize, after: usize, allowed: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn soak() {
-    let mut experiment = Experiment::start("soak");
-    let database = Database::postgres().await;
-    migrate(&database);
-    let server = Service::on(database.url()).start().await;
-    let traffic = Traffic::start(&Options::new(&server.api, experiment.seed));
-    tokio::time::sleep(experiment.seconds(5, 60)).await;
-    let before = held(&server, &database).await;
-    tokio::time::sleep(experiment.seconds(5, 240)).await;
-    let after = held(&server, &database).await;
-    let (timeline, ledger) = traffic.stop().await;
-    let counts = timeline.counts();
-    assert_eq!(counts.failed, 0, "{counts:?}");
-    assert!(
-        !grew(before.memory_kib, after.memory_kib, ALLOWED_KIB),
-        "{before:?} {after:?}"
-    );
-    // A client may open a connection for a request while the previous one is being closed.
-    assert!(
-        !grew(before.descriptors, after.descriptors, 2),
-        "{before:?} {after:?}"
-    );
-    assert!(
-        !grew(before.connections, after.connections, 1),
-        "{before:?} {after:?}"
-    );
-    let verified = ledger.verify(&database).await;
-    assert_eq!(
-        (verified.lost, verified.stored),
-        (0, verified.acknowledged),
-        "{verified:?}"
-    );
-    experiment.figure("requests", timeline.len());
-    experiment.figure("failed", counts.failed);
-    experiment.figure("memory in KiB before", before.memory_kib);
-    experiment.figure("after", after.memory_kib);
-    experiment.figure("descriptors before", before.descriptors);
-    experiment.figure("descriptors after", after.descriptors);
-    experiment.figure("database connections before", before.connections);
-    experiment.figure("database connections after", after.connections);
-    experiment.finish(&timeline);
+    let deadline = Duration::from_secs(420);
+    Experiment::run_within(deadline, "soak", async |experiment| {
+        let database = Database::postgres().await;
+        migrate(&database);
+        let server = Service::on(database.url()).start().await;
+        let traffic = Traffic::start(experiment, &Options::new(&server.api));
+        tokio::time::sleep(experiment.seconds(3.0, 60.0)).await;
+        let before = held(&server, &database).await;
+        tokio::time::sleep(experiment.seconds(3.0, 240.0)).await;
+        let after = held(&server, &database).await;
+        let (timeline, ledger) = traffic.stop().await;
+        let counts = timeline.counts();
+        let verified = ledger.verify(&database).await;
+        experiment.figure("requests", timeline.len());
+        experiment.figure("failed", counts.failed);
+        experiment.figure("memory in KiB before", before.memory_kib);
+        experiment.figure("memory in KiB after", after.memory_kib);
+        experiment.figure("descriptors before", before.descriptors);
+        experiment.figure("descriptors after", after.descriptors);
+        experiment.figure("database connections before", before.connections);
+        experiment.figure("database connections after", after.connections);
+        assert_eq!(counts.failed, 0, "{counts:?}");
+        assert!(
+            !grew(before.memory_kib, after.memory_kib, ALLOWED_KIB),
+            "{before:?} {after:?}"
+        );
+        // A client may open a connection for a request while the previous one is being closed.
+        assert!(
+            !grew(before.descriptors, after.descriptors, 2),
+            "{before:?} {after:?}"
+        );
+        assert!(
+            !grew(before.connections, after.connections, 1),
+            "{before:?} {after:?}"
+        );
+        assert_eq!(
+            (verified.lost, verified.stored),
+            (0, verified.acknowledged),
+            "{verified:?}"
+        );
+    })
+    .await;
 }

@@ -8,8 +8,9 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::experiment::Experiment;
 use super::ledger::Ledger;
-use super::service::Tenant;
+use super::service::{Credentials, Tenant};
 use super::timeline::{Outcome, Timeline};
 use crate::support::random::Random;
 
@@ -36,11 +37,11 @@ pub(crate) struct Options {
     pub(crate) deadline: Duration,
     /// The pause between two requests of a client.
     pub(crate) pause: Duration,
-    pub(crate) seed: u64,
+    pub(crate) credentials: Credentials,
 }
 
 impl Options {
-    pub(crate) fn new(url: &str, seed: u64) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
             clients: 24,
@@ -49,7 +50,7 @@ impl Options {
             only_creates: false,
             deadline: Duration::from_secs(11),
             pause: Duration::from_millis(5),
-            seed,
+            credentials: Credentials::of_tenants(),
         }
     }
 }
@@ -63,27 +64,19 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    pub(crate) fn start(options: &Options) -> Self {
-        Self::continue_with(options, Arc::new(Timeline::start()), Arc::default())
-    }
-
-    /// Starts new clients that add to what earlier clients saw.
-    pub(crate) fn continue_with(
-        options: &Options,
-        timeline: Arc<Timeline>,
-        ledger: Arc<Ledger>,
-    ) -> Self {
+    pub(crate) fn start(experiment: &mut Experiment, options: &Options) -> Self {
+        let (timeline, ledger) = (experiment.new_timeline(), Arc::<Ledger>::default());
         let stopped = Arc::new(AtomicBool::new(false));
         let mut clients = JoinSet::new();
         for number in 0..options.clients {
             let client = Client {
-                number,
                 http: reqwest::Client::builder()
                     .timeout(options.deadline)
                     .build()
                     .unwrap(),
                 tenant: Tenant::ALL[number % Tenant::ALL.len()],
-                random: Random(options.seed.wrapping_add(number as u64)),
+                random: Random(experiment.seed.wrapping_add(u64::try_from(number).unwrap())),
+                prefix: format!("{}-{number}", experiment.seed),
                 options: options.clone(),
                 timeline: Arc::clone(&timeline),
                 ledger: Arc::clone(&ledger),
@@ -117,7 +110,8 @@ struct Order {
 }
 
 struct Client {
-    number: usize,
+    /// The beginning of its idempotency keys.
+    prefix: String,
     http: reqwest::Client,
     tenant: Tenant,
     random: Random,
@@ -154,15 +148,14 @@ impl Client {
     }
 
     fn some_order(&mut self) -> usize {
-        let count = self.orders.len() as u64;
+        let count = u64::try_from(self.orders.len()).unwrap();
         usize::try_from(self.random.below(count)).unwrap()
     }
 
     async fn create(&mut self, count: usize, stopped: &AtomicBool) {
         let key = format!(
-            "{}-{}-{count}-{}",
-            self.options.seed,
-            self.number,
+            "{}-{count}-{}",
+            self.prefix,
             self.random.below(u64::MAX >> 33)
         );
         let body = json!({"product_id": "sku-1", "quantity": 1, "metadata": {"order": key}});
@@ -237,7 +230,8 @@ impl Client {
         loop {
             let url = format!("{}{path}", self.options.url);
             let mut request = self.http.request(method.clone(), url);
-            request = request.header("authorization", self.tenant.credential());
+            let credential = self.options.credentials.of(self.tenant);
+            request = request.header("authorization", &*credential);
             if let Some(body) = body {
                 request = request.json(body);
             }
