@@ -158,6 +158,7 @@ async fn fault_under_load(
     let verified = ledger.verify(&scene.database).await;
     experiment.figure("responses", timeline.len());
     experiment.figure("503", counts.unavailable);
+    experiment.figure("acknowledged orders", verified.acknowledged);
     experiment.figure("lost", verified.lost);
     let name = "last failed request after the end in seconds";
     experiment.figure(name, seconds(recovery));
