@@ -23,7 +23,7 @@ async fn crash(
     mut server: Server,
     service: &Service,
 ) -> Server {
-    tokio::time::sleep(Duration::from_millis(20 + random.below(200))).await;
+    tokio::time::sleep(Duration::from_millis(20 + random.below(400))).await;
     timeline.mark("SIGKILL");
     let address = server.address().to_owned();
     server.signal(libc::SIGKILL);

@@ -20,7 +20,8 @@ use crate::support::server::Server;
 const RELOAD: Duration = Duration::from_secs(20);
 /// The shortest time between two fetches of a key set, and a second more.
 const FETCH_INTERVAL: Duration = Duration::from_secs(31);
-const KEY_IDS: [&str; 6] = ["key-0", "key-1", "key-2", "key-3", "key-4", "key-5"];
+/// The keys of the issuer, in the order of their use.
+const KEY_IDS: [&str; 3] = ["key-0", "key-1", "key-2"];
 
 /// A server of key sets.
 struct KeyServer {
@@ -129,32 +130,29 @@ impl Scene {
         options
     }
 
-    /// Rotates the API key and the key of the issuer: the new ones are accepted before clients use them, and the old
-    /// ones until no client uses them.
-    async fn rotate(&mut self, number: usize) {
-        let (old, new) = (&self.issuers[number - 1], &self.issuers[number]);
-        self.key_server.publish(&[old, new]);
-        self.file
-            .write(&policy(&self.key_server, &[number - 1, number]));
+    /// Rotates the API key: the new one is accepted before clients use it, and the old one until no client uses it.
+    async fn rotate_api_key(&mut self, number: usize) {
+        let both = policy(&self.key_server, &[number - 1, number]);
+        self.file.write(&both);
         responds(&self.server, &key(number), 200).await;
-        // A changed file makes the service fetch the keys of its issuers.
-        responds(&self.server, &token(new), 200).await;
-        let (new_key, new_token) = (bearer(&key(number)), bearer(&token(new)));
-        self.credentials.switch(Tenant::Acme, &new_key).await;
-        self.credentials.switch(Tenant::Globex, &new_token).await;
-        self.key_server.publish(&[new]);
+        let new = bearer(&key(number));
+        self.credentials.switch(Tenant::Acme, &new).await;
         self.file.write(&policy(&self.key_server, &[number]));
         responds(&self.server, &key(number - 1), 401).await;
-        responds(&self.server, &token(old), 401).await;
     }
 
-    /// Publishes a new key of the issuer beside the old one. Clients use it at once: the service does not have it.
-    async fn sign_with_new_key(&self, number: usize) {
+    /// Publishes a new key of the issuer beside the previous one. Clients use it at once: the service must fetch it.
+    /// The key before the previous one is not published any more.
+    async fn rotate_key_of_issuer(&self, number: usize) {
         tokio::time::sleep(FETCH_INTERVAL).await;
-        let new = &self.issuers[number];
-        self.key_server.publish(&[&self.issuers[number - 1], new]);
+        let (previous, new) = (&self.issuers[number - 1], &self.issuers[number]);
+        self.key_server.publish(&[previous, new]);
         let new_token = bearer(&token(new));
         self.credentials.switch(Tenant::Globex, &new_token).await;
+        responds(&self.server, &token(new), 200).await;
+        if number > 1 {
+            responds(&self.server, &token(&self.issuers[number - 2]), 401).await;
+        }
     }
 }
 
@@ -163,23 +161,23 @@ async fn api_keys_and_the_keys_of_an_issuer_are_rotated() {
     Experiment::run("rotated API keys and JWKS", async |experiment| {
         let mut scene = Scene::new().await;
         let traffic = Traffic::start(experiment, &scene.options());
-        let rotations = experiment.either(1, 3);
-        for number in 1..=rotations {
-            traffic.timeline.mark("rotation");
-            scene.rotate(number).await;
+        let api_keys = experiment.either(1, 3);
+        for number in 1..=api_keys {
+            traffic.timeline.mark("API key");
+            scene.rotate_api_key(number).await;
         }
         // The short version has no time for the interval of fetches.
-        let new_keys = experiment.either(0, 2);
-        for number in 1..=new_keys {
-            traffic.timeline.mark("new key");
-            scene.sign_with_new_key(rotations + number).await;
+        let issuer_keys = experiment.either(0, KEY_IDS.len() - 1);
+        for number in 1..=issuer_keys {
+            traffic.timeline.mark("key of the issuer");
+            scene.rotate_key_of_issuer(number).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
         let (timeline, ledger) = traffic.stop().await;
         let counts = timeline.counts();
         let verified = ledger.verify(&scene.database).await;
-        experiment.figure("rotations", rotations);
-        experiment.figure("keys used before they are fetched", new_keys);
+        experiment.figure("rotations of API keys", api_keys);
+        experiment.figure("rotations of keys of the issuer", issuer_keys);
         experiment.figure("requests", timeline.len());
         experiment.figure("failed", counts.failed);
         experiment.figure("slowest response in seconds", seconds(counts.slowest));
@@ -191,6 +189,7 @@ async fn api_keys_and_the_keys_of_an_issuer_are_rotated() {
 
 /// The control: a key that is removed before its clients have another one fails their requests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn an_api_key_that_is_removed_too_early_fails_requests() {
     let name = "rotated API key without an overlap";
     Experiment::run(name, async |experiment| {

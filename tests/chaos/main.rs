@@ -1,6 +1,7 @@
 //! Experiments: real processes and databases under load, with real faults. Each prints one line with its figures.
 //!
-//! `cargo test` runs short versions. `make chaos` runs the long ones and writes docs/RELIABILITY.md.
+//! `cargo test` runs short versions of those that take the least time for what they show. `make chaos` runs all in their
+//! long versions, and writes docs/RELIABILITY.md.
 
 #![cfg(test)]
 

@@ -108,6 +108,7 @@ async fn the_password_of_the_database_is_rotated() {
 
 /// The control: without the new file, requests fail as soon as a connection is replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn without_the_new_file_requests_fail_after_a_rotation() {
     let name = "rotated password without the new file";
     Experiment::run(name, async |experiment| {

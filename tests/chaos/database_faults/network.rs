@@ -9,6 +9,7 @@ use crate::support::cluster::Cluster;
 use crate::traffic::{Options, Traffic};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn network_cut() {
     run(Expected::noticed("network cut"), async |scene, duration| {
         scene.link.set(Network::Cut);
@@ -65,6 +66,7 @@ async fn without_a_timeout_of_requests_they_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn latency_beyond_the_timeout() {
     run(
         Expected::noticed("5 s of latency"),

@@ -20,6 +20,7 @@ async fn all_server_processes_are_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn fast_restart_of_the_database() {
     run(Expected::noticed("fast restart"), async |scene, _| {
         scene.cluster.shut_down();
@@ -29,6 +30,7 @@ async fn fast_restart_of_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn one_server_process_stops() {
     run(
         Expected::perhaps_unnoticed("SIGSTOP of one server process").for_half_a_minute(),

@@ -9,6 +9,7 @@ use crate::support::small_disk::SmallDisk;
 const DISK_MIB: u32 = 160;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn max_connections_reached() {
     run(Expected::perhaps_unnoticed("max_connections reached"), async |scene, duration| {
         // The clients that take all connections are faster than the service, whose connections have just ended.
@@ -39,6 +40,7 @@ async fn read_only_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn orders_are_locked() {
     run(
         Expected::noticed("lock on orders"),
@@ -52,6 +54,7 @@ async fn orders_are_locked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn synchronous_standby_is_gone() {
     run(
         Expected::noticed("synchronous standby gone"),

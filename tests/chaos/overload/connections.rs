@@ -21,6 +21,7 @@ fn keep_connection() -> Abuse {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn idle_connections() {
     let attack = Attack {
         clients: 5000,

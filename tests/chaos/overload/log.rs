@@ -7,6 +7,7 @@ use crate::support::orders::order;
 use tokio::net::TcpStream;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn an_unread_log() {
     Experiment::run("unread log", async |experiment| {
         let database = Database::postgres().await;

@@ -55,6 +55,7 @@ async fn more_requests_than_capacity() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn pipelined_requests() {
     let attack = Attack {
         clients: 60,
@@ -85,6 +86,7 @@ async fn pipelined_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn slow_heads_and_bodies() {
     let attack = Attack {
         clients: 300,
@@ -110,6 +112,7 @@ async fn slow_heads_and_bodies() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn many_changes_of_one_order() {
     let attack = Attack {
         clients: 100,
@@ -144,6 +147,7 @@ async fn many_changes_of_one_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn early_closes() {
     let attack = Attack {
         clients: 100,
@@ -163,6 +167,7 @@ async fn early_closes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "only in `make chaos`"]
 async fn streams_that_connect_and_leave() {
     let attack = Attack {
         clients: 50,
