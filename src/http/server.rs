@@ -1,7 +1,6 @@
 //! An HTTP server on one port.
 
 use std::fmt::Debug;
-use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -116,13 +115,15 @@ impl HttpServer {
                 let slots = slots.clone();
                 let timeouts = Rc::new(timeouts);
                 let connected = fn_service(move |stream: TcpStream| {
-                    // Without a slot, the connection is closed at once. The error has no other effect.
-                    let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
-                    ready(slot.map(|slot| {
-                        let connection = Connection::new(stream, Rc::clone(&timeouts), slot);
+                    let (slots, timeouts) = (slots.clone(), Rc::clone(&timeouts));
+                    async move {
+                        // Without a slot, the connection is closed. The error has no other effect.
+                        let slot = slots.acquire_soon().await;
+                        let slot = slot.ok_or(DispatchError::DisconnectTimeout)?;
+                        let connection = Connection::new(stream, timeouts, slot);
                         let peer = connection.peer();
-                        (connection, Protocol::Http1, peer)
-                    }))
+                        Ok((connection, Protocol::Http1, peer))
+                    }
                 });
                 // Boxed, because the task that Actix makes of the future would contain it twice.
                 boxed::factory(connected.and_then(http))

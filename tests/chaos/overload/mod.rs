@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::experiment::{Experiment, seconds};
-use crate::service::{Service, Tenant};
+use crate::service::Service;
 use crate::support::binary::migrate;
 use crate::support::database::Database;
 use crate::support::orders::large_order;
@@ -193,12 +193,9 @@ async fn run(name: &'static str, attack: Attack, abuse: impl FnOnce(&Server) -> 
     .await;
 }
 
-/// The head of a request of the tenant `globex`.
+/// The head of a request without credentials. Those who misbehave are not the principals of the other clients.
 fn head(method: &str, path: &str, headers: &str) -> String {
-    format!(
-        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n{headers}\r\n",
-        Tenant::Globex.credential()
-    )
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
 }
 
 /// A request that creates an order.
