@@ -97,9 +97,10 @@ async fn feed_behind(client: &Client, url: &str, cursor: &str) -> Response {
     request.send().await.unwrap()
 }
 
-/// The cursor of the last event.
+/// The cursor of the last event so far.
 async fn end_of_feed(client: &Client, url: &str) -> String {
-    let mut next = format!("{url}/api/v1/events?limit=1000");
+    let limit = 1000;
+    let mut next = format!("{url}/api/v1/events?limit={limit}");
     loop {
         let request = client
             .get(&next)
@@ -107,7 +108,8 @@ async fn end_of_feed(client: &Client, url: &str) -> String {
         let page = request.send().await.unwrap();
         assert_eq!(page.status(), 200, "{page:?}");
         let link = page.next_link().unwrap();
-        if page.json::<Vec<serde_json::Value>>().is_empty() {
+        // Events are so small that a page which is not full is the last one.
+        if page.json::<Vec<serde_json::Value>>().len() < limit {
             let (_, after) = link.split_once("after=").unwrap();
             return after.split('&').next().unwrap().to_owned();
         }

@@ -82,9 +82,16 @@ impl Scene {
         client.batch_execute(reload).await.unwrap();
     }
 
+    async fn terminate_server_processes(&self) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                   WHERE application_name = 'order-service'";
+        self.admin().await.batch_execute(sql).await.unwrap();
+    }
+
     /// The process ids of the service's server processes.
     async fn server_processes(&self) -> Vec<i32> {
-        let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'order-service' ORDER BY pid";
+        let sql = "SELECT pid FROM pg_stat_activity \
+                   WHERE application_name = 'order-service' ORDER BY pid";
         let rows = self.admin().await.query(sql, &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }

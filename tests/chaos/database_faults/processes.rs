@@ -7,12 +7,11 @@ use crate::support::binary::kill;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_server_processes_are_terminated() {
-    run(Expected::perhaps_unnoticed("all server processes terminated"), async |scene, duration| {
-        let admin = scene.admin().await;
-        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'order-service'";
+    let expected = Expected::perhaps_unnoticed("all server processes terminated");
+    run(expected, async |scene, duration| {
         let end = Instant::now() + duration;
         while Instant::now() < end {
-            admin.batch_execute(terminate).await.unwrap();
+            scene.terminate_server_processes().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     })

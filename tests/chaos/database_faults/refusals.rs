@@ -1,5 +1,9 @@
 //! The database server works and rejects or delays what the service needs.
 
+use std::time::{Duration, Instant};
+
+use tokio_postgres::NoTls;
+
 use super::{Expected, Scene, fault_under_load, run};
 use crate::experiment::Experiment;
 use crate::support::cluster::Cluster;
@@ -11,18 +15,22 @@ const DISK_MIB: u32 = 160;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "only in `make chaos`"]
 async fn max_connections_reached() {
-    run(Expected::perhaps_unnoticed("max_connections reached"), async |scene, duration| {
-        // The clients that take all connections are faster than the service, whose connections have just ended.
-        let admin = scene.admin().await;
+    let expected = Expected::perhaps_unnoticed("max_connections reached");
+    run(expected, async |scene, duration| {
+        scene.terminate_server_processes().await;
+        // Other clients take each connection that the service has not opened again.
+        let end = Instant::now() + duration;
         let mut taken = Vec::new();
-        let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'order-service'";
-        admin.batch_execute(terminate).await.unwrap();
-        while let Ok((client, connection)) = tokio_postgres::connect(&scene.cluster.url, tokio_postgres::NoTls).await {
-            tokio::spawn(connection);
-            taken.push(client);
+        while Instant::now() < end {
+            match tokio_postgres::connect(&scene.cluster.url, NoTls).await {
+                Ok((client, connection)) => {
+                    tokio::spawn(connection);
+                    taken.push(client);
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
         }
-        admin.batch_execute(terminate).await.unwrap();
-        tokio::time::sleep(duration).await;
+        assert!(!taken.is_empty());
     })
     .await;
 }
