@@ -46,7 +46,7 @@ bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes 
 chaos: deps tools ## Run the experiments with faults in full length (30 minutes); writes docs/RELIABILITY.md
 	rm -rf target/chaos/full
 	@# A failed experiment is part of the document, and its exit code is that of the script.
-	-CHAOS=full scripts/postgres.sh with cargo test --test chaos -- --include-ignored --test-threads=1 --nocapture
+	-CHAOS=full scripts/postgres.sh with cargo test --quiet --test chaos -- --include-ignored --test-threads=1 --nocapture
 	scripts/reliability.py target/chaos/full .
 
 manifests: deps ## Render the manifests; check them, the alerts, the dashboard and the documents

@@ -16,6 +16,9 @@ use super::client::{Client, Response};
 use super::database::Database;
 use super::orders::order;
 
+/// The lines of standard error that a failed test shows. Under load, there may be millions.
+const SHOWN_LINES: usize = 1000;
+
 /// A running service. It is killed on drop.
 pub struct Server {
     child: Child,
@@ -268,7 +271,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("standard error of the server:\n{}", self.lines().join("\n"));
+            let lines = self.lines();
+            let skipped = lines.len().saturating_sub(SHOWN_LINES);
+            let shown = lines[skipped..].join("\n");
+            eprintln!("standard error of the server without the first {skipped} lines:\n{shown}");
         }
     }
 }
