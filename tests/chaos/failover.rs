@@ -99,7 +99,8 @@ async fn feed_behind(client: &Client, url: &str, cursor: &str) -> Response {
 
 /// The cursor of the last event so far.
 async fn end_of_feed(client: &Client, url: &str) -> String {
-    let limit = 1000;
+    // The longest page.
+    let limit = 100;
     let mut next = format!("{url}/api/v1/events?limit={limit}");
     loop {
         let request = client
@@ -108,7 +109,7 @@ async fn end_of_feed(client: &Client, url: &str) -> String {
         let page = request.send().await.unwrap();
         assert_eq!(page.status(), 200, "{page:?}");
         let link = page.next_link().unwrap();
-        // Events are so small that a page which is not full is the last one.
+        // So many of these events have less than 1 MiB, so a page that is not full is the last one.
         if page.json::<Vec<serde_json::Value>>().len() < limit {
             let (_, after) = link.split_once("after=").unwrap();
             return after.split('&').next().unwrap().to_owned();

@@ -155,7 +155,9 @@ impl Attack {
         let counts = timeline.counts();
         let verified = ledger.verify_beside_others(database).await;
         experiment.figure("misbehaving clients", self.clients);
-        experiment.figure("attempts", repeated);
+        if repeated > 0 {
+            experiment.figure("finished attempts", repeated);
+        }
         experiment.figure("responses to others", timeline.len());
         experiment.figure("503 to others", counts.unavailable);
         experiment.figure("health checks", probes);
