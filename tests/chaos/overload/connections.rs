@@ -25,7 +25,7 @@ fn keep_connection() -> Abuse {
 async fn idle_connections() {
     let attack = Attack {
         clients: 5000,
-        long: 15.0,
+        long: 10.0,
     };
     run("5000 idle connections", attack, |_| keep_connection()).await;
 }
@@ -37,7 +37,7 @@ async fn more_connections_than_descriptors() {
         let server = serve(&database, |it| it.with_descriptors(DESCRIPTORS)).await;
         let attack = Attack {
             clients: 2 * DESCRIPTORS,
-            long: 15.0,
+            long: 10.0,
         };
         let abuse = keep_connection();
         attack.run(experiment, &database, &server, &abuse).await;

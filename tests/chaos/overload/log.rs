@@ -26,7 +26,7 @@ async fn an_unread_log() {
         });
         let attack = Attack {
             clients: 20,
-            long: 15.0,
+            long: 10.0,
         };
         attack.run(experiment, &database, &server, &create).await;
         let dropped: u64 = server.metric("log_lines_dropped_total").await;

@@ -61,7 +61,7 @@ async fn more_requests_than_capacity() {
 async fn pipelined_requests() {
     let attack = Attack {
         clients: 60,
-        long: 15.0,
+        long: 10.0,
     };
     run("pipelined requests", attack, |_| {
         let requests = post(&order("sku-1").to_string()).repeat(20);
@@ -92,7 +92,7 @@ async fn pipelined_requests() {
 async fn slow_heads_and_bodies() {
     let attack = Attack {
         clients: 300,
-        long: 15.0,
+        long: 10.0,
     };
     run("slow heads and bodies", attack, |_| {
         let whole = post(&order("sku-1").to_string());
@@ -118,7 +118,7 @@ async fn slow_heads_and_bodies() {
 async fn many_changes_of_one_order() {
     let attack = Attack {
         clients: 100,
-        long: 15.0,
+        long: 10.0,
     };
     run("changes of one order", attack, |server| {
         let api = server.api.clone();
@@ -150,7 +150,7 @@ async fn many_changes_of_one_order() {
 async fn early_closes() {
     let attack = Attack {
         clients: 100,
-        long: 15.0,
+        long: 10.0,
     };
     run("requests whose client closes", attack, |_| {
         let whole = post(&order("sku-1").to_string());
@@ -170,7 +170,7 @@ async fn early_closes() {
 async fn streams_that_connect_and_leave() {
     let attack = Attack {
         clients: 50,
-        long: 15.0,
+        long: 10.0,
     };
     run("streams that connect and leave", attack, |_| {
         let stream = head("GET", "/api/v1/events", "Accept: text/event-stream\r\n");

@@ -43,7 +43,7 @@ fn read_slowly() -> Abuse {
 async fn slow_readers_of_large_pages() {
     let attack = Attack {
         clients: 300,
-        long: 15.0,
+        long: 10.0,
     };
     run("slow readers of large pages", attack, |_| read_slowly()).await;
 }
