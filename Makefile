@@ -113,7 +113,7 @@ lint: deps ## Check formatting, clippy, dependencies, migrations and shell scrip
 	shellcheck -x scripts/*.sh tests/*/run.sh tests/image/builder.sh .ci/run
 
 openapi: build-deps ## Regenerate openapi.json from the code
-	cargo run --quiet -- openapi > openapi.json
+	OPENAPI=write cargo test --quiet --lib openapi
 
 fmt: ## Format the code
 	cargo fmt --all

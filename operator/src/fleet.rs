@@ -10,7 +10,8 @@
 //! - After [`Limits::failures`] failures of the same version of the operator, no further one starts.
 //!
 //! A change of a spec needs no permit and does not wait: it affects one OrderService, and its author decided when. A
-//! changed secret is limited only by the number: a bad secret of one OrderService is no reason to stop the others.
+//! changed secret is limited only by the number: a bad secret of one OrderService is no reason to stop the others. An
+//! OrderService that waits with its template can get a permit for its secret meanwhile.
 //!
 //! The permits are in memory. A new leader restores them from the statuses before its first reconcile.
 
@@ -84,14 +85,13 @@ impl Fleet {
     /// Why there is no permit yet.
     pub(crate) fn request(&self, uid: &str, name: Name, cause: Cause) -> Result<(), Wait> {
         let mut state = self.0.lock();
-        if state.running.contains_key(uid) {
+        if state.has_permit(uid, cause) {
             return Ok(());
         }
         let permitted = state.permits(uid, cause);
         if permitted.is_ok() {
-            state.waiting.retain(|waiting| waiting.uid != uid);
-            state.running.insert(uid.to_owned(), Permit::new(cause));
-        } else if !state.waiting.iter().any(|waiting| waiting.uid == uid) {
+            state.start(uid, cause);
+        } else if !state.waiting.iter().any(|waiting| waiting.is(uid, cause)) {
             let uid = uid.to_owned();
             state.waiting.push_back(Waiting { uid, name, cause });
         }
@@ -101,9 +101,21 @@ impl Fleet {
     /// Records a rollout that has already started. A permit that it has is kept.
     pub(crate) fn resume(&self, uid: &str, cause: Cause) {
         let mut state = self.0.lock();
-        state.waiting.retain(|waiting| waiting.uid != uid);
-        let running = state.running.entry(uid.to_owned());
-        running.or_insert_with(|| Permit::new(cause));
+        if !state.has_permit(uid, cause) {
+            state.start(uid, cause);
+        }
+        state.remove_waiting(uid, cause);
+    }
+
+    /// Releases the permit of a changed secret that has rolled out. The OrderService stays in the queue with its
+    /// template.
+    pub(crate) fn finish_url(&self, uid: &str) {
+        let mut state = self.0.lock();
+        let permit = state.running.get(uid);
+        if permit.is_some_and(|permit| permit.cause == Cause::Secret) {
+            state.running.remove(uid);
+            state.start_waiting();
+        }
     }
 
     /// Releases the permit of a rollout that completed.
@@ -144,14 +156,42 @@ impl Fleet {
         let state = self.0.lock();
         Counts {
             running: state.running.len(),
-            waiting: state.waiting.len(),
+            waiting: state
+                .waiting
+                .iter()
+                .map(|waiting| waiting.uid.as_str())
+                .collect::<HashSet<_>>()
+                .len(),
             failed: state.failed.len(),
             is_held: state.failed.len() >= state.limits.failures,
         }
     }
 }
 
+impl Waiting {
+    fn is(&self, uid: &str, cause: Cause) -> bool {
+        self.uid == uid && self.cause == cause
+    }
+}
+
 impl State {
+    /// Whether the rollout has a permit. That of a template includes the secret.
+    fn has_permit(&self, uid: &str, cause: Cause) -> bool {
+        let permit = self.running.get(uid);
+        permit.is_some_and(|permit| permit.cause == cause || permit.cause == Cause::Template)
+    }
+
+    fn start(&mut self, uid: &str, cause: Cause) {
+        self.running.insert(uid.to_owned(), Permit::new(cause));
+        self.remove_waiting(uid, cause);
+    }
+
+    fn remove_waiting(&mut self, uid: &str, cause: Cause) {
+        self.waiting.retain(|waiting| {
+            waiting.uid != uid || (cause == Cause::Secret && waiting.cause == Cause::Template)
+        });
+    }
+
     fn permits(&self, uid: &str, cause: Cause) -> Result<(), Wait> {
         // A retry of one of the failed rollouts does not count its own failure.
         let failures = self.failed.iter().filter(|failed| *failed != uid).count();
@@ -179,6 +219,9 @@ impl State {
     fn start_waiting(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         for next in waiting {
+            if self.has_permit(&next.uid, next.cause) {
+                continue;
+            }
             if self.permits(&next.uid, next.cause).is_err() {
                 self.waiting.push_back(next);
                 continue;

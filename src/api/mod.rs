@@ -9,6 +9,13 @@ mod events;
 mod export;
 mod health;
 mod idempotency;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the binary contains the document and not its parts"
+    )
+)]
 mod openapi;
 mod openapi_json;
 mod order_batch;
@@ -21,16 +28,6 @@ mod routes;
 mod service_info;
 mod state;
 
-use actix_web::web::{Data, ServiceConfig};
-
-use openapi_json::CachedDocument;
-
-pub(crate) use openapi::document;
-pub(crate) use routes::RESOURCES;
+pub(crate) use openapi::DOCUMENT;
+pub(crate) use routes::{RESOURCES, configure};
 pub(crate) use state::ApiState;
-
-/// Adds every route, and the data that the handlers need besides [`ApiState`], to an Actix application.
-pub(crate) fn configure(app: &mut ServiceConfig) {
-    app.app_data(Data::new(CachedDocument::new(openapi::compact_document)));
-    routes::configure(app);
-}

@@ -2,7 +2,6 @@
 
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
-use utoipa::OpenApi;
 
 use super::{
     erasures, events, health, openapi_json, order_batch, orders, paths, reference_page,
@@ -32,7 +31,8 @@ macro_rules! routes {
         ];
 
         /// The operations of the OpenAPI document.
-        #[derive(OpenApi)]
+        #[cfg(test)]
+        #[derive(utoipa::OpenApi)]
         #[openapi(paths($($($module::$handler,)*)*))]
         pub(super) struct Operations;
     };
@@ -95,7 +95,7 @@ routes! {
 ///
 /// Actix itself responds with 404 to a path that is not listed here, and with 405 and `Allow` to a method that is
 /// not listed. [`crate::http::Edge`] turns both responses into problems.
-pub(super) fn configure(app: &mut ServiceConfig) {
+pub(crate) fn configure(app: &mut ServiceConfig) {
     for resource in &RESOURCES {
         let mut service = web::resource(resource.path.actix_path);
         for route in resource.routes {

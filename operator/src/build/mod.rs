@@ -35,7 +35,7 @@ use network_policy::build as network_policy;
 pub(crate) use pod::SECRET_VOLUME as DATABASE_VOLUME;
 use pod_disruption_budget::{build as pod_disruption_budget, for_migration as migration_budget};
 use pod_monitor::build as pod_monitor;
-pub(crate) use resources::{Resources, SecretDigests, Workload, resources};
+pub(crate) use resources::{Resources, SecretDigests, Workload, maintenance_of, resources};
 use service::build as service;
 use service_account::build as service_account;
 pub use target::InvalidSpec;
@@ -46,6 +46,11 @@ pub(crate) fn short_hash<T: Serialize + ?Sized>(value: &T) -> String {
     // Serializing these types cannot fail. If it did, all values would have the same hash.
     let bytes = serde_json::to_vec(value).unwrap_or_default();
     hex(digest(&SHA256, &bytes).as_ref(), 5)
+}
+
+/// Whether a text has the form of a [`short_hash`].
+pub(crate) fn is_short_hash(text: &str) -> bool {
+    text.len() == 10 && text.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 /// The first `count` bytes in hexadecimal digits.

@@ -74,6 +74,20 @@ pub(crate) fn resources(target: &Target, secrets: Option<&SecretDigests>) -> Res
     }
 }
 
+/// Builds the CronJob of the image and the settings that serve, which may not be those of the spec.
+pub(crate) fn maintenance_of(
+    target: &Target,
+    secrets: &SecretDigests,
+    image: &str,
+    config_map: &str,
+) -> Option<CronJob> {
+    let mut target = target.running(image);
+    if target.copies_url() {
+        target = target.reading_copy(&secrets.database);
+    }
+    super::maintenance_cron_job(&target, config_map)
+}
+
 /// Builds the objects that run pods. `with_url` reads the URL that `secrets` describes.
 fn workload(
     target: &Target,

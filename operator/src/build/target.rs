@@ -203,6 +203,15 @@ impl Target {
         target
     }
 
+    /// Returns this target with another image.
+    pub(super) fn running(&self, image: &str) -> Self {
+        Self {
+            version: version(image),
+            image: image.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Metadata of an object that the OrderService owns.
     pub(super) fn object_meta(&self, name: &str, component: Option<Component>) -> ObjectMeta {
         ObjectMeta {

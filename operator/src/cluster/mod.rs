@@ -11,8 +11,8 @@ pub mod watch_activity;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions,
-    PropagationPolicy,
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    Preconditions, PropagationPolicy,
 };
 use kube::{Client, Resource as _};
 use serde_json::{Value, json};
@@ -75,6 +75,16 @@ impl Cluster {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Returns the Jobs with these labels.
+    ///
+    /// # Errors
+    /// When the API server rejects the request or does not respond.
+    pub async fn jobs(&self, namespace: &str, labels: &str) -> Result<Vec<DynamicObject>> {
+        let params = ListParams::default().labels(labels);
+        let jobs = self.api(Kind::Job, namespace).list(&params).await?;
+        Ok(jobs.items)
     }
 
     /// Applies an object with server-side apply. With `force`, the operator takes over its fields from other field

@@ -14,7 +14,7 @@ pub struct Database {
     pub secret_ref: SecretKeyRef,
     /// What happens when the URL changes. `Roll`: the migration tries it, then the pods are replaced, and a rollback
     /// returns to the previous URL, because pods read a copy of the secret. `Reload`: pods read the new URL within
-    /// about a minute, without a migration, a rollout or a rollback; for credentials that expire. `Ignore`: pods keep
+    /// about two minutes, without a migration, a rollout or a rollback; for credentials that expire. `Ignore`: pods keep
     /// the URL with which they rolled out until `secretRef` changes.
     #[serde(default)]
     pub on_secret_change: OnSecretChange,

@@ -66,6 +66,14 @@ pub struct MigrationStatus {
 pub struct FailedRevision {
     /// Hash of the pod template that failed.
     pub revision: String,
+    /// Hash of that template without the URL of the database. Present if the URL is not the cause: the template then
+    /// stays failed when the URL changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Digest of the URL of the database if it may be the cause, or the name of its secret with
+    /// `onSecretChange: Reload`. Pods of the last good template do not get it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_digest: Option<String>,
     /// The reason in one word.
     pub reason: String,
     /// A human-readable description, with the reason of a pod that did not run.

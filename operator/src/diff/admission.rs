@@ -9,13 +9,16 @@
 //! annotation it would write every such object once. `metadata.managedFields` is not a substitute, because the API
 //! server computes it before admission.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use parking_lot::Mutex;
+
 use super::compare::Difference;
 use crate::build::labels::ADMITTED;
-use crate::build::short_hash;
+use crate::build::{is_short_hash, short_hash};
+use crate::cluster::Kind;
 
 /// The fields that admission changed: a digest of the value of each, by path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,6 +75,48 @@ impl Admitted {
     /// Adds the fields of another set.
     pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
+    }
+}
+
+/// The fields that admission changed in objects that exist only for a while, such as the budget of a migration. They
+/// are shown once, not again for each such object. An object whose name contains a hash counts as the one before it.
+#[derive(Debug, Default)]
+pub(crate) struct Admissions(Mutex<HashMap<Box<str>, Objects>>);
+
+type Objects = BTreeMap<(Kind, Box<str>), Admitted>;
+
+impl Admissions {
+    /// Returns what admission changed when an object of this name was written last.
+    pub(crate) fn last(&self, owner: &str, kind: Kind, name: &str) -> Admitted {
+        let all = self.0.lock();
+        let objects = all.get(owner);
+        let found = objects.and_then(|objects| objects.get(&(kind, without_hash(name).into())));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// Records what admission changed when an object was written.
+    pub(crate) fn record(&self, owner: &str, kind: Kind, name: &str, admitted: &Admitted) {
+        let mut all = self.0.lock();
+        let key = (kind, without_hash(name).into());
+        if !admitted.0.is_empty() {
+            let objects = all.entry(owner.into()).or_default();
+            objects.insert(key, admitted.clone());
+        } else if let Some(objects) = all.get_mut(owner) {
+            objects.remove(&key);
+        }
+    }
+
+    /// Removes an OrderService that was deleted.
+    pub(crate) fn forget(&self, owner: &str) {
+        self.0.lock().remove(owner);
+    }
+}
+
+/// The name without the hash of [`short_hash`] at its end.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((start, hash)) if is_short_hash(hash) => start,
+        _ => name,
     }
 }
 

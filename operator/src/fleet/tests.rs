@@ -112,3 +112,43 @@ async fn a_rollout_that_takes_too_long_does_not_block_the_others() {
     assert_eq!(fleet.ask("a", Cause::Template), Ok(()), "it continues");
     assert_eq!(fleet.ask("c", Cause::Template), Err(Wait::Queued));
 }
+
+#[test]
+fn a_changed_secret_does_not_wait_with_its_template_and_leaves_it_in_the_queue() {
+    let fleet = fleet(2, 3);
+    let (sender, mut woken) = unbounded_channel();
+    fleet.wake(sender);
+    assert_eq!(fleet.ask("a", Cause::Template), Ok(()));
+    assert_eq!(fleet.ask("b", Cause::Template), Err(Wait::Queued));
+    assert_eq!(fleet.ask("b", Cause::Secret), Ok(()));
+    assert_eq!(
+        fleet.ask("b", Cause::Template),
+        Err(Wait::Queued),
+        "another permit"
+    );
+    assert_eq!(fleet.ask("c", Cause::Template), Err(Wait::Queued));
+    assert_eq!(fleet.ask("c", Cause::Secret), Err(Wait::Queued));
+    assert_eq!((fleet.counts().running, fleet.counts().waiting), (2, 2));
+    fleet.finish_url("b");
+    assert_eq!(woken.try_recv().unwrap().1, "c", "its secret");
+    assert_eq!((fleet.counts().running, fleet.counts().waiting), (2, 2));
+    fleet.finish_url("c");
+    fleet.complete("a");
+    let mut next = || woken.try_recv().unwrap().1;
+    assert_eq!(
+        (next(), next()),
+        ("b".to_owned(), "c".to_owned()),
+        "in the order of the requests"
+    );
+    assert_eq!(
+        fleet.ask("b", Cause::Secret),
+        Ok(()),
+        "the template includes it"
+    );
+    fleet.finish_url("b");
+    assert_eq!(
+        fleet.counts().running,
+        2,
+        "the permit of the template stays"
+    );
+}

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
 
 use super::FailureClass::{Permanent, Transient};
+use super::log_text::EXIT_CODE;
 use super::{FailureClass, PodFailure, log_text};
 
 /// The reasons of waiting containers that a pod does not leave by starting normally.
@@ -67,8 +68,8 @@ fn exit(terminated: &ContainerStateTerminated, restarts: i32) -> Option<PodFailu
     let log = terminated.message.as_deref().unwrap_or_default();
     let describe = |text: String| {
         let ended = match restarts {
-            0 => format!("exit code {code}"),
-            _ => format!("restarted {restarts} times, exit code {code}"),
+            0 => format!("{EXIT_CODE} {code}"),
+            _ => format!("restarted {restarts} times, {EXIT_CODE} {code}"),
         };
         match text.as_str() {
             "" => ended,

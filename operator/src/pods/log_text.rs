@@ -7,14 +7,31 @@ pub(crate) const MAX_MESSAGE_CHARS: usize = 160;
 /// How a program starts the line with the error that ended it.
 const PROGRAM_PREFIX: &str = "order-service: ";
 
-/// Cuts a text to [`MAX_MESSAGE_CHARS`] characters and to one line.
+/// What the description of a container that ended contains before its exit code.
+pub(super) const EXIT_CODE: &str = "exit code";
+/// The number of characters that are kept of the end of a text whose cause comes last.
+const CAUSE_CHARS: usize = 100;
+
+/// Cuts a text to [`MAX_MESSAGE_CHARS`] characters and to one line. Of the error that ended a program, the middle is cut
+/// out: the context comes first and the cause last.
 pub(crate) fn shorten(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if line.chars().count() <= MAX_MESSAGE_CHARS {
+    let chars = line.chars().count();
+    if chars <= MAX_MESSAGE_CHARS {
         return line;
     }
-    let start: String = line.chars().take(MAX_MESSAGE_CHARS - 1).collect();
-    format!("{}…", start.trim_end())
+    let start = |count: usize| line.chars().take(count).collect::<String>();
+    if !line.contains(EXIT_CODE) {
+        return format!("{}…", start(MAX_MESSAGE_CHARS - 1).trim_end());
+    }
+    let start = start(MAX_MESSAGE_CHARS - CAUSE_CHARS - 3);
+    let end: String = line.chars().skip(chars - CAUSE_CHARS).collect();
+    // No parts of words, unless a word is very long.
+    let start = start
+        .rsplit_once(' ')
+        .map_or(start.as_str(), |(start, _)| start);
+    let end = end.split_once(' ').map_or(end.as_str(), |(_, end)| end);
+    format!("{start} … {end}")
 }
 
 /// Returns the error at the end of a log: the lines after the last log line, or the message of the last log line.
@@ -109,5 +126,26 @@ order-service: migration m: column "x" exists
         let cut = shorten(&format!("{fits}é"));
         assert_eq!(cut.chars().count(), MAX_MESSAGE_CHARS);
         assert!(cut.ends_with("é…"));
+    }
+
+    #[test]
+    fn the_cause_at_the_end_of_an_error_is_kept() {
+        let context = "a link of the chain: ".repeat(9);
+        let error = format!(
+            "DatabaseUnreachable: {EXIT_CODE} 3: {context}invalid peer certificate: UnknownIssuer"
+        );
+        let cut = shorten(&error);
+        assert!(cut.chars().count() <= MAX_MESSAGE_CHARS, "{cut}");
+        assert!(
+            cut.starts_with("DatabaseUnreachable: exit code 3: a link "),
+            "{cut}"
+        );
+        assert!(
+            cut.ends_with("chain: invalid peer certificate: UnknownIssuer"),
+            "{cut}"
+        );
+        let word = shorten(&format!("{EXIT_CODE}{}", "é".repeat(200)));
+        assert!(word.chars().count() <= MAX_MESSAGE_CHARS, "{word}");
+        assert!(word.ends_with('é'), "{word}");
     }
 }

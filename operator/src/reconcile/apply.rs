@@ -132,14 +132,9 @@ pub(crate) async fn ensure_live(
             return Ok(Outcome::Contested(None, wait));
         }
         // Without force: an object that was created in the meantime has another owner.
-        let (made, admitted) = write(
-            context,
-            desired,
-            &desired.value,
-            false,
-            &Admitted::default(),
-        )
-        .await?;
+        let before = context.records.admissions.last(owner, kind, name);
+        let written = write(context, owner, desired, &desired.value, false, &before);
+        let (made, admitted) = written.await?;
         return Ok(outcome(made, admitted, Vec::new()));
     };
     match ownership(target, desired.kind, &live)? {
@@ -201,7 +196,7 @@ pub(crate) async fn ensure_live(
         metadata.insert("uid".to_owned(), Value::String(uid.clone()));
     }
     admitted.extend(recorded);
-    let (made, admitted) = write(context, desired, &value, true, &admitted).await?;
+    let (made, admitted) = write(context, owner, desired, &value, true, &admitted).await?;
     // Admission changes these fields, not another field manager.
     records
         .contention

@@ -13,9 +13,9 @@ use super::error::{ApiResultExt as _, Error};
 use super::migration::Migration;
 use super::reconciliation::Reconciliation;
 use super::retry;
-use super::rollout::{Plan, Rollout, Template, is_crash_loop, main_failure, plan};
+use super::rollout::{Permitted, Plan, Rollout, Template, is_crash_loop, main_failure, plan};
 use crate::build::labels::{self, Component, GOOD_REVISION, LAST_GOOD, REVISION, TEMPLATE};
-use crate::build::{Replicas, Target};
+use crate::build::{Replicas, SecretDigests, Target, maintenance_of};
 use crate::cluster::{Kind, as_applied};
 use crate::pods::{self, FailureClass, PodFailure};
 
@@ -30,6 +30,7 @@ pub(super) struct DesiredWorkload<'a> {
     pub(super) autoscaler: Option<&'a HorizontalPodAutoscaler>,
     /// The CronJob.
     pub(super) maintenance: Option<Desired>,
+    pub(super) digests: &'a SecretDigests,
 }
 
 /// Applies the Deployment, its autoscaler, and the CronJob.
@@ -48,6 +49,7 @@ pub(super) async fn deploy(
         config_map,
         autoscaler,
         maintenance,
+        digests,
     } = workload;
     let template = Template::of_deployment(&deployment)?;
     let revision = template.revision().to_owned();
@@ -108,9 +110,19 @@ pub(super) async fn deploy(
     let rollout = Rollout::from_deployment(&deployment);
     // A version that does not serve must not change data, so the CronJob gets it only after it has rolled out. It is
     // applied before the ConfigMap that it read until now is deleted.
-    if let Some(maintenance) = maintenance
-        && rollout.has_rolled_out(&revision)
-    {
+    let observation = &reconciliation.observation;
+    let waits = plan.failed.is_some()
+        || observation.queued.is_some()
+        || matches!(
+            observation.migration,
+            Migration::Failed(_) | Migration::Retrying(_)
+        );
+    let maintenance = match maintenance {
+        Some(maintenance) if rollout.has_rolled_out(&revision) => Some(maintenance),
+        Some(_) if waits => maintenance_with_url(target, digests, &rollout, &template)?,
+        _ => None,
+    };
+    if let Some(maintenance) = maintenance {
         let outcome = apply::ensure(context, target, &maintenance).await?;
         reconciliation.record(&maintenance, &outcome);
     }
@@ -127,6 +139,24 @@ pub(super) async fn deploy(
     }
     reconciliation.observation.rollout = Some(rollout);
     Ok(())
+}
+
+/// Builds the CronJob of the template that serves, if that has the desired URL of the database although the rest of the
+/// desired template failed or waits: an earlier URL may expire.
+fn maintenance_with_url(
+    target: &Target,
+    digests: &SecretDigests,
+    rollout: &Rollout,
+    desired: &Template,
+) -> Result<Option<Desired>, Error> {
+    let serving = rollout.current.as_ref().filter(|current| {
+        rollout.has_rolled_out(current.revision()) && current.url() == desired.url()
+    });
+    let cron_job = serving.and_then(|serving| {
+        maintenance_of(target, digests, serving.image()?, serving.config_map()?)
+    });
+    let cron_job = cron_job.map(|cron_job| Desired::new(Kind::CronJob, &cron_job));
+    Ok(cron_job.transpose()?)
 }
 
 /// Gives up the ownership of `spec.replicas`.
@@ -180,12 +210,16 @@ async fn plan_rollout(
     let token = retry::new_token(reconciliation.object, previous);
     let decision = retry::decide(previous, token, current, now);
     reconciliation.observation.retry = Some(decision.retry.clone());
-    let is_queued = reconciliation.observation.queued.is_some();
-    let is_migrated =
-        !is_queued && matches!(reconciliation.observation.migration, Migration::Done(_));
+    let observation = &reconciliation.observation;
+    let is_queued = observation.queued.is_some();
+    let permitted = match observation.migration {
+        Migration::Done(_) if !is_queued => Permitted::Template,
+        Migration::Done(_) if observation.is_url_permitted => Permitted::Url,
+        _ if observation.skips_migration => Permitted::Url,
+        _ => Permitted::Nothing,
+    };
     let failed = decision.failed.as_ref();
-    let failure = failure.filter(|_| current == Some(desired.revision()));
-    let Some(mut plan) = plan(desired, rollout, is_migrated, failed, failure) else {
+    let Some(mut plan) = plan(desired, rollout, permitted, failed, failure) else {
         return Ok(None);
     };
     if is_queued {

@@ -164,6 +164,14 @@ fn status(job: &DynamicObject) -> JobStatus {
     serde_json::from_value(status).unwrap_or_default()
 }
 
+/// Whether a Job has succeeded or failed.
+pub(super) fn has_ended(job: &DynamicObject) -> bool {
+    let status = status(job);
+    ["Complete", "Failed"]
+        .into_iter()
+        .any(|type_| is_true(&status, type_).is_some())
+}
+
 fn is_true<'a>(
     status: &'a JobStatus,
     type_: &str,

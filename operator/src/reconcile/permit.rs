@@ -4,11 +4,13 @@ use jiff::Timestamp;
 
 use super::migration::Migration;
 use super::reconciliation::Reconciliation;
-use super::retry;
-use super::rollout::{Rollout, Template};
+use super::retry::{self, Decision};
+use super::rollout::{Rollout, Template, follows_url, holds, may_be_the_url, rejects_url};
 use super::status::find;
 use crate::build::Target;
-use crate::crd::{ConditionStatus, MigrationStatus, OrderService, OrderServiceStatus};
+use crate::crd::{
+    ConditionStatus, FailedRevision, MigrationStatus, OrderService, OrderServiceStatus,
+};
 use crate::fleet::Cause;
 
 impl Reconciliation<'_> {
@@ -25,38 +27,80 @@ impl Reconciliation<'_> {
         migration: &MigrationStatus,
     ) {
         let rollout = self.observation.rollout.as_ref();
-        let is_retried = self.is_retried(desired, rollout);
         let before = &self.previous_status;
+        let retry = self.retry(rollout);
+        let is_retried = retry.starts && before.failed_revision.iter().any(|it| holds(it, desired));
         let Some(cause) = cause(self.object, before, desired, migration, rollout, is_retried)
         else {
             return;
         };
         self.observation.cause = Some(cause);
+        let uid = target.owner.uid.as_str();
         let name = (target.namespace.clone(), target.name.clone());
         let fleet = &self.context.records.fleet;
-        if is_retried || rollout.is_some_and(|rollout| is_in_progress(rollout, desired)) {
-            fleet.resume(&target.owner.uid, cause);
+        let is_in_progress = rollout.is_some_and(|rollout| {
+            is_in_progress(rollout, desired)
+                || (cause == Cause::Secret && url_is_in_progress(rollout, desired))
+        });
+        if is_retried || is_in_progress {
+            fleet.resume(uid, cause);
             return;
         }
-        self.observation.queued = fleet.request(&target.owner.uid, name, cause).err();
+        self.observation.queued = fleet.request(uid, name, cause).err();
+        // An earlier URL may expire, so it does not wait for the rest of the template.
+        if self.observation.queued.is_some()
+            && cause == Cause::Template
+            && let Some(rollout) = rollout
+            && url_differs(rollout, desired, retry.failed.as_ref())
+        {
+            self.observation.is_url_permitted = self.request_url_permit(target, desired, rollout);
+        }
     }
 
-    /// Whether the desired template failed and is retried now.
-    fn is_retried(&self, desired: &Template, rollout: Option<&Rollout>) -> bool {
-        let before = &self.previous_status;
-        let failed = before.failed_revision.as_ref();
-        if failed.is_none_or(|failed| failed.revision != desired.revision()) {
-            return false;
+    /// Permits the changed URL of the database with the current template, if the migration for the desired one does not
+    /// succeed for another reason than the database. An earlier URL may expire while that lasts. The migration has not
+    /// tried the URL, but the readiness of the first new pod, which includes the database and its schema, does.
+    pub(super) fn permit_url_without_migration(&mut self, target: &Target, desired: &Template) {
+        let report = match &self.observation.migration {
+            Migration::Failed(report) => report,
+            Migration::Retrying(report) if report.is_lasting => report,
+            _ => return,
+        };
+        let known = self.retry(self.observation.rollout.as_ref()).failed;
+        let Some(rollout) = &self.observation.rollout else {
+            return;
+        };
+        let before = rollout.rollback_template();
+        let is_alone = before.is_none_or(|it| difference(it, desired) == Cause::Secret);
+        if is_alone
+            || may_be_the_url(Some(report.reason), false)
+            || self.observation.queued.is_some()
+            || !url_differs(rollout, desired, known.as_ref())
+        {
+            return;
         }
+        self.observation.skips_migration = self.request_url_permit(target, desired, rollout);
+        self.observation.cause.get_or_insert(Cause::Secret);
+    }
+
+    fn request_url_permit(&self, target: &Target, desired: &Template, rollout: &Rollout) -> bool {
+        let uid = target.owner.uid.as_str();
+        let fleet = &self.context.records.fleet;
+        if url_is_in_progress(rollout, desired) {
+            fleet.resume(uid, Cause::Secret);
+            return true;
+        }
+        let name = (target.namespace.clone(), target.name.clone());
+        fleet.request(uid, name, Cause::Secret).is_ok()
+    }
+
+    /// Decides whether the failed template or URL is retried now.
+    fn retry(&self, rollout: Option<&Rollout>) -> Decision {
+        let before = &self.previous_status;
         let token = retry::new_token(self.object, before);
         let current = rollout.and_then(|rollout| rollout.current.as_ref());
-        retry::decide(
-            before,
-            token,
-            current.map(Template::revision),
-            Timestamp::now(),
-        )
-        .starts
+        let current = current.map(Template::revision);
+        retry::decide(before, token, current, Timestamp::now())
     }
 
     /// Releases the permit unless the rollout is in progress.
@@ -66,26 +110,36 @@ impl Reconciliation<'_> {
         let records = &self.context.records;
         let fleet = &records.fleet;
         fleet.record(uid, is_failed_by_this_version(&self.previous_status));
-        let is_failed = observation
+        let failed = observation
             .plan
             .as_ref()
-            .is_some_and(|plan| plan.failed.is_some());
-        let is_desired = |rollout: &&Rollout| {
-            rollout.current.as_ref().map(Template::revision) == observation.desired.as_deref()
-        };
-        let desired = observation.rollout.as_ref().filter(is_desired);
-        let is_rolling = desired
-            .is_some_and(|rollout| !is_failed && !rollout.is_complete() && !rollout.is_good());
+            .and_then(|plan| plan.failed.as_ref());
+        let current = observation.rollout.as_ref();
+        let current = current.and_then(|rollout| rollout.current.as_ref());
+        let current = current.map(Template::revision);
+        // After a failure, only the URL of the last good template rolls out.
+        let applied = observation.plan.as_ref().map(|plan| &plan.template);
+        let is_applied = applied.is_some_and(|applied| {
+            current == Some(applied.revision())
+                && failed.is_none_or(|failed| failed.revision != applied.revision())
+        });
+        let rollout = observation.rollout.as_ref();
+        let is_rolling = is_applied
+            && rollout.is_some_and(|rollout| !rollout.is_complete() && !rollout.is_good());
         let is_migrating = matches!(
             observation.migration,
             Migration::Running(_) | Migration::Retrying(_)
         );
-        let is_complete = desired.is_some_and(|rollout| !is_failed && rollout.is_complete());
-        if observation.queued.is_some()
-            || (observation.cause.is_some() && (is_migrating || is_rolling))
-        {
-            // It waits, or it holds the permit.
-        } else if is_complete && !is_migrating {
+        // Zero pods prove nothing to the others.
+        let is_proven = failed.is_none()
+            && current.is_some()
+            && current == observation.desired.as_deref()
+            && rollout.is_some_and(Rollout::is_proven);
+        if observation.cause.is_some() && (is_migrating || is_rolling) {
+            // It holds the permit, or it waits.
+        } else if observation.queued.is_some() {
+            fleet.finish_url(uid);
+        } else if is_proven && !is_migrating {
             fleet.complete(uid);
         } else {
             fleet.release(uid);
@@ -103,11 +157,14 @@ fn cause(
     live: Option<&Rollout>,
     is_retried: bool,
 ) -> Option<Cause> {
-    let settled = settled_generation(before);
-    let is_requested = settled.is_none() || settled != object.metadata.generation;
     let failed = before.failed_revision.as_ref();
-    let is_failed = failed.is_some_and(|failed| failed.revision == desired.revision());
-    if is_requested || (is_failed && !is_retried) {
+    if let Some(failed) = failed.filter(|failed| !is_retried && holds(failed, desired)) {
+        // Not even the author of the spec decided when the URL of the last good template changes.
+        let follows = follows_url(failed, desired) && url_differs(live?, desired, Some(failed));
+        return follows.then_some(Cause::Secret);
+    }
+    let settled = settled_generation(before);
+    if settled.is_none() || settled != object.metadata.generation {
         return None;
     }
     let live = live?;
@@ -142,6 +199,19 @@ fn settled_generation(before: &OrderServiceStatus) -> Option<i64> {
 fn is_in_progress(live: &Rollout, desired: &Template) -> bool {
     let current = live.current.as_ref().map(Template::revision);
     current == Some(desired.revision()) && !live.is_good() && !live.is_complete()
+}
+
+/// Whether the template for a rollback has another URL than the desired one, which has not failed.
+fn url_differs(live: &Rollout, desired: &Template, failed: Option<&FailedRevision>) -> bool {
+    let is_rejected = failed.is_some_and(|failed| rejects_url(failed, desired));
+    let before = live.rollback_template();
+    before.is_some_and(|before| before.url() != desired.url()) && !is_rejected
+}
+
+/// Whether the template for a rollback is applied with the desired URL but has not rolled out.
+fn url_is_in_progress(live: &Rollout, desired: &Template) -> bool {
+    live.with_url_of(desired)
+        .is_some_and(|with_url| is_in_progress(live, &with_url))
 }
 
 fn difference(before: &Template, after: &Template) -> Cause {

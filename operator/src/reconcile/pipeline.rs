@@ -14,7 +14,7 @@ use super::deployment::DesiredWorkload;
 use super::error::{Error, ErrorClass};
 use super::migration::{self, DesiredMigration, Migration};
 use super::reconciliation::Reconciliation;
-use super::rollout::{Rollout, Template, plan};
+use super::rollout::{Permitted, Rollout, Template, plan};
 use super::secrets::Secrets;
 use super::{Context, deployment, retry, secrets};
 use crate::backoff::jitter;
@@ -232,12 +232,15 @@ impl Reconciliation<'_> {
         }
         self.ensure_pod_monitor(&target, pod_monitor.as_ref())
             .await?;
-        let Some(Workload {
-            migration_revision,
-            migration_job,
-            migration_budget,
-            deployment,
-        }) = workload
+        let (
+            Some(digests),
+            Some(Workload {
+                migration_revision,
+                migration_job,
+                migration_budget,
+                deployment,
+            }),
+        ) = (digests, workload)
         else {
             self.observation.missing_secret = secrets.err();
             return Ok(NextReconcile::Backoff);
@@ -251,9 +254,11 @@ impl Reconciliation<'_> {
             revision: migration_revision.clone(),
             image: target.image.clone(),
         };
-        self.request_permit(&target, &Template::of_deployment(&deployment)?, &needed);
+        let template = Template::of_deployment(&deployment)?;
+        self.request_permit(&target, &template, &needed);
         let name = migration_job.metadata.name.as_deref().unwrap_or_default();
-        let starts_later = self.observation.queued.is_some() && !self.has_job(&target, name);
+        let is_queued = self.observation.queued.is_some() && !self.observation.is_url_permitted;
+        let starts_later = is_queued && !self.has_job(&target, name);
         let migration = match previous {
             // The migration belongs to the rollout that waits. One that has started or failed is observed.
             Some(previous) if starts_later => Migration::Done(previous),
@@ -275,12 +280,14 @@ impl Reconciliation<'_> {
         if self.is_blocked() {
             return Ok(NextReconcile::Backoff);
         }
+        self.permit_url_without_migration(&target, &template);
         let config_map = config_map.metadata.name.unwrap_or_default();
         let workload = DesiredWorkload {
             deployment,
             config_map: &config_map,
             autoscaler: horizontal_pod_autoscaler.as_ref(),
             maintenance,
+            digests,
         };
         deployment::deploy(self, &target, workload, live).await?;
         Ok(self.next())
@@ -318,7 +325,7 @@ impl Reconciliation<'_> {
         self.observation.plan = plan(
             &template,
             live,
-            false,
+            Permitted::Nothing,
             self.previous_status.failed_revision.as_ref(),
             None,
         )

@@ -1,94 +1,21 @@
 //! Decides which pod template runs: the desired one, the current one, or the last good one. Pure functions.
 
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus};
+mod failure;
+mod template;
+
+use k8s_openapi::api::apps::v1::DeploymentStatus;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use crate::build::DATABASE_VOLUME;
-use crate::build::labels::{GOOD_REVISION, LAST_GOOD, REVISION, SECRET_DIGEST, TEMPLATE};
+use crate::build::labels::{GOOD_REVISION, LAST_GOOD, TEMPLATE};
 use crate::crd::FailedRevision;
 use crate::pods::{self, PodFailure};
 
+pub(super) use failure::{follows_url, holds, may_be_the_url, rejects_url};
+pub(crate) use template::Template;
+
 /// The number of restarts after which a pod that is not ready counts as failed.
 const CRASH_LOOP_RESTARTS: i32 = 3;
-
-/// A pod template.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Template(pub Value);
-
-impl Template {
-    /// Returns the pod template of a Deployment that was built.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub(crate) fn of_deployment(deployment: &Deployment) -> Result<Self, serde_json::Error> {
-        let spec = deployment.spec.as_ref();
-        serde_json::to_value(spec.map(|spec| &spec.template)).map(Self)
-    }
-
-    /// Returns its revision, a hash of the template.
-    pub(crate) fn revision(&self) -> &str {
-        let labels = self.0.pointer("/metadata/labels");
-        labels
-            .and_then(|labels| labels.get(REVISION))
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    }
-
-    /// Returns the template without the digest of the secret, and without the revision, which depends on it.
-    pub(crate) fn without_secret(&self) -> Value {
-        let mut template = self.0.clone();
-        for (fields, name) in [
-            ("/metadata/labels", REVISION),
-            ("/metadata/annotations", SECRET_DIGEST),
-        ] {
-            if let Some(Value::Object(fields)) = template.pointer_mut(fields) {
-                fields.remove(name);
-            }
-        }
-        // A copy of the secret has the digest in its name.
-        if let Some(Value::Array(volumes)) = template.pointer_mut("/spec/volumes") {
-            for volume in volumes {
-                if volume.get("name").and_then(Value::as_str) == Some(DATABASE_VOLUME)
-                    && let Some(Value::Object(secret)) = volume.get_mut("secret")
-                {
-                    secret.remove("secretName");
-                }
-            }
-        }
-        template
-    }
-
-    /// The image.
-    pub(crate) fn image(&self) -> Option<&str> {
-        self.0
-            .pointer("/spec/containers/0/image")
-            .and_then(Value::as_str)
-    }
-
-    /// Returns the name of the secret from which it reads the URL of the database.
-    pub(crate) fn database_secret(&self) -> Option<&str> {
-        let volumes = self.0.pointer("/spec/volumes")?.as_array()?;
-        let volume = volumes
-            .iter()
-            .find(|volume| volume["name"] == DATABASE_VOLUME)?;
-        volume.pointer("/secret/secretName").and_then(Value::as_str)
-    }
-
-    /// Returns the digest of the URL of the database.
-    pub(crate) fn database_digest(&self) -> Option<&str> {
-        let annotations = self.0.pointer("/metadata/annotations")?;
-        annotations.get(SECRET_DIGEST).and_then(Value::as_str)
-    }
-
-    /// Returns the name of the ConfigMap that it reads.
-    pub(crate) fn config_map(&self) -> Option<&str> {
-        let name = self
-            .0
-            .pointer("/spec/containers/0/envFrom/0/configMapRef/name");
-        name.and_then(Value::as_str)
-    }
-}
 
 /// The state of a Deployment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -187,6 +114,22 @@ impl Rollout {
         current == Some(revision) && (self.is_good() || self.is_complete())
     }
 
+    /// Returns the template for a rollback: the current one if it is proven.
+    pub(crate) fn rollback_template(&self) -> Option<&Template> {
+        let current = self.current.as_ref();
+        if self.is_proven() {
+            current
+        } else {
+            self.last_good.as_ref().or(current)
+        }
+    }
+
+    /// Returns the template for a rollback with the URL of the database of another template.
+    pub(crate) fn with_url_of(&self, desired: &Template) -> Option<Template> {
+        self.rollback_template()
+            .map(|template| template.with_url_of(desired))
+    }
+
     /// Whether the current template has rolled out completely before.
     pub(crate) fn is_good(&self) -> bool {
         let current = self.current.as_ref().map(Template::revision);
@@ -223,46 +166,64 @@ pub(crate) struct Plan {
     pub failed: Option<FailedRevision>,
 }
 
-/// Decides which template runs. `failed` is the known failure of the desired template, and `failure` the reason why a pod
-/// of the current one does not run. Returns `None` if there is no Deployment yet and the migration is not complete.
+/// The part of the desired template that may be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permitted {
+    /// Nothing: the migration is not complete, or the rollout waits.
+    Nothing,
+    /// The URL of the database. Everything else waits.
+    Url,
+    /// The complete template.
+    Template,
+}
+
+/// Decides which template runs. `failed` is the known failure, and `failure` the reason why a pod of the current
+/// template does not run. Returns `None` if there is no Deployment yet and the migration is not complete.
+///
+/// A template that failed is not retried until another one is desired. The URL of the database is independent of it
+/// where possible, because an earlier URL may expire: a template that failed for another reason stays failed when the
+/// URL changes, and the last good template gets the URL. The same holds for a template that waits. A URL that failed
+/// is not tried again either.
 pub(crate) fn plan(
     desired: &Template,
     live: &Rollout,
-    migrated: bool,
+    permitted: Permitted,
     failed: Option<&FailedRevision>,
     failure: Option<&PodFailure>,
 ) -> Option<Plan> {
     let mut good_revision = live.good_revision.clone();
     let mut last_good = live.last_good.clone();
     let current = live.current.as_ref();
-    let is_current = current.is_some_and(|current| current.revision() == desired.revision());
     if live.is_proven() && current.is_some() {
         good_revision = current.map(|current| current.revision().to_owned());
         last_good = None;
     }
-    // A failed revision is not retried until another one is desired.
-    let mut failed = failed
-        .filter(|failed| failed.revision == desired.revision())
-        .cloned();
-    let is_good = good_revision.as_deref() == Some(desired.revision());
-    if failed.is_none() && is_current && !is_good {
-        failed = rollout_failure(live, failure).map(|(reason, message)| FailedRevision {
-            revision: desired.revision().to_owned(),
-            reason: reason.to_owned(),
-            message,
-            cause: failure.map(|failure| failure.reason.to_owned()),
-            retry_at: None,
-        });
-    } else if is_current && is_good {
-        // The rollout completed in the end: it was only slow.
-        failed = None;
-    }
-    let template = if failed.is_some() {
-        last_good.as_ref().or(current).unwrap_or(desired).clone()
-    } else if migrated {
-        desired.clone()
-    } else {
-        current?.clone()
+    let with_url = live.with_url_of(desired);
+    let failed = failed.filter(|failed| {
+        let url_failed = || {
+            let with_url = with_url.as_ref().map(Template::revision);
+            permitted != Permitted::Template && with_url == Some(failed.revision.as_str())
+        };
+        holds(failed, desired) || url_failed()
+    });
+    let trial = failure::Trial {
+        desired,
+        with_url: with_url.as_ref(),
+        last_good: last_good.as_ref(),
+        good_revision: good_revision.as_deref(),
+        permitted,
+    };
+    let failed = trial.failed(live, failed, failure);
+    let template = match (&failed, permitted) {
+        (Some(failed), _) => {
+            let follows = permitted != Permitted::Nothing && follows_url(failed, desired);
+            let with_url = with_url.as_ref().filter(|_| follows);
+            let before = last_good.as_ref().or(current);
+            with_url.or(before).unwrap_or(desired).clone()
+        }
+        (None, Permitted::Template) => desired.clone(),
+        (None, Permitted::Url) => with_url?,
+        (None, Permitted::Nothing) => current?.clone(),
     };
     if let Some(current) = current.filter(|current| current.revision() != template.revision())
         && good_revision.as_deref() == Some(current.revision())
@@ -275,16 +236,6 @@ pub(crate) fn plan(
         good_revision,
         failed,
     })
-}
-
-fn rollout_failure(live: &Rollout, failure: Option<&PodFailure>) -> Option<(&'static str, String)> {
-    if let Some(crash) = failure.filter(|failure| is_crash_loop(failure)) {
-        return Some(("CrashLoopBackOff", crash.detail.clone()));
-    }
-    let deadline = live.deadline_exceeded.as_ref()?;
-    // The pods are deleted by the rollback, and their reason with them.
-    let message = failure.map_or(deadline, |failure| &failure.detail);
-    Some(("ProgressDeadlineExceeded", message.clone()))
 }
 
 #[cfg(test)]

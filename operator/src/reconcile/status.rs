@@ -57,6 +57,10 @@ pub(crate) struct Observation {
     pub cause: Option<Cause>,
     /// Why that does not start yet.
     pub queued: Option<Wait>,
+    /// Whether the URL of the database may roll out meanwhile, with the current template.
+    pub is_url_permitted: bool,
+    /// Whether it may roll out although the migration for the desired template does not succeed.
+    pub skips_migration: bool,
 }
 
 /// The complete text about each condition, for events: the message of a condition is short.
@@ -188,7 +192,9 @@ fn failed_operator_version(
     if is_known {
         before.failed_operator_version.clone()
     } else {
-        (observation.cause == Some(Cause::Template)).then(|| VERSION.to_owned())
+        let is_template =
+            observation.cause == Some(Cause::Template) && observation.queued.is_none();
+        is_template.then(|| VERSION.to_owned())
     }
 }
 

@@ -1,17 +1,19 @@
 //! Deletes the ConfigMaps and the copies of the URL of the database that no pod template reads.
 
-use super::Context;
-use super::apply;
-use super::error::Error;
+use super::error::{ApiResultExt as _, Error};
 use super::reconciliation::Reconciliation;
 use super::rollout::Template;
+use super::{Context, apply, migration};
 use crate::build::Target;
+use crate::build::labels::{self, Component};
 use crate::cluster::Kind;
+
+const JOB_TEMPLATE: &str = "/spec/template";
 
 impl Reconciliation<'_> {
     /// Deletes the ConfigMaps except `config_map`, and the copies, that no template reads: neither one of `templates`,
-    /// nor that of the CronJob, which follows the pods only after a rollout, nor that of a migration that is not cut
-    /// off. Not called during a rollout, because old pods may restart.
+    /// nor that of the CronJob, which follows the pods only after a rollout, nor that of a Job that is not cut off: a
+    /// migration, or a run of the CronJob, which may need another pod. Not called during a rollout, because old pods may restart.
     ///
     /// # Errors
     /// When the API server rejects a request or does not respond.
@@ -56,7 +58,7 @@ async fn templates_of_jobs(context: &Context, target: &Target) -> Result<Vec<Tem
     let mut templates = Vec::new();
     for (kind, path) in [
         (Kind::CronJob, "/spec/jobTemplate/spec/template"),
-        (Kind::Job, "/spec/template"),
+        (Kind::Job, JOB_TEMPLATE),
     ] {
         let index = &context.records.index;
         for known in index.owned(kind, namespace, &target.name, owner) {
@@ -65,5 +67,18 @@ async fn templates_of_jobs(context: &Context, target: &Target) -> Result<Vec<Tem
             templates.extend(template.map(Template));
         }
     }
+    templates.extend(templates_of_runs(context, target).await?);
     Ok(templates)
+}
+
+/// Reads the pod templates of the runs of the CronJob that have not ended. They belong to the CronJob, so the watches
+/// do not deliver them. A Job without labels gets those of its pods, also one that a person created from the CronJob:
+/// <https://github.com/kubernetes/kubernetes/blob/v1.36.0/pkg/apis/batch/v1/defaults.go>
+async fn templates_of_runs(context: &Context, target: &Target) -> Result<Vec<Template>, Error> {
+    let labels = labels::query(&labels::selector(target, Some(Component::Maintain)));
+    let jobs = context.cluster.jobs(&target.namespace, &labels).await;
+    let jobs = jobs.during(|| "list jobs".to_owned())?;
+    let running = jobs.into_iter().filter(|job| !migration::has_ended(job));
+    let templates = running.filter_map(|job| job.data.pointer(JOB_TEMPLATE).cloned());
+    Ok(templates.map(Template).collect())
 }

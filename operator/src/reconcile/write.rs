@@ -15,6 +15,7 @@ use crate::diff::compare::differences;
 /// fields that are not in `before` with the same value.
 pub(super) async fn write(
     context: &Context,
+    owner: &str,
     desired: &Desired,
     value: &Value,
     force: bool,
@@ -32,6 +33,8 @@ pub(super) async fn write(
     };
     let name = desired.name.as_str();
     let namespace = made.metadata.namespace.as_deref().unwrap_or_default();
+    let admissions = &context.records.admissions;
+    admissions.record(owner, kind, name, &admitted);
     log::info!(kind = kind.as_str(), name, namespace; "applied");
     let fields = admitted.fields_without(before);
     if !fields.is_empty() {

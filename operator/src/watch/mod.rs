@@ -9,6 +9,7 @@ pub(crate) mod streams;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::diff::admission::Admissions;
 use crate::diff::contention::Contention;
 use crate::fleet::Fleet;
 
@@ -25,6 +26,8 @@ pub struct Records {
     pub index: Index,
     /// Consecutive failures, by OrderService.
     pub backoff: Backoff,
+    /// What admission changed in the objects of each OrderService.
+    pub(crate) admissions: Admissions,
     /// Fields and objects that other field managers change repeatedly.
     pub contention: Contention,
     /// Rollouts that no change of a spec requested.
@@ -37,6 +40,7 @@ impl Records {
     /// Removes an OrderService that was deleted.
     fn forget(&self, uid: &str) {
         self.backoff.forget(uid);
+        self.admissions.forget(uid);
         self.contention.forget(uid);
         self.statuses.forget(uid);
         self.fleet.forget(uid);

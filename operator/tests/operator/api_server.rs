@@ -199,7 +199,8 @@ impl State {
         }
     }
 
-    /// A page of the objects of a kind. Of events, those about the object that the field selector names.
+    /// A page of the objects of a kind. Of events, those about the object that the field selector names, and of Jobs
+    /// those with the labels.
     fn list(&self, plural: &str, query: &str) -> Value {
         let parameter = |name: &str| {
             let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -210,8 +211,16 @@ impl State {
             let uid = fields.strip_prefix("involvedObject.uid%3D").expect(fields);
             uid.strip_suffix("%2Ctype%3DWarning").expect(fields)
         });
+        let labels = parameter("labelSelector").filter(|_| plural == "jobs");
+        let labels = labels.unwrap_or_default().replace("%2F", "/");
+        let labels: Vec<_> = labels
+            .split("%2C")
+            .filter_map(|pair| pair.split_once("%3D"))
+            .collect();
         let is_meant = |object: &Value| {
-            about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
+            let found = &object["metadata"]["labels"];
+            labels.iter().all(|(key, value)| found[*key] == **value)
+                && about.is_none_or(|uid| object["involvedObject"]["uid"].as_str() == Some(uid))
         };
         let (skipped, limit) = (
             number("continue").unwrap_or(0),

@@ -25,13 +25,12 @@ pub(in crate::reconcile) fn progressing(
     if let Some((reason, message)) = obstacle(observation) {
         return condition_false(reason, message);
     }
-    if let Some(verdict) = migrated::progressing(observation, target) {
-        return verdict;
+    let migration = migrated::progressing(observation, target);
+    if let Some(wait) = observation.queued {
+        return waiting(observation, wait, migration);
     }
-    match observation.queued {
-        Some(wait @ Wait::Queued) => return condition_false("RolloutQueued", wait.to_string()),
-        Some(wait @ Wait::Held) => return condition_false("RolloutHeld", wait.to_string()),
-        None => {}
+    if let Some(verdict) = migration {
+        return verdict;
     }
     let Some(rollout) = &observation.rollout else {
         return condition_true("Pending", "there are no pods yet");
@@ -46,7 +45,9 @@ pub(in crate::reconcile) fn progressing(
         Some(failed) if plan.is_some_and(|plan| plan.template.revision() == failed.revision) => {
             condition_false("RolloutFailed", pods)
         }
-        Some(_) => condition_true("RollingBack", pods),
+        Some(_) if rollout.is_good() => condition_true("RollingBack", pods),
+        // The URL of the database, with the last good template.
+        Some(_) => condition_true("RollingOut", pods),
         None if rollout.is_good() && is_desired(observation, rollout) && is_scaling(rollout) => {
             condition_true("Scaling", pods)
         }
@@ -55,6 +56,31 @@ pub(in crate::reconcile) fn progressing(
             condition_true("RollingOut", pods).with_detail(detail)
         }
     }
+}
+
+/// The template waits. The URL of the database may roll out meanwhile; a new leader must not take that for the rollout
+/// of the template, so the reason is the same.
+fn waiting(observation: &Observation, wait: Wait, migration: Option<Verdict>) -> Verdict {
+    let reason = match wait {
+        Wait::Queued => "RolloutQueued",
+        Wait::Held => "RolloutHeld",
+    };
+    if let Some(migration) = migration {
+        return Verdict {
+            reason: match migration.status {
+                ConditionStatus::True => reason,
+                _ => migration.reason,
+            },
+            ..migration
+        };
+    }
+    let rollout = observation.rollout.as_ref();
+    let is_rolling = observation.is_url_permitted
+        && rollout.is_some_and(|rollout| !rollout.is_good() && !rollout.is_complete());
+    if is_rolling {
+        return condition_true(reason, "the changed URL of the database rolls out");
+    }
+    condition_false(reason, wait.to_string())
 }
 
 /// Whether pods are added or replaced, all of the current template. After the template of the Deployment was changed by

@@ -3,7 +3,7 @@
 use super::super::Context;
 use super::super::apply::{self, Ownership};
 use super::super::error::{ApiResultExt as _, Error};
-use super::{is_true, progress, status};
+use super::{has_ended, progress};
 use crate::build::Target;
 use crate::cluster::Kind;
 
@@ -47,11 +47,7 @@ async fn is_running(context: &Context, target: &Target, name: &str) -> Result<bo
     let Some(job) = job.during(|| format!("get Job {name}"))? else {
         return Ok(false);
     };
-    let status = status(&job);
-    let has_ended = ["Complete", "Failed"]
-        .into_iter()
-        .any(|type_| is_true(&status, type_).is_some());
-    if has_ended
+    if has_ended(&job)
         || job.metadata.deletion_timestamp.is_some()
         || apply::ownership(target, Kind::Job, &job)? == Ownership::Foreign
     {

@@ -1,6 +1,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::build::DATABASE_VOLUME;
+use crate::build::labels::{REVISION, SECRET_DIGEST};
 use crate::pods::FailureClass;
 
 fn template(revision: &str) -> Template {
@@ -40,8 +42,7 @@ fn failed(revision: &str) -> FailedRevision {
         revision: revision.to_owned(),
         reason: "CrashLoopBackOff".to_owned(),
         message: "m".to_owned(),
-        cause: None,
-        retry_at: None,
+        ..FailedRevision::default()
     }
 }
 
@@ -61,17 +62,34 @@ fn pod_failure(reason: &'static str, restarts: i32) -> PodFailure {
 #[test]
 fn nothing_runs_before_the_first_migration() {
     let nothing = Rollout::default();
-    assert_eq!(plan(&template("a"), &nothing, false, None, None), None);
-    let first = plan(&template("a"), &nothing, true, None, None).unwrap();
+    assert_eq!(
+        plan(&template("a"), &nothing, Permitted::Nothing, None, None),
+        None
+    );
+    let first = plan(&template("a"), &nothing, Permitted::Template, None, None).unwrap();
     assert_eq!(first.template, template("a"));
     assert_eq!((first.last_good, first.good_revision), (None, None));
 }
 
 #[test]
 fn pods_are_unchanged_until_the_migration_is_complete() {
-    let before = plan(&template("b"), &running("a"), false, None, None).unwrap();
+    let before = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Nothing,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(before.template, template("a"));
-    let after = plan(&template("b"), &running("a"), true, None, None).unwrap();
+    let after = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Template,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(after.template, template("b"));
     assert_eq!(after.last_good, Some(template("a")));
     assert_eq!(after.good_revision.as_deref(), Some("a"));
@@ -81,7 +99,7 @@ fn pods_are_unchanged_until_the_migration_is_complete() {
 fn a_rollout_that_is_complete_becomes_the_good_one() {
     let mut live = rolling("b", "a");
     (live.replicas, live.updated) = (2, 2);
-    let done = plan(&template("b"), &live, true, None, None).unwrap();
+    let done = plan(&template("b"), &live, Permitted::Template, None, None).unwrap();
     assert_eq!(done.good_revision.as_deref(), Some("b"));
     assert_eq!(done.last_good, None);
 }
@@ -91,7 +109,7 @@ fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
     let mut live = rolling("b", "a");
     (live.desired_replicas, live.replicas, live.updated) = (0, 0, 0);
     (live.available, live.ready) = (0, 0);
-    let scaled = plan(&template("b"), &live, true, None, None).unwrap();
+    let scaled = plan(&template("b"), &live, Permitted::Template, None, None).unwrap();
     assert_eq!(scaled.good_revision.as_deref(), Some("a"));
     assert_eq!(scaled.last_good, Some(template("a")));
 }
@@ -100,7 +118,14 @@ fn zero_pods_prove_nothing_and_the_last_good_template_is_kept() {
 fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
     let crash = pod_failure("OOMKilled", 3);
     let live = rolling("b", "a");
-    let crashed = plan(&template("b"), &live, true, None, Some(&crash)).unwrap();
+    let crashed = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&crash),
+    )
+    .unwrap();
     assert_eq!(crashed.template, template("a"));
     let failed = crashed.failed.unwrap();
     assert_eq!(
@@ -108,23 +133,37 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
         ("CrashLoopBackOff", Some("OOMKilled"))
     );
     let twice = pod_failure("OOMKilled", 2);
-    let crashing = plan(&template("b"), &live, true, None, Some(&twice)).unwrap();
+    let crashing = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&twice),
+    )
+    .unwrap();
     assert_eq!(crashing.failed, None, "a crash loop needs three restarts");
 
     let mut live = rolling("b", "a");
     live.deadline_exceeded = Some("timed out".to_owned());
-    let deadline_exceeded = plan(&template("b"), &live, true, None, None).unwrap();
+    let deadline_exceeded = plan(&template("b"), &live, Permitted::Template, None, None).unwrap();
     assert_eq!(deadline_exceeded.template, template("a"));
     assert_eq!(deadline_exceeded.failed.unwrap().message, "timed out");
 
     let unschedulable = pod_failure("Unschedulable", 0);
-    let known = plan(&template("b"), &live, true, None, Some(&unschedulable)).unwrap();
+    let known = plan(
+        &template("b"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&unschedulable),
+    )
+    .unwrap();
     let failed = known.failed.unwrap();
     assert_eq!(failed.message, "pod p: Unschedulable: full");
     assert_eq!(failed.cause.as_deref(), Some("Unschedulable"));
 
     (live.observed, live.deadline_exceeded) = (false, None);
-    let stale = plan(&template("b"), &live, true, None, None).unwrap();
+    let stale = plan(&template("b"), &live, Permitted::Template, None, None).unwrap();
     assert_eq!(
         stale.template,
         template("b"),
@@ -135,12 +174,33 @@ fn a_failed_rollout_is_rolled_back_to_the_last_good_template() {
 #[test]
 fn a_failed_revision_is_not_retried_until_another_is_desired() {
     let failed = failed("b");
-    let again = plan(&template("b"), &running("a"), true, Some(&failed), None).unwrap();
+    let again = plan(
+        &template("b"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!(again.template, template("a"));
     assert_eq!(again.failed.as_ref(), Some(&failed));
-    let other = plan(&template("c"), &running("a"), true, Some(&failed), None).unwrap();
+    let other = plan(
+        &template("c"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!((other.template, other.failed), (template("c"), None));
-    let back = plan(&template("a"), &running("a"), true, Some(&failed), None).unwrap();
+    let back = plan(
+        &template("a"),
+        &running("a"),
+        Permitted::Template,
+        Some(&failed),
+        None,
+    )
+    .unwrap();
     assert_eq!((back.template, back.failed), (template("a"), None));
 }
 
@@ -149,14 +209,21 @@ fn a_failed_first_rollout_is_kept_because_there_is_nothing_to_roll_back_to() {
     let mut live = rolling("a", "a");
     (live.last_good, live.good_revision, live.available) = (None, None, 0);
     live.deadline_exceeded = Some("timed out".to_owned());
-    let first = plan(&template("a"), &live, true, None, None).unwrap();
+    let first = plan(&template("a"), &live, Permitted::Template, None, None).unwrap();
     assert_eq!(first.template, template("a"));
     assert!(first.failed.is_some());
 }
 
 #[test]
 fn a_change_during_a_rollout_keeps_the_last_good_template() {
-    let next = plan(&template("c"), &rolling("b", "a"), true, None, None).unwrap();
+    let next = plan(
+        &template("c"),
+        &rolling("b", "a"),
+        Permitted::Template,
+        None,
+        None,
+    )
+    .unwrap();
     assert_eq!(next.template, template("c"));
     assert_eq!(next.last_good, Some(template("a")));
 }
@@ -166,7 +233,14 @@ fn a_good_template_is_not_rolled_back_when_its_pods_crash_later() {
     let mut live = running("a");
     live.available = 0;
     let crash = pod_failure("CrashLoopBackOff", 9);
-    let plan = plan(&template("a"), &live, true, None, Some(&crash)).unwrap();
+    let plan = plan(
+        &template("a"),
+        &live,
+        Permitted::Template,
+        None,
+        Some(&crash),
+    )
+    .unwrap();
     assert_eq!(plan.failed, None);
 }
 

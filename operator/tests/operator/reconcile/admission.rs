@@ -256,3 +256,51 @@ async fn an_annotation_that_cannot_be_written_does_not_fail_the_reconcile() {
     assert_eq!(cluster.status_and_reason("Degraded"), "False AsExpected");
     cluster.expect(&IDLE_CALLS).await;
 }
+
+#[tokio::test]
+async fn what_changes_in_every_budget_of_a_migration_is_shown_once() {
+    let cluster = under_policy().await;
+    let mut shown = Vec::new();
+    for change in ["orders:2", "orders:3"] {
+        cluster.edit_spec(|spec| {
+            spec["image"] = json!(change);
+            // Another ConfigMap.
+            spec["settings"] = json!({"poolMaxSize": change.len() + shown.len() + 10});
+        });
+        for _ in 0..3 {
+            let (result, calls) = cluster.run().await;
+            result.unwrap();
+            shown.extend(calls.into_iter().filter(|call| call.starts_with("event ")));
+        }
+        assert!(
+            cluster
+                .get("poddisruptionbudgets", "orders-migrate")
+                .is_some()
+        );
+        cluster.finish_job("Complete");
+        cluster.settle().await;
+        cluster.roll_out();
+        cluster.settle().await;
+        assert!(
+            cluster
+                .get("poddisruptionbudgets", "orders-migrate")
+                .is_none()
+        );
+    }
+    // A repetition of an event has no reason in its request.
+    let again = |call: &&String| matches!(call.as_str(), "event Admitted" | "event again");
+    assert_eq!(shown.iter().find(again), None, "{shown:?}");
+
+    // Another value is shown.
+    cluster.admit(|plural, object| {
+        policy(plural, object);
+        if plural == "poddisruptionbudgets" {
+            object["metadata"]["labels"]["app.kubernetes.io/part-of"] = json!("another platform");
+        }
+    });
+    cluster.edit_spec(|spec| spec["image"] = json!("orders:4"));
+    let (result, calls) = cluster.run().await;
+    result.unwrap();
+    // The same fields, so it is a repetition within six minutes.
+    assert_eq!(calls.iter().filter(again).count(), 1, "{calls:?}");
+}

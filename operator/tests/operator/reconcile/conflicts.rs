@@ -4,7 +4,7 @@ use order_operator::cluster::Kind;
 use serde_json::json;
 
 use super::IDLE_CALLS;
-use crate::test_cluster::TestCluster;
+use crate::test_cluster::{TestCluster, is_read};
 
 fn foreign(name: &str) -> serde_json::Value {
     json!({"metadata": {"name": name, "namespace": "shop", "labels": {"app": "other"}},
@@ -109,4 +109,32 @@ async fn orphaned_objects_are_adopted() {
     );
     assert_eq!(cluster.status_and_reason("Conflict"), "False NoConflict");
     cluster.expect(&IDLE_CALLS).await;
+}
+
+#[tokio::test]
+async fn an_object_that_is_being_deleted_is_waited_for_and_not_written() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.change(Kind::Service, "orders", |service| {
+        service["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        service["spec"]["selector"] = json!({"app": "other"});
+    });
+    let (result, calls) = cluster.run().await;
+    let error = result.unwrap_err().to_string();
+    assert_eq!(error, "Service orders is being deleted");
+    assert!(calls.iter().all(|call| is_read(call)), "{calls:?}");
+}
+
+#[tokio::test]
+async fn nothing_rolls_out_after_a_migration_of_another_owner() {
+    let cluster = TestCluster::new(TestCluster::spec("orders:1"));
+    cluster.settle().await;
+    let job = cluster.names(Kind::Job).pop().unwrap();
+    cluster.remove(Kind::Job, &job);
+    let mut foreign = foreign(&job);
+    foreign["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    cluster.put("jobs", &job, foreign);
+    cluster.settle().await;
+    assert_eq!(cluster.status_and_reason("Conflict"), "True ForeignObject");
+    assert_eq!(cluster.status_and_reason("Migrated"), "False Conflict");
+    assert!(cluster.names(Kind::Deployment).is_empty());
 }

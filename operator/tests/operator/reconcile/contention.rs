@@ -149,3 +149,15 @@ async fn a_repeatedly_deleted_object_is_created_later() {
     cluster.expect(&idle_calls_and(&back)).await;
     cluster.expect(&IDLE_CALLS).await;
 }
+
+#[tokio::test]
+async fn the_deletions_of_the_operator_are_recorded_as_its_own() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    let budget = cluster.get("poddisruptionbudgets", "orders").unwrap();
+    let uid = budget["metadata"]["uid"].as_str().unwrap();
+    let contention = &cluster.context.records.contention;
+    assert!(!contention.is_own_deletion(uid));
+    cluster.edit_spec(|spec| spec["disruption"] = json!({"enabled": false}));
+    cluster.settle().await;
+    assert!(contention.is_own_deletion(uid));
+}

@@ -8,7 +8,7 @@ use super::{IDLE_CALLS, assert_idle, idle_calls_and};
 use crate::test_cluster::{TestCluster, is_read};
 
 /// The name of the secret that the pods read.
-fn mounted(cluster: &TestCluster) -> String {
+pub fn mounted(cluster: &TestCluster) -> String {
     volume_secret(&cluster.deployment()["spec"]["template"])
 }
 
@@ -24,14 +24,14 @@ pub fn volume_secret(template: &Value) -> String {
 }
 
 /// The URL that the pods read.
-fn read_url(cluster: &TestCluster) -> String {
+pub fn read_url(cluster: &TestCluster) -> String {
     let secret = cluster.get("secrets", &mounted(cluster)).unwrap();
     let data: k8s_openapi::ByteString =
         serde_json::from_value(secret["data"]["database-url"].clone()).unwrap();
     String::from_utf8(data.0).unwrap()
 }
 
-fn copies(cluster: &TestCluster) -> Vec<String> {
+pub fn copies(cluster: &TestCluster) -> Vec<String> {
     let all = cluster.names(Kind::Secret).into_iter();
     all.filter(|name| name.starts_with("orders-url-")).collect()
 }
@@ -43,7 +43,7 @@ fn spec(policy: &str) -> Value {
 }
 
 /// Completes a migration and applies what follows.
-async fn migrated(cluster: &TestCluster) {
+pub async fn migrated(cluster: &TestCluster) {
     cluster.settle().await;
     cluster.finish_job("Complete");
     cluster.settle().await;
@@ -275,5 +275,40 @@ async fn without_pods_no_unused_copies_stay() {
         cluster.settle().await;
         assert_eq!(read_url(&cluster), url);
         assert_eq!(copies(&cluster), [mounted(&cluster)]);
+    }
+}
+
+/// Lists another copy in the status, which a person may edit.
+fn list(cluster: &TestCluster, name: &str) {
+    let mut object = cluster.get("orderservices", "orders").unwrap();
+    let listed = object["status"]["databaseSecrets"].as_array_mut().unwrap();
+    listed.push(json!(name));
+    cluster.put("orderservices", "orders", object);
+}
+
+#[tokio::test]
+async fn only_copies_that_belong_to_the_orderservice_are_deleted() {
+    let owned = |name: &str, owner: &str| {
+        json!({"metadata": {"name": name, "namespace": "shop", "ownerReferences": [{
+            "apiVersion": "orders.example.com/v1alpha1", "kind": "OrderService", "name": owner,
+            "uid": format!("{owner}-uid"), "controller": true}]}})
+    };
+    for (name, owner, is_deleted) in [
+        ("orders-url-0123456789", "osvc", true),
+        ("orders-url-0123456789", "other", false),
+        // A secret of a user that is to be deleted with the OrderService.
+        ("orders-password", "osvc", false),
+    ] {
+        let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+        cluster.put("secrets", name, owned(name, owner));
+        list(&cluster, name);
+        cluster.settle().await;
+        assert_eq!(
+            cluster.get("secrets", name).is_none(),
+            is_deleted,
+            "{name} of {owner}"
+        );
+        let listed = cluster.object().status.unwrap().database_secrets;
+        assert_eq!(listed, [mounted(&cluster)]);
     }
 }

@@ -122,3 +122,18 @@ async fn a_namespace_that_is_being_deleted_ends_the_reconcile_quietly() {
     cluster.run().await.0.unwrap_err();
     assert_eq!(cluster.status_and_reason("Degraded"), "True ApplyFailed");
 }
+
+#[tokio::test]
+async fn an_orderservice_that_is_deleted_before_its_status_is_written_is_no_error() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    cluster.edit_spec(|spec| spec["replicas"] = json!(3));
+    cluster.fail("status", 404, 1);
+    let (result, calls) = cluster.run().await;
+    result.unwrap();
+    let after: Vec<_> = calls.iter().skip_while(|call| *call != "status").collect();
+    assert_eq!(
+        after,
+        ["status"],
+        "no event about a status that was not written"
+    );
+}

@@ -8,7 +8,7 @@ use super::{IDLE_CALLS, assert_idle};
 use crate::test_cluster::TestCluster;
 
 /// A Deployment as an earlier version of the operator built it: without one of the environment variables.
-fn downgrade(deployment: &mut Value) {
+pub fn downgrade(deployment: &mut Value) {
     let annotations = deployment["metadata"]["annotations"].clone();
     let text = annotations["orders.example.com/template"].as_str().unwrap();
     let mut template: Value = serde_json::from_str(text).unwrap();
@@ -24,7 +24,7 @@ fn downgrade(deployment: &mut Value) {
 }
 
 /// A cluster whose pods run as an earlier version of the operator deployed them, and the current version.
-async fn upgraded(limits: Limits) -> TestCluster {
+pub async fn upgraded(limits: Limits) -> TestCluster {
     let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
     cluster.change(Kind::Deployment, "orders", downgrade);
     cluster.roll_out();
@@ -33,19 +33,19 @@ async fn upgraded(limits: Limits) -> TestCluster {
     cluster
 }
 
-fn limits(concurrent: usize, failures: usize) -> Limits {
+pub fn limits(concurrent: usize, failures: usize) -> Limits {
     Limits {
         concurrent,
         failures,
     }
 }
 
-fn revision(cluster: &TestCluster) -> Value {
+pub fn revision(cluster: &TestCluster) -> Value {
     cluster.deployment()["spec"]["template"]["metadata"]["labels"]["orders.example.com/revision"]
         .clone()
 }
 
-fn metric(cluster: &TestCluster, state: &str) -> i64 {
+pub fn metric(cluster: &TestCluster, state: &str) -> i64 {
     let metrics = &cluster.context.metrics();
     metrics.rollouts.with_label_values(&[state]).get()
 }

@@ -217,3 +217,46 @@ async fn the_copy_and_the_settings_that_runs_read_stay_until_the_cron_job_follow
     assert!(cluster.get("secrets", &copy).is_none());
     assert!(cluster.get("configmaps", &settings).is_none());
 }
+
+#[tokio::test]
+async fn what_a_run_reads_stays_until_the_run_has_ended() {
+    let cluster = TestCluster::running(TestCluster::spec("orders:1")).await;
+    let template = cron_job(&cluster)["spec"]["jobTemplate"]["spec"]["template"].clone();
+    let copy = volume_secret(&template);
+    let settings = template["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"].clone();
+    let settings = settings.as_str().unwrap();
+    // The API server gives a Job without labels those of its pods. The CronJob owns it.
+    let run = json!({
+        "metadata": {
+            "name": "orders-maintain-29000000", "namespace": "shop", "labels": template["metadata"]["labels"],
+            "ownerReferences": [{"apiVersion": "batch/v1", "kind": "CronJob", "name": NAME, "uid": "u", "controller": true}],
+        },
+        "spec": {"template": template}, "status": {"active": 1},
+    });
+    cluster.edit_spec(|spec| spec["settings"] = json!({"poolMaxSize": 7}));
+    cluster.secret("postgres://two");
+    let cluster = {
+        cluster.settle().await;
+        cluster.finish_job("Complete");
+        cluster.put("jobs", "orders-maintain-29000000", run);
+        cluster.settle().await;
+        cluster.roll_out();
+        cluster.settle().await;
+        cluster
+    };
+    assert_ne!(
+        volume_secret(&cron_job(&cluster)["spec"]["jobTemplate"]["spec"]["template"]),
+        copy
+    );
+    // A pod of another attempt mounts both.
+    assert!(cluster.get("secrets", &copy).is_some());
+    assert!(cluster.get("configmaps", settings).is_some());
+    let ended = |job: &mut Value| {
+        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    };
+    cluster.change(Kind::Job, "orders-maintain-29000000", ended);
+    cluster.settle().await;
+    assert!(cluster.get("secrets", &copy).is_none());
+    assert!(cluster.get("configmaps", settings).is_none());
+    cluster.expect(&IDLE_CALLS).await;
+}

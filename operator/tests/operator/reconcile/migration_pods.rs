@@ -129,6 +129,36 @@ order-service: connection refused
 }
 
 #[tokio::test]
+async fn the_cause_of_a_failed_handshake_is_in_the_message() {
+    let cluster = migrating(90).await;
+    let error = "order-service: the database is not available: no connection to \
+        orders-rw.databases.svc.cluster.local:5432 could be opened: TLS handshake with the server: error performing \
+        TLS handshake: invalid peer certificate: UnknownIssuer";
+    let status = json!({"phase": "Failed", "containerStatuses": [{
+        "name": "migrate", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 3, "message": error, "startedAt": seconds_ago(80)}}}]});
+    put_pod(&cluster, "p", 85, status);
+    cluster.settle().await;
+    for type_ in ["Migrated", "Degraded"] {
+        let message = cluster.condition(type_).message;
+        assert!(message.chars().count() <= 160, "{message}");
+        assert!(
+            message.starts_with("DatabaseUnreachable: exit code 3: "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with("invalid peer certificate: UnknownIssuer"),
+            "{message}"
+        );
+    }
+    let note = &cluster.event_notes("MigrationRetrying")[0];
+    assert!(
+        note.ends_with(error.trim_start_matches("order-service: ")),
+        "{note}"
+    );
+}
+
+#[tokio::test]
 async fn the_newest_of_many_pods_is_found() {
     let cluster = migrating(90).await;
     let status = |code: i32| {
@@ -148,4 +178,20 @@ async fn the_newest_of_many_pods_is_found() {
     cluster.settle().await;
     let message = cluster.condition("Migrated").message;
     assert_eq!(message, "ContainerFailed: exit code 1");
+}
+
+#[tokio::test]
+async fn the_reason_of_a_failed_migration_is_not_the_eviction_of_its_last_pod() {
+    let cluster = migrating(90).await;
+    let failed = json!({"phase": "Failed", "containerStatuses": [{
+        "name": "migrate", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+        "state": {"terminated": {"exitCode": 1, "message": "column x exists"}}}]});
+    put_pod(&cluster, "p", 85, failed);
+    let evicted = json!({"phase": "Failed", "conditions": [
+        {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}]});
+    put_pod(&cluster, "q", 20, evicted);
+    cluster.finish_job("Failed");
+    cluster.settle().await;
+    let message = cluster.condition("Migrated").message;
+    assert_eq!(message, "ContainerFailed: exit code 1: column x exists");
 }

@@ -54,6 +54,7 @@ async fn a_migration_that_runs_ends_before_that_of_a_changed_secret() {
     let unused = [
         "get cronjobs orders-maintain",
         "get jobs orders-migrate-*",
+        "list jobs ",
         "get secrets orders-url-*",
         "delete secrets orders-url-*",
     ];
@@ -209,4 +210,15 @@ async fn the_copy_of_the_url_that_a_running_migration_reads_stays() {
     cluster.finish_job("Complete");
     cluster.settle().await;
     assert!(cluster.get("secrets", &copy).is_none());
+}
+
+#[tokio::test]
+async fn a_pod_that_has_been_starting_for_long_does_not_delay_another_migration() {
+    let (cluster, first) = migrating().await;
+    // No event explains it.
+    let creating = json!({"waiting": {"reason": "ContainerCreating"}});
+    cluster.put("pods", "p", pod("Pending", creating));
+    cluster.secret("postgres://two");
+    cluster.settle().await;
+    assert_ne!(job(&cluster), first);
 }

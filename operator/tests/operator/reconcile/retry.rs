@@ -25,6 +25,15 @@ async fn fail(cluster: &TestCluster, pod: Value) {
     assert_eq!(image(cluster), "orders:1");
 }
 
+/// A pod whose readiness probe fails.
+pub fn not_ready() -> Value {
+    json!({
+        "metadata": {"name": "p", "uid": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "containers with unready status"}]},
+    })
+}
+
 /// How many seconds from now the automatic retry starts.
 fn wait(cluster: &TestCluster) -> Option<i64> {
     let failed = cluster.object().status.unwrap().failed_revision.unwrap();
@@ -122,12 +131,7 @@ async fn causes_that_pass_by_themselves_are_retried_with_growing_delays() {
 
 #[tokio::test]
 async fn a_database_that_does_not_respond_is_retried() {
-    let not_ready = json!({
-        "metadata": {"name": "p", "uid": "p", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False",
-            "lastTransitionTime": "2026-01-01T00:00:00Z", "message": "containers with unready status"}]},
-    });
-    let cluster = rolled_back(not_ready).await;
+    let cluster = rolled_back(not_ready()).await;
     assert!(wait(&cluster).unwrap() <= 30);
 }
 
