@@ -7,7 +7,7 @@ export REVISION
 IMAGES := order-service order-operator
 
 .DEFAULT_GOAL := help
-.PHONY: help run migrate test test-binaries manifest-tools fuzz bench manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
+.PHONY: help run migrate test test-binaries manifest-tools fuzz bench chaos manifests alerts dashboard charts modules image image-test image-scan registry-login release-check release-push release-sign sbom e2e e2e-figures e2e-nodes kind lint openapi fmt tools build-deps deps clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,12 @@ bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes 
 	cargo bench --bench record
 	bench/run.py $(BENCH)
 	bench/report.py
+
+chaos: deps tools ## Run the experiments with faults in full length (30 minutes); writes docs/RELIABILITY.md
+	rm -rf target/chaos/full
+	@# A failed experiment is part of the document, and its exit code is that of the script.
+	-CHAOS=full scripts/postgres.sh with cargo test --quiet --test chaos -- --include-ignored --test-threads=1 --nocapture
+	scripts/reliability.py target/chaos/full .
 
 manifests: deps ## Render the manifests; check them, the alerts, the dashboard and the documents
 	TOOLS=$(TOOLS) tests/manifests/run.sh

@@ -86,6 +86,11 @@ impl DatabaseSource {
         Ok(url.with_tls_defaults(self.0.tls_defaults()))
     }
 
+    /// Whether the URL is in a file, whose content may change.
+    pub(crate) fn is_file(&self) -> bool {
+        self.0.database_url_file.is_some()
+    }
+
     /// Checks the parts of the URL that can be checked without connecting.
     pub(super) fn check(&self, check: CheckUrl) -> Result<(), UrlError> {
         let url = self.url()?;

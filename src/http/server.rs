@@ -1,7 +1,6 @@
 //! An HTTP server on one port.
 
 use std::fmt::Debug;
-use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -118,14 +117,16 @@ impl HttpServer {
                 let timeouts = Rc::new(timeouts);
                 let metrics = metrics.clone();
                 let connected = fn_service(move |stream: TcpStream| {
-                    // Without a slot, the connection is closed at once. The error has no other effect.
-                    let slot = slots.acquire().ok_or(DispatchError::DisconnectTimeout);
-                    ready(slot.map(|slot| {
-                        let timeouts = Rc::clone(&timeouts);
-                        let connection = Connection::new(stream, timeouts, slot, metrics.clone());
+                    let (slots, timeouts) = (slots.clone(), Rc::clone(&timeouts));
+                    let metrics = metrics.clone();
+                    async move {
+                        // Without a slot, the connection is closed. The error has no other effect.
+                        let slot = slots.acquire_soon().await;
+                        let slot = slot.ok_or(DispatchError::DisconnectTimeout)?;
+                        let connection = Connection::new(stream, timeouts, slot, metrics);
                         let peer = connection.peer();
-                        (connection, Protocol::Http1, peer)
-                    }))
+                        Ok((connection, Protocol::Http1, peer))
+                    }
                 });
                 // Boxed, because the task that Actix makes of the future would contain it twice.
                 boxed::factory(connected.and_then(http))

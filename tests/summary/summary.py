@@ -1,4 +1,7 @@
-"""Counts the outcomes of a run of pytest. A conftest.py imports the hooks, and prints the summary at the end."""
+"""Counts the outcomes of a run of pytest. A conftest.py imports the hooks, and prints the summary at the end.
+
+scripts/reliability.py prints the outcomes of the experiments with `print_counts` as well.
+"""
 
 from collections import Counter
 
@@ -28,5 +31,5 @@ def print_skipped(frame=""):
         print(*filter(None, (frame, f"SKIPPED ({count}): {reason}", frame)), sep="\n")
 
 
-def print_counts(suite):
-    print(f"{suite}: {_counts['passed']} passed, {_counts['failed']} failed, {_counts['skipped']} skipped")
+def print_counts(suite, counts=_counts):
+    print(f"{suite}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")

@@ -20,12 +20,21 @@ impl Cluster {
 
     /// Starts a cluster with these variables of the script and the server: `POSTGRES_CONF`, `LOCPATH`.
     pub fn start_with(variables: &[(&str, &str)]) -> Self {
-        let dir = reachable_dir();
+        Self::start_at(reachable_dir(), variables)
+    }
+
+    fn start_at(dir: TempDir, variables: &[(&str, &str)]) -> Self {
         let url = script_with(
             &["start", dir.path().join("pg").to_str().unwrap()],
             variables,
         );
         Self { dir, url }
+    }
+
+    /// Starts a cluster whose data is below this directory, which every user may enter.
+    pub fn start_in(parent: &Path, variables: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir_in(parent).unwrap();
+        Self::start_at(reachable(dir), variables)
     }
 
     /// A new database in this cluster.
@@ -80,6 +89,24 @@ impl Cluster {
         script(&["up", self.path().to_str().unwrap()]);
     }
 
+    /// Starts the server if it has shut down by itself.
+    pub fn start_if_down(&self) {
+        let up = Command::new(script_path())
+            .args(["up", self.path().to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(up.status.success() || self.is_up(), "{up:?}");
+    }
+
+    /// Whether the process that the lock file names exists.
+    fn is_up(&self) -> bool {
+        let file = std::fs::read_to_string(self.data().join("postmaster.pid"));
+        let pid = file
+            .ok()
+            .and_then(|it| it.lines().next().map(str::to_owned));
+        pid.is_some_and(|pid| Path::new("/proc").join(pid).exists())
+    }
+
     /// Sends a signal, such as SIGSTOP, to every process of the server.
     pub fn signal(&self, signal: i32) {
         let file = std::fs::read_to_string(self.path().join("data/postmaster.pid")).unwrap();
@@ -112,8 +139,11 @@ impl Drop for Cluster {
 
 /// A directory that the user who runs PostgreSQL can reach.
 fn reachable_dir() -> TempDir {
+    reachable(tempfile::tempdir().unwrap())
+}
+
+fn reachable(dir: TempDir) -> TempDir {
     use std::os::unix::fs::PermissionsExt as _;
-    let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
     dir
 }

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use serde_json::Value;
 
 use super::auth_file::bearer;
-use super::client::Request;
+use super::client::{Client, Request};
 use super::principals::credential;
 use super::server::Server;
 
@@ -49,6 +49,23 @@ impl EventStream {
     pub async fn open_with(server: &Server, credential: &str, last_event_id: Option<&str>) -> Self {
         let request = request(server, last_event_id).header("authorization", bearer(credential));
         Self::from_response(request.send_streaming().await.unwrap())
+    }
+
+    /// Opens a stream at `http://HOST:PORT` with a credential; `None` unless the response is 200.
+    pub async fn open_at(
+        client: &Client,
+        url: &str,
+        credential: &str,
+        last_event_id: Option<&str>,
+    ) -> Option<Self> {
+        let request = client.get(format!("{url}/api/v1/events"));
+        let mut request = request.header("accept", "text/event-stream");
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        let request = request.header("authorization", bearer(credential));
+        let response = request.send_streaming().await.ok()?;
+        (response.status() == 200).then(|| Self::from_response(response))
     }
 
     fn from_response(response: reqwest::Response) -> Self {

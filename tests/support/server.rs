@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use super::binary::{BINARY, command, kill};
 use super::client::{Client, Response};
 use super::database::Database;
 use super::orders::order;
+
+/// The lines of standard error that a failed test shows. Under load, there may be millions.
+const SHOWN_LINES: usize = 1000;
 
 /// A running service. It is killed on drop.
 pub struct Server {
@@ -28,6 +31,11 @@ pub struct Server {
     /// `http://HOST:PORT` of the metrics.
     pub metrics: String,
     pub client: Client,
+}
+
+/// While it exists, standard error of the server is not read.
+pub struct Unread<'a> {
+    _lines: MutexGuard<'a, Vec<String>>,
 }
 
 impl Server {
@@ -61,16 +69,25 @@ impl Server {
     /// Starts the service on a new SQLite database with this limit of file descriptors.
     pub async fn with_descriptor_limit(limit: usize) -> Self {
         let database = Database::sqlite();
+        let url = database.url();
+        let variables = [
+            ("DATABASE_URL", url.as_str()),
+            ("BIND_ADDRESS", "127.0.0.1:0"),
+            ("METRICS_ADDRESS", "127.0.0.1:0"),
+        ];
+        let mut server = Self::spawn_limited(limit, &variables).await;
+        server.database = Some(database);
+        server
+    }
+
+    /// Starts the service with this limit of file descriptors and these variables alone.
+    pub async fn spawn_limited(limit: usize, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("ulimit -n {limit}; exec {BINARY}")])
             .env_clear()
-            .env("DATABASE_URL", database.url())
-            .env("BIND_ADDRESS", "127.0.0.1:0")
-            .env("METRICS_ADDRESS", "127.0.0.1:0");
-        let mut server = Self::run(command).await;
-        server.database = Some(database);
-        server
+            .envs(variables.iter().copied());
+        Self::run(command).await
     }
 
     async fn run(mut command: Command) -> Self {
@@ -165,6 +182,13 @@ impl Server {
         self.lines.lock().unwrap().clone()
     }
 
+    /// Stops reading standard error until the returned value is dropped.
+    pub fn stop_reading(&self) -> Unread<'_> {
+        Unread {
+            _lines: self.lines.lock().unwrap(),
+        }
+    }
+
     /// The log lines; panics when one is not JSON.
     pub fn logs(&self) -> Vec<Value> {
         self.lines()
@@ -247,7 +271,10 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("standard error of the server:\n{}", self.lines().join("\n"));
+            let lines = self.lines();
+            let skipped = lines.len().saturating_sub(SHOWN_LINES);
+            let shown = lines[skipped..].join("\n");
+            eprintln!("standard error of the server without the first {skipped} lines:\n{shown}");
         }
     }
 }

@@ -23,6 +23,10 @@ const MIN_IDLE: Duration = Duration::from_millis(100);
 const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
 /// How long to wait before searching again after a search found no idle connection, because a search takes time.
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
+/// How long a new connection waits for a slot. When many clients connect again and again, slots become free all the
+/// time, and a probe must not be among the connections that are closed without a response. A waiting connection has
+/// one of the descriptors that are reserved for connections that close.
+const MAX_WAIT: Duration = Duration::from_millis(200);
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
 
@@ -83,7 +87,19 @@ impl Slots {
         }))
     }
 
-    /// Acquires a slot for a connection that has just been accepted, or returns `None` if it must be closed.
+    /// Acquires a slot for a connection that has just been accepted. Returns `None` if it must be closed, because no
+    /// slot becomes free within [`MAX_WAIT`].
+    pub(crate) async fn acquire_soon(&self) -> Option<Slot> {
+        let deadline = Instant::now() + MAX_WAIT;
+        loop {
+            match self.acquire() {
+                None if Instant::now() < deadline => tokio::time::sleep(SEARCH_PAUSE).await,
+                slot => return slot,
+            }
+        }
+    }
+
+    /// Acquires a slot, or returns `None` if none is free and no connection can be closed for it.
     pub(crate) fn acquire(&self) -> Option<Slot> {
         let shared = &self.0;
         let mut table = shared.table.lock();

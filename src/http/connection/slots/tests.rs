@@ -58,3 +58,21 @@ async fn an_idle_overflow_connection_closes_for_a_new_one() {
     assert!(!beyond[0].is_evicted() && beyond[1..].iter().all(Slot::is_evicted));
     assert!(!served.is_evicted());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_waits_for_a_slot_that_becomes_free_soon() {
+    let slots = Slots::new(1, 0, None);
+    let first = slots.acquire().unwrap();
+    let waiting = tokio::spawn({
+        let slots = slots.clone();
+        async move { slots.acquire_soon().await.is_some() }
+    });
+    tokio::time::sleep(MAX_WAIT / 2).await;
+    assert!(!waiting.is_finished());
+    drop(first);
+    assert!(waiting.await.unwrap());
+    let _first = slots.acquire().unwrap();
+    let start = Instant::now();
+    assert!(slots.acquire_soon().await.is_none());
+    assert!(start.elapsed() >= MAX_WAIT && start.elapsed() < 2 * MAX_WAIT);
+}

@@ -1,7 +1,7 @@
 //! Opens connections to the database that the settings name, for each purpose.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
@@ -16,7 +16,7 @@ use super::host_attempts;
 use super::pg_connection::PgConnection;
 use super::session_opener::{Session, SessionOpener};
 use super::slots::{Purpose, Slots};
-use crate::config::DatabaseSource;
+use crate::config::{DatabaseSource, DatabaseUrl};
 use crate::store::StoreError;
 use crate::store::pool::Connect;
 use crate::store::postgres::response_timeout;
@@ -37,6 +37,9 @@ const END_WITH_CLIENT: &str = "
 /// then looks very expensive, and must not be compiled for that reason.
 const PLANS: &str =
     "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off; SET jit = off";
+
+/// How often the file of the URL is read after the server has rejected its login.
+const URL_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Opens connections to the database that the settings name at that time.
 pub(crate) struct PgConnector {
@@ -144,10 +147,13 @@ impl PgConnector {
         }
     }
 
-    fn target(&self) -> Result<Target, ConnectError> {
+    fn url(&self) -> Result<DatabaseUrl, ConnectError> {
         let url = self.source.url();
-        let url = url.map_err(|error| ConnectError::Settings(error.into()))?;
-        Ok(Target::parse(&url)?)
+        url.map_err(|error| ConnectError::Settings(error.into()))
+    }
+
+    fn target(&self) -> Result<Target, ConnectError> {
+        Ok(Target::parse(&self.url()?)?)
     }
 
     /// The statements that set up a session. No transaction of this service stays idle, and the timeout makes a
@@ -169,13 +175,56 @@ impl PgConnector {
 
     /// Opens a session with the first server that permits one. Without [`Wait::Yes`], returns `None` if
     /// there is no free slot.
+    ///
+    /// A password changes in the database before it changes in the file of the URL, so a request waits for the file
+    /// if the server rejects the login.
     async fn open(
         &self,
         purpose: Purpose,
         wait: Wait,
         on_notification: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Option<Session>, ConnectError> {
-        let target = self.target()?;
+        let deadline = Instant::now() + self.connect_timeout;
+        let waits_for_file = purpose == Purpose::Pool && wait == Wait::Yes;
+        loop {
+            let url = self.url()?;
+            let on_notification = Arc::clone(&on_notification);
+            let opened = self.open_with(&url, deadline, purpose, wait, on_notification);
+            match opened.await {
+                Err(error)
+                    if waits_for_file
+                        && error.is_rejected_login()
+                        && self.url_changes(&url, deadline).await => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether the file of the URL has other content before the deadline.
+    async fn url_changes(&self, before: &DatabaseUrl, deadline: Instant) -> bool {
+        if !self.source.is_file() {
+            return false;
+        }
+        loop {
+            if self.url().is_ok_and(|url| url.expose() != before.expose()) {
+                return true;
+            }
+            if Instant::now() + URL_POLL_INTERVAL >= deadline {
+                return false;
+            }
+            tokio::time::sleep(URL_POLL_INTERVAL).await;
+        }
+    }
+
+    async fn open_with(
+        &self,
+        url: &DatabaseUrl,
+        deadline: Instant,
+        purpose: Purpose,
+        wait: Wait,
+        on_notification: Arc<dyn Fn() + Send + Sync>,
+    ) -> Result<Option<Session>, ConnectError> {
+        let target = Target::parse(url)?;
         let opener = SessionOpener {
             connector: self,
             target: &target,
@@ -184,7 +233,8 @@ impl PgConnector {
             on_notification,
             full: Mutex::default(),
         };
-        let error = match host_attempts::connect(&target, self.connect_timeout, &opener).await {
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let error = match host_attempts::connect(&target, timeout, &opener).await {
             Ok(session) => return Ok(Some(session)),
             Err(error) => error,
         };

@@ -47,6 +47,24 @@ pub(crate) enum ConnectError {
     Diesel(#[source] diesel::ConnectionError),
 }
 
+impl ConnectError {
+    /// Whether a server has rejected the user or the password (class 28 of the SQLSTATE).
+    pub(super) fn is_rejected_login(&self) -> bool {
+        let Self::Hosts(HostsError(errors)) = self else {
+            return false;
+        };
+        errors.iter().any(|error| match error {
+            HostError::Session {
+                source: SessionError::Postgres(PostgresError(error)),
+                ..
+            } => error
+                .code()
+                .is_some_and(|code| code.code().starts_with("28")),
+            _ => false,
+        })
+    }
+}
+
 impl From<ConnectError> for StoreError {
     fn from(error: ConnectError) -> Self {
         Self::unavailable(error)
