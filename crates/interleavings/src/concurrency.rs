@@ -159,6 +159,10 @@ impl Instant {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
+        self.duration_since(earlier)
+    }
+
     /// A deadline that no schedule reaches.
     pub(crate) fn never() -> Self {
         Self(u64::MAX)

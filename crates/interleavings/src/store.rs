@@ -30,7 +30,7 @@ pub(crate) mod error {
     pub(crate) enum StoreFault {
         Closed,
         WorkerEnded,
-        BatchPanicked,
+        Panicked,
         WrongCount { requests: usize, responses: usize },
     }
 

@@ -38,6 +38,9 @@ fn the_document_is_the_generated_one() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
         std::fs::write(file, generated).unwrap();
     } else {
-        assert!(DOCUMENT == generated, "openapi.json is outdated; run: make openapi");
+        assert!(
+            DOCUMENT == generated,
+            "openapi.json is outdated; run: make openapi"
+        );
     }
 }

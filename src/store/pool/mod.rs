@@ -133,8 +133,7 @@ impl<C: Connect> Pool<C> {
         class: Class,
     ) -> Result<AcquiredConnection<C>, StoreError> {
         let start = Instant::now();
-        let acquired =
-            timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
+        let acquired = timeout(self.limits.acquire_timeout, self.acquire_usable(class)).await;
         let waited = start.elapsed();
         self.metrics.pool_acquire.observe(waited.as_secs_f64());
         spent_in_pool(waited);

@@ -14,9 +14,9 @@ use crate::store::admission::{Admission, RequestKind};
 
 /// If closing reports that the store was empty, no request was in it then, and none enters later.
 pub fn nothing_is_admitted_after_a_close_that_found_the_store_empty() {
-    let metrics = Metrics::new().unwrap().queue("test");
+    let metrics = Metrics::new().unwrap();
     explore(move || {
-        let admission = Admission::new(8, metrics.clone());
+        let admission = Admission::new(8, metrics.queue("test"));
         let closed = Arc::new(Plain::new(false));
         let threads: Vec<_> = (0..2)
             .map(|_| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as Plain, AtomicUsize as Count, Ordering::Relaxed};
 
-use order_service::telemetry::{Metrics, QueueMetrics};
+use order_service::telemetry::Metrics;
 use shuttle::future::block_on;
 use shuttle::rand::{Rng as _, thread_rng};
 
@@ -66,7 +66,7 @@ struct Harness {
     served: Arc<Count>,
 }
 
-fn harness(metrics: &QueueMetrics) -> Harness {
+fn harness(metrics: &Metrics) -> Harness {
     let (locked, served) = (Arc::new(Plain::new(true)), Arc::default());
     let batch = Doubling {
         tenant: Tenant::default(),
@@ -79,14 +79,14 @@ fn harness(metrics: &QueueMetrics) -> Harness {
     };
     Harness {
         queue: Coalescer::new(batch, limits, &Handle),
-        admission: Admission::new(64, metrics.clone()),
+        admission: Admission::new(64, metrics.queue("test")),
         locked,
         served,
     }
 }
 
-fn metrics() -> QueueMetrics {
-    Metrics::new().unwrap().queue("test")
+fn metrics() -> Metrics {
+    Metrics::new().unwrap()
 }
 
 /// Each item gets its own response, also if its lock is held and released at any moment. An item that is forgotten in a
@@ -100,9 +100,10 @@ pub fn every_item_gets_its_response_once() {
             let permit = harness
                 .admission
                 .acquire(&Caller::anonymous(), RequestKind::Write, 0);
-            let response = harness
-                .queue
-                .submit(permit.unwrap(), item, Instant::never());
+            let response =
+                harness
+                    .queue
+                    .submit(permit.unwrap(), item, Instant::now(), Instant::never());
             tasks.push(spawn(async move {
                 assert_eq!(response.await, Ok(item * 2));
             }));
@@ -145,7 +146,7 @@ pub fn items_of_a_dropped_queue_are_served() {
         for item in [1, LOCKED, 2] {
             let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0);
             // Without a client.
-            drop(queue.submit(permit.unwrap(), item, Instant::never()));
+            drop(queue.submit(permit.unwrap(), item, Instant::now(), Instant::never()));
         }
         drop(queue);
         let closed = admission.close(std::time::Duration::from_secs(7_200));
