@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 
-use crate::concurrency::{AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex};
+use crate::concurrency::{AtomicBool, AtomicU64, AtomicUsize, Instant, Mutex, sleep};
 use crate::telemetry::Metrics;
 
 /// The number of overflow connections, unless there are too few file descriptors.
@@ -25,7 +25,8 @@ const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// How long a new connection waits for a slot. When many clients connect again and again, slots become free all the
 /// time, and a probe must not be among the connections that are closed without a response. A waiting connection has
-/// one of the descriptors that are reserved for connections that close.
+/// one of the descriptors that are reserved for connections that close, and its worker counts it, so only a few may
+/// wait ([`Slots::acquire_soon`]): else new connections would not be accepted.
 const MAX_WAIT: Duration = Duration::from_millis(200);
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
@@ -41,6 +42,8 @@ struct Shared {
     started: Instant,
     /// Locked when a connection is opened or closed, never for a request.
     table: Mutex<Table>,
+    /// Connections that wait for a slot.
+    waiting: AtomicUsize,
     /// `None` for a server whose connections are not counted.
     metrics: Option<Arc<Metrics>>,
 }
@@ -83,20 +86,26 @@ impl Slots {
                 next_candidate: 0,
                 next_search: [started; 2],
             }),
+            waiting: AtomicUsize::new(0),
             metrics,
         }))
     }
 
     /// Acquires a slot for a connection that has just been accepted. Returns `None` if it must be closed, because no
-    /// slot becomes free within [`MAX_WAIT`].
+    /// slot becomes free within [`MAX_WAIT`], or half as many connections as the overflow has wait already.
     pub(crate) async fn acquire_soon(&self) -> Option<Slot> {
+        if let Some(slot) = self.acquire() {
+            return Some(slot);
+        }
+        let _waiting = Waiting::start(&self.0)?;
         let deadline = Instant::now() + MAX_WAIT;
-        loop {
-            match self.acquire() {
-                None if Instant::now() < deadline => tokio::time::sleep(SEARCH_PAUSE).await,
-                slot => return slot,
+        while Instant::now() < deadline {
+            sleep(SEARCH_PAUSE).await;
+            if let Some(slot) = self.acquire() {
+                return Some(slot);
             }
         }
+        None
     }
 
     /// Acquires a slot, or returns `None` if none is free and no connection can be closed for it.
@@ -136,6 +145,25 @@ impl Slots {
             peer,
             overflow,
         })
+    }
+}
+
+/// One of the connections that wait for a slot, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    /// Returns `None` if too many wait.
+    fn start(shared: &'a Shared) -> Option<Self> {
+        let max = shared.overflow.div_ceil(2);
+        let more = |waiting| (waiting < max).then_some(waiting + 1);
+        let started = shared.waiting.fetch_update(Relaxed, Relaxed, more);
+        started.is_ok().then_some(Self(&shared.waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
