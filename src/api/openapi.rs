@@ -3,8 +3,6 @@
 
 #[cfg(test)]
 mod components;
-#[cfg(test)]
-mod generate;
 mod headers;
 pub(crate) mod parameters;
 pub(crate) mod responses;

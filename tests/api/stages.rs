@@ -267,6 +267,10 @@ async fn waiting_for_a_client_that_does_not_read_is_time_of_the_write(database: 
     let path = "/api/v1/orders?limit=19";
     let mut reads_late = request_without_reading(&server, path).await;
     let reads_never = request_without_reading(&server, path).await;
+    // Before, the responses are not being written.
+    for client in [&reads_late, &reads_never] {
+        client.stream.readable().await.unwrap();
+    }
     sleep(LONG).await;
     let unread = Stages::since(&server, &before).await;
     assert_eq!(unread.write.count, 0, "{unread:?}");
