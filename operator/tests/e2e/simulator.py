@@ -169,7 +169,11 @@ class Simulator:
     def _deployment_status(self, deployment, digest, wanted, new, old, ready, available):
         uid = deployment["metadata"]["uid"]
         done = len(ready) >= wanted
-        began = self._since.setdefault((uid, digest), time.monotonic())
+        # The deadline starts again when a template becomes the current one, also if its ReplicaSet exists.
+        current, began = self._since.get(uid, (None, 0.0))
+        if current != digest:
+            began = time.monotonic()
+            self._since[uid] = digest, began
         if done:
             progressing = ("True", "NewReplicaSetAvailable")
         elif time.monotonic() - began > PROGRESS_DEADLINE:
