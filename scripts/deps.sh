@@ -17,9 +17,9 @@ need_file() { # need_file FILE PACKAGE
 
 need cc gcc
 need_file /usr/include/stdio.h libc6-dev
-if [ "${1:-build}" = fuzz ]; then
-    need c++ g++
-elif [ "${1:-build}" != build ]; then
+# For libFuzzer, which also lints compile.
+[ "${1:-build}" = build ] || need c++ g++
+if [ "${1:-build}" != build ] && [ "$1" != fuzz ]; then
     need curl curl
     need pkg-config pkg-config
     need psql postgresql-client
