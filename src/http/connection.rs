@@ -10,7 +10,6 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::http::activity::{Activity, Unreceived};
-use crate::telemetry::Metrics;
 use inbound::{Inbound, MAX_DISCARDED};
 use slots::Slot;
 
@@ -88,17 +86,10 @@ pub(crate) struct Connection {
     /// The kernel resets the connection when it is closed.
     resets: bool,
     slot: Slot,
-    /// `None` if the responses are not measured.
-    metrics: Option<Arc<Metrics>>,
 }
 
 impl Connection {
-    pub(crate) fn new(
-        stream: TcpStream,
-        timeouts: Rc<ClientTimeouts>,
-        slot: Slot,
-        metrics: Option<Arc<Metrics>>,
-    ) -> Self {
+    pub(crate) fn new(stream: TcpStream, timeouts: Rc<ClientTimeouts>, slot: Slot) -> Self {
         let activity: Rc<Activity> = Rc::default();
         let opened = Instant::now();
         let first = if slot.is_overflow() {
@@ -121,7 +112,6 @@ impl Connection {
             lingered: 0,
             resets: false,
             slot,
-            metrics,
         }
     }
 
@@ -231,7 +221,7 @@ impl Connection {
     /// Records that the response has been sent, until this time.
     fn response_ended(&self, end: Instant) {
         if let Some(since) = self.activity.take_response_since()
-            && let Some(metrics) = &self.metrics
+            && let Some(metrics) = self.slot.metrics()
         {
             metrics.response_written(end.saturating_duration_since(since));
         }

@@ -12,6 +12,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready as poll_ready};
 
+use actix_web::Error;
+use actix_web::body::{BoxBody, EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::http::{Method, Version};
+use pin_project_lite::pin_project;
+
 use super::activity::{Activity, RequestGuard};
 use super::problem::Problem;
 use super::problem::kind::ProblemKind;
@@ -23,13 +29,8 @@ use super::route::{self, UNMATCHED};
 use super::state::HttpState;
 use crate::access::{Authenticator, Principal, Scopes};
 use crate::telemetry::Recorder;
-use actix_web::Error;
-use actix_web::body::{BoxBody, EitherBody, MessageBody};
-use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::http::{Method, Version};
 use authorization::{Authorization, authorize};
 use in_flight::InFlight;
-use pin_project_lite::pin_project;
 use stage::{Call, Stage};
 
 /// The outermost middleware, for one worker.

@@ -79,9 +79,8 @@ impl HttpServer {
         let slots = Slots::new(
             self.connections.served,
             self.connections.overflow,
-            self.metrics.clone(),
+            self.metrics,
         );
-        let metrics = self.metrics;
         let stopping = self.stopping;
         let server = Server::build()
             .workers(self.workers)
@@ -115,15 +114,13 @@ impl HttpServer {
                     .finish(map_config(boxed::factory(app), |()| AppConfig::default()));
                 let slots = slots.clone();
                 let timeouts = Rc::new(timeouts);
-                let metrics = metrics.clone();
                 let connected = fn_service(move |stream: TcpStream| {
                     let (slots, timeouts) = (slots.clone(), Rc::clone(&timeouts));
-                    let metrics = metrics.clone();
                     async move {
                         // Without a slot, the connection is closed. The error has no other effect.
                         let slot = slots.acquire_soon().await;
                         let slot = slot.ok_or(DispatchError::DisconnectTimeout)?;
-                        let connection = Connection::new(stream, timeouts, slot, metrics);
+                        let connection = Connection::new(stream, timeouts, slot);
                         let peer = connection.peer();
                         Ok((connection, Protocol::Http1, peer))
                     }

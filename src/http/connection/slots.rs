@@ -44,7 +44,7 @@ struct Shared {
     table: Mutex<Table>,
     /// Connections that wait for a slot.
     waiting: AtomicUsize,
-    /// `None` for a server whose connections are not counted.
+    /// `None` for a server whose connections are not measured.
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -211,6 +211,11 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn is_overflow(&self) -> bool {
         self.overflow
+    }
+
+    /// The metrics of the server. `None` if its connections are not measured.
+    pub(crate) fn metrics(&self) -> Option<&Metrics> {
+        self.slots.0.metrics.as_deref()
     }
 
     /// Records that the client has sent data.

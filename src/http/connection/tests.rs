@@ -11,8 +11,7 @@ async fn pair(timeouts: ClientTimeouts) -> (TcpStream, Connection) {
         .unwrap();
     let (stream, _) = listener.accept().await.unwrap();
     let slot = Slots::new(1, 1, None).acquire().unwrap();
-    let connection = Connection::new(stream, Rc::new(timeouts), slot, None);
-    (client, connection)
+    (client, Connection::new(stream, Rc::new(timeouts), slot))
 }
 
 const TIMEOUTS: ClientTimeouts = ClientTimeouts {
