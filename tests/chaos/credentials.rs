@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::experiment::{Experiment, seconds};
+use super::experiment::Experiment;
 use super::service::{Credentials, SCOPES, Service, Tenant};
 use super::traffic::{Options, Traffic};
 use crate::support::auth_file::{AuthFile, ISSUER, Issuer, bearer, entry, in_seconds};
@@ -173,16 +173,11 @@ async fn api_keys_and_the_keys_of_an_issuer_are_rotated() {
             scene.rotate_key_of_issuer(number).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let (timeline, ledger) = traffic.stop().await;
-        let counts = timeline.counts();
-        let verified = ledger.verify(&scene.database).await;
         experiment.figure("rotations of API keys", api_keys);
         experiment.figure("rotations of keys of the issuer", issuer_keys);
-        experiment.figure("requests", timeline.len());
-        experiment.figure("failed", counts.failed);
-        experiment.figure("slowest response in seconds", seconds(counts.slowest));
-        assert_eq!(counts.failed, 0, "{counts:?}");
-        assert_eq!(verified.lost, 0, "{verified:?}");
+        traffic
+            .expect_nothing_failed(experiment, &scene.database)
+            .await;
     })
     .await;
 }

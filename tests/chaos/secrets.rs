@@ -5,7 +5,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 
-use super::experiment::{Experiment, seconds};
+use super::experiment::Experiment;
 use super::service::Service;
 use super::traffic::{Options, Traffic};
 use crate::support::binary::migrate;
@@ -93,15 +93,10 @@ async fn the_password_of_the_database_is_rotated() {
         // The old password is rejected, so the connections of the service are new.
         let old = tokio_postgres::connect(&scene.url(0), tokio_postgres::NoTls).await;
         assert!(old.is_err());
-        let (timeline, ledger) = traffic.stop().await;
-        let counts = timeline.counts();
-        let verified = ledger.verify(&scene.database).await;
         experiment.figure("rotations", rotations);
-        experiment.figure("requests", timeline.len());
-        experiment.figure("failed", counts.failed);
-        experiment.figure("slowest response in seconds", seconds(counts.slowest));
-        assert_eq!(counts.failed, 0, "{counts:?}");
-        assert_eq!(verified.lost, 0, "{verified:?}");
+        traffic
+            .expect_nothing_failed(experiment, &scene.database)
+            .await;
     })
     .await;
 }

@@ -8,10 +8,11 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::experiment::Experiment;
+use super::experiment::{Experiment, seconds};
 use super::ledger::Ledger;
 use super::service::{Credentials, Tenant};
 use super::timeline::{Outcome, Timeline};
+use crate::support::database::Database;
 use crate::support::random::Random;
 
 /// The pause before a retry.
@@ -99,6 +100,22 @@ impl Traffic {
             client.unwrap();
         }
         (self.timeline, self.ledger)
+    }
+
+    /// Stops, and fails if a request failed or an acknowledged order is missing.
+    pub(crate) async fn expect_nothing_failed(
+        self,
+        experiment: &mut Experiment,
+        database: &Database,
+    ) {
+        let (timeline, ledger) = self.stop().await;
+        let counts = timeline.counts();
+        let verified = ledger.verify(database).await;
+        experiment.figure("requests", timeline.len());
+        experiment.figure("failed", counts.failed);
+        experiment.figure("slowest response in seconds", seconds(counts.slowest));
+        assert_eq!(counts.failed, 0, "{counts:?}");
+        assert_eq!(verified.lost, 0, "{verified:?}");
     }
 }
 
