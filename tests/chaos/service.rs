@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::auth_file::{AuthFile, api_key, bearer};
 use crate::support::eventually;
-use crate::support::server::Server;
+use crate::support::server::{Limits, Server};
 
 /// The tenants of the clients. Each has one API key with the name of the tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(crate) struct Service {
     url: String,
     auth: AuthFile,
     variables: Vec<(&'static str, String)>,
-    descriptors: Option<usize>,
+    limits: Limits,
 }
 
 impl Service {
@@ -95,7 +95,7 @@ impl Service {
             url: url.into(),
             auth: AuthFile::with_keys(&keys),
             variables: Vec::new(),
-            descriptors: None,
+            limits: Limits::default(),
         }
     }
 
@@ -106,7 +106,13 @@ impl Service {
 
     /// Limits the file descriptors of a process.
     pub(crate) fn with_descriptors(mut self, limit: usize) -> Self {
-        self.descriptors = Some(limit);
+        self.limits.descriptors = Some(limit);
+        self
+    }
+
+    /// Limits the memory of a process, as Kubernetes does.
+    pub(crate) fn with_memory_limit(mut self, mib: Option<usize>) -> Self {
+        self.limits.memory_mib = mib;
         self
     }
 
@@ -128,13 +134,8 @@ impl Service {
                 .iter()
                 .map(|(name, value)| (*name, value.as_str())),
         );
-        match self.descriptors {
-            None => Server::spawn(&variables).await,
-            Some(limit) => {
-                variables.push(("METRICS_ADDRESS", "127.0.0.1:0"));
-                Server::spawn_limited(limit, &variables).await
-            }
-        }
+        variables.extend([("METRICS_ADDRESS", "127.0.0.1:0"), ("WORKERS", "2")]);
+        Server::spawn_limited(self.limits, &variables).await
     }
 }
 

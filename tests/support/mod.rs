@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod database;
 pub mod event_stream;
 pub mod export;
+pub mod memory_limit;
 pub mod orders;
 pub mod principals;
 pub mod problem;

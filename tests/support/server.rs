@@ -14,6 +14,7 @@ use super::auth_file::bearer;
 use super::binary::{BINARY, command, kill};
 use super::client::{Client, Response};
 use super::database::Database;
+use super::memory_limit::MemoryLimit;
 use super::orders::order;
 
 /// The lines of standard error that a failed test shows. Under load, there may be millions.
@@ -26,11 +27,19 @@ pub struct Server {
     lines: Arc<Mutex<Vec<String>>>,
     /// Keeps the database of [`Server::on_sqlite`] as long as the server runs.
     database: Option<Database>,
+    memory_limit: Option<MemoryLimit>,
     /// `http://HOST:PORT` of the API.
     pub api: String,
     /// `http://HOST:PORT` of the metrics.
     pub metrics: String,
     pub client: Client,
+}
+
+/// What a process may use.
+#[derive(Clone, Copy, Default)]
+pub struct Limits {
+    pub descriptors: Option<usize>,
+    pub memory_mib: Option<usize>,
 }
 
 /// While it exists, standard error of the server is not read.
@@ -75,19 +84,32 @@ impl Server {
             ("BIND_ADDRESS", "127.0.0.1:0"),
             ("METRICS_ADDRESS", "127.0.0.1:0"),
         ];
-        let mut server = Self::spawn_limited(limit, &variables).await;
+        let limits = Limits {
+            descriptors: Some(limit),
+            memory_mib: None,
+        };
+        let mut server = Self::spawn_limited(limits, &variables).await;
         server.database = Some(database);
         server
     }
 
-    /// Starts the service with this limit of file descriptors and these variables alone.
-    pub async fn spawn_limited(limit: usize, variables: &[(&str, &str)]) -> Self {
+    /// Starts the service with these limits and these variables alone.
+    pub async fn spawn_limited(limits: Limits, variables: &[(&str, &str)]) -> Self {
+        let memory_limit = limits.memory_mib.and_then(MemoryLimit::new);
+        let descriptors = limits.descriptors.map(|it| format!("ulimit -n {it}; "));
+        let memory = memory_limit
+            .as_ref()
+            .map(|it| format!("echo $$ >{}; ", it.processes().display()));
+        let script = [descriptors, memory].into_iter().flatten();
+        let script = format!("set -e; {}exec {BINARY}", script.collect::<String>());
         let mut command = Command::new("sh");
         command
-            .args(["-c", &format!("ulimit -n {limit}; exec {BINARY}")])
+            .args(["-c", &script])
             .env_clear()
             .envs(variables.iter().copied());
-        Self::run(command).await
+        let mut server = Self::run(command).await;
+        server.memory_limit = memory_limit;
+        server
     }
 
     async fn run(mut command: Command) -> Self {
@@ -107,6 +129,7 @@ impl Server {
             reader: Some(reader),
             lines,
             database: None,
+            memory_limit: None,
             api: String::new(),
             metrics: String::new(),
             client: Client::new(),
@@ -140,6 +163,12 @@ impl Server {
     /// The largest resident set size so far, in MiB.
     pub fn peak_memory_mib(&self) -> usize {
         self.memory_kib("VmHWM:") / 1024
+    }
+
+    /// Fails if the kernel has killed the process because it exceeded the limit of its memory.
+    pub fn expect_within_memory_limit(&self) {
+        let kills = self.memory_limit.as_ref().map(MemoryLimit::kills);
+        assert!(kills.is_none_or(|it| it == 0), "killed: {kills:?}");
     }
 
     /// The resident set size, in KiB.

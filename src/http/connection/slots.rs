@@ -25,9 +25,13 @@ const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// How long a new connection waits for a slot. When many clients connect again and again, slots become free all the
 /// time, and a probe must not be among the connections that are closed without a response. A waiting connection has
-/// one of the descriptors that are reserved for connections that close, and its worker counts it, so only a few may
-/// wait ([`Slots::acquire_soon`]): else new connections would not be accepted.
+/// one of the descriptors that are reserved for connections that close, and its worker counts it. A worker that has as
+/// many as it may have accepts no more, so only as many wait as get a slot soon ([`Slots::acquire_soon`]).
 const MAX_WAIT: Duration = Duration::from_millis(200);
+/// The time over which acquired slots are counted.
+const TURNOVER_PERIOD: Duration = Duration::from_millis(100);
+/// This part of the slots that were acquired in a [`TURNOVER_PERIOD`] is expected to become free soon: within 20 ms.
+const TURNOVER_PART: usize = 5;
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
 
@@ -58,6 +62,14 @@ struct Table {
     next_candidate: usize,
     /// When the next search may start, for connections within the limit and for overflow connections.
     next_search: [Instant; 2],
+    turnover: Turnover,
+}
+
+/// The number of slots that were acquired in the current and in the last [`TURNOVER_PERIOD`].
+struct Turnover {
+    since: Instant,
+    current: usize,
+    last: usize,
 }
 
 /// The state of a connection that other connections read.
@@ -85,6 +97,11 @@ impl Slots {
                 peers: Vec::new(),
                 next_candidate: 0,
                 next_search: [started; 2],
+                turnover: Turnover {
+                    since: started,
+                    current: 0,
+                    last: 0,
+                },
             }),
             waiting: AtomicUsize::new(0),
             metrics,
@@ -92,7 +109,8 @@ impl Slots {
     }
 
     /// Acquires a slot for a connection that has just been accepted. Returns `None` if it must be closed, because no
-    /// slot becomes free within [`MAX_WAIT`], or half as many connections as the overflow has wait already.
+    /// slot becomes free within [`MAX_WAIT`], or too many wait already: half as many as the overflow, and those that
+    /// get a slot soon at the rate of the last moments.
     pub(crate) async fn acquire_soon(&self) -> Option<Slot> {
         if let Some(slot) = self.acquire() {
             return Some(slot);
@@ -128,6 +146,7 @@ impl Slots {
             } else {
                 return None;
             };
+        table.turnover.count(now);
         let peer = Arc::new(Peer {
             overflow,
             index: AtomicUsize::new(table.peers.len()),
@@ -154,16 +173,41 @@ struct Waiting<'a>(&'a AtomicUsize);
 impl<'a> Waiting<'a> {
     /// Returns `None` if too many wait.
     fn start(shared: &'a Shared) -> Option<Self> {
-        let max = shared.overflow.div_ceil(2);
-        let more = |waiting| (waiting < max).then_some(waiting + 1);
+        let soon = shared.table.lock().turnover.soon(Instant::now());
+        let max = shared.overflow.div_ceil(2).saturating_add(soon);
+        let more = |waiting| (waiting < max).then(|| waiting + 1);
         let started = shared.waiting.fetch_update(Relaxed, Relaxed, more);
-        started.is_ok().then_some(Self(&shared.waiting))
+        // The drop of a value for a connection that does not wait would count it down.
+        started.is_ok().then(|| Self(&shared.waiting))
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Turnover {
+    fn advance(&mut self, now: Instant) {
+        let elapsed = now.duration_since(self.since);
+        if elapsed >= TURNOVER_PERIOD {
+            let is_last = elapsed < 2 * TURNOVER_PERIOD;
+            self.last = if is_last { self.current } else { 0 };
+            self.current = 0;
+            self.since = now;
+        }
+    }
+
+    fn count(&mut self, now: Instant) {
+        self.advance(now);
+        self.current += 1;
+    }
+
+    /// The number of slots that are expected to become free soon.
+    fn soon(&mut self, now: Instant) -> usize {
+        self.advance(now);
+        self.last.max(self.current) / TURNOVER_PART
     }
 }
 

@@ -53,7 +53,8 @@ impl Scene {
         let timeout = humantime::format_duration(REQUEST_TIMEOUT).to_string();
         let mut service = Service::on(link.url())
             .with("REQUEST_TIMEOUT", timeout)
-            .with("POOL_MAX_SIZE", POOL_MAX_SIZE.to_string());
+            .with("POOL_MAX_SIZE", POOL_MAX_SIZE.to_string())
+            .with_memory_limit(Some(MEMORY_MIB));
         for (name, value) in variables {
             service = service.with(name, *value);
         }
@@ -188,6 +189,7 @@ async fn fault_under_load(
     );
     assert!(connections <= CONNECTIONS, "{connections} connections");
     assert!(memory <= MEMORY_MIB, "{memory} MiB");
+    scene.server.expect_within_memory_limit();
     assert_eq!(
         (verified.lost, verified.stored),
         (0, verified.acknowledged),

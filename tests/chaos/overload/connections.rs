@@ -31,7 +31,7 @@ async fn idle_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a probe may be reset: too many clients wait for a slot; only in `make chaos`"]
+#[ignore = "only in `make chaos`"]
 async fn more_connections_than_descriptors() {
     Experiment::run("descriptors exhausted", async |experiment| {
         let database = Database::postgres().await;

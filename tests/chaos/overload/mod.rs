@@ -114,10 +114,12 @@ struct Attack {
     long: f64,
 }
 
-/// A service with orders for large pages. Requests without credentials have all scopes.
+/// A service with a limit of its memory and with orders for large pages. Requests without credentials have all scopes.
 async fn serve(database: &Database, change: impl FnOnce(Service) -> Service) -> Server {
     migrate(database);
-    let service = Service::on(database.url()).with("AUTH_ANONYMOUS", "all");
+    let service = Service::on(database.url())
+        .with("AUTH_ANONYMOUS", "all")
+        .with_memory_limit(Some(MEMORY_MIB));
     let server = change(service).start().await;
     for _ in 0..40 {
         server.post(&large_order(20)).await;
@@ -166,6 +168,7 @@ impl Attack {
         expect_recovery(&timeline, ended);
         assert_eq!(verified.lost, 0, "{verified:?}");
         assert!(memory <= MEMORY_MIB, "{memory} MiB");
+        server.expect_within_memory_limit();
     }
 }
 

@@ -56,7 +56,10 @@ async fn without_a_limit_of_unsent_responses_the_memory_grows() {
     Experiment::run(name, async |experiment| {
         let database = Database::postgres().await;
         let limit = ("RESPONSE_BUFFER_BYTES", "8589934592");
-        let server = serve(&database, |it| it.with(limit.0, limit.1)).await;
+        let server = serve(&database, |it| {
+            it.with(limit.0, limit.1).with_memory_limit(None)
+        })
+        .await;
         experiment.new_timeline().mark("attack");
         let abusers = Abusers::start(&server, 300, &read_slowly());
         let started = Instant::now();

@@ -82,3 +82,23 @@ async fn a_new_connection_waits_for_a_slot_that_becomes_free_soon() {
     assert!(one.is_none() && two.is_none());
     assert!(start.elapsed() >= MAX_WAIT && start.elapsed() < 2 * MAX_WAIT);
 }
+
+#[tokio::test(start_paused = true)]
+async fn more_may_wait_while_slots_become_free_often() {
+    let slots = Slots::new(0, 1, None);
+    for _ in 0..5 * 2 {
+        drop(slots.acquire().unwrap());
+    }
+    let _held = slots.acquire().unwrap();
+    let wait = async || {
+        let start = Instant::now();
+        assert!(slots.acquire_soon().await.is_none());
+        start.elapsed() >= MAX_WAIT
+    };
+    // One, and a fifth of the slots that were acquired in the last moments.
+    assert_eq!(
+        tokio::join!(wait(), wait(), wait(), wait()),
+        (true, true, true, false)
+    );
+    assert_eq!(tokio::join!(wait(), wait()), (true, false));
+}
