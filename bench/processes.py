@@ -136,6 +136,16 @@ class Server:
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
+    def context_switches(self):
+        """Context switches of all threads so far."""
+        count = 0
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            # The thread may have ended meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                status = (thread / "status").read_text()
+                count += sum(map(int, re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)))
+        return count
+
     def memory(self, field="VmRSS"):
         """Memory of the process in MiB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -178,17 +188,37 @@ def load(server, path, *options, nice=0):
     return result
 
 
-def pgbench(url, script, seconds, n=0):
-    """Transactions of one prepared statement, with as many clients as a pool has connections."""
-    command = [
-        shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
-        "-T", str(seconds), "-D", f"n={n}", "-f", ROOT / f"bench/pgbench/{script}.sql", url,
-    ]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return {
-        "ok_per_second": float(re.search(r"tps = ([\d.]+)", done.stdout)[1]),
-        "responses": int(re.search(r"actually processed: (\d+)", done.stdout)[1]),
-    }
+def pgbench(url, script, seconds, n=0, rate=None, warm_up=0):
+    """Transactions of one prepared statement, with as many clients as a pool has connections.
+
+    With a rate, transactions are due at random times (a Poisson process), their latencies count from these times, and
+    percentiles are returned. The first seconds of `warm_up` do not count for them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        logs = ["-R", f"{rate:.1f}", "-l", f"--log-prefix={folder}/log"] if rate else []
+        command = [
+            shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
+            "-T", str(seconds), "-D", f"n={n}", *logs, "-f", ROOT / f"bench/pgbench/{script}.sql", url,
+        ]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        result = {
+            "ok_per_second": float(re.search(r"tps = ([\d.]+)", done.stdout)[1]),
+            "responses": int(re.search(r"actually processed: (\d+)", done.stdout)[1]),
+        }
+        return result | (latencies(Path(folder), warm_up) if rate else {})
+
+
+def latencies(folder, warm_up):
+    """Percentiles in milliseconds from the transaction logs of pgbench (PostgreSQL manual, "Per-Transaction Logging")."""
+    ended = []
+    for log in folder.iterdir():
+        for line in log.read_text().splitlines():
+            _, _, micros, _, seconds, fraction, *_ = line.split()
+            ended.append((int(seconds) + int(fraction) / 1e6, int(micros)))
+    start = min(ended)[0] + warm_up
+    micros = sorted(latency for at, latency in ended if at >= start)
+    quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "max": 1.0}
+    return {name: micros[min(int(len(micros) * q), len(micros) - 1)] / 1000 for name, q in quantiles.items()}
 
 
 def newest_pgbench():

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""Generates bench/results.md and bench/results.svg from target/bench/results.json."""
+"""Generates bench/results.md and its pictures from target/bench/results.json."""
 
 import json
 import sys
+from math import inf
 from statistics import median
 
 import chart
+import curves
 from processes import ROOT
+from tail import at
 
 NAMES = {"post": "create", "first_page": "first page", "get": "get by id"}
 # Titles of the targets, and their names in the list of goals.
@@ -28,6 +31,8 @@ PAGES_LIMIT = 1.5
 DATABASE_LIMIT = 1.33
 # What the verification of credentials may cost.
 CREDENTIAL_LIMIT = 1.05
+# How busy the processors may be where p99 is compared with p50.
+BUSY_LIMIT = 0.4
 ACCESS = {"post": "create", "get": "get by id"}
 CREDENTIALS = {"none": "none", "api_key": "an API key", "token": "an RS256 token"}
 INFORMATION = "fewer rows than the service writes; for information"
@@ -209,6 +214,29 @@ def growth(results, verdicts):
     return lines
 
 
+def tail(results, verdicts):
+    lines = ["![Latency over the rate](tail.svg)", "",
+             "| latency in ms, random arrivals | rate per second | service p50 | p99 | p99.9 | pgbench p50 | p99 | p99.9 | "
+             "baseline p50 | p99 | p99.9 | processors busy | context switches per request |", "|---|" + "---:|" * 12]
+    for kind, name in NAMES.items():
+        points = results["tail"][kind]["points"]
+        for point in points:
+            cells = " | ".join(f"{at(point, target, q):.2f}" for target in ("service", "pgbench", "baseline")
+                               for q in ("p50", "p99", "p999"))
+            lines.append(f"| {name}, {point['fraction']:.0%} | {point['rate']:,.0f} | {cells} | "
+                         f"{at(point, 'service', 'busy'):.0%} | {at(point, 'service', 'switches'):.1f} |")
+        quiet = [point for point in points if at(point, "service", "busy") <= BUSY_LIMIT]
+        relative = median(r["service"]["p99"] / r["service"]["p50"] for r in quiet[-1]["rounds"]) if quiet else inf
+        verdicts.at_most(f"{name}: p99 relative to p50 at the highest rate with processors at most {BUSY_LIMIT:.0%} busy",
+                         relative, 2, "×")
+        for target, limit in (("pgbench", 1.2), ("baseline", 1)):
+            for quantile, title in (("p99", "p99"), ("p999", "p99.9")):
+                worst = max(median(r["service"][quantile] / r[target][quantile] for r in point["rounds"]) for point in points)
+                verdicts.at_most(f"{name}: {title} relative to {target} with the same statement, worst of {len(points)} rates",
+                                 worst, limit, "×")
+    return lines
+
+
 def sizing(results):
     rounds = results["throughput"]["rounds"]
     m, cores = results["memory"], results["machine"]["cores"]
@@ -237,7 +265,7 @@ def main():
         named = ", ".join(f"{part} at {revision}" for part, revision in others.items())
         text += [f"Measured in runs of their own: {named}.", ""]
     parts = {"throughput": throughput, "latency": latency, "access": access, "memory": memory, "attacks": attacks, "start": start, "overload": overload,
-             "growth": growth}
+             "growth": growth, "tail": tail}
     body = []
     for name, part in parts.items():
         if (name if name != "latency" else "throughput") in results:
@@ -256,6 +284,8 @@ def main():
     (ROOT / "bench/results.md").write_text("\n".join(text))
     if "throughput" in results:
         (ROOT / "bench/results.svg").write_text(chart.bars(results, NAMES))
+    if "tail" in results:
+        (ROOT / "bench/tail.svg").write_text(curves.curves(results, NAMES))
     sys.stdout.write("\n".join(text[4:]))
 
 

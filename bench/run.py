@@ -3,7 +3,7 @@
 
     bench/run.py [--rounds N] [--seconds S] [--rows N] [--only PART,… [--add]]
 
-Parts: throughput, access, instructions, memory, attacks, start, overload, growth. All numbers are written to
+Parts: throughput, access, instructions, memory, attacks, start, overload, growth, tail. All numbers are written to
 target/bench/results.json, from which bench/report.py generates bench/results.md and its chart.
 """
 
@@ -21,10 +21,11 @@ import access
 import attacks
 import growth
 import parts
+import tail
 from processes import ROOT, Cluster
 
-PARTS = ["throughput", "access", "instructions", "memory", "attacks", "start", "overload", "growth"]
-MODULES = {"access": access, "instructions": access, "attacks": attacks, "growth": growth}
+PARTS = ["throughput", "access", "instructions", "memory", "attacks", "start", "overload", "growth", "tail"]
+MODULES = {"access": access, "instructions": access, "attacks": attacks, "growth": growth, "tail": tail}
 
 
 def machine():

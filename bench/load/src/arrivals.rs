@@ -14,18 +14,19 @@ use tokio::time::Instant;
 pub enum Arrivals {
     /// Immediately, until the end.
     Closed { end: Instant },
-    /// At a fixed rate. Due requests wait here until a connection is free.
+    /// At a rate. Due requests wait here until a connection is free.
     Open { due: Receiver<Instant> },
 }
 
 impl Arrivals {
-    /// Starts an open loop with `rate` requests per second, or a closed loop without a rate.
-    pub fn start(rate: Option<f64>, end: Instant) -> Self {
+    /// Starts an open loop with `rate` requests per second, or a closed loop without a rate. The times between
+    /// requests are equal, or those of a Poisson process.
+    pub fn start(rate: Option<f64>, poisson: bool, end: Instant) -> Self {
         let Some(rate) = rate else {
             return Self::Closed { end };
         };
         let (sender, due) = async_channel::unbounded();
-        tokio::task::spawn_local(tick(rate, end, sender));
+        tokio::task::spawn_local(tick(rate, poisson, end, sender));
         Self::Open { due }
     }
 
@@ -50,7 +51,12 @@ impl Arrivals {
 /// much as the request. No request is sent early, and the latency of a late one counts from its due time.
 const RESOLUTION: Duration = Duration::from_micros(100);
 
-async fn tick(rate: f64, end: Instant, sender: Sender<Instant>) -> std::io::Result<()> {
+async fn tick(
+    rate: f64,
+    poisson: bool,
+    end: Instant,
+    sender: Sender<Instant>,
+) -> std::io::Result<()> {
     let clock = Clock::new()?;
     let start = Instant::now();
     let mut n = 0.0;
@@ -66,7 +72,12 @@ async fn tick(rate: f64, end: Instant, sender: Sender<Instant>) -> std::io::Resu
                 return Ok(());
             }
             let _ = sender.try_send(due);
-            n += 1.0;
+            // In a Poisson process, the times between arrivals have an exponential distribution.
+            n += if poisson {
+                -(1.0 - fastrand::f64()).ln()
+            } else {
+                1.0
+            };
             due = start + Duration::from_secs_f64(n / rate);
         }
         tokio::task::yield_now().await;

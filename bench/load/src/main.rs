@@ -1,6 +1,6 @@
 //! Sends HTTP load to one address. In a closed loop, each connection sends its next request when it has
-//! received a response. In an open loop, requests are due at a fixed rate, independent of responses, and their
-//! latency counts from the time at which they were due. Prints one JSON object.
+//! received a response. In an open loop, requests are due independently of responses, and their latency counts from the
+//! time at which they were due. Prints one JSON object.
 //!
 //! It uses one thread, because it usually shares the machine with the server under test.
 
@@ -49,6 +49,9 @@ struct Options {
     /// Requests per second for an open loop; without it, a closed loop
     #[arg(long)]
     rate: Option<f64>,
+    /// In an open loop, requests are due at random times (a Poisson process) with this rate on average
+    #[arg(long, requires = "rate")]
+    poisson: bool,
     /// In an open loop, count latency from the time at which the request is sent
     #[arg(long)]
     from_sending: bool,
@@ -90,7 +93,7 @@ async fn run(options: Options) -> Result<report::Summary, Box<dyn std::error::Er
     let start = Instant::now() + Duration::from(options.warm_up);
     let end = start + Duration::from(options.duration);
     let report = Rc::new(RefCell::new(Report::new(options.duration.into())));
-    let arrivals = Arrivals::start(options.rate, end);
+    let arrivals = Arrivals::start(options.rate, options.poisson, end);
     let mut tasks = Vec::new();
     for mut connection in connections {
         let (template, report) = (Rc::clone(&template), Rc::clone(&report));

@@ -1,0 +1,107 @@
+"""The tail of the latency at many rates, beside pgbench and the baseline at the same rates."""
+
+import statistics
+from contextlib import ExitStack
+
+from parts import BASELINE, CLIENTS, ORDERS, POST, ids, plain_database, service_database, settle
+from processes import SERVICE, Server, load, pgbench
+
+FRACTIONS = [n / 10 for n in range(1, 10)]
+# For each operation: the path, the options of the load, the path of the baseline, and the script of pgbench. Each
+# request gets another one of the ids.
+KINDS = {
+    "post": (ORDERS, POST, ORDERS + "-same-rows", "insert_same_rows"),
+    "first_page": (ORDERS, [], ORDERS, "first_page"),
+    "get": (ORDERS + "/{id}", [], ORDERS + "/{id}", "get"),
+}
+
+
+def tail(cluster, options):
+    """Open loops with random (Poisson) arrivals, as pgbench has them, at fractions of the smaller of the two maxima."""
+    urls = {
+        "service": service_database(cluster, "tail"),
+        "baseline": plain_database(cluster, "tail_baseline"),
+        "pgbench": plain_database(cluster, "tail_pgbench"),
+    }
+    with ExitStack() as stack:
+        servers = {"service": stack.enter_context(Server(SERVICE, urls["service"])),
+                   "baseline": stack.enter_context(Server(BASELINE, urls["baseline"]))}
+        return {kind: one_kind(kind, servers, cluster, urls, options) for kind in KINDS}
+
+
+def one_kind(kind, servers, cluster, urls, options):
+    path, how, _, script = KINDS[kind]
+    settle(cluster, urls)
+    maxima = {
+        "service": load(servers["service"], path, *how, "--ids", ids(), "--connections", CLIENTS,
+                        "--duration", f"{options.seconds}s")["ok_per_second"],
+        "pgbench": pgbench(urls["pgbench"], script, options.seconds, 10**9)["ok_per_second"],
+    }
+    print(f"{kind}: at most {maxima['service']:.0f}/s, pgbench {maxima['pgbench']:.0f}/s", flush=True)
+    points = []
+    for fraction in FRACTIONS:
+        rate = fraction * min(maxima.values())
+        rounds = [one_round(number, rate, kind, servers, cluster, urls, options) for number in range(options.rounds)]
+        points.append({"fraction": fraction, "rate": rate, "rounds": rounds})
+        report(kind, points[-1])
+    return {"maxima": maxima, "points": points}
+
+
+def one_round(number, rate, kind, servers, cluster, urls, options):
+    path, how, baseline_path, script = KINDS[kind]
+    results = {}
+    targets = ["service", "pgbench", "baseline"]
+    targets = targets[number % 3:] + targets[: number % 3]
+    for target in targets:
+        if kind == "post":
+            settle(cluster, urls)
+        if target == "pgbench":
+            measured = Machine()
+            seed = (number * 10 + round(rate)) * 10**6
+            results[target] = pgbench(urls[target], script, options.seconds + 1, seed, rate, warm_up=1)
+        else:
+            server = servers[target]
+            target_path = path if target == "service" else baseline_path
+            measured = Machine(server)
+            results[target] = load(server, target_path, *how, "--ids", ids(), "--connections", CLIENTS,
+                                   "--rate", f"{rate:.0f}", "--poisson", "--duration", f"{options.seconds}s")
+            bad = results[target]["failed"] + results[target]["rejected"]
+            if target == "service" and bad:
+                raise SystemExit(f"{bad} requests were rejected or failed")
+        results[target] |= measured.since(results[target]["responses"])
+    return results
+
+
+class Machine:
+    """How busy the processors are, and the context switches of a server, between two moments."""
+
+    def __init__(self, server=None):
+        self.server = server
+        self.before = self.now()
+
+    def now(self):
+        with open("/proc/stat") as stat:
+            ticks = [int(field) for field in stat.readline().split()[1:9]]
+        # Idle, and waiting for the disk.
+        idle = ticks[3] + ticks[4]
+        return sum(ticks), idle, self.server.context_switches() if self.server else 0
+
+    def since(self, responses):
+        (all_before, idle_before, switches_before), (all_now, idle_now, switches_now) = self.before, self.now()
+        result = {"busy": 1 - (idle_now - idle_before) / max(all_now - all_before, 1)}
+        if self.server:
+            result["switches"] = (switches_now - switches_before) / max(responses, 1)
+        return result
+
+
+def at(point, target, field):
+    """The median over the rounds."""
+    return statistics.median(r[target][field] for r in point["rounds"])
+
+
+def report(kind, point):
+    cells = "  ".join(
+        f"{target} p50 {at(point, target, 'p50'):.2f} p99 {at(point, target, 'p99'):.2f} p99.9 {at(point, target, 'p999'):.2f} "
+        f"busy {at(point, target, 'busy'):.0%}" for target in ("service", "pgbench", "baseline"))
+    print(f"{kind} {point['fraction']:.1f} ({point['rate']:.0f}/s): {cells}  "
+          f"{at(point, 'service', 'switches'):.1f} context switches", flush=True)
