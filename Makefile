@@ -49,11 +49,12 @@ bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes 
 	bench/run.py $(BENCH)
 	bench/report.py
 
-chaos: deps tools ## Run the experiments with faults in full length (30 minutes); writes docs/RELIABILITY.md
+chaos: deps tools ## Run the experiments with faults in full length and `fuzz` (30 minutes); writes docs/RELIABILITY.md
 	rm -rf target/chaos/full
 	@# A failed experiment is part of the document, and its exit code is that of the script.
 	-CHAOS=full scripts/postgres.sh with cargo test --quiet --test chaos -- --include-ignored --test-threads=1 --nocapture
-	scripts/reliability.py target/chaos/full .
+	-$(MAKE) --no-print-directory fuzz
+	scripts/reliability.py target/chaos/full target/fuzz/results .
 
 manifests: deps ## Render the manifests; check them, the alerts, the dashboard and the documents
 	TOOLS=$(TOOLS) tests/manifests/run.sh

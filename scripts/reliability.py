@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """Writes docs/RELIABILITY.md, its pictures and the headline of README.md from the reports of `make chaos`.
 
-    scripts/reliability.py REPORTS ROOT
+    scripts/reliability.py REPORTS FUZZING ROOT
+    scripts/reliability.py picture REPORT FILE
 
-REPORTS is the directory of the reports, one JSON file for each experiment. ROOT is the directory of the project. Prints
-the number of experiments by outcome. An experiment without a report has failed. The exit code is 1 if one has failed.
+REPORTS is the directory of the reports, one JSON file for each experiment. FUZZING is the directory of the results of
+scripts/fuzz.sh. ROOT is the directory of the project. Prints the number of experiments by outcome. An experiment without
+a report, or a target without a result, has failed. The exit code is 1 if one has failed. The second form draws the
+picture of one report.
 """
 
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -105,6 +109,8 @@ have none: cursors are checked always, 503 responses need no setting, the limit 
 descriptors, and lines of the log never block. `CHAOS_SEED=SEED` repeats an experiment with the same random choices.
 """
 
+FUZZED = re.compile(r"fuzz (?P<target>\w+): (?P<outcome>\w+), (?P<runs>\d+) runs in (?P<seconds>\d+) s, "
+                    r"(?P<edges>\d+) edges covered, seed (?P<seed>\d+)")
 HEADLINE = re.compile(r"(?<=<!-- make chaos -->\n).*?(?=\n<!-- /make chaos -->)", re.DOTALL)
 
 
@@ -113,10 +119,17 @@ def polyline(values, scale, color):
     return f'<polyline fill="none" stroke="{color}" stroke-width="1.2" points="{points}"/>'
 
 
+def merged(points, bucket):
+    """At most `WIDTH` points: neighbours are added up, and the slowest attempt of them counts."""
+    each = -(-len(points) // WIDTH) or 1
+    groups = [points[i:i + each] for i in range(0, len(points), each)]
+    return [(sum(p[0] for p in group), sum(p[1] for p in group), max(p[2] for p in group)) for group in groups], bucket * each
+
+
 def picture(report):
     """Successful and failed attempts, and the slowest, over time; faults are vertical lines."""
     timeline = report["timeline"]
-    points, bucket = timeline["points"], timeline["bucket_seconds"]
+    points, bucket = merged(timeline["points"], timeline["bucket_seconds"])
     duration = max(len(points) * bucket, bucket)
     step = WIDTH / max(len(points), 1)
     most = max((ok + failed for ok, failed, _ in points), default=1) or 1
@@ -160,6 +173,23 @@ def row(report, description, file):
     return f"| [{report['name']}](reliability/{file}): {description} | {result} | {report['seed']} |"
 
 
+def fuzzed(directory, root):
+    """The table of the targets, and how many have failed."""
+    manifest = tomllib.loads((root / "fuzz/Cargo.toml").read_text())
+    lines, failed = ["| target | outcome | runs | seconds | edges covered | seed |", "|---|---|---:|---:|---:|---:|"], 0
+    for target in sorted(binary["name"] for binary in manifest["bin"]):
+        file = directory / target
+        match = FUZZED.match(file.read_text()) if file.exists() else None
+        if not match or match["outcome"] != "ok":
+            failed += 1
+        if match:
+            lines.append(f"| {target} | {match['outcome']} | {int(match['runs']):,} | {match['seconds']} | {match['edges']} | "
+                         f"{match['seed']} |")
+        else:
+            lines.append(f"| {target} | **no result** | | | | |")
+    return lines, failed
+
+
 def headline(found, counts):
     """What the experiments have shown, in a sentence or two."""
     def total(figure, names=found):
@@ -181,9 +211,12 @@ def headline(found, counts):
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) != 4:
         sys.exit(__doc__)
-    reports, root = Path(sys.argv[1]), Path(sys.argv[2])
+    if sys.argv[1] == "picture":
+        Path(sys.argv[3]).write_text(picture(json.loads(Path(sys.argv[2]).read_text())))
+        return
+    reports, fuzzing, root = map(Path, sys.argv[1:])
     docs = root / "docs"
     found = {}
     for file in reports.glob("*.json"):
@@ -218,6 +251,8 @@ def main():
             file = name.replace(" ", "-") + ".svg"
             (pictures / file).write_text(picture(found[name]))
             text.append(row(found[name], description, file))
+    targets, failed_targets = fuzzed(fuzzing, root)
+    text += ["", "## Fuzzing", "", "Random inputs for parsers, mutated by libFuzzer ([fuzz](../fuzz)).", "", *targets]
     (docs / "RELIABILITY.md").write_text("\n".join([*text, ""]))
     readme = root / "README.md"
     changed, headlines = HEADLINE.subn(lambda _: headline(found, counts), readme.read_text())
@@ -228,7 +263,7 @@ def main():
         if report["outcome"] != "passed":
             print(f"{report['name']}: {report['outcome']}: {report['why'][:300]}")
     print_counts("chaos", counts)
-    sys.exit(1 if counts["failed"] else 0)
+    sys.exit(1 if counts["failed"] or failed_targets else 0)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,13 @@ impl Scene {
         self.admin().await.batch_execute(sql).await.unwrap();
     }
 
+    /// The process id of the service's server process that got the last statement. The pool uses its session next.
+    async fn last_server_process(&self) -> i32 {
+        let sql = "SELECT pid FROM pg_stat_activity \
+                   WHERE application_name = 'order-service' ORDER BY query_start DESC LIMIT 1";
+        self.admin().await.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// The process ids of the service's server processes.
     async fn server_processes(&self) -> Vec<i32> {
         let sql = "SELECT pid FROM pg_stat_activity \

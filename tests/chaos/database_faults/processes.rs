@@ -32,9 +32,9 @@ async fn fast_restart_of_the_database() {
 #[ignore = "only in `make chaos`"]
 async fn one_server_process_stops() {
     run(
-        Expected::perhaps_unnoticed("SIGSTOP of one server process").for_half_a_minute(),
+        Expected::noticed("SIGSTOP of one server process").for_half_a_minute(),
         async |scene, duration| {
-            let process = scene.server_processes().await[0];
+            let process = scene.last_server_process().await;
             kill(process, libc::SIGSTOP);
             tokio::time::sleep(duration).await;
             kill(process, libc::SIGCONT);
