@@ -23,27 +23,22 @@ use crate::domain::Caller;
 use crate::shares::Share;
 use crate::telemetry::Metrics;
 
-/// How many requests of one kind are served in parallel before they are served together.
-const PARALLEL: usize = 3;
 /// Creates orders: one insert for many. The limit covers as many as wait during an overload: with a smaller one,
 /// the database would be idle between two batches just when it has the most to do.
 const CREATE: QueueLimits = QueueLimits {
     workers: 4,
     limit: 1024,
-    parallel: PARALLEL,
 };
 /// Gets orders by id: one look-up for many.
 const GET: QueueLimits = QueueLimits {
     workers: 4,
     limit: 256,
-    parallel: PARALLEL,
 };
 /// The first page without a filter: one query for all requests of a tenant that arrived before it began. They share
 /// its bytes.
 const FIRST_PAGE: QueueLimits = QueueLimits {
     workers: 2,
     limit: 4096,
-    parallel: 0,
 };
 
 /// A queue of requests of one kind, with its share of the metrics.

@@ -2,6 +2,7 @@
 //!
 //! `auto_explain` logs the plan of every statement that the service sends, with the rows it read.
 
+mod planning;
 mod search;
 
 use std::time::Duration;

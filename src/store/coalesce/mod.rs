@@ -4,8 +4,8 @@
 //! no delay: a single request is served at once, and batches form only while the database is busy. A
 //! request is taken before its statement begins, so a response is never older than its request.
 //!
-//! While few requests are served, each is served at once, in parallel. While there are more and the database is quick,
-//! one worker at a time serves batches: a few large batches cost the database less than many small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker serves the
+//! While the database is quick, one worker at a time serves batches: a few large batches cost the database
+//! less than many small ones. When a batch takes longer than [`OVERLAP_AFTER`], the next worker serves the
 //! requests that wait, so that one slow statement does not delay all of them. While several principals send
 //! requests, batches are smaller, and each principal has a part of them (`fair`).
 
@@ -19,7 +19,6 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -30,7 +29,7 @@ use super::StoreError;
 use super::admission::Permit;
 use super::error::StoreFault;
 use super::stages::{Spent, measured};
-use crate::concurrency::{AtomicUsize, Handle, Instant, timeout};
+use crate::concurrency::{Handle, Instant, timeout};
 use crate::domain::Tenant;
 use fair::Queue;
 use lanes::Lanes;
@@ -103,9 +102,6 @@ pub(super) enum LockedValue {
 pub(super) struct QueueLimits {
     pub(super) workers: usize,
     pub(super) limit: usize,
-    /// Up to so many requests are served in parallel. A request that arrived during the statement of another one would
-    /// wait for it, and take twice as long.
-    pub(super) parallel: usize,
 }
 
 struct Waiting<B: Batch> {
@@ -132,16 +128,9 @@ impl<B: Batch> Coalescer<B> {
         let queue = Arc::new(Mutex::new(Queue::new(receiver)));
         let batch = Arc::new(batch);
         let lanes = Arc::new(Lanes::new(Arc::clone(&batch)));
-        let running = Arc::<AtomicUsize>::default();
         for _ in 0..limits.workers {
-            let worker = Worker {
-                batch: Arc::clone(&batch),
-                lanes: Arc::clone(&lanes),
-                queue: Arc::clone(&queue),
-                running: Arc::clone(&running),
-                limits,
-            };
-            runtime.spawn(worker.run());
+            let (batch, lanes) = (Arc::clone(&batch), Arc::clone(&lanes));
+            runtime.spawn(run_worker(batch, lanes, Arc::clone(&queue), limits.limit));
         }
         Self { sender }
     }
@@ -174,44 +163,31 @@ impl<B: Batch> Coalescer<B> {
     }
 }
 
-/// One of the workers of a queue.
-struct Worker<B: Batch> {
+/// Serves batches until the queue is closed.
+async fn run_worker<B: Batch>(
     batch: Arc<B>,
     lanes: Arc<Lanes<B>>,
     queue: Arc<Mutex<Queue<B>>>,
-    /// The number of requests that all workers serve now.
-    running: Arc<AtomicUsize>,
-    limits: QueueLimits,
-}
-
-impl<B: Batch> Worker<B> {
-    /// Serves batches until the queue is closed.
-    async fn run(self) {
-        let mut taken = Vec::new();
-        loop {
-            // Only the worker that holds the queue may begin a batch.
-            let mut queue = self.queue.lock().await;
-            if !queue.take(&mut taken, self.limits.limit).await {
-                return;
-            }
-            if !B::SERVE_ABANDONED {
-                taken.retain(|waiting| !waiting.responder.sender.is_closed());
-            }
-            self.lanes.divert(&mut taken);
-            if taken.is_empty() {
-                continue;
-            }
-            let count = taken.len();
-            let running = self.running.fetch_add(count, Ordering::Relaxed) + count;
-            let batch = std::mem::take(&mut taken);
-            let mut serving = pin!(serve(&*self.batch, &self.lanes, batch));
-            if running <= self.limits.parallel
-                || timeout(OVERLAP_AFTER, &mut serving).await.is_err()
-            {
-                drop(queue);
-                serving.await;
-            }
-            self.running.fetch_sub(count, Ordering::Relaxed);
+    limit: usize,
+) {
+    let mut taken = Vec::new();
+    loop {
+        // Only the worker that holds the queue may begin a batch.
+        let mut queue = queue.lock().await;
+        if !queue.take(&mut taken, limit).await {
+            return;
+        }
+        if !B::SERVE_ABANDONED {
+            taken.retain(|waiting| !waiting.responder.sender.is_closed());
+        }
+        lanes.divert(&mut taken);
+        if taken.is_empty() {
+            continue;
+        }
+        let mut serving = pin!(serve(&*batch, &lanes, std::mem::take(&mut taken)));
+        if timeout(OVERLAP_AFTER, &mut serving).await.is_err() {
+            drop(queue);
+            serving.await;
         }
     }
 }

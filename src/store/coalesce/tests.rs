@@ -203,7 +203,6 @@ async fn settle() {
 const ONE: QueueLimits = QueueLimits {
     workers: 1,
     limit: 10,
-    parallel: 0,
 };
 
 #[tokio::test]
@@ -219,30 +218,6 @@ async fn a_single_request_is_served_at_once_and_a_batch_forms_meanwhile() {
         assert_eq!(response.await.unwrap(), Ok(i * 2));
     }
     assert_eq!(harness.batches(), [1, 10, 10, 5]);
-}
-
-#[tokio::test]
-async fn a_few_requests_are_served_in_parallel_and_more_in_a_batch() {
-    let few = QueueLimits {
-        workers: 4,
-        parallel: 3,
-        ..ONE
-    };
-    let harness = Harness::new(few, 100);
-    let mut responses = Vec::new();
-    for number in 1..=4 {
-        responses.push(harness.submit(number));
-        harness.begun(usize::try_from(number).unwrap()).await;
-    }
-    // The fourth exceeds the limit, so the next ones wait for it.
-    responses.extend((5..=9).map(|number| harness.submit(number)));
-    settle().await;
-    assert_eq!(harness.begun.load(Ordering::SeqCst), 4);
-    harness.gate.add_permits(100);
-    for (number, response) in (1..=9).zip(responses) {
-        assert_eq!(response.await.unwrap(), Ok(number * 2));
-    }
-    assert_eq!(harness.batches(), [1, 1, 1, 1, 5]);
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use uuid::Uuid;
 use super::Postgres;
 use super::find_existing::{ExistingRow, FindExisting};
 use super::lines::Lines;
+use super::plan::push_unknown;
 use super::position::POSITION;
 use super::rows::JsonText;
 use crate::domain::Currency;
@@ -310,12 +311,8 @@ impl<const SKIP_EXISTING: bool, const EXTERNAL_IDS: bool> Statement
         out.push_sql(", ");
         out.push_bind_param::<Array<Nullable<Text>>, _>(&self.auth_ids)?;
         if EXTERNAL_IDS {
-            // The planner does not look into a subquery for the length of the array. It would plan a batch of less
-            // than ten rows anew each time, because it takes ten for unknown arrays, and so finds the plan for one
-            // row much cheaper. Planning took 60 % of the time of the server for a single order.
-            out.push_sql(", (SELECT ");
-            out.push_bind_param::<Array<Nullable<Text>>, _>(&self.external_ids)?;
-            out.push_sql(")");
+            out.push_sql(", ");
+            push_unknown::<Array<Nullable<Text>>, _>(&self.external_ids, out)?;
         }
         out.push_sql(
             ") AS t (tenant, id, customer_id, currency, total_amount, metadata, at, key, hash, data, bytes, trace,

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Postgres;
 use super::event_rows::{COLUMNS, EventColumns, EventSql, push_limit, push_walk};
+use super::plan::push_unknown;
 use crate::domain::Tenant;
 use crate::store::StoreError;
 use crate::store::cursor::{EventKey, Evidence, Position};
@@ -173,9 +174,9 @@ fn push_tenant<'b>(tenant: Option<&'b Tenant>, out: &mut AstPass<'_, 'b, Pg>) ->
 /// SQL for whether an event is after `after`, and readers may read it.
 fn push_range<'b>(after: &'b EventKey, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()> {
     out.push_sql("(position, seq) > (");
-    out.push_bind_param::<BigInt, _>(&after.position)?;
+    push_unknown::<BigInt, _>(&after.position, out)?;
     out.push_sql(", ");
-    out.push_bind_param::<BigInt, _>(&after.seq)?;
+    push_unknown::<BigInt, _>(&after.seq, out)?;
     out.push_sql(") AND position < (SELECT horizon FROM state) ORDER BY position, seq");
     push_limit(out);
     Ok(())

@@ -6,6 +6,7 @@ use diesel::sql_types::{Array, Binary, Integer, Nullable, SmallInt, Text, Uuid a
 use diesel::{QueryResult, Queryable};
 use uuid::Uuid;
 
+use super::plan::push_unknown;
 use crate::store::create::{ExistingOrder, NewRow, Replay};
 use crate::store::statement::Statement;
 
@@ -67,31 +68,31 @@ impl Statement for FindExisting {
         out.push_sql(
             "SELECT number, order_id, request_hash::bytea, hash_version, document::text FROM unnest(",
         );
-        out.push_bind_param::<Array<Integer>, _>(&self.key_numbers)?;
+        push_unknown::<Array<Integer>, _>(&self.key_numbers, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.key_tenants)?;
+        push_unknown::<Array<Text>, _>(&self.key_tenants, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Binary>, _>(&self.keys)?;
+        push_unknown::<Array<Binary>, _>(&self.keys, out)?;
         out.push_sql(
             ") AS wanted (number, tenant, key_hash) CROSS JOIN LATERAL (SELECT * FROM idempotency_keys AS k
                 WHERE k.tenant = wanted.tenant AND k.key_hash = wanted.key_hash OFFSET 0) AS found
             UNION ALL SELECT number, found.id, NULL, NULL, NULL FROM unnest(",
         );
-        out.push_bind_param::<Array<Integer>, _>(&self.id_numbers)?;
+        push_unknown::<Array<Integer>, _>(&self.id_numbers, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.id_tenants)?;
+        push_unknown::<Array<Text>, _>(&self.id_tenants, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        push_unknown::<Array<SqlUuid>, _>(&self.ids, out)?;
         out.push_sql(
             ") AS wanted (number, tenant, id) CROSS JOIN LATERAL (SELECT id FROM orders
                 WHERE orders.tenant = wanted.tenant AND orders.id = wanted.id OFFSET 0) AS found
             UNION ALL SELECT number, found.id, NULL, NULL, NULL FROM unnest(",
         );
-        out.push_bind_param::<Array<Integer>, _>(&self.external_id_numbers)?;
+        push_unknown::<Array<Integer>, _>(&self.external_id_numbers, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.external_id_tenants)?;
+        push_unknown::<Array<Text>, _>(&self.external_id_tenants, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<Text>, _>(&self.external_ids)?;
+        push_unknown::<Array<Text>, _>(&self.external_ids, out)?;
         out.push_sql(
             ") AS wanted (number, tenant, external_id) CROSS JOIN LATERAL (SELECT id FROM orders
                 WHERE orders.tenant = wanted.tenant AND orders.external_id = wanted.external_id OFFSET 0) AS found",

@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 use uuid::Uuid;
 
 use super::Postgres;
+use super::plan::push_unknown;
 use super::rows::{FoundOrder, OrderLine, OrderLineColumns};
 use crate::domain::Order;
 use crate::store::StoreError;
@@ -54,9 +55,9 @@ impl<const LARGE_ORDERS: bool> Statement for GetOrders<'_, LARGE_ORDERS> {
             out.push_sql(LARGE);
         }
         out.push_sql(" THEN found.metadata END FROM unnest(");
-        out.push_bind_param::<Array<Text>, _>(&self.tenants)?;
+        push_unknown::<Array<Text>, _>(&self.tenants, out)?;
         out.push_sql(", ");
-        out.push_bind_param::<Array<SqlUuid>, _>(&self.ids)?;
+        push_unknown::<Array<SqlUuid>, _>(&self.ids, out)?;
         // A subquery with OFFSET is planned on its own: one look-up for each key, and never a join that reads the
         // table.
         out.push_sql(

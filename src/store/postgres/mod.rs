@@ -20,6 +20,7 @@ mod list;
 mod maintain;
 mod migrate;
 mod notify;
+mod plan;
 mod position;
 mod readiness;
 mod rows;

@@ -76,7 +76,6 @@ fn harness(metrics: &Metrics) -> Harness {
     let limits = QueueLimits {
         workers: 2,
         limit: 3,
-        parallel: 2,
     };
     Harness {
         queue: Coalescer::new(batch, limits, &Handle),

@@ -5,7 +5,6 @@ use super::*;
 const LARGE: QueueLimits = QueueLimits {
     workers: 1,
     limit: 1_024,
-    parallel: 0,
 };
 
 #[tokio::test(start_paused = true)]

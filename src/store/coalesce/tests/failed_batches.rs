@@ -106,7 +106,6 @@ async fn a_fault_of_all_items_is_not_repeated_for_each() {
     let large = QueueLimits {
         workers: 1,
         limit: 1_024,
-        parallel: 0,
     };
     let harness = Harness::new(large, 2_000);
     let first = harness.submit(0);
@@ -126,7 +125,6 @@ async fn three_bad_items_among_a_thousand_fail_alone() {
     let large = QueueLimits {
         workers: 1,
         limit: 1_024,
-        parallel: 0,
     };
     let harness = Harness::new(large, 2_000);
     let first = harness.submit(0);
