@@ -41,7 +41,7 @@ fuzz: ## Fuzz each target of fuzz/ for SECONDS (20)
 	scripts/tools.sh $(TOOLS) fuzz
 	scripts/fuzz.sh $(TOOLS) $(SECONDS) $(TARGETS)
 
-bench: ## Compare the service with Axum + sqlx and pgbench (30 minutes); writes bench/results.md
+bench: ## Compare the service with Axum + sqlx and pgbench (45 minutes); writes bench/results.md and bench/tail.md
 	scripts/deps.sh bench
 	cargo build --release
 	cargo build --release --manifest-path bench/Cargo.toml --target-dir target/bench

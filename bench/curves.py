@@ -16,7 +16,7 @@ def curves(results, names):
     out = []
     for row, (kind, name) in enumerate(names.items()):
         points = results["tail"][kind]["points"]
-        values = [at(point, target, q) for point in points for target in LABELS for q in QUANTILES]
+        values = [at(point, target, q) for point in points for target in point["rounds"][0] for q in QUANTILES]
         low, high = floor(log10(min(values))), ceil(log10(max(values)))
         for column, (quantile, title) in enumerate(QUANTILES.items()):
             x, y = LEFT + column * (WIDTH + GAP_X), TOP + row * (HEIGHT + GAP_Y)
@@ -51,7 +51,8 @@ def panel(left, top, title, points, quantile, low, high):
         out.append(f"<line x1='{left}' x2='{left + WIDTH}' y1='{y:.1f}' y2='{y:.1f}' stroke='#888' stroke-opacity='.3'/>")
         out.append(text(left - 4, round(y + 4, 1), f"{10**power:g}", "text-anchor='end'"))
     for target in LABELS:
-        line = " ".join("{:.1f},{:.1f}".format(*place(point["rate"], at(point, target, quantile))) for point in points)
+        measured = [point for point in points if target in point["rounds"][0]]
+        line = " ".join("{:.1f},{:.1f}".format(*place(point["rate"], at(point, target, quantile))) for point in measured)
         out.append(f"<polyline points='{line}' fill='none' stroke='{COLOURS[target]}' stroke-width='1.8'/>")
     out.append(text(left, top + HEIGHT + 14, "0"))
     out.append(text(left + WIDTH, top + HEIGHT + 14, f"{most:,.0f}/s", "text-anchor='end'"))

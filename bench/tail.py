@@ -30,7 +30,7 @@ def tail(cluster, options):
 
 
 def one_kind(kind, servers, cluster, urls, options):
-    path, how, _, script = KINDS[kind]
+    path, how, baseline_path, script = KINDS[kind]
     settle(cluster, urls)
     maxima = {
         "service": load(servers["service"], path, *how, "--ids", ids(), "--connections", CLIENTS,
@@ -38,21 +38,25 @@ def one_kind(kind, servers, cluster, urls, options):
         "pgbench": pgbench(urls["pgbench"], script, options.seconds, 10**9)["ok_per_second"],
     }
     print(f"{kind}: at most {maxima['service']:.0f}/s, pgbench {maxima['pgbench']:.0f}/s", flush=True)
+    baseline = load(servers["baseline"], baseline_path, *how, "--ids", ids(), "--connections", CLIENTS,
+                    "--duration", f"{options.seconds}s")["ok_per_second"]
     points = []
     for fraction in FRACTIONS:
         rate = fraction * min(maxima.values())
-        rounds = [one_round(number, rate, kind, servers, cluster, urls, options) for number in range(options.rounds)]
+        # Above its maximum, the latency of the baseline only tells for how long it was measured.
+        targets = ["service", "pgbench", *(["baseline"] if rate < baseline else [])]
+        rounds = [one_round(number, rate, kind, targets, servers, cluster, urls, options) for number in range(options.rounds)]
         points.append({"fraction": fraction, "rate": rate, "rounds": rounds})
         report(kind, points[-1])
-    return {"maxima": maxima, "points": points}
+    return {"maxima": maxima | {"baseline": baseline}, "points": points}
 
 
-def one_round(number, rate, kind, servers, cluster, urls, options):
+def one_round(number, rate, kind, targets, servers, cluster, urls, options):
     path, how, baseline_path, script = KINDS[kind]
     results = {}
-    targets = ["service", "pgbench", "baseline"]
-    targets = targets[number % 3:] + targets[: number % 3]
-    for target in targets:
+    # The order rotates.
+    first = number % len(targets)
+    for target in targets[first:] + targets[:first]:
         if kind == "post":
             settle(cluster, urls)
         if target == "pgbench":
@@ -95,13 +99,14 @@ class Machine:
 
 
 def at(point, target, field):
-    """The median over the rounds."""
-    return statistics.median(r[target][field] for r in point["rounds"])
+    """The median over the rounds; `None` if the target cannot serve the rate."""
+    measured = [r[target][field] for r in point["rounds"] if target in r]
+    return statistics.median(measured) if measured else None
 
 
 def report(kind, point):
     cells = "  ".join(
         f"{target} p50 {at(point, target, 'p50'):.2f} p99 {at(point, target, 'p99'):.2f} p99.9 {at(point, target, 'p999'):.2f} "
-        f"busy {at(point, target, 'busy'):.0%}" for target in ("service", "pgbench", "baseline"))
+        f"busy {at(point, target, 'busy'):.0%}" for target in point["rounds"][0])
     print(f"{kind} {point['fraction']:.1f} ({point['rate']:.0f}/s): {cells}  "
           f"{at(point, 'service', 'switches'):.1f} context switches", flush=True)

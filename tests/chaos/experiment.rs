@@ -121,8 +121,9 @@ impl Experiment {
         };
         let took = self.started.elapsed().as_secs_f64();
         eprintln!("{}: {text} ({took:.0} s, seed {})", self.name, self.seed);
+        let revision = std::env::var("REVISION").ok();
         let report = json!({
-            "name": self.name, "seed": self.seed, "seconds": took, "outcome": outcome,
+            "name": self.name, "revision": revision, "seed": self.seed, "seconds": took, "outcome": outcome,
             "why": failure.or(self.skipped), "figures": self.figures, "timeline": self.timeline.to_json(),
         });
         let length = self.either("short", "full");
