@@ -17,6 +17,9 @@ const SHORT_ALLOWED_GROWTH: usize = 25;
 /// The time until the first measurement in the long version.
 const WARM_UP: Duration = Duration::from_secs(60);
 
+/// The pause between two requests of a client if `CHAOS_SOAK` is set, so that other work can go on for an hour.
+const LONG_PAUSE: Duration = Duration::from_millis(100);
+
 /// What the service holds.
 #[derive(Clone, Copy, Debug)]
 struct Held {
@@ -54,7 +57,11 @@ async fn soak() {
         let database = Database::postgres().await;
         migrate(&database);
         let server = Service::on(database.url()).start().await;
-        let traffic = Traffic::start(experiment, &Options::new(&server.api));
+        let mut options = Options::new(&server.api);
+        if std::env::var_os("CHAOS_SOAK").is_some() {
+            options.pause = LONG_PAUSE;
+        }
+        let traffic = Traffic::start(experiment, &options);
         let short = Duration::from_secs(3);
         tokio::time::sleep(experiment.either(short, WARM_UP)).await;
         let before = held(&server, &database).await;
