@@ -34,10 +34,25 @@ impl TestPanics {
         }
     }
 
+    /// Panics if the file names this place and, after a space, this customer: for one order of a batch.
+    #[cfg(debug_assertions)]
+    pub(crate) fn panic_at_order_of(&self, place: &str, customer: Option<&str>) {
+        if let Some(customer) = customer
+            && self.file.is_some()
+        {
+            self.panic_at(&format!("{place} {customer}"));
+        }
+    }
+
     /// Does nothing in release builds.
     #[cfg(not(debug_assertions))]
     #[inline(always)]
     pub(crate) const fn panic_at(&self, _place: &str) {}
+
+    /// Does nothing in release builds.
+    #[cfg(not(debug_assertions))]
+    #[inline(always)]
+    pub(crate) const fn panic_at_order_of(&self, _place: &str, _customer: Option<&str>) {}
 }
 
 #[cfg(all(test, not(debug_assertions)))]

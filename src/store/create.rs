@@ -14,7 +14,9 @@ use super::document::{Document, json_bytes, metadata_json};
 use super::error::StoreFault;
 use super::order_id::new_order_id;
 use crate::domain::{Caller, NewOrder, Order};
+use crate::faults::TestPanics;
 use crate::order_json;
+use crate::telemetry::QueryName;
 
 /// A request to create an order.
 #[derive(Clone, Debug)]
@@ -116,6 +118,12 @@ impl NewRow {
 
     pub(super) fn external_id(&self) -> Option<&str> {
         self.order.external_id.as_deref()
+    }
+
+    /// Panics if a test wants it for this order.
+    pub(super) fn panic_in_test(&self, panics: &TestPanics) {
+        let place = QueryName::CreateOrders.as_str();
+        panics.panic_at_order_of(place, self.order.customer_id.as_deref());
     }
 
     /// The length of [`Self::json`] as the database stores it.

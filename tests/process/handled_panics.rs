@@ -14,6 +14,7 @@ use crate::support::server::Server;
 crate::on_both!(
     a_panic_in_a_handler_is_a_500_problem_and_its_connection_serves_the_next_request,
     a_panic_in_a_batch_fails_its_requests_alone,
+    a_panic_for_one_order_of_a_batch_fails_that_order_alone,
     a_panic_in_any_use_case_leaves_nothing_locked,
 );
 
@@ -167,6 +168,46 @@ async fn a_panic_in_a_batch_fails_its_requests_alone(database: Database) {
         assert_eq!(client.response().await.status, 201);
     }
     assert_eq!(database.count("orders").await, orders + 8);
+}
+
+async fn a_panic_for_one_order_of_a_batch_fails_that_order_alone(database: Database) {
+    let panics_at = Panics::new();
+    let server = panics_at.server(&database).await;
+    panics_at.at("create_orders bad");
+    let bad = json!({"product_id": "new", "quantity": 1, "customer_id": "bad"});
+    let bad = request("POST", "/api/v1/orders", Some(&bad));
+    let good = json!({"product_id": "new", "quantity": 1, "customer_id": "good"});
+    let good = request("POST", "/api/v1/orders", Some(&good));
+    let mut clients = Vec::new();
+    for _ in 0..9 {
+        clients.push(RawClient::connect(&server.api).await);
+    }
+    let mut batches = 0;
+    for round in 1..=100 {
+        let before = panics(&server).await;
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.send(if at == 4 { &bad } else { &good }).await;
+        }
+        for (at, client) in clients.iter_mut().enumerate() {
+            let response = client.response().await;
+            if at == 4 {
+                expect_internal_error(&response);
+            } else {
+                assert_eq!(response.status, 201, "{response:?}");
+            }
+        }
+        // An order that panics alone panics once, and one of a batch again in each smaller batch.
+        batches += u32::from(panics(&server).await > before + 1);
+        assert_eq!(database.count("orders").await, 8 * round);
+        if batches == 3 {
+            break;
+        }
+    }
+    assert_eq!(batches, 3, "batches with the order and others");
+    expect_nothing_in_use(&server).await;
+    panics_at.stop();
+    clients[0].send(&bad).await;
+    assert_eq!(clients[0].response().await.status, 201);
 }
 
 async fn a_panic_in_any_use_case_leaves_nothing_locked(database: Database) {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Plain, Ordering::Relaxed};
 use std::task::Poll;
+use std::time::Duration;
 
 use shuttle::future::block_on;
 
@@ -29,7 +30,7 @@ async fn idle_until_evicted(slot: &Slot) {
 /// connection more than the limit is open, while the evicted one closes, and afterwards there is a slot again.
 pub fn an_evicted_connection_is_woken_and_slots_are_counted_right() {
     explore(|| {
-        let slots = Slots::new(1, 1, None);
+        let slots = Slots::new(1, 2, None);
         let open = Arc::new(Plain::new(0));
         let first = slots.acquire().unwrap();
         open.fetch_add(1, Relaxed);
@@ -66,5 +67,29 @@ pub fn an_evicted_connection_is_woken_and_slots_are_counted_right() {
         }
         let again = slots.acquire().unwrap();
         assert!(!again.is_overflow(), "a slot is lost");
+    });
+}
+
+/// Of the connections that wait for a slot, each is counted until it ends, and those that are refused at once are not
+/// counted. So when all have ended, another one may wait.
+pub fn a_connection_may_wait_after_others_were_refused() {
+    explore(|| {
+        // For one connection, for which one may wait.
+        let slots = Slots::new(0, 1, None);
+        let held = slots.acquire().unwrap();
+        let others: Vec<_> = (0..3)
+            .map(|_| {
+                let slots = slots.clone();
+                spawn(async move { assert!(slots.acquire_soon().await.is_none()) })
+            })
+            .collect();
+        for other in others {
+            block_on(other).unwrap();
+        }
+        let start = Instant::now();
+        assert!(block_on(slots.acquire_soon()).is_none());
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_millis(200), "only {waited:?}");
+        drop(held);
     });
 }

@@ -19,6 +19,11 @@ mod shared {
     }
 
     #[test]
+    fn the_first_requests_of_a_principal_share_one_burst() {
+        interleavings::shared::the_first_requests_of_a_principal_share_one_burst();
+    }
+
+    #[test]
     fn a_fair_semaphore_keeps_no_entry_of_a_principal_that_has_left() {
         interleavings::shared::a_fair_semaphore_keeps_no_entry_of_a_principal_that_has_left();
     }
@@ -42,6 +47,11 @@ mod coalescing {
     fn items_of_a_dropped_queue_are_served() {
         interleavings::store::coalescing::items_of_a_dropped_queue_are_served();
     }
+
+    #[test]
+    fn the_permit_of_a_request_is_released_before_its_response() {
+        interleavings::store::coalescing::the_permit_of_a_request_is_released_before_its_response();
+    }
 }
 
 mod servers {
@@ -55,6 +65,11 @@ mod connections {
     #[test]
     fn an_evicted_connection_is_woken_and_slots_are_counted_right() {
         interleavings::connections::an_evicted_connection_is_woken_and_slots_are_counted_right();
+    }
+
+    #[test]
+    fn a_connection_may_wait_after_others_were_refused() {
+        interleavings::connections::a_connection_may_wait_after_others_were_refused();
     }
 }
 
@@ -79,5 +94,10 @@ mod pooling {
     #[test]
     fn maintenance_loses_no_connection() {
         interleavings::store::pooling::maintenance_loses_no_connection();
+    }
+
+    #[test]
+    fn maintenance_opens_no_connection_while_all_are_being_closed() {
+        interleavings::store::pooling::maintenance_opens_no_connection_while_all_are_being_closed();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::split::{fail, serve_part};
+use super::split::{fail, serve_part, split_failed};
 use super::suspects::Groups;
 use super::{Batch, LockName, LockWait, Waiting};
 use crate::concurrency::{AtomicUsize, Instant, Mutex, sleep, spawn};
@@ -144,8 +144,13 @@ impl<B: Batch> Lanes<B> {
     /// their deadline.
     ///
     /// A lock with a name is tried briefly and often, so that all lanes make progress. Items whose lock has no
-    /// name wait as long as a statement may take.
-    async fn serve_items(&self, mut part: Vec<Waiting<B>>, named: bool) -> Option<Vec<Waiting<B>>> {
+    /// name wait as long as a statement may take. They are whole batches, so one of them that fails is told from the
+    /// others, as in a batch.
+    async fn serve_items(
+        self: &Arc<Self>,
+        mut part: Vec<Waiting<B>>,
+        named: bool,
+    ) -> Option<Vec<Waiting<B>>> {
         let now = Instant::now();
         let late: Vec<_> = part
             .extract_if(.., |waiting| waiting.deadline <= now)
@@ -162,7 +167,8 @@ impl<B: Batch> Lanes<B> {
         match serve_part(&*self.batch, part, wait).await {
             Ok(()) => {}
             Err((part, StoreError::LockTimeout)) if named => return Some(part),
-            Err((part, error)) => fail(part, &error),
+            Err((part, error @ StoreError::LockTimeout)) => fail(part, &error),
+            Err((part, error)) => split_failed(&*self.batch, self, part, error).await,
         }
         Some(Vec::new())
     }

@@ -34,6 +34,8 @@ const PANICS: u32 = 114;
 const LEFT_OUT: u32 = 115;
 /// An item that finds the database down.
 const DOWN: u32 = 116;
+/// An item that waits for the locks, and has none with a name.
+const WAITS: u32 = 400;
 /// An item that another transaction locks until the lock is free. So are the larger numbers, each by a lock of its own.
 const LOCKED: u32 = 1_000;
 /// An item with a lock that is free. The larger numbers below [`LOCKED`] are the same, and of another tenant from
@@ -83,7 +85,8 @@ impl Batch for Doubling {
         self.batches.lock().unwrap().push(items.len());
         self.tried.lock().unwrap().extend(items.iter());
         assert!(!items.contains(&PANICS), "planted");
-        if items.iter().any(|item| *item >= LOCKED) && !self.free.is_closed() {
+        let waits = |item: &u32| *item >= LOCKED || *item == WAITS;
+        if items.iter().any(waits) && !self.free.is_closed() {
             let wait = match wait {
                 LockWait::Short => Duration::from_millis(100),
                 LockWait::Moment => Duration::from_millis(10),

@@ -151,10 +151,11 @@ impl Postgres {
         rows: &Arc<[Arc<NewRow>]>,
         wait: LockWait,
     ) -> Result<Option<HashSet<Uuid>>, StoreError> {
-        let batch = Arc::clone(rows);
+        let (batch, panics) = (Arc::clone(rows), self.panics.clone());
         let inserted: Option<Vec<Uuid>> = self
             .run(QueryName::CreateOrders, move |connection| {
                 let rows = Arc::clone(&batch);
+                rows.iter().for_each(|row| row.panic_in_test(&panics));
                 async move {
                     match Prepared(Insert::<SKIP_EXISTING, EXTERNAL_IDS>::new(&rows, wait))
                         .load(connection)

@@ -24,10 +24,13 @@ impl Sqlite {
         &self,
         rows: Arc<[Arc<NewRow>]>,
     ) -> Result<Vec<Result<CreateOutcome, StoreError>>, StoreError> {
+        let panics = self.panics.clone();
         self.write(QueryName::CreateOrders, move |connection| {
-            rows.iter()
-                .map(|row| create_order(connection, row).map(Ok))
-                .collect()
+            let create = |row: &Arc<NewRow>| {
+                row.panic_in_test(&panics);
+                create_order(connection, row).map(Ok)
+            };
+            rows.iter().map(create).collect()
         })
         .await
     }

@@ -17,19 +17,26 @@ pub fn nothing_is_admitted_after_a_close_that_found_the_store_empty() {
     let metrics = Metrics::new().unwrap();
     explore(move || {
         let admission = Admission::new(8, metrics.queue("test"));
+        // Nobody waits for the end of this one, so its notification is kept until the store is closed.
+        drop(admission.acquire(&Caller::anonymous(), RequestKind::Write, 0));
         let closed = Arc::new(Plain::new(false));
         let threads: Vec<_> = (0..2)
             .map(|_| {
                 let (admission, closed) = (admission.clone(), Arc::clone(&closed));
                 thread::spawn(move || {
                     let caller = Caller::anonymous();
-                    let Ok(permit) = admission.acquire(&caller, RequestKind::Write, 0) else {
-                        return;
-                    };
-                    // The work of the request.
-                    thread::yield_now();
-                    assert!(!closed.load(Relaxed), "the work would be lost");
-                    drop(permit);
+                    // Several, so that some begin while the store is found empty and is not closed yet.
+                    for _ in 0..4 {
+                        let Ok(permit) = admission.acquire(&caller, RequestKind::Write, 0) else {
+                            return;
+                        };
+                        // The work of the request.
+                        for _ in 0..4 {
+                            thread::yield_now();
+                        }
+                        assert!(!closed.load(Relaxed), "the work would be lost");
+                        drop(permit);
+                    }
                 })
             })
             .collect();

@@ -1,4 +1,4 @@
-//! The queues of the coalescer: hand-over between workers, lanes of blocked keys, and their end.
+//! The queues of the coalescer: hand-over between workers, lanes of blocked keys, responses, and their end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as Plain, AtomicUsize as Count, Ordering::Relaxed};
@@ -96,7 +96,17 @@ pub fn every_item_gets_its_response_once() {
     explore(move || {
         let harness = harness(&metrics);
         let mut tasks = Vec::new();
-        for item in [1, LOCKED, LOCKED, LOCKED + 1, 2, UNNAMED] {
+        for item in [
+            1,
+            LOCKED,
+            LOCKED,
+            LOCKED + 1,
+            2,
+            UNNAMED,
+            LOCKED,
+            LOCKED,
+            LOCKED,
+        ] {
             let permit = harness
                 .admission
                 .acquire(&Caller::anonymous(), RequestKind::Write, 0);
@@ -107,8 +117,11 @@ pub fn every_item_gets_its_response_once() {
             tasks.push(spawn(async move {
                 assert_eq!(response.await, Ok(item * 2));
             }));
+            // Some arrive while a lane that exists for them is about to end.
             if thread_rng().gen_bool(0.5) {
-                shuttle::thread::yield_now();
+                for _ in 0..thread_rng().gen_range(0..40) {
+                    shuttle::thread::yield_now();
+                }
             }
         }
         spawn({
@@ -152,5 +165,24 @@ pub fn items_of_a_dropped_queue_are_served() {
         let closed = admission.close(std::time::Duration::from_secs(7_200));
         assert!(block_on(closed));
         assert_eq!(served.load(Relaxed), 3);
+    });
+}
+
+/// A client that has its response may send its next request at once: the permit is released before.
+pub fn the_permit_of_a_request_is_released_before_its_response() {
+    let metrics = metrics();
+    explore(move || {
+        let Harness {
+            queue,
+            admission,
+            locked,
+            ..
+        } = harness(&metrics);
+        locked.store(false, Relaxed);
+        let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0);
+        let response = queue.submit(permit.unwrap(), 1, Instant::now(), Instant::never());
+        assert_eq!(block_on(response), Ok(2));
+        let empty = block_on(admission.close(std::time::Duration::ZERO));
+        assert!(empty, "the request still holds its permit");
     });
 }

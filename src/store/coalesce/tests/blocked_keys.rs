@@ -120,6 +120,22 @@ async fn bad_items_among_locked_ones_fail_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bad_items_among_those_that_wait_for_a_lock_without_a_name_fail_alone() {
+    let harness = Harness::new(LARGE, 2_000);
+    let submitted = submit_together(&harness, [1, WAITS, BAD, 2].into_iter()).await;
+    // The batch has failed, and all of its items wait for the lock together.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(submitted.iter().all(|response| !response.is_finished()));
+    harness.free.close();
+    let mut responses = Vec::new();
+    for response in submitted {
+        responses.push(response.await.unwrap().map_err(|error| error.kind()));
+    }
+    assert_eq!(responses, [Ok(2), Ok(2 * WAITS), Err("internal"), Ok(4)]);
+    assert!(harness.admission.close(Duration::from_secs(1)).await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn suspects_past_their_deadline_are_not_served() {
     let harness = Harness::new(LARGE, 2_000);
     let soon = Instant::now() + Duration::from_millis(50);
