@@ -50,7 +50,7 @@ bench: ## Compare the service with Axum + sqlx and pgbench (45 minutes); writes 
 	bench/report.py
 
 chaos: deps tools ## Run the experiments with faults in full length and `fuzz` (30 minutes); writes docs/RELIABILITY.md
-	rm -rf target/chaos/full
+	rm -rf target/chaos/full target/fuzz/results
 	@# A failed experiment is part of the document, and its exit code is that of the script.
 	-CHAOS=full scripts/postgres.sh with cargo test --quiet --test chaos -- --include-ignored --test-threads=1 --nocapture
 	-$(MAKE) --no-print-directory fuzz

@@ -141,9 +141,9 @@ class Server:
         count = 0
         for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
             # The thread may have ended meanwhile.
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 status = (thread / "status").read_text()
-                count += sum(map(int, re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)))
+                count += sum(map(int, re.findall(r"(?:non)?voluntary_ctxt_switches:\s+(\d+)", status)))
         return count
 
     def memory(self, field="VmRSS"):

@@ -4,7 +4,7 @@
     bench/run.py [--rounds N] [--seconds S] [--rows N] [--only PART,… [--add]]
 
 Parts: throughput, access, instructions, memory, attacks, start, overload, growth, tail. All numbers are written to
-target/bench/results.json, from which bench/report.py generates bench/results.md and its chart.
+target/bench/results.json, from which bench/report.py generates bench/results.md, bench/tail.md and their charts.
 """
 
 import argparse

@@ -35,6 +35,7 @@ fuzz() {
         tail -n 40 "$log"
         echo "fuzz $target: the input is in $artifacts" >&2
     fi
+    # libFuzzer does not print them after a failure.
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
     covered=$(sed -n 's/^#.* DONE *cov: \([0-9]*\).*/\1/p' "$log")
     echo "fuzz $target: $outcome, ${runs:-0} runs in $seconds s, ${covered:-0} edges covered, seed $seed" |
@@ -43,6 +44,7 @@ fuzz() {
 }
 
 # A target uses one processor.
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 failed=0
 for target in "${targets[@]}"; do
     while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do

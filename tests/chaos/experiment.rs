@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -121,9 +122,8 @@ impl Experiment {
         };
         let took = self.started.elapsed().as_secs_f64();
         eprintln!("{}: {text} ({took:.0} s, seed {})", self.name, self.seed);
-        let revision = std::env::var("REVISION").ok();
         let report = json!({
-            "name": self.name, "revision": revision, "seed": self.seed, "seconds": took, "outcome": outcome,
+            "name": self.name, "revision": revision(), "seed": self.seed, "seconds": took, "outcome": outcome,
             "why": failure.or(self.skipped), "figures": self.figures, "timeline": self.timeline.to_json(),
         });
         let length = self.either("short", "full");
@@ -133,6 +133,23 @@ impl Experiment {
         let file = directory.join(format!("{}.json", self.name.replace(' ', "-")));
         std::fs::write(file, report.to_string()).unwrap();
     }
+}
+
+/// The commit, with a plus if files have changed since.
+fn revision() -> String {
+    let describe = [
+        "describe",
+        "--always",
+        "--abbrev=12",
+        "--exclude=*",
+        "--dirty=+",
+    ];
+    let git = Command::new("git")
+        .args(describe)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output();
+    let output = git.map(|it| it.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).trim().to_owned()
 }
 
 /// The message of a panic.

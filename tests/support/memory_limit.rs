@@ -40,6 +40,13 @@ impl MemoryLimit {
             return Err(io::Error::other(format!("{} is missing", file.display())));
         }
         std::fs::write(file, (mib * 1024 * 1024).to_string())?;
+        // Without swapping, a process that needs more is killed.
+        for file in ["memory.swappiness", "memory.swap.max"] {
+            let file = limit.group.join(file);
+            if file.exists() {
+                std::fs::write(file, "0")?;
+            }
+        }
         Ok(limit)
     }
 

@@ -165,10 +165,12 @@ impl Server {
         self.memory_kib("VmHWM:") / 1024
     }
 
-    /// Fails if the kernel has killed the process because it exceeded the limit of its memory.
-    pub fn expect_within_memory_limit(&self) {
+    /// Fails if the kernel has killed the process because it exceeded the limit of its memory. Returns whether there
+    /// is a limit.
+    pub fn expect_within_memory_limit(&self) -> bool {
         let kills = self.memory_limit.as_ref().map(MemoryLimit::kills);
         assert!(kills.is_none_or(|it| it == 0), "killed: {kills:?}");
+        kills.is_some()
     }
 
     /// The resident set size, in KiB.

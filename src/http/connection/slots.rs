@@ -25,12 +25,12 @@ const MIN_OVERFLOW_IDLE: Duration = Duration::from_millis(50);
 const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// How long a new connection waits for a slot. When many clients connect again and again, slots become free all the
 /// time, and a probe must not be among the connections that are closed without a response. A waiting connection has
-/// one of the descriptors that are reserved for connections that close, and its worker counts it. A worker that has as
-/// many as it may have accepts no more, so only as many wait as get a slot soon ([`Slots::acquire_soon`]).
+/// one of the descriptors that are reserved for connections that close, and its worker counts it. A worker at its
+/// limit accepts no more, so only as many wait as get a slot soon ([`Slots::acquire_soon`]).
 const MAX_WAIT: Duration = Duration::from_millis(200);
-/// The time over which acquired slots are counted.
+/// The time over which slots that become free are counted.
 const TURNOVER_PERIOD: Duration = Duration::from_millis(100);
-/// This part of the slots that were acquired in a [`TURNOVER_PERIOD`] is expected to become free soon: within 20 ms.
+/// This part of the slots that became free in a [`TURNOVER_PERIOD`] is expected to become free within 20 ms.
 const TURNOVER_PART: usize = 5;
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
@@ -65,7 +65,7 @@ struct Table {
     turnover: Turnover,
 }
 
-/// The number of slots that were acquired in the current and in the last [`TURNOVER_PERIOD`].
+/// The number of slots that became free in the current and in the last [`TURNOVER_PERIOD`].
 struct Turnover {
     since: Instant,
     current: usize,
@@ -146,7 +146,6 @@ impl Slots {
             } else {
                 return None;
             };
-        table.turnover.count(now);
         let peer = Arc::new(Peer {
             overflow,
             index: AtomicUsize::new(table.peers.len()),
@@ -174,10 +173,12 @@ impl<'a> Waiting<'a> {
     /// Returns `None` if too many wait.
     fn start(shared: &'a Shared) -> Option<Self> {
         let soon = shared.table.lock().turnover.soon(Instant::now());
+        // With more, the workers would reach their limits while evicted connections close.
         let max = shared.overflow.div_ceil(2).saturating_add(soon);
+        let max = max.min(shared.overflow.saturating_mul(2));
         let more = |waiting| (waiting < max).then(|| waiting + 1);
         let started = shared.waiting.fetch_update(Relaxed, Relaxed, more);
-        // The drop of a value for a connection that does not wait would count it down.
+        // `then_some` would create and drop a value also if it does not wait, which would decrease the counter.
         started.is_ok().then(|| Self(&shared.waiting))
     }
 }
@@ -286,6 +287,7 @@ impl Drop for Slot {
         let shared = &self.slots.0;
         let mut table = shared.table.lock();
         let index = self.peer.index.load(Relaxed);
+        table.turnover.count(Instant::now());
         table.peers.swap_remove(index);
         if let Some(moved) = table.peers.get(index) {
             moved.index.store(index, Relaxed);

@@ -144,8 +144,8 @@ impl<B: Batch> Lanes<B> {
     /// their deadline.
     ///
     /// A lock with a name is tried briefly and often, so that all lanes make progress. Items whose lock has no
-    /// name wait as long as a statement may take. They are whole batches, so one of them that fails is told from the
-    /// others, as in a batch.
+    /// name wait as long as a statement may take. If a statement fails for another reason, its items are split, so that
+    /// only the bad one fails.
     async fn serve_items(
         self: &Arc<Self>,
         mut part: Vec<Waiting<B>>,

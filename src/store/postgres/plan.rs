@@ -9,9 +9,9 @@ use diesel::sql_types::HasSqlType;
 /// Adds a parameter whose value the planner does not see, because it does not look into a subquery.
 ///
 /// PostgreSQL plans a prepared statement anew for the values of its parameters as long as it expects such plans to cost
-/// less than the one for unknown values (PostgreSQL manual, `PREPARE`). It takes ten elements for an unknown array, and a
-/// third of a table for a range from an unknown value, so it finds the plan for one element or the last rows much cheaper,
-/// although it is the same plan. Planning took four fifths of the time of the server for a get.
+/// less than the one for unknown values (PostgreSQL manual, `PREPARE`). For an unknown array it assumes ten elements, and
+/// for a range from an unknown value a third of the table. So the plan for one element, or for the last rows, seems
+/// cheaper, although both plans are the same. Planning took four fifths of the time of the server for a get.
 pub(super) fn push_unknown<'b, T, U>(value: &'b U, out: &mut AstPass<'_, 'b, Pg>) -> QueryResult<()>
 where
     Pg: HasSqlType<T>,

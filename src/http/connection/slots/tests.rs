@@ -85,17 +85,17 @@ async fn a_new_connection_waits_for_a_slot_that_becomes_free_soon() {
 
 #[tokio::test(start_paused = true)]
 async fn more_may_wait_while_slots_become_free_often() {
-    let slots = Slots::new(0, 1, None);
+    let slots = Slots::new(0, 2, None);
     for _ in 0..5 * 2 {
         drop(slots.acquire().unwrap());
     }
-    let _held = slots.acquire().unwrap();
+    let _held = [slots.acquire().unwrap(), slots.acquire().unwrap()];
     let wait = async || {
         let start = Instant::now();
         assert!(slots.acquire_soon().await.is_none());
         start.elapsed() >= MAX_WAIT
     };
-    // One, and a fifth of the slots that were acquired in the last moments.
+    // One, and a fifth of the slots that became free in the last moments.
     assert_eq!(
         tokio::join!(wait(), wait(), wait(), wait()),
         (true, true, true, false)
