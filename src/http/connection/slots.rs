@@ -173,9 +173,7 @@ impl<'a> Waiting<'a> {
     /// Returns `None` if too many wait.
     fn start(shared: &'a Shared) -> Option<Self> {
         let soon = shared.table.lock().turnover.soon(Instant::now());
-        // With more, the workers would reach their limits while evicted connections close.
         let max = shared.overflow.div_ceil(2).saturating_add(soon);
-        let max = max.min(shared.overflow.saturating_mul(2));
         let more = |waiting| (waiting < max).then(|| waiting + 1);
         let started = shared.waiting.fetch_update(Relaxed, Relaxed, more);
         // `then_some` would create and drop a value also if it does not wait, which would decrease the counter.
