@@ -28,9 +28,10 @@ const SEARCH_PAUSE: Duration = Duration::from_millis(10);
 /// one of the descriptors that are reserved for connections that close, and its worker counts it. A worker at its
 /// limit accepts no more, so only as many wait as get a slot soon ([`Slots::acquire_soon`]).
 const MAX_WAIT: Duration = Duration::from_millis(200);
-/// The time over which slots that become free are counted.
+/// The time over which acquired slots are counted.
 const TURNOVER_PERIOD: Duration = Duration::from_millis(100);
-/// This part of the slots that became free in a [`TURNOVER_PERIOD`] is expected to become free within 20 ms.
+/// This part of the slots that were acquired in a [`TURNOVER_PERIOD`] is expected to be acquired within 20 ms. When many
+/// clients connect at once, no slot has become free yet, so slots that become free are not counted.
 const TURNOVER_PART: usize = 5;
 /// The value of `idle_since` while a request is in progress.
 const BUSY: u64 = u64::MAX;
@@ -65,7 +66,7 @@ struct Table {
     turnover: Turnover,
 }
 
-/// The number of slots that became free in the current and in the last [`TURNOVER_PERIOD`].
+/// The number of slots that were acquired in the current and in the last [`TURNOVER_PERIOD`].
 struct Turnover {
     since: Instant,
     current: usize,
@@ -146,6 +147,7 @@ impl Slots {
             } else {
                 return None;
             };
+        table.turnover.count(now);
         let peer = Arc::new(Peer {
             overflow,
             index: AtomicUsize::new(table.peers.len()),
@@ -203,7 +205,7 @@ impl Turnover {
         self.current += 1;
     }
 
-    /// The number of slots that are expected to become free soon.
+    /// The number of slots that connections are expected to acquire soon.
     fn soon(&mut self, now: Instant) -> usize {
         self.advance(now);
         self.last.max(self.current) / TURNOVER_PART
@@ -285,7 +287,6 @@ impl Drop for Slot {
         let shared = &self.slots.0;
         let mut table = shared.table.lock();
         let index = self.peer.index.load(Relaxed);
-        table.turnover.count(Instant::now());
         table.peers.swap_remove(index);
         if let Some(moved) = table.peers.get(index) {
             moved.index.store(index, Relaxed);

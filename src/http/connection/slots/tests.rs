@@ -95,7 +95,7 @@ async fn more_may_wait_while_slots_become_free_often() {
         assert!(slots.acquire_soon().await.is_none());
         start.elapsed() >= MAX_WAIT
     };
-    // One, and a fifth of the slots that became free in the last moments.
+    // One, and a fifth of the slots that were acquired in the last moments.
     assert_eq!(
         tokio::join!(wait(), wait(), wait(), wait()),
         (true, true, true, false)
