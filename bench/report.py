@@ -220,7 +220,7 @@ def tail(results, verdicts):
     for kind, name in NAMES.items():
         points = results["tail"][kind]["points"]
         for point in points:
-            latencies = [at(point, target, q) for target in ("service", "pgbench", "baseline") for q in ("p50", "p99", "p999")]
+            latencies = [at(point, target, q) for target in curves.LABELS for q in curves.QUANTILES]
             cells = " | ".join("–" if latency is None else f"{latency:.2f}" for latency in latencies)
             lines.append(f"| {name}, {point['fraction']:.0%} | {point['rate']:,.0f} | {cells} | "
                          f"{at(point, 'service', 'busy'):.0%} | {at(point, 'service', 'switches'):.1f} |")
@@ -229,10 +229,10 @@ def tail(results, verdicts):
         verdicts.at_most(f"{name}: p99 relative to p50 at the highest rate with processors at most {BUSY_LIMIT:.0%} busy",
                          relative, 2, "×")
         for target, limit in (("pgbench", 1.2), ("baseline", 1)):
-            for quantile, title in (("p99", "p99"), ("p999", "p99.9")):
+            for quantile in ("p99", "p999"):
                 ratios = [median(r["service"][quantile] / r[target][quantile] for r in point["rounds"])
                           for point in points if target in point["rounds"][0]]
-                verdicts.at_most(f"{name}: {title} relative to {target} with the same rows, worst of {len(ratios)} rates",
+                verdicts.at_most(f"{name}: {curves.QUANTILES[quantile]} relative to {target} with the same rows, worst of {len(ratios)} rates",
                                  max(ratios, default=inf), limit, "×")
     return lines
 
@@ -305,8 +305,8 @@ def main():
         (ROOT / "bench/results.svg").write_text(chart.bars(results, NAMES))
     if "tail" in results:
         verdicts = Verdicts()
-        rows = tail(results, verdicts)
-        text = [*heading(results, "The tail of the latency", results["revisions"]["tail"]), "![Latency over the rate](tail.svg)", "", *rows, "", *judged(verdicts)]
+        text = heading(results, "The tail of the latency", results["revisions"]["tail"])
+        text += ["![Latency over the rate](tail.svg)", "", *tail(results, verdicts), "", *judged(verdicts)]
         documents.append(("tail.md", text))
         (ROOT / "bench/tail.svg").write_text(curves.curves(results, NAMES))
     for name, text in documents:

@@ -33,22 +33,25 @@ def one_kind(kind, servers, cluster, urls, options):
     path, how, baseline_path, script = KINDS[kind]
     settle(cluster, urls)
     maxima = {
-        "service": load(servers["service"], path, *how, "--ids", ids(), "--connections", CLIENTS,
-                        "--duration", f"{options.seconds}s")["ok_per_second"],
+        "service": send(servers["service"], path, how, options)["ok_per_second"],
         "pgbench": pgbench(urls["pgbench"], script, options.seconds, 10**9)["ok_per_second"],
+        "baseline": send(servers["baseline"], baseline_path, how, options)["ok_per_second"],
     }
-    print(f"{kind}: at most {maxima['service']:.0f}/s, pgbench {maxima['pgbench']:.0f}/s", flush=True)
-    baseline = load(servers["baseline"], baseline_path, *how, "--ids", ids(), "--connections", CLIENTS,
-                    "--duration", f"{options.seconds}s")["ok_per_second"]
+    print(f"{kind}: at most " + ", ".join(f"{target} {rate:.0f}/s" for target, rate in maxima.items()), flush=True)
     points = []
     for fraction in FRACTIONS:
-        rate = fraction * min(maxima.values())
+        rate = fraction * min(maxima["service"], maxima["pgbench"])
         # Above its maximum, the latency of the baseline only tells for how long it was measured.
-        targets = ["service", "pgbench", *(["baseline"] if rate < baseline else [])]
+        targets = ["service", "pgbench", *(["baseline"] if rate < maxima["baseline"] else [])]
         rounds = [one_round(number, rate, kind, targets, servers, cluster, urls, options) for number in range(options.rounds)]
         points.append({"fraction": fraction, "rate": rate, "rounds": rounds})
         report(kind, points[-1])
-    return {"maxima": maxima | {"baseline": baseline}, "points": points}
+    return {"maxima": maxima, "points": points}
+
+
+def send(server, path, how, options, *more):
+    """Load on one path of a server, in a closed loop unless `more` has a rate."""
+    return load(server, path, *how, "--ids", ids(), "--connections", CLIENTS, "--duration", f"{options.seconds}s", *more)
 
 
 def one_round(number, rate, kind, targets, servers, cluster, urls, options):
@@ -61,14 +64,13 @@ def one_round(number, rate, kind, targets, servers, cluster, urls, options):
             settle(cluster, urls)
         if target == "pgbench":
             measured = Machine()
-            seed = (number * 10 + round(rate)) * 10**6
-            results[target] = pgbench(urls[target], script, options.seconds + 1, seed, rate, warm_up=1)
+            first_order = (number * 10 + round(rate)) * 10**6
+            results[target] = pgbench(urls[target], script, options.seconds + 1, first_order, rate, warm_up=1)
         else:
             server = servers[target]
             target_path = path if target == "service" else baseline_path
             measured = Machine(server)
-            results[target] = load(server, target_path, *how, "--ids", ids(), "--connections", CLIENTS,
-                                   "--rate", f"{rate:.0f}", "--poisson", "--duration", f"{options.seconds}s")
+            results[target] = send(server, target_path, how, options, "--rate", f"{rate:.0f}", "--poisson")
             bad = results[target]["failed"] + results[target]["rejected"]
             if target == "service" and bad:
                 raise SystemExit(f"{bad} requests were rejected or failed")

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::timeline::Timeline;
+use crate::support::server::Server;
 
 /// Experiments use the whole machine, so they run one at a time.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -101,6 +102,17 @@ impl Experiment {
     /// Adds a figure to the report.
     pub(crate) fn figure(&mut self, name: &str, value: impl Into<Value>) {
         self.figures.insert(name.to_owned(), value.into());
+    }
+
+    /// Fails if the kernel has killed the service because of its memory. Adds the peak in MiB to the report and returns
+    /// it.
+    pub(crate) fn peak_memory_mib(&mut self, server: &Server) -> usize {
+        if !server.expect_within_memory_limit() {
+            self.figure("enforced memory limit", "none");
+        }
+        let memory = server.peak_memory_mib();
+        self.figure("memory in MiB", memory);
+        memory
     }
 
     /// Reports that this machine cannot run the experiment.

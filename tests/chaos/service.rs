@@ -79,6 +79,9 @@ impl Credentials {
 /// The scopes of the credentials.
 pub(crate) const SCOPES: [&str; 3] = ["orders:read", "orders:write", "events:read"];
 
+/// The memory that the service may have in overload and while the database fails.
+pub(crate) const MEMORY_MIB: usize = 128;
+
 /// How to start processes of the service, one after the other or several at a time.
 pub(crate) struct Service {
     url: String,
@@ -128,13 +131,14 @@ impl Service {
             ("DATABASE_URL", self.url.as_str()),
             ("AUTH_FILE", auth.as_str()),
             ("BIND_ADDRESS", address),
+            ("METRICS_ADDRESS", "127.0.0.1:0"),
+            ("WORKERS", "2"),
         ];
         variables.extend(
             self.variables
                 .iter()
                 .map(|(name, value)| (*name, value.as_str())),
         );
-        variables.extend([("METRICS_ADDRESS", "127.0.0.1:0"), ("WORKERS", "2")]);
         Server::spawn_limited(self.limits, &variables).await
     }
 }

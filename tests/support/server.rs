@@ -86,7 +86,7 @@ impl Server {
         ];
         let limits = Limits {
             descriptors: Some(limit),
-            memory_mib: None,
+            ..Limits::default()
         };
         let mut server = Self::spawn_limited(limits, &variables).await;
         server.database = Some(database);

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::experiment::{Experiment, seconds};
 use crate::link::Link;
-use crate::service::Service;
+use crate::service::{MEMORY_MIB, Service};
 use crate::support::binary::migrate;
 use crate::support::cluster::Cluster;
 use crate::support::database::{Database, connect};
@@ -25,7 +25,6 @@ const RECOVERY: Duration = Duration::from_secs(5);
 const POOL_MAX_SIZE: usize = 10;
 /// Besides the pool, one connection for the readiness check and one for notifications.
 const CONNECTIONS: usize = POOL_MAX_SIZE + 2;
-const MEMORY_MIB: usize = 128;
 
 mod network;
 mod processes;
@@ -170,8 +169,7 @@ async fn fault_under_load(
     let (timeline, ledger) = traffic.stop().await;
     let counts = timeline.counts();
     let recovery = timeline.last_failure_after(ended).unwrap_or_default();
-    let limited = scene.server.expect_within_memory_limit();
-    let memory = scene.server.peak_memory_mib();
+    let memory = experiment.peak_memory_mib(&scene.server);
     let verified = ledger.verify(&scene.database).await;
     experiment.figure("responses", timeline.len());
     experiment.figure("503", counts.unavailable);
@@ -180,10 +178,6 @@ async fn fault_under_load(
     let name = "last failed request after the end in seconds";
     experiment.figure(name, seconds(recovery));
     experiment.figure("slowest response in seconds", seconds(counts.slowest));
-    experiment.figure("memory in MiB", memory);
-    if !limited {
-        experiment.figure("enforced memory limit", "none");
-    }
     assert!(counts.wrong.is_empty(), "{counts:?}");
     // The service did not end, so every request has a response.
     assert_eq!(counts.no_response, 0, "{counts:?}");

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::experiment::{Experiment, seconds};
-use crate::service::Service;
+use crate::service::{MEMORY_MIB, Service};
 use crate::support::binary::migrate;
 use crate::support::database::Database;
 use crate::support::orders::large_order;
@@ -28,7 +28,6 @@ mod unread;
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time from the end of an attack to normal service.
 const RECOVERY: Duration = Duration::from_secs(2);
-const MEMORY_MIB: usize = 128;
 
 /// Gets `/healthz` on a new connection ten times a second until it is stopped.
 struct Health {
@@ -153,8 +152,7 @@ impl Attack {
         tokio::time::sleep(RECOVERY + experiment.seconds(0.5, 2.0)).await;
         let (probes, slowest_probe) = health.stop().await;
         let (timeline, ledger) = traffic.stop().await;
-        let limited = server.expect_within_memory_limit();
-        let memory = server.peak_memory_mib();
+        let memory = experiment.peak_memory_mib(server);
         let counts = timeline.counts();
         let verified = ledger.verify_beside_others(database).await;
         experiment.figure("misbehaving clients", self.clients);
@@ -165,10 +163,6 @@ impl Attack {
         experiment.figure("503 to others", counts.unavailable);
         experiment.figure("health checks", probes);
         experiment.figure("slowest health check in seconds", seconds(slowest_probe));
-        experiment.figure("memory in MiB", memory);
-        if !limited {
-            experiment.figure("enforced memory limit", "none");
-        }
         expect_recovery(&timeline, ended);
         assert_eq!(verified.lost, 0, "{verified:?}");
         assert!(memory <= MEMORY_MIB, "{memory} MiB");

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
-use super::{Abuse, Abusers, Attack, MEMORY_MIB, abuse, head, run, serve};
+use super::{Abuse, Abusers, Attack, abuse, head, run, serve};
 use crate::experiment::Experiment;
+use crate::service::MEMORY_MIB;
 use crate::support::database::Database;
 
 /// The time in which unsent responses without a limit take more memory than is allowed.

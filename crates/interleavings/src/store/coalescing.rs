@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool as Plain, AtomicUsize as Count, Ordering::Relaxed};
+use std::time::Duration;
 
 use order_service::telemetry::Metrics;
 use shuttle::future::block_on;
@@ -85,6 +86,17 @@ fn harness(metrics: &Metrics) -> Harness {
     }
 }
 
+impl Harness {
+    /// Submits an item without a deadline.
+    fn submit(&self, item: u32) -> impl Future<Output = Result<u32, StoreError>> + use<> {
+        let permit = self
+            .admission
+            .acquire(&Caller::anonymous(), RequestKind::Write, 0);
+        self.queue
+            .submit(permit.unwrap(), item, Instant::now(), Instant::never())
+    }
+}
+
 fn metrics() -> Metrics {
     Metrics::new().unwrap()
 }
@@ -107,13 +119,7 @@ pub fn every_item_gets_its_response_once() {
             LOCKED,
             LOCKED,
         ] {
-            let permit = harness
-                .admission
-                .acquire(&Caller::anonymous(), RequestKind::Write, 0);
-            let response =
-                harness
-                    .queue
-                    .submit(permit.unwrap(), item, Instant::now(), Instant::never());
+            let response = harness.submit(item);
             tasks.push(spawn(async move {
                 assert_eq!(response.await, Ok(item * 2));
             }));
@@ -138,9 +144,7 @@ pub fn every_item_gets_its_response_once() {
             block_on(task).unwrap();
         }
         assert_eq!(harness.served.load(Relaxed), items);
-        let closed = harness
-            .admission
-            .close(std::time::Duration::from_secs(7_200));
+        let closed = harness.admission.close(Duration::from_secs(7_200));
         assert!(block_on(closed), "a permit is lost");
     });
 }
@@ -149,22 +153,16 @@ pub fn every_item_gets_its_response_once() {
 pub fn items_of_a_dropped_queue_are_served() {
     let metrics = metrics();
     explore(move || {
-        let Harness {
-            queue,
-            admission,
-            locked,
-            served,
-        } = harness(&metrics);
-        locked.store(false, Relaxed);
+        let harness = harness(&metrics);
+        harness.locked.store(false, Relaxed);
         for item in [1, LOCKED, 2] {
-            let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0);
             // Without a client.
-            drop(queue.submit(permit.unwrap(), item, Instant::now(), Instant::never()));
+            drop(harness.submit(item));
         }
-        drop(queue);
-        let closed = admission.close(std::time::Duration::from_secs(7_200));
+        drop(harness.queue);
+        let closed = harness.admission.close(Duration::from_secs(7_200));
         assert!(block_on(closed));
-        assert_eq!(served.load(Relaxed), 3);
+        assert_eq!(harness.served.load(Relaxed), 3);
     });
 }
 
@@ -172,17 +170,11 @@ pub fn items_of_a_dropped_queue_are_served() {
 pub fn the_permit_of_a_request_is_released_before_its_response() {
     let metrics = metrics();
     explore(move || {
-        let Harness {
-            queue,
-            admission,
-            locked,
-            ..
-        } = harness(&metrics);
-        locked.store(false, Relaxed);
-        let permit = admission.acquire(&Caller::anonymous(), RequestKind::Write, 0);
-        let response = queue.submit(permit.unwrap(), 1, Instant::now(), Instant::never());
+        let harness = harness(&metrics);
+        harness.locked.store(false, Relaxed);
+        let response = harness.submit(1);
         assert_eq!(block_on(response), Ok(2));
-        let empty = block_on(admission.close(std::time::Duration::ZERO));
+        let empty = block_on(harness.admission.close(Duration::ZERO));
         assert!(empty, "the request still holds its permit");
     });
 }
