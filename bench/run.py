@@ -26,6 +26,8 @@ from processes import ROOT, Cluster
 
 PARTS = ["throughput", "access", "instructions", "memory", "attacks", "start", "overload", "growth", "tail"]
 MODULES = {"access": access, "instructions": access, "attacks": attacks, "growth": growth, "tail": tail}
+# What describes a run. With --add, parts are from several runs.
+RUN = ["date", "revision", "rounds", "seconds"]
 
 
 def machine():
@@ -72,10 +74,10 @@ def main():
                 print(f"== {part}", flush=True)
                 module = MODULES.get(part, parts)
                 results[part] = getattr(module, part)(cluster, options)
-                results.setdefault("revisions", {})[part] = results["revision"]
+                results.setdefault("measured", {})[part] = {name: results[name] for name in RUN}
     for name, value in before.items():
         results.setdefault(name, value)
-    results["revisions"] = before.get("revisions", {}) | results["revisions"]
+    results["measured"] = before.get("measured", {}) | results["measured"]
     output.write_text(json.dumps(results, indent=1))
     print(f"numbers in {output.relative_to(ROOT)}")
 

@@ -10,7 +10,8 @@ tool() { # tool CRATE VERSION [cargo install options…]
     shift 2
     if ! grep -qs "\"$crate $version " "$root/.crates.toml"; then
         echo "tools.sh: compiling $crate $version; this takes some minutes, once" >&2
-        CARGO_TARGET_DIR="$root/build" cargo install --quiet --locked --root "$root" "$crate" --version "$version" "$@"
+        # An installation that was interrupted leaves the program, but not its entry in .crates.toml.
+        CARGO_TARGET_DIR="$root/build" cargo install --quiet --locked --force --root "$root" "$crate" --version "$version" "$@"
     fi
 }
 
