@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 from chart import COLOURS, text
 from tail import at
 
-LABELS = {"service": "this service", "pgbench": "pgbench, same rows", "baseline": "Axum + sqlx, same rows"}
+LABELS = {"service": "this service", "pgbench": "pgbench, same statement", "baseline": "Axum + sqlx, same rows"}
 QUANTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
 WIDTH, HEIGHT, LEFT, TOP, GAP_X, GAP_Y = 190, 150, 46, 64, 56, 62
 

@@ -124,10 +124,10 @@ def throughput(cluster, options):
         "post": {"service": [ORDERS, *POST], "baseline": [ORDERS, *POST], "baseline_no_ping": [ORDERS, *POST],
                  "baseline_two_rows": [ORDERS + "-with-event", *POST],
                  "baseline_same_rows": [ORDERS + "-same-rows", *POST],
-                 "pgbench": "insert", "pgbench_same_rows": "insert_same_rows"},
+                 "pgbench": "insert.sql", "pgbench_same_rows": "insert_same_rows.sql"},
         "first_page": {"service": [ORDERS], "baseline": [ORDERS], "baseline_no_ping": [ORDERS],
-                       "pgbench": "first_page"},
-        "get": {"service": get, "baseline": get, "baseline_no_ping": get, "pgbench": "get"},
+                       "pgbench": "first_page.sql"},
+        "get": {"service": get, "baseline": get, "baseline_no_ping": get, "pgbench": "get.sql"},
     }
     rounds = []
     with (Server(SERVICE, urls["service"]) as service, Server(BASELINE, urls["baseline"]) as baseline,

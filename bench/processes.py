@@ -188,8 +188,10 @@ def load(server, path, *options, nice=0):
     return result
 
 
-def pgbench(url, script, seconds, n=0, rate=None, warm_up=0):
+def pgbench(url, script, seconds, n=0, rate=None, warm_up=0, settings=()):
     """Transactions of one prepared statement, with as many clients as a pool has connections.
+
+    The script is a file, or one of those in bench/pgbench/. The settings are those of the sessions.
 
     With a rate, transactions are due at random times (a Poisson process), their latencies count from these times, and
     percentiles are returned. The first seconds of `warm_up` do not count for them.
@@ -198,9 +200,10 @@ def pgbench(url, script, seconds, n=0, rate=None, warm_up=0):
         logs = ["-R", f"{rate:.1f}", "-l", f"--log-prefix={folder}/log"] if rate else []
         command = [
             shutil.which("pgbench") or newest_pgbench(), "-n", "-M", "prepared", "-c", str(POOL), "-j", "2",
-            "-T", str(seconds), "-D", f"n={n}", *logs, "-f", ROOT / f"bench/pgbench/{script}.sql", url,
+            "-T", str(seconds), "-D", f"n={n}", *logs, "-f", ROOT / "bench/pgbench" / script, url,
         ]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        env = os.environ | {"PGOPTIONS": " ".join(f"-c {setting}" for setting in settings)}
+        done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
         result = {
             "ok_per_second": float(re.search(r"tps = ([\d.]+)", done.stdout)[1]),
             "responses": int(re.search(r"actually processed: (\d+)", done.stdout)[1]),

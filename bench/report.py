@@ -228,11 +228,11 @@ def tail(results, verdicts):
         relative = median(r["service"]["p99"] / r["service"]["p50"] for r in quiet[-1]["rounds"]) if quiet else inf
         verdicts.at_most(f"{name}: p99 relative to p50 at the highest rate with processors at most {BUSY_LIMIT:.0%} busy",
                          relative, 2, "×")
-        for target, limit in (("pgbench", 1.2), ("baseline", 1)):
+        for target, same, limit in (("pgbench", "statement", 1.2), ("baseline", "rows", 1)):
             for quantile in ("p99", "p999"):
                 ratios = [median(r["service"][quantile] / r[target][quantile] for r in point["rounds"])
                           for point in points if target in point["rounds"][0]]
-                verdicts.at_most(f"{name}: {curves.QUANTILES[quantile]} relative to {target} with the same rows, worst of {len(ratios)} rates",
+                verdicts.at_most(f"{name}: {curves.QUANTILES[quantile]} relative to {target} with the same {same}, worst of {len(ratios)} rates",
                                  max(ratios, default=inf), limit, "×")
     return lines
 

@@ -1,40 +1,45 @@
 """The tail of the latency at many rates, beside pgbench and the baseline at the same rates."""
 
 import statistics
+import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 
-from parts import BASELINE, CLIENTS, ORDERS, POST, ids, plain_database, service_database, settle
+from parts import BASELINE, CLIENTS, ORDERS, POST, PRELOADED, ids, plain_database, service_database, settle
 from processes import SERVICE, Server, load, pgbench
+from statements import scripts
 
 FRACTIONS = [n / 10 for n in range(1, 10)]
-# For each operation: the path, the options of the load, the path of the baseline, and the script of pgbench. Each
-# request gets another one of the ids.
+# For each operation: the path, the options of the load, and the path of the baseline. Each request gets another one of
+# the ids.
 KINDS = {
-    "post": (ORDERS, POST, ORDERS + "-same-rows", "insert_same_rows"),
-    "first_page": (ORDERS, [], ORDERS, "first_page"),
-    "get": (ORDERS + "/{id}", [], ORDERS + "/{id}", "get"),
+    "post": (ORDERS, POST, ORDERS + "-same-rows"),
+    "first_page": (ORDERS, [], ORDERS),
+    "get": (ORDERS + "/{id}", [], ORDERS + "/{id}"),
 }
 
 
 def tail(cluster, options):
-    """Open loops with random (Poisson) arrivals, as pgbench has them, at fractions of the smaller of the two maxima."""
-    urls = {
-        "service": service_database(cluster, "tail"),
-        "baseline": plain_database(cluster, "tail_baseline"),
-        "pgbench": plain_database(cluster, "tail_pgbench"),
-    }
+    """Open loops with random (Poisson) arrivals, as pgbench has them, at fractions of the smaller of the two maxima.
+
+    pgbench executes the service's own statements in the service's database.
+    """
+    urls = {"service": service_database(cluster, "tail"), "baseline": plain_database(cluster, "tail_baseline")}
+    settle(cluster, urls)
     with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        options.scripts, options.session = scripts(cluster, urls["service"], folder)
         servers = {"service": stack.enter_context(Server(SERVICE, urls["service"])),
                    "baseline": stack.enter_context(Server(BASELINE, urls["baseline"]))}
         return {kind: one_kind(kind, servers, cluster, urls, options) for kind in KINDS}
 
 
 def one_kind(kind, servers, cluster, urls, options):
-    path, how, baseline_path, script = KINDS[kind]
+    path, how, baseline_path = KINDS[kind]
     settle(cluster, urls)
     maxima = {
         "service": send(servers["service"], path, how, options)["ok_per_second"],
-        "pgbench": pgbench(urls["pgbench"], script, options.seconds, 10**9)["ok_per_second"],
+        "pgbench": statement(kind, urls, options, options.seconds, 10**9)["ok_per_second"],
         "baseline": send(servers["baseline"], baseline_path, how, options)["ok_per_second"],
     }
     print(f"{kind}: at most " + ", ".join(f"{target} {rate:.0f}/s" for target, rate in maxima.items()), flush=True)
@@ -54,8 +59,13 @@ def send(server, path, how, options, *more):
     return load(server, path, *how, "--ids", ids(), "--connections", CLIENTS, "--duration", f"{options.seconds}s", *more)
 
 
+def statement(kind, urls, options, *how, **more):
+    """pgbench with the service's statement."""
+    return pgbench(urls["service"], options.scripts[kind], *how, settings=options.session, **more)
+
+
 def one_round(number, rate, kind, targets, servers, cluster, urls, options):
-    path, how, baseline_path, script = KINDS[kind]
+    path, how, baseline_path = KINDS[kind]
     results = {}
     # The order rotates.
     first = number % len(targets)
@@ -65,7 +75,11 @@ def one_round(number, rate, kind, targets, servers, cluster, urls, options):
         if target == "pgbench":
             measured = Machine()
             first_order = (number * 10 + round(rate)) * 10**6
-            results[target] = pgbench(urls[target], script, options.seconds + 1, first_order, rate, warm_up=1)
+            results[target] = statement(kind, urls, options, options.seconds + 1, first_order, rate, warm_up=1)
+            if kind == "post":
+                created = int(cluster.sql(urls["service"], "SELECT count(*) FROM orders")) - PRELOADED
+                if created != results[target]["responses"]:
+                    raise SystemExit(f"{results[target]['responses']} transactions of pgbench created {created} orders")
         else:
             server = servers[target]
             target_path = path if target == "service" else baseline_path
