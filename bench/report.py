@@ -9,7 +9,7 @@ from statistics import median
 import chart
 import curves
 from processes import ROOT
-from tail import at
+from tail import STOLEN, at
 
 NAMES = {"post": "create", "first_page": "first page", "get": "get by id"}
 # Titles of the targets, and their names in the list of goals.
@@ -234,6 +234,12 @@ def tail(results, verdicts):
                           for point in points if target in point["rounds"][0]]
                 verdicts.at_most(f"{name}: {curves.QUANTILES[quantile]} relative to {target} with the same {same}, worst of {len(ratios)} rates",
                                  max(ratios, default=inf), limit, "×")
+    measured = [result for kind in NAMES for point in results["tail"][kind]["points"]
+                for number in point["rounds"] for result in number.values()]
+    repeated = sum(result["repeated"] for result in measured)
+    disturbed = sum(result["stolen"] > STOLEN for result in measured)
+    lines += ["", f"{repeated} measurements were repeated because the hypervisor took more than {STOLEN:.1%} of the processors. "
+                  f"In {disturbed} of {len(measured)} it took more each time; the least disturbed one counts."]
     return lines
 
 
