@@ -26,25 +26,26 @@ NUMBERS = {
     "get": f"\\set id random(1, {PRELOADED})\n",
 }
 NEW_ID = "lpad(to_hex(:id::bigint), 32, '0')::uuid::text"
-# The settings of the service's sessions (src/store/postgres/connection/connector.rs).
-SESSION = ["enable_seqscan=off", "enable_bitmapscan=off", "enable_sort=off", "jit=off"]
 
 
 def scripts(cluster, url, folder):
     """Writes a script for each operation. Returns the files and the settings of their sessions."""
-    name = url.rsplit("/", 1)[1]
+    name, log = url.rsplit("/", 1)[1], cluster.base / "pg/log"
+    before = log.stat().st_size
     cluster.sql(url, f"ALTER DATABASE {name} SET log_min_duration_statement = 0")
     with Server(SERVICE, url) as server:
-        files = {kind: write(cluster, server, kind, folder / f"{kind}.sql") for kind in REQUESTS}
+        files = {kind: write(log, server, kind, folder / f"{kind}.sql") for kind in REQUESTS}
     cluster.sql(url, f"ALTER DATABASE {name} RESET log_min_duration_statement")
-    # Without it, a write has no position (src/store/postgres/position.rs).
+    planner = set(re.findall(r"SET (enable_\w+|jit) = (\w+)", log.read_bytes()[before:].decode()))
+    if not planner:
+        raise SystemExit("no settings of the service's sessions in the log")
+    # Without its feed, a write has no position (src/store/postgres/position.rs).
     feed = cluster.sql(url, "SELECT xmin FROM feed")
-    return files, [*SESSION, f"order_service.feed={feed}"]
+    return files, [*(f"{setting}={value}" for setting, value in sorted(planner)), f"order_service.feed={feed}"]
 
 
-def write(cluster, server, kind, file):
+def write(log, server, kind, file):
     method, path, part, types = REQUESTS[kind]
-    log = cluster.base / "pg/log"
     before = log.stat().st_size
     body = BODY.replace("{n}", "1") if method == "POST" else None
     headers = {"content-type": "application/json", "idempotency-key": KEY} if body else {}
