@@ -11,7 +11,7 @@ from statements import scripts
 
 # The part of the processors' time that the hypervisor may give to others during a measurement, and how often a
 # measurement is made at most.
-STOLEN = 0.002
+STOLEN = 0.005
 ATTEMPTS = 4
 FRACTIONS = [n / 10 for n in range(1, 10)]
 # For each operation: the path, the options of the load, and the path of the baseline. Each request gets another one of
