@@ -41,11 +41,13 @@ def tail(cluster, options):
 def one_kind(kind, servers, cluster, urls, options):
     path, how, baseline_path = KINDS[kind]
     settle(cluster, urls)
-    maxima = {
-        "service": send(servers["service"], path, how, options)["ok_per_second"],
-        "pgbench": statement(kind, urls, options, options.seconds, 10**9)["ok_per_second"],
-        "baseline": send(servers["baseline"], baseline_path, how, options)["ok_per_second"],
+    closed = {
+        "service": lambda: send(servers["service"], path, how, options),
+        "pgbench": lambda: statement(kind, urls, options, options.seconds, 10**9),
+        "baseline": lambda: send(servers["baseline"], baseline_path, how, options),
     }
+    maxima = {target: undisturbed(lambda target=target, run=run: observed(run, kind, target, cluster, urls))["ok_per_second"]
+              for target, run in closed.items()}
     print(f"{kind}: at most " + ", ".join(f"{target} {rate:.0f}/s" for target, rate in maxima.items()), flush=True)
     points = []
     for fraction in FRACTIONS:
@@ -86,27 +88,35 @@ def undisturbed(run):
     return min(results, key=lambda result: result["stolen"]) | {"repeated": len(results) - 1}
 
 
+def observed(run, kind, target, cluster, urls, server=None):
+    """What is measured with the same content of the database each time, and the state of the machine meanwhile."""
+    if kind == "post":
+        database = "baseline" if target == "baseline" else "service"
+        settle(cluster, {database: urls[database]})
+    machine = Machine(server)
+    result = run()
+    return result | machine.since(result["responses"])
+
+
 def measure(target, number, rate, kind, servers, cluster, urls, options):
     path, how, baseline_path = KINDS[kind]
-    if kind == "post":
-        settle(cluster, urls)
-    if target == "pgbench":
-        measured = Machine()
+
+    def send_at_rate():
+        where = path if target == "service" else baseline_path
+        return send(servers[target], where, how, options, "--rate", f"{rate:.0f}", "--poisson")
+
+    def execute_at_rate():
         first_order = (number * 10 + round(rate)) * 10**6
-        result = statement(kind, urls, options, options.seconds + 1, first_order, rate, warm_up=1)
-        result |= measured.since(result["responses"])
-        if kind == "post":
-            created = int(cluster.sql(urls["service"], "SELECT count(*) FROM orders")) - PRELOADED
-            if created != result["responses"]:
-                raise SystemExit(f"{result['responses']} transactions of pgbench created {created} orders")
-        return result
-    server = servers[target]
-    measured = Machine(server)
-    result = send(server, path if target == "service" else baseline_path, how, options, "--rate", f"{rate:.0f}", "--poisson")
-    result |= measured.since(result["responses"])
-    bad = result["failed"] + result["rejected"]
-    if target == "service" and bad:
+        return statement(kind, urls, options, options.seconds + 1, first_order, rate, warm_up=1)
+
+    run = execute_at_rate if target == "pgbench" else send_at_rate
+    result = observed(run, kind, target, cluster, urls, servers.get(target))
+    if target == "service" and (bad := result["failed"] + result["rejected"]):
         raise SystemExit(f"{bad} requests were rejected or failed")
+    if target == "pgbench" and kind == "post":
+        created = int(cluster.sql(urls["service"], "SELECT count(*) FROM orders")) - PRELOADED
+        if created != result["responses"]:
+            raise SystemExit(f"{result['responses']} transactions of pgbench created {created} orders")
     return result
 
 
