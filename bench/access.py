@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import http.client
 import json
 import re
 import secrets
@@ -68,10 +67,8 @@ def check(service, credentials):
 
 
 def status(service, authorization):
-    connection = http.client.HTTPConnection(service.address, timeout=60)
     headers = {"Authorization": authorization} if authorization else {}
-    connection.request("GET", f"{ORDERS}/{order_id(1)}", headers=headers)
-    return connection.getresponse().status
+    return service.request("GET", f"{ORDERS}/{order_id(1)}", headers=headers)[0]
 
 
 def send(service, kind, authorization, *options):

@@ -43,6 +43,10 @@ class Cluster:
         subprocess.run([ROOT / "scripts/postgres.sh", "stop", self.base / "pg"], check=False)
         shutil.rmtree(self.base, ignore_errors=True)
 
+    @property
+    def log(self):
+        return self.base / "pg/log"
+
     def database(self, name):
         self.sql(self.url, f"CREATE DATABASE {name}")
         return self.url.rsplit("/", 1)[0] + "/" + name
@@ -162,8 +166,12 @@ class Server:
 
     def get(self, path):
         """The status, headers and body of a response."""
+        return self.request("GET", path)
+
+    def request(self, method, path, body=None, headers=()):
+        """The status, headers and body of a response."""
         with contextlib.closing(http.client.HTTPConnection(self.address, timeout=30)) as connection:
-            connection.request("GET", path)
+            connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             return response.status, response.headers, response.read()
 

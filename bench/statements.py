@@ -1,9 +1,7 @@
 """The statements that the service sends for a request, as scripts of pgbench."""
 
 import hashlib
-import http.client
 import re
-from contextlib import closing
 
 from parts import BODY, ORDERS, PRELOADED, order_id
 from processes import SERVICE, Server
@@ -30,13 +28,13 @@ NEW_ID = "lpad(to_hex(:id::bigint), 32, '0')::uuid::text"
 
 def scripts(cluster, url, folder):
     """Writes a script for each operation. Returns the files and the settings of their sessions."""
-    name, log = url.rsplit("/", 1)[1], cluster.base / "pg/log"
-    before = log.stat().st_size
+    name = url.rsplit("/", 1)[1]
+    before = cluster.log.stat().st_size
     cluster.sql(url, f"ALTER DATABASE {name} SET log_min_duration_statement = 0")
     with Server(SERVICE, url) as server:
-        files = {kind: write(log, server, kind, folder / f"{kind}.sql") for kind in REQUESTS}
+        files = {kind: write(cluster.log, server, kind, folder / f"{kind}.sql") for kind in REQUESTS}
     cluster.sql(url, f"ALTER DATABASE {name} RESET log_min_duration_statement")
-    planner = set(re.findall(r"SET (enable_\w+|jit) = (\w+)", log.read_bytes()[before:].decode()))
+    planner = set(re.findall(r"SET (enable_\w+|jit) = (\w+)", cluster.log.read_bytes()[before:].decode()))
     if not planner:
         raise SystemExit("no settings of the service's sessions in the log")
     # Without its feed, a write has no position (src/store/postgres/position.rs).
@@ -49,12 +47,9 @@ def write(log, server, kind, file):
     before = log.stat().st_size
     body = BODY.replace("{n}", "1") if method == "POST" else None
     headers = {"content-type": "application/json", "idempotency-key": KEY} if body else {}
-    with closing(http.client.HTTPConnection(server.address, timeout=30)) as connection:
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
-    if response.status >= 300:
-        raise SystemExit(f"{method} {path}: {response.status} {text}")
+    status, _, text = server.request(method, path, body, headers)
+    if status >= 300:
+        raise SystemExit(f"{method} {path}: {status} {text.decode()}")
     statement, values = logged(log.read_bytes()[before:].decode(), part)
     if len(values) != len(types):
         raise SystemExit(f"the statement of {kind} has {len(values)} parameters instead of {len(types)}")

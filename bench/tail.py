@@ -3,10 +3,11 @@
 import statistics
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from parts import BASELINE, CLIENTS, ORDERS, POST, PRELOADED, ids, plain_database, service_database, settle
-from processes import SERVICE, Server, load, pgbench
+from processes import SERVICE, Cluster, Server, load, pgbench
 from statements import scripts
 
 # The part of the processors' time that the hypervisor may give to others during a measurement, and how often a
@@ -32,92 +33,87 @@ def tail(cluster, options):
     settle(cluster, urls)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        options.scripts, options.session = scripts(cluster, urls["service"], folder)
+        statements = scripts(cluster, urls["service"], folder)
         servers = {"service": stack.enter_context(Server(SERVICE, urls["service"])),
                    "baseline": stack.enter_context(Server(BASELINE, urls["baseline"]))}
-        return {kind: one_kind(kind, servers, cluster, urls, options) for kind in KINDS}
+        return {kind: one_kind(Subjects(kind, cluster, urls, servers, statements, options.seconds), options.rounds)
+                for kind in KINDS}
 
 
-def one_kind(kind, servers, cluster, urls, options):
-    path, how, baseline_path = KINDS[kind]
-    settle(cluster, urls)
-    closed = {
-        "service": lambda: send(servers["service"], path, how, options),
-        "pgbench": lambda: statement(kind, urls, options, options.seconds, 10**9),
-        "baseline": lambda: send(servers["baseline"], baseline_path, how, options),
-    }
-    maxima = {target: undisturbed(lambda target=target, run=run: observed(run, kind, target, cluster, urls))["ok_per_second"]
-              for target, run in closed.items()}
-    print(f"{kind}: at most " + ", ".join(f"{target} {rate:.0f}/s" for target, rate in maxima.items()), flush=True)
+def one_kind(subjects, rounds):
+    settle(subjects.cluster, subjects.urls)
+    maxima = {target: subjects.measure(target)["ok_per_second"] for target in ("service", "pgbench", "baseline")}
+    print(f"{subjects.kind}: at most " + ", ".join(f"{target} {rate:.0f}/s" for target, rate in maxima.items()), flush=True)
     points = []
     for fraction in FRACTIONS:
         rate = fraction * min(maxima["service"], maxima["pgbench"])
         # Above its maximum, the latency of the baseline only tells for how long it was measured.
         targets = ["service", "pgbench", *(["baseline"] if rate < maxima["baseline"] else [])]
-        rounds = [one_round(number, rate, kind, targets, servers, cluster, urls, options) for number in range(options.rounds)]
-        points.append({"fraction": fraction, "rate": rate, "rounds": rounds})
-        report(kind, points[-1])
+        points.append({"fraction": fraction, "rate": rate,
+                       "rounds": [one_round(number, subjects, targets, rate) for number in range(rounds)]})
+        report(subjects.kind, points[-1])
     return {"maxima": maxima, "points": points}
 
 
-def send(server, path, how, options, *more):
-    """Load on one path of a server, in a closed loop unless `more` has a rate."""
-    return load(server, path, *how, "--ids", ids(), "--connections", CLIENTS, "--duration", f"{options.seconds}s", *more)
-
-
-def statement(kind, urls, options, *how, **more):
-    """pgbench with the service's statement."""
-    return pgbench(urls["service"], options.scripts[kind], *how, settings=options.session, **more)
-
-
-def one_round(number, rate, kind, targets, servers, cluster, urls, options):
+def one_round(number, subjects, targets, rate):
     """One measurement of each target, in an order that rotates."""
     first = number % len(targets)
-    return {target: undisturbed(lambda: measure(target, number, rate, kind, servers, cluster, urls, options))
-            for target in targets[first:] + targets[:first]}
+    return {target: subjects.measure(target, rate, number) for target in targets[first:] + targets[:first]}
 
 
-def undisturbed(run):
-    """Repeats a measurement while the hypervisor ran something else on the processors, and returns the least disturbed.
+@dataclass
+class Subjects:
+    """What is measured for one operation."""
 
-    Such a pause of a few milliseconds becomes the p99 of whatever runs at that moment.
-    """
-    results = []
-    while len(results) < ATTEMPTS and (not results or results[-1]["stolen"] > STOLEN):
-        results.append(run())
-    return min(results, key=lambda result: result["stolen"]) | {"repeated": len(results) - 1}
+    kind: str
+    cluster: Cluster
+    urls: dict
+    servers: dict
+    # The scripts of pgbench and the settings of its sessions.
+    statements: tuple
+    seconds: int
 
+    def measure(self, target, rate=None, number=0):
+        """The numbers of one target at a rate, or without a rate in a closed loop.
 
-def observed(run, kind, target, cluster, urls, server=None):
-    """What is measured with the same content of the database each time, and the state of the machine meanwhile."""
-    if kind == "post":
-        database = "baseline" if target == "baseline" else "service"
-        settle(cluster, {database: urls[database]})
-    machine = Machine(server)
-    result = run()
-    return result | machine.since(result["responses"])
+        The measurement is repeated while the hypervisor runs something else on the processors, and the least disturbed
+        one counts: such a pause of a few milliseconds becomes the p99 of whatever runs at that moment.
+        """
+        results = []
+        while len(results) < ATTEMPTS and (not results or results[-1]["stolen"] > STOLEN):
+            if self.kind == "post":
+                # The transactions of pgbench create the same orders in each attempt.
+                database = "baseline" if target == "baseline" else "service"
+                settle(self.cluster, {database: self.urls[database]})
+            machine = Machine(self.servers.get(target))
+            result = self.execute(rate, number) if target == "pgbench" else self.send(target, rate)
+            results.append(result | machine.since(result["responses"]))
+            self.check(target, result)
+        return min(results, key=lambda result: result["stolen"]) | {"repeated": len(results) - 1}
 
+    def send(self, target, rate):
+        """Load on a server."""
+        path, how, baseline_path = KINDS[self.kind]
+        open_loop = ["--rate", f"{rate:.0f}", "--poisson"] if rate else []
+        return load(self.servers[target], path if target == "service" else baseline_path, *how, "--ids", ids(),
+                    "--connections", CLIENTS, "--duration", f"{self.seconds}s", *open_loop)
 
-def measure(target, number, rate, kind, servers, cluster, urls, options):
-    path, how, baseline_path = KINDS[kind]
+    def execute(self, rate, number):
+        """pgbench with the service's statement."""
+        files, settings = self.statements
+        # After the orders that exist already.
+        first_order = (number * 10 + round(rate or 1)) * 10**6
+        warm_up = 1 if rate else 0
+        return pgbench(self.urls["service"], files[self.kind], self.seconds + warm_up, first_order, rate, warm_up, settings)
 
-    def send_at_rate():
-        where = path if target == "service" else baseline_path
-        return send(servers[target], where, how, options, "--rate", f"{rate:.0f}", "--poisson")
-
-    def execute_at_rate():
-        first_order = (number * 10 + round(rate)) * 10**6
-        return statement(kind, urls, options, options.seconds + 1, first_order, rate, warm_up=1)
-
-    run = execute_at_rate if target == "pgbench" else send_at_rate
-    result = observed(run, kind, target, cluster, urls, servers.get(target))
-    if target == "service" and (bad := result["failed"] + result["rejected"]):
-        raise SystemExit(f"{bad} requests were rejected or failed")
-    if target == "pgbench" and kind == "post":
-        created = int(cluster.sql(urls["service"], "SELECT count(*) FROM orders")) - PRELOADED
-        if created != result["responses"]:
-            raise SystemExit(f"{result['responses']} transactions of pgbench created {created} orders")
-    return result
+    def check(self, target, result):
+        """Ends the benchmark if the service has rejected requests, or if pgbench has not created what it counts."""
+        if target == "service" and (bad := result["failed"] + result["rejected"]):
+            raise SystemExit(f"{bad} requests were rejected or failed")
+        if target == "pgbench" and self.kind == "post":
+            created = int(self.cluster.sql(self.urls["service"], "SELECT count(*) FROM orders")) - PRELOADED
+            if created != result["responses"]:
+                raise SystemExit(f"{result['responses']} transactions of pgbench created {created} orders")
 
 
 class Machine:
